@@ -1,1 +1,23 @@
-//! sys
+//! Safe, owned handles over the Linux facilities that the switch needs.
+//!
+//! Every module wraps one facility (a system call family or a device) and offers nothing but
+//! owned values and plain data: no raw descriptor leaves a handle, nothing has to be freed by
+//! hand. Policy lives above; this crate knows neither switches nor databases.
+//!
+//! This crate, `ferrovs-sync` and the few places named in the architecture document are the only
+//! ones that may hold `unsafe`; each block states why it is sound.
+
+#![allow(unsafe_code)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+pub mod affinity;
+pub mod ethtool;
+pub mod eventfd;
+pub mod ifreq;
+pub mod lockfile;
+pub mod netns;
+pub mod packet_socket;
+pub mod process;
+pub mod rtnetlink;
+pub mod signal;
+pub mod tap;

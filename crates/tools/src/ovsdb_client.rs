@@ -1,0 +1,1 @@
+//! ovs ovsdb_client
