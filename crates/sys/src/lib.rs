@@ -12,7 +12,6 @@
 
 pub mod affinity;
 pub mod ethtool;
-pub mod eventfd;
 pub mod ifreq;
 pub mod lockfile;
 pub mod netns;

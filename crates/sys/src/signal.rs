@@ -1,1 +1,189 @@
-//! signal
+//! Signals as events: the handler notes the number and writes to an eventfd-like pipe.
+//!
+//! A poll loop waits for [`pipe_fd`] and then asks [`take`] which signals have come. Nothing else
+//! happens inside a handler, so anything may be done in response.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+pub use libc::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGSEGV, SIGTERM};
+
+static PIPE: OnceLock<(OwnedFd, OwnedFd)> = OnceLock::new();
+static WRITE_FD: AtomicI32 = AtomicI32::new(-1);
+static PENDING: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn note(signal: libc::c_int) {
+    // Only atomics and write(2), all async-signal-safe. errno is restored, because the interrupted
+    // code may be about to look at it.
+    // SAFETY: __errno_location returns a valid pointer for the calling thread.
+    let errno = unsafe { *libc::__errno_location() };
+    if (0..64).contains(&signal) {
+        PENDING.fetch_or(1 << signal, Ordering::SeqCst);
+    }
+    let fd = WRITE_FD.load(Ordering::SeqCst);
+    if fd >= 0 {
+        // SAFETY: one byte from a live local.
+        unsafe { libc::write(fd, [0u8].as_ptr().cast(), 1) };
+    }
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+fn pipe() -> &'static (OwnedFd, OwnedFd) {
+    PIPE.get_or_init(|| {
+        let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;
+        let pipe = rustix::pipe::pipe_with(flags).expect("pipe for signals");
+        WRITE_FD.store(pipe.1.as_raw_fd(), Ordering::SeqCst);
+        pipe
+    })
+}
+
+/// Becomes readable when a caught signal arrives; [`take`] makes it unreadable again.
+pub fn pipe_fd() -> BorrowedFd<'static> {
+    pipe().0.as_fd()
+}
+
+/// Turns `signal` into an event. If `unless_ignored`, a signal that the process was started
+/// ignoring stays ignored.
+pub fn catch(signal: i32, unless_ignored: bool) -> io::Result<()> {
+    pipe();
+    // SAFETY: an all-zero sigaction is valid; the handler is async-signal-safe and `static`.
+    unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(signal, std::ptr::null(), &mut old) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if unless_ignored && old.sa_sigaction == libc::SIG_IGN {
+            return Ok(());
+        }
+        let mut new: libc::sigaction = std::mem::zeroed();
+        new.sa_sigaction = note as extern "C" fn(libc::c_int) as usize;
+        libc::sigemptyset(&mut new.sa_mask);
+        // No SA_RESTART: a blocking call ends, so that whoever made it can look at `take`.
+        if libc::sigaction(signal, &new, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Ignores `signal` from now on.
+pub fn ignore(signal: i32) {
+    // SAFETY: SIG_IGN is a valid disposition.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Gives `signal` its default effect back.
+pub fn default(signal: i32) {
+    // SAFETY: SIG_DFL is a valid disposition.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Signals that came since the last call, lowest first.
+pub fn take() -> Vec<i32> {
+    let mut buf = [0u8; 64];
+    if let Some(pipe) = PIPE.get() {
+        while matches!(rustix::io::read(&pipe.0, &mut buf), Ok(n) if n > 0) {}
+    }
+    let set = PENDING.swap(0, Ordering::SeqCst);
+    (0..64).filter(|s| set & (1 << s) != 0).collect()
+}
+
+/// Whether a caught signal waits to be taken.
+pub fn pending() -> bool {
+    PENDING.load(Ordering::SeqCst) != 0
+}
+
+/// Notes `signal` as if it had arrived.
+pub fn inject(signal: i32) {
+    note(signal);
+}
+
+/// Ends the process by `signal`, as if it had never been caught.
+pub fn die_by(signal: i32) -> ! {
+    default(signal);
+    // SAFETY: raising a signal with its default effect in our own process; unblocking it first
+    // uses a valid, initialised set.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+        libc::raise(signal);
+        // Its default effect is not to terminate: leave as the shell reports such an end.
+        libc::_exit(128 + signal)
+    }
+}
+
+/// Sends `signal` to process `pid`.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    if unsafe { libc::kill(pid, signal) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Blocks the caught signals in the calling thread, so that the main thread receives them.
+pub fn block_in_this_thread() {
+    // SAFETY: an initialised set that outlives the call.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for s in [SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGCHLD] {
+            libc::sigaddset(&mut set, s);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}
+
+/// The C library's text for a signal, such as "Alarm clock".
+pub fn describe(signal: i32) -> String {
+    // SAFETY: strsignal returns null or a C string that stays valid until the next call from this
+    // thread; it is copied at once.
+    unsafe {
+        let p = libc::strsignal(signal);
+        if p.is_null() {
+            format!("Unknown signal {signal}")
+        } else {
+            std::ffi::CStr::from_ptr(p).to_string_lossy().into_owned()
+        }
+    }
+}
+
+/// The name of a signal, such as "SIGTERM".
+pub fn name(signal: i32) -> String {
+    const NAMES: [&str; 32] = [
+        "", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
+        "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU",
+        "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    match NAMES.get(signal as usize) {
+        Some(n) if !n.is_empty() => format!("SIG{n}"),
+        _ => format!("signal {signal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caught_signal_becomes_an_event() {
+        catch(libc::SIGUSR2, false).unwrap();
+        kill(std::process::id() as i32, libc::SIGUSR2).unwrap();
+        let mut seen = false;
+        for _ in 0..100 {
+            if take().contains(&libc::SIGUSR2) {
+                seen = true;
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(seen);
+        assert_eq!(describe(SIGALRM), "Alarm clock");
+        assert_eq!(name(SIGTERM), "SIGTERM");
+    }
+}
