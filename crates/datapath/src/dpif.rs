@@ -1,0 +1,204 @@
+//! The interface of a datapath: ports, flows, packets and statistics, whatever it is made of.
+//!
+//! Every method can be called from any thread. What a packet meets on its way is never blocked by these calls.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::types::DpPort;
+
+use crate::action::Action;
+use crate::upcall::UpcallHandler;
+
+/// A failure, by the name that the operating system gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    pub const ENOENT: Errno = Errno(2);
+    pub const EAGAIN: Errno = Errno(11);
+    pub const EBUSY: Errno = Errno(16);
+    pub const EEXIST: Errno = Errno(17);
+    pub const ENODEV: Errno = Errno(19);
+    pub const EINVAL: Errno = Errno(22);
+    pub const EFBIG: Errno = Errno(27);
+    pub const EOPNOTSUPP: Errno = Errno(95);
+}
+
+impl fmt::Display for Errno {
+    /// The operating system's text, for example "No such device".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = std::io::Error::from_raw_os_error(self.0).to_string();
+        f.write_str(text.split(" (os error").next().unwrap_or(&text))
+    }
+}
+
+impl std::error::Error for Errno {}
+
+/// Unique flow identifier: a hash of the masked key, made by [`Ufid::of`] or by who installs the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ufid(pub u128);
+
+/// Which polling thread a flow belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PmdId(pub u32);
+
+impl PmdId {
+    /// The thread that serves the ports that are not polled ("main thread" in texts).
+    pub const NON_PMD: PmdId = PmdId(i32::MAX as u32);
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowStats {
+    pub n_packets: u64,
+    pub n_bytes: u64,
+    pub used: Option<Instant>,
+    /// All TCP flags seen.
+    pub tcp_flags: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DpStats {
+    pub n_hit: u64,
+    pub n_missed: u64,
+    pub n_lost: u64,
+    pub n_flows: u64,
+    pub n_mask_hit: u64,
+    pub n_masks: u32,
+    pub n_cache_hit: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DpPortInfo {
+    pub name: String,
+    pub kind: String,
+    pub port: DpPort,
+    /// Options that matter to a reader of `dpctl/show`.
+    pub config: BTreeMap<String, String>,
+}
+
+/// Where the work of a flow is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowAttrs {
+    pub offloaded: bool,
+    pub dp_layer: &'static str,
+    pub dp_extra_info: Option<String>,
+}
+
+/// One installed flow.
+#[derive(Clone, Debug)]
+pub struct FlowEntry {
+    pub ufid: Ufid,
+    pub pmd: PmdId,
+    pub match_: Match,
+    pub actions: Arc<[Action]>,
+    pub stats: FlowStats,
+    pub attrs: FlowAttrs,
+}
+
+#[derive(Clone, Debug)]
+pub struct FlowPut {
+    pub ufid: Ufid,
+    /// The thread whose flow is meant; none means all threads that have ports.
+    pub pmd: Option<PmdId>,
+    pub match_: Match,
+    pub actions: Arc<[Action]>,
+    pub create: bool,
+    pub modify: bool,
+    pub zero_stats: bool,
+}
+
+/// A packet to run through actions as if it had arrived and hit a flow.
+#[derive(Debug)]
+pub struct Execute {
+    pub packet: Packet,
+    pub flow: Box<Flow>,
+    pub actions: Arc<[Action]>,
+    pub mtu: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MeterBand {
+    pub rate: u32,
+    pub burst_size: u32,
+    pub n_packets: u64,
+    pub n_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Meter {
+    /// Bits of OpenFlow's `OFPMF_*`.
+    pub flags: u16,
+    pub bands: Vec<MeterBand>,
+    pub n_packets: u64,
+    pub n_bytes: u64,
+}
+
+/// A datapath.
+pub trait Dpif: Send + Sync {
+    /// Kind: `netdev`, `system` or `dummy`.
+    fn kind(&self) -> &'static str;
+    fn name(&self) -> &str;
+
+    /// Work that is due on the caller's (the main) thread.
+    fn run(&self) {}
+
+    fn stats(&self) -> DpStats;
+
+    /// Attaches the device of that name and kind, which the netdev registry has open. A wanted number that is
+    /// taken gives EBUSY.
+    fn port_add(&self, name: &str, kind: &str, wanted: Option<DpPort>) -> Result<DpPort, Errno>;
+    fn port_del(&self, port: DpPort) -> Result<(), Errno>;
+    fn port_by_number(&self, port: DpPort) -> Result<DpPortInfo, Errno>;
+    fn port_by_name(&self, name: &str) -> Result<DpPortInfo, Errno>;
+    fn ports(&self) -> Vec<DpPortInfo>;
+    /// Applies `Interface.other_config` that concerns the datapath.
+    fn port_set_config(&self, port: DpPort, config: &BTreeMap<String, String>)
+    -> Result<(), Errno>;
+    /// Applies `Open_vSwitch.other_config`.
+    fn set_config(&self, config: &BTreeMap<String, String>);
+
+    fn flow_put(&self, put: FlowPut) -> Result<(), Errno>;
+    fn flow_get(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowEntry, Errno>;
+    fn flow_del(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowStats, Errno>;
+    /// Every installed flow; flows that come and go meanwhile may or may not be seen.
+    fn flow_dump(&self, visit: &mut dyn FnMut(FlowEntry));
+    fn flow_flush(&self);
+
+    /// Runs a packet through actions. Returns at once; the work may be done by another thread: see
+    /// [`Dpif::quiesce`].
+    fn execute(&self, execute: Execute) -> Result<(), Errno>;
+
+    /// Who answers when no flow matches. Replaces an earlier handler.
+    fn set_upcall_handler(&self, handler: Option<Arc<dyn UpcallHandler>>);
+
+    /// Returns when all packets that were given to the datapath before (posted by [`Dpif::execute`], or waiting
+    /// in the queues of ports that are not polled) have been handled: what tests and barriers wait for.
+    fn quiesce(&self);
+
+    fn meter_set(&self, _id: u32, _meter: &Meter, _now: Instant) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    fn meter_stats(&self, _id: u32) -> Result<Meter, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    fn meter_del(&self, _id: u32) -> Result<Meter, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Removes the datapath with its ports.
+    fn destroy(&self);
+}
+
+/// A kind of datapath that can be created by name; the list of kinds is made by the program alone.
+pub trait DpifClass: Send + Sync {
+    fn kind(&self) -> &'static str;
+    fn enumerate(&self) -> Vec<String>;
+    fn open(&self, name: &str, create: bool) -> Result<Arc<dyn Dpif>, Errno>;
+    /// Kind of device to open for a port that a user calls `kind` (the netdev datapath makes `internal` a `tap`).
+    fn port_open_kind(&self, kind: &str) -> String;
+}

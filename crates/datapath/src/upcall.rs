@@ -1,0 +1,53 @@
+//! Questions that a datapath asks when a packet matches no flow, or when an action says so.
+//!
+//! In the userspace datapath the handler runs on the thread that received the packet; it must not block.
+
+use std::sync::Arc;
+
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::flow::{Flow, FlowWildcards};
+
+use crate::action::{Action, Userspace};
+use crate::dpif::{PmdId, Ufid};
+
+/// Why the packet came up.
+#[derive(Clone, Debug)]
+pub enum UpcallKind<'a> {
+    Miss,
+    /// A `userspace` action, with the actions of its flow if it asked for them.
+    Action {
+        userspace: &'a Userspace,
+        actions: &'a [Action],
+    },
+}
+
+#[derive(Debug)]
+pub struct Upcall<'a> {
+    pub packet: &'a mut Packet,
+    /// The key, with a datapath port number as `in_port`.
+    pub flow: &'a Flow,
+    pub kind: UpcallKind<'a>,
+    pub pmd: PmdId,
+}
+
+/// What to do with the packet, and with those like it.
+#[derive(Clone, Debug)]
+pub struct UpcallReply {
+    /// To run on this packet (for a miss: also the flow's, unless `slow`).
+    pub actions: Arc<[Action]>,
+    /// When given, the actions of the flow to install, which differ when each packet must come up.
+    pub flow_actions: Option<Arc<[Action]>>,
+    /// Bits that decided; the flow matches these and no other.
+    pub wc: Box<FlowWildcards>,
+    /// Identifier for the flow to install; none means that nothing shall be installed.
+    pub install: Option<Ufid>,
+}
+
+/// Answers upcalls.
+pub trait UpcallHandler: Send + Sync {
+    /// None: the packet is dropped (and counted as an upcall error).
+    fn upcall(&self, upcall: Upcall<'_>) -> Option<UpcallReply>;
+
+    /// The flow that an upcall asked for could not be installed (`installed` false) or was.
+    fn installed(&self, ufid: Ufid, pmd: PmdId, installed: bool);
+}
