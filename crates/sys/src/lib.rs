@@ -20,3 +20,4 @@ pub mod process;
 pub mod rtnetlink;
 pub mod signal;
 pub mod tap;
+pub mod vnet;
