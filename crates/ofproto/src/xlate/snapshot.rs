@@ -1,0 +1,389 @@
+//! What translation needs to know of the bridges of one datapath, as an immutable snapshot.
+//!
+//! The owner of the bridges (`ofproto`) builds the records when ports, bundles, VLANs or settings change and
+//! publishes a new [`XlateSnapshot`]; threads that translate load it without a lock. What changes by itself
+//! (flow tables, groups, the MAC table, counters) is behind an `Arc` and safe for many threads.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use ferrovs_netdev::{Netdev, TunnelConfig};
+use ferrovs_packet::flow::Flow;
+use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
+use ferrovs_protocols::mac_learning::MacTable;
+
+use crate::groups::GroupTable;
+use crate::tables::Tables;
+
+/// Identifies a bridge across snapshots.
+pub type BridgeId = u128;
+
+/// Number of a bundle, unique within its bridge and never used twice.
+pub type BundleId = u32;
+
+/// All bridges of one datapath.
+#[derive(Default)]
+pub struct XlateSnapshot {
+    pub bridges: HashMap<BridgeId, Arc<XBridge>>,
+    /// Which port of which bridge a datapath port is. Tunnel ports share a datapath port and are found by
+    /// [`TunnelMap`].
+    pub dp_ports: HashMap<DpPort, (BridgeId, OfPort)>,
+    pub tunnels: TunnelMap,
+    pub features: DpFeatures,
+}
+
+impl XlateSnapshot {
+    pub fn bridge_by_name(&self, name: &str) -> Option<&Arc<XBridge>> {
+        self.bridges.values().find(|b| b.name == name)
+    }
+
+    /// The bridge and port through which a packet with this datapath key came.
+    pub fn receive(&self, flow: &Flow) -> Option<(&Arc<XBridge>, OfPort)> {
+        let dp_port = DpPort(flow.in_port);
+        let (bridge, port) = match self.tunnels.receive(flow, dp_port) {
+            Some(found) => found,
+            None => *self.dp_ports.get(&dp_port)?,
+        };
+        Some((self.bridges.get(&bridge)?, port))
+    }
+
+    /// The bridge whose local port is the device of that name: where a native tunnel leaves.
+    pub fn bridge_of_local_device(&self, name: &str) -> Option<&Arc<XBridge>> {
+        self.bridges.values().find(|b| b.ports.get(&OfPort::LOCAL).is_some_and(|p| p.name == name))
+    }
+}
+
+/// What the datapath can do; names and order are those of `dpif/show-dp-features`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DpFeatures {
+    pub masked_set_action: bool,
+    pub tnl_push_pop: bool,
+    pub ufid: bool,
+    pub trunc: bool,
+    pub clone: bool,
+    pub sample_nesting: usize,
+    pub ct_eventmask: bool,
+    pub ct_clear: bool,
+    pub max_hash_alg: u32,
+    pub check_pkt_len: bool,
+    pub ct_timeout: bool,
+    pub explicit_drop_action: bool,
+    pub lb_output_action: bool,
+    pub ct_zero_snat: bool,
+    pub add_mpls: bool,
+    pub psample: bool,
+    pub max_vlan_headers: usize,
+    pub max_mpls_depth: usize,
+    pub recirc: bool,
+    pub ct_state: bool,
+    pub ct_zone: bool,
+    pub ct_mark: bool,
+    pub ct_label: bool,
+    pub ct_state_nat: bool,
+    pub ct_orig_tuple: bool,
+    pub ct_orig_tuple6: bool,
+    pub nd_ext: bool,
+}
+
+impl Default for DpFeatures {
+    /// What the userspace datapath does.
+    fn default() -> Self {
+        DpFeatures {
+            masked_set_action: true,
+            tnl_push_pop: true,
+            ufid: true,
+            trunc: true,
+            clone: true,
+            sample_nesting: 10,
+            ct_eventmask: false,
+            ct_clear: false,
+            max_hash_alg: 1,
+            check_pkt_len: true,
+            ct_timeout: false,
+            explicit_drop_action: true,
+            lb_output_action: false,
+            ct_zero_snat: false,
+            add_mpls: true,
+            psample: false,
+            max_vlan_headers: 1,
+            max_mpls_depth: 3,
+            recirc: true,
+            ct_state: false,
+            ct_zone: false,
+            ct_mark: false,
+            ct_label: false,
+            ct_state_nat: false,
+            ct_orig_tuple: false,
+            ct_orig_tuple6: false,
+            nd_ext: true,
+        }
+    }
+}
+
+/// One bridge.
+pub struct XBridge {
+    pub id: BridgeId,
+    pub name: String,
+    pub tables: Arc<Tables>,
+    pub groups: Arc<GroupTable>,
+    pub macs: Arc<Mutex<MacTable>>,
+    pub ports: HashMap<OfPort, Arc<XPort>>,
+    pub bundles: HashMap<BundleId, Arc<XBundle>>,
+    /// Frames to addresses that IEEE 802.1D reserves are forwarded.
+    pub forward_bpdu: bool,
+    /// VLANs in which no address is learned.
+    pub flood_vlans: Option<Arc<VlanSet>>,
+    /// What a fragment looks like to the tables.
+    pub frag: FragHandling,
+    pub mirrors: Vec<Arc<XMirror>>,
+    /// Where packets for controllers go.
+    pub packet_ins: Arc<dyn PacketInSink>,
+    /// The MAC address of the local port.
+    pub local_mac: Option<MacAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum FragHandling {
+    /// Transport ports of all fragments read as zero.
+    #[default]
+    Normal,
+    Drop,
+    /// Transport ports of first fragments are visible.
+    NxMatch,
+}
+
+/// One OpenFlow port.
+pub struct XPort {
+    pub ofport: OfPort,
+    pub name: String,
+    /// [`DpPort::NONE`] for a patch port.
+    pub dp_port: DpPort,
+    pub bundle: Option<BundleId>,
+    /// OpenFlow configuration bits (`OFPPC_*`).
+    pub config: u32,
+    /// OpenFlow state bits (`OFPPS_*`).
+    pub state: u32,
+    /// Has carrier and is not held by a bond or spanning tree.
+    pub may_enable: bool,
+    /// The other end of a patch port: bridge and port.
+    pub peer: Option<(BridgeId, OfPort)>,
+    pub tunnel: Option<Arc<TunnelConfig>>,
+    /// Type of the tunnel (`vxlan`) for tunnel ports.
+    pub tunnel_kind: &'static str,
+    pub netdev: Arc<dyn Netdev>,
+    /// Packets through a port that no datapath counts: patch and tunnel ports.
+    pub counters: Arc<PortCounters>,
+}
+
+/// Counters of a port that translation itself keeps.
+#[derive(Debug, Default)]
+pub struct PortCounters {
+    pub rx_packets: AtomicU64,
+    pub rx_bytes: AtomicU64,
+    pub tx_packets: AtomicU64,
+    pub tx_bytes: AtomicU64,
+}
+
+impl PortCounters {
+    pub fn rx(&self, packets: u64, bytes: u64) {
+        self.rx_packets.fetch_add(packets, Relaxed);
+        self.rx_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub fn tx(&self, packets: u64, bytes: u64) {
+        self.tx_packets.fetch_add(packets, Relaxed);
+        self.tx_bytes.fetch_add(bytes, Relaxed);
+    }
+}
+
+/// Set of VLAN IDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VlanSet(pub Box<[u64; 64]>);
+
+impl VlanSet {
+    pub fn new(vids: impl IntoIterator<Item = u16>) -> VlanSet {
+        let mut bits = Box::new([0; 64]);
+        for vid in vids {
+            bits[usize::from(vid & 0xfff) / 64] |= 1 << (vid % 64);
+        }
+        VlanSet(bits)
+    }
+
+    pub fn contains(&self, vid: u16) -> bool {
+        self.0[usize::from(vid & 0xfff) / 64] & 1 << (vid % 64) != 0
+    }
+}
+
+/// `Port.vlan_mode`, with the default already decided from `tag`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum VlanMode {
+    Access,
+    #[default]
+    Trunk,
+    NativeTagged,
+    NativeUntagged,
+    Dot1qTunnel,
+}
+
+/// `Port.other_config:priority-tags`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PriorityTags {
+    #[default]
+    Never,
+    IfNonzero,
+    Always,
+}
+
+/// A logical port of the NORMAL switch: one OpenFlow port, or several bonded ones.
+pub struct XBundle {
+    pub id: BundleId,
+    pub name: String,
+    pub vlan_mode: VlanMode,
+    /// Access or native VLAN.
+    pub vlan: u16,
+    /// VLANs that a trunk carries; none means all.
+    pub trunks: Option<Arc<VlanSet>>,
+    pub cvlans: Option<Arc<VlanSet>>,
+    pub qinq_ethtype: u16,
+    pub priority_tags: PriorityTags,
+    pub protected: bool,
+    /// No member forbids flooding.
+    pub floodable: bool,
+    pub ports: Vec<OfPort>,
+}
+
+/// A mirror; see `Mirror` in ovs-vswitchd.conf.db(5).
+pub struct XMirror {
+    pub name: String,
+    pub select_src: Vec<BundleId>,
+    pub select_dst: Vec<BundleId>,
+    pub select_all: bool,
+    pub vlans: Option<VlanSet>,
+    pub out_bundle: Option<BundleId>,
+    pub out_vlan: Option<u16>,
+    pub snaplen: u16,
+    pub packets: AtomicU64,
+    pub bytes: AtomicU64,
+}
+
+/// Which tunnel port a packet belongs to, by what its configuration says and what `flow` leaves open.
+#[derive(Default)]
+pub struct TunnelMap {
+    by_key: HashMap<TunnelKey, (BridgeId, OfPort)>,
+    /// Datapath ports that carry tunnels.
+    dp_ports: HashMap<DpPort, ()>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct TunnelKey {
+    dp_port: DpPort,
+    in_key: Option<u64>,
+    src: Option<[u8; 16]>,
+    dst: Option<[u8; 16]>,
+    src_flow: bool,
+    dst_flow: bool,
+}
+
+fn ip_bytes(ip: std::net::IpAddr) -> [u8; 16] {
+    match ip {
+        std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        std::net::IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn flow_ip(v4: ferrovs_packet::types::Be32, v6: [u8; 16]) -> [u8; 16] {
+    if v4.get() != 0 { ip_bytes(std::net::Ipv4Addr::from(v4.get()).into()) } else { v6 }
+}
+
+impl TunnelMap {
+    fn key(dp_port: DpPort, config: &TunnelConfig) -> TunnelKey {
+        TunnelKey {
+            dp_port,
+            in_key: (!config.in_key_flow).then_some(config.in_key),
+            src: config.src.map(ip_bytes),
+            dst: config.dst.map(ip_bytes),
+            src_flow: config.ip_src_flow,
+            dst_flow: config.ip_dst_flow,
+        }
+    }
+
+    /// Adds a port; false (and nothing changes) if another port would take the same packets.
+    pub fn insert(&mut self, dp_port: DpPort, config: &TunnelConfig, to: (BridgeId, OfPort)) -> bool {
+        let key = Self::key(dp_port, config);
+        if self.by_key.contains_key(&key) {
+            return false;
+        }
+        self.dp_ports.insert(dp_port, ());
+        self.by_key.insert(key, to);
+        true
+    }
+
+    /// The most specific port first: a given key before `key=flow`, then given addresses before open ones.
+    fn receive(&self, flow: &Flow, dp_port: DpPort) -> Option<(BridgeId, OfPort)> {
+        self.dp_ports.get(&dp_port)?;
+        let local = flow_ip(flow.tunnel.ip_dst, flow.tunnel.ipv6_dst);
+        let remote = flow_ip(flow.tunnel.ip_src, flow.tunnel.ipv6_src);
+        for in_key in [Some(flow.tunnel.tun_id.get()), None] {
+            for (dst, dst_flow) in [(Some(remote), false), (None, true)] {
+                for (src, src_flow) in [(Some(local), false), (None, false), (None, true)] {
+                    let key = TunnelKey { dp_port, in_key, src, dst, src_flow, dst_flow };
+                    if let Some(found) = self.by_key.get(&key) {
+                        return Some(*found);
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+/// A packet on its way to the controllers of a bridge.
+pub struct AsyncPacketIn {
+    pub data: Vec<u8>,
+    /// Metadata of the packet when it was sent: `in_port`, registers, tunnel, connection tracking.
+    pub flow: Box<Flow>,
+    /// `OFPR_*`.
+    pub reason: u8,
+    pub table_id: u8,
+    pub cookie: u64,
+    pub controller_id: u16,
+    pub max_len: u16,
+    pub userdata: Vec<u8>,
+    /// Whether the packet came here because no flow matched (`OFPR_NO_MATCH` is then limited apart).
+    pub miss: bool,
+    pub now: Instant,
+}
+
+/// Takes packets for controllers from any thread; must not block.
+pub trait PacketInSink: Send + Sync {
+    fn send(&self, packet_in: AsyncPacketIn);
+    /// Whether some controller wants packets that match no flow when the table does not say what to do
+    /// (OpenFlow 1.0 to 1.2 behaviour).
+    fn wants_misses(&self) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_tunnel_takes_the_packet() {
+        let mut map = TunnelMap::default();
+        let remote = "172.31.1.2".parse().ok();
+        let fixed = TunnelConfig { in_key: 42, in_key_present: true, dst: remote, ..Default::default() };
+        let open = TunnelConfig { in_key_flow: true, ip_dst_flow: true, ..Default::default() };
+        assert!(map.insert(DpPort(3), &fixed, (1, OfPort(10))));
+        assert!(map.insert(DpPort(3), &open, (1, OfPort(11))));
+        assert!(!map.insert(DpPort(3), &open, (1, OfPort(12))));
+        let mut flow = Flow::default();
+        flow.tunnel.ip_src = 0xac1f0102.into();
+        flow.tunnel.ip_dst = 0xac1f0101.into();
+        flow.tunnel.tun_id = 42.into();
+        assert_eq!(map.receive(&flow, DpPort(3)), Some((1, OfPort(10))));
+        flow.tunnel.tun_id = 43.into();
+        assert_eq!(map.receive(&flow, DpPort(3)), Some((1, OfPort(11))));
+        assert_eq!(map.receive(&flow, DpPort(4)), None);
+    }
+}
