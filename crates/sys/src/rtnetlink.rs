@@ -1,1 +1,502 @@
-//! rtnetlink
+//! rtnetlink: the kernel's tables of links, addresses, routes and neighbours, and their changes.
+//!
+//! [`Rtnl`] asks (dumps and single gets); [`Monitor`] listens to the multicast groups. Both speak
+//! plain data types defined here; attributes that nobody needs are skipped. A monitor that falls
+//! behind reports [`Event::Lost`], after which the listener must dump again.
+//!
+//! Wire format (rtnetlink(7)), everything in host byte order and aligned to 4 bytes:
+//!
+//! ```text
+//! nlmsghdr {len u32, type u16, flags u16, seq u32, pid u32} family-header attributes...
+//! attribute {len u16, type u16} value
+//! ```
+//!
+//! Lengths come from the kernel but are still checked: a short message yields fewer attributes,
+//! never a panic.
+
+use std::io;
+use std::mem::size_of;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+mod parse;
+
+use parse::messages;
+
+/// A network device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Interface index.
+    pub index: u32,
+    /// Device name.
+    pub name: String,
+    /// Hardware type (`ARPHRD_*`).
+    pub hw_type: u16,
+    /// `IFF_*`.
+    pub flags: u32,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Address, when it is an Ethernet one.
+    pub mac: Option<[u8; 6]>,
+    /// Kind (`veth`, `tun`, `vxlan` ...), empty for hardware.
+    pub kind: String,
+    /// Index of the peer or of the lower device.
+    pub link: Option<u32>,
+    /// Index of the device that this one is enslaved to.
+    pub master: Option<u32>,
+    /// How often the carrier changed.
+    pub carrier_changes: u32,
+    /// Traffic counters.
+    pub stats: LinkStats,
+}
+
+/// The kernel's 64-bit counters of a link, from the host's point of view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LinkStats {
+    pub rx_packets: u64,
+    pub tx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+    pub rx_errors: u64,
+    pub tx_errors: u64,
+    pub rx_dropped: u64,
+    pub tx_dropped: u64,
+    pub multicast: u64,
+    pub collisions: u64,
+    pub rx_length_errors: u64,
+    pub rx_over_errors: u64,
+    pub rx_crc_errors: u64,
+    pub rx_frame_errors: u64,
+    pub rx_fifo_errors: u64,
+    pub rx_missed_errors: u64,
+}
+
+/// An address of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addr {
+    /// Device.
+    pub index: u32,
+    /// The address (of this end, for a point-to-point link).
+    pub addr: IpAddr,
+    /// Length of the network prefix.
+    pub prefix_len: u8,
+    /// `RT_SCOPE_*`: 0 universe, 253 link, 254 host.
+    pub scope: u8,
+}
+
+/// An entry of a routing table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `RT_TABLE_*`: 254 main, 255 local, 253 default.
+    pub table: u32,
+    /// Destination network.
+    pub dst: IpAddr,
+    /// Length of its prefix.
+    pub dst_len: u8,
+    /// Next hop.
+    pub gateway: Option<IpAddr>,
+    /// Device.
+    pub oif: Option<u32>,
+    /// Source address that the host prefers on this route.
+    pub prefsrc: Option<IpAddr>,
+    /// Metric: lower wins.
+    pub priority: u32,
+    /// `RTN_*`: 1 unicast, 2 local, 3 broadcast ...
+    pub kind: u8,
+    /// `RTPROT_*`: who installed it.
+    pub protocol: u8,
+    /// `RT_SCOPE_*`.
+    pub scope: u8,
+}
+
+/// A neighbour (ARP or ND) entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neigh {
+    /// Device.
+    pub index: u32,
+    /// Its address.
+    pub addr: IpAddr,
+    /// Its Ethernet address, if resolved.
+    pub mac: Option<[u8; 6]>,
+    /// `NUD_*`.
+    pub state: u16,
+}
+
+/// A change in the kernel's tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A link appeared or changed.
+    NewLink(Link),
+    /// A link went away.
+    DelLink(Link),
+    /// An address appeared or changed.
+    NewAddr(Addr),
+    /// An address went away.
+    DelAddr(Addr),
+    /// A route appeared.
+    NewRoute(Route),
+    /// A route went away.
+    DelRoute(Route),
+    /// A neighbour appeared or changed.
+    NewNeigh(Neigh),
+    /// A neighbour went away.
+    DelNeigh(Neigh),
+    /// A routing rule changed.
+    Rule,
+    /// Changes were lost: dump again.
+    Lost,
+}
+
+/// What a [`Monitor`] listens to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Groups {
+    /// Links.
+    pub links: bool,
+    /// IPv4 and IPv6 addresses.
+    pub addrs: bool,
+    /// IPv4 and IPv6 routes and rules.
+    pub routes: bool,
+    /// Neighbours.
+    pub neighs: bool,
+}
+
+fn socket(groups: u32) -> io::Result<OwnedFd> {
+    // SAFETY: socket(2) takes no pointers; the descriptor is ours alone.
+    let fd = unsafe {
+        let fd = libc::socket(
+            libc::AF_NETLINK,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+            libc::NETLINK_ROUTE,
+        );
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(fd)
+    };
+    // SAFETY: sockaddr_nl is a plain C struct of integers.
+    let mut sa: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    sa.nl_family = libc::AF_NETLINK as u16;
+    sa.nl_groups = groups;
+    // SAFETY: bind reads the given number of bytes of `sa`.
+    let rc = unsafe {
+        libc::bind(
+            fd.as_raw_fd(),
+            std::ptr::from_ref(&sa).cast(),
+            size_of::<libc::sockaddr_nl>() as u32,
+        )
+    };
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(fd)
+    }
+}
+
+/// Receives one datagram, whatever its size.
+fn recv(fd: &OwnedFd, buf: &mut Vec<u8>, flags: libc::c_int) -> io::Result<usize> {
+    loop {
+        // SAFETY: recv writes at most `len` bytes; a zero-length peek only tells the size.
+        let n = unsafe {
+            libc::recv(
+                fd.as_raw_fd(),
+                std::ptr::null_mut(),
+                0,
+                flags | libc::MSG_PEEK | libc::MSG_TRUNC,
+            )
+        };
+        if n < 0 {
+            let e = io::Error::last_os_error();
+            if e.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(e);
+        }
+        if buf.len() < n as usize {
+            buf.resize(n as usize, 0);
+        }
+        // SAFETY: `buf` holds `buf.len()` writable bytes.
+        let n = unsafe { libc::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len(), flags) };
+        if n >= 0 {
+            return Ok(n as usize);
+        }
+        let e = io::Error::last_os_error();
+        if e.kind() != io::ErrorKind::Interrupted {
+            return Err(e);
+        }
+    }
+}
+
+/// Asks the kernel about its tables, in the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Rtnl {
+    fd: OwnedFd,
+    seq: u32,
+    buf: Vec<u8>,
+}
+
+impl Rtnl {
+    /// Opens a request socket.
+    pub fn open() -> io::Result<Rtnl> {
+        Ok(Rtnl {
+            fd: socket(0)?,
+            seq: 0,
+            buf: vec![0; 32768],
+        })
+    }
+
+    fn request(&mut self, kind: u16, flags: libc::c_int, body: &[u8]) -> io::Result<()> {
+        self.seq = self.seq.wrapping_add(1);
+        let mut m = Vec::with_capacity(16 + body.len());
+        m.extend_from_slice(&(16 + body.len() as u32).to_ne_bytes());
+        m.extend_from_slice(&kind.to_ne_bytes());
+        m.extend_from_slice(&((flags | libc::NLM_F_REQUEST) as u16).to_ne_bytes());
+        m.extend_from_slice(&self.seq.to_ne_bytes());
+        m.extend_from_slice(&0u32.to_ne_bytes());
+        m.extend_from_slice(body);
+        // SAFETY: send only reads `m`.
+        let n = unsafe { libc::send(self.fd.as_raw_fd(), m.as_ptr().cast(), m.len(), 0) };
+        if n < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Feeds every message of the reply to `visit` until the kernel says that it is done.
+    fn replies(&mut self, dump: bool, mut visit: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        loop {
+            let n = recv(&self.fd, &mut self.buf, 0)?;
+            for m in messages(&self.buf[..n]) {
+                if m.seq != self.seq {
+                    continue;
+                }
+                match libc::c_int::from(m.kind) {
+                    libc::NLMSG_DONE => return Ok(()),
+                    libc::NLMSG_ERROR => {
+                        let e = parse::i32_at(m.body, 0).unwrap_or(0);
+                        return if e == 0 {
+                            Ok(())
+                        } else {
+                            Err(io::Error::from_raw_os_error(-e))
+                        };
+                    }
+                    _ => {
+                        visit(m.kind, m.body);
+                        if !dump {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn dump<T>(
+        &mut self,
+        kind: u16,
+        header: usize,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        self.request(kind, libc::NLM_F_DUMP, &vec![0; header])?;
+        let mut out = Vec::new();
+        self.replies(true, |_, body| out.extend(parse(body)))?;
+        Ok(out)
+    }
+
+    /// Every link.
+    pub fn links(&mut self) -> io::Result<Vec<Link>> {
+        self.dump(libc::RTM_GETLINK, 16, Link::parse)
+    }
+
+    /// The link called `name`.
+    pub fn link(&mut self, name: &str) -> io::Result<Link> {
+        let mut body = vec![0; 16];
+        let len = 4 + name.len() + 1;
+        body.extend_from_slice(&(len as u16).to_ne_bytes());
+        body.extend_from_slice(&libc::IFLA_IFNAME.to_ne_bytes());
+        body.extend_from_slice(name.as_bytes());
+        body.resize(16 + len.next_multiple_of(4), 0);
+        self.request(libc::RTM_GETLINK, 0, &body)?;
+        let mut out = None;
+        self.replies(false, |_, body| out = Link::parse(body))?;
+        out.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+    }
+
+    /// Every address.
+    pub fn addrs(&mut self) -> io::Result<Vec<Addr>> {
+        self.dump(libc::RTM_GETADDR, 8, Addr::parse)
+    }
+
+    /// Every route of every table.
+    pub fn routes(&mut self) -> io::Result<Vec<Route>> {
+        self.dump(libc::RTM_GETROUTE, 12, Route::parse)
+    }
+
+    /// Every neighbour.
+    pub fn neighs(&mut self) -> io::Result<Vec<Neigh>> {
+        self.dump(libc::RTM_GETNEIGH, 12, Neigh::parse)
+    }
+}
+
+/// Hears about changes, in the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Monitor {
+    fd: OwnedFd,
+    buf: Vec<u8>,
+}
+
+impl Monitor {
+    /// Starts to listen.
+    pub fn open(groups: Groups) -> io::Result<Monitor> {
+        let mut bits = 0;
+        for (on, b) in [
+            (groups.links, libc::RTMGRP_LINK),
+            (
+                groups.addrs,
+                libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR,
+            ),
+            (
+                groups.routes,
+                libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE | libc::RTMGRP_IPV4_RULE,
+            ),
+            (groups.neighs, libc::RTMGRP_NEIGH),
+        ] {
+            if on {
+                bits |= b as u32;
+            }
+        }
+        Ok(Monitor {
+            fd: socket(bits)?,
+            buf: vec![0; 16384],
+        })
+    }
+
+    /// Everything that has been reported since the last call.
+    pub fn recv(&mut self) -> io::Result<Vec<Event>> {
+        let mut out = Vec::new();
+        loop {
+            match recv(&self.fd, &mut self.buf, libc::MSG_DONTWAIT) {
+                Ok(n) => out.extend(messages(&self.buf[..n]).filter_map(|m| event(m.kind, m.body))),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(out),
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => out.push(Event::Lost),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn event(kind: u16, body: &[u8]) -> Option<Event> {
+    Some(match kind {
+        libc::RTM_NEWLINK => Event::NewLink(Link::parse(body)?),
+        libc::RTM_DELLINK => Event::DelLink(Link::parse(body)?),
+        libc::RTM_NEWADDR => Event::NewAddr(Addr::parse(body)?),
+        libc::RTM_DELADDR => Event::DelAddr(Addr::parse(body)?),
+        libc::RTM_NEWROUTE => Event::NewRoute(Route::parse(body)?),
+        libc::RTM_DELROUTE => Event::DelRoute(Route::parse(body)?),
+        libc::RTM_NEWNEIGH => Event::NewNeigh(Neigh::parse(body)?),
+        libc::RTM_DELNEIGH => Event::DelNeigh(Neigh::parse(body)?),
+        libc::RTM_NEWRULE | libc::RTM_DELRULE => Event::Rule,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ifreq::{self, IFF_UP};
+    use crate::tap::{Tap, TapOptions};
+
+    fn ip(args: &str) {
+        let st = std::process::Command::new("ip")
+            .args(args.split(' '))
+            .status()
+            .unwrap();
+        assert!(st.success(), "ip {args}");
+    }
+
+    #[test]
+    fn dumps_show_links_addresses_routes_and_neighbours() {
+        crate::netns::unshare().unwrap();
+        let _tap = Tap::open("t0", TapOptions::default()).unwrap();
+        ifreq::set_hwaddr("t0", [2, 0, 0, 0, 0, 9]).unwrap();
+        ip("link set t0 up");
+        ip("addr add 192.0.2.1/24 dev t0");
+        ip("route add 198.51.100.0/24 via 192.0.2.7 metric 5");
+        ip("neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev t0");
+        let mut r = Rtnl::open().unwrap();
+        let l = r.link("t0").unwrap();
+        assert_eq!((l.name.as_str(), l.kind.as_str()), ("t0", "tun"));
+        assert_eq!((l.mac, l.mtu), (Some([2, 0, 0, 0, 0, 9]), 1500));
+        assert_ne!(l.flags & IFF_UP, 0);
+        assert_eq!(r.links().unwrap().len(), 2);
+        assert_eq!(
+            r.link("nosuch").unwrap_err().raw_os_error(),
+            Some(libc::ENODEV)
+        );
+        let a = r
+            .addrs()
+            .unwrap()
+            .into_iter()
+            .find(|a| a.index == l.index && a.addr.is_ipv4());
+        let a = a.unwrap();
+        assert_eq!((a.addr, a.prefix_len), ("192.0.2.1".parse().unwrap(), 24));
+        let routes = r.routes().unwrap();
+        let far = routes
+            .iter()
+            .find(|r| r.dst == "198.51.100.0".parse::<IpAddr>().unwrap());
+        let far = far.unwrap();
+        assert_eq!(
+            (far.dst_len, far.gateway, far.oif, far.priority, far.table),
+            (
+                24,
+                Some("192.0.2.7".parse().unwrap()),
+                Some(l.index),
+                5,
+                254
+            )
+        );
+        assert!(routes.iter().any(|r| r.table == 255 && r.kind == 2));
+        let n = r.neighs().unwrap();
+        let n = n
+            .iter()
+            .find(|n| n.addr == "192.0.2.7".parse::<IpAddr>().unwrap())
+            .unwrap();
+        assert_eq!((n.mac, n.index), (Some([2, 0, 0, 0, 0, 7]), l.index));
+    }
+
+    #[test]
+    fn a_monitor_reports_a_device_that_comes_and_goes() {
+        crate::netns::unshare().unwrap();
+        let g = Groups {
+            links: true,
+            addrs: true,
+            routes: true,
+            neighs: true,
+        };
+        let mut m = Monitor::open(g).unwrap();
+        assert_eq!(m.recv().unwrap(), []);
+        let tap = Tap::open("t0", TapOptions::default()).unwrap();
+        ip("addr add 192.0.2.1/24 dev t0");
+        drop(tap);
+        let ev = m.recv().unwrap();
+        assert!(
+            ev.iter()
+                .any(|e| matches!(e, Event::NewLink(l) if l.name == "t0"))
+        );
+        assert!(
+            ev.iter()
+                .any(|e| matches!(e, Event::NewAddr(a) if a.prefix_len == 24))
+        );
+        assert!(
+            ev.iter()
+                .any(|e| matches!(e, Event::DelLink(l) if l.name == "t0"))
+        );
+    }
+}
