@@ -1,1 +1,35 @@
-//! ovsdb
+//! The OVSDB engine: everything that RFC 7047 defines, without sockets, threads or a clock.
+//!
+//! ```text
+//! json, parser      text and trees (Open vSwitch's JSON dialect and error texts)
+//! atom, datum       values; types: their constraints; schema: tables and columns
+//! row, table, db    the data, as shared immutable rows
+//! condition, mutation, exec   the ten operations
+//! txn               commit: references, garbage collection, indexes, limits
+//! log               the record format on disk, behind `Storage`
+//! monitor           update, update2, update3 and the transaction history
+//! ```
+//!
+//! Invariants: a committed row is never changed in place (readers, monitors and the compaction
+//! thread share it by `Arc`); a transaction is applied as a whole or leaves no trace; nothing here
+//! reads the clock, callers pass the time in. The one exception to "no files" is `log::file`, the
+//! only implementation of `Storage` that programs need, kept beside the format that it stores.
+#![forbid(unsafe_code)]
+
+pub mod atom;
+pub mod datum;
+pub mod error;
+pub mod json;
+pub mod parser;
+pub mod schema;
+pub mod symbol;
+pub mod types;
+pub mod uuid;
+
+pub use crate::uuid::Uuid;
+pub use atom::{Atom, AtomType};
+pub use datum::Datum;
+pub use error::Error;
+pub use schema::{ColumnSchema, DatabaseSchema, TableSchema};
+pub use symbol::SymbolTable;
+pub use types::{BaseType, ColumnType};

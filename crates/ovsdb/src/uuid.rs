@@ -1,0 +1,67 @@
+//! UUIDs in the one text form that OVSDB uses: 36 characters with hyphens, printed in lower case.
+//!
+//! The `uuid` crate's type carries the value; its parser takes more forms (braces, no hyphens, URN)
+//! than OVSDB allows, hence `parse` here.
+
+pub use ::uuid::Uuid;
+
+/// Parses exactly `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, in either case.
+pub fn parse(s: &str) -> Option<Uuid> {
+    let b = s.as_bytes();
+    if b.len() != 36 {
+        return None;
+    }
+    let mut out = [0u8; 16];
+    let mut nibbles = 0;
+    for (i, &c) in b.iter().enumerate() {
+        if matches!(i, 8 | 13 | 18 | 23) {
+            if c != b'-' {
+                return None;
+            }
+            continue;
+        }
+        let v = match c {
+            b'0'..=b'9' => c - b'0',
+            b'a'..=b'f' => c - b'a' + 10,
+            b'A'..=b'F' => c - b'A' + 10,
+            _ => return None,
+        };
+        out[nibbles / 2] |= if nibbles % 2 == 0 { v << 4 } else { v };
+        nibbles += 1;
+    }
+    Some(Uuid::from_bytes(out))
+}
+
+/// True if `s` could be the start of a UUID: hexadecimal digits with hyphens where they belong.
+pub fn is_partial(s: &str) -> bool {
+    s.len() <= 36
+        && s.bytes().enumerate().all(|(i, c)| {
+            if matches!(i, 8 | 13 | 18 | 23) {
+                c == b'-'
+            } else {
+                c.is_ascii_hexdigit()
+            }
+        })
+}
+
+/// Appends the 36-character form without going through `fmt`.
+pub fn write(out: &mut Vec<u8>, u: &Uuid) {
+    let mut buf = [0u8; 36];
+    u.as_hyphenated().encode_lower(&mut buf);
+    out.extend_from_slice(&buf);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_hyphenated_form_is_a_uuid() {
+        let s = "01234567-89ab-CDEF-0123-456789abcdef";
+        assert_eq!(parse(s).unwrap().to_string(), s.to_lowercase());
+        assert!(parse("0123456789abcdef0123456789abcdef").is_none());
+        assert!(parse("{01234567-89ab-cdef-0123-456789abcdef}").is_none());
+        assert!(parse("01234567-89ab-cdef-0123-456789abcdeg").is_none());
+        assert!(is_partial("0123") && is_partial("01234567-8") && !is_partial("012345678"));
+    }
+}
