@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod field;
 pub mod flow;
 pub mod types;
