@@ -1,5 +1,24 @@
 //! Network devices as ports of a switch: one trait, a registry of classes by type name, and the classes.
+//!
+//! [`open`] turns a name and a type into a shared device; the same name gives the same device as
+//! long as somebody holds it, and the device is released with its last holder. A device sends from
+//! any thread; each of its receive queues belongs to the thread that opened it. Checksums and
+//! segmentation that a sender left undone travel with the packet
+//! ([`Offload`](ferrovs_packet::buffer::Offload)) and are done by whoever puts it on a wire: the
+//! kernel, for the classes here.
+//!
+//! [`run`] and [`wait`] belong in the main loop: they hear which links come, change and go.
 #![forbid(unsafe_code)]
+
+mod linux;
+mod offload;
+mod patch;
+mod registry;
+mod virt;
+
+pub use registry::{
+    Class, change_seq, exists, kinds, lookup, open, open_all, register, run, set_keep_devices,
+};
 
 use std::collections::BTreeMap;
 use std::io;
@@ -67,6 +86,12 @@ pub trait Rxq: Send {
 /// A network device. All methods may be called from any thread.
 pub trait Netdev: Send + Sync {
     fn name(&self) -> &str;
+    /// Whether frames carry an Ethernet header: others cannot be attached to a datapath.
+    fn is_ethernet(&self) -> bool {
+        true
+    }
+    /// The kernel reports a change of the link of that name; None: it is gone.
+    fn link_event(&self, _link: Option<&ferrovs_sys::rtnetlink::Link>) {}
     /// Type name, for example `system`.
     fn kind(&self) -> &'static str;
     fn is_pmd(&self) -> bool {
@@ -99,6 +124,8 @@ pub trait Netdev: Send + Sync {
     fn status(&self) -> BTreeMap<String, String>;
     /// Changes whenever something that a reader may have cached has changed.
     fn change_seq(&self) -> u64;
+    /// Adds (packets, bytes) received and sent by a port that has no device: patch and tunnel ports.
+    fn account(&self, _rx: (u64, u64), _tx: (u64, u64)) {}
     /// For tunnel ports: their configuration; see the tunnel crate.
     fn tunnel_config(&self) -> Option<Arc<TunnelConfig>> {
         None

@@ -25,7 +25,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::vnet::{VNET_HDR_SIZE, VnetHdr};
 
@@ -145,6 +145,55 @@ fn pending_error(fd: &OwnedFd) -> io::Result<()> {
     }
 }
 
+fn take_drops(fd: &OwnedFd) -> u64 {
+    // SAFETY: tpacket_stats is a plain C struct of integers.
+    let mut st: libc::tpacket_stats = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    // SAFETY: PACKET_STATISTICS writes at most `len` bytes into `st`.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            std::ptr::from_mut(&mut st).cast(),
+            &mut len,
+        )
+    };
+    if rc < 0 { 0 } else { st.tp_drops.into() }
+}
+
+/// Moves a socket to another device, or to the device that came back under another index.
+#[derive(Debug)]
+pub struct Binder {
+    fd: OwnedFd,
+    protocol: u16,
+    cookie: u64,
+}
+
+impl Binder {
+    /// Binds the socket to device `ifindex`; a pending "network is down" is forgotten.
+    pub fn bind(&self, ifindex: u32) -> io::Result<()> {
+        let _ = pending_error(&self.fd);
+        bind(&self.fd, ifindex, self.protocol)
+    }
+
+    /// Whether this moves the socket of `rx`.
+    pub fn is_of(&self, rx: &PacketRx) -> bool {
+        self.cookie == rx.cookie
+    }
+
+    /// Frames that the kernel could not store since the last call (receiving sockets).
+    pub fn take_drops(&self) -> u64 {
+        take_drops(&self.fd)
+    }
+}
+
+/// Tells sockets of this process apart.
+fn next_cookie() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// The mapped ring of a [`PacketRx`].
 #[derive(Debug)]
 struct Ring {
@@ -183,7 +232,7 @@ pub struct PacketRx {
     // Declared before `fd`: unmapped first.
     ring: Ring,
     fd: OwnedFd,
-    ifindex: u32,
+    cookie: u64,
 }
 
 impl PacketRx {
@@ -231,12 +280,11 @@ impl PacketRx {
             next: 0,
         };
         bind(&fd, ifindex, libc::ETH_P_ALL as u16)?;
-        Ok(PacketRx { ring, fd, ifindex })
-    }
-
-    /// The device's index.
-    pub fn ifindex(&self) -> u32 {
-        self.ifindex
+        Ok(PacketRx {
+            ring,
+            fd,
+            cookie: next_cookie(),
+        })
     }
 
     /// Looks at the next frame without consuming it. Call [`PacketRx::release`] afterwards unless
@@ -330,25 +378,21 @@ impl PacketRx {
 
     /// Frames that the kernel could not store since the last call.
     pub fn take_drops(&self) -> u64 {
-        // SAFETY: tpacket_stats is a plain C struct of integers.
-        let mut st: libc::tpacket_stats = unsafe { std::mem::zeroed() };
-        let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
-        // SAFETY: PACKET_STATISTICS writes at most `len` bytes into `st`.
-        let rc = unsafe {
-            libc::getsockopt(
-                self.fd.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                std::ptr::from_mut(&mut st).cast(),
-                &mut len,
-            )
-        };
-        if rc < 0 { 0 } else { st.tp_drops.into() }
+        take_drops(&self.fd)
     }
 
     /// The error that the socket reports (ENETDOWN when the device went down or away).
     pub fn take_error(&self) -> io::Result<()> {
         pending_error(&self.fd)
+    }
+
+    /// A handle that moves the socket to another device while someone else receives from it.
+    pub fn binder(&self) -> io::Result<Binder> {
+        Ok(Binder {
+            fd: self.fd.try_clone()?,
+            protocol: libc::ETH_P_ALL as u16,
+            cookie: self.cookie,
+        })
     }
 
     /// Drops every frame that waits. Returns how many.
@@ -410,6 +454,15 @@ impl PacketTx {
         let sndbuf: libc::c_int = 8 << 20;
         let _ = set_opt(&fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &sndbuf);
         Ok(PacketTx { fd })
+    }
+
+    /// A handle that moves the socket to another device.
+    pub fn binder(&self) -> io::Result<Binder> {
+        Ok(Binder {
+            fd: self.fd.try_clone()?,
+            protocol: 0,
+            cookie: 0,
+        })
     }
 
     /// Skips the queueing discipline of the device.

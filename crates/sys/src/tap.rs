@@ -1,7 +1,7 @@
 //! TAP devices: an Ethernet device whose other end is this process.
 //!
-//! The device exists as long as the handle does (it is never made persistent), so a crash leaves
-//! nothing behind. With `vnet_hdr` every frame carries a [`VnetHdr`], and `set_offload` tells the
+//! The device exists as long as a handle does, unless [`Tap::set_persistent`] says that it stays.
+//! With `vnet_hdr` every frame carries a [`VnetHdr`], and `set_offload` tells the
 //! host's stack that it may hand over partial checksums and frames of up to 64 KB.
 //! The descriptor is always non-blocking.
 
@@ -131,6 +131,18 @@ impl Tap {
             }
         }
         TapOffload::None
+    }
+
+    /// Whether the device outlives its handles.
+    pub fn set_persistent(&self, on: bool) -> io::Result<()> {
+        let v = libc::c_ulong::from(on);
+        // SAFETY: TUNSETPERSIST takes its argument by value.
+        let rc = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TUNSETPERSIST as libc::Ioctl, v) };
+        if rc < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// Sets the carrier of the device as the host sees it.

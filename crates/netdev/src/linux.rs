@@ -1,0 +1,583 @@
+//! Devices of the Linux host: `system` (any Ethernet device, by packet sockets), `tap` (a device
+//! that this process creates and whose host side is the host's IP stack) and `internal` (a device
+//! that a datapath of the kernel created).
+//!
+//! ```text
+//!   system:  wire ---> PacketRx (ring) ---> switch ---> PacketTx ---> wire
+//!   tap:     host's stack transmits ---> read ---> switch ---> write ---> host's stack receives
+//! ```
+//!
+//! A tap's counters are therefore those of the host with receive and transmit exchanged.
+//!
+//! A `system` device may vanish while it is open. Its sockets stay; when a device of that name
+//! returns (under a new index) they are bound to it, so a thread that polls a queue's descriptor
+//! notices nothing but the pause.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrayvec::ArrayVec;
+use ferrovs_packet::buffer::{BATCH, Batch};
+use ferrovs_packet::types::MacAddr;
+use ferrovs_sync::Counter;
+use ferrovs_sys::ethtool;
+use ferrovs_sys::ifreq::{self, IFF_LOOPBACK, IFF_PROMISC, IFF_RUNNING, IFF_UP};
+use ferrovs_sys::packet_socket::{Binder, PacketTx, TxFrame};
+use ferrovs_sys::rtnetlink::{Link, Rtnl};
+use ferrovs_sys::tap::{Tap, TapOptions};
+
+use crate::{Features, Flags, Netdev, Rxq, Stats, offload};
+
+mod features;
+mod rxq;
+
+/// A device as its users hold it; queues share the inside.
+#[derive(Debug)]
+struct Device(Arc<Linux>);
+
+#[derive(Debug)]
+struct Linux {
+    name: String,
+    kind: &'static str,
+    ethernet: bool,
+    io: Io,
+    /// 0 while the device is away.
+    ifindex: AtomicU32,
+    /// `IFF_*` as last heard.
+    flags: AtomicU32,
+    carrier_resets: AtomicU64,
+    seq: AtomicU64,
+    tx_dropped: Counter,
+    rx_dropped: Counter,
+    /// We turned promiscuous mode on and turn it off when the device is closed.
+    promisc: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Io {
+    Socket {
+        tx: PacketTx,
+        binders: Mutex<Vec<Binder>>,
+    },
+    Tap(Tap),
+}
+
+/// Opens a device that exists.
+pub fn open_existing(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
+    const ENODEV: i32 = 19;
+    const ENAMETOOLONG: i32 = 36;
+    let flags = ifreq::flags(name).map_err(|e| match e.raw_os_error() {
+        // A name that no device can have is simply not there.
+        Some(ENAMETOOLONG) => io::Error::from_raw_os_error(ENODEV),
+        _ => e,
+    })?;
+    let ifindex = ifreq::ifindex(name)?;
+    let ethernet = ifreq::hwaddr(name)?.0 == ifreq::ARPHRD_ETHER;
+    let tx = PacketTx::open(ifindex)?;
+    let binders = Mutex::new(vec![tx.binder()?]);
+    Ok(Device::new(
+        name,
+        kind,
+        ethernet,
+        Io::Socket { tx, binders },
+        ifindex,
+        flags,
+    ))
+}
+
+/// Creates a tap, or takes over the one that an earlier process left.
+pub fn open_tap(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
+    let tap = Tap::open(
+        name,
+        TapOptions {
+            vnet_hdr: true,
+            ..TapOptions::default()
+        },
+    )?;
+    tap.set_persistent(true)?;
+    tap.set_best_offload();
+    let ifindex = ifreq::ifindex(name)?;
+    let flags = ifreq::flags(name)?;
+    Ok(Device::new(name, kind, true, Io::Tap(tap), ifindex, flags))
+}
+
+impl Device {
+    fn new(
+        name: &str,
+        kind: &'static str,
+        ethernet: bool,
+        io: Io,
+        ifindex: u32,
+        flags: u32,
+    ) -> Arc<dyn Netdev> {
+        Arc::new(Device(Arc::new(Linux {
+            name: name.to_owned(),
+            kind,
+            ethernet,
+            io,
+            ifindex: ifindex.into(),
+            flags: flags.into(),
+            carrier_resets: 0.into(),
+            seq: 1.into(),
+            tx_dropped: Counter::new(),
+            rx_dropped: Counter::new(),
+            promisc: false.into(),
+        })))
+    }
+}
+
+impl Drop for Linux {
+    fn drop(&mut self) {
+        // Failures mean that the device is gone already.
+        if self.promisc.load(Ordering::Relaxed) {
+            let _ = ifreq::change_flags(&self.name, 0, IFF_PROMISC);
+        }
+        if let Io::Tap(tap) = &self.io
+            && !crate::registry::keep_devices()
+        {
+            let _ = tap.set_persistent(false);
+        }
+    }
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Linux {
+    fn changed(&self) {
+        self.seq.fetch_add(1, Ordering::Relaxed);
+        crate::change_seq().change();
+    }
+
+    fn iff(&self) -> io::Result<u32> {
+        let now = ifreq::flags(&self.name)?;
+        self.note_flags(now);
+        Ok(now)
+    }
+
+    /// Remembers the flags; true if they differ in something that matters.
+    fn note_flags(&self, now: u32) -> bool {
+        const SEEN: u32 = IFF_UP | IFF_RUNNING | IFF_PROMISC;
+        let old = self.flags.swap(now, Ordering::Relaxed);
+        if (old ^ now) & IFF_RUNNING != 0 {
+            self.carrier_resets.fetch_add(1, Ordering::Relaxed);
+        }
+        (old ^ now) & SEEN != 0
+    }
+
+    /// The device is (again) there, under index `index`.
+    fn appear(&self, index: u32) {
+        if self.ifindex.swap(index, Ordering::Relaxed) == index {
+            return;
+        }
+        if let Io::Socket { binders, .. } = &self.io {
+            for b in lock(binders).iter() {
+                let _ = b.bind(index);
+            }
+            if self.promisc.load(Ordering::Relaxed) {
+                let _ = ifreq::change_flags(&self.name, IFF_PROMISC, 0);
+            }
+        }
+    }
+
+    fn send_socket(&self, tx: &PacketTx, batch: &Batch) -> io::Result<()> {
+        let frames: ArrayVec<TxFrame<'_>, BATCH> = batch
+            .iter()
+            .map(|p| TxFrame {
+                vnet: offload::to_vnet(&p.offload, false),
+                data: p.data(),
+            })
+            .collect();
+        let r = tx.send(&frames);
+        if r.dropped > 0 {
+            self.tx_dropped.add(r.dropped as u64);
+        }
+        r.error.map_or(Ok(()), Err)
+    }
+
+    fn send_tap(&self, tap: &Tap, batch: &Batch) -> io::Result<()> {
+        let mut result = Ok(());
+        for p in batch {
+            loop {
+                match tap.send(offload::to_vnet(&p.offload, true), p.data()) {
+                    Ok(()) => {}
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(e) => {
+                        // EIO: the host has set the device down.
+                        self.tx_dropped.add(1);
+                        result = Err(e);
+                    }
+                }
+                break;
+            }
+        }
+        result
+    }
+}
+
+impl Netdev for Device {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn kind(&self) -> &'static str {
+        self.0.kind
+    }
+
+    fn is_ethernet(&self) -> bool {
+        self.0.ethernet
+    }
+
+    fn link_event(&self, link: Option<&Link>) {
+        let d = &*self.0;
+        match link {
+            Some(l) => {
+                d.appear(l.index);
+                d.note_flags(l.flags);
+            }
+            None => {
+                d.ifindex.store(0, Ordering::Relaxed);
+                d.note_flags(0);
+            }
+        }
+        d.changed();
+    }
+
+    fn set_config(&self, _options: &BTreeMap<String, String>) -> Result<(), String> {
+        // Devices of the host are configured by the host's tools; as in Open vSwitch they take
+        // no options.
+        Ok(())
+    }
+
+    fn config(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn n_rxq(&self) -> usize {
+        1
+    }
+
+    fn n_txq(&self) -> usize {
+        1
+    }
+
+    fn rxq_open(&self, _queue: usize) -> io::Result<Box<dyn Rxq>> {
+        rxq::open(&self.0)
+    }
+
+    fn send(&self, _queue: usize, batch: &mut Batch) -> io::Result<()> {
+        let r = match &self.0.io {
+            Io::Socket { tx, .. } => self.0.send_socket(tx, batch),
+            Io::Tap(tap) => self.0.send_tap(tap, batch),
+        };
+        batch.clear();
+        r
+    }
+
+    fn etheraddr(&self) -> io::Result<MacAddr> {
+        Ok(MacAddr(ifreq::hwaddr(&self.0.name)?.1))
+    }
+
+    fn set_etheraddr(&self, mac: MacAddr) -> io::Result<()> {
+        if self.etheraddr()? == mac {
+            return Ok(());
+        }
+        ifreq::set_hwaddr(&self.0.name, mac.0)?;
+        self.0.changed();
+        Ok(())
+    }
+
+    fn mtu(&self) -> io::Result<u32> {
+        ifreq::mtu(&self.0.name)
+    }
+
+    fn set_mtu(&self, mtu: u32) -> io::Result<()> {
+        if self.mtu()? == mtu {
+            return Ok(());
+        }
+        ifreq::set_mtu(&self.0.name, mtu)?;
+        self.0.changed();
+        Ok(())
+    }
+
+    fn flags(&self) -> io::Result<Flags> {
+        let iff = self.0.iff()?;
+        let mut f = Flags::empty();
+        f.set(Flags::UP, iff & IFF_UP != 0);
+        f.set(Flags::PROMISC, iff & IFF_PROMISC != 0);
+        f.set(Flags::LOOPBACK, iff & IFF_LOOPBACK != 0);
+        Ok(f)
+    }
+
+    fn update_flags(&self, off: Flags, on: Flags) -> io::Result<()> {
+        let d = &*self.0;
+        let bits = |f: Flags| {
+            let mut b = 0;
+            if f.contains(Flags::UP) {
+                b |= IFF_UP;
+            }
+            if f.contains(Flags::PROMISC) {
+                b |= IFF_PROMISC;
+            }
+            b
+        };
+        let old = d.iff()?;
+        let new = (old | bits(on)) & !bits(off);
+        if new == old {
+            return Ok(());
+        }
+        ifreq::change_flags(&d.name, bits(on), bits(off))?;
+        if (old ^ new) & IFF_PROMISC != 0 {
+            d.promisc.store(new & IFF_PROMISC != 0, Ordering::Relaxed);
+        }
+        d.changed();
+        Ok(())
+    }
+
+    fn carrier(&self) -> bool {
+        self.0.iff().is_ok_and(|f| f & IFF_RUNNING != 0)
+    }
+
+    fn carrier_resets(&self) -> u64 {
+        self.0.carrier_resets.load(Ordering::Relaxed)
+    }
+
+    fn ifindex(&self) -> Option<u32> {
+        match self.0.ifindex.load(Ordering::Relaxed) {
+            0 => None,
+            i => Some(i),
+        }
+    }
+
+    fn stats(&self) -> io::Result<Stats> {
+        let d = &*self.0;
+        let s = Rtnl::open()?.link(&d.name)?.stats;
+        let mut out = Stats {
+            rx_packets: Some(s.rx_packets),
+            tx_packets: Some(s.tx_packets),
+            rx_bytes: Some(s.rx_bytes),
+            tx_bytes: Some(s.tx_bytes),
+            rx_errors: Some(s.rx_errors),
+            tx_errors: Some(s.tx_errors),
+            rx_dropped: Some(s.rx_dropped),
+            tx_dropped: Some(s.tx_dropped),
+            multicast: Some(s.multicast),
+            collisions: Some(s.collisions),
+            rx_length_errors: Some(s.rx_length_errors),
+            rx_over_errors: Some(s.rx_over_errors),
+            rx_crc_errors: Some(s.rx_crc_errors),
+            rx_frame_errors: Some(s.rx_frame_errors),
+            rx_fifo_errors: Some(s.rx_fifo_errors),
+            rx_missed_errors: Some(s.rx_missed_errors),
+            custom: Vec::new(),
+        };
+        match &d.io {
+            Io::Tap(_) => {
+                // What the host transmits is what the switch receives.
+                out.rx_packets = Some(s.tx_packets);
+                out.tx_packets = Some(s.rx_packets);
+                out.rx_bytes = Some(s.tx_bytes);
+                out.tx_bytes = Some(s.rx_bytes);
+                out.rx_errors = Some(s.tx_errors);
+                out.tx_errors = Some(s.rx_errors);
+                out.rx_dropped = Some(s.tx_dropped);
+                // The kernel may count a write to a device that is down; so do we, each time.
+                out.tx_dropped = Some(s.rx_dropped.max(d.tx_dropped.sum()));
+            }
+            Io::Socket { binders, .. } => {
+                for b in lock(binders).iter() {
+                    d.rx_dropped.add(b.take_drops());
+                }
+                out.rx_dropped = Some(s.rx_dropped + d.rx_dropped.sum());
+                out.tx_dropped = Some(s.tx_dropped + d.tx_dropped.sum());
+            }
+        }
+        Ok(out)
+    }
+
+    fn features(&self) -> io::Result<Features> {
+        Ok(features::from_link(&ethtool::link_settings(&self.0.name)?))
+    }
+
+    fn addresses(&self) -> io::Result<Vec<(IpAddr, u8)>> {
+        let index = self
+            .ifindex()
+            .ok_or_else(|| io::Error::from_raw_os_error(19))?;
+        let addrs = Rtnl::open()?.addrs()?;
+        Ok(addrs
+            .iter()
+            .filter(|a| a.index == index)
+            .map(|a| (a.addr, a.prefix_len))
+            .collect())
+    }
+
+    fn status(&self) -> BTreeMap<String, String> {
+        let Ok(d) = ethtool::driver_info(&self.0.name) else {
+            return BTreeMap::new();
+        };
+        [
+            ("driver_name", d.driver),
+            ("driver_version", d.version),
+            ("firmware_version", d.fw_version),
+        ]
+        .map(|(k, v)| (k.to_owned(), v))
+        .into()
+    }
+
+    fn change_seq(&self) -> u64 {
+        self.0.seq.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ferrovs_packet::buffer::{Checksum, Packet};
+
+    /// A namespace of the test's own with the veth pair a0 - b0, both up.
+    fn veth() {
+        ferrovs_sys::netns::unshare().unwrap();
+        sh("ip link add a0 type veth peer name b0; ip link set a0 up; ip link set b0 up");
+    }
+
+    fn sh(script: &str) {
+        let st = std::process::Command::new("sh")
+            .args(["-ec", script])
+            .status()
+            .unwrap();
+        assert!(st.success(), "{script}");
+    }
+
+    fn frame(mark: u8) -> Packet {
+        let mut f = [mark; 60];
+        f[..6].fill(0xff);
+        f[12..14].copy_from_slice(&[0x88, 0xb5]);
+        Packet::from_slice(&f)
+    }
+
+    /// Waits for the next frame of our EtherType.
+    fn next(q: &mut dyn Rxq) -> Option<Packet> {
+        let mut batch = Batch::new();
+        for _ in 0..200 {
+            q.recv(&mut batch).unwrap();
+            let mut ours = batch.drain(..).filter(|p| p.data()[12..14] == [0x88, 0xb5]);
+            if let Some(p) = ours.next() {
+                assert!(ours.next().is_none());
+                return Some(p);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        None
+    }
+
+    #[test]
+    fn frames_cross_a_pair_of_system_devices_with_their_checksum_state() {
+        veth();
+        let (a, b) = (
+            open_existing("a0", "system").unwrap(),
+            open_existing("b0", "system").unwrap(),
+        );
+        let mut q = b.rxq_open(0).unwrap();
+        let mut p = frame(7);
+        p.offload.checksum = Checksum::Partial {
+            start: 34,
+            offset: 6,
+        };
+        let mut batch: Batch = [p].into_iter().collect();
+        a.send(0, &mut batch).unwrap();
+        assert!(batch.is_empty());
+        let got = next(&mut *q).unwrap();
+        assert_eq!((got.size(), got.data()[59]), (60, 7));
+        assert_eq!(
+            got.offload.checksum,
+            Checksum::Partial {
+                start: 34,
+                offset: 6
+            }
+        );
+        assert!(a.is_ethernet() && a.carrier());
+        assert_eq!(a.status()["driver_name"], "veth");
+        assert_eq!(a.features().unwrap().speed_current, 10000);
+        // A VLAN tag that the kernel strips is back in the frame.
+        let mut tagged = vec![0xffu8; 12];
+        tagged.extend_from_slice(&[0x81, 0, 0x20, 5, 0x88, 0xb5]);
+        tagged.resize(64, 9);
+        a.send(0, &mut [Packet::from_slice(&tagged)].into_iter().collect())
+            .unwrap();
+        let mut batch = Batch::new();
+        for _ in 0..200 {
+            q.recv(&mut batch).unwrap();
+            if let Some(p) = batch.drain(..).find(|p| p.data()[12..14] == [0x81, 0]) {
+                assert_eq!(p.data(), tagged);
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        panic!("no tagged frame");
+    }
+
+    #[test]
+    fn a_device_that_vanishes_and_returns_goes_on_with_the_same_queue() {
+        veth();
+        // Through the registry, which hears of the links.
+        let b = crate::open("b0", "").unwrap();
+        b.update_flags(Flags::empty(), Flags::PROMISC).unwrap();
+        let mut q = b.rxq_open(0).unwrap();
+        let seq = b.change_seq();
+        sh("ip link del a0");
+        crate::run();
+        assert_eq!(b.ifindex(), None);
+        assert_ne!(b.change_seq(), seq);
+        assert!(!b.carrier());
+        sh("ip link add a0 type veth peer name b0; ip link set a0 up; ip link set b0 up");
+        crate::run();
+        assert!(b.ifindex().is_some() && b.carrier());
+        assert!(b.flags().unwrap().contains(Flags::PROMISC));
+        let a = open_existing("a0", "system").unwrap();
+        a.send(0, &mut [frame(3)].into_iter().collect()).unwrap();
+        assert_eq!(next(&mut *q).unwrap().data()[59], 3);
+        assert!(crate::lookup("b0").is_some());
+        drop(b);
+        assert!(crate::lookup("b0").is_none());
+    }
+
+    #[test]
+    fn a_tap_goes_with_its_last_holder_and_counts_what_a_downed_device_refuses() {
+        ferrovs_sys::netns::unshare().unwrap();
+        let t = open_tap("t0", "tap").unwrap();
+        let mut q = t.rxq_open(0).unwrap();
+        assert!(
+            t.send(0, &mut [frame(1), frame(2)].into_iter().collect())
+                .is_err()
+        );
+        assert_eq!(t.stats().unwrap().tx_dropped, Some(2));
+        t.update_flags(Flags::empty(), Flags::UP).unwrap();
+        t.send(0, &mut [frame(1)].into_iter().collect()).unwrap();
+        let s = t.stats().unwrap();
+        assert_eq!((s.tx_packets, s.tx_bytes), (Some(1), Some(60)));
+        // The host sends a large packet: it arrives in one piece.
+        sh("ip link set t0 mtu 9000; ip addr add 192.0.2.1/24 dev t0;
+            ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev t0;
+            ping -c1 -W0.1 -s 6000 192.0.2.2 >/dev/null || true");
+        let mut batch = Batch::new();
+        let mut large = false;
+        while q.recv(&mut batch).unwrap() > 0 {
+            large |= batch.drain(..).any(|p| p.size() == 6042);
+        }
+        assert!(large);
+        drop((t, q));
+        assert!(!crate::exists("t0"));
+    }
+
+    #[test]
+    fn opening_what_is_not_there_says_so() {
+        let errno = |name: &str, kind: &str| crate::open(name, kind).err().unwrap().raw_os_error();
+        assert_eq!(errno("nosuchdev", ""), Some(19));
+        assert_eq!(errno("a-name-much-too-long", "system"), Some(19));
+        assert_eq!(errno("x", "foo"), Some(97));
+    }
+}

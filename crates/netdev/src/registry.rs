@@ -1,0 +1,209 @@
+//! Which types of device there are, which devices are open, and what the kernel says about links.
+//!
+//! The table of classes is filled with the built-in ones at first use; test classes are added (and
+//! may replace built-in ones) before the first device is opened. Open devices are kept by weak
+//! reference: whoever holds a device keeps it open.
+//!
+//! One rtnetlink monitor serves all devices. It is opened with the first device, in the network
+//! namespace of the thread that opens it, and read by the main loop.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use ferrovs_sync::Seq;
+use ferrovs_sys::rtnetlink::{Event, Groups, Monitor, Rtnl};
+
+use crate::{Netdev, linux, patch};
+
+/// A type of device.
+#[derive(Clone, Copy, Debug)]
+pub struct Class {
+    /// Its name in `Interface.type`.
+    pub kind: &'static str,
+    /// Opens the device called so.
+    pub open: fn(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>>,
+}
+
+struct Registry {
+    classes: Vec<Class>,
+    devices: HashMap<String, Weak<dyn Netdev>>,
+    monitor: Option<Monitor>,
+}
+
+static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
+static CHANGES: Seq = Seq::new();
+static KEEP: AtomicBool = AtomicBool::new(false);
+
+fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
+    let mut guard: MutexGuard<'_, Option<Registry>> =
+        REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+    f(guard.get_or_insert_with(|| Registry {
+        classes: vec![
+            Class {
+                kind: "system",
+                open: linux::open_existing,
+            },
+            Class {
+                kind: "internal",
+                open: linux::open_existing,
+            },
+            Class {
+                kind: "tap",
+                open: linux::open_tap,
+            },
+            Class {
+                kind: "patch",
+                open: patch::open,
+            },
+        ],
+        devices: HashMap::new(),
+        monitor: None,
+    }))
+}
+
+/// Adds a class, in place of one with the same name.
+pub fn register(class: Class) {
+    with(
+        |r| match r.classes.iter_mut().find(|c| c.kind == class.kind) {
+            Some(c) => *c = class,
+            None => r.classes.push(class),
+        },
+    );
+}
+
+/// Names of all classes, sorted.
+pub fn kinds() -> Vec<&'static str> {
+    let mut k: Vec<_> = with(|r| r.classes.iter().map(|c| c.kind).collect());
+    k.sort_unstable();
+    k
+}
+
+/// Opens the device `name` of type `kind` ("" means "system"), or shares it if it is open.
+///
+/// Errors are those of the operating system: EAFNOSUPPORT for an unknown type, EEXIST for a device
+/// that is open with another type, ENODEV for one that is not there.
+pub fn open(name: &str, kind: &str) -> io::Result<Arc<dyn Netdev>> {
+    let kind = if kind.is_empty() { "system" } else { kind };
+    let class = with(|r| {
+        if let Some(d) = r.devices.get(name).and_then(Weak::upgrade) {
+            return if d.kind() == kind {
+                Ok(Err(d))
+            } else {
+                Err(io::Error::from_raw_os_error(17)) // EEXIST
+            };
+        }
+        match r.classes.iter().find(|c| c.kind == kind) {
+            Some(c) => Ok(Ok(*c)),
+            None => Err(io::Error::from_raw_os_error(97)), // EAFNOSUPPORT
+        }
+    });
+    let class = match class {
+        Ok(Ok(class)) => class,
+        Ok(Err(open)) => return Ok(open),
+        Err(e) => return Err(e),
+    };
+    start_monitor();
+    // Outside the lock: opening may take time, and a device that closes takes the lock.
+    let device = (class.open)(name, class.kind)?;
+    Ok(with(|r| {
+        if let Some(d) = r.devices.get(name).and_then(Weak::upgrade)
+            && d.kind() == kind
+        {
+            return d; // Another thread was faster.
+        }
+        r.devices.retain(|_, d| d.strong_count() > 0);
+        r.devices.insert(name.to_owned(), Arc::downgrade(&device));
+        device
+    }))
+}
+
+/// The open device called `name`.
+pub fn lookup(name: &str) -> Option<Arc<dyn Netdev>> {
+    with(|r| r.devices.get(name).and_then(Weak::upgrade))
+}
+
+/// Every open device, by name.
+pub fn open_all() -> Vec<Arc<dyn Netdev>> {
+    let mut all: Vec<_> = with(|r| r.devices.values().filter_map(Weak::upgrade).collect());
+    all.sort_by(|a, b| a.name().cmp(b.name()));
+    all
+}
+
+/// Whether the host has a device of that name.
+pub fn exists(name: &str) -> bool {
+    ferrovs_sys::ifreq::flags(name).is_ok()
+}
+
+/// Changes whenever any device changed, or a link of the host came or went.
+pub fn change_seq() -> &'static Seq {
+    &CHANGES
+}
+
+/// Whether devices that this process created (taps) stay when they are closed from now on: so at
+/// an exit without `--cleanup`, so that the next process finds them with their addresses.
+pub fn set_keep_devices(keep: bool) {
+    KEEP.store(keep, Ordering::Relaxed);
+}
+
+pub(crate) fn keep_devices() -> bool {
+    KEEP.load(Ordering::Relaxed)
+}
+
+fn start_monitor() {
+    with(|r| {
+        if r.monitor.is_none() {
+            // Without rtnetlink the devices still work; they only do not hear of changes.
+            r.monitor = Monitor::open(Groups {
+                links: true,
+                addrs: true,
+                ..Groups::default()
+            })
+            .ok();
+        }
+    });
+}
+
+/// Tells the devices what happened to their links.
+pub fn run() {
+    let events = with(|r| {
+        r.monitor
+            .as_mut()
+            .and_then(|m| m.recv().ok())
+            .unwrap_or_default()
+    });
+    if events.is_empty() {
+        return;
+    }
+    let device = |name: &str| lookup(name);
+    for e in events {
+        match e {
+            Event::NewLink(l) => {
+                if let Some(d) = device(&l.name) {
+                    d.link_event(Some(&l));
+                }
+            }
+            Event::DelLink(l) => {
+                if let Some(d) = device(&l.name)
+                    && d.ifindex().is_none_or(|i| i == l.index)
+                {
+                    d.link_event(None);
+                }
+            }
+            Event::Lost => resync(),
+            _ => {}
+        }
+    }
+    CHANGES.change();
+}
+
+/// Tells every device the state of its link as it is now.
+fn resync() {
+    let Ok(links) = Rtnl::open().and_then(|mut r| r.links()) else {
+        return;
+    };
+    for d in open_all() {
+        d.link_event(links.iter().find(|l| l.name == d.name()));
+    }
+}
