@@ -1,1 +1,27 @@
-//! runtime
+//! What every Open vSwitch program needs and what none of it is about switching: the clock, the
+//! poll loop, logging, the control socket, coverage counters, daemon life and command lines.
+//!
+//! Nothing else in the workspace reads a clock or sleeps. A daemon is one loop: each component
+//! has `run` (do what can be done without blocking) and `wait` (tell the [`Poller`] what would make
+//! another `run` worth while); then [`Poller::block`] sleeps. That order is explicit, nothing stays
+//! registered, and time can be virtual (`time/stop`, `time/warp`) without any component knowing.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod coverage;
+pub mod daemon;
+pub mod dirs;
+pub mod fatal_signal;
+pub mod memory;
+pub mod numa;
+pub mod options;
+mod poller;
+pub mod text;
+pub mod unixctl;
+pub mod version;
+pub mod vlog;
+
+pub use fatal_signal::set_timeout;
+pub use poller::{Interest, Poller};
+pub use text::{fatal, fatal_io, program_error};

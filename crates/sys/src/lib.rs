@@ -12,6 +12,7 @@
 
 pub mod affinity;
 pub mod ethtool;
+pub mod fd;
 pub mod ifreq;
 pub mod lockfile;
 pub mod netns;

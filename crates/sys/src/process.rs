@@ -391,6 +391,37 @@ pub fn boot_time() -> Duration {
     Duration::new(t.tv_sec.max(0) as u64, t.tv_nsec as u32)
 }
 
+/// Sends this process SIGALRM `seconds` from now; 0 calls a pending one off.
+pub fn alarm(seconds: u32) {
+    // SAFETY: no pointers.
+    unsafe { libc::alarm(seconds) };
+}
+
+static AT_EXIT: std::sync::Mutex<Vec<fn()>> = std::sync::Mutex::new(Vec::new());
+
+extern "C" fn run_at_exit() {
+    let functions = match AT_EXIT.lock() {
+        Ok(mut f) => std::mem::take(&mut *f),
+        Err(_) => return,
+    };
+    for f in functions {
+        f();
+    }
+}
+
+/// Runs `function` when the process ends by returning from main or by `exit`.
+pub fn at_exit(function: fn()) {
+    let Ok(mut functions) = AT_EXIT.lock() else {
+        return;
+    };
+    if functions.is_empty() {
+        // SAFETY: a static function without captures, as atexit(3) wants it; it does not unwind,
+        // because what it calls returns on errors.
+        unsafe { libc::atexit(run_at_exit) };
+    }
+    functions.push(function);
+}
+
 /// Leaves the process at once, without running anything that was registered for its end.
 pub fn exit_immediately(code: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory of ours.

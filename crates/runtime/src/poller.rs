@@ -1,0 +1,389 @@
+//! A stateless, level-triggered sleep: poll(2) over what the components asked for this time.
+//!
+//! Nothing stays registered between two sleeps, so a component that goes away cannot leave anything
+//! behind, and the order in which things run is the order in which the loop calls them. A sleep
+//! also ends when the clock jumps and, on the main thread, when a signal comes.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use ferrovs_sync::{Seq, Waker};
+use ferrovs_sys::process::{Usage, thread_usage};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::clock::{self, Sleeper};
+use crate::vlog::modules::{POLL_LOOP, TIMEVAL};
+use crate::vlog::{self, RateLimit};
+use crate::{coverage, fatal_signal};
+
+/// What to wait for on a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interest(u8);
+
+impl Interest {
+    /// Until it can be read, or its peer is gone.
+    pub const READ: Interest = Interest(1);
+    /// Until it can be written.
+    pub const WRITE: Interest = Interest(2);
+    /// Either.
+    pub const BOTH: Interest = Interest(3);
+
+    fn flags(self) -> PollFlags {
+        let mut f = PollFlags::empty();
+        if self.0 & 1 != 0 {
+            f |= PollFlags::IN;
+        }
+        if self.0 & 2 != 0 {
+            f |= PollFlags::OUT;
+        }
+        f
+    }
+}
+
+impl std::ops::BitOr for Interest {
+    type Output = Interest;
+    fn bitor(self, other: Interest) -> Interest {
+        Interest(self.0 | other.0)
+    }
+}
+
+impl std::ops::BitOrAssign for Interest {
+    fn bitor_assign(&mut self, other: Interest) {
+        self.0 |= other.0;
+    }
+}
+
+struct Wanted {
+    fd: RawFd,
+    flags: PollFlags,
+    location: &'static Location<'static>,
+}
+
+/// Collects what would wake a thread, then sleeps until one of it happens.
+pub struct Poller {
+    wanted: Vec<Wanted>,
+    deadline: Option<(Instant, &'static Location<'static>)>,
+    wake_now: Option<&'static Location<'static>>,
+    sleeper: Arc<Sleeper>,
+    main: bool,
+    woke: Option<(Instant, Usage)>,
+    /// Start of the second over which the CPU share is measured, and the CPU time at its start.
+    share: (Instant, Duration),
+    cpu_percent: Option<u32>,
+}
+
+impl std::fmt::Debug for Poller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Poller")
+            .field("wanted", &self.wanted.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Poller {
+    fn default() -> Poller {
+        Poller::new()
+    }
+}
+
+impl Poller {
+    /// A poller for the calling thread.
+    pub fn new() -> Poller {
+        let main = ferrovs_sys::process::thread_id() == ferrovs_sys::process::pid();
+        let sleeper = Arc::new(Sleeper {
+            waker: Arc::new(Waker::new().expect("eventfd for a poll loop")),
+            asleep: false.into(),
+            sleeps: 0.into(),
+        });
+        // The main thread drives the warps: it does not wait for itself.
+        if !main {
+            clock::register(&sleeper);
+        }
+        let usage = thread_usage();
+        Poller {
+            wanted: Vec::new(),
+            deadline: None,
+            wake_now: None,
+            sleeper,
+            main,
+            woke: None,
+            share: (clock::real_now(), usage.user + usage.system),
+            cpu_percent: None,
+        }
+    }
+
+    /// A waker that ends the next (or present) sleep of this poller; for other threads.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.sleeper.waker.clone()
+    }
+
+    /// Wakes when `fd` is ready for `interest`, in trouble, or hung up.
+    #[track_caller]
+    pub fn wait_fd(&mut self, fd: BorrowedFd<'_>, interest: Interest) {
+        let fd = fd.as_raw_fd();
+        let flags = interest.flags();
+        let location = Location::caller();
+        self.wanted.push(Wanted {
+            fd,
+            flags,
+            location,
+        });
+    }
+
+    /// Wakes at `when` at the latest.
+    #[track_caller]
+    pub fn wait_until(&mut self, when: Instant) {
+        if self.deadline.is_none_or(|(d, _)| when < d) {
+            self.deadline = Some((when, Location::caller()));
+        }
+    }
+
+    /// Wakes `ms` milliseconds from now at the latest.
+    #[track_caller]
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.wait_until(clock::now() + Duration::from_millis(ms));
+    }
+
+    /// Does not sleep this time.
+    #[track_caller]
+    pub fn wake_now(&mut self) {
+        self.wake_now.get_or_insert(Location::caller());
+    }
+
+    /// Wakes when `seq` has a value other than `last`.
+    #[track_caller]
+    pub fn wait_seq(&mut self, seq: &Seq, last: u64) {
+        if !seq.watch(last, &self.sleeper.waker) {
+            self.wake_now();
+        }
+    }
+
+    /// Sleeps until something that was asked for happens, then forgets everything.
+    pub fn block(&mut self) {
+        coverage::POLL_CREATE_NODE.add(self.wanted.len() as u64);
+        if self.main {
+            fatal_signal::run();
+            if clock::advance() {
+                self.wake_now();
+            }
+        }
+        self.note_interval();
+        let timeout = self.timeout();
+        if timeout == Some(Duration::ZERO) {
+            coverage::POLL_ZERO_TIMEOUT.inc();
+        }
+        self.poll(timeout);
+        self.sleeper.waker.drain();
+        self.wanted.clear();
+        self.deadline = None;
+        self.wake_now = None;
+        self.woke = Some((clock::real_now(), thread_usage()));
+        if self.main {
+            coverage::run();
+            fatal_signal::run();
+        }
+    }
+
+    /// How long to sleep; None is forever.
+    fn timeout(&self) -> Option<Duration> {
+        if self.wake_now.is_some() {
+            return Some(Duration::ZERO);
+        }
+        let mut timeout = self.deadline.and_then(|(deadline, _)| {
+            let left = deadline.saturating_duration_since(clock::now());
+            // A stopped clock never gets there by itself.
+            (left.is_zero() || !clock::is_stopped()).then_some(left)
+        });
+        if self.main
+            && let Some(left) = fatal_signal::alarm_left()
+        {
+            timeout = Some(timeout.map_or(left, |t| t.min(left)));
+        }
+        timeout
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) {
+        let extra = if self.main { 2 } else { 1 };
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.wanted.len() + extra);
+        fds.push(PollFd::from_borrowed_fd(
+            self.sleeper.waker.as_fd(),
+            PollFlags::IN,
+        ));
+        if self.main {
+            let signals = ferrovs_sys::signal::pipe_fd();
+            fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
+        }
+        for w in &self.wanted {
+            fds.push(PollFd::from_borrowed_fd(
+                ferrovs_sys::fd::assume_open(w.fd),
+                w.flags,
+            ));
+        }
+        // Milliseconds, rounded up, as a timer that is early by a fraction only spins.
+        let spec = timeout.map(|t| {
+            let ms = t.as_millis() + u128::from(t.subsec_nanos() % 1_000_000 != 0);
+            let ms = ms.min(i32::MAX as u128) as i64;
+            Timespec {
+                tv_sec: ms / 1000,
+                tv_nsec: (ms % 1000) * 1_000_000,
+            }
+        });
+        self.sleeper.sleeps.fetch_add(1, SeqCst);
+        self.sleeper.asleep.store(true, SeqCst);
+        let result = poll(&mut fds, spec.as_ref());
+        self.sleeper.asleep.store(false, SeqCst);
+        let ready: Vec<(usize, PollFlags)> = fds[extra..]
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| !f.revents().is_empty())
+            .map(|(i, f)| (i, f.revents()))
+            .collect();
+        drop(fds);
+        match result {
+            Ok(0) => match (self.wake_now, self.deadline) {
+                (Some(l), _) => self.log_wakeup(l, None, Some(Duration::ZERO)),
+                (None, Some((_, l))) => self.log_wakeup(l, None, timeout),
+                (None, None) => {}
+            },
+            Ok(_) => {
+                for (i, flags) in ready {
+                    if flags.contains(PollFlags::NVAL) {
+                        vlog::err!(
+                            POLL_LOOP,
+                            "fd {} was closed while it was waited for",
+                            self.wanted[i].fd
+                        );
+                    }
+                    let l = self.wanted[i].location;
+                    self.log_wakeup(l, Some((self.wanted[i].fd, flags)), None);
+                }
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => {
+                static RL: RateLimit = RateLimit::new(5, 1);
+                vlog::err_rl!(RL, POLL_LOOP, "poll: {}", crate::text::errno(&e.into()));
+            }
+        }
+    }
+
+    /// Says why the loop woke: at level DBG, or INFO when the thread uses much CPU.
+    fn log_wakeup(
+        &mut self,
+        at: &Location<'_>,
+        fd: Option<(RawFd, PollFlags)>,
+        timeout: Option<Duration>,
+    ) {
+        static RL: RateLimit = RateLimit::new(10, 10);
+        let busy = self.cpu_percent.is_some_and(|p| p > 50);
+        let level = if busy {
+            vlog::Level::Info
+        } else {
+            vlog::Level::Dbg
+        };
+        if !POLL_LOOP.enabled(level) || (busy && RL.should_drop(&POLL_LOOP, level)) {
+            return;
+        }
+        let mut s = String::from("wakeup due to ");
+        if let Some((fd, flags)) = fd {
+            for (flag, name) in [
+                (PollFlags::IN, "[POLLIN]"),
+                (PollFlags::OUT, "[POLLOUT]"),
+                (PollFlags::ERR, "[POLLERR]"),
+                (PollFlags::HUP, "[POLLHUP]"),
+                (PollFlags::NVAL, "[POLLNVAL]"),
+            ] {
+                if flags.contains(flag) {
+                    s.push_str(name);
+                }
+            }
+            let what = std::fs::read_link(format!("/proc/self/fd/{fd}"))
+                .map_or_else(|e| e.to_string(), |p| p.to_string_lossy().into_owned());
+            s.push_str(&format!(" on fd {fd} ({what})"));
+        } else if let Some(t) = timeout {
+            s.push_str(&format!("{}-ms timeout", t.as_millis()));
+        }
+        s.push_str(&format!(" at {}:{}", at.file(), at.line()));
+        if let Some(p) = self.cpu_percent {
+            s.push_str(&format!(" ({p}% CPU usage)"));
+        }
+        vlog::write(&POLL_LOOP, level, format_args!("{s}"));
+    }
+
+    /// Warns when the loop took long since it last woke, and keeps the CPU share up to date.
+    fn note_interval(&mut self) {
+        let now = clock::real_now();
+        let span = now.saturating_duration_since(self.share.0);
+        let usage = thread_usage();
+        if span >= Duration::from_secs(10) {
+            let cpu = usage.user + usage.system;
+            let used = cpu.saturating_sub(self.share.1);
+            self.cpu_percent = (span < Duration::from_secs(20))
+                .then(|| (used.as_millis() * 100 / span.as_millis()) as u32);
+            self.share = (now, cpu);
+        }
+        let Some((woke, before)) = self.woke.take() else {
+            return;
+        };
+        let took = now.saturating_duration_since(woke);
+        if took <= Duration::from_millis(1000) || clock::is_stopped() {
+            return;
+        }
+        vlog::warn!(
+            TIMEVAL,
+            "Unreasonably long {}ms poll interval ({}ms user, {}ms system)",
+            took.as_millis(),
+            usage.user.saturating_sub(before.user).as_millis(),
+            usage.system.saturating_sub(before.system).as_millis()
+        );
+        let (minor, major) = (
+            usage.minor_faults - before.minor_faults,
+            usage.major_faults - before.major_faults,
+        );
+        if minor != 0 || major != 0 {
+            vlog::warn!(TIMEVAL, "faults: {minor} minor, {major} major");
+        }
+        let (reads, writes) = (
+            usage.disk_reads - before.disk_reads,
+            usage.disk_writes - before.disk_writes,
+        );
+        if reads != 0 || writes != 0 {
+            vlog::warn!(TIMEVAL, "disk: {reads} reads, {writes} writes");
+        }
+        let (own, forced) = (
+            usage.voluntary_switches - before.voluntary_switches,
+            usage.involuntary_switches - before.involuntary_switches,
+        );
+        if own != 0 || forced != 0 {
+            vlog::warn!(
+                TIMEVAL,
+                "context switches: {own} voluntary, {forced} involuntary"
+            );
+        }
+        coverage::log();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_ends_when_a_descriptor_is_ready_or_a_sequence_changes() {
+        let mut p = Poller::new();
+        let w = Waker::new().unwrap();
+        w.wake();
+        p.wait_fd(w.as_fd(), Interest::READ);
+        p.block();
+        let seq = Arc::new(Seq::new());
+        let last = seq.read();
+        p.wait_seq(&seq, last);
+        let s = seq.clone();
+        let t = std::thread::spawn(move || s.change());
+        p.block();
+        t.join().unwrap();
+        assert_ne!(seq.read(), last);
+    }
+}
