@@ -1,0 +1,644 @@
+//! A reliable OpenFlow connection: bytes in and out of one stream, cut into messages, with version negotiation,
+//! inactivity probes and, for a connection that this switch makes, reconnection with backoff.
+//!
+//! States: `Void` (closed on purpose), `Backoff` (waiting before the next attempt), `Connecting` (the stream
+//! connects, then both sides say hello), `Active`, `Idle` (a probe is out and must be answered) and
+//! `Disconnected` (an accepted connection ended: it never comes back).
+//!
+//! Invariants: what waits to be received is bounded by one maximal message plus one read; the owner bounds what
+//! waits to be sent by asking [`Rconn::tx_backlog`] before it makes more; an unfinished message is never handed up.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use ferrovs_openflow::version::{Version, Versions};
+use ferrovs_runtime::{Poller, vlog};
+use ferrovs_stream::{Stream, error_text};
+
+use super::hello;
+
+/// Size of an OpenFlow header, the smallest message.
+pub const HEADER_LEN: usize = 8;
+const READ_SIZE: usize = 64 * 1024;
+/// Copies for snoopers are dropped when one of them has this much waiting.
+const SNOOP_BACKLOG: usize = 256 * 1024;
+/// How long an attempt to connect, or the wait for the peer's hello, may last.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+const OFPT_ECHO_REQUEST: u8 = 2;
+const OFPT_ECHO_REPLY: u8 = 3;
+
+static RL: vlog::RateLimit = vlog::RateLimit::new(10, 25);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Void,
+    Backoff,
+    Connecting,
+    Active,
+    Idle,
+    Disconnected,
+}
+
+impl State {
+    /// The name in column `status` of a controller.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Void => "VOID",
+            State::Backoff => "BACKOFF",
+            State::Connecting => "CONNECTING",
+            State::Active => "ACTIVE",
+            State::Idle => "IDLE",
+            State::Disconnected => "DISCONNECTED",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Rconn {
+    name: String,
+    target: String,
+    reliable: bool,
+    dscp: u8,
+    allowed: Versions,
+    state: State,
+    entered: Instant,
+    stream: Option<Stream>,
+    stream_connected: bool,
+    version: Option<Version>,
+    hello_sent: bool,
+    backoff: Duration,
+    max_backoff: Duration,
+    backoff_until: Option<Instant>,
+    probe_interval: Option<Duration>,
+    last_activity: Instant,
+    last_connected: Option<Instant>,
+    last_disconnected: Option<Instant>,
+    last_error: Option<String>,
+    connection_seqno: u64,
+    rx: Vec<u8>,
+    rx_at: usize,
+    tx: VecDeque<Vec<u8>>,
+    tx_at: usize,
+    tx_bytes: usize,
+    snoopers: Vec<Rconn>,
+    next_xid: u32,
+}
+
+impl Rconn {
+    /// A connection that is made and kept by this side.
+    pub fn active(bridge: &str, target: &str, dscp: u8, allowed: Versions, now: Instant) -> Rconn {
+        let mut rc = Rconn::blank(format!("{bridge}<->{target}"), target, allowed, now);
+        rc.reliable = true;
+        rc.dscp = dscp;
+        rc.state = State::Backoff;
+        rc.backoff_until = Some(now);
+        rc
+    }
+
+    /// A connection that a peer made; it ends when the peer goes.
+    pub fn accepted(bridge: &str, stream: Stream, allowed: Versions, now: Instant) -> Rconn {
+        let target = stream.name().to_string();
+        let mut rc = Rconn::blank(format!("{bridge}<->{target}"), &target, allowed, now);
+        rc.stream = Some(stream);
+        rc.stream_connected = true;
+        rc.state = State::Connecting;
+        rc
+    }
+
+    fn blank(name: String, target: &str, allowed: Versions, now: Instant) -> Rconn {
+        Rconn {
+            name,
+            target: target.to_string(),
+            reliable: false,
+            dscp: ferrovs_stream::DSCP_DEFAULT,
+            allowed,
+            state: State::Void,
+            entered: now,
+            stream: None,
+            stream_connected: false,
+            version: None,
+            hello_sent: false,
+            backoff: Duration::ZERO,
+            max_backoff: Duration::from_secs(8),
+            backoff_until: None,
+            probe_interval: None,
+            last_activity: now,
+            last_connected: None,
+            last_disconnected: None,
+            last_error: None,
+            connection_seqno: 0,
+            rx: Vec::new(),
+            rx_at: 0,
+            tx: VecDeque::new(),
+            tx_at: 0,
+            tx_bytes: 0,
+            snoopers: Vec::new(),
+            next_xid: 1,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    pub fn is_connected(&self) -> bool {
+        matches!(self.state, State::Active | State::Idle)
+    }
+
+    /// False for an accepted connection that has ended.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.state, State::Void | State::Disconnected)
+    }
+
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// Bumped whenever the connection is made or lost.
+    pub fn connection_seqno(&self) -> u64 {
+        self.connection_seqno
+    }
+
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    pub fn last_connected(&self) -> Option<Instant> {
+        self.last_connected
+    }
+
+    pub fn last_disconnected(&self) -> Option<Instant> {
+        self.last_disconnected
+    }
+
+    /// How long the connection has been down; None while it is up.
+    pub fn failure_duration(&self, now: Instant) -> Option<Duration> {
+        if self.is_connected() {
+            return None;
+        }
+        let since = self.last_disconnected.or(self.last_connected).unwrap_or(self.last_activity);
+        Some(now.saturating_duration_since(since))
+    }
+
+    pub fn probe_interval(&self) -> Option<Duration> {
+        self.probe_interval
+    }
+
+    pub fn set_probe_interval(&mut self, interval: Option<Duration>) {
+        self.probe_interval = interval.map(|i| i.max(Duration::from_secs(5).min(i)));
+    }
+
+    pub fn set_max_backoff(&mut self, max: Duration) {
+        self.max_backoff = max.max(Duration::from_secs(1));
+        self.backoff = self.backoff.min(self.max_backoff);
+    }
+
+    pub fn set_dscp(&mut self, dscp: u8) {
+        self.dscp = dscp;
+    }
+
+    /// The versions to offer; a connection whose version is no longer among them starts anew.
+    pub fn set_allowed(&mut self, allowed: Versions, now: Instant) {
+        self.allowed = allowed;
+        if self.version.is_some_and(|v| !allowed.contains(v)) {
+            self.reconnect(now);
+        }
+    }
+
+    /// Drops the connection and makes it anew.
+    pub fn reconnect(&mut self, now: Instant) {
+        if matches!(self.state, State::Active | State::Idle) {
+            vlog::info!(vlog::modules::RCONN, "{}: disconnecting", self.name);
+            self.disconnect(None, now);
+        }
+    }
+
+    /// Messages of the connection are copied to `snooper` from now on.
+    pub fn add_snooper(&mut self, snooper: Rconn) {
+        self.snoopers.push(snooper);
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn tx_backlog(&self) -> usize {
+        self.tx_bytes
+    }
+
+    pub fn run(&mut self, now: Instant) {
+        self.snoopers.retain_mut(|s| {
+            s.run(now);
+            while s.recv(now).is_some() {}
+            s.is_alive()
+        });
+        match self.state {
+            State::Void | State::Disconnected => {}
+            State::Backoff => {
+                if self.backoff_until.is_none_or(|at| now >= at) {
+                    self.connect(now);
+                }
+            }
+            State::Connecting => self.run_connecting(now),
+            State::Active | State::Idle => {
+                self.flush(now);
+                self.run_probe(now);
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Instant) {
+        if self.logs_attempts() {
+            vlog::info!(vlog::modules::RCONN, "{}: connecting...", self.name);
+        }
+        self.enter(State::Connecting, now);
+        match Stream::open_with(&self.target, Some(ferrovs_stream::OPENFLOW_PORT), Some(self.dscp)) {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.stream_connected = false;
+                self.run_connecting(now);
+            }
+            Err(e) => self.connect_failed(&e, now),
+        }
+    }
+
+    fn connect_failed(&mut self, e: &io::Error, now: Instant) {
+        if self.reliable && self.logs_attempts() {
+            vlog::warn!(vlog::modules::RCONN, "{}: connection failed ({})", self.name, error_text(e));
+        }
+        self.disconnect(Some(e), now);
+    }
+
+    fn run_connecting(&mut self, now: Instant) {
+        if !self.stream_connected {
+            let Some(stream) = &mut self.stream else { return };
+            match stream.connect() {
+                Ok(()) => self.stream_connected = true,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.check_connect_timeout(now);
+                    return;
+                }
+                Err(e) => return self.connect_failed(&e, now),
+            }
+        }
+        if !self.hello_sent {
+            self.hello_sent = true;
+            self.queue(hello::encode(self.allowed, 1));
+        }
+        self.flush(now);
+        if self.state != State::Connecting {
+            return;
+        }
+        if let Err(e) = self.fill() {
+            return self.connect_failed(&e, now);
+        }
+        match self.next_frame() {
+            Ok(None) => self.check_connect_timeout(now),
+            Ok(Some(msg)) => self.negotiate(&msg, now),
+            Err(e) => self.connect_failed(&e, now),
+        }
+    }
+
+    fn check_connect_timeout(&mut self, now: Instant) {
+        if now >= self.entered + self.connect_timeout() {
+            if self.logs_attempts() {
+                vlog::info!(vlog::modules::RCONN, "{}: connection timed out", self.name);
+            }
+            let timeout = io::Error::from_raw_os_error(110);
+            self.disconnect(Some(&timeout), now);
+        }
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        if self.reliable { self.backoff.max(Duration::from_secs(1)) } else { CONNECT_TIMEOUT }
+    }
+
+    fn negotiate(&mut self, msg: &[u8], now: Instant) {
+        let peer = match hello::decode(msg) {
+            Ok(peer) => peer,
+            Err(text) => {
+                vlog::warn_rl!(RL, vlog::modules::VCONN, "{}: {}", self.target, text);
+                let bytes = hello::failed(msg, text);
+                self.queue(bytes);
+                self.flush(now);
+                return self.connect_failed(&ferrovs_stream::protocol_error(), now);
+            }
+        };
+        let Some(version) = peer.intersect(self.allowed).newest() else {
+            let ours = hello::versions_text(self.allowed);
+            let theirs = hello::versions_text(peer);
+            let text = format!("We support {ours}, you support {theirs}, no common versions.");
+            vlog::warn_rl!(
+                RL,
+                vlog::modules::VCONN,
+                "{}: version negotiation failed (we support {ours}, peer supports {theirs})",
+                self.target
+            );
+            self.queue(hello::failed(msg, &text));
+            self.flush(now);
+            return self.connect_failed(&ferrovs_stream::protocol_error(), now);
+        };
+        vlog::dbg!(
+            vlog::modules::VCONN,
+            "{}: negotiated OpenFlow version 0x{:02x} (we support {}, peer supports {})",
+            self.target,
+            version.wire(),
+            hello::versions_text(self.allowed),
+            hello::versions_text(peer)
+        );
+        self.version = Some(version);
+        if self.reliable {
+            vlog::info!(vlog::modules::RCONN, "{}: connected", self.name);
+        }
+        self.last_connected = Some(now);
+        self.last_activity = now;
+        self.connection_seqno += 1;
+        self.enter(State::Active, now);
+    }
+
+    fn run_probe(&mut self, now: Instant) {
+        let Some(interval) = self.probe_interval else { return };
+        match self.state {
+            State::Active => {
+                let base = self.last_activity.max(self.entered);
+                if now >= base + interval {
+                    vlog::dbg!(
+                        vlog::modules::RCONN,
+                        "{}: idle {} seconds, sending inactivity probe",
+                        self.name,
+                        now.saturating_duration_since(base).as_secs()
+                    );
+                    self.enter(State::Idle, now);
+                    let version = self.version.map_or(1, |v| v.wire());
+                    let xid = self.next_xid;
+                    self.next_xid = self.next_xid.wrapping_add(1);
+                    let mut echo = vec![version, OFPT_ECHO_REQUEST, 0, 8];
+                    echo.extend_from_slice(&xid.to_be_bytes());
+                    self.send(echo, now);
+                }
+            }
+            State::Idle if now >= self.entered + interval => {
+                vlog::err!(
+                    vlog::modules::RCONN,
+                    "{}: no response to inactivity probe after {} seconds, disconnecting",
+                    self.name,
+                    now.saturating_duration_since(self.entered).as_secs()
+                );
+                let timeout = io::Error::from_raw_os_error(110);
+                self.disconnect(Some(&timeout), now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next whole message, if one has come.
+    pub fn recv(&mut self, now: Instant) -> Option<Vec<u8>> {
+        if !self.is_connected() {
+            return None;
+        }
+        loop {
+            match self.next_frame() {
+                Ok(Some(msg)) => {
+                    self.last_activity = now;
+                    if self.state == State::Idle {
+                        self.enter(State::Active, now);
+                    }
+                    let ours = self.version.map_or(0, |v| v.wire());
+                    if msg[0] != ours {
+                        vlog::err_rl!(
+                            RL,
+                            vlog::modules::VCONN,
+                            "{}: received OpenFlow version 0x{:02x} != expected {:02x}",
+                            self.target,
+                            msg[0],
+                            ours
+                        );
+                        self.dropped(&ferrovs_stream::protocol_error(), now);
+                        return None;
+                    }
+                    self.copy_to_snoopers(&msg, now);
+                    if msg[1] == OFPT_ECHO_REPLY {
+                        continue;
+                    }
+                    return Some(msg);
+                }
+                Ok(None) => match self.fill() {
+                    Ok(0) => return None,
+                    Ok(_) => continue,
+                    Err(e) => {
+                        self.dropped(&e, now);
+                        return None;
+                    }
+                },
+                Err(e) => {
+                    self.dropped(&e, now);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Queues a message; without a connection it is lost.
+    pub fn send(&mut self, msg: Vec<u8>, now: Instant) {
+        if !self.is_connected() {
+            return;
+        }
+        self.copy_to_snoopers(&msg, now);
+        self.queue(msg);
+        if self.tx.len() == 1 || self.tx_bytes > READ_SIZE {
+            self.flush(now);
+        }
+    }
+
+    fn copy_to_snoopers(&mut self, msg: &[u8], now: Instant) {
+        for s in &mut self.snoopers {
+            if s.is_connected() && s.tx_backlog() < SNOOP_BACKLOG {
+                s.send(msg.to_vec(), now);
+            }
+        }
+    }
+
+    fn queue(&mut self, msg: Vec<u8>) {
+        self.tx_bytes += msg.len();
+        self.tx.push_back(msg);
+    }
+
+    fn flush(&mut self, now: Instant) {
+        while let (Some(msg), Some(stream)) = (self.tx.front(), &mut self.stream) {
+            match stream.send(&msg[self.tx_at..]) {
+                Ok(n) => {
+                    self.tx_bytes -= n;
+                    self.tx_at += n;
+                    if self.tx_at == msg.len() {
+                        self.tx.pop_front();
+                        self.tx_at = 0;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) => return self.dropped(&e, now),
+            }
+        }
+    }
+
+    /// Reads what is there, once; 0 when nothing is.
+    fn fill(&mut self) -> io::Result<usize> {
+        let Some(stream) = &mut self.stream else { return Ok(0) };
+        if self.rx_at > 0 {
+            self.rx.drain(..self.rx_at);
+            self.rx_at = 0;
+        }
+        let old = self.rx.len();
+        self.rx.resize(old + READ_SIZE, 0);
+        let got = stream.recv(&mut self.rx[old..]);
+        self.rx.truncate(old + *got.as_ref().unwrap_or(&0));
+        match got {
+            Ok(0) => Err(ferrovs_stream::eof_error()),
+            Ok(n) => Ok(n),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn next_frame(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let have = &self.rx[self.rx_at..];
+        if have.len() < HEADER_LEN {
+            return Ok(None);
+        }
+        let size = usize::from(u16::from_be_bytes([have[2], have[3]]));
+        if size < HEADER_LEN {
+            vlog::err_rl!(RL, vlog::modules::VCONN_STREAM, "received too-short ofp_header ({size} bytes)");
+            return Err(ferrovs_stream::protocol_error());
+        }
+        if have.len() < size {
+            return Ok(None);
+        }
+        let msg = have[..size].to_vec();
+        self.rx_at += size;
+        if self.rx_at == self.rx.len() {
+            self.rx.clear();
+            self.rx_at = 0;
+        }
+        Ok(Some(msg))
+    }
+
+    /// Whether a whole message waits that [`Rconn::recv`] would return without reading.
+    fn has_frame(&self) -> bool {
+        let have = &self.rx[self.rx_at..];
+        have.len() >= HEADER_LEN && have.len() >= usize::from(u16::from_be_bytes([have[2], have[3]]))
+    }
+
+    /// An established connection broke.
+    fn dropped(&mut self, e: &io::Error, now: Instant) {
+        if e.kind() == io::ErrorKind::UnexpectedEof {
+            if self.reliable {
+                vlog::info!(vlog::modules::RCONN, "{}: connection closed by peer", self.name);
+            }
+        } else {
+            vlog::warn!(vlog::modules::RCONN, "{}: connection dropped ({})", self.name, error_text(e));
+        }
+        self.disconnect(Some(e), now);
+    }
+
+    fn disconnect(&mut self, error: Option<&io::Error>, now: Instant) {
+        if let Some(e) = error {
+            self.last_error = Some(error_text(e));
+        }
+        let was_connected = self.is_connected();
+        if was_connected {
+            self.connection_seqno += 1;
+            self.last_disconnected = Some(now);
+        }
+        self.stream = None;
+        self.stream_connected = false;
+        self.hello_sent = false;
+        self.version = None;
+        self.rx = Vec::new();
+        self.rx_at = 0;
+        self.tx.clear();
+        self.tx_at = 0;
+        self.tx_bytes = 0;
+        if !self.reliable {
+            return self.enter(State::Disconnected, now);
+        }
+        let second = Duration::from_secs(1);
+        // A connection that stood for longer than the wait before it has earned a fresh start.
+        let lasted = now.saturating_duration_since(self.entered);
+        if self.backoff.is_zero() || (was_connected && lasted >= self.backoff) {
+            self.backoff = second;
+            vlog::info!(vlog::modules::RCONN, "{}: waiting 1 seconds before reconnect", self.name);
+        } else if self.backoff < self.max_backoff / 2 {
+            self.backoff = (self.backoff * 2).max(second);
+            vlog::info!(
+                vlog::modules::RCONN,
+                "{}: waiting {} seconds before reconnect",
+                self.name,
+                self.backoff.as_secs()
+            );
+        } else {
+            if self.logs_attempts() {
+                vlog::info!(
+                    vlog::modules::RCONN,
+                    "{}: continuing to retry connections in the background but suppressing further logging",
+                    self.name
+                );
+            }
+            self.backoff = self.max_backoff;
+        }
+        self.backoff_until = Some(now + self.backoff);
+        self.enter(State::Backoff, now);
+    }
+
+    fn logs_attempts(&self) -> bool {
+        self.backoff < self.max_backoff
+    }
+
+    fn enter(&mut self, state: State, now: Instant) {
+        self.state = state;
+        self.entered = now;
+    }
+
+    /// `reading`: whether the owner wants messages now.
+    pub fn wait(&self, poller: &mut Poller, reading: bool) {
+        for s in &self.snoopers {
+            s.wait(poller, true);
+        }
+        if let Some(stream) = &self.stream {
+            stream.run_wait(poller);
+            if !self.stream_connected {
+                stream.connect_wait(poller);
+            } else {
+                if !self.tx.is_empty() {
+                    stream.send_wait(poller);
+                }
+                if reading || self.state == State::Connecting {
+                    if self.has_frame() {
+                        poller.wake_now();
+                    }
+                    stream.recv_wait(poller);
+                }
+            }
+        }
+        match self.state {
+            State::Backoff => poller.wait_until(self.backoff_until.unwrap_or(self.entered)),
+            State::Connecting => poller.wait_until(self.entered + self.connect_timeout()),
+            State::Active => {
+                if let Some(interval) = self.probe_interval {
+                    poller.wait_until(self.last_activity.max(self.entered) + interval);
+                }
+            }
+            State::Idle => {
+                if let Some(interval) = self.probe_interval {
+                    poller.wait_until(self.entered + interval);
+                }
+            }
+            State::Void | State::Disconnected => {}
+        }
+    }
+}
