@@ -1,0 +1,276 @@
+//! One flow of an OpenFlow table.
+//!
+//! A rule is immutable but for its counters, timeouts and the versions in which it is visible: a modification
+//! puts a new rule in the old one's place. Whoever still holds the old one (a datapath flow that was translated
+//! through it) goes on crediting packets to it; they are handed on to the rule that took its place
+//! ([`Rule::replaced_by`]), so that no packet is lost to the statistics.
+//!
+//! Rules are shared by reference count between the tables, translations in progress and the caches that
+//! revalidators keep. A million of them is a normal number: members are few, and small.
+
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use ferrovs_openflow::action::Action;
+use ferrovs_openflow::flow::FlowModFlags;
+use ferrovs_packet::types::OfPort;
+
+use crate::tables::RuleMatch;
+
+/// Rules with a higher priority than this are the switch's own and hidden from controllers.
+pub const MAX_PRIORITY: i32 = 65535;
+/// Marks a position in no list.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
+/// `removed_in` of a rule that is not removed.
+const NOT_REMOVED: u64 = u64::MAX;
+
+/// What a rule does, with facts about it that lookups and flow mods ask for again and again.
+#[derive(Debug)]
+pub struct RuleActions {
+    pub actions: Vec<Action>,
+    /// The rule only takes part in conjunctive matches.
+    pub has_conjunction: bool,
+    pub has_meter: bool,
+    pub has_group: bool,
+    pub has_learn_with_delete: bool,
+}
+
+impl RuleActions {
+    pub fn new(actions: Vec<Action>) -> RuleActions {
+        let mut facts = RuleActions {
+            actions: Vec::new(),
+            has_conjunction: false,
+            has_meter: false,
+            has_group: false,
+            has_learn_with_delete: false,
+        };
+        facts.note(&actions);
+        facts.actions = actions;
+        facts
+    }
+
+    fn note(&mut self, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::Conjunction { .. } => self.has_conjunction = true,
+                Action::Meter(_) => self.has_meter = true,
+                Action::Group(_) => self.has_group = true,
+                Action::Learn(learn) => self.has_learn_with_delete |= learn.delete_learned,
+                Action::WriteActions(nested) | Action::Clone(nested) => self.note(nested),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether an output action names `port`.
+    pub fn outputs_to_port(&self, port: OfPort) -> bool {
+        self.actions.iter().any(|action| match action {
+            Action::Output { port: p, .. } | Action::OutputTrunc { port: p, .. } => *p == port,
+            Action::Enqueue { port: p, .. } => *p == port,
+            Action::Controller(_) => port == OfPort::CONTROLLER,
+            _ => false,
+        })
+    }
+
+    /// Whether an action, or one to be written into the action set, names `group`.
+    pub fn outputs_to_group(&self, group: u32) -> bool {
+        fn in_list(actions: &[Action], group: u32) -> bool {
+            actions.iter().any(|action| match action {
+                Action::Group(g) => *g == group,
+                Action::WriteActions(nested) => in_list(nested, group),
+                _ => false,
+            })
+        }
+        self.has_group && in_list(&self.actions, group)
+    }
+
+    /// The meter of the rule, if it has one.
+    pub fn meter(&self) -> Option<u32> {
+        self.actions.iter().find_map(|a| match a {
+            Action::Meter(id) => Some(*id),
+            _ => None,
+        })
+    }
+}
+
+/// A flow in a table.
+#[derive(Debug)]
+pub struct Rule {
+    pub table_id: u8,
+    /// Over [`MAX_PRIORITY`] for hidden rules.
+    pub priority: i32,
+    pub match_: RuleMatch,
+    pub actions: Arc<RuleActions>,
+    pub cookie: u64,
+    /// Bits of [`FlowModFlags::STATE`].
+    pub flags: FlowModFlags,
+    pub importance: u16,
+    /// When the flow came into being; a modification does not change it.
+    pub created_ms: i64,
+    modified_ms: AtomicI64,
+    used_ms: AtomicI64,
+    idle_timeout: AtomicU16,
+    hard_timeout: AtomicU16,
+    n_packets: AtomicU64,
+    n_bytes: AtomicU64,
+    /// The first version in which the rule is visible, and the first in which it is not any more.
+    added_in: AtomicU64,
+    removed_in: AtomicU64,
+    replaced_by: OnceLock<Arc<Rule>>,
+    /// Positions in the lists of the tables' writer.
+    pub(crate) cookie_slot: AtomicU32,
+    pub(crate) expirable_slot: AtomicU32,
+}
+
+/// Everything that makes a rule, given by value.
+#[derive(Debug)]
+pub struct NewRule {
+    pub table_id: u8,
+    pub priority: i32,
+    pub match_: RuleMatch,
+    pub actions: Arc<RuleActions>,
+    pub cookie: u64,
+    pub flags: FlowModFlags,
+    pub importance: u16,
+    pub idle_timeout: u16,
+    pub hard_timeout: u16,
+    pub now_ms: i64,
+}
+
+/// Counters of a rule at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleStats {
+    pub n_packets: u64,
+    pub n_bytes: u64,
+    pub used_ms: i64,
+}
+
+impl Rule {
+    pub fn new(new: NewRule, version: u64) -> Rule {
+        Rule {
+            table_id: new.table_id,
+            priority: new.priority,
+            match_: new.match_,
+            actions: new.actions,
+            cookie: new.cookie,
+            flags: new.flags & FlowModFlags::STATE,
+            importance: new.importance,
+            created_ms: new.now_ms,
+            modified_ms: AtomicI64::new(new.now_ms),
+            used_ms: AtomicI64::new(new.now_ms),
+            idle_timeout: AtomicU16::new(new.idle_timeout),
+            hard_timeout: AtomicU16::new(new.hard_timeout),
+            n_packets: AtomicU64::new(0),
+            n_bytes: AtomicU64::new(0),
+            added_in: AtomicU64::new(version),
+            removed_in: AtomicU64::new(NOT_REMOVED),
+            replaced_by: OnceLock::new(),
+            cookie_slot: AtomicU32::new(NO_SLOT),
+            expirable_slot: AtomicU32::new(NO_SLOT),
+        }
+    }
+
+    pub fn is_hidden(&self) -> bool {
+        self.priority > MAX_PRIORITY
+    }
+
+    /// Whether a reader of `version` sees the rule.
+    pub fn visible_in(&self, version: u64) -> bool {
+        self.added_in.load(Relaxed) <= version && version < self.removed_in.load(Relaxed)
+    }
+
+    pub fn is_removed(&self) -> bool {
+        self.removed_in.load(Relaxed) != NOT_REMOVED
+    }
+
+    pub(crate) fn set_removed_in(&self, version: Option<u64>) {
+        self.removed_in.store(version.unwrap_or(NOT_REMOVED), Relaxed);
+    }
+
+    pub(crate) fn set_created_ms(&mut self, created_ms: i64) {
+        self.created_ms = created_ms;
+    }
+
+    pub fn idle_timeout(&self) -> u16 {
+        self.idle_timeout.load(Relaxed)
+    }
+
+    pub fn hard_timeout(&self) -> u16 {
+        self.hard_timeout.load(Relaxed)
+    }
+
+    /// Lowers the timeouts, as `fin_timeout` does: 0 leaves one alone, and none ever grows.
+    pub fn reduce_timeouts(&self, idle: u16, hard: u16) {
+        let lower = |timeout: &AtomicU16, to: u16| {
+            let now = timeout.load(Relaxed);
+            if to != 0 && (now == 0 || now > to) {
+                timeout.store(to, Relaxed);
+            }
+        };
+        lower(&self.idle_timeout, idle);
+        lower(&self.hard_timeout, hard);
+    }
+
+    pub fn modified_ms(&self) -> i64 {
+        self.modified_ms.load(Relaxed)
+    }
+
+    /// Restarts the hard timeout.
+    pub(crate) fn refresh(&self, now_ms: i64) {
+        self.modified_ms.store(now_ms, Relaxed);
+    }
+
+    /// Counts packets that the rule handled, the last of them at `used_ms`.
+    pub fn credit(&self, n_packets: u64, n_bytes: u64, used_ms: i64) {
+        if let Some(next) = self.replaced_by.get() {
+            // The chain is walked without recursion: a rule can be modified any number of times.
+            let mut last = next;
+            while let Some(next) = last.replaced_by.get() {
+                last = next;
+            }
+            return last.credit_here(n_packets, n_bytes, used_ms);
+        }
+        self.credit_here(n_packets, n_bytes, used_ms);
+    }
+
+    fn credit_here(&self, n_packets: u64, n_bytes: u64, used_ms: i64) {
+        self.n_packets.fetch_add(n_packets, Relaxed);
+        self.n_bytes.fetch_add(n_bytes, Relaxed);
+        self.used_ms.fetch_max(used_ms, Relaxed);
+    }
+
+    pub fn stats(&self) -> RuleStats {
+        RuleStats {
+            n_packets: self.n_packets.load(Relaxed),
+            n_bytes: self.n_bytes.load(Relaxed),
+            used_ms: self.used_ms.load(Relaxed),
+        }
+    }
+
+    /// Makes `next` inherit what this rule counts from now on, and (unless `reset`) what it has counted.
+    pub(crate) fn forward_to(&self, next: &Arc<Rule>, reset: bool) {
+        let _ = self.replaced_by.set(next.clone());
+        if !reset {
+            let stats = self.stats();
+            next.credit_here(stats.n_packets, stats.n_bytes, stats.used_ms);
+        }
+    }
+
+    /// The rule that took this one's place.
+    pub fn replaced_by(&self) -> Option<&Arc<Rule>> {
+        self.replaced_by.get()
+    }
+}
+
+impl Drop for Rule {
+    /// Frees a long chain of successors without recursion.
+    fn drop(&mut self) {
+        let mut next = self.replaced_by.take();
+        while let Some(rule) = next {
+            match Arc::try_unwrap(rule) {
+                Ok(mut rule) => next = rule.replaced_by.take(),
+                Err(_) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The OpenFlow tables of one bridge: 255 of them, versioned, read by any thread without waiting for a writer.
+//!
+//! A translation pins the current version ([`Tables::pin`]) and looks up in that version only, so that it sees
+//! each change entirely or not at all. A change ([`Change`]) is made in the next version and becomes visible by
+//! publishing it; a bundle is simply a change of several flow mods, and giving a change up leaves no trace.
+//! A rule that was removed stays linked until no reader looks at a version in which it was visible.
+//!
+//! There is one writer at a time (a lock that readers never take): the main thread for flow mods, and whichever
+//! thread translates a packet that meets `learn` or `fin_timeout`. What a change did is told to the main thread
+//! by [`TableEvent`]s, from which flow-removed messages and flow monitor updates are made.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use ferrovs_openflow::flow::FlowRemovedReason;
+use ferrovs_openflow::switch::TableMiss;
+use ferrovs_packet::flow::{Flow, FlowWildcards};
+use ferrovs_sync::{Counter, VersionGuard, Versions, Waker};
+use hashbrown::HashMap;
+
+use crate::rule::{NO_SLOT, Rule};
+
+mod change;
+mod cls;
+mod rule_match;
+
+pub use change::{Change, Criteria, Requester};
+pub use rule_match::RuleMatch;
+
+/// Number of tables.
+pub const N_TABLES: usize = 255;
+/// The table of the switch's own rules, invisible to OpenFlow.
+pub const TBL_INTERNAL: u8 = 254;
+/// Tables that OpenFlow can see.
+pub const N_VISIBLE_TABLES: u8 = 254;
+/// Removed rules are unlinked at the latest when so many have gathered.
+const GC_BATCH: usize = 256;
+
+/// One table.
+#[derive(Debug)]
+pub struct Table {
+    index: cls::Index,
+    n_rules: AtomicU32,
+    miss: AtomicU8,
+    pub n_lookup: Counter,
+    pub n_matched: Counter,
+    config: ArcSwap<TableConfig>,
+}
+
+/// What the database and table mods say about a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableConfig {
+    pub name: Option<String>,
+    /// Whether controllers or the database gave the name; the first wins over the second.
+    pub name_from_controller: bool,
+    pub max_flows: Option<u32>,
+    pub evict: bool,
+    /// Fields to group by for fair eviction, by name.
+    pub eviction_groups: Option<Vec<String>>,
+    pub prefixes: Vec<String>,
+    /// Limits between which table-status messages tell of vacancy, in percent.
+    pub vacancy: Option<(u8, u8)>,
+}
+
+impl Table {
+    fn new() -> Table {
+        Table {
+            index: cls::Index::default(),
+            n_rules: AtomicU32::new(0),
+            miss: AtomicU8::new(0),
+            n_lookup: Counter::new(),
+            n_matched: Counter::new(),
+            config: ArcSwap::from_pointee(TableConfig::default()),
+        }
+    }
+
+    pub fn miss(&self) -> TableMiss {
+        match self.miss.load(Relaxed) {
+            1 => TableMiss::Controller,
+            2 => TableMiss::Continue,
+            3 => TableMiss::Drop,
+            _ => TableMiss::Default,
+        }
+    }
+
+    pub fn set_miss(&self, miss: TableMiss) {
+        let n = match miss {
+            TableMiss::Default => 0,
+            TableMiss::Controller => 1,
+            TableMiss::Continue => 2,
+            TableMiss::Drop => 3,
+        };
+        self.miss.store(n, Relaxed);
+    }
+
+    pub fn config(&self) -> Arc<TableConfig> {
+        self.config.load_full()
+    }
+
+    pub fn set_config(&self, config: TableConfig) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Rules that are there now.
+    pub fn n_rules(&self) -> u32 {
+        self.n_rules.load(Relaxed)
+    }
+}
+
+/// Something that happened to a rule.
+#[derive(Clone, Debug)]
+pub enum TableEvent {
+    Added { rule: Arc<Rule>, requester: Requester },
+    Modified { rule: Arc<Rule>, old: Arc<Rule>, requester: Requester },
+    Removed { rule: Arc<Rule>, reason: FlowRemovedReason, requester: Requester },
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Tables {
+    tables: Box<[Table]>,
+    versions: Versions,
+    writer: Mutex<Writer>,
+    n_rules: AtomicUsize,
+    /// Flow monitors that are set: only with some are additions and modifications told.
+    monitors: AtomicUsize,
+    events: Mutex<VecDeque<TableEvent>>,
+    waker: Arc<Waker>,
+    /// Bumped by every change that was published.
+    change_seq: AtomicU64,
+    /// What every change does after it was published: wakes the revalidators.
+    on_change: Box<dyn ChangeHook>,
+    last_change_ms: AtomicI64,
+}
+
+/// Is told whenever flows have changed.
+pub trait ChangeHook: Send + Sync + std::fmt::Debug {
+    fn flows_changed(&self);
+}
+
+/// What only the writer needs.
+#[derive(Debug, Default)]
+struct Writer {
+    /// Removed rules and the version in which they went, oldest first.
+    garbage: VecDeque<(u64, Arc<Rule>)>,
+    by_cookie: HashMap<u64, Vec<Arc<Rule>>>,
+    expirable: Vec<Arc<Rule>>,
+}
+
+impl Writer {
+    fn link(&mut self, rule: &Arc<Rule>) {
+        let list = self.by_cookie.entry(rule.cookie).or_default();
+        rule.cookie_slot.store(list.len() as u32, Relaxed);
+        list.push(rule.clone());
+        if rule.idle_timeout() != 0 || rule.hard_timeout() != 0 {
+            self.link_expirable(rule);
+        }
+    }
+
+    fn link_expirable(&mut self, rule: &Arc<Rule>) {
+        if rule.expirable_slot.load(Relaxed) == NO_SLOT {
+            rule.expirable_slot.store(self.expirable.len() as u32, Relaxed);
+            self.expirable.push(rule.clone());
+        }
+    }
+
+    fn unlink(&mut self, rule: &Arc<Rule>) {
+        if let Some(list) = self.by_cookie.get_mut(&rule.cookie) {
+            let slot = rule.cookie_slot.swap(NO_SLOT, Relaxed);
+            if slot != NO_SLOT {
+                list.swap_remove(slot as usize);
+                if let Some(moved) = list.get(slot as usize) {
+                    moved.cookie_slot.store(slot, Relaxed);
+                }
+            }
+            if list.is_empty() {
+                self.by_cookie.remove(&rule.cookie);
+            }
+        }
+        let slot = rule.expirable_slot.swap(NO_SLOT, Relaxed);
+        if slot != NO_SLOT {
+            self.expirable.swap_remove(slot as usize);
+            if let Some(moved) = self.expirable.get(slot as usize) {
+                moved.expirable_slot.store(slot, Relaxed);
+            }
+        }
+    }
+}
+
+impl Tables {
+    /// `waker` is woken when events wait; `on_change` hears of every change.
+    pub fn new(waker: Arc<Waker>, on_change: Box<dyn ChangeHook>) -> Tables {
+        Tables {
+            tables: (0..N_TABLES).map(|_| Table::new()).collect(),
+            versions: Versions::default(),
+            writer: Mutex::default(),
+            n_rules: AtomicUsize::new(0),
+            monitors: AtomicUsize::new(0),
+            events: Mutex::default(),
+            waker,
+            change_seq: AtomicU64::new(1),
+            on_change,
+            last_change_ms: AtomicI64::new(0),
+        }
+    }
+
+    pub fn table(&self, table_id: u8) -> Option<&Table> {
+        self.tables.get(usize::from(table_id))
+    }
+
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// The current version, kept readable while the guard lives.
+    pub fn pin(&self) -> VersionGuard<'_> {
+        self.versions.pin()
+    }
+
+    pub fn current_version(&self) -> u64 {
+        self.versions.current()
+    }
+
+    /// The rule of the highest priority that `flow` meets in `version`; the bits that decided are added to `wc`.
+    /// Counts the lookup.
+    pub fn lookup(
+        &self,
+        table_id: u8,
+        version: u64,
+        flow: &Flow,
+        wc: Option<&mut FlowWildcards>,
+    ) -> Option<Arc<Rule>> {
+        let table = self.table(table_id)?;
+        let found = table.index.lookup(version, flow, wc);
+        table.n_lookup.add(1);
+        if found.is_some() {
+            table.n_matched.add(1);
+        }
+        found
+    }
+
+    /// What the table does with a packet that meets no rule.
+    pub fn miss_config(&self, table_id: u8) -> TableMiss {
+        self.table(table_id).map_or(TableMiss::Default, Table::miss)
+    }
+
+    /// The rule with exactly this match and priority in `version`.
+    pub fn find_exactly(
+        &self,
+        table_id: u8,
+        m: &RuleMatch,
+        priority: i32,
+        version: u64,
+    ) -> Option<Arc<Rule>> {
+        self.table(table_id)?.index.find_exactly(m, priority, version)
+    }
+
+    /// Rules in all tables.
+    pub fn n_rules(&self) -> usize {
+        self.n_rules.load(Relaxed)
+    }
+
+    /// Bumped by every change.
+    pub fn change_seq(&self) -> u64 {
+        self.change_seq.load(Relaxed)
+    }
+
+    /// Takes the events that wait.
+    pub fn take_events(&self) -> VecDeque<TableEvent> {
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn set_monitors(&self, n: usize) {
+        self.monitors.store(n, Relaxed);
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unlinks removed rules that no reader can see any more.
+    pub fn collect_garbage(&self) {
+        let mut writer = self.writer();
+        self.collect(&mut writer);
+    }
+
+    fn collect(&self, writer: &mut Writer) {
+        let oldest = self.versions.oldest_pinned();
+        while let Some((version, _)) = writer.garbage.front() {
+            if *version > oldest {
+                break;
+            }
+            if let Some((_, rule)) = writer.garbage.pop_front() {
+                self.tables[usize::from(rule.table_id)].index.remove(&rule);
+            }
+        }
+    }
+
+    /// The moment at which the next rule may expire is not known; the rules that may are these.
+    pub fn expirable(&self) -> Vec<Arc<Rule>> {
+        self.writer().expirable.clone()
+    }
+
+    /// Lowers the timeouts of a rule (`fin_timeout`) and makes sure that its expiry is looked after.
+    pub fn reduce_timeouts(&self, rule: &Arc<Rule>, idle: u16, hard: u16) {
+        rule.reduce_timeouts(idle, hard);
+        let mut writer = self.writer();
+        if !rule.is_removed() && (rule.idle_timeout() != 0 || rule.hard_timeout() != 0) {
+            writer.link_expirable(rule);
+        }
+    }
+}

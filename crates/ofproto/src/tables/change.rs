@@ -1,0 +1,573 @@
+//! A change of the tables: one flow mod, or the flow mods of a bundle, in the next version.
+//!
+//! Nothing is visible to readers until [`Change::commit`]; a change that is dropped without it is undone. Within
+//! the change later flow mods see what earlier ones did.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::action::TABLE_ALL;
+use ferrovs_openflow::flow::{
+    FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason, FlowStatsRequest, GROUP_ANY,
+};
+use ferrovs_packet::types::OfPort;
+
+use super::{GC_BATCH, N_TABLES, N_VISIBLE_TABLES, RuleMatch, TBL_INTERNAL, TableEvent, Tables, Writer};
+use crate::rule::{NewRule, Rule, RuleActions};
+
+/// On whose behalf a change is made: a connection and the transaction id of its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Requester(pub Option<(u64, u32)>);
+
+/// Which rules a request means.
+#[derive(Clone, Debug)]
+pub struct Criteria {
+    pub table_id: u8,
+    pub match_: RuleMatch,
+    /// Only the rule of this priority and with exactly this match.
+    pub strict: Option<i32>,
+    pub cookie: u64,
+    pub cookie_mask: u64,
+    pub out_port: OfPort,
+    pub out_group: u32,
+    /// Also the switch's own rules.
+    pub hidden: bool,
+}
+
+impl Criteria {
+    pub fn of_request(request: &FlowStatsRequest) -> Criteria {
+        Criteria {
+            table_id: request.table_id,
+            match_: RuleMatch::new(&request.match_),
+            strict: None,
+            cookie: request.cookie,
+            cookie_mask: request.cookie_mask,
+            out_port: request.out_port,
+            out_group: request.out_group,
+            hidden: false,
+        }
+    }
+
+    fn of_flow_mod(fm: &FlowMod) -> Criteria {
+        let strict =
+            matches!(fm.command, FlowModCommand::ModifyStrict | FlowModCommand::DeleteStrict);
+        let deletes = fm.command.is_delete();
+        Criteria {
+            table_id: fm.table_id,
+            match_: RuleMatch::new(&fm.match_),
+            strict: strict.then_some(i32::from(fm.priority)),
+            cookie: fm.cookie,
+            cookie_mask: fm.cookie_mask,
+            out_port: if deletes { fm.out_port } else { OfPort::NONE },
+            out_group: if deletes { fm.out_group } else { GROUP_ANY },
+            hidden: fm.flags.contains(FlowModFlags::HIDDEN_FIELDS),
+        }
+    }
+
+    /// Every rule of every visible table.
+    pub fn all() -> Criteria {
+        Criteria::of_request(&FlowStatsRequest::default())
+    }
+
+    fn accepts(&self, rule: &Rule) -> bool {
+        (rule.cookie ^ self.cookie) & self.cookie_mask == 0
+            && (self.hidden || !rule.is_hidden())
+            && (self.out_port == OfPort::NONE || rule.actions.outputs_to_port(self.out_port))
+            && (self.out_group == GROUP_ANY || rule.actions.outputs_to_group(self.out_group))
+    }
+
+    fn tables(&self) -> std::ops::Range<usize> {
+        match self.table_id {
+            TABLE_ALL if self.hidden => 0..N_TABLES,
+            TABLE_ALL => 0..usize::from(N_VISIBLE_TABLES),
+            id => usize::from(id)..usize::from(id) + 1,
+        }
+    }
+}
+
+enum Op {
+    Added(Arc<Rule>),
+    Replaced { old: Arc<Rule>, new: Arc<Rule>, reset_counts: bool, by_add: bool },
+    Removed(Arc<Rule>, FlowRemovedReason),
+}
+
+/// See the module's text.
+pub struct Change<'a> {
+    tables: &'a Tables,
+    writer: MutexGuard<'a, Writer>,
+    version: u64,
+    ops: Vec<Op>,
+    requester: Requester,
+    now_ms: i64,
+}
+
+impl Tables {
+    /// Begins a change; other writers wait until it ends.
+    pub fn change(&self, requester: Requester, now_ms: i64) -> Change<'_> {
+        let writer = self.writer();
+        let version = self.versions.current() + 1;
+        Change { tables: self, writer, version, ops: Vec::new(), requester, now_ms }
+    }
+
+    /// A change of one flow mod.
+    pub fn flow_mod(&self, fm: FlowMod, requester: Requester, now_ms: i64) -> Result<(), OfpErr> {
+        let mut change = self.change(requester, now_ms);
+        change.flow_mod(fm)?;
+        change.commit();
+        Ok(())
+    }
+
+    /// Adds or refreshes a flow that the action `learn` made. With a `limit` nothing is added, and false returned,
+    /// when so many flows of the table have the cookie.
+    pub fn learn(&self, fm: FlowMod, limit: u32, now_ms: i64) -> bool {
+        let packed = RuleMatch::new(&fm.match_);
+        let priority = i32::from(fm.priority);
+        let mut change = self.change(Requester::default(), now_ms);
+        let old = self.find_exactly(fm.table_id, &packed, priority, change.version);
+        if let Some(old) = &old {
+            let same = old.cookie == fm.new_cookie
+                && old.idle_timeout() == fm.idle_timeout
+                && old.hard_timeout() == fm.hard_timeout
+                && old.flags == fm.flags & FlowModFlags::STATE
+                && old.importance == fm.importance
+                && old.actions.actions == fm.actions;
+            if same {
+                old.refresh(now_ms);
+                return true;
+            }
+        } else if limit != 0 {
+            let with_cookie = change.writer.by_cookie.get(&fm.new_cookie);
+            let in_table = with_cookie
+                .map_or(0, |list| list.iter().filter(|r| r.table_id == fm.table_id).count());
+            if in_table >= limit as usize {
+                return false;
+            }
+        }
+        let learned = change.flow_mod(fm).is_ok();
+        change.commit();
+        learned
+    }
+
+    /// Rules that meet `criteria` in the current version.
+    pub fn collect_rules(&self, criteria: &Criteria) -> Vec<Arc<Rule>> {
+        if criteria.cookie_mask == u64::MAX && criteria.strict.is_none() {
+            let version = self.versions.current();
+            return collect_by_cookie(&self.writer(), criteria, version);
+        }
+        let pin = self.pin();
+        self.collect_in(criteria, pin.version)
+    }
+
+    fn collect_in(&self, criteria: &Criteria, version: u64) -> Vec<Arc<Rule>> {
+        let mut found = Vec::new();
+        for id in criteria.tables() {
+            let Some(table) = self.tables.get(id).filter(|t| t.n_rules() > 0) else { continue };
+            match criteria.strict {
+                Some(priority) => {
+                    let rule = table.index.find_exactly(&criteria.match_, priority, version);
+                    found.extend(rule.filter(|r| criteria.accepts(r)));
+                }
+                None => table.index.for_each(version, &mut |rule| {
+                    if criteria.accepts(rule) && rule.match_.is_within(&criteria.match_) {
+                        found.push(rule.clone());
+                    }
+                }),
+            }
+        }
+        found
+    }
+}
+
+fn collect_by_cookie(writer: &Writer, criteria: &Criteria, version: u64) -> Vec<Arc<Rule>> {
+    let Some(list) = writer.by_cookie.get(&criteria.cookie) else { return Vec::new() };
+    let tables = criteria.tables();
+    let meets = |r: &&Arc<Rule>| {
+        tables.contains(&usize::from(r.table_id))
+            && r.visible_in(version)
+            && criteria.accepts(r)
+            && r.match_.is_within(&criteria.match_)
+    };
+    list.iter().filter(meets).cloned().collect()
+}
+
+impl Change<'_> {
+    /// The version in which the change will be visible.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Makes one flow mod. Its actions must have been checked against groups, meters and ports.
+    pub fn flow_mod(&mut self, fm: FlowMod) -> Result<(), OfpErr> {
+        if fm.table_id != TABLE_ALL && usize::from(fm.table_id) >= N_TABLES {
+            return Err(OfpErr::OFPBRC_BAD_TABLE_ID);
+        }
+        match fm.command {
+            FlowModCommand::Add => self.add(fm),
+            FlowModCommand::Modify | FlowModCommand::ModifyStrict => {
+                let rules = self.collect(&Criteria::of_flow_mod(&fm));
+                if rules.is_empty() {
+                    // Before OpenFlow 1.2 a modification of nothing adds the flow.
+                    let may_add = fm.new_cookie != u64::MAX && fm.cookie_mask == 0;
+                    return if may_add { self.add(fm) } else { Ok(()) };
+                }
+                self.check_writable(&rules, &fm)?;
+                self.modify(rules, fm)
+            }
+            FlowModCommand::Delete | FlowModCommand::DeleteStrict => {
+                let rules = self.collect(&Criteria::of_flow_mod(&fm));
+                self.check_writable(&rules, &fm)?;
+                rules.into_iter().for_each(|rule| self.remove(rule, FlowRemovedReason::Delete));
+                Ok(())
+            }
+        }
+    }
+
+    fn check_writable(&self, rules: &[Arc<Rule>], fm: &FlowMod) -> Result<(), OfpErr> {
+        let internal = rules.iter().any(|r| r.table_id == TBL_INTERNAL);
+        if internal && !fm.flags.contains(FlowModFlags::NO_READONLY) {
+            return Err(OfpErr::OFPBRC_EPERM);
+        }
+        Ok(())
+    }
+
+    /// Rules that meet `criteria` as the change stands.
+    pub fn collect(&self, criteria: &Criteria) -> Vec<Arc<Rule>> {
+        if criteria.cookie_mask == u64::MAX && criteria.strict.is_none() {
+            return collect_by_cookie(&self.writer, criteria, self.version);
+        }
+        self.tables.collect_in(criteria, self.version)
+    }
+
+    fn add(&mut self, fm: FlowMod) -> Result<(), OfpErr> {
+        let table_id = if fm.table_id == TABLE_ALL { 0 } else { fm.table_id };
+        if table_id == TBL_INTERNAL && !fm.flags.contains(FlowModFlags::NO_READONLY) {
+            return Err(OfpErr::OFPBRC_EPERM);
+        }
+        let match_ = RuleMatch::new(&fm.match_);
+        let priority = i32::from(fm.priority);
+        let table = &self.tables.tables[usize::from(table_id)];
+        let old = table.index.find_exactly(&match_, priority, self.version);
+        if old.is_none() {
+            if fm.flags.contains(FlowModFlags::CHECK_OVERLAP)
+                && table.index.overlaps(&match_, priority, self.version)
+            {
+                return Err(OfpErr::OFPFMFC_OVERLAP);
+            }
+            self.make_room(table_id)?;
+        }
+        let reset_counts = fm.flags.contains(FlowModFlags::RESET_COUNTS);
+        let new = NewRule {
+            table_id,
+            priority,
+            match_,
+            actions: Arc::new(RuleActions::new(fm.actions)),
+            cookie: fm.new_cookie,
+            flags: fm.flags,
+            importance: fm.importance,
+            idle_timeout: fm.idle_timeout,
+            hard_timeout: fm.hard_timeout,
+            now_ms: self.now_ms,
+        };
+        let rule = Arc::new(Rule::new(new, self.version));
+        match old {
+            Some(old) => self.replace(old, rule, reset_counts, true),
+            None => self.link(rule),
+        }
+        Ok(())
+    }
+
+    /// Adds a rule of the switch's own, or replaces it.
+    pub fn add_own(&mut self, new: NewRule) {
+        let table = &self.tables.tables[usize::from(new.table_id)];
+        let old = table.index.find_exactly(&new.match_, new.priority, self.version);
+        let rule = Arc::new(Rule::new(new, self.version));
+        match old {
+            Some(old) => self.replace(old, rule, true, true),
+            None => self.link(rule),
+        }
+    }
+
+    /// Refuses, or evicts, when the table holds as many flows as the database allows.
+    fn make_room(&mut self, table_id: u8) -> Result<(), OfpErr> {
+        let table = &self.tables.tables[usize::from(table_id)];
+        let config = table.config.load();
+        let Some(max) = config.max_flows.filter(|&max| table.n_rules() >= max) else {
+            return Ok(());
+        };
+        if !config.evict || max == 0 {
+            return Err(OfpErr::OFPFMFC_TABLE_FULL);
+        }
+        drop(config);
+        // Least important first, then the one that would expire first; permanent flows are never evicted.
+        let mut victim: Option<((u16, i64), Arc<Rule>)> = None;
+        table.index.for_each(self.version, &mut |rule| {
+            let Some(end) = expiry(rule).filter(|_| !rule.is_hidden()) else { return };
+            let rank = (rule.importance, end);
+            if victim.as_ref().is_none_or(|(best, _)| rank < *best) {
+                victim = Some((rank, rule.clone()));
+            }
+        });
+        let (_, rule) = victim.ok_or(OfpErr::OFPFMFC_TABLE_FULL)?;
+        self.remove(rule, FlowRemovedReason::Eviction);
+        Ok(())
+    }
+
+    fn modify(&mut self, rules: Vec<Arc<Rule>>, fm: FlowMod) -> Result<(), OfpErr> {
+        let reset_counts = fm.flags.contains(FlowModFlags::RESET_COUNTS);
+        let new_cookie = (fm.modify_cookie && fm.new_cookie != u64::MAX).then_some(fm.new_cookie);
+        let actions = Arc::new(RuleActions::new(fm.actions));
+        for old in rules {
+            let new = NewRule {
+                table_id: old.table_id,
+                priority: old.priority,
+                match_: old.match_.clone(),
+                actions: actions.clone(),
+                cookie: new_cookie.unwrap_or(old.cookie),
+                flags: old.flags,
+                importance: old.importance,
+                idle_timeout: old.idle_timeout(),
+                hard_timeout: old.hard_timeout(),
+                now_ms: self.now_ms,
+            };
+            let mut rule = Rule::new(new, self.version);
+            if !reset_counts {
+                rule.set_created_ms(old.created_ms);
+            }
+            self.replace(old, Arc::new(rule), reset_counts, false);
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, rule: Arc<Rule>) {
+        self.tables.insert(&mut self.writer, &rule);
+        self.ops.push(Op::Added(rule));
+    }
+
+    fn replace(&mut self, old: Arc<Rule>, new: Arc<Rule>, reset_counts: bool, by_add: bool) {
+        self.tables.hide(&mut self.writer, &old, self.version);
+        self.tables.insert(&mut self.writer, &new);
+        self.ops.push(Op::Replaced { old, new, reset_counts, by_add });
+    }
+
+    /// Removes a rule that is visible in the change.
+    pub fn remove(&mut self, rule: Arc<Rule>, reason: FlowRemovedReason) {
+        if rule.is_removed() {
+            return;
+        }
+        self.tables.hide(&mut self.writer, &rule, self.version);
+        self.ops.push(Op::Removed(rule, reason));
+    }
+
+    /// Makes the change visible, and tells of it.
+    pub fn commit(mut self) {
+        let ops = std::mem::take(&mut self.ops);
+        if ops.is_empty() {
+            return;
+        }
+        let tables = self.tables;
+        tables.versions.publish(self.version);
+        let monitored = tables.monitors.load(Relaxed) > 0;
+        let requester = self.requester;
+        let mut events = Vec::new();
+        for op in ops {
+            match op {
+                Op::Added(rule) if monitored => events.push(TableEvent::Added { rule, requester }),
+                Op::Added(_) => {}
+                Op::Replaced { old, new, reset_counts, by_add } => {
+                    old.forward_to(&new, reset_counts);
+                    if monitored {
+                        let old = old.clone();
+                        events.push(if by_add {
+                            TableEvent::Added { rule: new, requester }
+                        } else {
+                            TableEvent::Modified { rule: new, old, requester }
+                        });
+                    }
+                    self.writer.garbage.push_back((self.version, old));
+                }
+                Op::Removed(rule, reason) => {
+                    if monitored
+                        || rule.flags.contains(FlowModFlags::SEND_FLOW_REM)
+                        || rule.actions.has_learn_with_delete
+                    {
+                        let rule = rule.clone();
+                        events.push(TableEvent::Removed { rule, reason, requester });
+                    }
+                    self.writer.garbage.push_back((self.version, rule));
+                }
+            }
+        }
+        if self.writer.garbage.len() >= GC_BATCH {
+            tables.collect(&mut self.writer);
+        }
+        tables.change_seq.fetch_add(1, Relaxed);
+        if !events.is_empty() {
+            tables.events.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
+            tables.waker.wake();
+        }
+        tables.on_change.flows_changed();
+    }
+}
+
+impl Drop for Change<'_> {
+    /// Undoes what was not committed.
+    fn drop(&mut self) {
+        for op in std::mem::take(&mut self.ops).into_iter().rev() {
+            match op {
+                Op::Added(rule) => self.tables.uninsert(&mut self.writer, &rule, self.version),
+                Op::Replaced { old, new, .. } => {
+                    self.tables.uninsert(&mut self.writer, &new, self.version);
+                    self.tables.unhide(&mut self.writer, &old);
+                }
+                Op::Removed(rule, _) => self.tables.unhide(&mut self.writer, &rule),
+            }
+        }
+    }
+}
+
+/// When the rule expires unless it is used: None for a permanent rule.
+fn expiry(rule: &Rule) -> Option<i64> {
+    let at = |timeout: u16, since: i64| (timeout != 0).then(|| since + i64::from(timeout) * 1000);
+    let hard = at(rule.hard_timeout(), rule.modified_ms());
+    let idle = at(rule.idle_timeout(), rule.stats().used_ms);
+    match (hard, idle) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+impl Tables {
+    fn count(&self, rule: &Rule, added: bool) {
+        let n = &self.tables[usize::from(rule.table_id)].n_rules;
+        if added {
+            n.fetch_add(1, Relaxed);
+            self.n_rules.fetch_add(1, Relaxed);
+        } else {
+            n.fetch_sub(1, Relaxed);
+            self.n_rules.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn insert(&self, writer: &mut Writer, rule: &Arc<Rule>) {
+        self.tables[usize::from(rule.table_id)].index.insert(rule.clone());
+        writer.link(rule);
+        self.count(rule, true);
+    }
+
+    /// Takes back an insertion that no reader has seen.
+    fn uninsert(&self, writer: &mut Writer, rule: &Arc<Rule>, version: u64) {
+        if !rule.is_removed() {
+            writer.unlink(rule);
+            self.count(rule, false);
+        }
+        rule.set_removed_in(Some(version));
+        self.tables[usize::from(rule.table_id)].index.remove(rule);
+    }
+
+    /// Makes a rule invisible from `version` on.
+    fn hide(&self, writer: &mut Writer, rule: &Arc<Rule>, version: u64) {
+        rule.set_removed_in(Some(version));
+        writer.unlink(rule);
+        self.count(rule, false);
+    }
+
+    fn unhide(&self, writer: &mut Writer, rule: &Arc<Rule>) {
+        rule.set_removed_in(None);
+        writer.link(rule);
+        self.count(rule, true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ChangeHook;
+    use super::*;
+    use ferrovs_openflow::action::Action;
+    use ferrovs_packet::flow::{Flow, Match};
+    use ferrovs_sync::Waker;
+
+    #[derive(Debug)]
+    struct NoHook;
+    impl ChangeHook for NoHook {
+        fn flows_changed(&self) {}
+    }
+
+    fn tables() -> Tables {
+        Tables::new(Arc::new(Waker::new().unwrap()), Box::new(NoHook))
+    }
+
+    fn fm(command: FlowModCommand, in_port: u32, out: u16) -> FlowMod {
+        let mut match_ = Match::default();
+        if in_port != 0 {
+            match_.flow.in_port = in_port;
+            match_.wc.masks.in_port = u32::MAX;
+        }
+        let actions = vec![Action::output(OfPort(out))];
+        FlowMod { command, match_, actions, new_cookie: u64::from(out), ..FlowMod::default() }
+    }
+
+    fn out_port(tables: &Tables, in_port: u32) -> Option<u64> {
+        let flow = Flow { in_port, ..Flow::default() };
+        let pin = tables.pin();
+        tables.lookup(0, pin.version, &flow, None).map(|r| r.cookie)
+    }
+
+    #[test]
+    fn a_reader_that_pinned_a_version_goes_on_seeing_it() {
+        let t = tables();
+        t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0).unwrap();
+        let pin = t.pin();
+        t.flow_mod(fm(FlowModCommand::Modify, 0, 3), Requester::default(), 0).unwrap();
+        t.flow_mod(fm(FlowModCommand::Delete, 0, 0), Requester::default(), 0).unwrap();
+        t.collect_garbage();
+        let flow = Flow { in_port: 1, ..Flow::default() };
+        assert_eq!(t.lookup(0, pin.version, &flow, None).map(|r| r.cookie), Some(2));
+        assert_eq!(out_port(&t, 1), None);
+        drop(pin);
+        t.collect_garbage();
+        assert_eq!((t.n_rules(), t.writer().garbage.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_change_that_is_given_up_leaves_no_trace() {
+        let t = tables();
+        t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0).unwrap();
+        {
+            let mut change = t.change(Requester::default(), 0);
+            change.flow_mod(fm(FlowModCommand::Add, 1, 5)).unwrap();
+            change.flow_mod(fm(FlowModCommand::Add, 7, 5)).unwrap();
+            change.flow_mod(fm(FlowModCommand::Delete, 0, 0)).unwrap();
+            assert!(change.collect(&Criteria::all()).is_empty());
+        }
+        assert_eq!((out_port(&t, 1), out_port(&t, 7), t.n_rules()), (Some(2), None, 1));
+        let by_cookie = Criteria { cookie: 2, cookie_mask: u64::MAX, ..Criteria::all() };
+        assert_eq!(t.collect_rules(&by_cookie).len(), 1);
+    }
+
+    #[test]
+    fn packets_credited_to_a_replaced_rule_count_for_its_successor() {
+        let t = tables();
+        t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0).unwrap();
+        let old = t.collect_rules(&Criteria::all()).remove(0);
+        old.credit(3, 180, 10);
+        t.flow_mod(fm(FlowModCommand::ModifyStrict, 1, 3), Requester::default(), 20).unwrap();
+        old.credit(1, 60, 30);
+        let new = t.collect_rules(&Criteria::all()).remove(0);
+        assert_eq!((new.stats().n_packets, new.stats().n_bytes), (4, 240));
+        assert_eq!((new.created_ms, new.modified_ms()), (0, 20));
+    }
+
+    #[test]
+    fn table_254_belongs_to_the_switch() {
+        let t = tables();
+        let add = FlowMod { table_id: 254, ..fm(FlowModCommand::Add, 1, 2) };
+        let refused = t.flow_mod(add.clone(), Requester::default(), 0);
+        assert_eq!(refused, Err(OfpErr::OFPBRC_EPERM));
+        let own = FlowMod { flags: FlowModFlags::NO_READONLY, ..add };
+        t.flow_mod(own, Requester::default(), 0).unwrap();
+        assert!(t.collect_rules(&Criteria::all()).is_empty());
+        let delete = FlowMod { table_id: 254, ..fm(FlowModCommand::Delete, 0, 0) };
+        assert_eq!(t.flow_mod(delete, Requester::default(), 0), Err(OfpErr::OFPBRC_EPERM));
+    }
+}
