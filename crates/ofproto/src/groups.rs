@@ -50,10 +50,20 @@ pub struct Group {
 }
 
 impl Group {
-    pub fn new(id: u32, kind: GroupType, buckets: Vec<Bucket>, props: GroupProps, now_ms: i64) -> Group {
+    pub fn new(
+        id: u32,
+        kind: GroupType,
+        buckets: Vec<Bucket>,
+        props: GroupProps,
+        now_ms: i64,
+    ) -> Group {
         let buckets = buckets.into_iter().map(|bucket| {
             let actions = bucket.actions.clone().into();
-            Arc::new(GroupBucket { bucket, actions, counters: GroupCounters::default() })
+            Arc::new(GroupBucket {
+                bucket,
+                actions,
+                counters: GroupCounters::default(),
+            })
         });
         Group {
             id,
@@ -75,7 +85,7 @@ impl Group {
     }
 }
 
-type Map = HashMap<u32, Arc<Group>>;
+pub type Map = HashMap<u32, Arc<Group>>;
 
 /// All groups of a bridge, by id. Written by the main thread alone.
 #[derive(Debug, Default)]
@@ -127,11 +137,11 @@ impl GroupTable {
     }
 
     /// The whole table, to put back with [`GroupTable::restore`].
-    pub(crate) fn save(&self) -> Arc<Map> {
+    pub fn save(&self) -> Arc<Map> {
         self.map.load_full()
     }
 
-    pub(crate) fn restore(&self, saved: Arc<Map>) {
+    pub fn restore(&self, saved: Arc<Map>) {
         self.map.store(saved);
     }
 }

@@ -184,7 +184,8 @@ impl Rule {
     }
 
     pub(crate) fn set_removed_in(&self, version: Option<u64>) {
-        self.removed_in.store(version.unwrap_or(NOT_REMOVED), Relaxed);
+        self.removed_in
+            .store(version.unwrap_or(NOT_REMOVED), Relaxed);
     }
 
     pub(crate) fn set_created_ms(&mut self, created_ms: i64) {

@@ -10,7 +10,7 @@
 //! by [`TableEvent`]s, from which flow-removed messages and flow monitor updates are made.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -112,9 +112,20 @@ impl Table {
 /// Something that happened to a rule.
 #[derive(Clone, Debug)]
 pub enum TableEvent {
-    Added { rule: Arc<Rule>, requester: Requester },
-    Modified { rule: Arc<Rule>, old: Arc<Rule>, requester: Requester },
-    Removed { rule: Arc<Rule>, reason: FlowRemovedReason, requester: Requester },
+    Added {
+        rule: Arc<Rule>,
+        requester: Requester,
+    },
+    Modified {
+        rule: Arc<Rule>,
+        old: Arc<Rule>,
+        requester: Requester,
+    },
+    Removed {
+        rule: Arc<Rule>,
+        reason: FlowRemovedReason,
+        requester: Requester,
+    },
 }
 
 /// See the module's text.
@@ -132,7 +143,6 @@ pub struct Tables {
     change_seq: AtomicU64,
     /// What every change does after it was published: wakes the revalidators.
     on_change: Box<dyn ChangeHook>,
-    last_change_ms: AtomicI64,
 }
 
 /// Is told whenever flows have changed.
@@ -161,7 +171,8 @@ impl Writer {
 
     fn link_expirable(&mut self, rule: &Arc<Rule>) {
         if rule.expirable_slot.load(Relaxed) == NO_SLOT {
-            rule.expirable_slot.store(self.expirable.len() as u32, Relaxed);
+            rule.expirable_slot
+                .store(self.expirable.len() as u32, Relaxed);
             self.expirable.push(rule.clone());
         }
     }
@@ -202,7 +213,6 @@ impl Tables {
             waker,
             change_seq: AtomicU64::new(1),
             on_change,
-            last_change_ms: AtomicI64::new(0),
         }
     }
 
@@ -254,7 +264,9 @@ impl Tables {
         priority: i32,
         version: u64,
     ) -> Option<Arc<Rule>> {
-        self.table(table_id)?.index.find_exactly(m, priority, version)
+        self.table(table_id)?
+            .index
+            .find_exactly(m, priority, version)
     }
 
     /// Rules in all tables.

@@ -13,7 +13,9 @@ use ferrovs_openflow::flow::{
 };
 use ferrovs_packet::types::OfPort;
 
-use super::{GC_BATCH, N_TABLES, N_VISIBLE_TABLES, RuleMatch, TBL_INTERNAL, TableEvent, Tables, Writer};
+use super::{
+    GC_BATCH, N_TABLES, N_VISIBLE_TABLES, RuleMatch, TBL_INTERNAL, TableEvent, Tables, Writer,
+};
 use crate::rule::{NewRule, Rule, RuleActions};
 
 /// On whose behalf a change is made: a connection and the transaction id of its message.
@@ -50,8 +52,10 @@ impl Criteria {
     }
 
     fn of_flow_mod(fm: &FlowMod) -> Criteria {
-        let strict =
-            matches!(fm.command, FlowModCommand::ModifyStrict | FlowModCommand::DeleteStrict);
+        let strict = matches!(
+            fm.command,
+            FlowModCommand::ModifyStrict | FlowModCommand::DeleteStrict
+        );
         let deletes = fm.command.is_delete();
         Criteria {
             table_id: fm.table_id,
@@ -88,7 +92,12 @@ impl Criteria {
 
 enum Op {
     Added(Arc<Rule>),
-    Replaced { old: Arc<Rule>, new: Arc<Rule>, reset_counts: bool, by_add: bool },
+    Replaced {
+        old: Arc<Rule>,
+        new: Arc<Rule>,
+        reset_counts: bool,
+        by_add: bool,
+    },
     Removed(Arc<Rule>, FlowRemovedReason),
 }
 
@@ -107,7 +116,14 @@ impl Tables {
     pub fn change(&self, requester: Requester, now_ms: i64) -> Change<'_> {
         let writer = self.writer();
         let version = self.versions.current() + 1;
-        Change { tables: self, writer, version, ops: Vec::new(), requester, now_ms }
+        Change {
+            tables: self,
+            writer,
+            version,
+            ops: Vec::new(),
+            requester,
+            now_ms,
+        }
     }
 
     /// A change of one flow mod.
@@ -138,8 +154,9 @@ impl Tables {
             }
         } else if limit != 0 {
             let with_cookie = change.writer.by_cookie.get(&fm.new_cookie);
-            let in_table = with_cookie
-                .map_or(0, |list| list.iter().filter(|r| r.table_id == fm.table_id).count());
+            let in_table = with_cookie.map_or(0, |list| {
+                list.iter().filter(|r| r.table_id == fm.table_id).count()
+            });
             if in_table >= limit as usize {
                 return false;
             }
@@ -162,10 +179,14 @@ impl Tables {
     fn collect_in(&self, criteria: &Criteria, version: u64) -> Vec<Arc<Rule>> {
         let mut found = Vec::new();
         for id in criteria.tables() {
-            let Some(table) = self.tables.get(id).filter(|t| t.n_rules() > 0) else { continue };
+            let Some(table) = self.tables.get(id).filter(|t| t.n_rules() > 0) else {
+                continue;
+            };
             match criteria.strict {
                 Some(priority) => {
-                    let rule = table.index.find_exactly(&criteria.match_, priority, version);
+                    let rule = table
+                        .index
+                        .find_exactly(&criteria.match_, priority, version);
                     found.extend(rule.filter(|r| criteria.accepts(r)));
                 }
                 None => table.index.for_each(version, &mut |rule| {
@@ -180,7 +201,9 @@ impl Tables {
 }
 
 fn collect_by_cookie(writer: &Writer, criteria: &Criteria, version: u64) -> Vec<Arc<Rule>> {
-    let Some(list) = writer.by_cookie.get(&criteria.cookie) else { return Vec::new() };
+    let Some(list) = writer.by_cookie.get(&criteria.cookie) else {
+        return Vec::new();
+    };
     let tables = criteria.tables();
     let meets = |r: &&Arc<Rule>| {
         tables.contains(&usize::from(r.table_id))
@@ -217,7 +240,9 @@ impl Change<'_> {
             FlowModCommand::Delete | FlowModCommand::DeleteStrict => {
                 let rules = self.collect(&Criteria::of_flow_mod(&fm));
                 self.check_writable(&rules, &fm)?;
-                rules.into_iter().for_each(|rule| self.remove(rule, FlowRemovedReason::Delete));
+                rules
+                    .into_iter()
+                    .for_each(|rule| self.remove(rule, FlowRemovedReason::Delete));
                 Ok(())
             }
         }
@@ -240,7 +265,11 @@ impl Change<'_> {
     }
 
     fn add(&mut self, fm: FlowMod) -> Result<(), OfpErr> {
-        let table_id = if fm.table_id == TABLE_ALL { 0 } else { fm.table_id };
+        let table_id = if fm.table_id == TABLE_ALL {
+            0
+        } else {
+            fm.table_id
+        };
         if table_id == TBL_INTERNAL && !fm.flags.contains(FlowModFlags::NO_READONLY) {
             return Err(OfpErr::OFPBRC_EPERM);
         }
@@ -280,7 +309,9 @@ impl Change<'_> {
     /// Adds a rule of the switch's own, or replaces it.
     pub fn add_own(&mut self, new: NewRule) {
         let table = &self.tables.tables[usize::from(new.table_id)];
-        let old = table.index.find_exactly(&new.match_, new.priority, self.version);
+        let old = table
+            .index
+            .find_exactly(&new.match_, new.priority, self.version);
         let rule = Arc::new(Rule::new(new, self.version));
         match old {
             Some(old) => self.replace(old, rule, true, true),
@@ -302,7 +333,9 @@ impl Change<'_> {
         // Least important first, then the one that would expire first; permanent flows are never evicted.
         let mut victim: Option<((u16, i64), Arc<Rule>)> = None;
         table.index.for_each(self.version, &mut |rule| {
-            let Some(end) = expiry(rule).filter(|_| !rule.is_hidden()) else { return };
+            let Some(end) = expiry(rule).filter(|_| !rule.is_hidden()) else {
+                return;
+            };
             let rank = (rule.importance, end);
             if victim.as_ref().is_none_or(|(best, _)| rank < *best) {
                 victim = Some((rank, rule.clone()));
@@ -347,7 +380,12 @@ impl Change<'_> {
     fn replace(&mut self, old: Arc<Rule>, new: Arc<Rule>, reset_counts: bool, by_add: bool) {
         self.tables.hide(&mut self.writer, &old, self.version);
         self.tables.insert(&mut self.writer, &new);
-        self.ops.push(Op::Replaced { old, new, reset_counts, by_add });
+        self.ops.push(Op::Replaced {
+            old,
+            new,
+            reset_counts,
+            by_add,
+        });
     }
 
     /// Removes a rule that is visible in the change.
@@ -374,14 +412,26 @@ impl Change<'_> {
             match op {
                 Op::Added(rule) if monitored => events.push(TableEvent::Added { rule, requester }),
                 Op::Added(_) => {}
-                Op::Replaced { old, new, reset_counts, by_add } => {
+                Op::Replaced {
+                    old,
+                    new,
+                    reset_counts,
+                    by_add,
+                } => {
                     old.forward_to(&new, reset_counts);
                     if monitored {
                         let old = old.clone();
                         events.push(if by_add {
-                            TableEvent::Added { rule: new, requester }
+                            TableEvent::Added {
+                                rule: new,
+                                requester,
+                            }
                         } else {
-                            TableEvent::Modified { rule: new, old, requester }
+                            TableEvent::Modified {
+                                rule: new,
+                                old,
+                                requester,
+                            }
                         });
                     }
                     self.writer.garbage.push_back((self.version, old));
@@ -392,7 +442,11 @@ impl Change<'_> {
                         || rule.actions.has_learn_with_delete
                     {
                         let rule = rule.clone();
-                        events.push(TableEvent::Removed { rule, reason, requester });
+                        events.push(TableEvent::Removed {
+                            rule,
+                            reason,
+                            requester,
+                        });
                     }
                     self.writer.garbage.push_back((self.version, rule));
                 }
@@ -403,7 +457,11 @@ impl Change<'_> {
         }
         tables.change_seq.fetch_add(1, Relaxed);
         if !events.is_empty() {
-            tables.events.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
+            tables
+                .events
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(events);
             tables.waker.wake();
         }
         tables.on_change.flows_changed();
@@ -450,7 +508,9 @@ impl Tables {
     }
 
     fn insert(&self, writer: &mut Writer, rule: &Arc<Rule>) {
-        self.tables[usize::from(rule.table_id)].index.insert(rule.clone());
+        self.tables[usize::from(rule.table_id)]
+            .index
+            .insert(rule.clone());
         writer.link(rule);
         self.count(rule, true);
     }
@@ -504,11 +564,20 @@ mod tests {
             match_.wc.masks.in_port = u32::MAX;
         }
         let actions = vec![Action::output(OfPort(out))];
-        FlowMod { command, match_, actions, new_cookie: u64::from(out), ..FlowMod::default() }
+        FlowMod {
+            command,
+            match_,
+            actions,
+            new_cookie: u64::from(out),
+            ..FlowMod::default()
+        }
     }
 
     fn out_port(tables: &Tables, in_port: u32) -> Option<u64> {
-        let flow = Flow { in_port, ..Flow::default() };
+        let flow = Flow {
+            in_port,
+            ..Flow::default()
+        };
         let pin = tables.pin();
         tables.lookup(0, pin.version, &flow, None).map(|r| r.cookie)
     }
@@ -516,13 +585,22 @@ mod tests {
     #[test]
     fn a_reader_that_pinned_a_version_goes_on_seeing_it() {
         let t = tables();
-        t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0).unwrap();
+        t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0)
+            .unwrap();
         let pin = t.pin();
-        t.flow_mod(fm(FlowModCommand::Modify, 0, 3), Requester::default(), 0).unwrap();
-        t.flow_mod(fm(FlowModCommand::Delete, 0, 0), Requester::default(), 0).unwrap();
+        t.flow_mod(fm(FlowModCommand::Modify, 0, 3), Requester::default(), 0)
+            .unwrap();
+        t.flow_mod(fm(FlowModCommand::Delete, 0, 0), Requester::default(), 0)
+            .unwrap();
         t.collect_garbage();
-        let flow = Flow { in_port: 1, ..Flow::default() };
-        assert_eq!(t.lookup(0, pin.version, &flow, None).map(|r| r.cookie), Some(2));
+        let flow = Flow {
+            in_port: 1,
+            ..Flow::default()
+        };
+        assert_eq!(
+            t.lookup(0, pin.version, &flow, None).map(|r| r.cookie),
+            Some(2)
+        );
         assert_eq!(out_port(&t, 1), None);
         drop(pin);
         t.collect_garbage();
@@ -532,7 +610,8 @@ mod tests {
     #[test]
     fn a_change_that_is_given_up_leaves_no_trace() {
         let t = tables();
-        t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0).unwrap();
+        t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0)
+            .unwrap();
         {
             let mut change = t.change(Requester::default(), 0);
             change.flow_mod(fm(FlowModCommand::Add, 1, 5)).unwrap();
@@ -540,18 +619,31 @@ mod tests {
             change.flow_mod(fm(FlowModCommand::Delete, 0, 0)).unwrap();
             assert!(change.collect(&Criteria::all()).is_empty());
         }
-        assert_eq!((out_port(&t, 1), out_port(&t, 7), t.n_rules()), (Some(2), None, 1));
-        let by_cookie = Criteria { cookie: 2, cookie_mask: u64::MAX, ..Criteria::all() };
+        assert_eq!(
+            (out_port(&t, 1), out_port(&t, 7), t.n_rules()),
+            (Some(2), None, 1)
+        );
+        let by_cookie = Criteria {
+            cookie: 2,
+            cookie_mask: u64::MAX,
+            ..Criteria::all()
+        };
         assert_eq!(t.collect_rules(&by_cookie).len(), 1);
     }
 
     #[test]
     fn packets_credited_to_a_replaced_rule_count_for_its_successor() {
         let t = tables();
-        t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0).unwrap();
+        t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0)
+            .unwrap();
         let old = t.collect_rules(&Criteria::all()).remove(0);
         old.credit(3, 180, 10);
-        t.flow_mod(fm(FlowModCommand::ModifyStrict, 1, 3), Requester::default(), 20).unwrap();
+        t.flow_mod(
+            fm(FlowModCommand::ModifyStrict, 1, 3),
+            Requester::default(),
+            20,
+        )
+        .unwrap();
         old.credit(1, 60, 30);
         let new = t.collect_rules(&Criteria::all()).remove(0);
         assert_eq!((new.stats().n_packets, new.stats().n_bytes), (4, 240));
@@ -561,13 +653,25 @@ mod tests {
     #[test]
     fn table_254_belongs_to_the_switch() {
         let t = tables();
-        let add = FlowMod { table_id: 254, ..fm(FlowModCommand::Add, 1, 2) };
+        let add = FlowMod {
+            table_id: 254,
+            ..fm(FlowModCommand::Add, 1, 2)
+        };
         let refused = t.flow_mod(add.clone(), Requester::default(), 0);
         assert_eq!(refused, Err(OfpErr::OFPBRC_EPERM));
-        let own = FlowMod { flags: FlowModFlags::NO_READONLY, ..add };
+        let own = FlowMod {
+            flags: FlowModFlags::NO_READONLY,
+            ..add
+        };
         t.flow_mod(own, Requester::default(), 0).unwrap();
         assert!(t.collect_rules(&Criteria::all()).is_empty());
-        let delete = FlowMod { table_id: 254, ..fm(FlowModCommand::Delete, 0, 0) };
-        assert_eq!(t.flow_mod(delete, Requester::default(), 0), Err(OfpErr::OFPBRC_EPERM));
+        let delete = FlowMod {
+            table_id: 254,
+            ..fm(FlowModCommand::Delete, 0, 0)
+        };
+        assert_eq!(
+            t.flow_mod(delete, Requester::default(), 0),
+            Err(OfpErr::OFPBRC_EPERM)
+        );
     }
 }

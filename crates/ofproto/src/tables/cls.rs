@@ -38,7 +38,10 @@ pub struct Index {
 
 impl Index {
     fn read<T>(&self, f: impl FnOnce(&[Subtable]) -> T) -> T {
-        f(&self.subtables.read().unwrap_or_else(PoisonError::into_inner))
+        f(&self
+            .subtables
+            .read()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn lookup(
@@ -54,10 +57,14 @@ impl Index {
                     break;
                 }
                 if let Some(wc) = &mut wc {
-                    st.words().for_each(|(i, mask)| wc.masks.words_mut()[i] |= mask);
+                    st.words()
+                        .for_each(|(i, mask)| wc.masks.words_mut()[i] |= mask);
                 }
                 let key: Box<[u64]> = st.words().map(|(i, mask)| flow.words()[i] & mask).collect();
-                let found = st.rules.get(&key).and_then(|l| l.iter().find(|r| r.visible_in(version)));
+                let found = st
+                    .rules
+                    .get(&key)
+                    .and_then(|l| l.iter().find(|r| r.visible_in(version)));
                 if let Some(rule) = found
                     && best.is_none_or(|b| b.priority < rule.priority)
                 {
@@ -71,16 +78,26 @@ impl Index {
     pub fn find_exactly(&self, m: &RuleMatch, priority: i32, version: u64) -> Option<Arc<Rule>> {
         let (map, masks) = m.mask();
         self.read(|subtables| {
-            let st = subtables.iter().find(|st| st.map == map && *st.masks == *masks)?;
+            let st = subtables
+                .iter()
+                .find(|st| st.map == map && *st.masks == *masks)?;
             let list = st.rules.get(m.values())?;
-            list.iter().find(|r| r.priority == priority && r.visible_in(version)).cloned()
+            list.iter()
+                .find(|r| r.priority == priority && r.visible_in(version))
+                .cloned()
         })
     }
 
     pub fn insert(&self, rule: Arc<Rule>) {
-        let mut subtables = self.subtables.write().unwrap_or_else(PoisonError::into_inner);
+        let mut subtables = self
+            .subtables
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let (map, masks) = rule.match_.mask();
-        let at = match subtables.iter().position(|st| st.map == map && *st.masks == *masks) {
+        let at = match subtables
+            .iter()
+            .position(|st| st.map == map && *st.masks == *masks)
+        {
             Some(at) => at,
             None => {
                 subtables.push(Subtable {
@@ -106,9 +123,15 @@ impl Index {
     }
 
     pub fn remove(&self, rule: &Arc<Rule>) {
-        let mut subtables = self.subtables.write().unwrap_or_else(PoisonError::into_inner);
+        let mut subtables = self
+            .subtables
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let (map, masks) = rule.match_.mask();
-        let Some(at) = subtables.iter().position(|st| st.map == map && *st.masks == *masks) else {
+        let Some(at) = subtables
+            .iter()
+            .position(|st| st.map == map && *st.masks == *masks)
+        else {
             return;
         };
         let st = &mut subtables[at];
@@ -129,16 +152,19 @@ impl Index {
     pub fn for_each(&self, version: u64, visit: &mut dyn FnMut(&Arc<Rule>)) {
         self.read(|subtables| {
             let lists = subtables.iter().flat_map(|st| st.rules.values());
-            lists.flatten().filter(|r| r.visible_in(version)).for_each(visit);
+            lists
+                .flatten()
+                .filter(|r| r.visible_in(version))
+                .for_each(visit);
         });
     }
 
     pub fn overlaps(&self, m: &RuleMatch, priority: i32, version: u64) -> bool {
         self.read(|subtables| {
             let lists = subtables.iter().flat_map(|st| st.rules.values());
-            lists.flatten().any(|r| {
-                r.priority == priority && r.visible_in(version) && r.match_.overlaps(m)
-            })
+            lists
+                .flatten()
+                .any(|r| r.priority == priority && r.visible_in(version) && r.match_.overlaps(m))
         })
     }
 }

@@ -71,7 +71,9 @@ impl RuleMatch {
     pub fn matches(&self, flow: &Flow) -> bool {
         let (masks, values) = self.parts();
         let words = flow.words();
-        positions(self.map).enumerate().all(|(at, i)| words[i] & masks[at] == values[at])
+        positions(self.map)
+            .enumerate()
+            .all(|(at, i)| words[i] & masks[at] == values[at])
     }
 
     /// Whether every packet that meets this match meets `wider`.
