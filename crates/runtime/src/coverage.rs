@@ -262,9 +262,11 @@ pub(crate) fn run() {
             let delta = total.wrapping_sub(h.last);
             h.last = total;
             h.samples[taken % PER_MINUTE] = delta;
-            if taken % PER_MINUTE == PER_MINUTE - 1 {
-                h.minutes[taken / PER_MINUTE % MINUTES] = h.samples.iter().sum();
+            let minute = &mut h.minutes[taken / PER_MINUTE % MINUTES];
+            if taken % PER_MINUTE == 0 {
+                *minute = 0;
             }
+            *minute += delta;
         }
         a.taken += 1;
         due += SAMPLE;

@@ -125,14 +125,20 @@ impl Daemon {
             process::user_by_name(name).ok().flatten()
         };
         let Some(user) = user else {
-            die(format_args!("Failed to lookup user {name}, aborting"));
+            die(format_args!(
+                "{}: user {name} not found, aborting.",
+                self.pidfile_text()
+            ));
         };
         let gid = match group {
             None => user.gid,
             Some("") => user.gid,
             Some(g) => match process::group_by_name(g) {
                 Ok(Some(gid)) => gid,
-                _ => die(format_args!("Failed to lookup group {g}, aborting")),
+                _ => die(format_args!(
+                    "{}: group {g} not found, aborting.",
+                    self.pidfile_text()
+                )),
             },
         };
         let (uid, _) = process::effective_ids();
@@ -143,6 +149,13 @@ impl Daemon {
             ));
         }
         self.user = Some((user, gid));
+    }
+
+    fn pidfile_text(&self) -> String {
+        // Without a pidfile the C library prints a null pointer here, and scripts know the line.
+        self.pidfile
+            .as_ref()
+            .map_or_else(|| "(null)".to_string(), |p| p.display().to_string())
     }
 
     /// Goes into the background, starts the monitor, writes the pidfile and changes user, as
@@ -217,7 +230,7 @@ impl Daemon {
             check_already_running(path);
         }
         let me = process::pid();
-        let tmp = PathBuf::from(format!("{}.tmp{me}", path.display()));
+        let tmp = PathBuf::from(format!("{}.tmp", path.display()));
         let fail = |what: &str, e: &io::Error| -> ! {
             die(format_args!(
                 "{}: {what} failed ({})",

@@ -11,3 +11,22 @@ pub mod ofctl;
 pub mod ovsdb_client;
 pub mod ovsdb_tool;
 pub mod vsctl;
+
+pub use ferrovs_runtime::dirs::set_program_name;
+
+/// Prepares a tool's process: standard output that goes away ends the tool quietly, as it would
+/// end any filter, instead of by a panic.
+pub fn init() {
+    ferrovs_runtime::clock::init();
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info
+            .payload()
+            .downcast_ref::<String>()
+            .map_or("", String::as_str);
+        if text.starts_with("failed printing to std") {
+            std::process::exit(1);
+        }
+        default(info);
+    }));
+}

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::framing::Framer;
 use super::{Commands, Format, Output, Reply, Request};
-use crate::vlog::modules::{JSONRPC, UNIXCTL};
+use crate::vlog::modules::{JSONRPC, STREAM_UNIX, UNIXCTL};
 use crate::vlog::{self, RateLimit};
 use crate::{Interest, Poller, coverage, dirs, fatal_signal};
 
@@ -63,10 +63,10 @@ impl Server {
                 Ok(server)
             }
             Err(e) => {
+                let (name, text) = (path.display(), crate::text::errno(&e));
+                vlog::err!(STREAM_UNIX, "{name}: binding failed: {text}");
                 crate::program_error(format_args!(
-                    "could not initialize control socket {} ({})",
-                    path.display(),
-                    crate::text::errno(&e)
+                    "{name}: could not initialize control socket ({text})"
                 ));
                 Err(e)
             }
@@ -180,10 +180,11 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Binds, readable and writable by the owner only, through a descriptor of the directory if the
-/// name is too long for a socket address.
+/// Binds, for the owner and the group, through a descriptor of the directory if the name is too
+/// long for a socket address.
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    let old = ferrovs_sys::process::umask(0o177);
+    let old = ferrovs_sys::process::umask(0);
+    ferrovs_sys::process::umask(old | 0o007);
     let result = match UnixListener::bind(path) {
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
             via_directory(path, |p| UnixListener::bind(p))
@@ -191,10 +192,6 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         r => r,
     };
     ferrovs_sys::process::umask(old);
-    if result.is_ok() {
-        use std::os::unix::fs::PermissionsExt;
-        let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o770 & !0o007));
-    }
     result
 }
 
@@ -343,8 +340,14 @@ impl Connection {
         } else {
             vlog::dbg!(UNIXCTL, "replying with error, id={id}: {error}");
         }
-        let message = json!({ "id": id, "result": result, "error": error });
-        self.output.extend(message.to_string().as_bytes());
+        // Members in the order, and with the omissions, that clients of Open vSwitch have always
+        // seen: an error has no result.
+        let message = if error.is_null() {
+            format!("{{\"id\":{id},\"result\":{result},\"error\":null}}")
+        } else {
+            format!("{{\"id\":{id},\"error\":{error}}}")
+        };
+        self.output.extend(message.as_bytes());
     }
 
     fn send(&mut self) -> Result<(), Option<String>> {
