@@ -15,10 +15,12 @@ mod offload;
 mod patch;
 mod registry;
 mod virt;
+mod vport;
 
 pub use registry::{
-    Class, change_seq, exists, kinds, lookup, open, open_all, register, run, set_keep_devices,
+    Class, change_seq, exists, kinds, lookup, open, open_all, register, run, set_keep_devices, wait,
 };
+pub use vport::{PacketTypeMode, TunnelConfig, dpif_port_name, set_egress_status};
 
 use std::collections::BTreeMap;
 use std::io;
@@ -134,39 +136,4 @@ pub trait Netdev: Send + Sync {
     fn patch_peer(&self) -> Option<String> {
         None
     }
-}
-
-/// Configuration of a tunnel port, parsed from `Interface.options`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TunnelConfig {
-    pub in_key_present: bool,
-    pub in_key_flow: bool,
-    pub in_key: u64,
-    pub out_key_present: bool,
-    pub out_key_flow: bool,
-    pub out_key: u64,
-    pub dst_port: u16,
-    pub ip_src_flow: bool,
-    pub ip_dst_flow: bool,
-    pub src: Option<IpAddr>,
-    pub dst: Option<IpAddr>,
-    /// `exts`: bit 0 = gbp, bit 1 = gpe.
-    pub exts: u32,
-    pub egress_pkt_mark: Option<u32>,
-    pub ttl: u8,
-    pub ttl_inherit: bool,
-    pub tos: u8,
-    pub tos_inherit: bool,
-    pub csum: Option<bool>,
-    pub dont_fragment: bool,
-    pub seq: bool,
-    pub packet_type: PacketTypeMode,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PacketTypeMode {
-    #[default]
-    LegacyL2,
-    LegacyL3,
-    Ptap,
 }

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrovs_packet::buffer::Batch;
 use ferrovs_packet::types::MacAddr;
+use ferrovs_runtime::vlog;
+use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
 
 use crate::virt::{VirtualStats, fresh_mac};
 use crate::{Features, Flags, Netdev, Rxq, Stats};
@@ -67,24 +69,27 @@ impl Netdev for Patch {
     }
 
     fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
-        let Some(peer) = options.get("peer") else {
-            return Err(format!(
-                "{}: patch type requires valid 'peer' argument",
-                self.name
-            ));
+        let name = &self.name;
+        let wrong = match options.get("peer") {
+            None => Some(format!("{name}: patch type requires valid 'peer' argument")),
+            Some(_) if options.len() > 1 => {
+                Some(format!("{name}: patch type takes only a 'peer' argument"))
+            }
+            Some(peer) if peer == name => Some(format!("{name}: patch peer must not be self")),
+            Some(_) => None,
         };
-        if options.len() > 1 {
-            return Err(format!(
-                "{}: patch type takes only a 'peer' argument",
-                self.name
-            ));
+        if let Some(text) = wrong {
+            vlog::err!(NETDEV_VPORT, "{text}");
+            vlog::warn!(
+                NETDEV,
+                "{name}: could not set configuration (Invalid argument)"
+            );
+            return Err(text);
         }
-        if *peer == self.name {
-            return Err(format!("{}: patch peer must not be self", self.name));
-        }
+        let peer = options.get("peer").cloned().unwrap_or_default();
         let mut st = self.state();
-        if st.peer != *peer {
-            st.peer.clone_from(peer);
+        if st.peer != peer {
+            st.peer = peer;
             drop(st);
             self.changed();
         }

@@ -9,13 +9,16 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use ferrovs_runtime::vlog::modules::NETDEV;
+use ferrovs_runtime::{Interest, Poller, vlog};
 use ferrovs_sync::Seq;
 use ferrovs_sys::rtnetlink::{Event, Groups, Monitor, Rtnl};
 
-use crate::{Netdev, linux, patch};
+use crate::{Netdev, linux, patch, vport};
 
 /// A type of device.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,10 @@ fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
                 kind: "patch",
                 open: patch::open,
             },
+            Class {
+                kind: "vxlan",
+                open: vport::open,
+            },
         ],
         devices: HashMap::new(),
         monitor: None,
@@ -96,7 +103,13 @@ pub fn open(name: &str, kind: &str) -> io::Result<Arc<dyn Netdev>> {
         }
         match r.classes.iter().find(|c| c.kind == kind) {
             Some(c) => Ok(Ok(*c)),
-            None => Err(io::Error::from_raw_os_error(97)), // EAFNOSUPPORT
+            None => {
+                vlog::warn!(
+                    NETDEV,
+                    "could not create netdev {name} of unknown type {kind}"
+                );
+                Err(io::Error::from_raw_os_error(97)) // EAFNOSUPPORT
+            }
         }
     });
     let class = match class {
@@ -206,4 +219,12 @@ fn resync() {
     for d in open_all() {
         d.link_event(links.iter().find(|l| l.name == d.name()));
     }
+}
+/// Says what would make [`run`] worth calling.
+pub fn wait(poller: &mut Poller) {
+    with(|r| {
+        if let Some(m) = &r.monitor {
+            poller.wait_fd(m.as_fd(), Interest::READ);
+        }
+    });
 }

@@ -1,0 +1,377 @@
+//! Tunnel ports: a configuration and counters.
+//!
+//! A tunnel port has no device either. What it encapsulates into and accepts is its
+//! [`TunnelConfig`]; translation and the tunnel crate act on that. In the datapath, all tunnel
+//! ports with the same protocol and port number share one port, whose name
+//! ([`dpif_port_name`]) is like `vxlan_sys_4789`; opening a device by such a name gives a tunnel
+//! port that stands for all of them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use ferrovs_packet::buffer::Batch;
+use ferrovs_packet::types::MacAddr;
+use ferrovs_runtime::vlog;
+use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
+
+use crate::virt::{VirtualStats, fresh_mac};
+use crate::{Features, Flags, Netdev, Rxq, Stats};
+
+mod config;
+
+use config::{CLASSES, TunnelClass};
+pub use config::{PacketTypeMode, TunnelConfig};
+
+#[derive(Debug)]
+struct Vport {
+    name: String,
+    class: &'static TunnelClass,
+    state: Mutex<State>,
+    stats: VirtualStats,
+    seq: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    config: Arc<TunnelConfig>,
+    mac: MacAddr,
+}
+
+/// Says through which device a tunnel's packets leave, and whether that has a carrier.
+pub type EgressStatus = fn(&TunnelConfig) -> Option<(String, bool)>;
+
+static EGRESS: OnceLock<EgressStatus> = OnceLock::new();
+
+/// Lets tunnel ports report their egress device in `Interface.status`: who owns the routing table
+/// calls this once.
+pub fn set_egress_status(f: EgressStatus) {
+    let _ = EGRESS.set(f);
+}
+
+/// The name of the datapath port that serves the device: its own name, except for tunnel ports.
+pub fn dpif_port_name(netdev: &dyn Netdev) -> String {
+    let class = CLASSES.iter().find(|c| c.kind == netdev.kind());
+    match (class, netdev.tunnel_config()) {
+        (Some(c), Some(config)) => match c.default_port {
+            Some(_) => format!("{}_{}", c.dpif_port, config.dst_port),
+            None => c.dpif_port.to_owned(),
+        },
+        _ => netdev.name().to_owned(),
+    }
+}
+
+pub fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
+    const EAFNOSUPPORT: i32 = 97;
+    let class = CLASSES
+        .iter()
+        .find(|c| c.kind == kind)
+        .ok_or_else(|| io::Error::from_raw_os_error(EAFNOSUPPORT))?;
+    // The port that stands for all: its UDP port is in its name, and it takes any packet type.
+    let dst_port = name
+        .strip_prefix(class.dpif_port)
+        .and_then(|n| n.strip_prefix('_'))
+        .and_then(|n| n.parse().ok())
+        .or(class.default_port)
+        .unwrap_or(0);
+    let config = TunnelConfig {
+        dst_port,
+        packet_type: PacketTypeMode::Ptap,
+        ..TunnelConfig::new()
+    };
+    Ok(Arc::new(Vport {
+        name: name.to_owned(),
+        class,
+        state: Mutex::new(State {
+            config: Arc::new(config),
+            mac: fresh_mac(),
+        }),
+        stats: VirtualStats::default(),
+        seq: AtomicU64::new(1),
+    }))
+}
+
+impl Vport {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.seq.fetch_add(1, Ordering::Relaxed);
+        crate::change_seq().change();
+    }
+}
+
+fn unsupported<T>() -> io::Result<T> {
+    Err(io::Error::from_raw_os_error(95)) // EOPNOTSUPP
+}
+
+impl Netdev for Vport {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        self.class.kind
+    }
+
+    fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
+        let parsed = config::parse(self.class, &self.name, options);
+        let text = parsed.messages.join("\n");
+        if !text.is_empty() {
+            vlog::warn!(NETDEV_VPORT, "{text}");
+        }
+        let Some(config) = parsed.config else {
+            vlog::warn!(
+                NETDEV,
+                "{}: could not set configuration (Invalid argument)",
+                self.name
+            );
+            return Err(text);
+        };
+        let mut st = self.state();
+        if *st.config != config {
+            st.config = Arc::new(config);
+            drop(st);
+            self.changed();
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> BTreeMap<String, String> {
+        let config = self.state().config.clone();
+        config::to_options(self.class, &config)
+    }
+
+    fn n_rxq(&self) -> usize {
+        0
+    }
+
+    fn n_txq(&self) -> usize {
+        0
+    }
+
+    fn rxq_open(&self, _queue: usize) -> io::Result<Box<dyn Rxq>> {
+        unsupported()
+    }
+
+    fn send(&self, _queue: usize, batch: &mut Batch) -> io::Result<()> {
+        batch.clear();
+        unsupported()
+    }
+
+    fn etheraddr(&self) -> io::Result<MacAddr> {
+        Ok(self.state().mac)
+    }
+
+    fn set_etheraddr(&self, mac: MacAddr) -> io::Result<()> {
+        self.state().mac = mac;
+        self.changed();
+        Ok(())
+    }
+
+    fn mtu(&self) -> io::Result<u32> {
+        unsupported()
+    }
+
+    fn set_mtu(&self, _mtu: u32) -> io::Result<()> {
+        unsupported()
+    }
+
+    fn flags(&self) -> io::Result<Flags> {
+        Ok(Flags::UP | Flags::PROMISC)
+    }
+
+    fn update_flags(&self, off: Flags, _on: Flags) -> io::Result<()> {
+        if off.intersects(Flags::UP | Flags::PROMISC) {
+            unsupported()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn carrier(&self) -> bool {
+        true
+    }
+
+    fn carrier_resets(&self) -> u64 {
+        0
+    }
+
+    fn ifindex(&self) -> Option<u32> {
+        None
+    }
+
+    fn stats(&self) -> io::Result<Stats> {
+        Ok(self.stats.stats())
+    }
+
+    fn account(&self, rx: (u64, u64), tx: (u64, u64)) {
+        self.stats.account(rx, tx);
+    }
+
+    fn features(&self) -> io::Result<Features> {
+        unsupported()
+    }
+
+    fn addresses(&self) -> io::Result<Vec<(IpAddr, u8)>> {
+        unsupported()
+    }
+
+    fn status(&self) -> BTreeMap<String, String> {
+        let config = self.state().config.clone();
+        let Some((iface, carrier)) = EGRESS.get().and_then(|f| f(&config)) else {
+            return BTreeMap::new();
+        };
+        let carrier = if carrier { "up" } else { "down" };
+        [
+            ("tunnel_egress_iface", iface.as_str()),
+            ("tunnel_egress_iface_carrier", carrier),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into()
+    }
+
+    fn change_seq(&self) -> u64 {
+        self.seq.load(Ordering::Relaxed)
+    }
+
+    fn tunnel_config(&self) -> Option<Arc<TunnelConfig>> {
+        Some(self.state().config.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(list: &[&str]) -> BTreeMap<String, String> {
+        list.iter()
+            .map(|o| o.split_once('=').unwrap())
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect()
+    }
+
+    /// What Open vSwitch shows of a vxlan port with these options.
+    fn shown(list: &[&str]) -> String {
+        let v = open("v", "vxlan").unwrap();
+        match v.set_config(&options(list)) {
+            Ok(()) => v
+                .config()
+                .iter()
+                .map(|(k, v)| format!("{k}={v}"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            Err(e) => e,
+        }
+    }
+
+    #[test]
+    fn options_are_read_and_shown_as_open_vswitch_does() {
+        let r = "remote_ip=1.1.1.1";
+        assert_eq!(shown(&[r]), "remote_ip=1.1.1.1");
+        assert_eq!(
+            shown(&["remote_ip=flow", "key=flow", "local_ip=flow"]),
+            "key=flow, local_ip=flow, remote_ip=flow"
+        );
+        assert_eq!(
+            shown(&[
+                r,
+                "key=5",
+                "local_ip=2.2.2.2",
+                "tos=inherit",
+                "ttl=inherit",
+                "df_default=false",
+                "csum=true"
+            ]),
+            "csum=true, df_default=false, key=5, local_ip=2.2.2.2, remote_ip=1.1.1.1, tos=inherit, ttl=inherit"
+        );
+        assert_eq!(
+            shown(&[r, "tos=16", "ttl=10", "dst_port=4790"]),
+            "dst_port=4790, remote_ip=1.1.1.1, tos=0x10, ttl=10"
+        );
+        assert_eq!(
+            shown(&[r, "in_key=5", "out_key=7"]),
+            "in_key=5, out_key=7, remote_ip=1.1.1.1"
+        );
+        assert_eq!(shown(&[r, "in_key=5"]), "in_key=5, remote_ip=1.1.1.1");
+        assert_eq!(
+            shown(&[r, "out_key=flow"]),
+            "out_key=flow, remote_ip=1.1.1.1"
+        );
+        assert_eq!(
+            shown(&[r, "key=flow", "in_key=6"]),
+            "in_key=6, out_key=flow, remote_ip=1.1.1.1"
+        );
+        assert_eq!(
+            shown(&[r, "key=0xffffffffff"]),
+            "key=1099511627775, remote_ip=1.1.1.1"
+        );
+        assert_eq!(shown(&[r, "key=abc"]), "key=0, remote_ip=1.1.1.1");
+        assert_eq!(
+            shown(&[r, "packet_type=ptap"]),
+            "packet_type=ptap, remote_ip=1.1.1.1"
+        );
+        assert_eq!(
+            shown(&[r, "egress_pkt_mark=123"]),
+            "egress_pkt_mark=123, remote_ip=1.1.1.1"
+        );
+        assert_eq!(
+            shown(&[r, "dst_port=70000"]),
+            "dst_port=4464, remote_ip=1.1.1.1"
+        );
+        for ignored in [
+            "dst_port=0",
+            "tos=abc",
+            "tos=0x13",
+            "ttl=0",
+            "unknown=x",
+            "psk=x",
+            "local_ip=bad",
+        ] {
+            assert_eq!(shown(&[r, ignored]), "remote_ip=1.1.1.1", "{ignored}");
+        }
+    }
+
+    #[test]
+    fn bad_options_are_refused_with_open_vswitchs_words() {
+        assert_eq!(
+            shown(&[]),
+            "v: vxlan type requires valid 'remote_ip' argument"
+        );
+        assert_eq!(
+            shown(&["remote_ip=bad!"]),
+            "v: bad vxlan 'remote_ip'\nv: vxlan type requires valid 'remote_ip' argument"
+        );
+        assert_eq!(
+            shown(&["remote_ip=224.0.0.1"]),
+            "v: multicast remote_ip=224.0.0.1 not allowed"
+        );
+        assert_eq!(
+            shown(&["remote_ip=1.1.1.1", "local_ip=fc00::2"]),
+            "v: 'remote_ip' and 'local_ip' has to be of the same address family"
+        );
+        assert_eq!(
+            shown(&["remote_ip=1.1.1.1", "packet_type=xxx"]),
+            "v: unknown packet_type 'xxx'"
+        );
+    }
+
+    #[test]
+    fn ports_with_one_udp_port_share_a_datapath_port() {
+        let v = open("v", "vxlan").unwrap();
+        v.set_config(&options(&["remote_ip=1.1.1.1", "dst_port=4790"]))
+            .unwrap();
+        assert_eq!(dpif_port_name(&*v), "vxlan_sys_4790");
+        let all = open("vxlan_sys_4790", "vxlan").unwrap();
+        assert_eq!(
+            all.config(),
+            options(&["dst_port=4790", "packet_type=ptap"])
+        );
+        assert_eq!(dpif_port_name(&*all), "vxlan_sys_4790");
+        v.account((1, 60), (2, 120));
+        assert_eq!(v.stats().unwrap().tx_bytes, Some(120));
+    }
+}
