@@ -99,7 +99,7 @@ impl GroupTable {
     }
 
     /// The group with this id.
-    pub fn lookup(&self, id: u32) -> Option<Arc<Group>> {
+    pub fn find(&self, id: u32) -> Option<Arc<Group>> {
         self.map.load().get(&id).cloned()
     }
 

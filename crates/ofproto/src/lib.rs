@@ -8,3 +8,4 @@
 pub mod groups;
 pub mod rule;
 pub mod tables;
+pub mod time;

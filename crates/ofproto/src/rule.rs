@@ -10,12 +10,14 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::flow::FlowModFlags;
 use ferrovs_packet::types::OfPort;
 
 use crate::tables::RuleMatch;
+use crate::time::to_ms;
 
 /// Rules with a higher priority than this are the switch's own and hidden from controllers.
 pub const MAX_PRIORITY: i32 = 65535;
@@ -221,8 +223,17 @@ impl Rule {
         self.modified_ms.store(now_ms, Relaxed);
     }
 
-    /// Counts packets that the rule handled, the last of them at `used_ms`.
-    pub fn credit(&self, n_packets: u64, n_bytes: u64, used_ms: i64) {
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    pub fn actions(&self) -> &Arc<RuleActions> {
+        &self.actions
+    }
+
+    /// Counts packets that the rule handled, the last of them at `used`.
+    pub fn credit(&self, n_packets: u64, n_bytes: u64, used: Instant) {
+        let used_ms = to_ms(used);
         if let Some(next) = self.replaced_by.get() {
             // The chain is walked without recursion: a rule can be modified any number of times.
             let mut last = next;

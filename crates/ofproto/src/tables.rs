@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use ferrovs_openflow::flow::FlowRemovedReason;
-use ferrovs_openflow::switch::TableMiss;
+pub use ferrovs_openflow::switch::TableMiss as MissConfig;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_sync::{Counter, VersionGuard, Versions, Waker};
 use hashbrown::HashMap;
@@ -76,21 +76,21 @@ impl Table {
         }
     }
 
-    pub fn miss(&self) -> TableMiss {
+    pub fn miss(&self) -> MissConfig {
         match self.miss.load(Relaxed) {
-            1 => TableMiss::Controller,
-            2 => TableMiss::Continue,
-            3 => TableMiss::Drop,
-            _ => TableMiss::Default,
+            1 => MissConfig::Controller,
+            2 => MissConfig::Continue,
+            3 => MissConfig::Drop,
+            _ => MissConfig::Default,
         }
     }
 
-    pub fn set_miss(&self, miss: TableMiss) {
+    pub fn set_miss(&self, miss: MissConfig) {
         let n = match miss {
-            TableMiss::Default => 0,
-            TableMiss::Controller => 1,
-            TableMiss::Continue => 2,
-            TableMiss::Drop => 3,
+            MissConfig::Default => 0,
+            MissConfig::Controller => 1,
+            MissConfig::Continue => 2,
+            MissConfig::Drop => 3,
         };
         self.miss.store(n, Relaxed);
     }
@@ -233,8 +233,12 @@ impl Tables {
         self.versions.current()
     }
 
+    pub fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
     /// The rule of the highest priority that `flow` meets in `version`; the bits that decided are added to `wc`.
-    /// Counts the lookup.
+    /// The lookup is counted by [`Tables::credit_lookup`], once for each packet that it decides about.
     pub fn lookup(
         &self,
         table_id: u8,
@@ -242,18 +246,23 @@ impl Tables {
         flow: &Flow,
         wc: Option<&mut FlowWildcards>,
     ) -> Option<Arc<Rule>> {
-        let table = self.table(table_id)?;
-        let found = table.index.lookup(version, flow, wc);
-        table.n_lookup.add(1);
-        if found.is_some() {
-            table.n_matched.add(1);
+        self.table(table_id)?.index.lookup(version, flow, wc)
+    }
+
+    /// Counts `n` packets that were looked up, and whether they met a rule.
+    pub fn credit_lookup(&self, table_id: u8, n: u64, matched: bool) {
+        if let Some(table) = self.table(table_id) {
+            table.n_lookup.add(n);
+            if matched {
+                table.n_matched.add(n);
+            }
         }
-        found
     }
 
     /// What the table does with a packet that meets no rule.
-    pub fn miss_config(&self, table_id: u8) -> TableMiss {
-        self.table(table_id).map_or(TableMiss::Default, Table::miss)
+    pub fn miss_config(&self, table_id: u8) -> MissConfig {
+        self.table(table_id)
+            .map_or(MissConfig::Default, Table::miss)
     }
 
     /// The rule with exactly this match and priority in `version`.
