@@ -125,7 +125,7 @@ pub struct Packet {
     pub l3: u16,
     pub l4: u16,
     /// Bytes at the end that the link layer padded.
-    pub l2_pad: u8,
+    pub l2_pad: u16,
     /// Receive-side hash of the five-tuple, when known.
     pub rss_hash: Option<u32>,
     /// Bytes that an earlier `trunc` action cut from the next output, 0 for none.

@@ -8,4 +8,7 @@
 pub mod buffer;
 pub mod field;
 pub mod flow;
+pub mod hash;
+pub mod miniflow;
+pub mod parse;
 pub mod types;

@@ -1,0 +1,430 @@
+//! Flow keys and masks in packed form: a map of which words of a [`Flow`] are present, and those words in order.
+//!
+//! Most keys have about 12 of [`FLOW_WORDS`] words, so packing makes parsing, hashing, comparing and storing
+//! cheap. A word that is absent is zero. Three holders share the operations of the borrowed view [`MiniRef`]:
+//! [`MiniflowBuf`] is filled from packets and used again and again, [`Miniflow`] owns a key in as little memory
+//! as it needs, and [`Minimask`] owns a mask.
+//!
+//! ```text
+//!   map      ...0000 0111 0000 0000 1100...       bit i = word i of Flow is in `values`
+//!   values   [w4][w5][w6][w22][w23]
+//! ```
+
+use std::fmt;
+
+use crate::flow::{FLOW_WORDS, Flow, FlowWildcards, Match};
+use crate::hash;
+
+/// Which words are present.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct FlowMap(pub [u64; 2]);
+
+impl FlowMap {
+    pub const EMPTY: FlowMap = FlowMap([0; 2]);
+
+    #[inline]
+    pub fn set(&mut self, word: usize) {
+        self.0[word / 64] |= 1 << (word % 64);
+    }
+
+    #[inline]
+    pub fn contains(self, word: usize) -> bool {
+        self.0[word / 64] >> (word % 64) & 1 != 0
+    }
+
+    /// Number of words.
+    #[inline]
+    pub fn count(self) -> usize {
+        (self.0[0].count_ones() + self.0[1].count_ones()) as usize
+    }
+
+    /// Place of `word` among the words that are present.
+    #[inline]
+    pub fn rank(self, word: usize) -> usize {
+        let below = (1u64 << (word % 64)) - 1;
+        if word < 64 {
+            (self.0[0] & below).count_ones() as usize
+        } else {
+            (self.0[0].count_ones() + (self.0[1] & below).count_ones()) as usize
+        }
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == [0; 2]
+    }
+
+    pub fn or(self, other: FlowMap) -> FlowMap {
+        FlowMap([self.0[0] | other.0[0], self.0[1] | other.0[1]])
+    }
+
+    pub fn and(self, other: FlowMap) -> FlowMap {
+        FlowMap([self.0[0] & other.0[0], self.0[1] & other.0[1]])
+    }
+
+    /// Words `start..end`.
+    pub fn range(start: usize, end: usize) -> FlowMap {
+        let low = |n: usize| match n {
+            0 => FlowMap([0, 0]),
+            1..64 => FlowMap([(1 << n) - 1, 0]),
+            64 => FlowMap([u64::MAX, 0]),
+            65..128 => FlowMap([u64::MAX, (1 << (n - 64)) - 1]),
+            _ => FlowMap([u64::MAX; 2]),
+        };
+        let (a, b) = (low(start), low(end));
+        FlowMap([b.0[0] & !a.0[0], b.0[1] & !a.0[1]])
+    }
+
+    /// Indexes of the words, ascending.
+    #[inline]
+    pub fn iter(self) -> FlowMapIter {
+        FlowMapIter(self)
+    }
+}
+
+impl fmt::Debug for FlowMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// See [`FlowMap::iter`].
+pub struct FlowMapIter(FlowMap);
+
+impl Iterator for FlowMapIter {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let [low, high] = &mut self.0.0;
+        if *low != 0 {
+            let i = low.trailing_zeros() as usize;
+            *low &= *low - 1;
+            Some(i)
+        } else if *high != 0 {
+            let i = high.trailing_zeros() as usize;
+            *high &= *high - 1;
+            Some(64 + i)
+        } else {
+            None
+        }
+    }
+}
+
+/// A view of a packed key or mask.
+#[derive(Clone, Copy, Debug)]
+pub struct MiniRef<'a> {
+    pub map: FlowMap,
+    /// As many as `map` has bits.
+    pub values: &'a [u64],
+}
+
+impl<'a> MiniRef<'a> {
+    /// Word `i` of the flow.
+    #[inline]
+    pub fn word(self, i: usize) -> u64 {
+        if self.map.contains(i) {
+            self.values.get(self.map.rank(i)).copied().unwrap_or(0)
+        } else {
+            0
+        }
+    }
+
+    /// Words with their indexes.
+    #[inline]
+    pub fn iter(self) -> impl Iterator<Item = (usize, u64)> + 'a {
+        self.map.iter().zip(self.values.iter().copied())
+    }
+
+    pub fn expand_into(self, flow: &mut Flow) {
+        let words = flow.words_mut();
+        *words = [0; FLOW_WORDS];
+        for (i, word) in self.iter() {
+            words[i] = word;
+        }
+    }
+
+    pub fn expand(self) -> Flow {
+        let mut flow = Flow::default();
+        for (i, word) in self.iter() {
+            flow.words_mut()[i] = word;
+        }
+        flow
+    }
+
+    /// Hash of all words and which they are.
+    pub fn hash(self, basis: u64) -> u64 {
+        let h = hash::mix(basis ^ self.map.0[0], self.map.0[1]);
+        self.values.iter().fold(h, |h, &w| hash::mix(h, w))
+    }
+
+    /// Hash of the words that `mask` has, masked.
+    #[inline]
+    pub fn hash_in_mask(self, mask: MiniRef<'_>, basis: u64) -> u64 {
+        let pairs = mask.iter();
+        pairs.fold(basis, |h, (i, m)| hash::mix(h, self.word(i) & m))
+    }
+
+    /// Whether the masked words are `want`, which are as many as `mask` has.
+    #[inline]
+    pub fn matches(self, want: &[u64], mask: MiniRef<'_>) -> bool {
+        mask.iter()
+            .zip(want)
+            .all(|((i, m), &w)| self.word(i) & m == w)
+    }
+
+    /// The masked words, one for each that `mask` has.
+    pub fn masked_words(self, mask: MiniRef<'a>) -> impl Iterator<Item = u64> + 'a {
+        mask.iter().map(move |(i, m)| self.word(i) & m)
+    }
+
+    /// Same key: equal words, absent ones being zero.
+    pub fn same(self, other: MiniRef<'_>) -> bool {
+        if self.map == other.map {
+            return self.values == other.values;
+        }
+        self.map
+            .or(other.map)
+            .iter()
+            .all(|i| self.word(i) == other.word(i))
+    }
+}
+
+/// A packed key that owns its words.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+pub struct Miniflow {
+    map: FlowMap,
+    values: Box<[u64]>,
+}
+
+impl Miniflow {
+    /// From the words of `flow` that are not zero.
+    pub fn new(flow: &Flow) -> Miniflow {
+        let mut map = FlowMap::EMPTY;
+        let words = flow.words().iter().enumerate();
+        words
+            .filter(|(_, w)| **w != 0)
+            .for_each(|(i, _)| map.set(i));
+        Miniflow::with_map(flow, map)
+    }
+
+    /// From the words of `flow` that `map` names, zero or not.
+    pub fn with_map(flow: &Flow, map: FlowMap) -> Miniflow {
+        Miniflow {
+            map,
+            values: map.iter().map(|i| flow.words()[i]).collect(),
+        }
+    }
+
+    #[inline]
+    pub fn view(&self) -> MiniRef<'_> {
+        MiniRef {
+            map: self.map,
+            values: &self.values,
+        }
+    }
+
+    pub fn expand(&self) -> Flow {
+        self.view().expand()
+    }
+}
+
+impl From<MiniRef<'_>> for Miniflow {
+    fn from(mini: MiniRef<'_>) -> Self {
+        Miniflow {
+            map: mini.map,
+            values: mini.values.into(),
+        }
+    }
+}
+
+/// A packed mask; words that are all zero are absent.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+pub struct Minimask(Miniflow);
+
+impl Minimask {
+    pub fn new(wc: &FlowWildcards) -> Minimask {
+        Minimask(Miniflow::new(&wc.masks))
+    }
+
+    #[inline]
+    pub fn view(&self) -> MiniRef<'_> {
+        self.0.view()
+    }
+
+    #[inline]
+    pub fn map(&self) -> FlowMap {
+        self.0.map
+    }
+
+    pub fn expand(&self) -> FlowWildcards {
+        FlowWildcards {
+            masks: self.0.expand(),
+        }
+    }
+
+    pub fn is_catchall(&self) -> bool {
+        self.0.map.is_empty()
+    }
+
+    /// Whether every bit of `other` is in `self`.
+    pub fn covers(&self, other: &Minimask) -> bool {
+        other
+            .view()
+            .iter()
+            .all(|(i, m)| self.view().word(i) & m == m)
+    }
+}
+
+/// A packed match: the words of the key that the mask has, and the mask.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+pub struct MiniMatch {
+    /// With the map of `mask`.
+    pub flow: Miniflow,
+    pub mask: Minimask,
+}
+
+impl MiniMatch {
+    pub fn new(m: &Match) -> MiniMatch {
+        let mask = Minimask::new(&m.wc);
+        let mut flow = Miniflow::with_map(&m.flow, mask.map());
+        for (value, mask) in flow.values.iter_mut().zip(mask.view().values) {
+            *value &= mask;
+        }
+        MiniMatch { flow, mask }
+    }
+
+    pub fn expand(&self) -> Match {
+        Match {
+            flow: self.flow.expand(),
+            wc: self.mask.expand(),
+        }
+    }
+
+    pub fn matches(&self, flow: MiniRef<'_>) -> bool {
+        flow.matches(&self.flow.values, self.mask.view())
+    }
+}
+
+/// Room for a packed key that is filled many times.
+#[derive(Clone)]
+pub struct MiniflowBuf {
+    map: FlowMap,
+    len: usize,
+    values: [u64; FLOW_WORDS],
+}
+
+impl Default for MiniflowBuf {
+    fn default() -> Self {
+        MiniflowBuf {
+            map: FlowMap::EMPTY,
+            len: 0,
+            values: [0; FLOW_WORDS],
+        }
+    }
+}
+
+impl MiniflowBuf {
+    pub fn new() -> MiniflowBuf {
+        MiniflowBuf::default()
+    }
+
+    #[inline]
+    pub fn clear(&mut self) {
+        self.map = FlowMap::EMPTY;
+        self.len = 0;
+    }
+
+    /// Adds word `i`; each must be higher than those before.
+    #[inline]
+    pub(crate) fn push(&mut self, i: usize, word: u64) {
+        debug_assert!(
+            self.map.iter().all(|j| j < i),
+            "words must be pushed in order"
+        );
+        self.map.set(i);
+        self.values[self.len] = word;
+        self.len += 1;
+    }
+
+    #[inline]
+    pub fn view(&self) -> MiniRef<'_> {
+        MiniRef {
+            map: self.map,
+            values: &self.values[..self.len],
+        }
+    }
+
+    /// Takes the words of a flow that are not zero.
+    pub fn set_flow(&mut self, flow: &Flow) {
+        self.clear();
+        for (i, &word) in flow.words().iter().enumerate() {
+            if word != 0 {
+                self.push(i, word);
+            }
+        }
+    }
+
+    pub fn expand(&self) -> Flow {
+        self.view().expand()
+    }
+}
+
+impl fmt::Debug for MiniflowBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_flow() -> impl Strategy<Value = Flow> {
+        prop::collection::vec((0..FLOW_WORDS, any::<u64>()), 0..20).prop_map(|words| {
+            let mut flow = Flow::default();
+            words.into_iter().for_each(|(i, w)| flow.words_mut()[i] = w);
+            flow
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn packing_loses_nothing(flow in any_flow(), mask in any_flow()) {
+            let mini = Miniflow::new(&flow);
+            prop_assert_eq!(mini.expand(), flow);
+            let mut buf = MiniflowBuf::new();
+            buf.set_flow(&flow);
+            prop_assert!(buf.view().same(mini.view()));
+            for i in 0..FLOW_WORDS {
+                prop_assert_eq!(mini.view().word(i), flow.words()[i]);
+            }
+            let m = Match::new(&flow, &FlowWildcards { masks: mask });
+            let packed = MiniMatch::new(&m);
+            prop_assert_eq!(packed.expand(), m);
+            prop_assert!(packed.matches(mini.view()));
+        }
+
+        #[test]
+        fn a_packed_match_decides_as_the_full_one(a in any_flow(), b in any_flow(), mask in any_flow()) {
+            let m = Match::new(&a, &FlowWildcards { masks: mask });
+            prop_assert_eq!(MiniMatch::new(&m).matches(Miniflow::new(&b).view()), m.matches(&b));
+            let mask = Minimask::new(&m.wc);
+            let (a, b) = (Miniflow::new(&a), Miniflow::new(&b));
+            if m.matches(&b.expand()) {
+                prop_assert_eq!(a.view().hash_in_mask(mask.view(), 1), b.view().hash_in_mask(mask.view(), 1));
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_of_words_have_their_ends() {
+        assert_eq!(
+            FlowMap::range(60, 70).iter().collect::<Vec<_>>(),
+            (60..70).collect::<Vec<_>>()
+        );
+        assert!(FlowMap::range(64, 64).is_empty());
+        assert_eq!(FlowMap::range(0, 128).count(), 128);
+    }
+}
