@@ -1,0 +1,192 @@
+//! The four kinds of JSON-RPC messages, and the checks that Open vSwitch makes on them.
+
+use crate::json::{Map, Value, to_string};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A JSON-RPC 1.0 message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Msg {
+    Request {
+        method: String,
+        params: Vec<Value>,
+        id: Value,
+    },
+    Notify {
+        method: String,
+        params: Vec<Value>,
+    },
+    Reply {
+        result: Value,
+        id: Value,
+    },
+    Error {
+        error: Value,
+        id: Value,
+    },
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+impl Msg {
+    /// A request with an id that this process has not used.
+    pub fn request(method: &str, params: Vec<Value>) -> (Msg, Value) {
+        let id = Value::from(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        (
+            Msg::Request {
+                method: method.into(),
+                params,
+                id: id.clone(),
+            },
+            id,
+        )
+    }
+
+    pub fn notify(method: &str, params: Vec<Value>) -> Msg {
+        Msg::Notify {
+            method: method.into(),
+            params,
+        }
+    }
+
+    pub fn reply(result: Value, id: Value) -> Msg {
+        Msg::Reply { result, id }
+    }
+
+    pub fn error(error: Value, id: Value) -> Msg {
+        Msg::Error { error, id }
+    }
+
+    /// Reads a message; the error is the text after "received bad JSON-RPC message: ".
+    pub fn from_json(json: Value) -> Result<Msg, String> {
+        let Value::Object(mut members) = json else {
+            return Err("message is not a JSON object".into());
+        };
+        let method = match members.remove("method").filter(|m| !m.is_null()) {
+            None => None,
+            Some(Value::String(method)) => Some(method),
+            Some(_) => return Err("method is not a JSON string".into()),
+        };
+        let mut take = |name: &str| members.remove(name).filter(|v| !v.is_null());
+        let (params, result, error, id) =
+            (take("params"), take("result"), take("error"), take("id"));
+        if let Some(name) = members.keys().next() {
+            return Err(format!("message has unexpected member \"{name}\""));
+        }
+        // The kind follows from what is there, and what else is there must fit the kind.
+        let (kind, wants) = match (&result, &error, &id) {
+            (Some(_), ..) => ("reply", [false, false, true, false, true]),
+            (None, Some(_), _) => ("error", [false, false, false, true, true]),
+            (None, None, Some(_)) => ("request", [true, true, false, false, true]),
+            (None, None, None) => ("notification", [true, true, false, false, false]),
+        };
+        let has = [
+            method.is_some(),
+            params.is_some(),
+            result.is_some(),
+            error.is_some(),
+            id.is_some(),
+        ];
+        for (i, name) in ["method", "params", "result", "error", "id"]
+            .into_iter()
+            .enumerate()
+        {
+            if has[i] != wants[i] {
+                let not = if has[i] { " not" } else { "" };
+                return Err(format!("{kind} must{not} have \"{name}\""));
+            }
+            if name == "params" && !matches!(params, None | Some(Value::Array(_))) {
+                return Err("\"params\" must be JSON array".into());
+            }
+        }
+        let id = id.unwrap_or_default();
+        Ok(match (method, params, result, error) {
+            (Some(method), Some(Value::Array(params)), ..) if kind == "request" => {
+                Msg::Request { method, params, id }
+            }
+            (Some(method), Some(Value::Array(params)), ..) => Msg::Notify { method, params },
+            (_, _, Some(result), _) => Msg::Reply { result, id },
+            (_, _, _, error) => Msg::Error {
+                error: error.unwrap_or_default(),
+                id,
+            },
+        })
+    }
+
+    /// The message as a JSON object.
+    pub fn to_json(&self) -> Value {
+        let mut members = Map::new();
+        let mut put = |name: &str, value: &Value| drop(members.insert(name.into(), value.clone()));
+        match self {
+            Msg::Request { method, params, id } => {
+                put("method", &Value::from(method.as_str()));
+                put("params", &Value::from(params.clone()));
+                put("id", id);
+            }
+            Msg::Notify { method, params } => {
+                put("method", &Value::from(method.as_str()));
+                put("params", &Value::from(params.clone()));
+                put("id", &Value::Null);
+            }
+            Msg::Reply { result, id } => {
+                put("result", result);
+                put("error", &Value::Null);
+                put("id", id);
+            }
+            Msg::Error { error, id } => {
+                put("result", &Value::Null);
+                put("error", error);
+                put("id", id);
+            }
+        }
+        Value::Object(members)
+    }
+
+    /// The message as it goes over the wire.
+    pub fn to_wire(&self) -> String {
+        // Written piecewise, so that large parameters are not copied into one value first.
+        let mut out = String::new();
+        let field = |out: &mut String, name: &str, value: &Value| {
+            out.push(if out.is_empty() { '{' } else { ',' });
+            out.push_str(&format!("\"{name}\":"));
+            out.push_str(&to_string(value));
+        };
+        match self {
+            Msg::Request { method, params, .. } | Msg::Notify { method, params } => {
+                let id = match self {
+                    Msg::Request { id, .. } => id,
+                    _ => &Value::Null,
+                };
+                field(&mut out, "id", id);
+                field(&mut out, "method", &Value::from(method.as_str()));
+                out.push_str(",\"params\":[");
+                for (i, param) in params.iter().enumerate() {
+                    if i > 0 {
+                        out.push(',');
+                    }
+                    out.push_str(&to_string(param));
+                }
+                out.push(']');
+            }
+            Msg::Reply { result, id } => {
+                field(&mut out, "id", id);
+                field(&mut out, "result", result);
+                field(&mut out, "error", &Value::Null);
+            }
+            Msg::Error { error, id } => {
+                field(&mut out, "id", id);
+                field(&mut out, "result", &Value::Null);
+                field(&mut out, "error", error);
+            }
+        }
+        out.push('}');
+        out
+    }
+
+    /// The id of a request, reply or error.
+    pub fn id(&self) -> Option<&Value> {
+        match self {
+            Msg::Request { id, .. } | Msg::Reply { id, .. } | Msg::Error { id, .. } => Some(id),
+            Msg::Notify { .. } => None,
+        }
+    }
+}

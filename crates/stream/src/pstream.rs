@@ -1,0 +1,152 @@
+//! Passive streams: "punix:FILE", "ptcp:[PORT][:HOST]", "pssl:[PORT][:HOST]".
+//!
+//! A Unix socket's file is removed when its listener goes, also when a signal ends the program.
+
+use crate::stream::unix_path;
+use crate::{Stream, address_family_error, errno, error_text, inet, socket};
+use ferrovs_runtime::{Interest, Poller};
+use ferrovs_runtime::{fatal_signal, vlog};
+use rustix::net::SocketFlags;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use vlog::modules;
+
+/// Numbers the Unix connections of this process: "unix#0", "unix#1"...
+static UNIX_CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
+enum Kind {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+/// A listener.
+pub struct PStream {
+    name: String,
+    fd: OwnedFd,
+    kind: Kind,
+}
+
+impl PStream {
+    /// Listens on "TYPE:ARGS". A port that is left out is OVSDB's.
+    pub fn open(name: &str) -> io::Result<PStream> {
+        PStream::open_with(name, Some(crate::OVSDB_PORT), Some(crate::DSCP_DEFAULT))
+    }
+
+    /// Listens on "TYPE:ARGS" with a default port and a DSCP for IP traffic.
+    pub fn open_with(
+        name: &str,
+        default_port: Option<u16>,
+        dscp: Option<u8>,
+    ) -> io::Result<PStream> {
+        let (class, target) = name.split_once(':').ok_or_else(address_family_error)?;
+        match class {
+            "punix" => PStream::open_unix(name, unix_path(target)),
+            "ptcp" => PStream::open_tcp(target, default_port, dscp),
+            _ => Err(address_family_error()),
+        }
+    }
+
+    fn open_unix(name: &str, path: PathBuf) -> io::Result<PStream> {
+        std::fs::remove_file(&path).ok();
+        match socket::listen_unix(&path) {
+            Ok(fd) => {
+                fatal_signal::add_file_to_unlink(&path);
+                Ok(PStream {
+                    name: name.into(),
+                    fd,
+                    kind: Kind::Unix(path),
+                })
+            }
+            Err(e) => {
+                let text = error_text(&e);
+                vlog::err!(
+                    modules::STREAM_UNIX,
+                    "{}: binding failed: {text}",
+                    path.display()
+                );
+                Err(e)
+            }
+        }
+    }
+
+    fn open_tcp(target: &str, default_port: Option<u16>, dscp: Option<u8>) -> io::Result<PStream> {
+        let asked = inet::parse_passive(target, default_port).ok_or_else(address_family_error)?;
+        let fd = socket::listen_tcp(&asked, dscp).inspect_err(|e| {
+            vlog::err!(modules::SOCKET_UTIL, "{target}: bind: {}", error_text(e));
+        })?;
+        let bound = rustix::net::getsockname(&fd)
+            .ok()
+            .and_then(|a| SocketAddr::try_from(a).ok())
+            .unwrap_or(asked);
+        if asked.port() == 0 {
+            vlog::info!(
+                modules::SOCKET_UTIL,
+                "{target}: listening on port {}",
+                bound.port()
+            );
+        }
+        let name = match bound {
+            SocketAddr::V4(a) => format!("ptcp:{}:{}", a.port(), a.ip()),
+            SocketAddr::V6(a) => format!("ptcp:{}:[{}]", a.port(), a.ip()),
+        };
+        Ok(PStream {
+            name,
+            fd,
+            kind: Kind::Tcp(bound),
+        })
+    }
+
+    /// The name, with the address that was bound.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The TCP port that was bound.
+    pub fn bound_port(&self) -> Option<u16> {
+        match &self.kind {
+            Kind::Tcp(address) => Some(address.port()),
+            Kind::Unix(_) => None,
+        }
+    }
+
+    /// Takes the next connection, if there is one.
+    pub fn accept(&mut self) -> io::Result<Option<Stream>> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let fd = match rustix::net::accept_with(&self.fd, flags) {
+            Ok(fd) => fd,
+            Err(
+                rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED,
+            ) => return Ok(None),
+            Err(e) => return Err(errno(e)),
+        };
+        Ok(Some(match &self.kind {
+            Kind::Unix(_) => {
+                let number = UNIX_CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+                Stream::from_fd(format!("unix#{number}"), fd, None)
+            }
+            Kind::Tcp(_) => {
+                let peer = rustix::net::getpeername(&fd)
+                    .map_err(errno)
+                    .and_then(|a| a.ok_or_else(address_family_error))
+                    .and_then(|a| SocketAddr::try_from(a).map_err(|_| address_family_error()))?;
+                Stream::from_fd(format!("tcp:{peer}"), fd, Some(peer))
+            }
+        }))
+    }
+
+    /// Wakes when a connection waits.
+    pub fn wait(&self, poller: &mut Poller) {
+        poller.wait_fd(self.fd.as_fd(), Interest::READ);
+    }
+}
+
+impl Drop for PStream {
+    fn drop(&mut self) {
+        if let Kind::Unix(path) = &self.kind {
+            fatal_signal::unlink_file_now(path).ok();
+        }
+    }
+}
