@@ -1,0 +1,347 @@
+//! The replica: its tables, its session with the server, and what its owner asks of it.
+//!
+//! The protocol (which request follows which reply) is in `sync`, the application of updates in
+//! `update`, locks in `lock`; replies to transactions wait in `outcomes` for their [`crate::Txn`].
+
+mod lock;
+mod sync;
+mod update;
+
+use crate::row::{Row, RowData};
+use crate::schema::{Column, Database, Table, TableDef};
+use ferrovs_ovsdb::{ColumnType, Datum, Uuid};
+use ferrovs_runtime::Poller;
+use ferrovs_stream::json::{Value, to_string};
+use ferrovs_stream::jsonrpc::{Msg, Session};
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+/// How an [`Idl`] treats its server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Keep trying when the connection fails.
+    pub retry: bool,
+    /// Of a cluster, use only the leader.
+    pub leader_only: bool,
+    /// Visit several remotes in random order.
+    pub shuffle: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { retry: true, leader_only: true, shuffle: true }
+    }
+}
+
+/// What happened to a row since changes were last cleared.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// The row is new.
+    pub inserted: bool,
+    /// The row is gone; this is what it was.
+    pub deleted: Option<RowData>,
+    columns: u64,
+}
+
+impl Change {
+    /// Whether the row is new, gone, or differs in `column`.
+    pub fn touches<T: Table, K>(&self, column: Column<T, K>) -> bool {
+        self.inserted || self.deleted.is_some() || self.columns & (1 << column.index()) != 0
+    }
+}
+
+/// One table of the replica.
+struct TableState {
+    def: &'static TableDef,
+    types: Vec<ColumnType>,
+    defaults: Vec<Datum>,
+    /// The table is wanted (even without a column).
+    wanted: bool,
+    monitored: Vec<bool>,
+    /// Columns whose changes bump the sequence number.
+    alert: Vec<bool>,
+    /// What the server's schema has.
+    present: Vec<bool>,
+    on_server: bool,
+    rows: BTreeMap<Uuid, RowData>,
+    changes: BTreeMap<Uuid, Change>,
+}
+
+/// How the reply to a transaction came out.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Results(Vec<Value>),
+    Failed(String),
+    /// The connection went away first: nobody knows.
+    Lost,
+}
+
+/// A replica of part of a database.
+pub struct Idl {
+    db: &'static Database,
+    tables: Vec<TableState>,
+    session: Session,
+    sync: sync::Sync,
+    seqno: u64,
+    lock: lock::Lock,
+    tracking: bool,
+    /// Transactions on their way: the text of their request id.
+    outstanding: HashMap<String, Option<Outcome>>,
+}
+
+impl Idl {
+    /// A replica of `db` at `remote` (several, separated by commas, take turns). Nothing is
+    /// monitored until columns are added.
+    pub fn new(remote: &str, db: &'static Database, options: Options, now: Instant) -> Idl {
+        let mut remotes: Vec<String> =
+            split_remotes(remote).into_iter().map(str::to_string).collect();
+        if options.shuffle && remotes.len() > 1 {
+            // Any source of disorder will do: the order decides only who is asked first.
+            let turn = usize::from(Uuid::new_v4().as_bytes()[0]) % remotes.len();
+            remotes.rotate_left(turn);
+        }
+        Idl {
+            db,
+            tables: db.tables.iter().map(TableState::new).collect(),
+            session: Session::open_multiple(remotes, options.retry, now),
+            sync: sync::Sync::new(options.leader_only),
+            seqno: 0,
+            lock: lock::Lock::default(),
+            tracking: false,
+            outstanding: HashMap::new(),
+        }
+    }
+
+    pub fn database(&self) -> &'static Database {
+        self.db
+    }
+
+    /// Monitors every column of every table.
+    pub fn monitor_all(&mut self) {
+        for table in 0..self.tables.len() {
+            self.monitor_table(table);
+        }
+    }
+
+    /// Monitors every column of a table, by position.
+    pub fn monitor_table(&mut self, table: usize) {
+        for column in 0..self.tables[table].def.columns.len() {
+            self.monitor_column(table, column);
+        }
+    }
+
+    /// Monitors the rows of a table, whatever columns of it are monitored.
+    pub fn monitor_rows(&mut self, table: usize) {
+        self.tables[table].wanted = true;
+    }
+
+    /// Monitors a column, by position.
+    pub fn monitor_column(&mut self, table: usize, column: usize) {
+        let table = &mut self.tables[table];
+        table.wanted = true;
+        table.monitored[column] = true;
+        table.alert[column] = true;
+    }
+
+    /// Monitors a column.
+    pub fn monitor<T: Table, K>(&mut self, column: Column<T, K>) {
+        self.monitor_column(T::INDEX, column.index());
+    }
+
+    /// Keeps a monitored column up to date without telling: for what the program itself writes.
+    pub fn omit_alert<T: Table, K>(&mut self, column: Column<T, K>) {
+        self.tables[T::INDEX].alert[column.index()] = false;
+    }
+
+    /// Does not monitor a column.
+    pub fn omit<T: Table, K>(&mut self, column: Column<T, K>) {
+        let table = &mut self.tables[T::INDEX];
+        table.monitored[column.index()] = false;
+        table.alert[column.index()] = false;
+    }
+
+    /// Remembers from now on which rows and columns change, until [`Idl::clear_changes`].
+    pub fn track_changes(&mut self) {
+        self.tracking = true;
+    }
+
+    /// What changed in a table since the last [`Idl::clear_changes`].
+    pub fn changes<T: Table>(&self) -> impl Iterator<Item = (Uuid, &Change)> {
+        self.tables[T::INDEX].changes.iter().map(|(&uuid, change)| (uuid, change))
+    }
+
+    pub fn clear_changes(&mut self) {
+        for table in &mut self.tables {
+            table.changes.clear();
+        }
+    }
+
+    /// Talks to the server: takes what came, sends what is due.
+    pub fn run(&mut self, now: Instant) {
+        self.session.run(now);
+        // The bound lets a busy server not starve the rest of the program.
+        for _ in 0..50 {
+            self.follow_session(now);
+            match self.session.recv(now) {
+                Some(msg) => self.process(msg, now),
+                None => break,
+            }
+        }
+        self.follow_session(now);
+    }
+
+    /// Wakes when [`Idl::run`] has something to do.
+    pub fn wait(&self, poller: &mut Poller) {
+        self.session.wait(poller);
+        self.session.recv_wait(poller);
+    }
+
+    /// Changes whenever monitored data changed, and when the first contents are complete.
+    pub fn seqno(&self) -> u64 {
+        self.seqno
+    }
+
+    /// Whether the contents were complete at some time.
+    pub fn has_ever_connected(&self) -> bool {
+        self.seqno != 0
+    }
+
+    /// Whether the contents are being kept up to date right now.
+    pub fn is_connected(&self) -> bool {
+        self.session.is_connected() && self.sync.is_monitoring()
+    }
+
+    /// False once the connection is gone for good (only without `retry`).
+    pub fn is_alive(&self) -> bool {
+        self.session.is_alive() && !self.sync.is_hopeless()
+    }
+
+    /// Why the connection, or the last attempt at one, ended.
+    pub fn last_error(&self) -> Option<&str> {
+        self.session.last_error()
+    }
+
+    /// The remote in use.
+    pub fn remote(&self) -> &str {
+        self.session.name()
+    }
+
+    /// How long the server may be silent before it is probed; `None`: for ever.
+    pub fn set_probe_interval(&mut self, interval: Option<Duration>) {
+        self.session.set_probe_interval(interval);
+    }
+
+    pub fn force_reconnect(&mut self, now: Instant) {
+        self.session.force_reconnect(now);
+    }
+
+    /// The rows of a table, in order of UUID.
+    pub fn rows<T: Table>(&self) -> impl Iterator<Item = Row<'_, T>> {
+        self.table_rows(T::INDEX).map(Row::new)
+    }
+
+    /// The first row of a table: for tables that have just one.
+    pub fn first<T: Table>(&self) -> Option<Row<'_, T>> {
+        self.rows().next()
+    }
+
+    pub fn row<T: Table>(&self, uuid: Uuid) -> Option<Row<'_, T>> {
+        self.table_row(T::INDEX, uuid).map(Row::new)
+    }
+
+    /// The rows of a table, by position.
+    pub fn table_rows(&self, table: usize) -> impl Iterator<Item = &RowData> {
+        self.tables[table].rows.values()
+    }
+
+    pub fn table_row(&self, table: usize, uuid: Uuid) -> Option<&RowData> {
+        self.tables[table].rows.get(&uuid)
+    }
+
+    /// The type of a column, by position.
+    pub fn column_type(&self, table: usize, column: usize) -> &ColumnType {
+        &self.tables[table].types[column]
+    }
+
+    /// What a column of a new row holds.
+    pub fn default_datum(&self, table: usize, column: usize) -> &Datum {
+        &self.tables[table].defaults[column]
+    }
+
+    /// Whether the server's schema has the column; true while it is not known.
+    pub fn server_has_column(&self, table: usize, column: usize) -> bool {
+        self.tables[table].present[column]
+    }
+
+    /// Whether the server's schema has the table; true while it is not known.
+    pub fn server_has_table(&self, table: usize) -> bool {
+        self.tables[table].on_server
+    }
+
+    pub(crate) fn is_monitored(&self, table: usize, column: usize) -> bool {
+        let table = &self.tables[table];
+        table.monitored[column] && table.present[column]
+    }
+
+    /// Sends a transaction; its outcome is fetched with [`Idl::outcome`].
+    pub(crate) fn transact(&mut self, operations: Vec<Value>) -> Option<String> {
+        let mut params = vec![Value::from(self.db.name)];
+        params.extend(operations);
+        let (msg, id) = Msg::request("transact", params);
+        if !self.sync.is_monitoring() || !self.session.send(&msg) {
+            return None;
+        }
+        let key = to_string(&id);
+        self.outstanding.insert(key.clone(), None);
+        Some(key)
+    }
+
+    /// The outcome of a transaction, if it is there.
+    pub(crate) fn outcome(&mut self, id: &str) -> Option<Outcome> {
+        match self.outstanding.get(id) {
+            Some(None) => None,
+            Some(Some(_)) => self.outstanding.remove(id).flatten(),
+            None => Some(Outcome::Lost),
+        }
+    }
+
+    /// Nobody will ask for the outcome any more.
+    pub(crate) fn forget(&mut self, id: &str) {
+        self.outstanding.remove(id);
+    }
+}
+
+impl TableState {
+    fn new(def: &'static TableDef) -> TableState {
+        let types: Vec<ColumnType> = def.columns.iter().map(|c| c.def.column_type()).collect();
+        let n = types.len();
+        TableState {
+            def,
+            defaults: types.iter().map(ColumnType::default_datum).collect(),
+            types,
+            wanted: false,
+            monitored: vec![false; n],
+            alert: vec![false; n],
+            present: vec![true; n],
+            on_server: true,
+            rows: BTreeMap::new(),
+            changes: BTreeMap::new(),
+        }
+    }
+}
+
+/// Splits at commas that begin a new remote ("unix:a,tcp:b" but not inside one).
+fn split_remotes(remotes: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for (i, _) in remotes.match_indices(',') {
+        let rest = &remotes[i + 1..];
+        let word = rest.split(':').next().unwrap_or_default();
+        if rest.contains(':') && ["tcp", "ssl", "unix", "ptcp", "pssl", "punix"].contains(&word) {
+            parts.push(&remotes[start..i]);
+            start = i + 1;
+        }
+    }
+    parts.push(&remotes[start..]);
+    parts
+}
