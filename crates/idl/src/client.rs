@@ -29,7 +29,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { retry: true, leader_only: true, shuffle: true }
+        Options {
+            retry: true,
+            leader_only: true,
+            shuffle: true,
+        }
     }
 }
 
@@ -93,8 +97,10 @@ impl Idl {
     /// A replica of `db` at `remote` (several, separated by commas, take turns). Nothing is
     /// monitored until columns are added.
     pub fn new(remote: &str, db: &'static Database, options: Options, now: Instant) -> Idl {
-        let mut remotes: Vec<String> =
-            split_remotes(remote).into_iter().map(str::to_string).collect();
+        let mut remotes: Vec<String> = split_remotes(remote)
+            .into_iter()
+            .map(str::to_string)
+            .collect();
         if options.shuffle && remotes.len() > 1 {
             // Any source of disorder will do: the order decides only who is asked first.
             let turn = usize::from(Uuid::new_v4().as_bytes()[0]) % remotes.len();
@@ -167,7 +173,10 @@ impl Idl {
 
     /// What changed in a table since the last [`Idl::clear_changes`].
     pub fn changes<T: Table>(&self) -> impl Iterator<Item = (Uuid, &Change)> {
-        self.tables[T::INDEX].changes.iter().map(|(&uuid, change)| (uuid, change))
+        self.tables[T::INDEX]
+            .changes
+            .iter()
+            .map(|(&uuid, change)| (uuid, change))
     }
 
     pub fn clear_changes(&mut self) {

@@ -91,14 +91,20 @@ impl<K: AtomKind> Kind for Opt<K> {
 impl<K: AtomKind> Kind for Set<K> {
     type View<'a> = SetView<'a, K>;
     fn view(datum: &Datum) -> Self::View<'_> {
-        SetView { atoms: datum.atoms(), kind: PhantomData }
+        SetView {
+            atoms: datum.atoms(),
+            kind: PhantomData,
+        }
     }
 }
 
 impl<K: AtomKind, V: AtomKind> Kind for Map<K, V> {
     type View<'a> = MapView<'a, K, V>;
     fn view(datum: &Datum) -> Self::View<'_> {
-        MapView { pairs: datum.pairs(), kind: PhantomData }
+        MapView {
+            pairs: datum.pairs(),
+            kind: PhantomData,
+        }
     }
 }
 
@@ -177,7 +183,9 @@ impl<'a, K: AtomKind, V: AtomKind> MapView<'a, K, V> {
     }
 
     pub fn iter(self) -> impl DoubleEndedIterator<Item = (K::View<'a>, V::View<'a>)> + 'a {
-        self.pairs.iter().filter_map(|(k, v)| Some((K::view(k)?, V::view(v)?)))
+        self.pairs
+            .iter()
+            .filter_map(|(k, v)| Some((K::view(k)?, V::view(v)?)))
     }
 
     /// The pairs as they are stored.
@@ -191,7 +199,12 @@ impl<'a, V: AtomKind> MapView<'a, Str, V> {
     pub fn get(self, key: &str) -> Option<V::View<'a>> {
         let at = self
             .pairs
-            .binary_search_by(|(k, _)| k.as_str().unwrap_or_default().as_bytes().cmp(key.as_bytes()))
+            .binary_search_by(|(k, _)| {
+                k.as_str()
+                    .unwrap_or_default()
+                    .as_bytes()
+                    .cmp(key.as_bytes())
+            })
             .ok()?;
         V::view(&self.pairs[at].1)
     }
@@ -214,14 +227,19 @@ impl<'a> MapView<'a, Str, Str> {
 
     /// The value of a key as a number; `default` if it is none.
     pub fn get_int(self, key: &str, default: i64) -> i64 {
-        self.get(key).and_then(|v| v.trim().parse().ok()).unwrap_or(default)
+        self.get(key)
+            .and_then(|v| v.trim().parse().ok())
+            .unwrap_or(default)
     }
 }
 
 impl<'a, V: AtomKind> MapView<'a, Int, V> {
     /// The value of a key.
     pub fn get(self, key: i64) -> Option<V::View<'a>> {
-        let at = self.pairs.iter().position(|(k, _)| k.as_integer() == Some(key))?;
+        let at = self
+            .pairs
+            .iter()
+            .position(|(k, _)| k.as_integer() == Some(key))?;
         V::view(&self.pairs[at].1)
     }
 }
@@ -302,7 +320,9 @@ where
 {
     fn into_datum(self) -> Datum {
         Datum::from_pairs(
-            self.into_iter().map(|(k, v)| (k.into_atom(), v.into_atom())).collect(),
+            self.into_iter()
+                .map(|(k, v)| (k.into_atom(), v.into_atom()))
+                .collect(),
         )
     }
 }

@@ -6,7 +6,8 @@
 use crate::database;
 use crate::kind::{Bool, Int, Map, Opt, Ref, Set, Str};
 use crate::schema::{
-    BOOLEAN, INTEGER, STRING, at_least, choice, map, one, optional, range, set, set_of, strong, weak,
+    BOOLEAN, INTEGER, STRING, at_least, choice, map, one, optional, range, set, set_of, strong,
+    weak,
 };
 use ferrovs_ovsdb::types::UNLIMITED;
 
@@ -20,7 +21,7 @@ database! {
     OPEN_VSWITCH = "Open_vSwitch" "8.8.0" "2823623553 27869";
 
     /// The root: one row that everything else hangs from.
-    table OpenVSwitch = "Open_vSwitch" { is_root: true, max_rows: Some(1) } {
+    table OpenVSwitch = "Open_vSwitch" (is_root: true, max_rows: Some(1)) {
         /// Bridges to run.
         BRIDGES bridges: Set<Ref> = set(strong("Bridge"));
         /// Last applied sequence (vsctl waits).
@@ -58,7 +59,7 @@ database! {
     }
 
     /// A bridge.
-    table Bridge = "Bridge" { indexes: &[&["name"]] } {
+    table Bridge = "Bridge" (indexes: &[&["name"]]) {
         /// 802.1Qcj Auto Attach config.
         AUTO_ATTACH auto_attach: Opt<Ref> = optional(strong("AutoAttach"));
         /// OpenFlow controllers.
@@ -108,7 +109,7 @@ database! {
     }
 
     /// A port of a bridge: one interface, or several as a bond.
-    table Port = "Port" { indexes: &[&["name"]] } {
+    table Port = "Port" (indexes: &[&["name"]]) {
         /// MAC of active member (written; restored at start).
         BOND_ACTIVE_SLAVE bond_active_slave: Opt<Str> = optional(STRING);
         /// Ms link must be down.
@@ -159,7 +160,7 @@ database! {
     }
 
     /// An interface: a network device, or one end of a tunnel or patch.
-    table Interface = "Interface" { indexes: &[&["name"]] } {
+    table Interface = "Interface" (indexes: &[&["name"]]) {
         /// Up/down (written).
         ADMIN_STATE admin_state: Opt<Str> = optional(choice(&["up", "down"])).ephemeral();
         /// BFD config keys.
@@ -250,7 +251,7 @@ database! {
     }
 
     /// Quality of service of a port.
-    table QoS = "QoS" { is_root: true } {
+    table QoS = "QoS" (is_root: true) {
         /// Free.
         EXTERNAL_IDS external_ids: Map<Str, Str> = map(STRING, STRING);
         /// Type options.
@@ -262,7 +263,7 @@ database! {
     }
 
     /// A queue of a QoS configuration.
-    table Queue = "Queue" { is_root: true } {
+    table Queue = "Queue" (is_root: true) {
         /// Mark DSCP of packets in queue.
         DSCP dscp: Opt<Int> = optional(range(0, 63));
         /// Free.
@@ -354,7 +355,7 @@ database! {
     }
 
     /// Where flow-based samples of a bridge go.
-    table FlowSampleCollectorSet = "Flow_Sample_Collector_Set" { is_root: true, indexes: &[&["id", "bridge"]] } {
+    table FlowSampleCollectorSet = "Flow_Sample_Collector_Set" (is_root: true, indexes: &[&["id", "bridge"]]) {
         /// Bridge.
         BRIDGE bridge: Ref = one(strong("Bridge"));
         /// Free.
@@ -406,7 +407,7 @@ database! {
     }
 
     /// An OVSDB manager connection.
-    table Manager = "Manager" { indexes: &[&["target"]] } {
+    table Manager = "Manager" (indexes: &[&["target"]]) {
         /// In-band/out-of-band.
         CONNECTION_MODE connection_mode: Opt<Str> = optional(choice(&["in-band", "out-of-band"]));
         /// Free.
@@ -462,7 +463,7 @@ database! {
     }
 
     /// The TLS configuration.
-    table Ssl = "SSL" { max_rows: Some(1) } {
+    table Ssl = "SSL" (max_rows: Some(1)) {
         /// Trust-on-first-use.
         BOOTSTRAP_CA_CERT bootstrap_ca_cert: Bool = one(BOOLEAN);
         /// PEM path.

@@ -29,7 +29,10 @@ impl<T> Copy for Row<'_, T> {}
 
 impl<'a, T: Table> Row<'a, T> {
     pub fn new(data: &'a RowData) -> Row<'a, T> {
-        Row { data, table: PhantomData }
+        Row {
+            data,
+            table: PhantomData,
+        }
     }
 
     pub fn uuid(&self) -> Uuid {
@@ -86,7 +89,11 @@ impl<'a> View<'a> {
     pub fn get(self, table: usize, uuid: Uuid, column: usize) -> &'a Datum {
         self.txn
             .written(table, uuid, column)
-            .or_else(|| self.idl.table_row(table, uuid).map(|row| &row.columns[column]))
+            .or_else(|| {
+                self.idl
+                    .table_row(table, uuid)
+                    .map(|row| &row.columns[column])
+            })
             .unwrap_or_else(|| self.idl.default_datum(table, column))
     }
 

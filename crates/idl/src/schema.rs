@@ -109,7 +109,10 @@ impl BaseDef {
                 atoms.sort();
                 (AtomType::String, Constraint::Enum(atoms.into()))
             }
-            BaseDef::Int { min: i64::MIN, max: i64::MAX } => (AtomType::Integer, Constraint::None),
+            BaseDef::Int {
+                min: i64::MIN,
+                max: i64::MAX,
+            } => (AtomType::Integer, Constraint::None),
             BaseDef::Int { min, max } => (AtomType::Integer, Constraint::Integer { min, max }),
             BaseDef::Real => (AtomType::Real, Constraint::None),
             BaseDef::Bool => (AtomType::Boolean, Constraint::None),
@@ -119,7 +122,13 @@ impl BaseDef {
                     BaseDef::Weak(_) => RefType::Weak,
                     _ => RefType::Strong,
                 };
-                (AtomType::Uuid, Constraint::Ref { table: Arc::from(table), kind })
+                (
+                    AtomType::Uuid,
+                    Constraint::Ref {
+                        table: Arc::from(table),
+                        kind,
+                    },
+                )
             }
         };
         BaseType { atom, constraint }
@@ -131,7 +140,13 @@ impl BaseDef {
 pub struct Base<K>(BaseDef, PhantomData<K>);
 
 pub const STRING: Base<Str> = Base(BaseDef::Str, PhantomData);
-pub const INTEGER: Base<Int> = Base(BaseDef::Int { min: i64::MIN, max: i64::MAX }, PhantomData);
+pub const INTEGER: Base<Int> = Base(
+    BaseDef::Int {
+        min: i64::MIN,
+        max: i64::MAX,
+    },
+    PhantomData,
+);
 pub const REAL: Base<Real> = Base(BaseDef::Real, PhantomData);
 pub const BOOLEAN: Base<Bool> = Base(BaseDef::Bool, PhantomData);
 pub const UUID: Base<Ref> = Base(BaseDef::Uuid, PhantomData);
@@ -166,7 +181,17 @@ pub const fn weak(table: &'static str) -> Base<Ref> {
 pub struct Typed<K>(pub TypeDef, PhantomData<K>);
 
 const fn typed<K>(key: BaseDef, value: Option<BaseDef>, min: u32, max: u32) -> Typed<K> {
-    Typed(TypeDef { key, value, min, max, mutable: true, ephemeral: false }, PhantomData)
+    Typed(
+        TypeDef {
+            key,
+            value,
+            min,
+            max,
+            mutable: true,
+            ephemeral: false,
+        },
+        PhantomData,
+    )
 }
 
 /// Exactly one.
@@ -226,7 +251,10 @@ impl<T: Table, K> Column<T, K> {
     /// Used by `database!`; the typed argument ties `K` to the declaration.
     #[doc(hidden)]
     pub const fn new(index: usize, _: Typed<K>) -> Self {
-        Column { index, marker: PhantomData }
+        Column {
+            index,
+            marker: PhantomData,
+        }
     }
 
     /// The column's position in its table.
@@ -257,7 +285,7 @@ macro_rules! database {
         $db:ident = $name:literal $version:literal $cksum:literal;
         $(
             $(#[doc = $tdoc:literal])*
-            table $table:ident = $tname:literal $({ $($attr:ident : $value:expr),* })? {
+            table $table:ident = $tname:literal $(( $($attr:ident : $value:expr),* ))? {
                 $(
                     $(#[doc = $cdoc:literal])*
                     $upper:ident $lower:ident $(($cname:literal))? : $kind:ty = $def:expr;

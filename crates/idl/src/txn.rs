@@ -138,7 +138,12 @@ impl Txn {
 
     /// Adds one to an integer column at commit, if anything else changes or `force` is set.
     pub fn increment(&mut self, table: usize, uuid: Uuid, column: usize, force: bool) {
-        self.increment = Some(Increment { table, uuid, column, force });
+        self.increment = Some(Increment {
+            table,
+            uuid,
+            column,
+            force,
+        });
     }
 
     /// What the incremented column came to; valid after success.
@@ -186,17 +191,18 @@ impl Txn {
     pub fn write(&mut self, table: usize, uuid: Uuid, column: usize, datum: Datum) {
         let edit = self.edit(table, uuid);
         if edit.kind != Kind::Delete {
-            edit.columns.insert(column, Written { datum, partial: None });
+            edit.columns.insert(
+                column,
+                Written {
+                    datum,
+                    partial: None,
+                },
+            );
         }
     }
 
     /// Writes a column.
-    pub fn set<T: Table, K>(
-        &mut self,
-        uuid: Uuid,
-        column: Column<T, K>,
-        value: impl IntoDatum<K>,
-    ) {
+    pub fn set<T: Table, K>(&mut self, uuid: Uuid, column: Column<T, K>, value: impl IntoDatum<K>) {
         self.write(T::INDEX, uuid, column.index(), value.into_datum());
     }
 
@@ -230,7 +236,10 @@ impl Txn {
             // A column that is written whole stays so.
             Some(Written { partial: None, .. }) => None,
             _ if inserted => None,
-            Some(Written { partial: Some((had_insert, had_delete)), .. }) => Some((
+            Some(Written {
+                partial: Some((had_insert, had_delete)),
+                ..
+            }) => Some((
                 insert.union(&had_insert.subtract(delete)),
                 delete.union(&had_delete.subtract(insert)),
             )),
@@ -244,7 +253,9 @@ impl Txn {
         if self.is_inserted(table, uuid) || !idl.is_monitored(table, column) {
             return;
         }
-        let Some(row) = idl.table_row(table, uuid) else { return };
+        let Some(row) = idl.table_row(table, uuid) else {
+            return;
+        };
         let datum = row.columns[column].clone();
         self.edit(table, uuid).verify.entry(column).or_insert(datum);
     }
@@ -260,11 +271,15 @@ impl Txn {
     }
 
     pub fn is_inserted(&self, table: usize, uuid: Uuid) -> bool {
-        self.edits.get(&(table, uuid)).is_some_and(|e| e.kind == Kind::Insert)
+        self.edits
+            .get(&(table, uuid))
+            .is_some_and(|e| e.kind == Kind::Insert)
     }
 
     pub fn is_deleted(&self, table: usize, uuid: Uuid) -> bool {
-        self.edits.get(&(table, uuid)).is_some_and(|e| e.kind == Kind::Delete)
+        self.edits
+            .get(&(table, uuid))
+            .is_some_and(|e| e.kind == Kind::Delete)
     }
 
     pub(crate) fn inserted_rows(&self, table: usize) -> impl Iterator<Item = Uuid> {
@@ -275,7 +290,11 @@ impl Txn {
     }
 
     pub(crate) fn written(&self, table: usize, uuid: Uuid, column: usize) -> Option<&Datum> {
-        self.edits.get(&(table, uuid))?.columns.get(&column).map(|w| &w.datum)
+        self.edits
+            .get(&(table, uuid))?
+            .columns
+            .get(&column)
+            .map(|w| &w.datum)
     }
 
     pub fn status(&self) -> &Status {

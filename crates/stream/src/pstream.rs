@@ -53,7 +53,7 @@ impl PStream {
         std::fs::remove_file(&path).ok();
         match socket::listen_unix(&path) {
             Ok(fd) => {
-                fatal_signal::add_file_to_unlink(&path);
+                fatal_signal::unlink_on_exit(&path);
                 Ok(PStream {
                     name: name.into(),
                     fd,
@@ -146,7 +146,7 @@ impl PStream {
 impl Drop for PStream {
     fn drop(&mut self) {
         if let Kind::Unix(path) = &self.kind {
-            fatal_signal::unlink_file_now(path).ok();
+            fatal_signal::unlink_now(path);
         }
     }
 }

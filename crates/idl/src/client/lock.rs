@@ -25,7 +25,10 @@ impl Idl {
             let (msg, _) = Msg::request("unlock", vec![old.into()]);
             self.session.send(&msg);
         }
-        self.lock = Lock { name: name.map(str::to_string), ..Lock::default() };
+        self.lock = Lock {
+            name: name.map(str::to_string),
+            ..Lock::default()
+        };
         if self.sync.is_talking() {
             self.request_lock();
         }
@@ -64,7 +67,10 @@ impl Idl {
         match msg {
             Msg::Reply { result, id } if self.lock.request == Some(to_string(&id)) => {
                 self.lock.request = None;
-                let locked = result.get("locked").and_then(Value::as_bool).unwrap_or(false);
+                let locked = result
+                    .get("locked")
+                    .and_then(Value::as_bool)
+                    .unwrap_or(false);
                 self.update_lock(locked);
                 None
             }
@@ -90,7 +96,11 @@ impl Idl {
     fn update_lock(&mut self, locked: bool) {
         if locked && !self.lock.held {
             let name = self.lock.name.as_deref().unwrap_or_default();
-            vlog::dbg!(modules::OVSDB_IDL, "{}: lock \"{name}\" acquired", self.session.name());
+            vlog::dbg!(
+                modules::OVSDB_IDL,
+                "{}: lock \"{name}\" acquired",
+                self.session.name()
+            );
             // Whoever waits for the lock must look again.
             self.seqno += 1;
         }

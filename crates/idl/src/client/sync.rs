@@ -128,7 +128,9 @@ impl Idl {
     }
 
     pub(super) fn process(&mut self, msg: Msg, now: Instant) {
-        let Some(msg) = self.lock_reply(msg) else { return };
+        let Some(msg) = self.lock_reply(msg) else {
+            return;
+        };
         match msg {
             Msg::Notify { method, params } => self.notification(&method, params, now),
             Msg::Reply { result, id } => {
@@ -163,8 +165,12 @@ impl Idl {
         if self.lock_notification(method, &params) {
             return;
         }
-        let ours = params.first().is_some_and(|id| *id == monitor_id(self.db.name));
-        let servers = params.first().is_some_and(|id| *id == monitor_id("_Server"));
+        let ours = params
+            .first()
+            .is_some_and(|id| *id == monitor_id(self.db.name));
+        let servers = params
+            .first()
+            .is_some_and(|id| *id == monitor_id("_Server"));
         match (method, params.as_mut_slice()) {
             ("update2", [_, updates]) if servers => {
                 let updates = updates.take();
@@ -201,9 +207,16 @@ impl Idl {
         match self.sync.state {
             State::ServerSchema => {
                 let wanted = ["name", "model", "connected", "leader", "schema"];
-                let has = |c: &str| result.pointer(&format!("/tables/Database/columns/{c}")).is_some();
-                let columns: Vec<Value> =
-                    wanted.into_iter().filter(|c| has(c)).map(Value::from).collect();
+                let has = |c: &str| {
+                    result
+                        .pointer(&format!("/tables/Database/columns/{c}"))
+                        .is_some()
+                };
+                let columns: Vec<Value> = wanted
+                    .into_iter()
+                    .filter(|c| has(c))
+                    .map(Value::from)
+                    .collect();
                 if columns.len() < wanted.len() {
                     self.request_data_schema();
                     return;
@@ -293,8 +306,11 @@ impl Idl {
             let request = object([("columns", columns)]);
             tables.insert(table.def.name.into(), Value::Array(vec![request]));
         }
-        let mut params =
-            vec![self.db.name.into(), monitor_id(self.db.name), Value::Object(tables)];
+        let mut params = vec![
+            self.db.name.into(),
+            monitor_id(self.db.name),
+            Value::Object(tables),
+        ];
         if self.sync.method == Method::Since {
             params.push(self.sync.last_id.as_str().into());
         }
@@ -341,14 +357,22 @@ impl Idl {
                 continue;
             }
             let fresh = update.get("initial").or_else(|| update.get("insert"));
-            let Some(columns) = fresh.or_else(|| update.get("modify")) else { continue };
+            let Some(columns) = fresh.or_else(|| update.get("modify")) else {
+                continue;
+            };
             let mut row = match known {
                 Some(at) if fresh.is_none() => self.sync.server_rows.remove(at),
                 Some(at) => {
                     self.sync.server_rows.remove(at);
-                    ServerRow { uuid: uuid.clone(), ..ServerRow::default() }
+                    ServerRow {
+                        uuid: uuid.clone(),
+                        ..ServerRow::default()
+                    }
                 }
-                None => ServerRow { uuid: uuid.clone(), ..ServerRow::default() },
+                None => ServerRow {
+                    uuid: uuid.clone(),
+                    ..ServerRow::default()
+                },
             };
             let text = |c: &str| columns.get(c).and_then(Value::as_str).map(str::to_string);
             let flag = |c: &str| columns.get(c).and_then(Value::as_bool);
@@ -356,7 +380,9 @@ impl Idl {
             row.model = text("model").unwrap_or(row.model);
             row.connected = flag("connected").unwrap_or(row.connected);
             row.leader = flag("leader").unwrap_or(row.leader);
-            row.has_schema = columns.get("schema").map_or(row.has_schema, Value::is_string);
+            row.has_schema = columns
+                .get("schema")
+                .map_or(row.has_schema, Value::is_string);
             self.sync.server_rows.push(row);
         }
         self.judge_server(now);
@@ -364,8 +390,18 @@ impl Idl {
 
     fn judge_server(&mut self, now: Instant) {
         let name = self.session.name().to_string();
-        let Some(row) = self.sync.server_rows.iter().find(|r| r.name == self.db.name) else {
-            vlog::info_rl!(RL, modules::OVSDB_IDL, "{name}: server does not have {} database", self.db.name);
+        let Some(row) = self
+            .sync
+            .server_rows
+            .iter()
+            .find(|r| r.name == self.db.name)
+        else {
+            vlog::info_rl!(
+                RL,
+                modules::OVSDB_IDL,
+                "{name}: server does not have {} database",
+                self.db.name
+            );
             self.give_up(now);
             return;
         };
@@ -373,7 +409,9 @@ impl Idl {
             let fault = if !row.has_schema {
                 Some("clustered database server has not yet joined cluster; trying another server")
             } else if !row.connected {
-                Some("clustered database server is disconnected from cluster; trying another server")
+                Some(
+                    "clustered database server is disconnected from cluster; trying another server",
+                )
             } else if self.sync.leader_only && !row.leader {
                 Some("clustered database server is not cluster leader; trying another server")
             } else {
@@ -399,5 +437,10 @@ fn monitor_id(db: &str) -> Value {
 }
 
 fn object<const N: usize>(members: [(&str, Vec<Value>); N]) -> Value {
-    Value::Object(members.into_iter().map(|(k, v)| (k.to_string(), Value::Array(v))).collect())
+    Value::Object(
+        members
+            .into_iter()
+            .map(|(k, v)| (k.to_string(), Value::Array(v)))
+            .collect(),
+    )
 }

@@ -14,7 +14,9 @@ impl Idl {
     pub(super) fn apply(&mut self, updates: &Value, differences: bool) {
         let mut changed = false;
         for (name, rows) in updates.as_object().into_iter().flatten() {
-            let Some(table) = self.db.table_index(name) else { continue };
+            let Some(table) = self.db.table_index(name) else {
+                continue;
+            };
             let tracking = self.tracking;
             let table = &mut self.tables[table];
             for (id, update) in rows.as_object().into_iter().flatten() {
@@ -33,8 +35,11 @@ impl Idl {
 
     /// Replaces the contents by the initial rows in `updates`; what differs counts as changed.
     pub(super) fn replace(&mut self, updates: &Value, differences: bool) {
-        let before: Vec<BTreeMap<Uuid, RowData>> =
-            self.tables.iter_mut().map(|t| std::mem::take(&mut t.rows)).collect();
+        let before: Vec<BTreeMap<Uuid, RowData>> = self
+            .tables
+            .iter_mut()
+            .map(|t| std::mem::take(&mut t.rows))
+            .collect();
         let tracking = std::mem::replace(&mut self.tracking, false);
         self.apply(updates, differences);
         self.tracking = tracking;
@@ -47,7 +52,9 @@ impl Idl {
                     None => table.changes.entry(id).or_default().inserted = true,
                     Some(old) => {
                         let differs = |&i: &usize| old.columns[i] != row.columns[i];
-                        let columns = (0..row.columns.len()).filter(differs).fold(0, |m, i| m | 1 << i);
+                        let columns = (0..row.columns.len())
+                            .filter(differs)
+                            .fold(0, |m, i| m | 1 << i);
                         if columns != 0 {
                             table.changes.entry(id).or_default().columns |= columns;
                         }
@@ -77,7 +84,12 @@ impl TableState {
             "delete" => self.delete(id, tracking),
             "modify" => self.modify(id, columns, true, tracking),
             _ => {
-                vlog::warn_rl!(RL, modules::OVSDB_IDL, "bad row update {}", to_string(update));
+                vlog::warn_rl!(
+                    RL,
+                    modules::OVSDB_IDL,
+                    "bad row update {}",
+                    to_string(update)
+                );
                 false
             }
         }
@@ -97,7 +109,10 @@ impl TableState {
     }
 
     fn insert(&mut self, id: Uuid, columns: &Value, tracking: bool) {
-        let mut row = RowData { uuid: id, columns: self.defaults.clone() };
+        let mut row = RowData {
+            uuid: id,
+            columns: self.defaults.clone(),
+        };
         for (name, json) in columns.as_object().into_iter().flatten() {
             if let Some((i, datum)) = self.parse(id, name, json, false) {
                 row.columns[i] = datum;
@@ -136,7 +151,9 @@ impl TableState {
         let mut touched = 0u64;
         let mut tell = false;
         for (name, json) in columns.as_object().into_iter().flatten() {
-            let Some((i, datum)) = self.parse(id, name, json, difference) else { continue };
+            let Some((i, datum)) = self.parse(id, name, json, difference) else {
+                continue;
+            };
             let Some(row) = self.rows.get_mut(&id) else {
                 vlog::warn_rl!(
                     RL,
@@ -164,7 +181,13 @@ impl TableState {
         tell
     }
 
-    fn parse(&self, id: Uuid, name: &str, json: &Value, difference: bool) -> Option<(usize, Datum)> {
+    fn parse(
+        &self,
+        id: Uuid,
+        name: &str,
+        json: &Value,
+        difference: bool,
+    ) -> Option<(usize, Datum)> {
         let Some(i) = self.def.column_index(name) else {
             vlog::warn_rl!(
                 RL,

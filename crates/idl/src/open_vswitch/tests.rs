@@ -6,8 +6,19 @@ use ferrovs_stream::json::{Value, parse};
 #[test]
 fn the_schema_has_the_published_tables_and_columns() {
     assert_eq!(OPEN_VSWITCH.tables.len(), 19);
-    assert_eq!(OPEN_VSWITCH.tables.iter().map(|t| t.columns.len()).sum::<usize>(), 190);
-    let ephemeral = OPEN_VSWITCH.tables.iter().flat_map(|t| t.columns).filter(|c| c.def.ephemeral);
+    assert_eq!(
+        OPEN_VSWITCH
+            .tables
+            .iter()
+            .map(|t| t.columns.len())
+            .sum::<usize>(),
+        190
+    );
+    let ephemeral = OPEN_VSWITCH
+        .tables
+        .iter()
+        .flat_map(|t| t.columns)
+        .filter(|c| c.def.ephemeral);
     assert_eq!(ephemeral.count(), 31);
     for table in OPEN_VSWITCH.tables {
         assert!(table.columns.is_sorted_by_key(|c| c.name), "{}", table.name);
@@ -25,7 +36,10 @@ fn normal(mut schema: Value) -> Value {
         }
     }
     let tables = schema["tables"].as_object_mut().unwrap();
-    for column in tables.values_mut().flat_map(|t| t["columns"].as_object_mut().unwrap().values_mut()) {
+    for column in tables
+        .values_mut()
+        .flat_map(|t| t["columns"].as_object_mut().unwrap().values_mut())
+    {
         let ty = &mut column["type"];
         if ty.get("key").is_none() {
             *ty = serde_json::json!({ "key": ty.take() });
@@ -46,7 +60,10 @@ fn normal(mut schema: Value) -> Value {
 #[test]
 fn the_schema_text_equals_the_published_one() {
     let published = parse(include_str!("published.ovsschema")).unwrap();
-    assert_eq!(normal(parse(&schema_json_text()).unwrap()), normal(published));
+    assert_eq!(
+        normal(parse(&schema_json_text()).unwrap()),
+        normal(published)
+    );
     assert_eq!(OPEN_VSWITCH.cksum, "2823623553 27869");
 }
 
@@ -57,5 +74,15 @@ fn names_constants_and_positions_agree() {
     assert_eq!(bridge.columns[Bridge::NAME.index()].name, "name");
     assert_eq!(Interface::TYPE.name(), "type");
     let ofport: TypeDef = Interface::def().columns[Interface::OFPORT.index()].def;
-    assert_eq!((ofport.min, ofport.max, ofport.key), (0, 1, BaseDef::Int { min: i64::MIN, max: i64::MAX }));
+    assert_eq!(
+        (ofport.min, ofport.max, ofport.key),
+        (
+            0,
+            1,
+            BaseDef::Int {
+                min: i64::MIN,
+                max: i64::MAX
+            }
+        )
+    );
 }

@@ -20,8 +20,11 @@ pub fn schema_json_text(db: &Database) -> String {
 
 fn table(table: &TableDef) -> String {
     let columns: Vec<String> = table.columns.iter().map(column).collect();
-    let mut text =
-        format!("   \"{}\": {{\n     \"columns\": {{\n{}}}", table.name, columns.join(",\n"));
+    let mut text = format!(
+        "   \"{}\": {{\n     \"columns\": {{\n{}}}",
+        table.name,
+        columns.join(",\n")
+    );
     if table.is_root {
         text.push_str(",\n     \"isRoot\": true");
     }
@@ -29,15 +32,22 @@ fn table(table: &TableDef) -> String {
         text.push_str(&format!(",\n     \"maxRows\": {rows}"));
     }
     if !table.indexes.is_empty() {
-        let indexes: Vec<String> =
-            table.indexes.iter().map(|names| format!("[{}]", quoted(names))).collect();
+        let indexes: Vec<String> = table
+            .indexes
+            .iter()
+            .map(|names| format!("[{}]", quoted(names)))
+            .collect();
         text.push_str(&format!(",\n     \"indexes\": [{}]", indexes.join(", ")));
     }
     text + "}"
 }
 
 fn column(column: &ColumnDef) -> String {
-    let mut text = format!("       \"{}\": {{\"type\": {}", column.name, column_type(&column.def));
+    let mut text = format!(
+        "       \"{}\": {{\"type\": {}",
+        column.name,
+        column_type(&column.def)
+    );
     if column.def.ephemeral {
         text.push_str(", \"ephemeral\": true");
     }
@@ -69,9 +79,15 @@ fn base(base: BaseDef) -> String {
         BaseDef::Bool => "\"boolean\"".into(),
         BaseDef::Uuid => "\"uuid\"".into(),
         BaseDef::Enum(names) => {
-            format!("{{\"type\": \"string\", \"enum\": [\"set\", [{}]]}}", quoted(names))
+            format!(
+                "{{\"type\": \"string\", \"enum\": [\"set\", [{}]]}}",
+                quoted(names)
+            )
         }
-        BaseDef::Int { min: i64::MIN, max: i64::MAX } => "\"integer\"".into(),
+        BaseDef::Int {
+            min: i64::MIN,
+            max: i64::MAX,
+        } => "\"integer\"".into(),
         BaseDef::Int { min, max } => {
             let mut text = "{\"type\": \"integer\"".to_string();
             if min != i64::MIN {
@@ -90,5 +106,9 @@ fn base(base: BaseDef) -> String {
 }
 
 fn quoted(names: &[&str]) -> String {
-    names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|n| format!("\"{n}\""))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

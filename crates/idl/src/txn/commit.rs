@@ -71,8 +71,12 @@ impl Txn {
             }
             operations.push(op("assert", [("lock", lock.into())]));
         }
-        let inserted: HashSet<Uuid> =
-            self.edits.iter().filter(|(_, e)| e.kind == Kind::Insert).map(|((_, u), _)| *u).collect();
+        let inserted: HashSet<Uuid> = self
+            .edits
+            .iter()
+            .filter(|(_, e)| e.kind == Kind::Insert)
+            .map(|((_, u), _)| *u)
+            .collect();
         for (&(table, uuid), edit) in &self.edits {
             self.push_waits(&mut operations, idl, table, uuid, edit);
         }
@@ -188,7 +192,10 @@ impl Txn {
             return Status::NotLocked;
         }
         for (uuid, at) in &self.inserts {
-            let real = results.get(*at).and_then(|r| r.pointer("/uuid/1")).and_then(Value::as_str);
+            let real = results
+                .get(*at)
+                .and_then(|r| r.pointer("/uuid/1"))
+                .and_then(Value::as_str);
             if let Some(real) = real.and_then(ferrovs_ovsdb::uuid::parse) {
                 self.real.insert(*uuid, real);
             }
@@ -196,7 +203,10 @@ impl Txn {
         if let Some(at) = self.increment_at
             && let Some(row) = results.get(at).and_then(|r| r.pointer("/rows/0"))
         {
-            let value = row.as_object().and_then(|r| r.values().next()).and_then(Value::as_i64);
+            let value = row
+                .as_object()
+                .and_then(|r| r.values().next())
+                .and_then(Value::as_i64);
             self.increment_result = value.unwrap_or(0);
         }
         Status::Success
@@ -217,7 +227,10 @@ fn push_edit(
         Kind::Delete if !def.is_root => {}
         Kind::Delete => operations.push(op(
             "delete",
-            [("table", def.name.into()), ("where", where_uuid(uuid, inserted))],
+            [
+                ("table", def.name.into()),
+                ("where", where_uuid(uuid, inserted)),
+            ],
         )),
         Kind::Insert => {
             let mut row = Map::new();
@@ -295,14 +308,23 @@ fn push_mutations(
     };
     if !delete.is_empty() {
         // Of a map, keys alone may be named.
-        let keys = ColumnType { value: None, ..any.clone() };
+        let keys = ColumnType {
+            value: None,
+            ..any.clone()
+        };
         let by_key = matches!(delete, Datum::Atom(_) | Datum::Set(_)) && any.is_map();
-        push("delete", to_json(delete, if by_key { &keys } else { &any }, inserted));
+        push(
+            "delete",
+            to_json(delete, if by_key { &keys } else { &any }, inserted),
+        );
     }
     if !insert.is_empty() {
         if any.is_map() {
             // Inserting leaves a key that is there alone, so its old pair goes first.
-            let keys = ColumnType { value: None, ..any.clone() };
+            let keys = ColumnType {
+                value: None,
+                ..any.clone()
+            };
             let datum = Datum::from_atoms(insert.keys().cloned().collect());
             push("delete", to_json(&datum, &keys, inserted));
         }
@@ -311,8 +333,10 @@ fn push_mutations(
 }
 
 fn op<const N: usize>(name: &str, members: [(&str, Value); N]) -> Value {
-    let mut op: Map<String, Value> =
-        members.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+    let mut op: Map<String, Value> = members
+        .into_iter()
+        .map(|(k, v)| (k.to_string(), v))
+        .collect();
     op.insert("op".into(), name.into());
     Value::Object(op)
 }
@@ -333,7 +357,9 @@ fn where_uuid(uuid: Uuid, inserted: &HashSet<Uuid>) -> Value {
 /// The JSON of a datum, with references to rows of this very transaction by name.
 fn to_json(datum: &Datum, ty: &ColumnType, inserted: &HashSet<Uuid>) -> Value {
     let mut json = datum.to_json(ty);
-    let refers = datum.all_atoms().any(|a| a.as_uuid().is_some_and(|u| inserted.contains(&u)));
+    let refers = datum
+        .all_atoms()
+        .any(|a| a.as_uuid().is_some_and(|u| inserted.contains(&u)));
     if refers {
         substitute(&mut json, inserted);
     }
