@@ -94,6 +94,8 @@ pub struct FlowAttrs {
 pub struct FlowEntry {
     pub ufid: Ufid,
     pub pmd: PmdId,
+    /// Bits that matter by `wc`; `flow` is the whole key that the flow was made from, so that `-m` texts and
+    /// retranslation see it, unlike other matches, in all its bits.
     pub match_: Match,
     pub actions: Arc<[Action]>,
     pub stats: FlowStats,
@@ -105,6 +107,7 @@ pub struct FlowPut {
     pub ufid: Ufid,
     /// The thread whose flow is meant; none means all threads that have ports.
     pub pmd: Option<PmdId>,
+    /// As in [`FlowEntry`]: bits of the key outside the mask need not be zero.
     pub match_: Match,
     pub actions: Arc<[Action]>,
     pub create: bool,

@@ -6,4 +6,5 @@
 
 pub mod action;
 pub mod dpif;
+pub mod text;
 pub mod upcall;

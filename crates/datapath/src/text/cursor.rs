@@ -1,0 +1,247 @@
+//! A reader over flow text: small parsers that consume what they recognise and say `None` otherwise.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ferrovs_packet::types::MacAddr;
+
+/// What remains to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Cursor { rest: text }
+    }
+
+    pub fn rest(&self) -> &'a str {
+        self.rest
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub fn peek(&self) -> Option<u8> {
+        self.rest.bytes().next()
+    }
+
+    /// Consumes `literal` if it comes next.
+    pub fn eat(&mut self, literal: &str) -> bool {
+        match self.rest.strip_prefix(literal) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub fn expect(&mut self, literal: &str) -> Option<()> {
+        self.eat(literal).then_some(())
+    }
+
+    /// Skips the characters that may separate attributes.
+    pub fn skip_any(&mut self, set: &[char]) {
+        self.rest = self.rest.trim_start_matches(set);
+    }
+
+    /// The longest run of bytes that satisfy `accept`.
+    pub fn take_while(&mut self, accept: impl Fn(u8) -> bool) -> &'a str {
+        let end = self
+            .rest
+            .bytes()
+            .position(|b| !accept(b))
+            .unwrap_or(self.rest.len());
+        // Only a boundary of characters can be split at; `accept` takes ASCII alone in practice.
+        let end = if self.rest.is_char_boundary(end) {
+            end
+        } else {
+            0
+        };
+        let (head, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        head
+    }
+
+    /// A decimal number.
+    pub fn dec(&mut self) -> Option<u64> {
+        let mut copy = *self;
+        let digits = copy.take_while(|b| b.is_ascii_digit());
+        let value = digits.parse().ok()?;
+        *self = copy;
+        Some(value)
+    }
+
+    /// A number in C's notation: 0x, leading zero for octal, or decimal; it must not exceed `max`.
+    pub fn number(&mut self, max: u64) -> Option<u64> {
+        let value = u64::try_from(self.number128()?).ok()?;
+        (value <= max).then_some(value)
+    }
+
+    pub fn number128(&mut self) -> Option<u128> {
+        let mut copy = *self;
+        let value = if copy.eat("0x") || copy.eat("0X") {
+            let digits = copy.take_while(|b| b.is_ascii_hexdigit());
+            u128::from_str_radix(digits, 16).ok()?
+        } else {
+            let digits = copy.take_while(|b| b.is_ascii_digit());
+            if digits.len() > 1 && digits.starts_with('0') {
+                u128::from_str_radix(digits, 8).ok()?
+            } else {
+                digits.parse().ok()?
+            }
+        };
+        *self = copy;
+        Some(value)
+    }
+
+    /// A number with an optional mask; without one the mask is `full`.
+    pub fn masked(&mut self, full: u64) -> Option<(u64, u64)> {
+        let value = self.number(full)?;
+        let mask = if self.eat("/") {
+            self.number(full)?
+        } else {
+            full
+        };
+        Some((value, mask))
+    }
+
+    pub fn masked128(&mut self) -> Option<(u128, u128)> {
+        let value = self.number128()?;
+        let mask = if self.eat("/") {
+            self.number128()?
+        } else {
+            u128::MAX
+        };
+        Some((value, mask))
+    }
+
+    pub fn mac(&mut self) -> Option<MacAddr> {
+        let mut copy = *self;
+        let text = copy.take_while(|b| b.is_ascii_hexdigit() || b == b':');
+        let mac = text.parse().ok()?;
+        *self = copy;
+        Some(mac)
+    }
+
+    pub fn masked_mac(&mut self) -> Option<(MacAddr, MacAddr)> {
+        let value = self.mac()?;
+        let mask = if self.eat("/") {
+            self.mac()?
+        } else {
+            MacAddr::BROADCAST
+        };
+        Some((value, mask))
+    }
+
+    pub fn ipv4(&mut self) -> Option<u32> {
+        let mut copy = *self;
+        let text = copy.take_while(|b| b.is_ascii_digit() || b == b'.');
+        let ip: Ipv4Addr = text.parse().ok()?;
+        *self = copy;
+        Some(ip.into())
+    }
+
+    pub fn masked_ipv4(&mut self) -> Option<(u32, u32)> {
+        let value = self.ipv4()?;
+        let mask = if self.eat("/") {
+            self.ipv4()?
+        } else {
+            u32::MAX
+        };
+        Some((value, mask))
+    }
+
+    pub fn ipv6(&mut self) -> Option<[u8; 16]> {
+        let mut copy = *self;
+        let text = copy.take_while(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+        let ip: Ipv6Addr = text.parse().ok()?;
+        *self = copy;
+        Some(ip.octets())
+    }
+
+    pub fn masked_ipv6(&mut self) -> Option<([u8; 16], [u8; 16])> {
+        let value = self.ipv6()?;
+        let mask = if self.eat("/") {
+            self.ipv6()?
+        } else {
+            [0xff; 16]
+        };
+        Some((value, mask))
+    }
+
+    /// Pairs of hexadecimal digits.
+    pub fn hex_bytes(&mut self) -> Option<Vec<u8>> {
+        let mut copy = *self;
+        let digits = copy.take_while(|b| b.is_ascii_hexdigit());
+        if digits.len() % 2 != 0 {
+            return None;
+        }
+        let bytes = (0..digits.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&digits[i..i + 2], 16).ok())
+            .collect::<Option<_>>()?;
+        *self = copy;
+        Some(bytes)
+    }
+
+    /// `name=value` or `name(..)` members separated by commas, up to and including the closing parenthesis;
+    /// `member` gets the reader behind the equals sign.
+    pub fn members(
+        &mut self,
+        mut member: impl FnMut(&str, &mut Cursor<'a>) -> Option<()>,
+    ) -> Option<()> {
+        if self.eat(")") {
+            return Some(());
+        }
+        loop {
+            let name = self.take_while(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            self.eat("=");
+            member(name, self)?;
+            if self.eat(")") {
+                return Some(());
+            }
+            self.expect(",")?;
+        }
+    }
+
+    /// Flags: a number with an optional mask, names joined by `|`, or `+set-unset`.
+    pub fn flags(&mut self, names: &[&str], full: u32) -> Option<(u32, u32)> {
+        let bit = |name: &str| names.iter().position(|n| *n == name).map(|i| 1u32 << i);
+        match self.peek()? {
+            b'0'..=b'9' => {
+                let (value, mask) = self.masked(full.into())?;
+                Some((value as u32, mask as u32))
+            }
+            b'+' | b'-' => {
+                let (mut value, mut mask) = (0, 0);
+                while let Some(sign @ (b'+' | b'-')) = self.peek() {
+                    self.rest = &self.rest[1..];
+                    let name = self.take_while(|b| b.is_ascii_alphanumeric());
+                    let bit = bit(name)?;
+                    if mask & bit != 0 {
+                        return None;
+                    }
+                    mask |= bit;
+                    if sign == b'+' {
+                        value |= bit;
+                    }
+                }
+                Some((value, mask))
+            }
+            _ => {
+                let mut value = 0;
+                loop {
+                    let name = self.take_while(|b| b.is_ascii_alphanumeric());
+                    value |= bit(name)?;
+                    if !self.eat("|") {
+                        break;
+                    }
+                }
+                Some((value, full))
+            }
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! Reads flow keys and masks, and checks that their attributes fit together.
+
+use std::cell::Cell;
+
+use ferrovs_packet::flow::{
+    FLOW_MAX_MPLS_LABELS, Flow, FlowWildcards, Match, NW_FRAG_LATER, NW_FRAG_MASK, VLAN_CFI,
+    VLAN_PCP_SHIFT, VLAN_VID_MASK,
+};
+use ferrovs_packet::types::{Be16, eth_type, ip_proto};
+
+use super::members as text;
+use super::{CT_STATES, Cursor, PortNames, TCP_FLAGS};
+use crate::dpif::{Errno, Ufid};
+
+/// A key as it was written.
+#[derive(Clone, Debug, Default)]
+pub struct ParsedKey {
+    pub ufid: Option<Ufid>,
+    pub flow: Flow,
+    pub wc: FlowWildcards,
+    seen: u64,
+    encaps: usize,
+}
+
+/// Attributes by bit of `seen`.
+mod attr {
+    pub const IN_PORT: u64 = 1 << 0;
+    pub const ETHERNET: u64 = 1 << 1;
+    pub const ETHERTYPE: u64 = 1 << 2;
+    pub const IPV4: u64 = 1 << 3;
+    pub const IPV6: u64 = 1 << 4;
+    pub const TCP: u64 = 1 << 5;
+    pub const UDP: u64 = 1 << 6;
+    pub const ICMP: u64 = 1 << 7;
+    pub const ICMPV6: u64 = 1 << 8;
+    pub const ARP: u64 = 1 << 9;
+    pub const ND: u64 = 1 << 10;
+    pub const SCTP: u64 = 1 << 11;
+    pub const TCP_FLAGS: u64 = 1 << 12;
+    pub const MPLS: u64 = 1 << 13;
+    pub const NSH: u64 = 1 << 14;
+    pub const PACKET_TYPE: u64 = 1 << 15;
+    pub const ND_EXT: u64 = 1 << 16;
+    pub const OTHER: u64 = 1 << 17;
+}
+
+/// Why a key could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("syntax error at {0}")]
+    Syntax(String),
+    #[error("parsing flow ufid")]
+    Ufid,
+}
+
+/// Separators between attributes.
+const DELIMITERS: [char; 5] = [',', ' ', '\t', '\r', '\n'];
+/// How deep `encap(..)` may nest.
+const MAX_ENCAPS: usize = 3;
+
+/// Reads a key with optional masks: attributes that are absent are wholly wildcarded, members of an attribute
+/// that are absent too.
+pub fn parse_key(input: &str, names: Option<&PortNames>) -> Result<ParsedKey, KeyError> {
+    let mut out = ParsedKey::default();
+    let mut c = Cursor::new(input);
+    c.skip_any(&DELIMITERS);
+    if c.eat("ufid:") {
+        let id = c.take_while(|b| b.is_ascii_hexdigit() || b == b'-');
+        out.ufid = Some(Ufid::parse(id).ok_or(KeyError::Ufid)?);
+    }
+    out.flow.in_port = u32::MAX;
+    loop {
+        c.skip_any(&DELIMITERS);
+        if c.is_empty() {
+            break;
+        }
+        let at = c.rest();
+        if out.attribute(&mut c, names).is_none() {
+            return Err(KeyError::Syntax(at.to_owned()));
+        }
+    }
+    if out.seen & attr::ETHERTYPE == 0 && out.flow.packet_type.get() == 0 {
+        out.flow.dl_type = eth_type::NOT_ETH.into();
+    }
+    Ok(out)
+}
+
+impl ParsedKey {
+    fn attribute(&mut self, c: &mut Cursor<'_>, names: Option<&PortNames>) -> Option<()> {
+        let full32 = u64::from(u32::MAX);
+        let (flow, wc) = (&mut self.flow, &mut self.wc.masks);
+        let name = c.take_while(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if name == "encap" {
+            return self.encap(c, names);
+        }
+        c.expect("(")?;
+        let number = Cell::new(false);
+        let masked = |c: &mut Cursor<'_>, full: u64| {
+            number.set(true);
+            c.masked(full)
+        };
+        let seen = match name {
+            "skb_priority" => {
+                let (v, m) = masked(c, full32)?;
+                (flow.skb_priority, wc.skb_priority) = (v as u32, m as u32);
+                attr::OTHER
+            }
+            "skb_mark" => {
+                let (v, m) = masked(c, full32)?;
+                (flow.pkt_mark, wc.pkt_mark) = (v as u32, m as u32);
+                attr::OTHER
+            }
+            "recirc_id" => {
+                number.set(true);
+                (flow.recirc_id, wc.recirc_id) = (c.number(full32)? as u32, u32::MAX);
+                attr::OTHER
+            }
+            "dp_hash" => {
+                let (v, m) = masked(c, full32)?;
+                (flow.dp_hash, wc.dp_hash) = (v as u32, m as u32);
+                attr::OTHER
+            }
+            "ct_zone" => {
+                let (v, m) = masked(c, 0xffff)?;
+                (flow.ct_zone, wc.ct_zone) = (v as u16, m as u16);
+                attr::OTHER
+            }
+            "ct_mark" => {
+                let (v, m) = masked(c, full32)?;
+                (flow.ct_mark, wc.ct_mark) = (v as u32, m as u32);
+                attr::OTHER
+            }
+            "ct_state" => {
+                number.set(true);
+                let (v, m) = c.flags(&CT_STATES, 0xff)?;
+                (flow.ct_state, wc.ct_state) = (v as u8, m as u8);
+                attr::OTHER
+            }
+            "ct_label" => {
+                number.set(true);
+                let (v, m) = c.masked128()?;
+                (flow.ct_label, wc.ct_label) = (v.to_be_bytes(), m.to_be_bytes());
+                attr::OTHER
+            }
+            "ct_tuple4" | "ct_tuple6" => {
+                self.ct_tuple(c, name == "ct_tuple4")?;
+                attr::OTHER
+            }
+            "tunnel" => {
+                let tunnel = text::read_tunnel(c)?;
+                (flow.tunnel, wc.tunnel) = (tunnel.value, tunnel.mask);
+                attr::OTHER
+            }
+            "in_port" => {
+                number.set(true);
+                let text = c.take_while(|b| b != b')');
+                let mut n = Cursor::new(text);
+                let port = match n.number(full32) {
+                    Some(v) if n.is_empty() => v as u32,
+                    _ => names?.number(text)?.0,
+                };
+                (flow.in_port, wc.in_port) = (port, u32::MAX);
+                attr::IN_PORT
+            }
+            "packet_type" => {
+                let (mut pt, mut mask) = (0, 0);
+                c.members(|name, c| {
+                    let (v, m) = c.masked(0xffff)?;
+                    let shift = match name {
+                        "ns" => 16,
+                        "id" => 0,
+                        _ => return None,
+                    };
+                    pt |= (v as u32) << shift;
+                    mask |= (m as u32) << shift;
+                    Some(())
+                })?;
+                (flow.packet_type, wc.packet_type) = (pt.into(), mask.into());
+                attr::PACKET_TYPE
+            }
+            "eth" => {
+                let eth = text::read_ethernet(c)?;
+                (flow.dl_src, flow.dl_dst) = (eth.value.src, eth.value.dst);
+                (wc.dl_src, wc.dl_dst) = (eth.mask.src, eth.mask.dst);
+                attr::ETHERNET
+            }
+            "eth_type" => {
+                let (v, m) = masked(c, 0xffff)?;
+                (flow.dl_type, wc.dl_type) = ((v as u16).into(), (m as u16).into());
+                attr::ETHERTYPE
+            }
+            "vlan" => {
+                let (mut tci, mut mask) = (VLAN_CFI, VLAN_CFI);
+                c.members(|name, c| {
+                    let (bits, shift) = match name {
+                        "vid" => (VLAN_VID_MASK, 0),
+                        "pcp" => (7, VLAN_PCP_SHIFT),
+                        "cfi" => (1, 12),
+                        _ => return None,
+                    };
+                    let (v, m) = c.masked(bits.into())?;
+                    tci = tci & !(bits << shift) | (v as u16) << shift;
+                    mask = mask & !(bits << shift) | (m as u16) << shift;
+                    Some(())
+                })?;
+                // The type that was read is that of the VLAN header.
+                let at = self.encaps;
+                let (vlan, vlan_mask) = (flow.vlans.get_mut(at)?, wc.vlans.get_mut(at)?);
+                (vlan.tpid, vlan_mask.tpid) = (flow.dl_type, wc.dl_type);
+                (vlan.tci, vlan_mask.tci) = (tci.into(), mask.into());
+                (flow.dl_type, wc.dl_type) = (0.into(), u16::MAX.into());
+                self.seen &= !attr::ETHERTYPE;
+                attr::OTHER
+            }
+            "ipv4" => {
+                let ip = text::read_ipv4(c)?;
+                for (f, k) in [(flow, &ip.value), (wc, &ip.mask)] {
+                    (f.nw_src, f.nw_dst, f.nw_proto) = (k.src, k.dst, k.proto);
+                    (f.nw_tos, f.nw_ttl, f.nw_frag) = (k.tos, k.ttl, k.frag);
+                }
+                attr::IPV4
+            }
+            "ipv6" => {
+                let ip = text::read_ipv6(c)?;
+                for (f, k) in [(flow, &ip.value), (wc, &ip.mask)] {
+                    (f.ipv6_src, f.ipv6_dst, f.ipv6_label) = (k.src, k.dst, k.label);
+                    (f.nw_proto, f.nw_tos) = (k.proto, k.tclass);
+                    (f.nw_ttl, f.nw_frag) = (k.hlimit, k.frag);
+                }
+                attr::IPV6
+            }
+            "tcp" | "udp" | "sctp" => {
+                let ports = text::read_ports(c)?;
+                (flow.tp_src, flow.tp_dst) = (ports.value.src, ports.value.dst);
+                (wc.tp_src, wc.tp_dst) = (ports.mask.src, ports.mask.dst);
+                match name {
+                    "tcp" => attr::TCP,
+                    "udp" => attr::UDP,
+                    _ => attr::SCTP,
+                }
+            }
+            "tcp_flags" => {
+                number.set(true);
+                let (v, m) = c.flags(&TCP_FLAGS, 0xfff)?;
+                (flow.tcp_flags, wc.tcp_flags) = ((v as u16).into(), (m as u16).into());
+                attr::TCP_FLAGS
+            }
+            "icmp" | "icmpv6" => {
+                let icmp = text::read_icmp(c)?;
+                let wide = |v: u8| Be16::new(v.into());
+                (flow.tp_src, flow.tp_dst) = (wide(icmp.value.icmp_type), wide(icmp.value.code));
+                // The high bytes are zero in every packet.
+                let exact = |m: u8| Be16::new(if m == 0xff { 0xffff } else { m.into() });
+                (wc.tp_src, wc.tp_dst) = (exact(icmp.mask.icmp_type), exact(icmp.mask.code));
+                if name == "icmp" {
+                    attr::ICMP
+                } else {
+                    attr::ICMPV6
+                }
+            }
+            "arp" => {
+                let arp = text::read_arp(c)?;
+                for (f, k) in [(flow, &arp.value), (wc, &arp.mask)] {
+                    (f.nw_src, f.nw_dst) = (k.sip, k.tip);
+                    (f.arp_sha, f.arp_tha) = (k.sha, k.tha);
+                    f.nw_proto = k.op.get().min(0xff) as u8;
+                }
+                attr::ARP
+            }
+            "nd" => {
+                let nd = text::read_nd(c)?;
+                for (f, k) in [(flow, &nd.value), (wc, &nd.mask)] {
+                    (f.nd_target, f.arp_sha, f.arp_tha) = (k.target, k.sll, k.tll);
+                }
+                attr::ND
+            }
+            "nd_ext" => {
+                let ext = text::read_nd_ext(c)?;
+                for (f, k) in [(flow, &ext.value), (wc, &ext.mask)] {
+                    f.igmp_group_ip4 = k.reserved;
+                    f.tcp_flags = u16::from(k.options_type).into();
+                }
+                attr::ND_EXT
+            }
+            "mpls" => {
+                let stack = text::read_mpls(c, FLOW_MAX_MPLS_LABELS)?;
+                for (i, lse) in stack.iter().enumerate() {
+                    flow.mpls_lse[i] = lse.value.into();
+                    wc.mpls_lse[i] = lse.mask.into();
+                }
+                attr::MPLS
+            }
+            "nsh" => {
+                let nsh = text::read_nsh(c)?;
+                for (f, k) in [(flow, &nsh.value), (wc, &nsh.mask)] {
+                    (f.nsh.flags, f.nsh.ttl, f.nsh.mdtype, f.nsh.np) =
+                        (k.flags, k.ttl, k.mdtype, k.np);
+                    (f.nsh.path_hdr, f.nsh.context) = (k.path_hdr, k.context);
+                }
+                attr::NSH
+            }
+            _ => return None,
+        };
+        if number.get() {
+            c.expect(")")?;
+        }
+        self.seen |= seen;
+        Some(())
+    }
+
+    fn encap(&mut self, c: &mut Cursor<'_>, names: Option<&PortNames>) -> Option<()> {
+        c.expect("(")?;
+        self.encaps += 1;
+        if self.encaps > MAX_ENCAPS {
+            return None;
+        }
+        loop {
+            c.skip_any(&DELIMITERS);
+            if c.eat(")") {
+                return Some(());
+            }
+            self.attribute(c, names)?;
+        }
+    }
+
+    fn ct_tuple(&mut self, c: &mut Cursor<'_>, v4: bool) -> Option<()> {
+        let (f, m) = (&mut self.flow, &mut self.wc.masks);
+        c.members(|name, c| {
+            match name {
+                "src" if v4 => {
+                    let (v, mask) = c.masked_ipv4()?;
+                    (f.ct_nw_src, m.ct_nw_src) = (v.into(), mask.into());
+                }
+                "dst" if v4 => {
+                    let (v, mask) = c.masked_ipv4()?;
+                    (f.ct_nw_dst, m.ct_nw_dst) = (v.into(), mask.into());
+                }
+                "src" => (f.ct_ipv6_src, m.ct_ipv6_src) = c.masked_ipv6()?,
+                "dst" => (f.ct_ipv6_dst, m.ct_ipv6_dst) = c.masked_ipv6()?,
+                "proto" => {
+                    let (v, mask) = c.masked(0xff)?;
+                    (f.ct_nw_proto, m.ct_nw_proto) = (v as u8, mask as u8);
+                }
+                "tp_src" | "src_port" => {
+                    let (v, mask) = c.masked(0xffff)?;
+                    (f.ct_tp_src, m.ct_tp_src) = ((v as u16).into(), (mask as u16).into());
+                }
+                "tp_dst" | "dst_port" => {
+                    let (v, mask) = c.masked(0xffff)?;
+                    (f.ct_tp_dst, m.ct_tp_dst) = ((v as u16).into(), (mask as u16).into());
+                }
+                _ => return None,
+            }
+            Some(())
+        })
+    }
+
+    /// Which attributes must be there for the packet that the key describes, and which may be.
+    fn check(&self) -> Result<(), Errno> {
+        let f = &self.flow;
+        if f.vlans
+            .iter()
+            .take(self.encaps)
+            .any(|v| v.tci.get() & VLAN_CFI == 0)
+        {
+            return Err(Errno::EINVAL);
+        }
+        if self.seen & attr::ETHERTYPE != 0 && f.dl_type.get() < eth_type::MIN {
+            return Err(Errno::EINVAL);
+        }
+        let (mut must, mut may) = (0, 0);
+        let mut ip = false;
+        match f.dl_type.get() {
+            eth_type::IP => (must, ip) = (attr::IPV4, true),
+            eth_type::IPV6 => (must, ip) = (attr::IPV6, true),
+            eth_type::ARP | eth_type::RARP => must = attr::ARP,
+            eth_type::MPLS | eth_type::MPLS_MCAST => must = attr::MPLS,
+            eth_type::NSH => must = attr::NSH,
+            _ => {}
+        }
+        if ip && f.nw_frag & NW_FRAG_LATER == 0 {
+            let v6 = f.dl_type.get() == eth_type::IPV6;
+            match f.nw_proto {
+                ip_proto::TCP => (must, may) = (must | attr::TCP, attr::TCP_FLAGS),
+                ip_proto::UDP => must |= attr::UDP,
+                ip_proto::SCTP => must |= attr::SCTP,
+                ip_proto::ICMP if !v6 => must |= attr::ICMP,
+                ip_proto::ICMPV6 if v6 => {
+                    must |= attr::ICMPV6;
+                    if matches!(f.tp_src.get(), 135 | 136) && f.tp_dst.get() == 0 {
+                        may = attr::ND | attr::ND_EXT;
+                    }
+                }
+                _ => {}
+            }
+        }
+        // A label stack that the key does not end.
+        if must & attr::MPLS != 0 {
+            let n = f.mpls_lse.iter().take_while(|l| l.get() != 0).count();
+            if n < FLOW_MAX_MPLS_LABELS && !f.mpls_lse.iter().any(|l| l.get() & 0x100 != 0) {
+                return Err(Errno::EINVAL);
+            }
+        }
+        let protocols = attr::IPV4
+            | attr::IPV6
+            | attr::TCP
+            | attr::UDP
+            | attr::ICMP
+            | attr::ICMPV6
+            | attr::ARP
+            | attr::ND
+            | attr::SCTP
+            | attr::TCP_FLAGS
+            | attr::MPLS
+            | attr::NSH
+            | attr::ND_EXT;
+        let have = self.seen & protocols;
+        if have & must != must || have & !(must | may) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+
+    /// The key of one packet, as `netdev-dummy/receive` takes it: masks do not count.
+    pub fn into_flow(self) -> Result<Flow, Errno> {
+        self.check()?;
+        Ok(self.flow)
+    }
+
+    /// A key and its mask for a datapath flow. No attributes at all mean the empty key, matched exactly.
+    pub fn into_match(mut self) -> Result<Match, Errno> {
+        if self.seen == 0 {
+            let m = &mut self.wc.masks;
+            (m.skb_priority, m.pkt_mark, m.dp_hash) = (u32::MAX, u32::MAX, u32::MAX);
+            (m.ct_state, m.ct_zone, m.ct_mark) = (0xff, u16::MAX, u32::MAX);
+            m.ct_label = [0xff; 16];
+            m.packet_type = u32::MAX.into();
+            m.dl_src = ferrovs_packet::types::MacAddr::BROADCAST;
+            m.dl_dst = m.dl_src;
+        } else if self.seen & attr::ETHERTYPE == 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.check()?;
+        let m = &mut self.wc.masks;
+        // What every flow of the datapath matches.
+        m.recirc_id = u32::MAX;
+        m.in_port = u32::MAX;
+        if self.encaps == 0 {
+            m.vlans[0].tci = u16::MAX.into();
+        }
+        if self.seen == 0 {
+            m.dl_type = u16::MAX.into();
+        }
+        m.nw_frag &= NW_FRAG_MASK;
+        Ok(Match {
+            flow: self.flow,
+            wc: self.wc,
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! Text that Open vSwitch prints for what it is given, both ways.
+
+use super::*;
+use crate::dpif::Errno;
+
+fn actions(input: &str) -> Result<String, ActionsError> {
+    let mut out = String::new();
+    format_actions(&mut out, &parse_actions(input, None)?, None);
+    Ok(out)
+}
+
+/// Actions that print as they were written.
+const SAME: &str = include_str!("tests/actions.txt");
+
+#[test]
+fn actions_print_as_they_were_read() {
+    for line in SAME.lines() {
+        assert_eq!(actions(line).as_deref(), Ok(line));
+    }
+}
+
+#[test]
+fn actions_are_normalised_as_open_vswitch_does() {
+    for (input, want) in [
+        ("", "drop"),
+        ("1 2", "1,2"),
+        ("clone()", "clone(drop)"),
+        ("recirc(1)", "recirc(0x1)"),
+        ("set(skb_priority(5))", "set(skb_priority(0x5))"),
+        ("push_vlan(vid=13,pcp=5,cfi=1)", "push_vlan(vid=13,pcp=5)"),
+        (
+            "sample(sample=100%,actions(1))",
+            "sample(sample=100.0%,actions(1))",
+        ),
+        (
+            "userspace(pid=7,userdata(0102030405),actions)",
+            "userspace(pid=7,userdata(0102030405000000),actions)",
+        ),
+        (
+            "userspace(pid=1,slow_path(cfm|bfd))",
+            "userspace(pid=1,slow_path(cfm,bfd))",
+        ),
+        (
+            "push_nsh(flags=0,mdtype=2,np=3,spi=0x1,si=255,md2=0x0a)",
+            "push_nsh(flags=0,ttl=63,mdtype=2,np=3,spi=0x1,si=255,md2=0xa000000)",
+        ),
+    ] {
+        assert_eq!(actions(input).as_deref(), Ok(want), "{input}");
+    }
+}
+
+#[test]
+fn actions_that_open_vswitch_refuses_are_refused() {
+    for bad in [
+        "foo",
+        "1,foo",
+        "1;2",
+        "trunc(",
+        "set(foo(1))",
+        "push_vlan(vid=5000)",
+        "ct(commit",
+        "userspace(pid=6,slow_path(cfm,bfd))",
+        "clone(1",
+        "sample(sample=101%,actions(1))",
+    ] {
+        assert_eq!(actions(bad), Err(ActionsError), "{bad}");
+    }
+    let deep = "clone(".repeat(10_000);
+    assert_eq!(actions(&deep), Err(ActionsError));
+}
+
+fn key(input: &str, verbose: bool) -> Result<String, Errno> {
+    let parsed = parse_key(input, None).expect("syntax");
+    let m = parsed.into_match()?;
+    let mut out = String::new();
+    format_match(&mut out, &m.flow, Some(&m.wc), None, verbose);
+    Ok(out)
+}
+
+/// Keys that print as they were written.
+const KEYS: &str = include_str!("tests/keys.txt");
+
+#[test]
+fn keys_print_as_they_were_read() {
+    for line in KEYS.lines() {
+        assert_eq!(key(line, false).as_deref(), Ok(line));
+    }
+}
+
+#[test]
+fn verbose_keys_show_wild_members_too() {
+    assert_eq!(
+        key(
+            "in_port(1),eth(),eth_type(0x0800),ipv4(proto=6,frag=no),tcp()",
+            true
+        )
+        .unwrap(),
+        "skb_priority(0/0),skb_mark(0/0),ct_state(0/0),ct_zone(0/0),ct_mark(0/0),ct_label(0/0),\
+         recirc_id(0),dp_hash(0/0),in_port(1),packet_type(ns=0/0,id=0/0),\
+         eth(src=00:00:00:00:00:00/00:00:00:00:00:00,dst=00:00:00:00:00:00/00:00:00:00:00:00),\
+         eth_type(0x0800),ipv4(src=0.0.0.0/0.0.0.0,dst=0.0.0.0/0.0.0.0,proto=6,tos=0/0,ttl=0/0,\
+         frag=no),tcp(src=0/0,dst=0/0),tcp_flags(0/0)"
+    );
+}
+
+#[test]
+fn keys_without_what_their_protocol_needs_are_refused() {
+    for bad in [
+        "in_port(1)",
+        "in_port(1),eth()",
+        "in_port(1),eth(),eth_type(0x0800)",
+        "in_port(1),eth(),eth_type(0x0800),ipv4(proto=17,frag=no),tcp(src=1)",
+        "in_port(2),eth(),eth_type(0x8847),mpls(label=10,tc=1,ttl=64,bos=0)",
+        "in_port(1),eth(),eth_type(0x8100),vlan(vid=5),encap(eth_type(0x0806))",
+    ] {
+        assert_eq!(key(bad, false), Err(Errno::EINVAL), "{bad}");
+    }
+    for (bad, at) in [
+        (
+            "in_port(1),eth(),foo(),ipv4(frag=no)",
+            "foo(),ipv4(frag=no)",
+        ),
+        ("in_port(1),eth_type(0x0800),ipv4(frag=no", "ipv4(frag=no"),
+        ("recirc_id(5/0xf),in_port(1)", "recirc_id(5/0xf),in_port(1)"),
+    ] {
+        let error = parse_key(bad, None).unwrap_err().to_string();
+        assert_eq!(error, format!("syntax error at {at}"));
+    }
+}
+
+#[test]
+fn statistics_print_in_milliseconds() {
+    let base = test_instant();
+    let mut stats = FlowStats {
+        n_packets: 1,
+        n_bytes: 42,
+        used: Some(base),
+        tcp_flags: 0x12,
+    };
+    let mut out = String::new();
+    format_flow_stats(
+        &mut out,
+        &stats,
+        base + std::time::Duration::from_millis(1500),
+    );
+    assert_eq!(out, "packets:1, bytes:42, used:1.500s, flags:S.");
+    stats = FlowStats::default();
+    out.clear();
+    format_flow_stats(&mut out, &stats, base);
+    assert_eq!(out, "packets:0, bytes:0, used:never");
+}
+
+/// Some instant; tests may read no clock.
+fn test_instant() -> Instant {
+    #[allow(clippy::disallowed_methods)]
+    Instant::now()
+}
