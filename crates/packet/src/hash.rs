@@ -190,6 +190,16 @@ impl HashFields {
     }
 }
 
+/// [`HashFields::hash`] as a function.
+pub fn hash_fields(flow: &Flow, fields: HashFields, basis: u16) -> u32 {
+    fields.hash(flow, basis)
+}
+
+/// [`HashFields::mask`] as a function.
+pub fn mask_hash_fields(flow: &Flow, wc: &mut FlowWildcards, fields: HashFields) {
+    fields.mask(flow, wc);
+}
+
 fn is_ip(flow: &Flow) -> bool {
     matches!(flow.dl_type.get(), eth_type::IP | eth_type::IPV6)
 }
