@@ -1,6 +1,4 @@
-//! Protocol machines: what they learn and decide, with the time as an argument and no socket.
-//!
-//! * [`mac_learning`]: which addresses are behind which port of a bridge.
+//! Machines of the protocols that a bridge speaks: state, events and timers; no socket, no clock.
 #![forbid(unsafe_code)]
 
 pub mod mac_learning;
