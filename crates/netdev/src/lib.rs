@@ -10,6 +10,7 @@
 //! [`run`] and [`wait`] belong in the main loop: they hear which links come, change and go.
 #![forbid(unsafe_code)]
 
+pub mod dummy;
 mod linux;
 mod offload;
 mod patch;
@@ -98,6 +99,10 @@ pub trait Netdev: Send + Sync {
     fn kind(&self) -> &'static str;
     fn is_pmd(&self) -> bool {
         false
+    }
+    /// The memory node that the device is near to.
+    fn numa_id(&self) -> u32 {
+        0
     }
 
     /// Applies `Interface.options`; the error is the text that the user sees.

@@ -18,7 +18,7 @@ use ferrovs_runtime::{Interest, Poller, vlog};
 use ferrovs_sync::Seq;
 use ferrovs_sys::rtnetlink::{Event, Groups, Monitor, Rtnl};
 
-use crate::{Netdev, linux, patch, vport};
+use crate::{Netdev, dummy, linux, patch, vport};
 
 /// A type of device.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +180,7 @@ fn start_monitor() {
 
 /// Tells the devices what happened to their links.
 pub fn run() {
+    dummy::run();
     let events = with(|r| {
         r.monitor
             .as_mut()
@@ -222,6 +223,7 @@ fn resync() {
 }
 /// Says what would make [`run`] worth calling.
 pub fn wait(poller: &mut Poller) {
+    dummy::wait(poller);
     with(|r| {
         if let Some(m) = &r.monitor {
             poller.wait_fd(m.as_fd(), Interest::READ);
