@@ -17,18 +17,27 @@
 #![forbid(unsafe_code)]
 
 pub mod atom;
+pub mod condition;
 pub mod datum;
+pub mod db;
 pub mod error;
+pub mod exec;
 pub mod json;
+pub mod log;
+pub mod mutation;
 pub mod parser;
+pub mod row;
 pub mod schema;
 pub mod symbol;
+pub mod table;
+pub mod txn;
 pub mod types;
 pub mod uuid;
 
 pub use crate::uuid::Uuid;
 pub use atom::{Atom, AtomType};
 pub use datum::Datum;
+pub use db::Database;
 pub use error::Error;
 pub use schema::{ColumnSchema, DatabaseSchema, TableSchema};
 pub use symbol::SymbolTable;

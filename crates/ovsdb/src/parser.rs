@@ -119,6 +119,11 @@ impl<'a> Parser<'a> {
         self.error.get_or_insert(error);
     }
 
+    /// The value that is being parsed.
+    pub fn json(&self) -> &'a Value {
+        self.json
+    }
+
     pub fn failed(&self) -> bool {
         self.error.is_some()
     }

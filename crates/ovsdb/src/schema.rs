@@ -43,6 +43,8 @@ pub struct ColumnSchema {
     pub ty: ColumnType,
     /// The value of a column that was never set.
     pub default: crate::Datum,
+    /// The default satisfies the constraints.
+    pub default_ok: bool,
 }
 
 /// Position of `_uuid` in each table.
@@ -104,6 +106,7 @@ impl TableSchema {
 impl ColumnSchema {
     pub fn new(name: &str, mutable: bool, persistent: bool, ty: ColumnType) -> Self {
         let default = ty.default_datum();
+        let default_ok = default.check(&ty).is_ok();
         Self {
             name: name.to_owned(),
             index: 0,
@@ -111,6 +114,7 @@ impl ColumnSchema {
             persistent,
             ty,
             default,
+            default_ok,
         }
     }
 

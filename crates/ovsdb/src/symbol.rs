@@ -34,7 +34,7 @@ impl SymbolTable {
 
     /// The symbol with that name, made with a random UUID if it is new.
     pub fn insert(&mut self, name: &str) -> &mut Symbol {
-        self.insert_with(name, Uuid::new_v4)
+        self.insert_with(name, crate::uuid::random)
     }
 
     /// The same with the UUID of a new symbol given by the caller.

@@ -1,0 +1,137 @@
+//! A database in memory: its schema, its tables, and which columns refer to which tables.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::row::Row;
+use crate::schema::DatabaseSchema;
+use crate::table::Table;
+use crate::types::RefType;
+
+/// A column that refers to rows of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RefColumn {
+    pub column: usize,
+    /// The keys refer to this table.
+    pub key: Option<(usize, RefType)>,
+    /// The values do.
+    pub value: Option<(usize, RefType)>,
+}
+
+impl RefColumn {
+    pub fn has(&self, kind: RefType) -> bool {
+        [self.key, self.value]
+            .iter()
+            .flatten()
+            .any(|(_, k)| *k == kind)
+    }
+}
+
+pub struct Database {
+    pub schema: Arc<DatabaseSchema>,
+    pub(crate) tables: Vec<Table>,
+    by_name: HashMap<String, usize>,
+    /// For each table its columns that refer to others.
+    pub(crate) refs: Vec<Vec<RefColumn>>,
+}
+
+/// The rows of each table at one moment, to be written by another thread.
+pub struct Snapshot {
+    pub schema: Arc<DatabaseSchema>,
+    /// In the order of the schema's tables.
+    pub tables: Vec<Vec<Arc<Row>>>,
+}
+
+impl Database {
+    pub fn new(schema: Arc<DatabaseSchema>) -> Self {
+        let tables: Vec<_> = schema
+            .tables
+            .values()
+            .map(|t| Table::new(Arc::clone(t)))
+            .collect();
+        let by_name: HashMap<String, usize> = schema
+            .tables
+            .keys()
+            .enumerate()
+            .map(|(i, n)| (n.clone(), i))
+            .collect();
+        let target = |b: &crate::BaseType| {
+            b.reference()
+                .and_then(|(t, k)| by_name.get(t).map(|&i| (i, k)))
+        };
+        let refs = schema
+            .tables
+            .values()
+            .map(|t| {
+                t.own_columns()
+                    .iter()
+                    .map(|c| RefColumn {
+                        column: c.index,
+                        key: target(&c.ty.key),
+                        value: c.ty.value.as_ref().and_then(target),
+                    })
+                    .filter(|r| r.key.is_some() || r.value.is_some())
+                    .collect()
+            })
+            .collect();
+        Self {
+            schema,
+            tables,
+            by_name,
+            refs,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.schema.name
+    }
+
+    pub fn table_index(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.table_index(name).map(|i| &self.tables[i])
+    }
+
+    /// Tables in the order of the schema (by name).
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// Shares the rows; takes time but no copy of the data.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            schema: Arc::clone(&self.schema),
+            tables: self
+                .tables
+                .iter()
+                .map(|t| t.iter().cloned().collect())
+                .collect(),
+        }
+    }
+
+    pub fn n_rows(&self) -> usize {
+        self.tables.iter().map(Table::len).sum()
+    }
+
+    /// Atoms in all rows, as `memory/show` counts them.
+    pub fn n_atoms(&self) -> usize {
+        self.tables
+            .iter()
+            .map(|t| {
+                let own = t.schema.columns.len() - t.schema.own_columns().len();
+                t.iter()
+                    .map(|r| {
+                        own + r
+                            .fields()
+                            .iter()
+                            .map(|d| d.len() + d.pairs().len())
+                            .sum::<usize>()
+                    })
+                    .sum::<usize>()
+            })
+            .sum()
+    }
+}

@@ -1,0 +1,164 @@
+//! `transact`: runs the operations of one request and writes their results as JSON text.
+//!
+//! Results are written straight into the reply's bytes, so that a `select` of a large table builds
+//! no tree. A transaction ends in one of three ways: it is committed; it fails, with the error in
+//! the place of the operation (or after the last one, if commit fails) and null for what was not
+//! run; or it has to wait for the database to change.
+
+mod ops;
+
+pub(crate) use ops::member;
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::db::Database;
+use crate::error::tag;
+use crate::parser::{Kind, Parser};
+use crate::txn::{Committed, Txn};
+use crate::{Error, SymbolTable};
+
+/// What the operations may do and know.
+pub struct Context<'a> {
+    /// Refuse operations that change something.
+    pub read_only: bool,
+    /// Does the client own this lock?
+    pub owns_lock: &'a dyn Fn(&str) -> bool,
+    /// Time since the request arrived, for `wait`.
+    pub elapsed: Duration,
+    /// `wait` may be answered later; otherwise that is an error.
+    pub can_wait: bool,
+    /// Stores the changes before they take effect.
+    pub persist: &'a mut dyn FnMut(&Database, &Committed) -> Result<(), Error>,
+}
+
+pub enum Outcome {
+    /// The reply's `result`, and what changed.
+    Done(Vec<u8>, Committed),
+    /// Nothing happened: try again when the database changes or, if given, after that much time
+    /// since the request arrived.
+    Wait(Option<Duration>),
+}
+
+/// What one operation says to the loop.
+pub(crate) enum Step {
+    Next,
+    Wait(Option<Duration>),
+}
+
+/// Runs `params`, the whole parameter array of the request: database name, then operations.
+pub fn execute(db: &mut Database, params: &Value, cx: &mut Context<'_>) -> Outcome {
+    let ops = match params.as_array().map(Vec::as_slice) {
+        Some([Value::String(name), ops @ ..]) if *name == db.schema.name => ops,
+        other => {
+            let what = if other.is_some() {
+                "database name expected as first parameter"
+            } else {
+                "array expected"
+            };
+            let mut out = Vec::new();
+            crate::json::write(&mut out, &Error::syntax(params, what).to_json());
+            return Outcome::Done(out, Committed::default());
+        }
+    };
+    let mut run = Run {
+        db,
+        txn: Txn::new(),
+        symtab: SymbolTable::new(),
+        out: vec![b'['],
+    };
+    let mut failed = None;
+    let mut done = 0;
+    for (i, op) in ops.iter().enumerate() {
+        let mark = run.out.len();
+        if i > 0 {
+            run.out.push(b',');
+        }
+        let mut p = Parser::new(op, format!("ovsdb operation {} of {}", i + 1, ops.len()));
+        let mut result = run.operation(&mut p, cx);
+        if !matches!(result, Ok(Step::Wait(_)))
+            && let Err(e) = p.finish()
+        {
+            result = Err(e);
+        }
+        match result {
+            Ok(Step::Next) => done += 1,
+            Ok(Step::Wait(deadline)) => {
+                if cx.can_wait {
+                    run.txn.rollback(run.db);
+                    return Outcome::Wait(deadline);
+                }
+                run.out.truncate(mark);
+                failed = Some(Error::new(tag::NOT_SUPPORTED, "triggers not supported"));
+                break;
+            }
+            Err(e) => {
+                run.out.truncate(mark);
+                failed = Some(e);
+                break;
+            }
+        }
+    }
+    let Run {
+        db, txn, mut out, ..
+    } = run;
+    let mut committed = Committed::default();
+    if failed.is_none() {
+        match txn.commit(db, cx.persist) {
+            Ok(c) => committed = c,
+            Err(e) => failed = Some(e),
+        }
+    } else {
+        txn.rollback(db);
+    }
+    if let Some(e) = failed {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        crate::json::write(&mut out, &e.to_json());
+        for _ in done + 1..ops.len() {
+            out.extend_from_slice(b",null");
+        }
+    }
+    out.push(b']');
+    Outcome::Done(out, committed)
+}
+
+/// State of a transaction in progress.
+pub(crate) struct Run<'a> {
+    pub db: &'a mut Database,
+    pub txn: Txn,
+    pub symtab: SymbolTable,
+    pub out: Vec<u8>,
+}
+
+impl Run<'_> {
+    fn operation(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step, Error> {
+        let Some(name) = p.required("op", Kind::STRING).and_then(Value::as_str) else {
+            return Ok(Step::Next);
+        };
+        if cx.read_only && matches!(name, "insert" | "update" | "mutate" | "delete") {
+            return Err(Error::new(
+                tag::NOT_ALLOWED,
+                format!("{name} operation not allowed when database server is in read only mode"),
+            ));
+        }
+        match name {
+            "insert" => self.insert(p),
+            "select" => self.select(p),
+            "update" => self.update(p),
+            "mutate" => self.mutate(p),
+            "delete" => self.delete(p),
+            "wait" => self.wait(p, cx),
+            "commit" => self.commit(p),
+            "abort" => self.abort(p),
+            "comment" => self.comment(p),
+            "assert" => self.assert(p, cx),
+            _ => {
+                p.raise(format!("No operation \"{name}\""));
+                Ok(Step::Next)
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Transactions as records and back.
+//!
+//! ```text
+//! {"_comment":"...","_date":<ms>,"_is_diff":true,
+//!  "<table>":{"<uuid>":{"<column>":<value>,...}, "<uuid>":null}}
+//! ```
+//!
+//! A new row carries the columns that differ from their defaults, a changed row those that changed
+//! (as differences if `_is_diff`), a deleted one is null. Ephemeral columns never appear.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::db::{Database, Snapshot};
+use crate::error::tag;
+use crate::exec::member;
+use crate::json;
+use crate::row::Row;
+use crate::schema::TableSchema;
+use crate::txn::{Change, Committed, Txn};
+use crate::{Datum, Error, uuid};
+
+/// The body of the record for a transaction, or none if it changed nothing that is kept.
+///
+/// `diff`: write changed columns as differences, which Open vSwitch reads since 2.16.
+pub fn encode_txn(db: &Database, c: &Committed, date_ms: i64, diff: bool) -> Option<Vec<u8>> {
+    let mut changes: Vec<&Change> = c.changes.iter().collect();
+    if changes.windows(2).any(|w| w[0].table > w[1].table) {
+        changes.sort_by_key(|c| c.table);
+    }
+    let mut tables = Vec::new();
+    let mut last = usize::MAX;
+    for change in changes {
+        let schema = &db.tables()[change.table].schema;
+        let Some(row) = encode_row(schema, change, diff) else {
+            continue;
+        };
+        if last == change.table {
+            tables.push(b',');
+        } else {
+            if last != usize::MAX {
+                tables.extend_from_slice(b"},");
+            }
+            last = change.table;
+            tables.extend_from_slice(&member(&schema.name));
+            tables.push(b'{');
+        }
+        tables.push(b'"');
+        uuid::write(&mut tables, &change.uuid);
+        tables.extend_from_slice(b"\":");
+        tables.extend_from_slice(&row);
+    }
+    if tables.is_empty() && c.comment.is_empty() {
+        return None;
+    }
+    let mut out = Vec::with_capacity(tables.len() + 64);
+    out.push(b'{');
+    if !tables.is_empty() {
+        out.append(&mut tables);
+        out.extend_from_slice(b"},");
+    }
+    trailer(&mut out, &c.comment, date_ms, diff);
+    Some(out)
+}
+
+fn trailer(out: &mut Vec<u8>, comment: &str, date_ms: i64, diff: bool) {
+    if !comment.is_empty() {
+        out.extend_from_slice(b"\"_comment\":");
+        json::write_str(out, comment);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"_date\":");
+    json::write_integer(out, date_ms);
+    if diff {
+        out.extend_from_slice(b",\"_is_diff\":true");
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn encode_row(schema: &TableSchema, c: &Change, diff: bool) -> Option<Vec<u8>> {
+    let Some(new) = &c.new else {
+        return Some(b"null".to_vec());
+    };
+    let mut out = vec![b'{'];
+    for column in schema.own_columns().iter().filter(|c| c.persistent) {
+        let value = new.field(column.index);
+        let difference;
+        let value = match &c.old {
+            None if *value == column.default => continue,
+            None => value,
+            Some(old) if old.field(column.index) == value => continue,
+            Some(old) if diff => {
+                difference = old.field(column.index).diff(value, &column.ty);
+                &difference
+            }
+            Some(_) => value,
+        };
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        json::write_str(&mut out, &column.name);
+        out.push(b':');
+        value.write_json(&column.ty, &mut out);
+    }
+    if c.old.is_some() && out.len() == 1 {
+        return None;
+    }
+    out.push(b'}');
+    Some(out)
+}
+
+/// The schema as the first record's body.
+pub fn encode_schema(schema: &crate::DatabaseSchema) -> Vec<u8> {
+    let mut out = Vec::new();
+    json::write(&mut out, &schema.to_json());
+    out.push(b'\n');
+    out
+}
+
+/// The whole contents as the body of one record, or none if there are no rows.
+pub fn encode_snapshot(s: &Snapshot, comment: &str, date_ms: i64) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for (schema, rows) in s.schema.tables.values().zip(&s.tables) {
+        if rows.is_empty() {
+            continue;
+        }
+        let names: Vec<Vec<u8>> = schema
+            .own_columns()
+            .iter()
+            .map(|c| member(&c.name))
+            .collect();
+        out.extend_from_slice(&member(&schema.name));
+        for (i, row) in rows.iter().enumerate() {
+            out.extend_from_slice(if i == 0 { b"{\"" } else { b",\"" });
+            uuid::write(&mut out, &row.uuid);
+            out.extend_from_slice(b"\":{");
+            let mut first = true;
+            for (column, name) in schema.own_columns().iter().zip(&names) {
+                let value = row.field(column.index);
+                if !column.persistent || *value == column.default {
+                    continue;
+                }
+                if !std::mem::replace(&mut first, false) {
+                    out.push(b',');
+                }
+                out.extend_from_slice(name);
+                value.write_json(&column.ty, &mut out);
+            }
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"},");
+    }
+    trailer(&mut out, comment, date_ms, false);
+    out
+}
+
+/// When and why a record was written.
+#[derive(Clone, Debug, Default)]
+pub struct Info {
+    pub date_ms: Option<i64>,
+    pub comment: Option<String>,
+    pub is_diff: bool,
+}
+
+impl Info {
+    pub fn from_json(record: &Value) -> Self {
+        Self {
+            date_ms: record.get("_date").and_then(Value::as_i64),
+            comment: record
+                .get("_comment")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            is_diff: record.get("_is_diff") == Some(&Value::Bool(true)),
+        }
+    }
+}
+
+/// How to read records.
+#[derive(Clone, Copy, Default)]
+pub struct ReadOptions {
+    /// The records were written under another schema: tables and columns that are gone are
+    /// skipped.
+    pub converting: bool,
+}
+
+/// Applies a record to the database, all of it or nothing.
+pub fn apply(db: &mut Database, record: &Value, options: ReadOptions) -> Result<Committed, Error> {
+    let mut txn = Txn::new();
+    match apply_to(db, &mut txn, record, options) {
+        Ok(()) => txn.commit(db, &mut |_, _| Ok(())),
+        Err(e) => {
+            txn.rollback(db);
+            Err(e)
+        }
+    }
+}
+
+fn apply_to(
+    db: &mut Database,
+    txn: &mut Txn,
+    record: &Value,
+    options: ReadOptions,
+) -> Result<(), Error> {
+    let Some(map) = record.as_object() else {
+        return Err(Error::syntax(record, "object expected"));
+    };
+    let is_diff = map.get("_is_diff") == Some(&Value::Bool(true));
+    for (name, rows) in map {
+        let Some(table) = db.table_index(name) else {
+            if name.starts_with('_') || options.converting {
+                continue;
+            }
+            return Err(Error::about(
+                record,
+                "unknown table",
+                format!("No table named {name}."),
+            ));
+        };
+        let Some(rows) = rows.as_object() else {
+            return Err(Error::syntax(rows, "object expected"));
+        };
+        let schema = Arc::clone(&db.tables()[table].schema);
+        db.tables[table].reserve(rows.len());
+        for (id, columns) in rows {
+            let Some(id) = uuid::parse(id) else {
+                let text = json::to_string(&Value::Object(rows.clone()));
+                return Err(Error {
+                    syntax: Some(text),
+                    ..Error::plain_syntax(format!("\"{id}\" is not a valid UUID"))
+                });
+            };
+            let old = db.tables[table].get(&id).cloned();
+            if columns.is_null() {
+                if old.is_none() {
+                    return Err(Error::plain_syntax(format!(
+                        "transaction deletes row {id} that does not exist"
+                    )));
+                }
+                txn.delete(db, table, id);
+                continue;
+            }
+            let fresh = old.is_none();
+            let mut row = old.map_or_else(|| Row::new(&schema, id), |o| o.next());
+            set_columns(&schema, &mut row, columns, is_diff && !fresh, options)?;
+            txn.modify(db, table, row);
+        }
+    }
+    if let Some(c) = map.get("_comment").and_then(Value::as_str) {
+        txn.comment = c.to_owned();
+    }
+    Ok(())
+}
+
+fn set_columns(
+    schema: &TableSchema,
+    row: &mut Row,
+    json: &Value,
+    diff: bool,
+    options: ReadOptions,
+) -> Result<(), Error> {
+    let Some(columns) = json.as_object() else {
+        return Err(Error::syntax(json, "row must be JSON object"));
+    };
+    for (name, value) in columns {
+        let Some(column) = schema.column(name) else {
+            if options.converting {
+                continue;
+            }
+            return Err(Error::about(
+                json,
+                tag::UNKNOWN_COLUMN,
+                format!("No column {name} in table {}.", schema.name),
+            ));
+        };
+        if column.index < crate::schema::STANDARD_COLUMNS {
+            continue;
+        }
+        let value = if diff {
+            let d = Datum::from_json_any_number(&column.ty, value, None)?;
+            row.field(column.index).apply_diff(&d, &column.ty)
+        } else {
+            Datum::from_json(&column.ty, value, None)?
+        };
+        row.set(column.index, value);
+    }
+    Ok(())
+}
