@@ -8,7 +8,10 @@ use std::process::ExitCode;
 type Tool = fn(Vec<String>) -> ExitCode;
 
 /// Every tool, by the name of its program.
-const TOOLS: &[(&str, Tool)] = &[("ovs-appctl", ferrovs_tools::appctl::run)];
+const TOOLS: &[(&str, Tool)] = &[
+    ("ovs-appctl", ferrovs_tools::appctl::run),
+    ("ovsdb-tool", ferrovs_tools::ovsdb_tool::run),
+];
 
 fn find(name: &str) -> Option<&'static (&'static str, Tool)> {
     TOOLS.iter().find(|(n, _)| *n == name)
@@ -16,13 +19,16 @@ fn find(name: &str) -> Option<&'static (&'static str, Tool)> {
 
 /// The last component of the name that a program was called by.
 fn base_name(arg0: &str) -> String {
-    Path::new(arg0).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+    Path::new(arg0)
+        .file_name()
+        .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
 }
 
 fn main() -> ExitCode {
     ferrovs_tools::init();
-    let mut args: Vec<String> =
-        std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    let mut args: Vec<String> = std::env::args_os()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
     let mut name = args.first().map(|a| base_name(a)).unwrap_or_default();
     // Called by its own name, the first argument names the tool: `ovs-tools ovs-vsctl show`.
     if find(&name).is_none() && args.len() > 1 && find(&args[1]).is_some() {
@@ -36,7 +42,10 @@ fn main() -> ExitCode {
         }
         None => {
             let names: Vec<&str> = TOOLS.iter().map(|(n, _)| *n).collect();
-            eprintln!("{name}: call this program by the name of a tool: {}", names.join(", "));
+            eprintln!(
+                "{name}: call this program by the name of a tool: {}",
+                names.join(", ")
+            );
             ExitCode::FAILURE
         }
     }

@@ -11,6 +11,7 @@
 //! middle of a write costs that write alone. `file` is the implementation of `Storage` on disk.
 
 pub mod file;
+pub mod load;
 pub mod records;
 
 use sha1::{Digest, Sha1};

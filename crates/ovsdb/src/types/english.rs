@@ -1,14 +1,10 @@
 //! Types in words, for messages about text that does not parse: "set of up to 4096 integers".
 
 use super::{BaseType, ColumnType, UNLIMITED};
-use crate::atom::AtomType;
 
 impl BaseType {
     fn english(&self, plural: bool) -> String {
-        let noun = match self.atom {
-            AtomType::Uuid => "UUID",
-            other => other.name(),
-        };
+        let noun = self.atom.name();
         if plural {
             format!("{noun}s")
         } else {
@@ -20,7 +16,7 @@ impl BaseType {
 impl ColumnType {
     /// The type in words.
     pub fn english(&self) -> String {
-        match (&self.value, self.is_scalar() || self.is_optional_scalar()) {
+        match (&self.value, self.is_scalar()) {
             (None, true) => self.key.english(false),
             (None, false) => format!("set of {}{}", self.how_many(), self.key.english(true)),
             (Some(v), _) => format!(

@@ -1,0 +1,88 @@
+//! Opening a standalone database: the schema from the first record, the rest replayed.
+
+use std::sync::Arc;
+
+use super::file::{LogFile, Mode, Warn};
+use super::records::{self, ReadOptions};
+use crate::{Database, DatabaseSchema, Error};
+
+pub struct Loaded {
+    pub db: Database,
+    pub log: LogFile,
+    /// Why reading stopped before the end of the file. Everything before is in `db`, and the log
+    /// will be cut there when it is written to.
+    pub damage: Option<Error>,
+    /// Records after the schema.
+    pub n_records: usize,
+}
+
+/// Reads the schema alone.
+pub fn read_schema_record(log: &mut LogFile) -> Result<DatabaseSchema, Error> {
+    log.require_standalone()?;
+    match log.read()? {
+        Some(json) => DatabaseSchema::from_json(&json),
+        None => Err(Error::io(
+            &std::io::Error::from(std::io::ErrorKind::UnexpectedEof),
+            format!("{}: database file contains no schema", log.name()),
+        )),
+    }
+}
+
+/// Opens and replays; `alternate` is a schema to read the records under in place of the file's.
+pub fn load(
+    name: &str,
+    mode: Mode,
+    alternate: Option<DatabaseSchema>,
+    warn: Warn<'_>,
+) -> Result<Loaded, Error> {
+    let mut log = LogFile::open(name, mode, warn)?;
+    let own = read_schema_record(&mut log)?;
+    let options = ReadOptions {
+        converting: alternate.is_some(),
+    };
+    let mut db = Database::new(Arc::new(alternate.unwrap_or(own)));
+    let mut damage = None;
+    let mut n_records = 0;
+    loop {
+        let before = log.position();
+        let record = match log.read() {
+            Ok(Some(r)) => r,
+            Ok(None) => break,
+            Err(e) => {
+                damage = Some(e);
+                break;
+            }
+        };
+        if let Err(e) = records::apply(&mut db, &record, options) {
+            log.unread(before);
+            damage = Some(e);
+            break;
+        }
+        n_records += 1;
+    }
+    Ok(Loaded {
+        db,
+        log,
+        damage,
+        n_records,
+    })
+}
+
+/// A schema from a file of its own.
+pub fn schema_from_file(name: &str) -> Result<DatabaseSchema, Error> {
+    let read = |why: String| {
+        Error::new(
+            "failed to read schema",
+            format!("\"{name}\" could not be read as JSON ({why})"),
+        )
+    };
+    let text = std::fs::read(name).map_err(|e| {
+        read(format!(
+            "error opening \"{name}\": {}",
+            crate::error::strerror(&e)
+        ))
+    })?;
+    let json = crate::json::parse_bytes(&text).map_err(|e| read(e.to_string()))?;
+    DatabaseSchema::from_json(&json)
+        .map_err(|e| e.context(&format!("failed to parse \"{name}\" as ovsdb schema")))
+}
