@@ -9,3 +9,6 @@ pub mod groups;
 pub mod rule;
 pub mod tables;
 pub mod time;
+pub mod trace;
+pub mod udpif;
+pub mod xlate;

@@ -1,3 +1,27 @@
-//! Translation of a flow through the OpenFlow tables into datapath actions.
+//! Translation: one packet's flow key goes through the OpenFlow tables, and comes out as datapath actions with
+//! the bits that decided.
+//!
+//! ```text
+//! flow -> table 0 -> rule -> actions -> resubmit/goto -> ... -> output -> commit -> datapath actions
+//!              wildcards: every bit looked at on the way
+//! ```
+//!
+//! It runs on any thread, on snapshots ([`snapshot`]), without a lock on the way. [`ctx`] is the state and the
+//! walk through the tables, [`actions`] what each action does, [`output`] how a packet leaves, [`normal`] the
+//! learning switch, [`tunnel`] encapsulation, [`commit`] the difference between what the packet is and what it
+//! shall be. [`recirc`] freezes a pipeline whose packet is away; [`xcache`] remembers whom to credit for packets
+//! that the datapath forwards by itself.
 
+pub mod actions;
+pub mod commit;
+pub mod ctx;
+pub mod group;
+pub mod normal;
+pub mod output;
+pub mod recirc;
 pub mod snapshot;
+pub mod trace;
+pub mod tunnel;
+pub mod xcache;
+
+pub use ctx::{Start, XlateIn, XlateOut, translate};

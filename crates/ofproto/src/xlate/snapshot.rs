@@ -13,6 +13,7 @@ use ferrovs_netdev::{Netdev, TunnelConfig};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
+use ferrovs_sync::Snapshot;
 
 use crate::groups::GroupTable;
 use crate::tables::Tables;
@@ -51,7 +52,9 @@ impl XlateSnapshot {
 
     /// The bridge whose local port is the device of that name: where a native tunnel leaves.
     pub fn bridge_of_local_device(&self, name: &str) -> Option<&Arc<XBridge>> {
-        self.bridges.values().find(|b| b.ports.get(&OfPort::LOCAL).is_some_and(|p| p.name == name))
+        self.bridges
+            .values()
+            .find(|b| b.ports.get(&OfPort::LOCAL).is_some_and(|p| p.name == name))
     }
 }
 
@@ -128,6 +131,8 @@ pub struct XBridge {
     pub name: String,
     pub tables: Arc<Tables>,
     pub groups: Arc<GroupTable>,
+    /// Meters of the datapath, by OpenFlow meter.
+    pub meters: Arc<Snapshot<HashMap<u32, u32>>>,
     pub macs: Arc<Mutex<MacTable>>,
     pub ports: HashMap<OfPort, Arc<XPort>>,
     pub bundles: HashMap<BundleId, Arc<XBundle>>,
@@ -294,7 +299,11 @@ fn ip_bytes(ip: std::net::IpAddr) -> [u8; 16] {
 }
 
 fn flow_ip(v4: ferrovs_packet::types::Be32, v6: [u8; 16]) -> [u8; 16] {
-    if v4.get() != 0 { ip_bytes(std::net::Ipv4Addr::from(v4.get()).into()) } else { v6 }
+    if v4.get() != 0 {
+        ip_bytes(std::net::Ipv4Addr::from(v4.get()).into())
+    } else {
+        v6
+    }
 }
 
 impl TunnelMap {
@@ -310,7 +319,12 @@ impl TunnelMap {
     }
 
     /// Adds a port; false (and nothing changes) if another port would take the same packets.
-    pub fn insert(&mut self, dp_port: DpPort, config: &TunnelConfig, to: (BridgeId, OfPort)) -> bool {
+    pub fn insert(
+        &mut self,
+        dp_port: DpPort,
+        config: &TunnelConfig,
+        to: (BridgeId, OfPort),
+    ) -> bool {
         let key = Self::key(dp_port, config);
         if self.by_key.contains_key(&key) {
             return false;
@@ -328,7 +342,14 @@ impl TunnelMap {
         for in_key in [Some(flow.tunnel.tun_id.get()), None] {
             for (dst, dst_flow) in [(Some(remote), false), (None, true)] {
                 for (src, src_flow) in [(Some(local), false), (None, false), (None, true)] {
-                    let key = TunnelKey { dp_port, in_key, src, dst, src_flow, dst_flow };
+                    let key = TunnelKey {
+                        dp_port,
+                        in_key,
+                        src,
+                        dst,
+                        src_flow,
+                        dst_flow,
+                    };
                     if let Some(found) = self.by_key.get(&key) {
                         return Some(*found);
                     }
@@ -372,8 +393,17 @@ mod tests {
     fn the_most_specific_tunnel_takes_the_packet() {
         let mut map = TunnelMap::default();
         let remote = "172.31.1.2".parse().ok();
-        let fixed = TunnelConfig { in_key: 42, in_key_present: true, dst: remote, ..Default::default() };
-        let open = TunnelConfig { in_key_flow: true, ip_dst_flow: true, ..Default::default() };
+        let fixed = TunnelConfig {
+            in_key: 42,
+            in_key_present: true,
+            dst: remote,
+            ..Default::default()
+        };
+        let open = TunnelConfig {
+            in_key_flow: true,
+            ip_dst_flow: true,
+            ..Default::default()
+        };
         assert!(map.insert(DpPort(3), &fixed, (1, OfPort(10))));
         assert!(map.insert(DpPort(3), &open, (1, OfPort(11))));
         assert!(!map.insert(DpPort(3), &open, (1, OfPort(12))));

@@ -1,0 +1,417 @@
+//! Between a datapath and the translation: answers upcalls, and keeps installed flows true.
+//!
+//! One [`Udpif`] serves one datapath. An upcall translates the packet on the thread that received it, and asks
+//! the datapath to install the megaflow; a [`Ukey`](ukey::Ukey) remembers for each installed flow what it was
+//! translated from. Revalidator threads ([`revalidator`]) dump the flows in turns, credit their packets to rules
+//! and ports, remove idle flows, and translate again when something has changed ([`Udpif::changed`]): a flow
+//! whose actions differ is modified, one whose match is too wide is removed.
+
+pub mod revalidator;
+pub mod show;
+pub mod ukey;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use ferrovs_datapath::action::{Action, Cookie, SlowPath, Userspace};
+use ferrovs_datapath::dpif::{Dpif, Execute, PmdId, Ufid};
+use ferrovs_datapath::upcall::{Upcall, UpcallHandler, UpcallKind, UpcallReply};
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::flow::{Flow, FlowWildcards};
+use ferrovs_packet::types::{DpPort, OfPort};
+use ferrovs_runtime::clock;
+use ferrovs_sync::{Seq, Snapshot};
+
+use crate::xlate::recirc::{Recirc, RecircTable};
+use crate::xlate::snapshot::{AsyncPacketIn, XBridge, XlateSnapshot};
+use crate::xlate::xcache::{PacketCount, XCache};
+use crate::xlate::{Start, XlateIn, XlateOut, translate};
+use ukey::{Ukey, Ukeys};
+
+/// Settings from `Open_vSwitch.other_config`.
+#[derive(Debug)]
+pub struct Settings {
+    /// Most flows that a datapath may hold: `flow-limit`.
+    pub flow_limit: AtomicUsize,
+    /// `max-idle` in ms.
+    pub max_idle_ms: AtomicU64,
+    /// `max-revalidator` in ms.
+    pub max_revalidator_ms: AtomicU64,
+    /// `min-revalidate-pps`.
+    pub min_revalidate_pps: AtomicU64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            flow_limit: AtomicUsize::new(200_000),
+            max_idle_ms: AtomicU64::new(10_000),
+            max_revalidator_ms: AtomicU64::new(500),
+            min_revalidate_pps: AtomicU64::new(5),
+        }
+    }
+}
+
+/// See the module's text.
+pub struct Udpif {
+    pub dpif: Arc<dyn Dpif>,
+    pub snapshot: Arc<Snapshot<XlateSnapshot>>,
+    pub recircs: Arc<RecircTable>,
+    pub settings: Arc<Settings>,
+    ukeys: Ukeys,
+    /// Changes whenever installed flows may be stale.
+    reval_seq: Seq,
+    /// The present limit, which adapts to how long a dump takes.
+    flow_limit: AtomicUsize,
+    enable_ufid: AtomicBool,
+    pub(crate) stats: revalidator::DumpStats,
+    rounds: Mutex<revalidator::Rounds>,
+    round_done: Condvar,
+    wake: Seq,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+impl Udpif {
+    /// Starts to serve `dpif`: upcalls come here from now on.
+    pub fn start(
+        dpif: Arc<dyn Dpif>,
+        snapshot: Arc<Snapshot<XlateSnapshot>>,
+        settings: Arc<Settings>,
+    ) -> Arc<Udpif> {
+        let udpif = Arc::new(Udpif {
+            dpif: dpif.clone(),
+            snapshot,
+            recircs: Arc::default(),
+            settings,
+            ukeys: Ukeys::default(),
+            reval_seq: Seq::new(),
+            flow_limit: AtomicUsize::new(10_000),
+            enable_ufid: AtomicBool::new(true),
+            stats: revalidator::DumpStats::default(),
+            rounds: Mutex::default(),
+            round_done: Condvar::new(),
+            wake: Seq::new(),
+            threads: Mutex::default(),
+        });
+        dpif.set_upcall_handler(Some(udpif.clone()));
+        revalidator::spawn(&udpif);
+        udpif
+    }
+
+    /// Stops the threads; installed flows stay.
+    pub fn stop(&self) {
+        self.dpif.set_upcall_handler(None);
+        revalidator::stop(self);
+    }
+
+    /// Says that tables, ports or anything else that flows were translated from has changed.
+    pub fn changed(&self) {
+        self.reval_seq.change();
+        self.wake.change();
+    }
+
+    /// Installed flows that this switch knows.
+    pub fn n_flows(&self) -> usize {
+        self.ukeys.len()
+    }
+
+    /// Runs the actions of a packet-out (or of a trace with a packet) on `packet`; `flow` has the OpenFlow
+    /// port that the packet is said to come from.
+    pub fn packet_out(
+        &self,
+        bridge: &Arc<XBridge>,
+        packet: Packet,
+        flow: &Flow,
+        actions: &[ferrovs_openflow::action::Action],
+    ) -> Result<(), ferrovs_datapath::dpif::Errno> {
+        let snapshot = self.snapshot.load_full();
+        let count = PacketCount {
+            packets: 1,
+            bytes: packet.size() as u64,
+            tcp_flags: 0,
+        };
+        let out = translate(XlateIn {
+            snapshot: &snapshot,
+            recircs: &self.recircs,
+            bridge,
+            flow: *flow,
+            packet: Some(&packet),
+            start: Start::Actions(actions),
+            side_effects: true,
+            count: Some(count),
+            xcache: None,
+            trace: None,
+            now: clock::now(),
+        });
+        if out.learned {
+            self.changed();
+        }
+        let mut dp_flow = *flow;
+        let in_port = OfPort(flow.in_port as u16);
+        dp_flow.in_port = bridge
+            .ports
+            .get(&in_port)
+            .map_or(DpPort::NONE, |p| p.dp_port)
+            .0;
+        self.ukeys.hold(&out.recircs);
+        self.dpif.execute(Execute {
+            packet,
+            flow: Box::new(dp_flow),
+            actions: out.actions.into(),
+            mtu: 0,
+        })
+    }
+
+    /// Where a packet with this datapath key is to be translated, and the key with its OpenFlow port.
+    fn origin<'s>(&self, snapshot: &'s XlateSnapshot, dp_flow: &Flow) -> Option<Origin<'s>> {
+        let mut flow = *dp_flow;
+        if dp_flow.recirc_id != 0 {
+            let recirc = self.recircs.find(dp_flow.recirc_id)?;
+            let bridge = snapshot.bridges.get(&recirc.state.bridge)?;
+            flow.in_port = recirc.state.metadata.in_port;
+            return Some(Origin {
+                bridge,
+                flow,
+                recirc: Some(recirc),
+            });
+        }
+        let (bridge, port) = snapshot.receive(dp_flow)?;
+        flow.in_port = u32::from(port.0);
+        Some(Origin {
+            bridge,
+            flow,
+            recirc: None,
+        })
+    }
+
+    fn translate(
+        &self,
+        snapshot: &XlateSnapshot,
+        origin: &Origin<'_>,
+        packet: Option<&Packet>,
+        count: Option<PacketCount>,
+        xcache: Option<&mut XCache>,
+    ) -> XlateOut {
+        translate(XlateIn {
+            snapshot,
+            recircs: &self.recircs,
+            bridge: origin.bridge,
+            flow: origin.flow,
+            packet,
+            start: origin
+                .recirc
+                .as_deref()
+                .map_or(Start::Tables, Start::Frozen),
+            side_effects: packet.is_some(),
+            count,
+            xcache,
+            trace: None,
+            now: clock::now(),
+        })
+    }
+
+    fn miss(&self, upcall: &Upcall<'_>) -> Option<UpcallReply> {
+        let seq = self.reval_seq.read();
+        let snapshot = self.snapshot.load_full();
+        let Some(origin) = self.origin(&snapshot, upcall.flow) else {
+            return self.drop_unknown(upcall, seq);
+        };
+        let mut xcache = XCache::default();
+        let count = PacketCount {
+            packets: 1,
+            bytes: upcall.packet.size() as u64,
+            tcp_flags: 0,
+        };
+        let out = self.translate(
+            &snapshot,
+            &origin,
+            Some(upcall.packet),
+            Some(count),
+            Some(&mut xcache),
+        );
+        if out.learned {
+            self.changed();
+        }
+        let actions: Arc<[Action]> = out.actions.into();
+        let flow_actions = (!out.slow.is_none()).then(|| slow_path_actions(&out.slow, &origin));
+        let install = self
+            .may_install()
+            .then(|| ukey::ufid_of(upcall.flow, &out.wc));
+        if let Some(ufid) = install {
+            self.ukeys.insert(Ukey::new(
+                ufid,
+                upcall.pmd,
+                upcall.flow,
+                &out.wc,
+                flow_actions.clone().unwrap_or_else(|| actions.clone()),
+                Some(xcache),
+                out.recircs,
+                seq,
+            ));
+        } else {
+            self.ukeys.hold(&out.recircs);
+        }
+        Some(UpcallReply {
+            actions,
+            flow_actions,
+            wc: Box::new(out.wc),
+            install,
+        })
+    }
+
+    /// A port that no bridge has: packets are dropped until that changes.
+    fn drop_unknown(&self, upcall: &Upcall<'_>, seq: u64) -> Option<UpcallReply> {
+        let mut wc = FlowWildcards::default();
+        wc.masks.in_port = u32::MAX;
+        wc.masks.recirc_id = u32::MAX;
+        wc.masks.packet_type = u32::MAX.into();
+        wc.masks.dl_type = 0xffff.into();
+        let actions: Arc<[Action]> = Arc::new([]);
+        let ufid = ukey::ufid_of(upcall.flow, &wc);
+        let key = Ukey::new(
+            ufid,
+            upcall.pmd,
+            upcall.flow,
+            &wc,
+            actions.clone(),
+            None,
+            vec![],
+            seq,
+        );
+        self.ukeys.insert(key);
+        Some(UpcallReply {
+            actions,
+            flow_actions: None,
+            wc: Box::new(wc),
+            install: Some(ufid),
+        })
+    }
+
+    fn may_install(&self) -> bool {
+        self.ukeys.len()
+            < self
+                .flow_limit
+                .load(Relaxed)
+                .min(self.settings.flow_limit.load(Relaxed))
+    }
+
+    fn slow_path(&self, upcall: &Upcall<'_>) -> Option<UpcallReply> {
+        let snapshot = self.snapshot.load_full();
+        let origin = self.origin(&snapshot, upcall.flow)?;
+        let out = self.translate(&snapshot, &origin, Some(upcall.packet), None, None);
+        if out.learned {
+            self.changed();
+        }
+        self.ukeys.hold(&out.recircs);
+        Some(reply_once(out.actions))
+    }
+
+    fn to_controller(&self, upcall: &Upcall<'_>, cookie: &Cookie) -> Option<UpcallReply> {
+        let Cookie::Controller {
+            dont_send,
+            reason,
+            recirc_id,
+            rule_cookie,
+            controller_id,
+            max_len,
+            ..
+        } = cookie
+        else {
+            return None;
+        };
+        let recirc = self.recircs.find(*recirc_id)?;
+        let snapshot = self.snapshot.load();
+        let bridge = snapshot.bridges.get(&recirc.state.bridge)?;
+        let mut flow = *upcall.flow;
+        recirc.state.metadata.restore(&mut flow);
+        if !dont_send {
+            bridge.packet_ins.send(AsyncPacketIn {
+                data: upcall.packet.data().to_vec(),
+                flow: Box::new(flow),
+                reason: *reason,
+                table_id: recirc.state.table_id,
+                cookie: *rule_cookie,
+                controller_id: *controller_id,
+                max_len: *max_len,
+                userdata: recirc.state.userdata.clone(),
+                miss: *reason == 0,
+                now: clock::now(),
+            });
+        }
+        Some(reply_once(Vec::new()))
+    }
+
+    /// Waits until every flow has been looked at, with its packets credited, after all that was changed before.
+    pub fn barrier(&self) {
+        self.dpif.quiesce();
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        if rounds.stopped {
+            return;
+        }
+        rounds.wanted = rounds.started + 1;
+        let wanted = rounds.wanted;
+        self.wake.change();
+        while rounds.finished < wanted && !rounds.stopped {
+            rounds = self
+                .round_done
+                .wait(rounds)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Removes all flows and waits until they are gone.
+    pub fn purge(&self) {
+        self.barrier();
+        revalidator::purge(self);
+    }
+}
+
+struct Origin<'s> {
+    bridge: &'s Arc<XBridge>,
+    flow: Flow,
+    recirc: Option<Arc<Recirc>>,
+}
+
+fn reply_once(actions: Vec<Action>) -> UpcallReply {
+    UpcallReply {
+        actions: actions.into(),
+        flow_actions: None,
+        wc: Box::new(FlowWildcards::default()),
+        install: None,
+    }
+}
+
+fn slow_path_actions(reason: &SlowPath, origin: &Origin<'_>) -> Arc<[Action]> {
+    Arc::new([Action::Userspace(Userspace {
+        pid: 0,
+        cookie: Cookie::SlowPath {
+            reason: *reason,
+            ofp_in_port: origin.flow.in_port as u16,
+            ofproto: origin.bridge.id,
+        },
+        with_actions: false,
+        tunnel_out_port: None,
+    })])
+}
+
+impl UpcallHandler for Udpif {
+    fn upcall(&self, upcall: Upcall<'_>) -> Option<UpcallReply> {
+        match &upcall.kind {
+            UpcallKind::Miss => self.miss(&upcall),
+            UpcallKind::Action { userspace, .. } => match &userspace.cookie {
+                Cookie::SlowPath { .. } => self.slow_path(&upcall),
+                cookie @ Cookie::Controller { .. } => self.to_controller(&upcall, cookie),
+                Cookie::Sflow { .. }
+                | Cookie::FlowSample { .. }
+                | Cookie::Ipfix { .. }
+                | Cookie::Raw(_) => None,
+            },
+        }
+    }
+
+    fn installed(&self, ufid: Ufid, pmd: PmdId, installed: bool) {
+        if !installed {
+            self.ukeys.remove(ufid, pmd);
+        }
+    }
+}

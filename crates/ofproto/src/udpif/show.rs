@@ -1,0 +1,36 @@
+//! The text of `upcall/show`.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Udpif;
+
+impl Udpif {
+    /// One datapath's part of `upcall/show`; `name` is `kind@name`.
+    pub fn show(&self, name: &str) -> String {
+        let s = &self.stats;
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "{name}:\n  flows         : (current {}) (avg {}) (max {}) (limit {})\n  dump duration : {}ms\n  ufid enabled : {}\n\n",
+            s.n_flows.load(Relaxed),
+            s.avg_n_flows.load(Relaxed),
+            s.max_n_flows.load(Relaxed),
+            self.flow_limit.load(Relaxed),
+            s.duration_ms.load(Relaxed),
+            self.enable_ufid.load(Relaxed),
+        );
+        let _ = writeln!(out, "  1: (keys {})", self.n_flows());
+        out
+    }
+
+    pub fn set_ufid(&self, enable: bool) {
+        self.enable_ufid.store(enable, Relaxed);
+    }
+
+    /// `upcall/set-flow-limit`.
+    pub fn set_flow_limit(&self, limit: usize) {
+        self.flow_limit.store(limit, Relaxed);
+    }
+}

@@ -1,0 +1,651 @@
+//! What each OpenFlow action does to the translation.
+
+use ferrovs_datapath::action::{Action as DpAction, Cookie, SlowPath, Userspace};
+use ferrovs_openflow::action::{Action, Resubmit, SetField, TABLE_ALL};
+use ferrovs_openflow::packet_in::PacketInReason;
+use ferrovs_packet::field::{FieldId, FieldValue, NO_TUN_TABLE, SubField};
+use ferrovs_packet::flow::{
+    FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, IP_DSCP_MASK, IP_ECN_MASK, VLAN_CFI,
+    VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr,
+};
+use ferrovs_packet::types::{Be16, MacAddr, OfPort, eth_type, ip_proto};
+
+use super::commit::{is_mpls, mpls_count, vlan_count};
+use super::ctx::{Ctx, PC_NO_PACKET_IN, is_ip_any};
+use super::recirc::{FrozenMetadata, FrozenState};
+use super::trace::NodeKind;
+
+impl Ctx<'_> {
+    /// Runs a list of actions. `last`: nothing follows that could see what they changed.
+    pub fn do_actions(&mut self, actions: &[Action], last: bool) {
+        for (i, action) in actions.iter().enumerate() {
+            if self.exit || self.error != ferrovs_datapath::action::DropReason::Ok {
+                break;
+            }
+            if let Some(trace) = &mut self.trace {
+                trace.leaf(NodeKind::Action, &crate::trace::describe_action(action));
+            }
+            self.do_action(action, last && i + 1 == actions.len());
+            if std::mem::take(&mut self.stop) {
+                break;
+            }
+        }
+        if actions.is_empty() && self.depth > 0 {
+            if let Some(trace) = &mut self.trace {
+                trace.leaf(NodeKind::Action, "drop");
+            }
+        }
+    }
+
+    fn do_action(&mut self, action: &Action, last: bool) {
+        match action {
+            Action::Output { port, max_len } => self.output_action(*port, *max_len, true),
+            Action::OutputReg { src, max_len } => {
+                let port = self.read(src).to_u64();
+                if port <= u64::from(u16::MAX) {
+                    self.report(&format!("output port is {port}"));
+                    self.output_action(OfPort(port as u16), *max_len, false);
+                } else {
+                    self.warn(&format!("output port {port} is out of range"));
+                }
+            }
+            Action::OutputTrunc { port, max_len } => self.output_trunc(*port, *max_len),
+            Action::Group(id) => self.group(*id),
+            Action::Controller(c) => {
+                self.warn_of_pause(c.pause);
+                self.send_to_controller(c.max_len, c.reason, c.controller_id, &c.userdata);
+            }
+            Action::Enqueue { port, queue } => {
+                let before = self.flow.skb_priority;
+                self.set_queue(*queue);
+                self.output_action(*port, 0, false);
+                self.flow.skb_priority = before;
+            }
+            Action::Bundle(_)
+            | Action::Learn(_)
+            | Action::Multipath(_)
+            | Action::FinTimeout { .. } => {
+                self.more_actions(action);
+            }
+
+            Action::SetField(set) => self.set_field(set),
+            Action::RegMove { src, dst } => self.reg_move(src, dst),
+            Action::SetVlanVid {
+                vid,
+                push_if_needed,
+                ..
+            } => {
+                self.set_vlan_tci(VLAN_VID_MASK, *vid, *push_if_needed);
+            }
+            Action::SetVlanPcp {
+                pcp,
+                push_if_needed,
+                ..
+            } => {
+                self.set_vlan_tci(
+                    VLAN_PCP_MASK,
+                    u16::from(*pcp) << VLAN_PCP_SHIFT,
+                    *push_if_needed,
+                );
+            }
+            Action::StripVlan => self.pop_vlan(),
+            Action::PushVlan(tpid) => self.push_vlan(*tpid),
+            Action::SetEthSrc(mac) => {
+                self.wc.masks.dl_src = MacAddr::BROADCAST;
+                self.flow.dl_src = *mac;
+            }
+            Action::SetEthDst(mac) => {
+                self.wc.masks.dl_dst = MacAddr::BROADCAST;
+                self.flow.dl_dst = *mac;
+            }
+            Action::SetIpv4Src(ip) if self.flow.dl_type.get() == eth_type::IP => {
+                self.wc.masks.nw_src = u32::MAX.into();
+                self.flow.nw_src = u32::from(*ip).into();
+            }
+            Action::SetIpv4Dst(ip) if self.flow.dl_type.get() == eth_type::IP => {
+                self.wc.masks.nw_dst = u32::MAX.into();
+                self.flow.nw_dst = u32::from(*ip).into();
+            }
+            Action::SetIpDscp(dscp) if is_ip_any(&self.flow) => {
+                self.wc.masks.nw_tos |= IP_DSCP_MASK;
+                self.flow.nw_tos = self.flow.nw_tos & !IP_DSCP_MASK | dscp & IP_DSCP_MASK;
+            }
+            Action::SetIpEcn(ecn) if is_ip_any(&self.flow) => {
+                self.wc.masks.nw_tos |= IP_ECN_MASK;
+                self.flow.nw_tos = self.flow.nw_tos & !IP_ECN_MASK | ecn & IP_ECN_MASK;
+            }
+            Action::SetIpTtl(ttl) if is_ip_any(&self.flow) => {
+                self.wc.masks.nw_ttl = 0xff;
+                self.flow.nw_ttl = *ttl;
+            }
+            Action::SetL4SrcPort { port, .. } if self.has_ports() => {
+                self.wc.masks.nw_proto = 0xff;
+                self.wc.masks.tp_src = 0xffff.into();
+                self.flow.tp_src = (*port).into();
+            }
+            Action::SetL4DstPort { port, .. } if self.has_ports() => {
+                self.wc.masks.nw_proto = 0xff;
+                self.wc.masks.tp_dst = 0xffff.into();
+                self.flow.tp_dst = (*port).into();
+            }
+            // The packet has no such header.
+            Action::SetIpv4Src(_)
+            | Action::SetIpv4Dst(_)
+            | Action::SetIpDscp(_)
+            | Action::SetIpEcn(_)
+            | Action::SetIpTtl(_)
+            | Action::SetL4SrcPort { .. }
+            | Action::SetL4DstPort { .. } => {}
+            Action::DecTtl { ids, .. } => self.dec_ttl(ids),
+            Action::SetMplsLabel(label) => self.set_mpls(0xffff_f000, label << 12),
+            Action::SetMplsTc(tc) => self.set_mpls(0x0000_0e00, u32::from(*tc) << 9),
+            Action::SetMplsTtl(ttl) => self.set_mpls(0x0000_00ff, u32::from(*ttl)),
+            Action::DecMplsTtl => self.dec_mpls_ttl(),
+            Action::PushMpls(ethertype) => self.push_mpls(*ethertype),
+            Action::PopMpls(ethertype) => self.pop_mpls(*ethertype),
+            Action::DecNshTtl => {
+                if self.flow.dl_type.get() == eth_type::NSH {
+                    self.wc.masks.nsh.ttl = 0xff;
+                    if self.flow.nsh.ttl > 1 {
+                        self.flow.nsh.ttl -= 1;
+                    } else {
+                        self.send_to_controller(u16::MAX, PacketInReason::InvalidTtl, 0, &[]);
+                        self.stop = true;
+                    }
+                }
+            }
+            Action::DeleteField(field) => {
+                field.field().set_value(&FieldValue::ZERO, &mut self.flow);
+            }
+            Action::SetTunnel { id, .. } => self.flow.tunnel.tun_id = (*id).into(),
+            Action::SetQueue(queue) => self.set_queue(*queue),
+            Action::PopQueue => {
+                let before = self.orig_skb_priority;
+                if self.flow.skb_priority != before {
+                    self.flow.skb_priority = before;
+                }
+            }
+
+            Action::Resubmit(resubmit) => self.resubmit(resubmit),
+            Action::StackPush(src) => {
+                let value = self.read(src);
+                self.stack.push(value);
+            }
+            Action::StackPop(dst) => match self.stack.pop() {
+                Some(value) => {
+                    self.mask_subfield(dst);
+                    dst.set(&value, &mut self.flow);
+                }
+                None => self.warn("attempted to pop from empty stack"),
+            },
+            Action::Exit => self.exit = true,
+            Action::Clone(nested) => self.clone_action(nested, last),
+            Action::CheckPktLarger { pkt_len, dst } => self.check_pkt_larger(*pkt_len, dst),
+            Action::DebugSlow => self.slow |= SlowPath::ACTION,
+            Action::CtClear => {
+                if self.conntracked {
+                    self.clear_conntrack();
+                    self.conntracked = false;
+                }
+            }
+            Action::UnrollXlate {
+                table_id,
+                rule_cookie,
+            } => {
+                self.table_id = *table_id;
+                self.rule_cookie = *rule_cookie;
+            }
+            Action::Encap(_)
+            | Action::Ct(_)
+            | Action::Nat(_)
+            | Action::Decap { .. }
+            | Action::DebugRecirc
+            | Action::Sample(_) => {
+                self.more_actions(action);
+            }
+            // These say something about the flow and do nothing to the packet.
+            Action::Conjunction { .. } | Action::Note(_) => {}
+
+            Action::Meter(id) => self.meter(*id),
+            Action::ClearActions => self.action_set.clear(),
+            Action::WriteActions(set) => self.write_actions(set),
+            Action::WriteMetadata { metadata, mask } => {
+                let old = self.flow.metadata.get();
+                self.wc.masks.metadata = (self.wc.masks.metadata.get() | mask).into();
+                self.flow.metadata = (old & !mask | metadata & mask).into();
+            }
+            Action::GotoTable(table) => {
+                let in_port = OfPort(self.flow.in_port as u16);
+                self.table_action(in_port, *table, false, true);
+            }
+        }
+    }
+
+    /// Actions that need a datapath feature or machinery that this switch does not have: the packet is dropped,
+    /// which is what a flow with such an action does on a datapath without the feature.
+    fn more_actions(&mut self, action: &Action) {
+        self.fail(
+            ferrovs_datapath::action::DropReason::ForwardingDisabled,
+            &format!("{} is not supported by the datapath", action.name()),
+        );
+    }
+
+    // Fields.
+
+    /// The value of a subfield; its bits decide from now on.
+    pub fn read(&mut self, src: &SubField) -> FieldValue {
+        self.mask_subfield(src);
+        src.value(&self.flow)
+    }
+
+    fn mask_subfield(&mut self, sub: &SubField) {
+        sub.mask_bits(&mut self.wc);
+    }
+
+    fn prereqs_ok(&mut self, field: FieldId) -> bool {
+        let field = field.field();
+        field.prereq.mask(&mut self.wc);
+        field.prereqs_ok(&self.flow)
+    }
+
+    fn set_field(&mut self, set: &SetField) {
+        let field = set.field.field();
+        if !self.prereqs_ok(set.field) {
+            self.warn(&format!(
+                "unmet prerequisites for {}, set_field ignored",
+                field.name
+            ));
+            return;
+        }
+        field.mask_field_bits_in(&set.mask, &mut self.wc, &NO_TUN_TABLE);
+        let value = field.value(&self.flow).with_masked(&set.value, &set.mask);
+        field.set_value(&value, &mut self.flow);
+    }
+
+    fn reg_move(&mut self, src: &SubField, dst: &SubField) {
+        if !(self.prereqs_ok(src.field) && self.prereqs_ok(dst.field)) {
+            self.warn("unmet prerequisites for move, move ignored");
+            return;
+        }
+        let value = self.read(src);
+        self.mask_subfield(dst);
+        dst.set(&value, &mut self.flow);
+    }
+
+    fn has_ports(&self) -> bool {
+        is_ip_any(&self.flow)
+            && self.flow.nw_frag & ferrovs_packet::flow::NW_FRAG_LATER == 0
+            && matches!(
+                self.flow.nw_proto,
+                ip_proto::TCP | ip_proto::UDP | ip_proto::SCTP
+            )
+    }
+
+    fn set_vlan_tci(&mut self, mask: u16, value: u16, push_if_needed: bool) {
+        self.mask_outer_vlan();
+        let have = self.flow.vlans[0].tci.get() & VLAN_CFI != 0;
+        if !have && !push_if_needed {
+            return;
+        }
+        let vlan = &mut self.flow.vlans[0];
+        if !have {
+            vlan.tpid = eth_type::VLAN_8021Q.into();
+        }
+        vlan.tci = (vlan.tci.get() & !mask | value & mask | VLAN_CFI).into();
+    }
+
+    fn mask_outer_vlan(&mut self) {
+        self.wc.masks.vlans[0].tci = 0xffff.into();
+    }
+
+    fn pop_vlan(&mut self) {
+        self.mask_outer_vlan();
+        let vlans = &mut self.flow.vlans;
+        vlans.copy_within(1.., 0);
+        vlans[FLOW_MAX_VLAN_HEADERS - 1] = VlanHdr::default();
+    }
+
+    fn push_vlan(&mut self, tpid: Be16) {
+        self.mask_outer_vlan();
+        if vlan_count(&self.flow) >= FLOW_MAX_VLAN_HEADERS {
+            self.warn("too many VLAN headers, push_vlan ignored");
+            return;
+        }
+        // A new header copies VID and priority of the one that it covers (OpenFlow 1.3.5, 5.12).
+        let outer = self.flow.vlans[0].tci.get() & !VLAN_CFI;
+        self.flow.vlans.copy_within(..FLOW_MAX_VLAN_HEADERS - 1, 1);
+        self.flow.vlans[0] = VlanHdr {
+            tpid,
+            tci: (outer | VLAN_CFI).into(),
+        };
+    }
+
+    fn dec_ttl(&mut self, ids: &[u16]) {
+        if !is_ip_any(&self.flow) {
+            return;
+        }
+        self.wc.masks.nw_ttl = 0xff;
+        if self.flow.nw_ttl > 1 {
+            self.flow.nw_ttl -= 1;
+            return;
+        }
+        for &id in ids {
+            self.send_to_controller(u16::MAX, PacketInReason::InvalidTtl, id, &[]);
+        }
+        self.warn("IPv4 decrement TTL exception");
+        self.stop = true;
+    }
+
+    fn set_mpls(&mut self, mask: u32, value: u32) {
+        if !is_mpls(self.flow.dl_type) {
+            return;
+        }
+        self.wc.masks.mpls_lse[0] = (self.wc.masks.mpls_lse[0].get() | mask).into();
+        self.flow.mpls_lse[0] = (self.flow.mpls_lse[0].get() & !mask | value & mask).into();
+    }
+
+    fn dec_mpls_ttl(&mut self) {
+        if !is_mpls(self.flow.dl_type) {
+            return;
+        }
+        let ttl = self.flow.mpls_lse[0].get() & 0xff;
+        self.wc.masks.mpls_lse[0] = (self.wc.masks.mpls_lse[0].get() | 0xff).into();
+        if ttl > 1 {
+            self.set_mpls(0xff, ttl - 1);
+        } else {
+            self.send_to_controller(u16::MAX, PacketInReason::InvalidTtl, 0, &[]);
+            self.stop = true;
+        }
+    }
+
+    fn push_mpls(&mut self, ethertype: Be16) {
+        let n = mpls_count(&self.flow);
+        if n >= FLOW_MAX_MPLS_LABELS.min(self.snapshot.features.max_mpls_depth) {
+            self.fail(
+                ferrovs_datapath::action::DropReason::TooManyMplsLabels,
+                "push_mpls would exceed the number of labels that the datapath supports",
+            );
+            return;
+        }
+        let f = &mut self.flow;
+        let lse = if n > 0 {
+            self.wc.masks.mpls_lse[0] = u32::MAX.into();
+            f.mpls_lse[0].get() & !0x100
+        } else {
+            let (tc, ttl) = if is_ip_any(f) {
+                self.wc.masks.nw_tos |= IP_DSCP_MASK;
+                self.wc.masks.nw_ttl = 0xff;
+                (u32::from(f.nw_tos & IP_DSCP_MASK) >> 5, u32::from(f.nw_ttl))
+            } else {
+                (0, 64)
+            };
+            let label = if f.dl_type.get() == eth_type::IPV6 {
+                2
+            } else {
+                0
+            };
+            label << 12 | tc << 9 | 0x100 | ttl
+        };
+        // What is above the network layer can be changed no more: the datapath must have it first.
+        if n == 0 {
+            self.commit();
+        }
+        let f = &mut self.flow;
+        f.mpls_lse.copy_within(..FLOW_MAX_MPLS_LABELS - 1, 1);
+        f.mpls_lse[0] = lse.into();
+        f.dl_type = ethertype;
+        clear_above_mpls(f);
+        clear_above_mpls(&mut self.base);
+    }
+
+    fn pop_mpls(&mut self, ethertype: Be16) {
+        let n = mpls_count(&self.flow);
+        if n == 0 {
+            return;
+        }
+        self.wc.masks.mpls_lse[0] = u32::MAX.into();
+        let f = &mut self.flow;
+        f.mpls_lse.copy_within(1.., 0);
+        f.mpls_lse[FLOW_MAX_MPLS_LABELS - 1] = 0.into();
+        f.dl_type = ethertype;
+    }
+
+    fn set_queue(&mut self, queue: u32) {
+        // Queue N of a Linux class is the class 1:N+1.
+        self.flow.skb_priority = 1 << 16 | queue.wrapping_add(1) & 0xffff;
+    }
+
+    fn check_pkt_larger(&mut self, pkt_len: u16, dst: &SubField) {
+        let Some(packet) = self.packet else {
+            // Without a packet (a revalidation or a trace) each packet has to be asked.
+            self.slow |= SlowPath::ACTION;
+            return;
+        };
+        self.slow |= SlowPath::ACTION;
+        let larger = packet.size() > usize::from(pkt_len);
+        self.mask_subfield(dst);
+        dst.set(&FieldValue::from(u128::from(larger)), &mut self.flow);
+    }
+
+    // Tables and nesting.
+
+    fn resubmit(&mut self, resubmit: &Resubmit) {
+        let in_port = match resubmit.in_port {
+            OfPort::IN_PORT => OfPort(self.flow.in_port as u16),
+            port => port,
+        };
+        let table = if resubmit.table == TABLE_ALL {
+            self.table_id
+        } else {
+            resubmit.table
+        };
+        self.table_action(in_port, table, resubmit.with_ct_orig, false);
+    }
+
+    /// Runs actions on a copy of the packet.
+    pub fn clone_action(&mut self, actions: &[Action], last: bool) {
+        if last {
+            self.do_actions(actions, true);
+            return;
+        }
+        let (flow, base, stack, set) = (
+            self.flow,
+            self.base,
+            self.stack.clone(),
+            self.action_set.clone(),
+        );
+        let (table, exit) = (self.table_id, self.exit);
+        let outer = std::mem::take(&mut self.actions);
+        self.depth += 1;
+        self.do_actions(actions, false);
+        self.depth -= 1;
+        let inner = std::mem::replace(&mut self.actions, outer);
+        (self.flow, self.stack, self.action_set) = (flow, stack, set);
+        (self.table_id, self.exit) = (table, exit);
+        if inner.iter().all(is_reversible) {
+            // The packet stays as the clone left it: `base` says so, and the next commit turns it back.
+            self.actions.extend(inner);
+        } else {
+            self.base = base;
+            self.actions.push(DpAction::Clone(inner));
+        }
+    }
+
+    fn write_actions(&mut self, set: &[Action]) {
+        for action in set {
+            let same = |a: &Action| match (a, action) {
+                (Action::SetField(a), Action::SetField(b)) => a.field == b.field,
+                (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+            };
+            self.action_set.retain(|a| !same(a));
+            self.action_set.push(action.clone());
+            if let Action::Output { port, .. } = action {
+                self.flow.actset_output = u32::from(port.0);
+            }
+        }
+        if self
+            .action_set
+            .iter()
+            .any(|a| matches!(a, Action::Group(_)))
+        {
+            self.flow.actset_output = u32::from(OfPort::UNSET.0);
+        }
+    }
+
+    /// Runs the action set in the order of OpenFlow 1.5.1, section 5.6.
+    pub fn run_action_set(&mut self) {
+        if self.action_set.is_empty()
+            || self.exit && self.error != ferrovs_datapath::action::DropReason::Ok
+        {
+            return;
+        }
+        let set = std::mem::take(&mut self.action_set);
+        let rank = |a: &Action| match a {
+            Action::StripVlan => 0,
+            Action::PopMpls(_) => 1,
+            Action::Decap { .. } => 2,
+            Action::Encap(_) => 3,
+            Action::PushMpls(_) => 4,
+            Action::PushVlan(_) => 5,
+            Action::DecTtl { .. } => 6,
+            Action::DecMplsTtl => 7,
+            Action::DecNshTtl => 8,
+            Action::SetQueue(_) => 10,
+            Action::Group(_) => 11,
+            Action::Output { .. } => 12,
+            Action::Resubmit(_) => 13,
+            Action::Ct(_) => 14,
+            _ => 9,
+        };
+        let mut list: Vec<Action> = set.clone();
+        list.sort_by_key(rank);
+        let has = |r: u32| list.iter().any(|a| rank(a) == r);
+        let finals: Vec<u32> = [11, 12, 13, 14].into_iter().filter(|&r| has(r)).collect();
+        let Some(&chosen) = finals.first() else {
+            return;
+        };
+        list.retain(|a| rank(a) <= 10 || rank(a) == chosen);
+        self.report("action set");
+        self.in_action_set = true;
+        self.exit = false;
+        self.do_actions(&list, true);
+        self.in_action_set = false;
+    }
+
+    // Controllers.
+
+    /// Has the datapath send the packet, as it is now, to the controllers.
+    pub fn send_to_controller(
+        &mut self,
+        max_len: u16,
+        reason: PacketInReason,
+        controller_id: u16,
+        userdata: &[u8],
+    ) {
+        let in_port = OfPort(self.flow.in_port as u16);
+        let refuses = self
+            .bridge
+            .ports
+            .get(&in_port)
+            .is_some_and(|p| p.config & PC_NO_PACKET_IN != 0);
+        if refuses && reason == PacketInReason::NoMatch {
+            return;
+        }
+        let reason = match reason {
+            PacketInReason::Action if self.in_action_set => PacketInReason::ActionSet,
+            PacketInReason::Action if self.in_group => PacketInReason::Group,
+            other => other,
+        };
+        self.commit();
+        let recirc = self.recirc_table.alloc(FrozenState {
+            bridge: self.bridge.id,
+            table_id: self.table_id,
+            metadata: FrozenMetadata::of(&self.flow),
+            stack: self.stack.clone(),
+            actions: Vec::new(),
+            action_set: Vec::new(),
+            conntracked: self.conntracked,
+            userdata: userdata.to_vec(),
+            rule_cookie: self.rule_cookie,
+            ingress: in_port,
+        });
+        self.actions.push(DpAction::Userspace(Userspace {
+            pid: 0,
+            cookie: Cookie::Controller {
+                dont_send: self.trace.is_some() && self.packet.is_none(),
+                continuation: false,
+                reason: reason as u8,
+                recirc_id: recirc.id,
+                rule_cookie: self.rule_cookie,
+                controller_id,
+                max_len,
+                ofp_in_port: in_port.0,
+                ofproto: self.bridge.id,
+            },
+            with_actions: false,
+            tunnel_out_port: None,
+        }));
+        self.recircs.push(recirc);
+    }
+
+    // Groups and meters.
+
+    fn group(&mut self, id: u32) {
+        let Some(group) = self.bridge.groups.find(id) else {
+            self.warn(&format!("output to nonexistent group {id}"));
+            return;
+        };
+        if self.in_group {
+            self.warn("cannot recursively translate group");
+            return;
+        }
+        self.in_group = true;
+        super::group::run(self, &group);
+        self.in_group = false;
+    }
+
+    fn warn_of_pause(&mut self, pause: bool) {
+        if pause {
+            self.warn("pausing the pipeline is not supported, the packet goes on");
+        }
+    }
+
+    fn meter(&mut self, id: u32) {
+        match self.bridge.meters.load().get(&id) {
+            Some(&meter) => self.actions.push(DpAction::Meter(meter)),
+            None => self.warn(&format!("meter {id} does not exist, ignored")),
+        }
+    }
+}
+
+/// Whether a later commit can undo what the action did to the packet.
+fn is_reversible(action: &DpAction) -> bool {
+    matches!(
+        action,
+        DpAction::Output(_)
+            | DpAction::Set(_)
+            | DpAction::PushVlan { .. }
+            | DpAction::PopVlan
+            | DpAction::Clone(_)
+            | DpAction::Trunc(_)
+            | DpAction::Userspace(_)
+            | DpAction::Sample { .. }
+            | DpAction::TunnelPush(_)
+    )
+}
+
+fn clear_above_mpls(f: &mut Flow) {
+    f.nw_src = 0.into();
+    f.nw_dst = 0.into();
+    f.ipv6_src = [0; 16];
+    f.ipv6_dst = [0; 16];
+    f.ipv6_label = 0.into();
+    (f.nw_frag, f.nw_tos, f.nw_ttl, f.nw_proto) = (0, 0, 0, 0);
+    f.nd_target = [0; 16];
+    f.arp_sha = MacAddr::ZERO;
+    f.arp_tha = MacAddr::ZERO;
+    f.tcp_flags = Be16::ZERO;
+    f.tp_src = Be16::ZERO;
+    f.tp_dst = Be16::ZERO;
+    f.igmp_group_ip4 = 0.into();
+}

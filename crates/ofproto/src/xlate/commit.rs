@@ -1,0 +1,483 @@
+//! Turning "what the packet shall look like" into datapath actions.
+//!
+//! Translation changes a flow key freely; only when a packet leaves (or goes up, or is recirculated) must the
+//! datapath bring the real packet to that state. [`commit`] compares the key with `base`, the packet as the
+//! datapath has it at this point, appends the actions that make up the difference, and moves `base` along.
+//!
+//! A masked set touches only bits that translation read or wrote (`wc`): those are exact in the megaflow, so
+//! that an action without effect is never emitted.
+
+use ferrovs_datapath::action::{
+    Action, ArpKey, EthernetKey, IcmpKey, Ipv4Key, Ipv6Key, Masked, NdExtensionsKey, NdKey, NshKey,
+    PortsKey, Set,
+};
+use ferrovs_packet::flow::{
+    FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, FlowWildcards, NW_FRAG_LATER, VLAN_CFI,
+};
+use ferrovs_packet::types::{Be16, Be32, MacAddr, eth_type, ip_proto};
+
+/// Appends to `out` what turns a packet that looks like `base` into one that looks like `flow`.
+pub fn commit(flow: &Flow, base: &mut Flow, out: &mut Vec<Action>, wc: &mut FlowWildcards) {
+    let mut c = Commit {
+        flow,
+        base,
+        out,
+        wc,
+    };
+    c.packet_type();
+    c.ethernet();
+    let leaves_mpls = is_mpls(c.base.dl_type) && !is_mpls(flow.dl_type);
+    if leaves_mpls {
+        c.mpls();
+    }
+    c.nsh();
+    c.network();
+    c.ports();
+    c.icmp();
+    if !leaves_mpls {
+        c.mpls();
+    }
+    c.vlans();
+    c.metadata();
+}
+
+/// Number of VLAN headers in the key.
+pub fn vlan_count(flow: &Flow) -> usize {
+    flow.vlans
+        .iter()
+        .take_while(|v| v.tci.get() & VLAN_CFI != 0)
+        .count()
+}
+
+/// Whether the EtherType is one of MPLS.
+pub fn is_mpls(dl_type: Be16) -> bool {
+    matches!(dl_type.get(), eth_type::MPLS | eth_type::MPLS_MCAST)
+}
+
+/// Number of MPLS labels in the key, by the bottom-of-stack bit.
+pub fn mpls_count(flow: &Flow) -> usize {
+    if !is_mpls(flow.dl_type) {
+        return 0;
+    }
+    let bottom = flow.mpls_lse[..FLOW_MAX_MPLS_LABELS]
+        .iter()
+        .position(|lse| lse.get() & 0x100 != 0);
+    bottom.map_or(FLOW_MAX_MPLS_LABELS, |i| i + 1)
+}
+
+struct Commit<'a> {
+    flow: &'a Flow,
+    base: &'a mut Flow,
+    out: &'a mut Vec<Action>,
+    wc: &'a mut FlowWildcards,
+}
+
+/// Mask of a member to set: what translation looked at, and in any case what differs.
+trait MaskOf: Copy + PartialEq {
+    fn or_diff(self, a: Self, b: Self) -> Self;
+}
+
+macro_rules! mask_of_int {
+    ($($t:ty),*) => {$(
+        impl MaskOf for $t {
+            fn or_diff(self, a: Self, b: Self) -> Self {
+                self | (a ^ b)
+            }
+        }
+    )*};
+}
+mask_of_int!(u8, u16, u32);
+
+impl MaskOf for Be16 {
+    fn or_diff(self, a: Self, b: Self) -> Self {
+        (self.get() | (a.get() ^ b.get())).into()
+    }
+}
+
+impl MaskOf for Be32 {
+    fn or_diff(self, a: Self, b: Self) -> Self {
+        (self.get() | (a.get() ^ b.get())).into()
+    }
+}
+
+impl<const N: usize> MaskOf for [u8; N] {
+    fn or_diff(self, a: Self, b: Self) -> Self {
+        std::array::from_fn(|i| self[i] | (a[i] ^ b[i]))
+    }
+}
+
+impl MaskOf for MacAddr {
+    fn or_diff(self, a: Self, b: Self) -> Self {
+        MacAddr(self.0.or_diff(a.0, b.0))
+    }
+}
+
+/// Builds the masked set for the listed members of one header if any differs, and updates base and wildcards.
+macro_rules! set_members {
+    ($c:ident, $variant:ident, $key:ident { $($member:ident = $field:ident),* $(,)? }) => {
+        if $( $c.flow.$field != $c.base.$field )||* {
+            let mut value = $key::default();
+            let mut mask = $key::default();
+            $(
+                value.$member = $c.flow.$field;
+                mask.$member = $c.wc.masks.$field.or_diff($c.flow.$field, $c.base.$field);
+                $c.wc.masks.$field = mask.$member;
+                $c.base.$field = $c.flow.$field;
+            )*
+            $c.out.push(Action::Set(Set::$variant(Masked { value, mask })));
+        }
+    };
+}
+
+impl Commit<'_> {
+    fn packet_type(&mut self) {
+        if self.flow.packet_type == self.base.packet_type {
+            return;
+        }
+        if self.flow.packet_type.get() == 0 {
+            self.out.push(Action::PushEth {
+                src: self.flow.dl_src,
+                dst: self.flow.dl_dst,
+            });
+            self.base.packet_type = self.flow.packet_type;
+            self.base.dl_src = self.flow.dl_src;
+            self.base.dl_dst = self.flow.dl_dst;
+        } else if self.base.packet_type.get() == 0 {
+            self.out.push(Action::PopEth);
+            self.base.packet_type = self.flow.packet_type;
+            self.base.dl_src = MacAddr::ZERO;
+            self.base.dl_dst = MacAddr::ZERO;
+        }
+    }
+
+    fn ethernet(&mut self) {
+        if self.flow.packet_type.get() == 0 {
+            set_members!(self, Ethernet, EthernetKey { src = dl_src, dst = dl_dst });
+        }
+    }
+
+    fn nsh(&mut self) {
+        let (have, want) = (self.base.nsh, self.flow.nsh);
+        if self.flow.dl_type.get() != eth_type::NSH || have == want {
+            return;
+        }
+        let key = |n: &ferrovs_packet::flow::FlowNsh| NshKey {
+            flags: n.flags,
+            ttl: n.ttl,
+            mdtype: n.mdtype,
+            np: n.np,
+            path_hdr: n.path_hdr,
+            context: n.context,
+        };
+        let m = &mut self.wc.masks.nsh;
+        m.flags = m.flags.or_diff(have.flags, want.flags);
+        m.ttl = m.ttl.or_diff(have.ttl, want.ttl);
+        m.path_hdr = m.path_hdr.or_diff(have.path_hdr, want.path_hdr);
+        for i in 0..4 {
+            m.context[i] = m.context[i].or_diff(have.context[i], want.context[i]);
+        }
+        let mut mask = key(m);
+        (mask.mdtype, mask.np) = (0, 0);
+        self.out.push(Action::Set(Set::Nsh(Box::new(Masked {
+            value: key(&want),
+            mask,
+        }))));
+        self.base.nsh = want;
+    }
+
+    fn network(&mut self) {
+        match self.flow.dl_type.get() {
+            eth_type::IP => {
+                set_members!(self, Ipv4, Ipv4Key { src = nw_src, dst = nw_dst, tos = nw_tos, ttl = nw_ttl });
+            }
+            eth_type::IPV6 => {
+                set_members!(
+                    self,
+                    Ipv6,
+                    Ipv6Key { src = ipv6_src, dst = ipv6_dst, label = ipv6_label, tclass = nw_tos, hlimit = nw_ttl }
+                );
+                self.neighbour_discovery();
+            }
+            eth_type::ARP | eth_type::RARP => self.arp(),
+            _ => {}
+        }
+        self.name_protocol();
+    }
+
+    /// A set of IP members says in its value which protocol and fragment it is for.
+    fn name_protocol(&mut self) {
+        match self.out.last_mut() {
+            Some(Action::Set(Set::Ipv4(m))) => {
+                m.value.proto = self.flow.nw_proto;
+                m.value.frag = self.flow.nw_frag;
+            }
+            Some(Action::Set(Set::Ipv6(m))) => {
+                m.value.proto = self.flow.nw_proto;
+                m.value.frag = self.flow.nw_frag;
+            }
+            _ => {}
+        }
+    }
+
+    fn arp(&mut self) {
+        let (f, b) = (self.flow, &mut *self.base);
+        if (f.nw_src, f.nw_dst, f.nw_proto, f.arp_sha, f.arp_tha)
+            == (b.nw_src, b.nw_dst, b.nw_proto, b.arp_sha, b.arp_tha)
+        {
+            return;
+        }
+        let m = &mut self.wc.masks;
+        m.nw_src = m.nw_src.or_diff(f.nw_src, b.nw_src);
+        m.nw_dst = m.nw_dst.or_diff(f.nw_dst, b.nw_dst);
+        m.nw_proto = m.nw_proto.or_diff(f.nw_proto, b.nw_proto);
+        m.arp_sha = m.arp_sha.or_diff(f.arp_sha, b.arp_sha);
+        m.arp_tha = m.arp_tha.or_diff(f.arp_tha, b.arp_tha);
+        let key = |x: &Flow| ArpKey {
+            sip: x.nw_src,
+            tip: x.nw_dst,
+            op: u16::from(x.nw_proto).into(),
+            sha: x.arp_sha,
+            tha: x.arp_tha,
+        };
+        let mut mask = key(m);
+        if m.nw_proto == 0xff {
+            mask.op = 0xffff.into();
+        }
+        self.out.push(Action::Set(Set::Arp(Masked {
+            value: key(f),
+            mask,
+        })));
+        (b.nw_src, b.nw_dst, b.nw_proto, b.arp_sha, b.arp_tha) =
+            (f.nw_src, f.nw_dst, f.nw_proto, f.arp_sha, f.arp_tha);
+    }
+
+    fn neighbour_discovery(&mut self) {
+        let icmp_type = self.flow.tp_src.get();
+        if self.flow.nw_proto != ip_proto::ICMPV6 || !(icmp_type == 135 || icmp_type == 136) {
+            return;
+        }
+        set_members!(self, Nd, NdKey { target = nd_target, sll = arp_sha, tll = arp_tha });
+        if self.flow.igmp_group_ip4 != self.base.igmp_group_ip4
+            || self.flow.tcp_flags != self.base.tcp_flags
+        {
+            let m = &mut self.wc.masks;
+            m.igmp_group_ip4 = m
+                .igmp_group_ip4
+                .or_diff(self.flow.igmp_group_ip4, self.base.igmp_group_ip4);
+            m.tcp_flags = m
+                .tcp_flags
+                .or_diff(self.flow.tcp_flags, self.base.tcp_flags);
+            let key = |x: &Flow| NdExtensionsKey {
+                reserved: x.igmp_group_ip4,
+                options_type: x.tcp_flags.get() as u8,
+            };
+            self.out.push(Action::Set(Set::NdExtensions(Masked {
+                value: key(self.flow),
+                mask: key(m),
+            })));
+            self.base.igmp_group_ip4 = self.flow.igmp_group_ip4;
+            self.base.tcp_flags = self.flow.tcp_flags;
+        }
+    }
+
+    fn has_transport(&self) -> bool {
+        matches!(self.flow.dl_type.get(), eth_type::IP | eth_type::IPV6)
+            && self.flow.nw_frag & NW_FRAG_LATER == 0
+    }
+
+    fn ports(&mut self) {
+        if !self.has_transport() {
+            return;
+        }
+        match self.flow.nw_proto {
+            ip_proto::TCP => set_members!(self, Tcp, PortsKey { src = tp_src, dst = tp_dst }),
+            ip_proto::UDP => set_members!(self, Udp, PortsKey { src = tp_src, dst = tp_dst }),
+            ip_proto::SCTP => set_members!(self, Sctp, PortsKey { src = tp_src, dst = tp_dst }),
+            _ => {}
+        }
+    }
+
+    fn icmp(&mut self) {
+        let v6 = match (self.flow.dl_type.get(), self.flow.nw_proto) {
+            (eth_type::IP, ip_proto::ICMP) => false,
+            (eth_type::IPV6, ip_proto::ICMPV6) => true,
+            _ => return,
+        };
+        let (f, b) = (self.flow, &mut *self.base);
+        if !(f.nw_frag & NW_FRAG_LATER == 0 && (f.tp_src != b.tp_src || f.tp_dst != b.tp_dst)) {
+            return;
+        }
+        let m = &mut self.wc.masks;
+        m.tp_src = m.tp_src.or_diff(f.tp_src, b.tp_src);
+        m.tp_dst = m.tp_dst.or_diff(f.tp_dst, b.tp_dst);
+        let key = |x: &Flow| IcmpKey {
+            icmp_type: x.tp_src.get() as u8,
+            code: x.tp_dst.get() as u8,
+        };
+        let masked = Masked {
+            value: key(f),
+            mask: key(m),
+        };
+        self.out.push(Action::Set(if v6 {
+            Set::Icmpv6(masked)
+        } else {
+            Set::Icmp(masked)
+        }));
+        (b.tp_src, b.tp_dst) = (f.tp_src, f.tp_dst);
+    }
+
+    /// Pops the labels of `base` that `flow` does not keep, then pushes or rewrites the others.
+    fn mpls(&mut self) {
+        let (mut have, want) = (mpls_count(self.base), mpls_count(self.flow));
+        let common = (0..have.min(want))
+            .take_while(|i| {
+                let (a, b) = (
+                    self.base.mpls_lse[have - 1 - i].get(),
+                    self.flow.mpls_lse[want - 1 - i].get(),
+                );
+                // The top label that both have may differ: it is rewritten.
+                a >> 8 & 1 == b >> 8 & 1
+            })
+            .count();
+        while have > common {
+            have -= 1;
+            let eth_type = if have == 0 {
+                if is_mpls(self.flow.dl_type) {
+                    self.base.dl_type.get()
+                } else {
+                    self.flow.dl_type.get()
+                }
+            } else {
+                self.base.dl_type.get()
+            };
+            self.out.push(Action::PopMpls { eth_type });
+            self.base.mpls_lse.copy_within(1.., 0);
+        }
+        if have > 0 && have == want && self.base.mpls_lse[0] != self.flow.mpls_lse[0] {
+            let (value, old) = (self.flow.mpls_lse[0].get(), self.base.mpls_lse[0].get());
+            let mask = self.wc.masks.mpls_lse[0].get() | (value ^ old);
+            self.wc.masks.mpls_lse[0] = mask.into();
+            self.out
+                .push(Action::Set(Set::Mpls(Masked { value, mask })));
+        }
+        for i in (0..want - common).rev() {
+            let lse = self.flow.mpls_lse[i];
+            self.out.push(Action::PushMpls {
+                lse,
+                eth_type: self.flow.dl_type.get(),
+            });
+        }
+        self.base.mpls_lse = self.flow.mpls_lse;
+        self.base.dl_type = self.flow.dl_type;
+    }
+
+    /// Pops VLAN headers down to the inner ones that are the same, then pushes the new ones.
+    fn vlans(&mut self) {
+        let (have, want) = (vlan_count(self.base), vlan_count(self.flow));
+        let same = (0..have.min(want))
+            .take_while(|i| self.base.vlans[have - 1 - i] == self.flow.vlans[want - 1 - i])
+            .count();
+        for i in 0..have - same {
+            self.out.push(Action::PopVlan);
+            self.wc.masks.vlans[i] = ferrovs_packet::flow::VlanHdr {
+                tpid: 0xffff.into(),
+                tci: 0xffff.into(),
+            };
+        }
+        for vlan in self.flow.vlans[..want - same].iter().rev() {
+            self.out.push(Action::PushVlan {
+                tpid: vlan.tpid.get(),
+                tci: vlan.tci.get(),
+            });
+        }
+        debug_assert!(want <= FLOW_MAX_VLAN_HEADERS);
+        self.base.vlans = self.flow.vlans;
+    }
+
+    fn metadata(&mut self) {
+        if self.flow.skb_priority != self.base.skb_priority {
+            let value = self.flow.skb_priority;
+            self.out.push(Action::Set(Set::SkbPriority(Masked {
+                value,
+                mask: u32::MAX,
+            })));
+            self.base.skb_priority = value;
+        }
+        if self.flow.pkt_mark != self.base.pkt_mark {
+            let value = self.flow.pkt_mark;
+            let mask = self.wc.masks.pkt_mark.or_diff(value, self.base.pkt_mark);
+            self.out
+                .push(Action::Set(Set::SkbMark(Masked { value, mask })));
+            self.base.pkt_mark = value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ferrovs_packet::flow::VlanHdr;
+
+    fn ip() -> Flow {
+        Flow {
+            dl_type: eth_type::IP.into(),
+            nw_proto: ip_proto::TCP,
+            nw_ttl: 64,
+            ..Flow::default()
+        }
+    }
+
+    #[test]
+    fn equal_flows_need_no_action() {
+        let (flow, mut base, mut out) = (ip(), ip(), vec![]);
+        commit(&flow, &mut base, &mut out, &mut FlowWildcards::default());
+        assert_eq!(out, []);
+    }
+
+    #[test]
+    fn a_masked_set_covers_just_the_bits_that_matter() {
+        let (mut base, mut out, mut wc) = (ip(), vec![], FlowWildcards::default());
+        let mut flow = base;
+        flow.nw_ttl = 63;
+        wc.masks.nw_ttl = 0xff;
+        commit(&flow, &mut base, &mut out, &mut wc);
+        let value = Ipv4Key {
+            ttl: 63,
+            proto: ip_proto::TCP,
+            ..Default::default()
+        };
+        let mask = Ipv4Key {
+            ttl: 0xff,
+            ..Default::default()
+        };
+        assert_eq!(out, [Action::Set(Set::Ipv4(Masked { value, mask }))]);
+        assert!(base == flow);
+    }
+
+    #[test]
+    fn vlan_headers_are_popped_down_to_the_common_ones() {
+        let tag = |vid: u16| VlanHdr {
+            tpid: 0x8100.into(),
+            tci: (VLAN_CFI | vid).into(),
+        };
+        let (mut base, mut out) = (ip(), vec![]);
+        base.vlans = [tag(1), tag(2)];
+        let mut flow = base;
+        flow.vlans = [tag(3), tag(2)];
+        commit(&flow, &mut base, &mut out, &mut FlowWildcards::default());
+        assert_eq!(
+            out,
+            [
+                Action::PopVlan,
+                Action::PushVlan {
+                    tpid: 0x8100,
+                    tci: 0x1003
+                }
+            ]
+        );
+        flow.vlans = [VlanHdr::default(); 2];
+        out.clear();
+        commit(&flow, &mut base, &mut out, &mut FlowWildcards::default());
+        assert_eq!(out, [Action::PopVlan, Action::PopVlan]);
+    }
+}

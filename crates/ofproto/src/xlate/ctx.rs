@@ -1,0 +1,565 @@
+//! The state of one translation, and how it walks the tables.
+//!
+//! `flow` is the packet as the pipeline sees it now, `base` the packet as the datapath would have it at this
+//! point; they are brought together by [`commit`](super::commit::commit) before the packet leaves. Every bit of
+//! the packet that decides anything is noted in `wc`: this makes the megaflow, so looking at a field without
+//! noting it is an error that lets packets through that the tables would treat otherwise.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath};
+use ferrovs_openflow::action::{Action, TABLE_ALL};
+use ferrovs_openflow::switch::TableMiss;
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::field::FieldValue;
+use ferrovs_packet::flow::{CS_TRACKED, Flow, FlowWildcards, IP_ECN_MASK, NW_FRAG_MASK};
+use ferrovs_packet::types::{Be16, OfPort, eth_type};
+
+use super::commit::commit;
+use super::recirc::{Recirc, RecircTable};
+use super::snapshot::{FragHandling, XBridge, XPort, XlateSnapshot};
+use super::trace::{NodeKind, Trace};
+use super::xcache::{Credit, PacketCount, XCache};
+use crate::rule::Rule;
+
+/// Nested resubmits, bridges and clones.
+pub const MAX_DEPTH: usize = 64;
+/// Table lookups in one translation.
+pub const MAX_RESUBMITS: usize = MAX_DEPTH * MAX_DEPTH;
+
+/// OpenFlow port configuration bits that translation obeys (`OFPPC_*`).
+pub const PC_PORT_DOWN: u32 = 1 << 0;
+pub const PC_NO_RECV: u32 = 1 << 2;
+pub const PC_NO_FLOOD: u32 = 1 << 4;
+pub const PC_NO_FWD: u32 = 1 << 5;
+pub const PC_NO_PACKET_IN: u32 = 1 << 6;
+
+/// What to translate.
+pub struct XlateIn<'a> {
+    pub snapshot: &'a XlateSnapshot,
+    pub recircs: &'a RecircTable,
+    pub bridge: &'a Arc<XBridge>,
+    /// With an OpenFlow port as `in_port`.
+    pub flow: Flow,
+    /// The packet itself, if there is one; actions that look beyond the key need it.
+    pub packet: Option<&'a Packet>,
+    pub start: Start<'a>,
+    /// Learn and send as a real packet does; without it nothing but the result changes.
+    pub side_effects: bool,
+    /// Packets to credit to rules and ports at once.
+    pub count: Option<PacketCount>,
+    pub xcache: Option<&'a mut XCache>,
+    pub trace: Option<&'a mut Trace>,
+    pub now: Instant,
+}
+
+/// Where a translation begins.
+pub enum Start<'a> {
+    /// In table 0.
+    Tables,
+    /// With these actions (packet-out).
+    Actions(&'a [Action]),
+    /// Where an earlier one stopped.
+    Frozen(&'a Recirc),
+}
+
+/// What came out.
+pub struct XlateOut {
+    pub actions: Vec<DpAction>,
+    pub wc: FlowWildcards,
+    /// Reasons for which every packet of the flow must be handled above the datapath.
+    pub slow: SlowPath,
+    pub error: DropReason,
+    /// Numbers that the actions use; they stay valid as long as these are held.
+    pub recircs: Vec<Arc<Recirc>>,
+    /// The flow as it was at the end.
+    pub final_flow: Flow,
+    /// A MAC address or neighbour became known: other flows may be stale.
+    pub learned: bool,
+}
+
+/// See the module's text.
+pub struct Ctx<'a> {
+    pub snapshot: &'a XlateSnapshot,
+    pub recirc_table: &'a RecircTable,
+    pub bridge: &'a Arc<XBridge>,
+    pub version: u64,
+    pub flow: Flow,
+    pub base: Flow,
+    pub wc: FlowWildcards,
+    pub actions: Vec<DpAction>,
+    pub action_set: Vec<Action>,
+    pub stack: Vec<FieldValue>,
+    pub depth: usize,
+    pub resubmits: usize,
+    pub in_group: bool,
+    pub in_action_set: bool,
+    /// An `exit` action ends the translation.
+    pub exit: bool,
+    /// The rest of this list of actions is not for the packet any more: its TTL ran out.
+    pub stop: bool,
+    pub error: DropReason,
+    pub slow: SlowPath,
+    pub table_id: u8,
+    pub rule_cookie: u64,
+    pub rule: Option<Arc<Rule>>,
+    pub conntracked: bool,
+    pub recircs: Vec<Arc<Recirc>>,
+    pub packet: Option<&'a Packet>,
+    pub side_effects: bool,
+    pub count: Option<PacketCount>,
+    pub xcache: Option<&'a mut XCache>,
+    pub trace: Option<&'a mut Trace>,
+    pub now: Instant,
+    pub learned: bool,
+    /// Bytes to which the next output is cut; 0 for all.
+    pub orig_skb_priority: u32,
+}
+
+pub fn is_ip_any(flow: &Flow) -> bool {
+    matches!(flow.dl_type.get(), eth_type::IP | eth_type::IPV6)
+}
+
+/// Translates; see [`XlateIn`] and [`XlateOut`].
+pub fn translate(xin: XlateIn<'_>) -> XlateOut {
+    let pin = xin.bridge.tables.pin();
+    let mut base = xin.flow;
+    base.tunnel = Default::default();
+    let mut ctx = Ctx {
+        snapshot: xin.snapshot,
+        recirc_table: xin.recircs,
+        bridge: xin.bridge,
+        version: pin.version,
+        flow: xin.flow,
+        base,
+        wc: FlowWildcards::default(),
+        actions: Vec::new(),
+        action_set: Vec::new(),
+        stack: Vec::new(),
+        depth: 0,
+        resubmits: 0,
+        in_group: false,
+        in_action_set: false,
+        exit: false,
+        stop: false,
+        error: DropReason::Ok,
+        slow: SlowPath::NONE,
+        table_id: 0,
+        rule_cookie: u64::MAX,
+        rule: None,
+        conntracked: false,
+        recircs: Vec::new(),
+        packet: xin.packet,
+        side_effects: xin.side_effects,
+        count: xin.count,
+        xcache: xin.xcache,
+        trace: xin.trace,
+        now: xin.now,
+        learned: false,
+        orig_skb_priority: xin.flow.skb_priority,
+    };
+    ctx.init_wildcards();
+    ctx.run(xin.start);
+    ctx.finish_wildcards();
+    if ctx.error != DropReason::Ok {
+        ctx.actions.clear();
+    }
+    if ctx.actions.is_empty()
+        && ctx.snapshot.features.explicit_drop_action
+        && ctx.error != DropReason::Ok
+    {
+        ctx.actions.push(DpAction::Drop(ctx.error));
+    }
+    XlateOut {
+        actions: ctx.actions,
+        wc: ctx.wc,
+        slow: ctx.slow,
+        error: ctx.error,
+        recircs: ctx.recircs,
+        final_flow: ctx.flow,
+        learned: ctx.learned,
+    }
+}
+
+impl<'a> Ctx<'a> {
+    fn run(&mut self, start: Start<'_>) {
+        self.flow.actset_output = u32::from(OfPort::UNSET.0);
+        match start {
+            Start::Actions(actions) => self.do_actions(actions, true),
+            Start::Frozen(recirc) => {
+                if !self.thaw(recirc) {
+                    return;
+                }
+            }
+            Start::Tables => {
+                let in_port = OfPort(self.flow.in_port as u16);
+                let port = self.bridge.ports.get(&in_port).cloned();
+                if let Some(port) = &port {
+                    if !self.may_receive(port) {
+                        return;
+                    }
+                    self.credit_rx(port);
+                }
+                if let Some(port) = &port {
+                    if self.process_special(port) {
+                        return;
+                    }
+                }
+                self.table_action(in_port, 0, false, true);
+            }
+        }
+        self.run_action_set();
+    }
+
+    fn thaw(&mut self, recirc: &Recirc) -> bool {
+        let state = &recirc.state;
+        if state.bridge != self.bridge.id {
+            let Some(bridge) = self.snapshot.bridges.get(&state.bridge) else {
+                self.fail(
+                    DropReason::BridgeNotFound,
+                    "bridge of the frozen state is gone",
+                );
+                return false;
+            };
+            self.bridge = bridge;
+            self.version = bridge.tables.current_version();
+        }
+        state.metadata.restore(&mut self.flow);
+        state.metadata.restore(&mut self.base);
+        self.base.tunnel = Default::default();
+        self.stack = state.stack.clone();
+        self.action_set = state.action_set.clone();
+        self.table_id = state.table_id;
+        self.conntracked = state.conntracked;
+        if !state.conntracked {
+            self.clear_conntrack();
+        }
+        if state.actions.is_empty() {
+            let in_port = OfPort(self.flow.in_port as u16);
+            self.table_action(in_port, state.table_id, false, true);
+        } else {
+            self.do_actions(&state.actions, true);
+        }
+        true
+    }
+
+    pub fn clear_conntrack(&mut self) {
+        let flow = &mut self.flow;
+        flow.ct_state = 0;
+        flow.ct_zone = 0;
+        flow.ct_mark = 0;
+        flow.ct_label = [0; 16];
+        flow.ct_nw_proto = 0;
+        flow.ct_tp_src = Be16::ZERO;
+        flow.ct_tp_dst = Be16::ZERO;
+        flow.ct_nw_src = 0.into();
+        flow.ct_nw_dst = 0.into();
+        flow.ct_ipv6_src = [0; 16];
+        flow.ct_ipv6_dst = [0; 16];
+    }
+
+    /// Members that every megaflow names.
+    fn init_wildcards(&mut self) {
+        let m = &mut self.wc.masks;
+        m.in_port = u32::MAX;
+        m.recirc_id = u32::MAX;
+        m.packet_type = u32::MAX.into();
+        m.dl_type = 0xffff.into();
+        if is_ip_any(&self.flow) {
+            m.nw_frag = NW_FRAG_MASK;
+        }
+        if self.flow.tunnel.dst_is_set() {
+            let t = &mut m.tunnel;
+            if self.flow.tunnel.ip_dst.get() != 0 {
+                t.ip_src = u32::MAX.into();
+                t.ip_dst = u32::MAX.into();
+            } else {
+                t.ipv6_src = [0xff; 16];
+                t.ipv6_dst = [0xff; 16];
+            }
+            t.tun_id = u64::MAX.into();
+            t.flags = ferrovs_packet::flow::FLOW_TNL_F_DONT_FRAGMENT
+                | ferrovs_packet::flow::FLOW_TNL_F_CSUM
+                | ferrovs_packet::flow::FLOW_TNL_F_KEY;
+            t.ip_tos = 0xff;
+            t.ip_ttl = 0xff;
+            if is_ip_any(&self.flow) && self.flow.tunnel.ip_tos & IP_ECN_MASK == IP_ECN_MASK {
+                m.nw_tos |= IP_ECN_MASK;
+            }
+        }
+    }
+
+    /// Drops what no datapath can match, and completes what only matters as a whole.
+    fn finish_wildcards(&mut self) {
+        let m = &mut self.wc.masks;
+        m.regs = [0; ferrovs_packet::flow::FLOW_N_REGS];
+        m.metadata = 0.into();
+        m.actset_output = 0;
+        m.conj_id = 0;
+        for vlan in &mut m.vlans {
+            if vlan.tci.get() != 0 {
+                vlan.tci = (vlan.tci.get() | ferrovs_packet::flow::VLAN_CFI).into();
+            }
+        }
+    }
+
+    // Tables.
+
+    /// Looks the packet up in a table as if it had come from `in_port`, and runs what it finds.
+    pub fn table_action(
+        &mut self,
+        in_port: OfPort,
+        table_id: u8,
+        with_ct_orig: bool,
+        honor_miss: bool,
+    ) {
+        if !self.enter(table_id) {
+            return;
+        }
+        let old_table = self.table_id;
+        let old_in_port = self.flow.in_port;
+        self.table_id = table_id;
+        self.flow.in_port = u32::from(in_port.0);
+        let swapped = with_ct_orig && self.swap_ct_tuple();
+        let rule = self.lookup(honor_miss);
+        if swapped {
+            self.swap_ct_tuple();
+        }
+        self.flow.in_port = old_in_port;
+        if let Found::Rule(rule) = &rule {
+            let (old_rule, old_cookie) = (self.rule.replace(rule.clone()), self.rule_cookie);
+            self.rule_cookie = rule.cookie;
+            self.depth += 1;
+            self.do_actions(&rule.actions.actions, true);
+            self.depth -= 1;
+            self.rule = old_rule;
+            self.rule_cookie = old_cookie;
+        } else if let Found::ToController = rule {
+            self.controller_miss();
+        }
+        if let Some(trace) = &mut self.trace {
+            if matches!(rule, Found::Nothing) {
+                trace.leaf(NodeKind::Action, "drop");
+            }
+            trace.close();
+        }
+        self.table_id = old_table;
+    }
+
+    fn enter(&mut self, _table_id: u8) -> bool {
+        if self.depth >= MAX_DEPTH {
+            self.fail(
+                DropReason::RecursionTooDeep,
+                "over max translation depth 64",
+            );
+        } else if self.resubmits >= MAX_RESUBMITS {
+            self.fail(DropReason::TooManyResubmits, "over 4096 resubmit actions");
+        } else if self.stack.len() * size_of::<FieldValue>() > 65536 {
+            self.fail(
+                DropReason::StackTooDeep,
+                "resubmits yielded over 64 kB of stack",
+            );
+        } else {
+            self.resubmits += 1;
+            return true;
+        }
+        false
+    }
+
+    fn lookup(&mut self, honor_miss: bool) -> Found {
+        let saved = (self.flow.tp_src, self.flow.tp_dst);
+        if self.flow.nw_frag & ferrovs_packet::flow::NW_FRAG_ANY != 0 && is_ip_any(&self.flow) {
+            match self.bridge.frag {
+                FragHandling::Normal => {
+                    self.flow.tp_src = Be16::ZERO;
+                    self.flow.tp_dst = Be16::ZERO;
+                }
+                FragHandling::Drop => {
+                    self.trace_miss(
+                        self.table_id,
+                        "Packets are IP fragments and the fragment handling mode is \"drop\".",
+                    );
+                    return Found::Nothing;
+                }
+                FragHandling::NxMatch => {}
+            }
+        }
+        let mut table_id = self.table_id;
+        let found = loop {
+            let rule =
+                self.bridge
+                    .tables
+                    .lookup(table_id, self.version, &self.flow, Some(&mut self.wc));
+            self.credit_lookup(table_id, rule.as_ref());
+            if let Some(rule) = rule {
+                self.table_id = table_id;
+                self.trace_rule(table_id, &rule);
+                break Found::Rule(rule);
+            }
+            if !honor_miss {
+                self.trace_miss(table_id, "No match.");
+                break Found::Nothing;
+            }
+            match self.bridge.tables.miss_config(table_id) {
+                TableMiss::Continue if table_id + 1 < TABLE_ALL - 1 => table_id += 1,
+                TableMiss::Controller => {
+                    self.trace_miss(table_id, "No match, flow generates \"packet in\"s.");
+                    break Found::ToController;
+                }
+                TableMiss::Default if self.bridge.packet_ins.wants_misses() => {
+                    self.trace_miss(table_id, "No match, flow generates \"packet in\"s.");
+                    break Found::ToController;
+                }
+                _ => {
+                    self.trace_miss(table_id, "No match.");
+                    break Found::Nothing;
+                }
+            }
+        };
+        (self.flow.tp_src, self.flow.tp_dst) = saved;
+        found
+    }
+
+    fn controller_miss(&mut self) {
+        let in_port = OfPort(self.flow.in_port as u16);
+        let refuses = self
+            .bridge
+            .ports
+            .get(&in_port)
+            .is_some_and(|p| p.config & PC_NO_PACKET_IN != 0);
+        if !refuses {
+            let cookie = std::mem::replace(&mut self.rule_cookie, u64::MAX);
+            self.send_to_controller(
+                u16::MAX,
+                ferrovs_openflow::packet_in::PacketInReason::NoMatch,
+                0,
+                &[],
+            );
+            self.rule_cookie = cookie;
+        }
+    }
+
+    /// Shows the tables the original direction of the connection in place of the packet's own addresses.
+    fn swap_ct_tuple(&mut self) -> bool {
+        let m = &mut self.wc.masks;
+        m.ct_state |= CS_TRACKED;
+        let f = &mut self.flow;
+        let v4 = f.ct_nw_src.get() != 0 && f.dl_type.get() == eth_type::IP;
+        let v6 = f.ct_ipv6_src != [0; 16] && f.dl_type.get() == eth_type::IPV6;
+        if f.ct_state & CS_TRACKED == 0 || !(v4 || v6) {
+            return false;
+        }
+        std::mem::swap(&mut f.nw_src, &mut f.ct_nw_src);
+        std::mem::swap(&mut f.nw_dst, &mut f.ct_nw_dst);
+        std::mem::swap(&mut f.ipv6_src, &mut f.ct_ipv6_src);
+        std::mem::swap(&mut f.ipv6_dst, &mut f.ct_ipv6_dst);
+        std::mem::swap(&mut f.nw_proto, &mut f.ct_nw_proto);
+        std::mem::swap(&mut f.tp_src, &mut f.ct_tp_src);
+        std::mem::swap(&mut f.tp_dst, &mut f.ct_tp_dst);
+        std::mem::swap(&mut m.nw_src, &mut m.ct_nw_src);
+        std::mem::swap(&mut m.nw_dst, &mut m.ct_nw_dst);
+        std::mem::swap(&mut m.ipv6_src, &mut m.ct_ipv6_src);
+        std::mem::swap(&mut m.ipv6_dst, &mut m.ct_ipv6_dst);
+        std::mem::swap(&mut m.nw_proto, &mut m.ct_nw_proto);
+        std::mem::swap(&mut m.tp_src, &mut m.ct_tp_src);
+        std::mem::swap(&mut m.tp_dst, &mut m.ct_tp_dst);
+        true
+    }
+
+    // Credits.
+
+    pub fn credit(&mut self, credit: Credit) {
+        if let Some(count) = self.count {
+            credit.push(count, self.now);
+        }
+        if let Some(cache) = &mut self.xcache {
+            cache.credits.push(credit);
+        }
+    }
+
+    fn credit_lookup(&mut self, table_id: u8, rule: Option<&Arc<Rule>>) {
+        if self.count.is_some() || self.xcache.is_some() {
+            self.credit(Credit::Lookup {
+                bridge: self.bridge.clone(),
+                table_id,
+                rule: rule.cloned(),
+            });
+        }
+    }
+
+    /// Counts a packet received by a port that no datapath counts.
+    pub fn credit_rx(&mut self, port: &XPort) {
+        if port.tunnel.is_some() || port.peer.is_some() {
+            self.credit(Credit::PortRx(port.counters.clone()));
+        }
+    }
+
+    pub fn credit_tx(&mut self, port: &XPort) {
+        self.credit(Credit::PortTx(port.counters.clone()));
+    }
+
+    // Small things.
+
+    /// Brings the datapath's packet to the state of the flow.
+    pub fn commit(&mut self) {
+        commit(&self.flow, &mut self.base, &mut self.actions, &mut self.wc);
+    }
+
+    /// Whether the port takes packets at all.
+    pub fn may_receive(&mut self, port: &XPort) -> bool {
+        if port.config & PC_NO_RECV != 0 {
+            self.report("port is configured not to receive, dropping");
+            return false;
+        }
+        true
+    }
+
+    /// Handles packets that belong to the switch itself; true if the packet was one.
+    pub fn process_special(&mut self, _port: &XPort) -> bool {
+        false
+    }
+
+    /// Ends the translation: nothing that it has composed so far will run.
+    pub fn fail(&mut self, error: DropReason, text: &str) {
+        if self.error == DropReason::Ok {
+            self.error = error;
+            if let Some(trace) = &mut self.trace {
+                trace.leaf(NodeKind::Error, text);
+            }
+        }
+    }
+
+    pub fn report(&mut self, text: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.leaf(NodeKind::Detail, text);
+        }
+    }
+
+    pub fn warn(&mut self, text: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.leaf(NodeKind::Warn, text);
+        }
+    }
+
+    fn trace_rule(&mut self, table_id: u8, rule: &Arc<Rule>) {
+        if let Some(trace) = &mut self.trace {
+            trace.open(
+                NodeKind::Table,
+                &format!("{table_id:2}. {}", crate::trace::describe_rule(rule)),
+            );
+        }
+    }
+
+    fn trace_miss(&mut self, table_id: u8, text: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.open(NodeKind::Table, &format!("{table_id:2}. {text}"));
+        }
+    }
+}
+
+enum Found {
+    Rule(Arc<Rule>),
+    ToController,
+    Nothing,
+}

@@ -1,0 +1,449 @@
+//! The NORMAL action: a learning switch with VLANs.
+//!
+//! A packet comes in through a bundle, belongs to one VLAN by the bundle's mode ([`input_translate`]), teaches
+//! where its source lives, and leaves through the bundle of its destination, or through all that carry the VLAN;
+//! each output shows the VLAN as its bundle's mode wants ([`output_translate`]).
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use ferrovs_packet::flow::{VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK, VlanHdr};
+use ferrovs_packet::types::{MacAddr, OfPort, eth_type};
+use ferrovs_protocols::mac_learning::GratuitousArp;
+
+use super::ctx::Ctx;
+use super::snapshot::{BundleId, PriorityTags, VlanMode, XBridge, XBundle};
+use super::xcache::Credit;
+
+/// The VLAN headers of a packet, outermost first; VID 0 without priority is "none".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XVlan {
+    pub v: [Vlan; 2],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vlan {
+    pub tpid: u16,
+    pub vid: u16,
+    /// In place in the TCI (bits 13 to 15).
+    pub pcp: u16,
+}
+
+impl XVlan {
+    pub fn of(vlans: &[VlanHdr; 2]) -> XVlan {
+        let one = |h: &VlanHdr| match h.tci.get() {
+            tci if tci & VLAN_CFI != 0 => Vlan {
+                tpid: h.tpid.get(),
+                vid: tci & VLAN_VID_MASK,
+                pcp: tci & VLAN_PCP_MASK,
+            },
+            _ => Vlan::default(),
+        };
+        XVlan {
+            v: [one(&vlans[0]), one(&vlans[1])],
+        }
+    }
+
+    fn headers(&self, tags: PriorityTags) -> [VlanHdr; 2] {
+        self.v.map(|vlan| {
+            let tag = vlan.vid != 0 || tags == PriorityTags::IfNonzero && vlan.pcp != 0;
+            let tag = tag || tags == PriorityTags::Always && vlan == self.v[0];
+            if !tag {
+                return VlanHdr::default();
+            }
+            let tpid = if vlan.tpid == 0 {
+                eth_type::VLAN_8021Q
+            } else {
+                vlan.tpid
+            };
+            VlanHdr {
+                tpid: tpid.into(),
+                tci: (vlan.vid | vlan.pcp | VLAN_CFI).into(),
+            }
+        })
+    }
+}
+
+impl XBundle {
+    fn trunks_vlan(&self, vid: u16) -> bool {
+        self.trunks.as_ref().is_none_or(|t| t.contains(vid))
+    }
+
+    fn allows_cvlan(&self, vid: u16) -> bool {
+        self.cvlans.as_ref().is_none_or(|c| c.contains(vid))
+    }
+
+    /// Whether packets of the VLAN leave through the bundle.
+    fn includes(&self, xvlan: &XVlan) -> bool {
+        let vid = xvlan.v[0].vid;
+        match self.vlan_mode {
+            VlanMode::Access => vid == self.vlan && xvlan.v[1].vid == 0,
+            VlanMode::Trunk => self.trunks_vlan(vid),
+            VlanMode::NativeTagged | VlanMode::NativeUntagged => {
+                vid == self.vlan || self.trunks_vlan(vid)
+            }
+            VlanMode::Dot1qTunnel => vid == self.vlan && self.allows_cvlan(xvlan.v[1].vid),
+        }
+    }
+}
+
+/// The VLAN that a packet belongs to, given how it came in.
+fn input_translate(bundle: &XBundle, xvlan: XVlan) -> XVlan {
+    let mut out = xvlan;
+    match bundle.vlan_mode {
+        VlanMode::Access => {
+            out.v[0] = Vlan {
+                tpid: xvlan.v[0].tpid,
+                vid: bundle.vlan,
+                pcp: xvlan.v[0].pcp,
+            };
+            out.v[1] = Vlan::default();
+        }
+        VlanMode::Trunk => {}
+        VlanMode::NativeTagged | VlanMode::NativeUntagged => {
+            if xvlan.v[0].vid == 0 {
+                out.v[0].vid = bundle.vlan;
+            }
+        }
+        VlanMode::Dot1qTunnel => {
+            out.v = [
+                Vlan {
+                    tpid: bundle.qinq_ethtype,
+                    vid: bundle.vlan,
+                    pcp: xvlan.v[0].pcp,
+                },
+                xvlan.v[0],
+            ];
+        }
+    }
+    out
+}
+
+/// How a packet of a VLAN looks when it leaves.
+fn output_translate(bundle: &XBundle, xvlan: XVlan) -> XVlan {
+    let mut out = xvlan;
+    match bundle.vlan_mode {
+        VlanMode::Access => {
+            out.v = [
+                Vlan {
+                    pcp: xvlan.v[0].pcp,
+                    ..Vlan::default()
+                },
+                Vlan::default(),
+            ]
+        }
+        VlanMode::Trunk | VlanMode::NativeTagged => {}
+        VlanMode::NativeUntagged => {
+            if xvlan.v[0].vid == bundle.vlan {
+                out.v[0].vid = 0;
+            }
+        }
+        VlanMode::Dot1qTunnel => out.v = [xvlan.v[1], Vlan::default()],
+    }
+    out
+}
+
+/// Learns that `mac` lives behind `bundle`; true if that is news, so that flows that rely on it are stale.
+pub fn learn(
+    bridge: &XBridge,
+    mac: MacAddr,
+    vlan: u16,
+    bundle: BundleId,
+    arp: GratuitousArp,
+    now: Instant,
+) -> bool {
+    let mut table = bridge.macs.lock().unwrap_or_else(PoisonError::into_inner);
+    table.learn(now, mac, vlan, bundle, arp)
+}
+
+impl Ctx<'_> {
+    /// The NORMAL action for the packet as it is now.
+    pub fn normal(&mut self) {
+        let m = &mut self.wc.masks;
+        m.dl_src = MacAddr::BROADCAST;
+        m.dl_dst = MacAddr::BROADCAST;
+        m.vlans[0].tci = (m.vlans[0].tci.get() | VLAN_VID_MASK | VLAN_CFI).into();
+        let bridge = self.bridge;
+
+        let Some((in_port, in_bundle)) = self.input_bundle() else {
+            return;
+        };
+        let in_xvlan = XVlan::of(&self.flow.vlans);
+        if !self.input_vid_is_valid(&in_bundle, &in_xvlan) {
+            self.report("disallowed VLAN VID for this input port, dropping");
+            return;
+        }
+        let xvlan = input_translate(&in_bundle, in_xvlan);
+        let vid = xvlan.v[0].vid;
+        if in_bundle.vlan_mode == VlanMode::Dot1qTunnel {
+            let tci = &mut self.wc.masks.vlans[1].tci;
+            *tci = (tci.get() | VLAN_VID_MASK | VLAN_CFI).into();
+        }
+        if !bridge.forward_bpdu && self.flow.dl_dst.is_reserved() {
+            self.report("packet has bogus source or reserved destination, dropping");
+            return;
+        }
+        self.learn_source(&in_bundle, in_port, vid);
+
+        let known = (!self.flow.dl_dst.is_multicast())
+            .then(|| self.find_mac(self.flow.dl_dst, vid))
+            .flatten();
+        match known {
+            Some(bundle) if bundle == in_bundle.id => {
+                self.report("learned port is input port, dropping")
+            }
+            Some(bundle) => {
+                let Some(out) = bridge.bundles.get(&bundle) else {
+                    self.report("learned port is gone, flooding");
+                    return self.flood_bundles(&in_bundle, &xvlan);
+                };
+                if out.protected && in_bundle.protected {
+                    self.report("learned port is protected, dropping");
+                } else {
+                    self.report("forwarding to learned port");
+                    self.output_normal(out, xvlan);
+                }
+            }
+            None if self.flow.dl_dst.is_multicast() => {
+                self.report("multicast traffic, flooding");
+                self.flood_bundles(&in_bundle, &xvlan);
+            }
+            None => {
+                self.report("no learned MAC for destination, flooding");
+                self.flood_bundles(&in_bundle, &xvlan);
+            }
+        }
+    }
+
+    fn input_bundle(&mut self) -> Option<(OfPort, Arc<XBundle>)> {
+        let in_port = OfPort(self.flow.in_port as u16);
+        let bridge = self.bridge;
+        let bundle = bridge
+            .ports
+            .get(&in_port)
+            .and_then(|p| bridge.bundles.get(&p.bundle?));
+        if bundle.is_none() {
+            self.report("no input bundle, dropping");
+            if in_port != OfPort::NONE {
+                self.warn(&format!("received packet on unknown port {}", in_port.0));
+            }
+        }
+        bundle.map(|b| (in_port, b.clone()))
+    }
+
+    fn input_vid_is_valid(&mut self, bundle: &XBundle, xvlan: &XVlan) -> bool {
+        let vid = xvlan.v[0].vid;
+        match bundle.vlan_mode {
+            VlanMode::Access if vid != 0 => {
+                self.warn(&format!(
+                    "dropping VLAN {vid} tagged packet received on port {} configured as VLAN {} access port",
+                    bundle.name, bundle.vlan
+                ));
+                false
+            }
+            VlanMode::Access => true,
+            VlanMode::NativeTagged | VlanMode::NativeUntagged if vid == 0 || vid == bundle.vlan => {
+                true
+            }
+            VlanMode::Trunk | VlanMode::NativeTagged | VlanMode::NativeUntagged => {
+                let carried = bundle.trunks_vlan(vid);
+                if !carried {
+                    self.warn(&format!(
+                        "dropping VLAN {vid} tagged packet received on port {} not configured for trunking VLAN {vid}",
+                        bundle.name
+                    ));
+                }
+                carried
+            }
+            VlanMode::Dot1qTunnel => {
+                let allowed = bundle.allows_cvlan(vid);
+                if !allowed {
+                    self.warn(&format!(
+                        "dropping VLAN {vid} packet received on dot1q-tunnel port {} that exclude this VLAN",
+                        bundle.name
+                    ));
+                }
+                allowed
+            }
+        }
+    }
+
+    fn learn_source(&mut self, in_bundle: &XBundle, in_port: OfPort, vlan: u16) {
+        let mac = self.flow.dl_src;
+        if mac.is_multicast() || in_port == OfPort::NONE {
+            return;
+        }
+        if self
+            .bridge
+            .flood_vlans
+            .as_ref()
+            .is_some_and(|f| f.contains(vlan))
+        {
+            return;
+        }
+        let arp = match self.is_gratuitous_arp() {
+            false => GratuitousArp::No,
+            true if in_bundle.ports.len() > 1 => GratuitousArp::ThroughBond,
+            true => GratuitousArp::ThroughPort,
+        };
+        let credit = Credit::Mac {
+            bridge: self.bridge.clone(),
+            mac,
+            vlan,
+            bundle: in_bundle.id,
+            arp,
+        };
+        if self.side_effects && learn(self.bridge, mac, vlan, in_bundle.id, arp, self.now) {
+            self.report(&format!(
+                "learned that {mac} is on port {} in VLAN {vlan}",
+                in_bundle.name
+            ));
+            self.learned = true;
+        }
+        if let Some(cache) = &mut self.xcache {
+            cache.credits.push(credit);
+        }
+    }
+
+    fn is_gratuitous_arp(&mut self) -> bool {
+        if self.flow.dl_type.get() != eth_type::ARP || !self.flow.dl_dst.is_broadcast() {
+            return false;
+        }
+        match self.flow.nw_proto {
+            2 => true,
+            1 => {
+                self.wc.masks.nw_proto = 0xff;
+                self.wc.masks.nw_src = u32::MAX.into();
+                self.wc.masks.nw_dst = u32::MAX.into();
+                self.flow.nw_src == self.flow.nw_dst
+            }
+            _ => false,
+        }
+    }
+
+    fn find_mac(&self, mac: MacAddr, vlan: u16) -> Option<BundleId> {
+        let table = self
+            .bridge
+            .macs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        table.lookup(mac, vlan)
+    }
+
+    fn flood_bundles(&mut self, in_bundle: &XBundle, xvlan: &XVlan) {
+        let bridge = self.bridge;
+        let mut bundles: Vec<_> = bridge.bundles.values().collect();
+        bundles.sort_unstable_by_key(|b| b.id);
+        for bundle in bundles {
+            if bundle.id != in_bundle.id
+                && bundle.floodable
+                && bundle.includes(xvlan)
+                && !(bundle.protected && in_bundle.protected)
+            {
+                self.output_normal(bundle, *xvlan);
+            }
+        }
+    }
+
+    fn output_normal(&mut self, bundle: &XBundle, xvlan: XVlan) {
+        let Some(&port) = bundle.ports.first() else {
+            return;
+        };
+        let out = output_translate(bundle, xvlan);
+        let before = self.flow.vlans;
+        self.flow.vlans = out.headers(bundle.priority_tags);
+        self.compose_output(port, 0);
+        self.flow.vlans = before;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(vlan_mode: VlanMode, vlan: u16) -> XBundle {
+        XBundle {
+            id: 1,
+            name: "p1".into(),
+            vlan_mode,
+            vlan,
+            trunks: None,
+            cvlans: None,
+            qinq_ethtype: 0x88a8,
+            priority_tags: PriorityTags::Never,
+            protected: false,
+            floodable: true,
+            ports: vec![OfPort(1)],
+        }
+    }
+
+    fn tagged(vid: u16) -> XVlan {
+        XVlan {
+            v: [
+                Vlan {
+                    tpid: 0x8100,
+                    vid,
+                    pcp: 0,
+                },
+                Vlan::default(),
+            ],
+        }
+    }
+
+    #[test]
+    fn vlan_modes_translate_in_and_out() {
+        let untagged = XVlan::default();
+        assert_eq!(
+            input_translate(&bundle(VlanMode::Access, 10), untagged).v[0].vid,
+            10
+        );
+        assert_eq!(
+            output_translate(&bundle(VlanMode::Access, 10), tagged(10)),
+            untagged
+        );
+        assert_eq!(
+            input_translate(&bundle(VlanMode::Trunk, 0), tagged(7)),
+            tagged(7)
+        );
+        assert_eq!(
+            input_translate(&bundle(VlanMode::NativeTagged, 9), untagged).v[0].vid,
+            9
+        );
+        assert_eq!(
+            output_translate(&bundle(VlanMode::NativeUntagged, 9), tagged(9)).v[0].vid,
+            0
+        );
+        assert_eq!(
+            output_translate(&bundle(VlanMode::NativeTagged, 9), tagged(9)).v[0].vid,
+            9
+        );
+        let double = input_translate(&bundle(VlanMode::Dot1qTunnel, 100), tagged(5));
+        assert_eq!(
+            (double.v[0].vid, double.v[0].tpid, double.v[1].vid),
+            (100, 0x88a8, 5)
+        );
+        assert_eq!(
+            output_translate(&bundle(VlanMode::Dot1qTunnel, 100), double),
+            tagged(5)
+        );
+    }
+
+    #[test]
+    fn a_priority_tag_is_kept_only_as_the_port_says() {
+        let mut xvlan = XVlan::default();
+        xvlan.v[0].pcp = 3 << 13;
+        assert_eq!(xvlan.headers(PriorityTags::Never)[0], VlanHdr::default());
+        assert_eq!(
+            xvlan.headers(PriorityTags::IfNonzero)[0].tci.get(),
+            VLAN_CFI | 3 << 13
+        );
+        assert_eq!(
+            XVlan::default().headers(PriorityTags::IfNonzero)[0],
+            VlanHdr::default()
+        );
+        assert_eq!(
+            XVlan::default().headers(PriorityTags::Always)[0].tci.get(),
+            VLAN_CFI
+        );
+    }
+}

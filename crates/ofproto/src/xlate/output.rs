@@ -1,0 +1,177 @@
+//! How a packet leaves: by a datapath port, through a patch port into another bridge, or through a tunnel.
+
+use ferrovs_datapath::action::{Action as DpAction, DropReason};
+use ferrovs_openflow::packet_in::PacketInReason;
+use ferrovs_packet::flow::FLOW_N_REGS;
+use ferrovs_packet::types::{DpPort, OfPort};
+
+use super::ctx::{Ctx, MAX_DEPTH, PC_NO_FLOOD, PC_NO_FWD};
+use super::snapshot::XPort;
+use super::trace::NodeKind;
+
+impl Ctx<'_> {
+    /// Output to a port number, reserved ones included.
+    pub fn output_action(&mut self, port: OfPort, max_len: u16, may_packet_in: bool) {
+        let in_port = OfPort(self.flow.in_port as u16);
+        match port {
+            OfPort::IN_PORT => self.compose_output(in_port, 0),
+            OfPort::TABLE => self.table_action(in_port, 0, false, may_packet_in),
+            OfPort::NORMAL => self.normal(),
+            OfPort::FLOOD => self.flood_ports(false),
+            OfPort::ALL => self.flood_ports(true),
+            OfPort::CONTROLLER => self.send_to_controller(max_len, PacketInReason::Action, 0, &[]),
+            OfPort::NONE => {}
+            port if port == in_port => self.report("skipping output to input port"),
+            port => self.compose_output(port, 0),
+        }
+    }
+
+    /// Output of at most `max_len` bytes of the packet.
+    pub fn output_trunc(&mut self, port: OfPort, max_len: u32) {
+        let in_port = OfPort(self.flow.in_port as u16);
+        match port {
+            OfPort::TABLE
+            | OfPort::NORMAL
+            | OfPort::FLOOD
+            | OfPort::ALL
+            | OfPort::CONTROLLER
+            | OfPort::NONE => {
+                self.warn(&format!("output_trunc does not support port: {}", port.0));
+            }
+            OfPort::IN_PORT => self.compose_output(in_port, max_len),
+            port if port == in_port => self.warn("skipping output to input port"),
+            port => self.compose_output(port, max_len),
+        }
+    }
+
+    fn flood_ports(&mut self, all: bool) {
+        let in_port = OfPort(self.flow.in_port as u16);
+        let bridge = self.bridge;
+        let mut ports: Vec<_> = bridge.ports.values().collect();
+        ports.sort_unstable_by_key(|p| p.ofport);
+        for port in ports {
+            if port.ofport != in_port && (all || port.config & PC_NO_FLOOD == 0) {
+                self.compose_output(port.ofport, 0);
+            }
+        }
+    }
+
+    /// Sends the packet out of a port. `max_len` 0 sends all of it.
+    pub fn compose_output(&mut self, ofport: OfPort, max_len: u32) {
+        let bridge = self.bridge;
+        let Some(port) = bridge.ports.get(&ofport) else {
+            self.report("Nonexistent output port");
+            return;
+        };
+        if port.config & PC_NO_FWD != 0 {
+            self.report("OFPPC_NO_FWD set, skipping output");
+            return;
+        }
+        if let Some(peer) = port.peer {
+            return self.patch_output(port, peer);
+        }
+        if port.netdev.kind() == "patch" {
+            self.report("Nonexistent patch port peer");
+            return;
+        }
+        if port.tunnel.is_some() {
+            return self.tunnel_output(port, max_len);
+        }
+        if port.dp_port == DpPort::NONE {
+            return;
+        }
+        self.commit();
+        if let Some(tunnel_port) = self.terminates_tunnel(port) {
+            self.actions.push(DpAction::TunnelPop(tunnel_port));
+            return;
+        }
+        if max_len > 0 {
+            self.actions.push(DpAction::Trunc(max_len));
+        }
+        self.actions.push(DpAction::Output(port.dp_port));
+    }
+
+    /// Goes on in the bridge at the other end, with nothing but the packet itself.
+    fn patch_output(&mut self, port: &XPort, (peer_bridge, peer_port): (u128, OfPort)) {
+        let snapshot = self.snapshot;
+        let peer = snapshot
+            .bridges
+            .get(&peer_bridge)
+            .and_then(|b| Some((b, b.ports.get(&peer_port)?)));
+        let Some((bridge, peer)) = peer else {
+            self.report("Nonexistent patch port peer");
+            return;
+        };
+        self.credit_tx(port);
+        let flow = self.flow;
+        self.flow.in_port = u32::from(peer.ofport.0);
+        self.flow.metadata = 0.into();
+        self.flow.regs = [0; FLOW_N_REGS];
+        self.flow.actset_output = u32::from(OfPort::UNSET.0);
+        self.flow.conj_id = 0;
+        self.clear_conntrack();
+        self.in_bridge(bridge, |ctx| {
+            ctx.credit_rx(peer);
+            if !ctx.process_special(peer) && ctx.may_receive(peer) {
+                ctx.table_action(peer.ofport, 0, false, true);
+                ctx.run_action_set();
+            }
+        });
+        self.flow = flow;
+    }
+
+    /// Runs part of the translation as another bridge, with a stack and an action set of its own.
+    pub fn in_bridge(
+        &mut self,
+        bridge: &'_ std::sync::Arc<super::snapshot::XBridge>,
+        run: impl FnOnce(&mut Self),
+    ) {
+        // The snapshot outlives the translation; look the bridge up there to get its lifetime.
+        let Some(bridge) = self.snapshot.bridges.get(&bridge.id) else {
+            return;
+        };
+        if self.depth >= MAX_DEPTH {
+            self.fail(
+                DropReason::RecursionTooDeep,
+                "over max translation depth 64",
+            );
+            return;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.open(NodeKind::Bridge, &format!("bridge(\"{}\")", bridge.name));
+        }
+        let pin = bridge.tables.pin();
+        let old_bridge = std::mem::replace(&mut self.bridge, bridge);
+        let old_version = std::mem::replace(&mut self.version, pin.version);
+        let stack = std::mem::take(&mut self.stack);
+        let set = std::mem::take(&mut self.action_set);
+        let saved = (
+            self.table_id,
+            self.rule_cookie,
+            self.rule.take(),
+            self.exit,
+            self.conntracked,
+        );
+        let in_group = std::mem::replace(&mut self.in_group, false);
+        self.exit = false;
+        self.conntracked = false;
+        self.depth += 1;
+        run(self);
+        self.depth -= 1;
+        (
+            self.table_id,
+            self.rule_cookie,
+            self.rule,
+            self.exit,
+            self.conntracked,
+        ) = saved;
+        self.in_group = in_group;
+        self.bridge = old_bridge;
+        self.version = old_version;
+        self.stack = stack;
+        self.action_set = set;
+        if let Some(trace) = &mut self.trace {
+            trace.close();
+        }
+    }
+}

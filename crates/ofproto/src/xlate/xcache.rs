@@ -1,0 +1,92 @@
+//! What a translation touched, so that packets which the datapath forwards by itself are credited to it later.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ferrovs_packet::types::MacAddr;
+
+use ferrovs_protocols::mac_learning::GratuitousArp;
+
+use super::snapshot::{BundleId, PortCounters, XBridge};
+use crate::groups::Group;
+use crate::rule::Rule;
+
+/// One thing to credit.
+pub enum Credit {
+    /// A table lookup, and the rule that it found (none: a miss).
+    Lookup {
+        bridge: Arc<XBridge>,
+        table_id: u8,
+        rule: Option<Arc<Rule>>,
+    },
+    /// Packets through a group, and which of its buckets took them.
+    Group {
+        group: Arc<Group>,
+        bucket: Option<usize>,
+    },
+    PortRx(Arc<PortCounters>),
+    PortTx(Arc<PortCounters>),
+    /// NORMAL saw this address behind that bundle.
+    Mac {
+        bridge: Arc<XBridge>,
+        mac: MacAddr,
+        vlan: u16,
+        bundle: BundleId,
+        arp: GratuitousArp,
+    },
+}
+
+/// The record of one translation.
+#[derive(Default)]
+pub struct XCache {
+    pub credits: Vec<Credit>,
+}
+
+/// Packets to credit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PacketCount {
+    pub packets: u64,
+    pub bytes: u64,
+    pub tcp_flags: u16,
+}
+
+impl XCache {
+    /// Credits `count`, as of `used`, to everything that the translation touched.
+    pub fn push(&self, count: PacketCount, used: Instant) {
+        for credit in &self.credits {
+            credit.push(count, used);
+        }
+    }
+}
+
+impl Credit {
+    /// Credits `count` to this one thing.
+    pub fn push(&self, count: PacketCount, used: Instant) {
+        match self {
+            Credit::Lookup {
+                bridge,
+                table_id,
+                rule,
+            } => {
+                bridge
+                    .tables
+                    .credit_lookup(*table_id, count.packets, rule.is_some());
+                if let Some(rule) = rule {
+                    rule.credit(count.packets, count.bytes, used);
+                }
+            }
+            Credit::Group { group, bucket } => group.credit(*bucket, count.packets, count.bytes),
+            Credit::PortRx(counters) => counters.rx(count.packets, count.bytes),
+            Credit::PortTx(counters) => counters.tx(count.packets, count.bytes),
+            Credit::Mac {
+                bridge,
+                mac,
+                vlan,
+                bundle,
+                arp,
+            } => {
+                super::normal::learn(bridge, *mac, *vlan, *bundle, *arp, used);
+            }
+        }
+    }
+}
