@@ -1,1 +1,36 @@
-fn main() {}
+//! The developer's command: `cargo xtask VERB`.
+#![forbid(unsafe_code)]
+
+mod bin;
+mod check;
+mod lab;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask VERB [OPTIONS]
+  bin          build all programs (release) into target/ovs/bin, with vswitch.ovsschema beside them
+  lab          build, start a switch between network namespaces, ping through it and show what it did
+    --keep       stay up, and print how to use it
+  test [ARGS]  run all tests; ARGS go to cargo test
+  lint         formatting and clippy, warnings are errors";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let verb = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    let result = match verb.as_str() {
+        "bin" => bin::release().map(|dir| println!("{}", dir.display())),
+        "lab" => lab::run(&rest),
+        "test" => check::test(&rest),
+        "lint" => check::lint(),
+        _ => Err(USAGE.to_string()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,21 @@
-//! testkit
+//! What tests of whole programs need: where the programs are, a switch of one's own, hosts in network
+//! namespaces, and the oracle (Debian's Open vSwitch, unpacked and not installed) to compare with.
+//!
+//! Everything made here has a name of its own and is removed when it is dropped, so that tests run in parallel
+//! and leave nothing behind. Traffic is sent only between namespaces that a test made.
+#![forbid(unsafe_code)]
+
+pub mod apt;
+pub mod command;
+pub mod netns;
+pub mod oracle;
+pub mod packets;
+pub mod pcap;
+pub mod programs;
+pub mod switch;
+pub mod text;
+
+pub use command::Outcome;
+pub use netns::{Host, Netns};
+pub use programs::Programs;
+pub use switch::Switch;

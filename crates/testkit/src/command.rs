@@ -1,0 +1,62 @@
+//! Commands that are run to their end, with a limit in time.
+
+use std::process::{Command, Output};
+
+/// Seconds after which a command of a test is killed.
+const LIMIT_S: &str = "60";
+
+/// What a command printed and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: i32,
+}
+
+impl Outcome {
+    fn of(output: Output) -> Outcome {
+        Outcome {
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: output.status.code().unwrap_or(-1),
+        }
+    }
+
+    /// Standard output of a command that must succeed.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert!(
+            self.code == 0,
+            "exit code {}: {}{}",
+            self.code,
+            self.stdout,
+            self.stderr
+        );
+        self.stdout
+    }
+
+    /// Both outputs and the exit code as one text.
+    pub fn text(&self) -> String {
+        format!("{}{}rc={}\n", self.stdout, self.stderr, self.code)
+    }
+}
+
+/// Runs `program` with `args` and an environment, killed after a minute.
+pub fn run(program: &str, args: &[&str], env: &[(String, String)]) -> Outcome {
+    let mut command = Command::new("timeout");
+    command
+        .args(["-k", "5", LIMIT_S, program])
+        .args(args)
+        .stdin(std::process::Stdio::null());
+    command.envs(env.iter().map(|(k, v)| (k, v)));
+    match command.output() {
+        Ok(output) => Outcome::of(output),
+        Err(e) => panic!("cannot run {program}: {e}"),
+    }
+}
+
+/// Runs a command line in a shell; for set-up, where failure is a failure of the test.
+#[track_caller]
+pub fn sh(line: &str) -> String {
+    run("sh", &["-ec", line], &[]).ok()
+}

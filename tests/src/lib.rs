@@ -1,0 +1,2 @@
+//! Tests of whole programs: see `tests/daemons.rs`.
+#![forbid(unsafe_code)]

@@ -1,0 +1,32 @@
+//! Tests and lints.
+
+use std::process::Command;
+
+use ferrovs_testkit::apt;
+
+use crate::bin;
+
+/// Installs what tests need, builds the programs that they run, and runs them all.
+pub fn test(args: &[String]) -> Result<(), String> {
+    apt::ensure(apt::TOOLS)?;
+    let dir = bin::for_tests()?;
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command
+        .args(["test", "--workspace", "--quiet"])
+        .args(args)
+        .env("FERROVS_BIN", dir);
+    bin::run(&mut command)
+}
+
+pub fn lint() -> Result<(), String> {
+    bin::cargo(&["fmt", "--all", "--check"])?;
+    bin::cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ])
+}
