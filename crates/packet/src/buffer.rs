@@ -217,18 +217,55 @@ impl Packet {
         self.end += data.len() as u32;
     }
 
-    /// Opens `n` bytes in front of the data (their content is arbitrary). Layer offsets move along.
+    /// Opens `n` bytes in front of the data (their content is arbitrary). Layer offsets, and what the offload
+    /// says of the packet, move along.
     pub fn push(&mut self, n: usize) -> &mut [u8] {
         self.reserve(n, 0);
         self.start -= n as u32;
+        self.move_offsets(n as isize);
         let start = self.start as usize;
         &mut self.storage.bytes_mut()[start..start + n]
     }
 
-    /// Removes `n` bytes from the front; panics if there are fewer, which callers have checked.
+    /// Removes `n` bytes from the front; panics if there are fewer, which callers have checked. Layers that
+    /// began in them are absent then.
     pub fn pull(&mut self, n: usize) {
         assert!(n <= self.size(), "pull beyond the packet");
         self.start += n as u32;
+        self.move_offsets(-(n as isize));
+    }
+
+    fn move_offsets(&mut self, by: isize) {
+        let moved = |ofs: u16| u16::try_from(ofs as isize + by).unwrap_or(NO_OFFSET);
+        for ofs in [&mut self.l2_5, &mut self.l3, &mut self.l4] {
+            if *ofs != NO_OFFSET {
+                *ofs = moved(*ofs);
+            }
+        }
+        if let Checksum::Partial { start, offset } = self.offload.checksum {
+            self.offload.checksum = match moved(start) {
+                NO_OFFSET => Checksum::Unknown,
+                start => Checksum::Partial { start, offset },
+            };
+        }
+        if let Some(gso) = &mut self.offload.gso
+            && gso.hdr_len != 0
+        {
+            gso.hdr_len = u16::try_from(gso.hdr_len as isize + by).unwrap_or(0);
+        }
+    }
+
+    /// The data from the network header on; empty when there is none.
+    pub fn l3_data(&self) -> &[u8] {
+        self.data().get(usize::from(self.l3)..).unwrap_or_default()
+    }
+
+    /// The data from the transport header to the end of the network layer's payload; empty when there is none.
+    pub fn l4_data(&self) -> &[u8] {
+        let end = self.size().saturating_sub(usize::from(self.l2_pad));
+        self.data()
+            .get(usize::from(self.l4)..end)
+            .unwrap_or_default()
     }
 
     pub fn truncate(&mut self, size: usize) {

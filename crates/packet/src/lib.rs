@@ -6,9 +6,13 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod checksum;
+pub mod compose;
+pub mod edit;
 pub mod field;
 pub mod flow;
 pub mod hash;
 pub mod miniflow;
 pub mod parse;
 pub mod types;
+pub mod wildcards;
