@@ -1,1 +1,70 @@
-fn main() {}
+//! ovs-vswitchd: the switch as a daemon.
+//!
+//! This program only puts the parts together: it reads the command line, chooses which kinds of
+//! datapath and device exist, and runs the one loop. What the switch does is in the crates below;
+//! what it is told to do is in the database.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+
+use std::process::ExitCode;
+
+use ferrovs_runtime::daemon::Access;
+use ferrovs_runtime::vlog::modules::VSWITCHD;
+use ferrovs_runtime::{Poller, clock, dirs, memory, numa, unixctl, vlog};
+
+use commands::App;
+
+fn main() -> ExitCode {
+    clock::init();
+    dirs::set_program_name("ovs-vswitchd");
+    let mut arguments = arguments::parse();
+    arguments.daemon.daemonize_start(Access {
+        datapath: true,
+        hardware: arguments.hw_rawio,
+    });
+
+    if arguments.mlockall
+        && let Err(e) = ferrovs_sys::process::mlockall()
+    {
+        vlog::err!(
+            VSWITCHD,
+            "mlockall failed: {}",
+            ferrovs_runtime::text::errno(&e)
+        );
+    }
+
+    let Ok(mut server) = unixctl::Server::open(arguments.unixctl.as_deref()) else {
+        return ExitCode::FAILURE;
+    };
+    let mut commands = unixctl::Commands::new();
+    commands::register(&mut commands, arguments.dummy.is_some());
+    numa::topology();
+
+    let mut app = App::new(arguments);
+    let mut memory = memory::Monitor::new();
+    let mut poller = Poller::new();
+    while app.exiting.is_empty() {
+        if memory.run() {
+            memory.report(&app.memory_usage());
+        }
+        app.run();
+        server.run(&mut commands, &mut app);
+
+        memory.wait(&mut poller);
+        app.wait(&mut poller);
+        server.wait(&mut poller);
+        if !app.exiting.is_empty() {
+            poller.wake_now();
+        }
+        poller.block();
+    }
+    app.shut_down();
+    for responder in app.exiting.drain(..) {
+        responder.reply(Ok(unixctl::Output::empty()));
+    }
+    server.flush();
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,76 @@
+//! The application that control commands act on, and the commands of the program itself.
+
+use std::time::Duration;
+
+use ferrovs_runtime::memory::{self, Usage};
+use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request, Responder};
+use ferrovs_runtime::{Poller, clock};
+
+use crate::arguments::Arguments;
+
+/// Everything that runs on the main thread.
+pub struct App {
+    /// Whoever asked the daemon to exit, and is told when it does.
+    pub exiting: Vec<Responder>,
+    cleanup: bool,
+    arguments: Arguments,
+}
+
+impl App {
+    pub fn new(arguments: Arguments) -> App {
+        App {
+            exiting: Vec::new(),
+            cleanup: false,
+            arguments,
+        }
+    }
+
+    pub fn run(&mut self) {
+        self.arguments.daemon.daemonize_complete();
+    }
+
+    pub fn wait(&mut self, _poller: &mut Poller) {}
+
+    pub fn shut_down(&mut self) {
+        let _ = self.cleanup;
+    }
+
+    pub fn memory_usage(&mut self) -> Usage {
+        Usage::new()
+    }
+}
+
+/// Registers the commands of the program itself.
+pub fn register(commands: &mut Commands<App>, dummy: bool) {
+    commands.register("exit", "[--cleanup]", 0, 1, exit);
+    memory::register(commands, |app, usage| *usage = app.memory_usage());
+    if dummy {
+        commands.register("time/stop", "", 0, 0, |_, _| {
+            clock::stop();
+            Ok(Output::empty())
+        });
+        commands.register("time/warp", "[large_msecs] msecs", 1, 2, |_, r| warp(r));
+    }
+}
+
+fn exit(app: &mut App, request: &Request) -> Reply {
+    app.cleanup |= request.arg(1) == Some("--cleanup");
+    app.exiting.push(request.responder());
+    Ok(Output::Deferred)
+}
+
+fn warp(request: &Request) -> Reply {
+    let ms = |n: usize| match request.arg(n).and_then(|a| a.parse::<i64>().ok()) {
+        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms as u64)),
+        _ => Err("invalid MSECS".to_string()),
+    };
+    let total = ms(1)?;
+    let step = if request.argv.len() > 2 {
+        ms(2)?
+    } else {
+        total
+    };
+    let responder = request.responder();
+    clock::warp_then(total, step, move || responder.reply(Ok("warped".into())));
+    Ok(Output::Deferred)
+}
