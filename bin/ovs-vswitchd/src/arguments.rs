@@ -84,10 +84,7 @@ pub fn parse() -> Arguments {
             }
             "disable-system" => a.disable_system = true,
             "disable-system-route" => a.disable_system_route = true,
-            "dpdk" => fatal(
-                "Using --dpdk to configure DPDK is not supported.\n\
-                 Please use other_config:dpdk-init instead.",
-            ),
+            "dpdk" => fatal("Using --dpdk to configure DPDK is not supported."),
             "dummy-numa" => numa::set_dummy(found.required()),
             "hw-rawio-access" => a.hw_rawio = true,
             _ => unreachable!("an option that no table has"),

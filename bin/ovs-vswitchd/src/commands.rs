@@ -70,6 +70,9 @@ fn warp(request: &Request) -> Reply {
     } else {
         total
     };
+    if clock::warp_pending() {
+        return Err("A previous warp in progress".to_string());
+    }
     let responder = request.responder();
     clock::warp_then(total, step, move || responder.reply(Ok("warped".into())));
     Ok(Output::Deferred)

@@ -134,7 +134,8 @@ pub fn warp(total: Duration, step: Duration) {
     warp_then(total, step, || ());
 }
 
-/// Like [`warp`]; `done` runs on the main thread after the last step.
+/// Like [`warp`]; `done` runs on the main thread after the last step. The caller makes sure that no
+/// warp is pending ([`warp_pending`]).
 ///
 /// The first step is taken at once, so a warp of one step is over, and `done` has run, when this
 /// returns.

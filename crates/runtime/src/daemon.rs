@@ -19,7 +19,7 @@ use ferrovs_sys::process::{self, Exit, Fork, User};
 use ferrovs_sys::signal;
 
 use crate::options::{Arg, Found, Opt};
-use crate::vlog::modules::{DAEMON, DAEMON_UNIX};
+use crate::vlog::modules::{DAEMON, DAEMON_UNIX, VLOG};
 use crate::{clock, dirs, fatal, fatal_signal, vlog};
 
 /// The daemon options.
@@ -277,6 +277,7 @@ impl Daemon {
         let mut status = "healthy".to_string();
         let mut last_restart = None;
         loop {
+            vlog::info!(VLOG, "closing log file");
             vlog::close_log_file();
             process::set_title(&format!(
                 "{}: monitoring pid {pid} ({status})",

@@ -42,6 +42,10 @@ pub fn init() {
     for s in [SIGTERM, SIGINT, SIGHUP, SIGALRM] {
         let _ = signal::catch(s, true);
     }
+    // The standard library catches these to tell of a stack that is too small; a daemon dies by
+    // them, so that its monitor sees why.
+    signal::default(signal::SIGSEGV);
+    signal::default(signal::SIGBUS);
     ferrovs_sys::process::at_exit(cleanup_at_exit);
 }
 

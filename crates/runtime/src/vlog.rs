@@ -405,7 +405,12 @@ pub fn set_log_file(path: Option<&Path>) -> std::io::Result<()> {
     };
     {
         let mut state = state();
-        if state.file.is_some() {
+        if let Some(old) = &state.file {
+            use std::os::unix::fs::MetadataExt;
+            let id = |f: &File| f.metadata().map(|m| (m.dev(), m.ino())).ok();
+            if id(old) == id(&file) {
+                return Ok(());
+            }
             drop(state);
             info!(VLOG, "closing log file");
             state = self::state();
@@ -428,10 +433,7 @@ pub fn reopen_log_file() -> std::io::Result<()> {
 
 /// Closes the log file; [`reopen_log_file`] opens it again.
 pub fn close_log_file() {
-    if state().file.is_some() {
-        info!(VLOG, "closing log file");
-        state().file = None;
-    }
+    state().file = None;
 }
 
 /// Whether there is a log file.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::framing::Framer;
 use super::{Commands, Format, Output, Reply, Request};
-use crate::vlog::modules::{JSONRPC, STREAM_UNIX, UNIXCTL};
+use crate::vlog::modules::{FATAL_SIGNAL, JSONRPC, STREAM_UNIX, UNIXCTL};
 use crate::vlog::{self, RateLimit};
 use crate::{Interest, Poller, coverage, dirs, fatal_signal};
 
@@ -28,6 +28,41 @@ struct Connection {
     format: Format,
     /// A request whose handler answers later: its id and itself.
     pending: Option<(Value, Request)>,
+}
+
+/// Why a connection ends.
+enum Broken {
+    /// The client went away.
+    Gone,
+    /// What came is not JSON-RPC.
+    Framing(String),
+    /// A message of a kind that only servers send.
+    Unexpected(&'static str),
+}
+
+/// Takes a message apart that must be a request: method, parameters, id.
+fn parse_request(value: &Value) -> Result<(&str, &Vec<Value>, &Value), Broken> {
+    let bad = |text: &str| Broken::Framing(format!("received bad JSON-RPC message: {text}"));
+    let present = |name| value.get(name).filter(|v| !v.is_null());
+    if present("result").is_some() {
+        return Err(Broken::Unexpected("reply"));
+    }
+    if present("error").is_some() {
+        return Err(Broken::Unexpected("error"));
+    }
+    if !value.is_object() {
+        return Err(bad("message is not a JSON object"));
+    }
+    let method = present("method").ok_or_else(|| bad("request must have \"method\""))?;
+    let method = method
+        .as_str()
+        .ok_or_else(|| bad("\"method\" must be JSON string"))?;
+    let params = present("params").ok_or_else(|| bad("request must have \"params\""))?;
+    let params = params
+        .as_array()
+        .ok_or_else(|| bad("\"params\" must be JSON array"))?;
+    let id = present("id").ok_or(Broken::Unexpected("notification"))?;
+    Ok((method, params, id))
 }
 
 /// The listening control socket and its clients.
@@ -64,6 +99,7 @@ impl Server {
             }
             Err(e) => {
                 let (name, text) = (path.display(), crate::text::errno(&e));
+                vlog::warn!(FATAL_SIGNAL, "could not unlink \"{name}\" ({text})");
                 vlog::err!(STREAM_UNIX, "{name}: binding failed: {text}");
                 crate::program_error(format_args!(
                     "{name}: could not initialize control socket ({text})"
@@ -114,9 +150,18 @@ impl Server {
             .retain_mut(|c| match c.run(commands, state) {
                 Ok(()) => true,
                 Err(e) => {
-                    if let Some(text) = e {
-                        static RL: RateLimit = RateLimit::new(5, 1);
-                        vlog::warn_rl!(RL, JSONRPC, "{}: {text}", c.name);
+                    static RL: RateLimit = RateLimit::new(5, 1);
+                    let name = &c.name;
+                    match e {
+                        Broken::Gone => {}
+                        Broken::Framing(e) => vlog::warn_rl!(RL, JSONRPC, "{name}: {e}"),
+                        Broken::Unexpected(kind) => {
+                            vlog::warn_rl!(
+                                RL,
+                                UNIXCTL,
+                                "{name}: received unexpected {kind} message"
+                            );
+                        }
                     }
                     false
                 }
@@ -211,8 +256,7 @@ pub(super) fn via_directory<T>(
 }
 
 impl Connection {
-    /// Err(None) is a client that went away, Err(Some) one that broke the protocol.
-    fn run<S>(&mut self, commands: &mut Commands<S>, state: &mut S) -> Result<(), Option<String>> {
+    fn run<S>(&mut self, commands: &mut Commands<S>, state: &mut S) -> Result<(), Broken> {
         self.take_late_reply();
         self.send()?;
         for _ in 0..10 {
@@ -223,17 +267,17 @@ impl Connection {
                 match self.framer.next() {
                     Ok(Some(m)) => break m,
                     Ok(None) => {}
-                    Err(e) => return Err(Some(format!("error parsing stream: {e}"))),
+                    Err(e) => return Err(Broken::Framing(format!("error parsing stream: {e}"))),
                 }
                 let mut buf = [0u8; 4096];
                 match self.stream.read(&mut buf) {
-                    Ok(0) => return Err(None),
+                    Ok(0) => return Err(Broken::Gone),
                     Ok(n) => self.framer.push(&buf[..n]),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     Err(e) => {
                         let text = crate::text::errno(&e);
-                        return Err(Some(format!("receive error: {text}")));
+                        return Err(Broken::Framing(format!("receive error: {text}")));
                     }
                 }
             };
@@ -248,16 +292,10 @@ impl Connection {
         message: &[u8],
         commands: &mut Commands<S>,
         state: &mut S,
-    ) -> Result<(), Option<String>> {
+    ) -> Result<(), Broken> {
         let value: Value = serde_json::from_slice(message)
-            .map_err(|e| Some(format!("error parsing stream: {e}")))?;
-        let (Some(method), Some(params), Some(id)) = (
-            value.get("method").and_then(Value::as_str),
-            value.get("params").and_then(Value::as_array),
-            value.get("id").filter(|id| !id.is_null()),
-        ) else {
-            return Err(Some("received unexpected message".to_string()));
-        };
+            .map_err(|e| Broken::Framing(format!("error parsing stream: {e}")))?;
+        let (method, params, id) = parse_request(&value)?;
         coverage::UNIXCTL_RECEIVED.inc();
         vlog::dbg!(
             UNIXCTL,
@@ -350,7 +388,7 @@ impl Connection {
         self.output.extend(message.as_bytes());
     }
 
-    fn send(&mut self) -> Result<(), Option<String>> {
+    fn send(&mut self) -> Result<(), Broken> {
         while !self.output.is_empty() {
             match self.stream.write(self.output.as_slices().0) {
                 Ok(n) => {
@@ -358,8 +396,13 @@ impl Connection {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Err(None),
-                Err(e) => return Err(Some(format!("send error: {}", crate::text::errno(&e)))),
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Err(Broken::Gone),
+                Err(e) => {
+                    return Err(Broken::Framing(format!(
+                        "send error: {}",
+                        crate::text::errno(&e)
+                    )));
+                }
             }
         }
         Ok(())
