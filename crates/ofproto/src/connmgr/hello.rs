@@ -37,7 +37,9 @@ pub fn decode(msg: &[u8]) -> Result<Versions, &'static str> {
         }
         if kind == OFPHET_VERSIONBITMAP && len >= 8 {
             let b = &msg[at + 4..at + 8];
-            return Ok(Versions(u32::from_be_bytes([b[0], b[1], b[2], b[3]]) & Versions::ALL.0));
+            return Ok(Versions(
+                u32::from_be_bytes([b[0], b[1], b[2], b[3]]) & Versions::ALL.0,
+            ));
         }
         at += len.next_multiple_of(8);
     }
@@ -65,7 +67,10 @@ pub fn failed(hello: &[u8], text: &str) -> Vec<u8> {
 
 /// "version 0x01", "versions 0x01, 0x04".
 pub fn versions_text(versions: Versions) -> String {
-    let list: Vec<String> = versions.iter().map(|v| format!("0x{:02x}", v.wire())).collect();
+    let list: Vec<String> = versions
+        .iter()
+        .map(|v| format!("0x{:02x}", v.wire()))
+        .collect();
     match list.len() {
         0 => "no versions".into(),
         1 => format!("version {}", list[0]),

@@ -55,7 +55,6 @@ impl State {
     }
 }
 
-#[derive(Debug)]
 pub struct Rconn {
     name: String,
     target: String,
@@ -186,7 +185,10 @@ impl Rconn {
         if self.is_connected() {
             return None;
         }
-        let since = self.last_disconnected.or(self.last_connected).unwrap_or(self.last_activity);
+        let since = self
+            .last_disconnected
+            .or(self.last_connected)
+            .unwrap_or(self.last_activity);
         Some(now.saturating_duration_since(since))
     }
 
@@ -259,7 +261,11 @@ impl Rconn {
             vlog::info!(vlog::modules::RCONN, "{}: connecting...", self.name);
         }
         self.enter(State::Connecting, now);
-        match Stream::open_with(&self.target, Some(ferrovs_stream::OPENFLOW_PORT), Some(self.dscp)) {
+        match Stream::open_with(
+            &self.target,
+            Some(ferrovs_stream::OPENFLOW_PORT),
+            Some(self.dscp),
+        ) {
             Ok(stream) => {
                 self.stream = Some(stream);
                 self.stream_connected = false;
@@ -271,14 +277,21 @@ impl Rconn {
 
     fn connect_failed(&mut self, e: &io::Error, now: Instant) {
         if self.reliable && self.logs_attempts() {
-            vlog::warn!(vlog::modules::RCONN, "{}: connection failed ({})", self.name, error_text(e));
+            vlog::warn!(
+                vlog::modules::RCONN,
+                "{}: connection failed ({})",
+                self.name,
+                error_text(e)
+            );
         }
         self.disconnect(Some(e), now);
     }
 
     fn run_connecting(&mut self, now: Instant) {
         if !self.stream_connected {
-            let Some(stream) = &mut self.stream else { return };
+            let Some(stream) = &mut self.stream else {
+                return;
+            };
             match stream.connect() {
                 Ok(()) => self.stream_connected = true,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -317,7 +330,11 @@ impl Rconn {
     }
 
     fn connect_timeout(&self) -> Duration {
-        if self.reliable { self.backoff.max(Duration::from_secs(1)) } else { CONNECT_TIMEOUT }
+        if self.reliable {
+            self.backoff.max(Duration::from_secs(1))
+        } else {
+            CONNECT_TIMEOUT
+        }
     }
 
     fn negotiate(&mut self, msg: &[u8], now: Instant) {
@@ -364,7 +381,9 @@ impl Rconn {
     }
 
     fn run_probe(&mut self, now: Instant) {
-        let Some(interval) = self.probe_interval else { return };
+        let Some(interval) = self.probe_interval else {
+            return;
+        };
         match self.state {
             State::Active => {
                 let base = self.last_activity.max(self.entered);
@@ -489,7 +508,9 @@ impl Rconn {
 
     /// Reads what is there, once; 0 when nothing is.
     fn fill(&mut self) -> io::Result<usize> {
-        let Some(stream) = &mut self.stream else { return Ok(0) };
+        let Some(stream) = &mut self.stream else {
+            return Ok(0);
+        };
         if self.rx_at > 0 {
             self.rx.drain(..self.rx_at);
             self.rx_at = 0;
@@ -513,7 +534,11 @@ impl Rconn {
         }
         let size = usize::from(u16::from_be_bytes([have[2], have[3]]));
         if size < HEADER_LEN {
-            vlog::err_rl!(RL, vlog::modules::VCONN_STREAM, "received too-short ofp_header ({size} bytes)");
+            vlog::err_rl!(
+                RL,
+                vlog::modules::VCONN_STREAM,
+                "received too-short ofp_header ({size} bytes)"
+            );
             return Err(ferrovs_stream::protocol_error());
         }
         if have.len() < size {
@@ -531,17 +556,27 @@ impl Rconn {
     /// Whether a whole message waits that [`Rconn::recv`] would return without reading.
     fn has_frame(&self) -> bool {
         let have = &self.rx[self.rx_at..];
-        have.len() >= HEADER_LEN && have.len() >= usize::from(u16::from_be_bytes([have[2], have[3]]))
+        have.len() >= HEADER_LEN
+            && have.len() >= usize::from(u16::from_be_bytes([have[2], have[3]]))
     }
 
     /// An established connection broke.
     fn dropped(&mut self, e: &io::Error, now: Instant) {
         if e.kind() == io::ErrorKind::UnexpectedEof {
             if self.reliable {
-                vlog::info!(vlog::modules::RCONN, "{}: connection closed by peer", self.name);
+                vlog::info!(
+                    vlog::modules::RCONN,
+                    "{}: connection closed by peer",
+                    self.name
+                );
             }
         } else {
-            vlog::warn!(vlog::modules::RCONN, "{}: connection dropped ({})", self.name, error_text(e));
+            vlog::warn!(
+                vlog::modules::RCONN,
+                "{}: connection dropped ({})",
+                self.name,
+                error_text(e)
+            );
         }
         self.disconnect(Some(e), now);
     }
@@ -572,7 +607,11 @@ impl Rconn {
         let lasted = now.saturating_duration_since(self.entered);
         if self.backoff.is_zero() || (was_connected && lasted >= self.backoff) {
             self.backoff = second;
-            vlog::info!(vlog::modules::RCONN, "{}: waiting 1 seconds before reconnect", self.name);
+            vlog::info!(
+                vlog::modules::RCONN,
+                "{}: waiting 1 seconds before reconnect",
+                self.name
+            );
         } else if self.backoff < self.max_backoff / 2 {
             self.backoff = (self.backoff * 2).max(second);
             vlog::info!(

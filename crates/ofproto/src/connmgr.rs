@@ -1,0 +1,567 @@
+//! The OpenFlow connections of one bridge: who is listened for, who is connected to, and what is told to whom.
+//!
+//! Primary controllers are those that the switch connects to (`tcp:`, `ssl:`, `unix:`): only they count for the
+//! fail mode. Service connections come in through listeners (`ptcp:`, `pssl:`, `punix:`, and always
+//! `<bridge>.mgmt`). Connections to `<bridge>.snoop` get copies of what a controller and the switch say.
+//!
+//! Messages are handled by [`crate::handlers`]; this module runs the connections and delivers what is not an
+//! answer ([`Notice`]) to those connections that want it. All of it lives on the main thread; packets for
+//! controllers arrive from other threads through [`packet_in::PacketInQueue`].
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ferrovs_openflow::message::Message;
+use ferrovs_openflow::port::{PortReason, PortStatus};
+use ferrovs_openflow::switch::{AsyncType, Role, RoleReason, RoleStatus};
+use ferrovs_openflow::version::{Version, Versions};
+use ferrovs_runtime::{Poller, vlog};
+use ferrovs_stream::{PStream, Stream, error_text};
+
+use crate::ofproto::Ofproto;
+
+pub mod conn;
+mod fail_open;
+pub mod hello;
+pub mod packet_in;
+pub mod rconn;
+mod schedule;
+
+pub use conn::{ConnKind, OfConn};
+use fail_open::FailOpen;
+use rconn::Rconn;
+
+/// Messages that one connection may have handled before others get their turn.
+const MESSAGES_PER_TURN: usize = 500;
+
+static RL: vlog::RateLimit = vlog::RateLimit::new(1, 5);
+
+/// What happens to traffic when no primary controller is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailMode {
+    #[default]
+    Standalone,
+    Secure,
+}
+
+/// A `Controller` row, or a listener of the switch's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControllerSettings {
+    pub target: String,
+    /// Overrides what the target says about primary or service.
+    pub kind: Option<ConnKind>,
+    pub max_backoff: Duration,
+    /// None turns probing off.
+    pub probe_interval: Option<Duration>,
+    pub enable_async_messages: bool,
+    pub allowed_versions: Versions,
+    /// Packet-ins per second; 0 is without limit.
+    pub rate_limit: u32,
+    pub burst_limit: u32,
+    /// Packet-ins that may wait, 1 to 512; 0 means the default.
+    pub max_pktq_size: u32,
+    pub dscp: u8,
+}
+
+impl ControllerSettings {
+    pub fn new(target: &str) -> ControllerSettings {
+        ControllerSettings {
+            target: target.to_string(),
+            kind: None,
+            max_backoff: Duration::from_secs(8),
+            probe_interval: Some(Duration::from_secs(5)),
+            enable_async_messages: true,
+            allowed_versions: Versions::NONE,
+            rate_limit: 0,
+            burst_limit: 0,
+            max_pktq_size: 0,
+            dscp: ferrovs_stream::DSCP_DEFAULT,
+        }
+    }
+
+    fn is_passive(&self) -> bool {
+        ["punix:", "ptcp:", "pssl:"]
+            .iter()
+            .any(|p| self.target.starts_with(p))
+    }
+
+    fn kind(&self) -> ConnKind {
+        let default = if self.is_passive() {
+            ConnKind::Service
+        } else {
+            ConnKind::Primary
+        };
+        self.kind.unwrap_or(default)
+    }
+}
+
+/// What the `Controller` row says about a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControllerStatus {
+    pub is_connected: bool,
+    /// `other`, `master` or `slave`.
+    pub role: &'static str,
+    /// Column `status`.
+    pub pairs: BTreeMap<String, String>,
+}
+
+/// Something to tell to the connections that want it.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    Port(PortStatus),
+    /// A connection became primary: the others that were become secondary.
+    Demote {
+        except: u64,
+    },
+    /// A group or meter mod of one connection, for the others.
+    Request {
+        from: u64,
+        request: Message,
+    },
+    TableStatus {
+        vacancy_up: bool,
+        desc: ferrovs_openflow::switch::TableDesc,
+    },
+}
+
+/// A configured target.
+struct Service {
+    settings: ControllerSettings,
+    listener: Option<PStream>,
+    /// The listener could not be opened; tried again at times.
+    failed: bool,
+}
+
+/// See the module's text.
+#[derive(Default)]
+pub struct ConnMgr {
+    bridge: String,
+    allowed: Option<Versions>,
+    services: BTreeMap<String, Service>,
+    conns: Vec<OfConn>,
+    snoop: Option<PStream>,
+    next_id: u64,
+    pub fail_mode: FailMode,
+    fail_open: FailOpen,
+    /// Generation id of the last role request that had one.
+    pub generation_id: Option<u64>,
+}
+
+impl ConnMgr {
+    pub fn new(bridge: &str) -> ConnMgr {
+        ConnMgr {
+            bridge: bridge.to_string(),
+            next_id: 1,
+            ..ConnMgr::default()
+        }
+    }
+
+    /// The versions that connections may negotiate unless their settings say otherwise.
+    pub fn allowed_versions(&self) -> Versions {
+        self.allowed
+            .filter(|v| !v.is_empty())
+            .unwrap_or(Versions::ALL)
+    }
+
+    pub fn set_allowed_versions(&mut self, versions: Versions, now: Instant) {
+        self.allowed = Some(versions);
+        let allowed = self.allowed_versions();
+        for conn in &mut self.conns {
+            if conn.settings.allowed_versions.is_empty() {
+                conn.rconn.set_allowed(allowed, now);
+            }
+        }
+    }
+
+    /// Whether the database names primary controllers.
+    pub fn has_controllers(&self) -> bool {
+        self.services
+            .values()
+            .any(|s| s.settings.kind() == ConnKind::Primary)
+    }
+
+    pub fn is_any_primary_connected(&self) -> bool {
+        self.primaries().any(|c| c.rconn.is_connected())
+    }
+
+    fn primaries(&self) -> impl Iterator<Item = &OfConn> {
+        self.conns.iter().filter(|c| c.kind == ConnKind::Primary)
+    }
+
+    pub fn conns(&self) -> &[OfConn] {
+        &self.conns
+    }
+
+    /// Makes the targets exactly these, beside the listener for management. Returns whether the bridge went
+    /// from having primary controllers to having none, or the reverse.
+    pub fn set_controllers(&mut self, wanted: Vec<ControllerSettings>, now: Instant) -> bool {
+        let had = self.has_controllers();
+        let mut wanted: BTreeMap<String, ControllerSettings> =
+            wanted.into_iter().map(|s| (s.target.clone(), s)).collect();
+        let mgmt = ferrovs_runtime::dirs::rundir().join(format!("{}.mgmt", self.bridge));
+        let mgmt = format!("punix:{}", mgmt.display());
+        wanted
+            .entry(mgmt.clone())
+            .or_insert_with(|| ControllerSettings {
+                probe_interval: Some(Duration::from_secs(60)),
+                dscp: 0,
+                ..ControllerSettings::new(&mgmt)
+            });
+        let gone: Vec<String> = self
+            .services
+            .iter()
+            .filter(|(target, s)| {
+                wanted
+                    .get(*target)
+                    .is_none_or(|w| w.kind() != s.settings.kind())
+            })
+            .map(|(target, _)| target.clone())
+            .collect();
+        for target in gone {
+            self.remove_service(&target);
+        }
+        for (target, settings) in wanted {
+            self.set_service(target, settings, now);
+        }
+        had != self.has_controllers()
+    }
+
+    fn remove_service(&mut self, target: &str) {
+        let Some(service) = self.services.remove(target) else {
+            return;
+        };
+        let kind = service.settings.kind().name();
+        vlog::info!(
+            vlog::modules::CONNMGR,
+            "{}: removed {kind} controller \"{target}\"",
+            self.bridge
+        );
+        self.conns.retain(|c| c.service != target);
+    }
+
+    fn set_service(&mut self, target: String, settings: ControllerSettings, now: Instant) {
+        let allowed = self.versions_for(&settings);
+        if let Some(service) = self.services.get_mut(&target) {
+            if service.settings != settings {
+                for conn in self.conns.iter_mut().filter(|c| c.service == target) {
+                    conn.apply(&settings, allowed, now);
+                }
+                service.settings = settings;
+            }
+            return;
+        }
+        let kind = settings.kind();
+        let mut service = Service {
+            settings: settings.clone(),
+            listener: None,
+            failed: false,
+        };
+        if settings.is_passive() {
+            service.open(&self.bridge);
+        } else {
+            let mut rconn = Rconn::active(&self.bridge, &target, settings.dscp, allowed, now);
+            rconn.run(now);
+            self.add_conn(rconn, kind, &target, &settings, now);
+        }
+        let name = kind.name();
+        vlog::info!(
+            vlog::modules::CONNMGR,
+            "{}: added {name} controller \"{target}\"",
+            self.bridge
+        );
+        self.services.insert(target, service);
+    }
+
+    fn versions_for(&self, settings: &ControllerSettings) -> Versions {
+        if settings.allowed_versions.is_empty() {
+            self.allowed_versions()
+        } else {
+            settings.allowed_versions
+        }
+    }
+
+    fn add_conn(
+        &mut self,
+        rconn: Rconn,
+        kind: ConnKind,
+        service: &str,
+        settings: &ControllerSettings,
+        now: Instant,
+    ) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let allowed = self.versions_for(settings);
+        let mut conn = OfConn::new(id, rconn, kind, service, settings.clone());
+        conn.apply(settings, allowed, now);
+        self.conns.push(conn);
+    }
+
+    /// Opens `<bridge>.snoop`.
+    pub fn open_snoop(&mut self) {
+        let path = ferrovs_runtime::dirs::rundir().join(format!("{}.snoop", self.bridge));
+        let target = format!("punix:{}", path.display());
+        match PStream::open(&target) {
+            Ok(listener) => self.snoop = Some(listener),
+            Err(e) => {
+                let text = error_text(&e);
+                vlog::warn!(
+                    vlog::modules::CONNMGR,
+                    "failed to listen on {target}: {text}"
+                );
+            }
+        }
+    }
+
+    /// Drops every connection to a controller; those that this side made are made anew.
+    pub fn reconnect(&mut self, now: Instant) {
+        for conn in &mut self.conns {
+            conn.rconn.reconnect(now);
+        }
+    }
+
+    /// States of the configured targets, for their rows.
+    pub fn controller_status(&self, now: Instant) -> BTreeMap<String, ControllerStatus> {
+        let mut all = BTreeMap::new();
+        for (target, service) in &self.services {
+            if target.ends_with(&format!("/{}.mgmt", self.bridge)) {
+                continue;
+            }
+            let mut conns = self.conns.iter().filter(|c| c.service == *target);
+            let mut status = ControllerStatus::default();
+            if service.settings.is_passive() {
+                let n = conns.clone().filter(|c| c.rconn.is_connected()).count();
+                status.is_connected = n > 0;
+                if n > 1 {
+                    status.pairs.insert("n_connections".into(), n.to_string());
+                }
+            }
+            if let Some(conn) = conns.next() {
+                status = ControllerStatus {
+                    pairs: status.pairs,
+                    ..conn.status(now)
+                };
+            }
+            all.insert(target.clone(), status);
+        }
+        all
+    }
+
+    fn accept(&mut self, now: Instant) {
+        let mut accepted: Vec<(Stream, ControllerSettings)> = Vec::new();
+        for service in self
+            .services
+            .values_mut()
+            .filter(|s| s.settings.is_passive())
+        {
+            if service.listener.is_none() && !service.failed {
+                service.open(&self.bridge);
+            }
+            let Some(listener) = &mut service.listener else {
+                continue;
+            };
+            loop {
+                match listener.accept() {
+                    Ok(Some(stream)) => accepted.push((stream, service.settings.clone())),
+                    Ok(None) => break,
+                    Err(e) => {
+                        let (name, text) = (listener.name(), error_text(&e));
+                        vlog::warn_rl!(
+                            RL,
+                            vlog::modules::CONNMGR,
+                            "accept failed on {name} ({text})"
+                        );
+                        break;
+                    }
+                }
+            }
+        }
+        for (stream, settings) in accepted {
+            let allowed = self.versions_for(&settings);
+            let rconn = Rconn::accepted(&self.bridge, stream, allowed, now);
+            let target = settings.target.clone();
+            self.add_conn(rconn, settings.kind(), &target, &settings, now);
+        }
+        while let Some(Ok(Some(stream))) = self.snoop.as_mut().map(PStream::accept) {
+            let snooper = Rconn::accepted(&self.bridge, stream, Versions::ALL, now);
+            let best = self.conns.iter_mut().max_by_key(|c| c.snoop_preference());
+            match best.filter(|c| c.snoop_preference() > 0) {
+                Some(conn) => conn.rconn.add_snooper(snooper),
+                None => {
+                    vlog::info_rl!(
+                        RL,
+                        vlog::modules::CONNMGR,
+                        "no controller connection to snoop"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Handles what came on the connections, and tells what is to be told.
+    pub fn run(&mut self, ofproto: &mut Ofproto, now: Instant) {
+        self.accept(now);
+        let mut i = 0;
+        while i < self.conns.len() {
+            self.run_conn(i, ofproto, now);
+            i += 1;
+        }
+        self.deliver(ofproto, now);
+        self.send_packet_ins(ofproto, now);
+        self.conns.retain(|c| c.rconn.is_alive());
+        self.run_fail_open(ofproto, now);
+        ofproto.packet_ins.set_wants_misses(self.wants_misses());
+    }
+
+    fn run_conn(&mut self, i: usize, ofproto: &mut Ofproto, now: Instant) {
+        let conn = &mut self.conns[i];
+        conn.run(now);
+        crate::handlers::monitor::resume(conn, &ofproto.tables, now);
+        conn.expire_bundles(now);
+        for _ in 0..MESSAGES_PER_TURN {
+            let conn = &mut self.conns[i];
+            conn.continue_replies(now);
+            if !conn.may_read() {
+                break;
+            }
+            let Some(bytes) = conn.rconn.recv(now) else {
+                break;
+            };
+            crate::handlers::handle(ofproto, conn, &mut self.generation_id, &bytes, now);
+            self.deliver(ofproto, now);
+        }
+    }
+
+    /// Delivers notices and events of the tables.
+    fn deliver(&mut self, ofproto: &mut Ofproto, now: Instant) {
+        ofproto
+            .tables
+            .set_monitors(self.conns.iter().map(|c| c.monitors.len()).sum());
+        for event in ofproto.tables.take_events() {
+            crate::handlers::flow_events::deliver(&mut self.conns, &event, now);
+        }
+        for notice in std::mem::take(&mut ofproto.notices) {
+            self.tell(notice, now);
+        }
+    }
+
+    fn tell(&mut self, notice: Notice, now: Instant) {
+        match notice {
+            Notice::Port(status) => {
+                let reason = status.reason as u32;
+                // Deletions and additions are told apart from changes by old controllers only in the reason.
+                for conn in &mut self.conns {
+                    if conn.wants(AsyncType::PortStatus, reason) {
+                        conn.send(Message::PortStatus(status.clone()), now);
+                    }
+                }
+            }
+            Notice::Demote { except } => {
+                let generation_id = self.generation_id.unwrap_or(u64::MAX);
+                for conn in &mut self.conns {
+                    if conn.id != except && conn.role == Role::Primary {
+                        conn.role = Role::Secondary;
+                        let reason = RoleReason::PrimaryRequest;
+                        let has_message = conn.version() >= Version::V13;
+                        if has_message && conn.wants(AsyncType::RoleStatus, reason as u32) {
+                            let status = RoleStatus {
+                                role: Role::Secondary,
+                                generation_id,
+                                reason,
+                            };
+                            conn.send(Message::RoleStatus(status), now);
+                        }
+                    }
+                }
+            }
+            Notice::Request { from, request } => {
+                let reason = u32::from(matches!(request, Message::MeterMod(_)));
+                for conn in &mut self.conns {
+                    if conn.id != from && conn.wants(AsyncType::RequestForward, reason) {
+                        let request = Box::new(request.clone());
+                        conn.send(Message::RequestForward { xid: 0, request }, now);
+                    }
+                }
+            }
+            Notice::TableStatus { vacancy_up, desc } => {
+                let reason = if vacancy_up { 4 } else { 3 };
+                for conn in &mut self.conns {
+                    let has_message = conn.version() >= Version::V14;
+                    if has_message && conn.wants(AsyncType::TableStatus, reason) {
+                        conn.send(Message::TableStatus { vacancy_up, desc }, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_packet_ins(&mut self, ofproto: &mut Ofproto, now: Instant) {
+        for packet_in in ofproto.packet_ins.take() {
+            let no_packet_in = ofproto.forbids_packet_in(&packet_in);
+            for conn in &mut self.conns {
+                if !no_packet_in && conn.wants_packet_in(&packet_in) {
+                    conn.schedule_packet_in(&packet_in, now);
+                }
+            }
+        }
+        self.conns.iter_mut().for_each(|c| c.run_schedule(now));
+    }
+
+    /// Whether a packet that meets no flow goes to some controller when its table does not say.
+    fn wants_misses(&self) -> bool {
+        self.conns.iter().any(|c| {
+            c.rconn.is_connected() && c.version() < Version::V13 && c.wants(AsyncType::PacketIn, 0)
+        })
+    }
+
+    fn run_fail_open(&mut self, ofproto: &mut Ofproto, now: Instant) {
+        let active = self.fail_mode == FailMode::Standalone && self.has_controllers();
+        let down = self.primaries().map(|c| c.rconn.failure_duration(now));
+        // The switch fails open when every controller is down; then the one that was there last counts.
+        let down = down.min().flatten();
+        let probe = self
+            .primaries()
+            .filter_map(|c| c.rconn.probe_interval())
+            .max();
+        let mut fail_open = std::mem::take(&mut self.fail_open);
+        fail_open.run(ofproto, active, down, probe, now);
+        self.fail_open = fail_open;
+    }
+
+    pub fn wait(&self, poller: &mut Poller) {
+        for service in self.services.values() {
+            if let Some(listener) = &service.listener {
+                listener.wait(poller);
+            }
+        }
+        if let Some(snoop) = &self.snoop {
+            snoop.wait(poller);
+        }
+        for conn in &self.conns {
+            conn.wait(poller);
+        }
+        self.fail_open.wait(poller);
+    }
+
+    /// A port came, changed or went.
+    pub fn port_notice(reason: PortReason, desc: ferrovs_openflow::port::PortDesc) -> Notice {
+        Notice::Port(PortStatus { reason, desc })
+    }
+}
+
+impl Service {
+    fn open(&mut self, bridge: &str) {
+        let target = &self.settings.target;
+        let port = Some(ferrovs_stream::OPENFLOW_PORT);
+        match PStream::open_with(target, port, Some(self.settings.dscp)) {
+            Ok(listener) => self.listener = Some(listener),
+            Err(e) => {
+                self.failed = true;
+                let text = error_text(&e);
+                vlog::err!(
+                    vlog::modules::CONNMGR,
+                    "{bridge}: failed to listen on {target}: {text}"
+                );
+            }
+        }
+    }
+}

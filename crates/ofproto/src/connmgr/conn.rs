@@ -1,0 +1,314 @@
+//! One OpenFlow connection above its bytes: role, formats, what it wants to hear, and what it still has to be
+//! sent.
+//!
+//! Long answers are made part by part ([`Parts`]), each when there is room for it, and no request is read while
+//! an answer is unfinished: so a reader that is slow holds up itself alone, in bounded memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::message::{ErrorMsg, Message, Msg};
+use ferrovs_openflow::packet_in::PacketInFormat;
+use ferrovs_openflow::switch::{AsyncConfig, AsyncType, Role};
+use ferrovs_openflow::version::{Version, Versions};
+use ferrovs_runtime::Poller;
+
+use super::ControllerSettings;
+use super::rconn::Rconn;
+use super::schedule::Schedule;
+use crate::handlers::bundle::Bundle;
+use crate::handlers::monitor::Monitor;
+
+/// No further request is read, and no further part of an answer made, while so many bytes wait to be sent.
+const TX_HIGH: usize = 512 * 1024;
+/// How many bytes of a message its error quotes.
+const ERROR_QUOTE: usize = 64;
+/// Bytes of a packet that a primary controller gets at first when no flow matched.
+const DEFAULT_MISS_SEND_LEN: u16 = 128;
+
+/// The messages of one answer, made when there is room; None after the last.
+pub type Parts = Box<dyn FnMut() -> Option<Message>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnKind {
+    Primary,
+    Service,
+}
+
+impl ConnKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            ConnKind::Primary => "primary",
+            ConnKind::Service => "service",
+        }
+    }
+}
+
+/// An answer in the making.
+struct Reply {
+    xid: u32,
+    parts: Parts,
+}
+
+pub struct OfConn {
+    pub id: u64,
+    pub rconn: Rconn,
+    pub kind: ConnKind,
+    /// The configured target that the connection belongs to.
+    pub service: String,
+    pub settings: ControllerSettings,
+    pub role: Role,
+    pub packet_in_format: PacketInFormat,
+    /// OpenFlow 1.0 only: flow formats that the controller asked for.
+    pub nxm: bool,
+    pub flow_mod_table_id: bool,
+    pub controller_id: u16,
+    pub miss_send_len: u16,
+    pub async_config: AsyncConfig,
+    pub bundles: BTreeMap<u32, Bundle>,
+    pub monitors: BTreeMap<u32, Monitor>,
+    /// Flow monitor updates that were held back because the peer reads too slowly.
+    pub monitor_paused: bool,
+    replies: VecDeque<Reply>,
+    schedule: Schedule,
+    connection_seqno: u64,
+    next_xid: u32,
+}
+
+impl OfConn {
+    pub fn new(
+        id: u64,
+        rconn: Rconn,
+        kind: ConnKind,
+        service: &str,
+        settings: ControllerSettings,
+    ) -> OfConn {
+        let mut conn = OfConn {
+            id,
+            rconn,
+            kind,
+            service: service.to_string(),
+            settings,
+            role: Role::Equal,
+            packet_in_format: PacketInFormat::Standard,
+            nxm: false,
+            flow_mod_table_id: false,
+            controller_id: 0,
+            miss_send_len: 0,
+            async_config: AsyncConfig::default(),
+            bundles: BTreeMap::new(),
+            monitors: BTreeMap::new(),
+            monitor_paused: false,
+            replies: VecDeque::new(),
+            schedule: Schedule::default(),
+            connection_seqno: 0,
+            next_xid: 1,
+        };
+        conn.reset();
+        conn
+    }
+
+    /// Applies settings from the database.
+    pub fn apply(&mut self, settings: &ControllerSettings, allowed: Versions, now: Instant) {
+        self.settings = settings.clone();
+        self.rconn.set_max_backoff(settings.max_backoff);
+        self.rconn.set_probe_interval(settings.probe_interval);
+        self.rconn.set_dscp(settings.dscp);
+        self.rconn.set_allowed(allowed, now);
+        self.schedule.set_limits(
+            settings.rate_limit,
+            settings.burst_limit,
+            settings.max_pktq_size,
+        );
+    }
+
+    /// What a fresh connection starts with.
+    fn reset(&mut self) {
+        self.role = Role::Equal;
+        self.packet_in_format = PacketInFormat::Standard;
+        self.nxm = false;
+        self.flow_mod_table_id = false;
+        self.controller_id = 0;
+        self.miss_send_len = match self.kind {
+            ConnKind::Primary => DEFAULT_MISS_SEND_LEN,
+            ConnKind::Service => 0,
+        };
+        self.async_config = if self.settings.enable_async_messages {
+            AsyncConfig::default_for(self.version())
+        } else {
+            AsyncConfig::default()
+        };
+        self.bundles.clear();
+        self.monitors.clear();
+        self.monitor_paused = false;
+        self.replies.clear();
+        self.schedule.clear();
+    }
+
+    /// The negotiated version, or the oldest while there is none.
+    pub fn version(&self) -> Version {
+        self.rconn.version().unwrap_or(Version::ALL[0])
+    }
+
+    pub fn run(&mut self, now: Instant) {
+        self.rconn.run(now);
+        if self.connection_seqno != self.rconn.connection_seqno() {
+            self.connection_seqno = self.rconn.connection_seqno();
+            self.reset();
+        }
+    }
+
+    /// Sends a message that answers nothing.
+    pub fn send(&mut self, body: Message, now: Instant) {
+        let xid = self.next_xid;
+        self.next_xid = self.next_xid.wrapping_add(1).max(1);
+        self.send_with_xid(body, xid, now);
+    }
+
+    pub fn send_with_xid(&mut self, body: Message, xid: u32, now: Instant) {
+        let msg = Msg {
+            version: self.version(),
+            xid,
+            body,
+        };
+        self.rconn.send(crate::codec::encode(&msg), now);
+    }
+
+    /// Answers request `xid`, after the answers that are still in the making.
+    pub fn reply(&mut self, xid: u32, body: Message, now: Instant) {
+        if self.replies.is_empty() {
+            self.send_with_xid(body, xid, now);
+        } else {
+            let mut once = Some(body);
+            self.replies.push_back(Reply {
+                xid,
+                parts: Box::new(move || once.take()),
+            });
+        }
+    }
+
+    /// Answers request `xid` with messages that are made one at a time.
+    pub fn reply_in_parts(&mut self, xid: u32, parts: Parts, now: Instant) {
+        self.replies.push_back(Reply { xid, parts });
+        self.continue_replies(now);
+    }
+
+    /// Says that `request` failed, quoting its beginning.
+    pub fn reply_error(&mut self, request: &[u8], error: OfpErr, now: Instant) {
+        let xid = request
+            .get(4..8)
+            .map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+        // An error that the version cannot say is told as one that it can.
+        let version = self.version();
+        let code = error
+            .code(version)
+            .or_else(|| OfpErr::NXBRC_UNENCODABLE_ERROR.code(version));
+        let Some(code) = code else { return };
+        let data = request[..request.len().min(ERROR_QUOTE)].to_vec();
+        let msg = ErrorMsg {
+            error: Some(error),
+            code,
+            data,
+        };
+        self.reply(xid, Message::Error(msg), now);
+    }
+
+    /// Discards bundles that were forgotten.
+    pub fn expire_bundles(&mut self, now: Instant) {
+        self.bundles.retain(|_, b| !b.is_idle(now));
+    }
+
+    /// Sends parts of answers while there is room.
+    pub fn continue_replies(&mut self, now: Instant) {
+        while self.rconn.tx_backlog() < TX_HIGH {
+            let Some(reply) = self.replies.front_mut() else {
+                return;
+            };
+            match (reply.parts)() {
+                Some(body) => {
+                    let xid = reply.xid;
+                    self.send_with_xid(body, xid, now);
+                }
+                None => {
+                    self.replies.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Whether the next request may be read.
+    pub fn may_read(&self) -> bool {
+        self.replies.is_empty() && self.rconn.tx_backlog() < TX_HIGH
+    }
+
+    /// Whether the connection wants asynchronous messages of this kind and reason.
+    pub fn wants(&self, kind: AsyncType, reason: u32) -> bool {
+        if !self.rconn.is_connected() {
+            return false;
+        }
+        if self.kind == ConnKind::Service && self.miss_send_len == 0 {
+            return false;
+        }
+        let masks = match self.role {
+            Role::Secondary => &self.async_config.secondary,
+            _ => &self.async_config.primary,
+        };
+        masks[kind as usize] & 1u32.checked_shl(reason).unwrap_or(0) != 0
+    }
+
+    /// The schedule of packet-ins.
+    pub(super) fn schedule(&mut self) -> (&mut Schedule, &mut Rconn) {
+        (&mut self.schedule, &mut self.rconn)
+    }
+
+    /// Which connection a snooper sees: the greatest.
+    pub fn snoop_preference(&self) -> u32 {
+        match (self.kind, self.role) {
+            (ConnKind::Service, _) => 0,
+            (_, Role::Primary) => 3,
+            (_, Role::Secondary) => 1,
+            _ => 2,
+        }
+    }
+
+    pub fn status(&self, now: Instant) -> super::ControllerStatus {
+        let rconn = &self.rconn;
+        let mut pairs = BTreeMap::new();
+        if let Some(error) = rconn.last_error() {
+            pairs.insert("last_error".to_string(), error.to_string());
+        }
+        pairs.insert("state".into(), rconn.state().name().into());
+        let mut since = |key: &str, at: Option<Instant>| {
+            if let Some(at) = at {
+                let secs = now.saturating_duration_since(at).as_secs();
+                pairs.insert(key.into(), secs.to_string());
+            }
+        };
+        since("sec_since_connect", rconn.last_connected());
+        since("sec_since_disconnect", rconn.last_disconnected());
+        let role = match (rconn.is_connected(), self.role) {
+            (false, _) => "",
+            (_, Role::Primary) => "master",
+            (_, Role::Secondary) => "slave",
+            _ => "other",
+        };
+        super::ControllerStatus {
+            is_connected: rconn.is_connected(),
+            role,
+            pairs,
+        }
+    }
+
+    pub fn wait(&self, poller: &mut Poller) {
+        let reading = self.may_read();
+        self.rconn.wait(poller, reading);
+        if !self.replies.is_empty() && self.rconn.tx_backlog() < TX_HIGH {
+            poller.wake_now();
+        }
+        if let Some(at) = self.bundles.values().map(|b| b.deadline()).min() {
+            poller.wait_until(at);
+        }
+        self.schedule.wait(poller);
+    }
+}

@@ -1,0 +1,183 @@
+//! Packets for controllers: the queue by which any thread hands them to the main thread, and how each
+//! connection gets its share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use ferrovs_openflow::message::{Message, Msg};
+use ferrovs_openflow::packet_in::{NO_BUFFER, PacketIn, PacketInReason};
+use ferrovs_openflow::switch::AsyncType;
+use ferrovs_openflow::version::Version;
+use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::types::OfPort;
+use ferrovs_sync::Waker;
+
+use super::OfConn;
+use crate::xlate::snapshot::{AsyncPacketIn, PacketInSink};
+
+/// Packets that may wait for the main thread; more are dropped.
+const MAX_QUEUE: usize = 4096;
+/// A connection with so many bytes waiting gets no further packets.
+const MAX_BACKLOG: usize = 1024 * 1024;
+
+pub struct PacketInQueue {
+    queue: Mutex<VecDeque<AsyncPacketIn>>,
+    wants_misses: AtomicBool,
+    waker: Arc<Waker>,
+}
+
+impl PacketInQueue {
+    pub fn new(waker: Arc<Waker>) -> PacketInQueue {
+        PacketInQueue {
+            queue: Mutex::default(),
+            wants_misses: AtomicBool::new(false),
+            waker,
+        }
+    }
+
+    pub fn take(&self) -> VecDeque<AsyncPacketIn> {
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn set_wants_misses(&self, wants: bool) {
+        self.wants_misses.store(wants, Relaxed);
+    }
+}
+
+impl PacketInSink for PacketInQueue {
+    fn send(&self, packet_in: AsyncPacketIn) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.len() < MAX_QUEUE {
+            queue.push_back(packet_in);
+            self.waker.wake();
+        }
+    }
+
+    fn wants_misses(&self) -> bool {
+        self.wants_misses.load(Relaxed)
+    }
+}
+
+/// The reason that a connection of `version` is told: versions before 1.4 know fewer.
+fn reason_for(reason: PacketInReason, version: Version) -> PacketInReason {
+    match reason {
+        PacketInReason::ExplicitMiss | PacketInReason::ImplicitMiss => PacketInReason::NoMatch,
+        PacketInReason::ActionSet | PacketInReason::Group | PacketInReason::PacketOut
+            if version < Version::V14 =>
+        {
+            PacketInReason::Action
+        }
+        other => other,
+    }
+}
+
+/// What a packet-in tells of the packet's key beyond its bytes: everything that is not zero.
+fn metadata_of(flow: &Flow) -> Match {
+    let mut m = Match::default();
+    m.flow.in_port = flow.in_port;
+    m.wc.masks.in_port = u32::MAX;
+    for (i, &reg) in flow.regs.iter().enumerate() {
+        m.flow.regs[i] = reg;
+        m.wc.masks.regs[i] = if reg != 0 { u32::MAX } else { 0 };
+    }
+    let zero = Flow::default();
+    macro_rules! copy {
+        ($($member:ident).+, $exact:expr) => {
+            m.wc.masks.$($member).+ = $exact;
+            m.flow.$($member).+ = flow.$($member).+;
+            if m.flow.$($member).+ == zero.$($member).+ {
+                m.wc.masks.$($member).+ = zero.$($member).+;
+            }
+        };
+    }
+    copy!(tunnel.tun_id, u64::MAX.into());
+    copy!(tunnel.ip_src, u32::MAX.into());
+    copy!(tunnel.ip_dst, u32::MAX.into());
+    copy!(tunnel.ipv6_src, [0xff; 16]);
+    copy!(tunnel.ipv6_dst, [0xff; 16]);
+    copy!(tunnel.gbp_id, u16::MAX.into());
+    copy!(tunnel.gbp_flags, u8::MAX);
+    copy!(metadata, u64::MAX.into());
+    copy!(pkt_mark, u32::MAX);
+    copy!(ct_state, u8::MAX);
+    copy!(ct_zone, u16::MAX);
+    copy!(ct_mark, u32::MAX);
+    copy!(ct_label, [0xff; 16]);
+    m
+}
+
+/// Puts what a controller says about a packet into the key of its bytes.
+pub(crate) fn restore_metadata(flow: &mut Flow, metadata: &Match) {
+    let words = metadata.flow.words().iter().zip(metadata.wc.masks.words());
+    for (word, (value, mask)) in flow.words_mut().iter_mut().zip(words) {
+        *word = *word & !mask | value & mask;
+    }
+}
+
+impl OfConn {
+    pub(super) fn wants_packet_in(&self, p: &AsyncPacketIn) -> bool {
+        let Some(reason) = PacketInReason::from_wire(p.reason) else {
+            return false;
+        };
+        // From 1.3 on the default for a miss is to drop.
+        if reason == PacketInReason::ImplicitMiss && self.version() >= Version::V13 {
+            return false;
+        }
+        p.controller_id == self.controller_id
+            && self.wants(
+                AsyncType::PacketIn,
+                reason_for(reason, self.version()) as u32,
+            )
+    }
+
+    pub(super) fn schedule_packet_in(&mut self, p: &AsyncPacketIn, now: Instant) {
+        let Some(reason) = PacketInReason::from_wire(p.reason) else {
+            return;
+        };
+        let version = self.version();
+        let is_miss = reason_for(reason, Version::V14) == PacketInReason::NoMatch;
+        let max_len = if is_miss {
+            self.miss_send_len
+        } else {
+            p.max_len
+        };
+        let packet_in = PacketIn {
+            packet: p.data[..p.data.len().min(usize::from(max_len))].to_vec(),
+            total_len: p.data.len(),
+            buffer_id: NO_BUFFER,
+            reason: reason_for(reason, version),
+            table_id: p.table_id,
+            cookie: p.cookie,
+            flow_metadata: metadata_of(&p.flow),
+            userdata: p.userdata.clone(),
+            continuation: None,
+        };
+        let body = Message::PacketIn {
+            packet_in: Box::new(packet_in),
+            format: self.packet_in_format,
+        };
+        let bytes = crate::codec::encode(&Msg {
+            version,
+            xid: 0,
+            body,
+        });
+        let (schedule, rconn) = self.schedule();
+        if schedule.is_limited() {
+            schedule.push(is_miss, OfPort(p.flow.in_port as u16), bytes);
+        } else if rconn.tx_backlog() < MAX_BACKLOG {
+            rconn.send(bytes, now);
+        }
+    }
+
+    pub(super) fn run_schedule(&mut self, now: Instant) {
+        let (schedule, rconn) = self.schedule();
+        while rconn.tx_backlog() < MAX_BACKLOG {
+            let Some(bytes) = schedule.pop(now) else {
+                return;
+            };
+            rconn.send(bytes, now);
+        }
+    }
+}
