@@ -1,0 +1,223 @@
+//! Bundles: messages that are kept until they are committed, all or none.
+//!
+//! Flow mods of a bundle are one change of the tables. Group mods, which are not versioned, are made as the
+//! commit comes to them and taken back if a later message fails. Port mods and packet-outs happen last, when
+//! nothing can fail any more.
+
+use std::time::{Duration, Instant};
+
+use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::message::Message;
+use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
+
+use super::flow::check_actions;
+use super::{Done, Request, group, packet_out};
+use crate::time::to_ms;
+
+/// A bundle to which nothing was added for so long is discarded.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bundles that one connection may have open, and bytes of messages in one.
+const MAX_BUNDLES: usize = 64;
+const MAX_BYTES: usize = 512 * 1024 * 1024;
+
+struct Entry {
+    body: Message,
+    bytes: Vec<u8>,
+}
+
+pub struct Bundle {
+    flags: BundleFlags,
+    closed: bool,
+    used: Instant,
+    entries: Vec<Entry>,
+    size: usize,
+}
+
+impl Bundle {
+    pub fn deadline(&self) -> Instant {
+        self.used + IDLE_TIMEOUT
+    }
+
+    pub fn is_idle(&self, now: Instant) -> bool {
+        now >= self.deadline()
+    }
+}
+
+impl Request<'_> {
+    pub(super) fn bundle_control(&mut self, ctrl: BundleCtrl) -> Done {
+        let id = ctrl.bundle_id;
+        let reply_type = match ctrl.type_ {
+            BundleCtrlType::OpenRequest => {
+                if self.conn.bundles.remove(&id).is_some() {
+                    return Err(OfpErr::OFPBFC_BAD_ID);
+                }
+                self.open_bundle(id, ctrl.flags)?;
+                BundleCtrlType::OpenReply
+            }
+            BundleCtrlType::CloseRequest => {
+                let bundle = self
+                    .conn
+                    .bundles
+                    .get_mut(&id)
+                    .ok_or(OfpErr::OFPBFC_BAD_ID)?;
+                if bundle.closed || bundle.flags != ctrl.flags {
+                    let closed = bundle.closed;
+                    self.conn.bundles.remove(&id);
+                    return Err(if closed {
+                        OfpErr::OFPBFC_BUNDLE_CLOSED
+                    } else {
+                        OfpErr::OFPBFC_BAD_FLAGS
+                    });
+                }
+                bundle.closed = true;
+                bundle.used = self.now;
+                BundleCtrlType::CloseReply
+            }
+            BundleCtrlType::CommitRequest => {
+                let bundle = self.conn.bundles.remove(&id).ok_or(OfpErr::OFPBFC_BAD_ID)?;
+                if bundle.flags != ctrl.flags {
+                    return Err(OfpErr::OFPBFC_BAD_FLAGS);
+                }
+                self.commit(bundle.entries)?;
+                BundleCtrlType::CommitReply
+            }
+            BundleCtrlType::DiscardRequest => {
+                self.conn.bundles.remove(&id).ok_or(OfpErr::OFPBFC_BAD_ID)?;
+                BundleCtrlType::DiscardReply
+            }
+            _ => return Err(OfpErr::OFPBFC_BAD_TYPE),
+        };
+        // Replies have no flags.
+        let flags = BundleFlags::empty();
+        self.reply(Message::BundleControl(BundleCtrl {
+            bundle_id: id,
+            type_: reply_type,
+            flags,
+        }));
+        Ok(())
+    }
+
+    fn open_bundle(&mut self, id: u32, flags: BundleFlags) -> Done {
+        if self.conn.bundles.len() >= MAX_BUNDLES {
+            return Err(OfpErr::OFPBFC_OUT_OF_BUNDLES);
+        }
+        let bundle = Bundle {
+            flags,
+            closed: false,
+            used: self.now,
+            entries: Vec::new(),
+            size: 0,
+        };
+        self.conn.bundles.insert(id, bundle);
+        Ok(())
+    }
+
+    pub(super) fn bundle_add(&mut self, add: BundleAdd) -> Done {
+        let msg = crate::codec::decode(&add.msg)?;
+        if msg.version != self.conn.version() {
+            return Err(OfpErr::OFPBFC_BAD_VERSION);
+        }
+        if msg.xid != self.xid {
+            return Err(OfpErr::OFPBFC_MSG_BAD_XID);
+        }
+        let fits = matches!(
+            msg.body,
+            Message::FlowMod { .. }
+                | Message::GroupMod(_)
+                | Message::PortMod(_)
+                | Message::PacketOut(_)
+        );
+        if !fits {
+            return Err(OfpErr::OFPBFC_MSG_UNSUP);
+        }
+        if !self.conn.bundles.contains_key(&add.bundle_id) {
+            self.open_bundle(add.bundle_id, add.flags)?;
+        }
+        let Some(bundle) = self.conn.bundles.get_mut(&add.bundle_id) else {
+            return Ok(());
+        };
+        let wrong = if bundle.closed {
+            Some(OfpErr::OFPBFC_BUNDLE_CLOSED)
+        } else if bundle.flags != add.flags {
+            Some(OfpErr::OFPBFC_BAD_FLAGS)
+        } else if bundle.size + add.msg.len() > MAX_BYTES {
+            Some(OfpErr::OFPBFC_MSG_TOO_MANY)
+        } else {
+            None
+        };
+        if let Some(error) = wrong {
+            self.conn.bundles.remove(&add.bundle_id);
+            return Err(error);
+        }
+        bundle.used = self.now;
+        bundle.size += add.msg.len();
+        bundle.entries.push(Entry {
+            body: msg.body,
+            bytes: add.msg,
+        });
+        Ok(())
+    }
+
+    /// Does what the messages say, or nothing.
+    fn commit(&mut self, entries: Vec<Entry>) -> Done {
+        let now_ms = to_ms(self.now);
+        let requester = self.requester();
+        let saved_groups = self.ofproto.groups.save();
+        let tables = self.ofproto.tables.clone();
+        let mut change = None;
+        let mut later = Vec::new();
+        let mut failed = None;
+        for entry in entries {
+            let result = match entry.body {
+                Message::FlowMod { flow_mod, .. } => {
+                    let checked = if flow_mod.command.is_delete() {
+                        Ok(())
+                    } else {
+                        check_actions(self.ofproto, &flow_mod.actions)
+                    };
+                    let change = change.get_or_insert_with(|| tables.change(requester, now_ms));
+                    checked.and_then(|()| change.flow_mod(*flow_mod))
+                }
+                Message::GroupMod(m) => {
+                    let change = change.get_or_insert_with(|| tables.change(requester, now_ms));
+                    group::apply(self.ofproto, &m, change, now_ms)
+                }
+                Message::PortMod(m) => {
+                    let known = self.ofproto.ports.contains_key(&m.port_no);
+                    later.push(Message::PortMod(m));
+                    if known {
+                        Ok(())
+                    } else {
+                        Err(OfpErr::OFPPMFC_BAD_PORT)
+                    }
+                }
+                body => {
+                    later.push(body);
+                    Ok(())
+                }
+            };
+            if let Err(error) = result {
+                failed = Some((entry.bytes, error));
+                break;
+            }
+        }
+        if let Some((bytes, error)) = failed {
+            drop(change);
+            self.ofproto.groups.restore(saved_groups);
+            self.conn.reply_error(&bytes, error, self.now);
+            return Err(OfpErr::OFPBFC_MSG_FAILED);
+        }
+        if let Some(change) = change {
+            change.commit();
+        }
+        for body in later {
+            // These were checked as far as they can be; what fails now must not undo the rest.
+            let _ = match body {
+                Message::PortMod(m) => self.ofproto.port_mod(&m),
+                Message::PacketOut(po) => packet_out::execute(self.ofproto, &po),
+                _ => Ok(()),
+            };
+        }
+        Ok(())
+    }
+}

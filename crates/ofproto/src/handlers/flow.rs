@@ -1,0 +1,162 @@
+//! Flow mods and flow statistics.
+
+use std::sync::Arc;
+
+use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::action::{Action, TABLE_ALL};
+use ferrovs_openflow::flow::{AggregateStats, FlowMod, FlowStats, FlowStatsRequest};
+use ferrovs_openflow::message::Message;
+use ferrovs_openflow::packet_in::NO_BUFFER;
+
+use super::{Done, Request};
+use crate::ofproto::Ofproto;
+use crate::rule::Rule;
+use crate::tables::{Criteria, N_TABLES, Requester};
+use crate::time::{sec_nsec, to_ms};
+
+/// A message of statistics is closed when its flows may take so many bytes.
+const PART_SIZE: usize = 48 * 1024;
+
+/// Whether the bridge has what the actions name.
+pub(crate) fn check_actions(ofproto: &Ofproto, actions: &[Action]) -> Done {
+    for action in actions {
+        match action {
+            Action::Group(id) if ofproto.groups.find(*id).is_none() => {
+                return Err(OfpErr::OFPBAC_BAD_OUT_GROUP);
+            }
+            Action::Meter(id) if !ofproto.meters.contains(*id) => {
+                return Err(OfpErr::OFPMMFC_INVALID_METER);
+            }
+            Action::WriteActions(nested) | Action::Clone(nested) => check_actions(ofproto, nested)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_table(table_id: u8) -> Done {
+    if table_id != TABLE_ALL && usize::from(table_id) >= N_TABLES {
+        return Err(OfpErr::OFPBRC_BAD_TABLE_ID);
+    }
+    Ok(())
+}
+
+impl Request<'_> {
+    pub(super) fn requester(&self) -> Requester {
+        Requester(Some((self.conn.id, self.xid)))
+    }
+
+    pub(super) fn flow_mod(&mut self, fm: FlowMod) -> Done {
+        if !fm.command.is_delete() {
+            check_actions(self.ofproto, &fm.actions)?;
+        }
+        let buffered = fm.buffer_id != NO_BUFFER;
+        self.ofproto
+            .tables
+            .flow_mod(fm, self.requester(), to_ms(self.now))?;
+        // There are no buffers, so that none can be known.
+        if buffered {
+            Err(OfpErr::OFPBRC_BUFFER_UNKNOWN)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn flow_stats(&mut self, request: FlowStatsRequest, nxm: bool) -> Done {
+        check_table(request.table_id)?;
+        let rules = self
+            .ofproto
+            .tables
+            .collect_rules(&Criteria::of_request(&request));
+        if request.aggregate {
+            let mut stats = AggregateStats {
+                flow_count: rules.len() as u32,
+                ..Default::default()
+            };
+            for rule in rules {
+                let s = rule.stats();
+                stats.packet_count += s.n_packets;
+                stats.byte_count += s.n_bytes;
+            }
+            self.reply(Message::AggregateReply { stats, nxm });
+            return Ok(());
+        }
+        let now_ms = to_ms(self.now);
+        let mut rules = rules.into_iter().peekable();
+        let mut first = true;
+        let parts = move || {
+            if rules.peek().is_none() && !std::mem::take(&mut first) {
+                return None;
+            }
+            first = false;
+            let mut flows = Vec::new();
+            let mut size = 0;
+            while let Some(rule) = rules.peek() {
+                size += size_bound(rule);
+                if size > PART_SIZE && !flows.is_empty() {
+                    break;
+                }
+                flows.push(describe(rule, now_ms));
+                rules.next();
+            }
+            Some(Message::FlowStatsReply {
+                flows,
+                nxm,
+                more: rules.peek().is_some(),
+            })
+        };
+        self.conn
+            .reply_in_parts(self.xid, Box::new(parts), self.now);
+        Ok(())
+    }
+}
+
+/// Bytes that the rule surely does not exceed in a message.
+fn size_bound(rule: &Rule) -> usize {
+    256 + rule.match_.size_bound() + actions_bound(&rule.actions.actions)
+}
+
+fn actions_bound(actions: &[Action]) -> usize {
+    actions
+        .iter()
+        .map(|action| match action {
+            Action::Learn(learn) => 64 + learn.specs.len() * 160,
+            Action::Bundle(bundle) => 64 + bundle.members.len() * 2,
+            Action::Note(bytes) => 32 + bytes.len(),
+            Action::Controller(c) => 96 + c.userdata.len(),
+            Action::DecTtl { ids, .. } => 32 + ids.len() * 2,
+            Action::WriteActions(nested) | Action::Clone(nested) => 32 + actions_bound(nested),
+            Action::Ct(ct) => 64 + actions_bound(&ct.actions),
+            Action::Encap(_) => 512,
+            Action::SetField(_) => 288,
+            _ => 96,
+        })
+        .sum()
+}
+
+fn age(ms: i64) -> u16 {
+    (ms.max(0) / 1000).min(i64::from(u16::MAX)) as u16
+}
+
+/// What is told of a rule.
+pub(crate) fn describe(rule: &Arc<Rule>, now_ms: i64) -> FlowStats {
+    let stats = rule.stats();
+    let (duration_sec, duration_nsec) = sec_nsec(now_ms - rule.created_ms);
+    FlowStats {
+        match_: rule.match_.expand(),
+        cookie: rule.cookie,
+        table_id: rule.table_id,
+        priority: rule.priority as u16,
+        idle_timeout: rule.idle_timeout(),
+        hard_timeout: rule.hard_timeout(),
+        duration_sec,
+        duration_nsec,
+        idle_age: Some(age(now_ms - stats.used_ms)),
+        hard_age: Some(age(now_ms - rule.modified_ms())),
+        packet_count: stats.n_packets,
+        byte_count: stats.n_bytes,
+        flags: rule.flags,
+        importance: rule.importance,
+        actions: rule.actions.actions.clone(),
+    }
+}

@@ -1,0 +1,284 @@
+//! Groups: changes, with the checks that keep the group table sound, statistics and descriptions.
+
+use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::action::Action;
+use ferrovs_openflow::flow::{FlowRemovedReason, GROUP_ALL, GROUP_ANY, GROUP_MAX};
+use ferrovs_openflow::group::{
+    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, BUCKET_MAX, Bucket, BucketStats, GroupCommand,
+    GroupDesc, GroupFeatures, GroupMod, GroupProps, GroupStats, GroupType,
+};
+use ferrovs_openflow::message::Message;
+
+use super::flow::check_actions;
+use super::{Done, Request};
+use crate::connmgr::Notice;
+use crate::groups::Group;
+use crate::ofproto::Ofproto;
+use crate::tables::{Change, Criteria};
+use crate::time::{sec_nsec, to_ms};
+
+const GROUPS_PER_PART: usize = 32;
+
+/// Checks what a group of this type may look like.
+fn check(ofproto: &Ofproto, kind: GroupType, buckets: &[Bucket]) -> Done {
+    if kind == GroupType::Indirect && buckets.len() != 1 {
+        return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+    }
+    for (i, bucket) in buckets.iter().enumerate() {
+        if kind != GroupType::Select && bucket.weight != 0 && kind != GroupType::All {
+            return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+        }
+        if kind == GroupType::FastFailover && !bucket.has_watch() {
+            return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+        }
+        if bucket.bucket_id <= BUCKET_MAX
+            && buckets[..i].iter().any(|b| b.bucket_id == bucket.bucket_id)
+        {
+            return Err(OfpErr::OFPGMFC_BUCKET_EXISTS);
+        }
+        // A bucket may name its own group: translation ends such loops.
+        let without_groups: Vec<Action> = bucket
+            .actions
+            .iter()
+            .filter(|a| !matches!(a, Action::Group(_)))
+            .cloned()
+            .collect();
+        check_actions(ofproto, &without_groups)?;
+    }
+    Ok(())
+}
+
+/// Numbers the buckets that came without a number (before 1.5).
+fn number(buckets: &mut [Bucket], taken: &[Bucket]) {
+    let mut next = 0;
+    for i in 0..buckets.len() {
+        if buckets[i].bucket_id <= BUCKET_MAX {
+            continue;
+        }
+        let used = |id: u32, all: &[Bucket]| all.iter().any(|b| b.bucket_id == id);
+        while used(next, taken) || used(next, buckets) {
+            next += 1;
+        }
+        buckets[i].bucket_id = next;
+    }
+}
+
+/// Applies a group mod; flows that go with a group are removed in `change`.
+pub(crate) fn apply(ofproto: &Ofproto, m: &GroupMod, change: &mut Change<'_>, now_ms: i64) -> Done {
+    if m.command == GroupCommand::Delete {
+        delete(ofproto, m.group_id, change);
+        return Ok(());
+    }
+    if m.group_id > GROUP_MAX {
+        return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+    }
+    let old = ofproto.groups.find(m.group_id);
+    let (kind, mut buckets, props) = match (m.command, &old) {
+        (GroupCommand::Add, Some(_)) => return Err(OfpErr::OFPGMFC_GROUP_EXISTS),
+        (GroupCommand::Add | GroupCommand::AddOrModify, None)
+        | (GroupCommand::Modify | GroupCommand::AddOrModify, Some(_)) => {
+            (m.type_, m.buckets.clone(), m.props.clone())
+        }
+        (GroupCommand::InsertBucket, Some(old)) => {
+            (old.kind, inserted(&buckets_of(old), m)?, props_of(old, m))
+        }
+        (GroupCommand::RemoveBucket, Some(old)) => {
+            (old.kind, removed(buckets_of(old), m)?, old.props.clone())
+        }
+        _ => return Err(OfpErr::OFPGMFC_UNKNOWN_GROUP),
+    };
+    number(&mut buckets, &[]);
+    // A bucket may be taken from an indirect group only by the group's end.
+    check(ofproto, kind, &buckets)?;
+    let mut group = Group::new(m.group_id, kind, buckets, props, now_ms);
+    if let Some(old) = &old {
+        group.created_ms = old.created_ms;
+        group.counters = old.counters.clone();
+    }
+    ofproto.groups.insert(group);
+    ofproto.backer.udpif.changed();
+    Ok(())
+}
+
+fn buckets_of(group: &Group) -> Vec<Bucket> {
+    group.buckets.iter().map(|b| b.bucket.clone()).collect()
+}
+
+fn props_of(old: &Group, m: &GroupMod) -> GroupProps {
+    if m.props == GroupProps::default() {
+        old.props.clone()
+    } else {
+        m.props.clone()
+    }
+}
+
+fn inserted(old: &[Bucket], m: &GroupMod) -> Result<Vec<Bucket>, OfpErr> {
+    let at = match m.command_bucket_id {
+        BUCKET_FIRST => 0,
+        BUCKET_LAST => old.len(),
+        id if id <= BUCKET_MAX => {
+            let pos = old.iter().position(|b| b.bucket_id == id);
+            pos.ok_or(OfpErr::OFPGMFC_UNKNOWN_BUCKET)? + 1
+        }
+        _ => return Err(OfpErr::OFPGMFC_UNKNOWN_BUCKET),
+    };
+    let mut new = m.buckets.clone();
+    if new
+        .iter()
+        .any(|b| b.bucket_id <= BUCKET_MAX && old.iter().any(|o| o.bucket_id == b.bucket_id))
+    {
+        return Err(OfpErr::OFPGMFC_BUCKET_EXISTS);
+    }
+    number(&mut new, old);
+    let mut all = old.to_vec();
+    all.splice(at..at, new);
+    Ok(all)
+}
+
+fn removed(mut old: Vec<Bucket>, m: &GroupMod) -> Result<Vec<Bucket>, OfpErr> {
+    match m.command_bucket_id {
+        BUCKET_ALL => old.clear(),
+        BUCKET_FIRST => {
+            if !old.is_empty() {
+                old.remove(0);
+            }
+        }
+        BUCKET_LAST => {
+            old.pop();
+        }
+        id => {
+            let pos = old.iter().position(|b| b.bucket_id == id);
+            old.remove(pos.ok_or(OfpErr::OFPGMFC_UNKNOWN_BUCKET)?);
+        }
+    }
+    Ok(old)
+}
+
+/// Removes a group (or all) with the flows that use it. One that is not there is no error.
+fn delete(ofproto: &Ofproto, id: u32, change: &mut Change<'_>) {
+    let doomed: Vec<u32> = match id {
+        GROUP_ALL | GROUP_ANY => ofproto.groups.all().iter().map(|g| g.id).collect(),
+        id => ofproto.groups.find(id).iter().map(|g| g.id).collect(),
+    };
+    if doomed.is_empty() {
+        return;
+    }
+    for rule in change.collect(&Criteria {
+        hidden: true,
+        ..Criteria::all()
+    }) {
+        if rule.actions.has_group && doomed.iter().any(|g| rule.actions.outputs_to_group(*g)) {
+            change.remove(rule, FlowRemovedReason::GroupDelete);
+        }
+    }
+    if doomed.len() == ofproto.groups.len() {
+        ofproto.groups.clear();
+    } else {
+        doomed
+            .iter()
+            .for_each(|id| drop(ofproto.groups.remove(*id)));
+    }
+    ofproto.backer.udpif.changed();
+}
+
+impl Request<'_> {
+    pub(super) fn group_mod(&mut self, m: GroupMod) -> Done {
+        let now_ms = to_ms(self.now);
+        let tables = self.ofproto.tables.clone();
+        let mut change = tables.change(self.requester(), now_ms);
+        apply(self.ofproto, &m, &mut change, now_ms)?;
+        change.commit();
+        let request = Message::GroupMod(m);
+        self.ofproto.notices.push(Notice::Request {
+            from: self.conn.id,
+            request,
+        });
+        Ok(())
+    }
+
+    fn groups(&self, id: u32) -> Vec<std::sync::Arc<Group>> {
+        match id {
+            GROUP_ALL | GROUP_ANY => self.ofproto.groups.all(),
+            id => self.ofproto.groups.find(id).into_iter().collect(),
+        }
+    }
+
+    pub(super) fn group_stats(&mut self, id: u32) -> Done {
+        let now_ms = to_ms(self.now);
+        let with_groups: Vec<_> = self
+            .ofproto
+            .tables
+            .collect_rules(&Criteria {
+                hidden: true,
+                ..Criteria::all()
+            })
+            .into_iter()
+            .filter(|r| r.actions.has_group)
+            .collect();
+        let stats = self.groups(id).into_iter().map(|g| {
+            let refs = with_groups
+                .iter()
+                .filter(|r| r.actions.outputs_to_group(g.id))
+                .count();
+            let (packet_count, byte_count) = g.counters.read();
+            let (duration_sec, duration_nsec) = sec_nsec(now_ms - g.created_ms);
+            let buckets = g.buckets.iter().map(|b| {
+                let (packet_count, byte_count) = b.counters.read();
+                BucketStats {
+                    packet_count,
+                    byte_count,
+                }
+            });
+            GroupStats {
+                group_id: g.id,
+                ref_count: refs as u32,
+                packet_count,
+                byte_count,
+                duration_sec,
+                duration_nsec,
+                buckets: buckets.collect(),
+            }
+        });
+        let stats: Vec<_> = stats.collect();
+        let make = |groups, more| Message::GroupStatsReply { groups, more };
+        self.reply_list(stats, GROUPS_PER_PART, make);
+        Ok(())
+    }
+
+    pub(super) fn group_desc(&mut self, id: u32) -> Done {
+        let descs = self.groups(id).into_iter().map(|g| GroupDesc {
+            type_: g.kind,
+            group_id: g.id,
+            buckets: buckets_of(&g),
+            props: g.props.clone(),
+        });
+        let descs: Vec<_> = descs.collect();
+        let make = |groups, more| Message::GroupDescReply { groups, more };
+        self.reply_list(descs, GROUPS_PER_PART, make);
+        Ok(())
+    }
+
+    pub(super) fn group_features(&mut self) -> Done {
+        /// Actions of OpenFlow 1.1 and later that buckets may have: output, the MPLS and VLAN actions,
+        /// set_queue, group, the TTL actions and set_field.
+        const ACTIONS: u32 = 1
+            | 1 << 15
+            | 1 << 16
+            | 1 << 17
+            | 1 << 18
+            | 1 << 19
+            | 1 << 20
+            | 1 << 21
+            | 1 << 22
+            | 1 << 23
+            | 1 << 24
+            | 1 << 25;
+        self.reply(Message::GroupFeaturesReply(GroupFeatures {
+            types: 0xf,
+            capabilities: 0x7,
+            max_groups: [GROUP_MAX; 4],
+            actions: [ACTIONS; 4],
+        }));
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! Meters: configuration, which the datapath enforces, and statistics.
+
+use std::collections::HashMap;
+
+use ferrovs_datapath::dpif;
+use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::flow::FlowRemovedReason;
+use ferrovs_openflow::message::Message;
+use ferrovs_openflow::meter::{
+    METER_ALL, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, MeterBandStats, MeterBandType,
+    MeterCommand, MeterConfig, MeterFeatures, MeterFlags, MeterMod, MeterStats,
+};
+
+use super::{Done, Request};
+use crate::connmgr::Notice;
+use crate::meters::{MAX_BANDS, MAX_METERS, Meter};
+use crate::tables::Criteria;
+use crate::time::{sec_nsec, to_ms};
+
+const METERS_PER_PART: usize = 128;
+
+fn to_dpif(config: &MeterConfig) -> dpif::Meter {
+    dpif::Meter {
+        flags: config.flags.bits(),
+        bands: config
+            .bands
+            .iter()
+            .map(|b| dpif::MeterBand {
+                rate: b.rate,
+                burst_size: b.burst_size,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    }
+}
+
+impl Request<'_> {
+    pub(super) fn meter_mod(&mut self, m: MeterMod) -> Done {
+        let id = m.meter.meter_id;
+        match m.command {
+            MeterCommand::Delete => self.delete_meters(id),
+            command => {
+                let special = matches!(id, METER_SLOWPATH | METER_CONTROLLER);
+                if id == 0 || (id > METER_MAX && !special) {
+                    return Err(OfpErr::OFPMMFC_INVALID_METER);
+                }
+                if m.meter.bands.len() > usize::from(MAX_BANDS) {
+                    return Err(OfpErr::OFPMMFC_OUT_OF_BANDS);
+                }
+                if m.meter.bands.iter().any(|b| b.type_ != MeterBandType::Drop) {
+                    return Err(OfpErr::OFPMMFC_BAD_BAND);
+                }
+                let known = self.ofproto.meters.by_id.get(&id).map(|old| old.dp_id);
+                let dp_id = match (command, known) {
+                    (MeterCommand::Add, Some(_)) => return Err(OfpErr::OFPMMFC_METER_EXISTS),
+                    (MeterCommand::Modify, None) => return Err(OfpErr::OFPMMFC_UNKNOWN_METER),
+                    (_, Some(dp_id)) => dp_id,
+                    (_, None) => self
+                        .ofproto
+                        .backer
+                        .take_meter_id()
+                        .ok_or(OfpErr::OFPMMFC_OUT_OF_METERS)?,
+                };
+                let set = self
+                    .ofproto
+                    .backer
+                    .dpif
+                    .meter_set(dp_id, &to_dpif(&m.meter), self.now);
+                if set.is_err() {
+                    if known.is_none() {
+                        self.ofproto.backer.free_meter_id(dp_id);
+                    }
+                    return Err(OfpErr::OFPMMFC_OUT_OF_METERS);
+                }
+                let created_ms = to_ms(self.now);
+                let meters = &mut self.ofproto.meters.by_id;
+                match meters.get_mut(&id) {
+                    Some(old) => old.config = m.meter.clone(),
+                    None => {
+                        meters.insert(
+                            id,
+                            Meter {
+                                config: m.meter.clone(),
+                                dp_id,
+                                created_ms,
+                            },
+                        );
+                    }
+                }
+                self.publish_meters();
+                Ok(())
+            }
+        }?;
+        let request = Message::MeterMod(m);
+        self.ofproto.notices.push(Notice::Request {
+            from: self.conn.id,
+            request,
+        });
+        Ok(())
+    }
+
+    fn publish_meters(&self) {
+        let map: HashMap<u32, u32> = self
+            .ofproto
+            .meters
+            .by_id
+            .iter()
+            .map(|(id, m)| (*id, m.dp_id))
+            .collect();
+        self.ofproto.meter_map.publish(map);
+        self.ofproto.backer.udpif.changed();
+    }
+
+    fn delete_meters(&mut self, id: u32) -> Done {
+        let doomed: Vec<u32> = match id {
+            METER_ALL => self.ofproto.meters.by_id.keys().copied().collect(),
+            id if self.ofproto.meters.contains(id) => vec![id],
+            _ => return Ok(()),
+        };
+        let requester = self.requester();
+        let mut change = self.ofproto.tables.change(requester, to_ms(self.now));
+        for rule in change.collect(&Criteria {
+            hidden: true,
+            ..Criteria::all()
+        }) {
+            if rule.actions.has_meter && rule.actions.meter().is_some_and(|m| doomed.contains(&m)) {
+                change.remove(rule, FlowRemovedReason::MeterDelete);
+            }
+        }
+        change.commit();
+        let removed: Vec<Meter> = doomed
+            .iter()
+            .filter_map(|id| self.ofproto.meters.by_id.remove(id))
+            .collect();
+        self.publish_meters();
+        for meter in removed {
+            // The datapath may have lost it already.
+            let _ = self.ofproto.backer.dpif.meter_del(meter.dp_id);
+            self.ofproto.backer.free_meter_id(meter.dp_id);
+        }
+        Ok(())
+    }
+
+    fn meters(&self, id: u32) -> Result<Vec<&Meter>, OfpErr> {
+        let by_id = &self.ofproto.meters.by_id;
+        match id {
+            METER_ALL => Ok(by_id.values().collect()),
+            id => Ok(vec![by_id.get(&id).ok_or(OfpErr::OFPMMFC_UNKNOWN_METER)?]),
+        }
+    }
+
+    pub(super) fn meter_config(&mut self, id: u32) -> Done {
+        let configs: Vec<_> = self
+            .meters(id)?
+            .into_iter()
+            .map(|m| m.config.clone())
+            .collect();
+        let make = |meters, more| Message::MeterConfigReply { meters, more };
+        self.reply_list(configs, METERS_PER_PART, make);
+        Ok(())
+    }
+
+    pub(super) fn meter_stats(&mut self, id: u32) -> Done {
+        let now_ms = to_ms(self.now);
+        let mut flow_counts: HashMap<u32, u32> = HashMap::new();
+        let everything = Criteria {
+            hidden: true,
+            ..Criteria::all()
+        };
+        for rule in self.ofproto.tables.collect_rules(&everything) {
+            if let Some(id) = rule.actions.meter().filter(|_| rule.actions.has_meter) {
+                *flow_counts.entry(id).or_default() += 1;
+            }
+        }
+        let mut all = Vec::new();
+        for meter in self.meters(id)? {
+            let counts = self
+                .ofproto
+                .backer
+                .dpif
+                .meter_stats(meter.dp_id)
+                .unwrap_or_default();
+            let (duration_sec, duration_nsec) = sec_nsec(now_ms - meter.created_ms);
+            let bands = (0..meter.config.bands.len()).map(|i| {
+                let band = counts.bands.get(i).copied().unwrap_or_default();
+                MeterBandStats {
+                    packet_count: band.n_packets,
+                    byte_count: band.n_bytes,
+                }
+            });
+            all.push(MeterStats {
+                meter_id: meter.config.meter_id,
+                flow_count: flow_counts
+                    .get(&meter.config.meter_id)
+                    .copied()
+                    .unwrap_or(0),
+                packet_in_count: counts.n_packets,
+                byte_in_count: counts.n_bytes,
+                duration_sec,
+                duration_nsec,
+                bands: bands.collect(),
+            });
+        }
+        let make = |meters, more| Message::MeterStatsReply { meters, more };
+        self.reply_list(all, METERS_PER_PART, make);
+        Ok(())
+    }
+
+    pub(super) fn meter_features(&mut self) -> Done {
+        self.reply(Message::MeterFeaturesReply(MeterFeatures {
+            max_meters: MAX_METERS,
+            band_types: 1 << MeterBandType::Drop as u32,
+            capabilities: u32::from(MeterFlags::all().bits()),
+            max_bands: MAX_BANDS,
+            max_color: 0,
+        }));
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! Flow monitors: a connection is told of the flows that are there, and of every change to them.
+//!
+//! A peer that reads its updates too slowly is told that they pause; when it has caught up it gets the flows
+//! anew and is told that they go on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::action::TABLE_ALL;
+use ferrovs_openflow::flow::{
+    FlowMonitorCommand, FlowMonitorFlags, FlowMonitorRequest, FlowRemovedReason, FlowUpdate,
+    FlowUpdateEvent, FullFlowUpdate, GROUP_ANY,
+};
+use ferrovs_openflow::message::Message;
+use ferrovs_packet::types::OfPort;
+
+use super::{Done, Request};
+use crate::connmgr::OfConn;
+use crate::rule::Rule;
+use crate::tables::{Criteria, RuleMatch, TableEvent};
+
+/// Updates pause when so many bytes wait.
+const PAUSE_AT: usize = 128 * 1024;
+const UPDATES_PER_PART: usize = 64;
+
+/// What one monitor watches.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    flags: FlowMonitorFlags,
+    out_port: OfPort,
+    out_group: u32,
+    table_id: u8,
+    match_: RuleMatch,
+}
+
+impl Monitor {
+    fn watches(&self, rule: &Rule) -> bool {
+        (self.table_id == TABLE_ALL || self.table_id == rule.table_id)
+            && !rule.is_hidden()
+            && (self.out_port == OfPort::NONE || rule.actions.outputs_to_port(self.out_port))
+            && (self.out_group == GROUP_ANY || rule.actions.outputs_to_group(self.out_group))
+            && rule.match_.is_within(&self.match_)
+    }
+}
+
+fn full(
+    rule: &Rule,
+    event: FlowUpdateEvent,
+    reason: FlowRemovedReason,
+    with_actions: bool,
+) -> FlowUpdate {
+    let actions = if with_actions {
+        rule.actions.actions.clone()
+    } else {
+        Vec::new()
+    };
+    FlowUpdate::Full(Box::new(FullFlowUpdate {
+        event,
+        reason,
+        idle_timeout: rule.idle_timeout(),
+        hard_timeout: rule.hard_timeout(),
+        table_id: rule.table_id,
+        priority: rule.priority as u16,
+        cookie: rule.cookie,
+        match_: rule.match_.expand(),
+        actions,
+    }))
+}
+
+/// Tells a connection with monitors of one event.
+pub fn deliver(conn: &mut OfConn, event: &TableEvent, now: Instant) {
+    let (rule, wanted, kind, reason, requester) = match event {
+        TableEvent::Added { rule, requester } => (
+            rule,
+            FlowMonitorFlags::ADD,
+            FlowUpdateEvent::Added,
+            FlowRemovedReason::Delete,
+            requester,
+        ),
+        TableEvent::Modified {
+            rule, requester, ..
+        } => (
+            rule,
+            FlowMonitorFlags::MODIFY,
+            FlowUpdateEvent::Modified,
+            FlowRemovedReason::Delete,
+            requester,
+        ),
+        TableEvent::Removed {
+            rule,
+            reason,
+            requester,
+        } => (
+            rule,
+            FlowMonitorFlags::REMOVED,
+            FlowUpdateEvent::Removed,
+            *reason,
+            requester,
+        ),
+    };
+    let mut flags = FlowMonitorFlags::empty();
+    for monitor in conn.monitors.values() {
+        if monitor.flags.contains(wanted) && monitor.watches(rule) {
+            flags |= monitor.flags;
+        }
+    }
+    let own = requester.0.filter(|(id, _)| *id == conn.id);
+    if flags.is_empty() || (flags.contains(FlowMonitorFlags::ONLY_OWN) && own.is_none()) {
+        return;
+    }
+    if conn.monitor_paused {
+        return;
+    }
+    if conn.rconn.tx_backlog() > PAUSE_AT {
+        conn.monitor_paused = true;
+        conn.send_with_xid(reply(vec![FlowUpdate::Paused], false), 0, now);
+        return;
+    }
+    let update = match own {
+        Some((_, xid)) if !flags.contains(FlowMonitorFlags::NO_ABBREV) => {
+            FlowUpdate::Abbrev { xid }
+        }
+        _ => full(
+            rule,
+            kind,
+            reason,
+            flags.contains(FlowMonitorFlags::INSTRUCTIONS),
+        ),
+    };
+    conn.send_with_xid(reply(vec![update], false), 0, now);
+}
+
+fn reply(updates: Vec<FlowUpdate>, more: bool) -> Message {
+    Message::FlowMonitorReply { updates, more }
+}
+
+/// The flows that the connection's monitors watch, as updates.
+fn current(
+    tables: &crate::tables::Tables,
+    monitors: &[Monitor],
+    event: FlowUpdateEvent,
+) -> Vec<FlowUpdate> {
+    let mut updates = Vec::new();
+    for rule in tables.collect_rules(&Criteria::all()) {
+        let flags = monitors
+            .iter()
+            .filter(|m| m.watches(&rule))
+            .fold(FlowMonitorFlags::empty(), |all, m| all | m.flags);
+        if !flags.is_empty() {
+            let with_actions = flags.contains(FlowMonitorFlags::INSTRUCTIONS);
+            updates.push(full(&rule, event, FlowRemovedReason::Delete, with_actions));
+        }
+    }
+    updates
+}
+
+/// Goes on with updates that were paused, once the peer has caught up.
+pub fn resume(conn: &mut OfConn, tables: &Arc<crate::tables::Tables>, now: Instant) {
+    if !conn.monitor_paused || conn.rconn.tx_backlog() > 0 {
+        return;
+    }
+    conn.monitor_paused = false;
+    let monitors: Vec<Monitor> = conn.monitors.values().cloned().collect();
+    let mut updates = current(tables, &monitors, FlowUpdateEvent::Added);
+    updates.push(FlowUpdate::Resumed);
+    for part in updates.chunks(UPDATES_PER_PART) {
+        conn.send_with_xid(reply(part.to_vec(), false), 0, now);
+    }
+}
+
+impl Request<'_> {
+    pub(super) fn flow_monitor(&mut self, requests: Vec<FlowMonitorRequest>) -> Done {
+        let mut fresh = Vec::new();
+        for (i, request) in requests.iter().enumerate() {
+            let checked = self.monitor_one(request);
+            match checked {
+                Ok(Some(monitor)) => fresh.push(monitor),
+                Ok(None) => {}
+                Err(error) => {
+                    for earlier in &requests[..i] {
+                        if earlier.command == FlowMonitorCommand::Add {
+                            self.conn.monitors.remove(&earlier.id);
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        let initial: Vec<Monitor> = fresh
+            .into_iter()
+            .filter(|m| m.flags.contains(FlowMonitorFlags::INITIAL))
+            .collect();
+        let updates = current(&self.ofproto.tables, &initial, FlowUpdateEvent::Initial);
+        self.reply_list(updates, UPDATES_PER_PART, reply);
+        Ok(())
+    }
+
+    fn monitor_one(&mut self, request: &FlowMonitorRequest) -> Result<Option<Monitor>, OfpErr> {
+        let known = self.conn.monitors.contains_key(&request.id);
+        match request.command {
+            FlowMonitorCommand::Add if known => return Err(OfpErr::OFPMOFC_MONITOR_EXISTS),
+            FlowMonitorCommand::Modify if !known => return Err(OfpErr::OFPMOFC_UNKNOWN_MONITOR),
+            FlowMonitorCommand::Delete => {
+                if self.conn.monitors.remove(&request.id).is_none() {
+                    return Err(OfpErr::OFPMOFC_UNKNOWN_MONITOR);
+                }
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let monitor = Monitor {
+            flags: request.flags,
+            out_port: request.out_port,
+            out_group: request.out_group,
+            table_id: request.table_id,
+            match_: RuleMatch::new(&request.match_),
+        };
+        self.conn.monitors.insert(request.id, monitor.clone());
+        Ok(Some(monitor))
+    }
+
+    pub(super) fn flow_monitor_cancel(&mut self, id: u32) -> Done {
+        if self.conn.monitors.remove(&id).is_none() {
+            return Err(OfpErr::OFPMOFC_UNKNOWN_MONITOR);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Port and queue messages.
+
+use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::message::Message;
+use ferrovs_openflow::port::{PortMod, QUEUE_ALL, QueueRequest};
+use ferrovs_packet::types::OfPort;
+
+use super::{Done, Request};
+use crate::ofproto::Port;
+
+/// Ports that fit in one message, with every counter.
+const PORTS_PER_PART: usize = 64;
+
+impl Request<'_> {
+    pub(super) fn port_mod(&mut self, m: PortMod) -> Done {
+        self.ofproto.port_mod(&m)
+    }
+
+    /// The ports that a request for `port` means.
+    fn ports(&self, port: OfPort) -> Result<Vec<&Port>, OfpErr> {
+        if matches!(port, OfPort::NONE | OfPort::ALL) {
+            return Ok(self.ofproto.ports.values().collect());
+        }
+        Ok(self.ofproto.ports.get(&port).into_iter().collect())
+    }
+
+    pub(super) fn port_desc(&mut self, port: OfPort) -> Done {
+        let descs: Vec<_> = self
+            .ports(port)?
+            .into_iter()
+            .map(|p| p.desc.clone())
+            .collect();
+        let make = |ports, more| Message::PortDescReply { ports, more };
+        self.reply_list(descs, PORTS_PER_PART, make);
+        Ok(())
+    }
+
+    pub(super) fn port_stats(&mut self, port: OfPort) -> Done {
+        let known =
+            matches!(port, OfPort::NONE | OfPort::ALL) || self.ofproto.ports.contains_key(&port);
+        if !known {
+            return Err(OfpErr::OFPBRC_BAD_PORT);
+        }
+        let stats: Vec<_> = self
+            .ports(port)?
+            .into_iter()
+            .map(|p| p.stats(self.now))
+            .collect();
+        let make = |ports, more| Message::PortStatsReply { ports, more };
+        self.reply_list(stats, PORTS_PER_PART, make);
+        Ok(())
+    }
+
+    /// Answers with a list, cut into messages.
+    pub(super) fn reply_list<T: 'static>(
+        &mut self,
+        items: Vec<T>,
+        per_part: usize,
+        make: impl Fn(Vec<T>, bool) -> Message + 'static,
+    ) {
+        let mut items = items.into_iter().peekable();
+        let mut first = true;
+        let parts = move || {
+            if items.peek().is_none() && !first {
+                return None;
+            }
+            first = false;
+            let part: Vec<T> = items.by_ref().take(per_part).collect();
+            let more = items.peek().is_some();
+            Some(make(part, more))
+        };
+        self.conn
+            .reply_in_parts(self.xid, Box::new(parts), self.now);
+    }
+
+    fn check_queue_port(&self, port: OfPort) -> Done {
+        let any = matches!(port, OfPort::NONE | OfPort::ALL);
+        if any || self.ofproto.ports.contains_key(&port) {
+            Ok(())
+        } else {
+            Err(OfpErr::OFPQOFC_BAD_PORT)
+        }
+    }
+
+    /// No device here has queues of its own.
+    pub(super) fn queue_config(&mut self, request: QueueRequest) -> Done {
+        self.check_queue_port(request.port)?;
+        let port = request.port;
+        self.reply(Message::QueueGetConfigReply {
+            port,
+            queues: Vec::new(),
+            more: false,
+        });
+        Ok(())
+    }
+
+    pub(super) fn queue_stats(&mut self, request: QueueRequest) -> Done {
+        self.check_queue_port(request.port)?;
+        if request.queue != QUEUE_ALL {
+            return Err(OfpErr::OFPQOFC_BAD_QUEUE);
+        }
+        self.reply(Message::QueueStatsReply {
+            queues: Vec::new(),
+            more: false,
+        });
+        Ok(())
+    }
+}

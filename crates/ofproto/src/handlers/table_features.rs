@@ -1,0 +1,97 @@
+//! What each table can match and do. All tables are alike but for the last, from which nothing can be reached.
+
+use ferrovs_openflow::switch::{
+    Instruction, TABLE_ACTIONS, TableActions, TableFeatures, TableInstructions,
+};
+use ferrovs_packet::field::{FieldId, Maskable};
+
+use crate::tables::{N_VISIBLE_TABLES, Table};
+
+/// The number of flows that a table without a limit claims to hold.
+const MAX_ENTRIES: u32 = 1_000_000;
+/// Actions of [`TABLE_ACTIONS`] that are there, by name.
+const ACTIONS: [&str; 12] = [
+    "output",
+    "group",
+    "set_field",
+    "pop_vlan",
+    "push_vlan",
+    "mod_nw_ttl",
+    "dec_ttl",
+    "set_mpls_ttl",
+    "dec_mpls_ttl",
+    "push_mpls",
+    "pop_mpls",
+    "set_queue",
+];
+
+fn fields(test: impl Fn(FieldId) -> bool) -> Vec<FieldId> {
+    (0..)
+        .map_while(FieldId::from_index)
+        .filter(|f| test(*f))
+        .collect()
+}
+
+fn has_code_point(id: FieldId) -> bool {
+    !id.field().oxms.is_empty()
+}
+
+fn instructions(table_id: u8) -> TableInstructions {
+    let mut bits = [
+        Instruction::WriteMetadata,
+        Instruction::WriteActions,
+        Instruction::ApplyActions,
+        Instruction::ClearActions,
+        Instruction::Meter,
+    ]
+    .iter()
+    .fold(0, |bits, i| bits | 1 << *i as u32);
+    let mut next = [0u64; 4];
+    if table_id + 1 < N_VISIBLE_TABLES {
+        bits |= 1 << Instruction::GotoTable as u32;
+        for id in usize::from(table_id) + 1..usize::from(N_VISIBLE_TABLES) {
+            next[id / 64] |= 1 << (id % 64);
+        }
+    }
+    let named = TABLE_ACTIONS
+        .iter()
+        .enumerate()
+        .filter(|(_, (name, _))| ACTIONS.contains(name));
+    let actions = TableActions {
+        actions: named.fold(0, |set, (i, _)| set | 1 << i),
+        set_fields: fields(|id| has_code_point(id) && id.field().writable),
+    };
+    TableInstructions {
+        next,
+        instructions: bits,
+        write: actions.clone(),
+        apply: actions,
+    }
+}
+
+pub(super) fn features(table_id: u8, table: &Table) -> TableFeatures {
+    let config = table.config();
+    let name = config
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("table{table_id}"));
+    let nonmiss = instructions(table_id);
+    let match_ = fields(has_code_point);
+    TableFeatures {
+        table_id,
+        command: 0,
+        name,
+        metadata_match: u64::MAX,
+        metadata_write: u64::MAX,
+        max_entries: config.max_flows.unwrap_or(MAX_ENTRIES),
+        miss: table.miss(),
+        supports_eviction: Some(true),
+        supports_vacancy: Some(true),
+        miss_instructions: nonmiss.clone(),
+        nonmiss,
+        mask: fields(|id| has_code_point(id) && id.field().maskable != Maskable::No),
+        wildcard: match_.clone(),
+        match_,
+        any_properties: true,
+    }
+}
