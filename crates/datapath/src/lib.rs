@@ -6,6 +6,5 @@
 
 pub mod action;
 pub mod dpif;
-pub mod edit;
 pub mod text;
 pub mod upcall;

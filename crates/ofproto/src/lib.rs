@@ -1,11 +1,26 @@
 //! OpenFlow bridges: tables, groups, ports, connections, and what turns packets that no datapath flow matches
 //! into datapath flows.
 //!
-//! * [`tables`] and [`rule`]: the flow tables, versioned and readable from any thread; [`groups`] beside them.
-//! * [`xlate`]: translation of a flow through the tables into datapath actions.
+//! * [`ofprotos`]: all bridges of the process; what the program that configures bridges calls.
+//! * [`ofproto`]: one bridge: ports, bundles, mirrors, settings; [`backer`]: what bridges on one datapath share.
+//! * [`connmgr`]: OpenFlow connections; [`handlers`]: what each message does.
+//! * [`tables`] and [`rule`]: the flow tables, versioned and readable from any thread; [`groups`] and [`meters`]
+//!   beside them.
+//! * [`xlate`]: translation of a flow through the tables into datapath actions; [`udpif`]: upcalls, and keeping
+//!   installed flows true; [`trace`]: translation told step by step.
+//! * [`unixctl`]: the commands of all this.
+//!
+//! The main thread changes things; any thread translates, on snapshots.
 #![forbid(unsafe_code)]
 
+pub mod backer;
+mod codec;
+pub mod connmgr;
 pub mod groups;
+pub mod handlers;
+pub mod meters;
+pub mod ofproto;
+pub mod ofprotos;
 pub mod rule;
 pub mod tables;
 pub mod time;

@@ -319,7 +319,12 @@ impl Tables {
         }
     }
 
-    /// The moment at which the next rule may expire is not known; the rules that may are these.
+    /// Whether some rule has a timeout.
+    pub fn has_expirable(&self) -> bool {
+        !self.writer().expirable.is_empty()
+    }
+
+    /// Rules with a timeout.
     pub fn expirable(&self) -> Vec<Arc<Rule>> {
         self.writer().expirable.clone()
     }

@@ -11,7 +11,6 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod affinity;
-pub mod cycles;
 pub mod ethtool;
 pub mod fd;
 pub mod ifreq;

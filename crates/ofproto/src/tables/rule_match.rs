@@ -63,6 +63,11 @@ impl RuleMatch {
         self.parts().1
     }
 
+    /// Bytes that the match surely does not exceed in a message: every word may be eight fields of a byte.
+    pub fn size_bound(&self) -> usize {
+        self.words.len() / 2 * 64
+    }
+
     pub fn is_catchall(&self) -> bool {
         self.map == 0
     }

@@ -1,0 +1,135 @@
+//! What bridges of one datapath type share: the datapath, the flows in it, and the ports of it that carry the
+//! tunnels of all bridges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
+use ferrovs_netdev::Netdev;
+use ferrovs_packet::types::DpPort;
+use ferrovs_sync::Snapshot;
+
+use crate::meters::MAX_METERS;
+use crate::udpif::{Settings, Udpif};
+use crate::xlate::snapshot::XlateSnapshot;
+
+/// A port of the datapath that stands for all tunnels of one type and port number.
+struct TunnelPort {
+    dp_port: DpPort,
+    users: usize,
+    /// Keeps the device open.
+    _netdev: Arc<dyn Netdev>,
+}
+
+/// See the module's text.
+pub struct Backer {
+    pub kind: String,
+    pub dpif: Arc<dyn Dpif>,
+    pub udpif: Arc<Udpif>,
+    pub snapshot: Arc<Snapshot<XlateSnapshot>>,
+    tunnels: Mutex<BTreeMap<String, TunnelPort>>,
+    meter_ids: Mutex<BTreeSet<u32>>,
+}
+
+impl Backer {
+    /// Opens the datapath `ovs-<kind>`, makes it if need be, and begins to answer its questions.
+    pub fn open(class: &dyn DpifClass, settings: Arc<Settings>) -> Result<Backer, Errno> {
+        let dpif = class.open(&format!("ovs-{}", class.kind()), true)?;
+        let snapshot = Arc::new(Snapshot::new(XlateSnapshot::default()));
+        let udpif = Udpif::start(dpif.clone(), snapshot.clone(), settings);
+        Ok(Backer {
+            kind: class.kind().to_string(),
+            dpif,
+            udpif,
+            snapshot,
+            tunnels: Mutex::default(),
+            meter_ids: Mutex::default(),
+        })
+    }
+
+    fn tunnels(&self) -> MutexGuard<'_, BTreeMap<String, TunnelPort>> {
+        self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a device its place in the datapath; for a tunnel also the name of the port that it shares.
+    pub fn attach(&self, netdev: &Arc<dyn Netdev>) -> Result<(DpPort, Option<String>), Errno> {
+        if netdev.kind() == "patch" {
+            return Ok((DpPort::NONE, None));
+        }
+        if netdev.tunnel_config().is_none() {
+            return Ok((
+                self.dpif.port_add(netdev.name(), netdev.kind(), None)?,
+                None,
+            ));
+        }
+        let name = ferrovs_netdev::dpif_port_name(&**netdev);
+        let mut tunnels = self.tunnels();
+        if let Some(tunnel) = tunnels.get_mut(&name) {
+            tunnel.users += 1;
+            return Ok((tunnel.dp_port, Some(name)));
+        }
+        let shared = ferrovs_netdev::open(&name, netdev.kind())
+            .map_err(|e| Errno(e.raw_os_error().unwrap_or(Errno::EINVAL.0)))?;
+        let dp_port = self.dpif.port_add(&name, netdev.kind(), None)?;
+        tunnels.insert(
+            name.clone(),
+            TunnelPort {
+                dp_port,
+                users: 1,
+                _netdev: shared,
+            },
+        );
+        Ok((dp_port, Some(name)))
+    }
+
+    /// Takes a device's place back; a tunnel's shared port goes with the last that uses it.
+    pub fn detach(&self, dp_port: DpPort, tunnel: Option<&str>) -> Result<(), Errno> {
+        if dp_port == DpPort::NONE {
+            return Ok(());
+        }
+        if let Some(name) = tunnel {
+            let mut tunnels = self.tunnels();
+            if let Some(t) = tunnels.get_mut(name) {
+                t.users -= 1;
+                if t.users > 0 {
+                    return Ok(());
+                }
+                tunnels.remove(name);
+            }
+        }
+        self.dpif.port_del(dp_port)
+    }
+
+    /// A meter of the datapath that nobody uses.
+    pub fn take_meter_id(&self) -> Option<u32> {
+        let mut ids = self
+            .meter_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The lowest gap: ids are handed out from 0 without holes for as long as none is given back.
+        let id = ids
+            .iter()
+            .zip(0..)
+            .find(|(taken, i)| **taken != *i)
+            .map_or(ids.len() as u32, |(_, i)| i);
+        (id < MAX_METERS).then(|| {
+            ids.insert(id);
+            id
+        })
+    }
+
+    pub fn free_meter_id(&self, id: u32) {
+        self.meter_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
+    }
+
+    /// Stops answering the datapath's questions. `delete` removes the datapath too.
+    pub fn close(&self, delete: bool) {
+        self.udpif.stop();
+        if delete {
+            self.dpif.destroy();
+        }
+    }
+}

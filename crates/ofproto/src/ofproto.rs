@@ -1,0 +1,374 @@
+//! One bridge, as OpenFlow sees it: its ports, the bundles of ports that the NORMAL switch knows, its tables
+//! and groups, and its connections.
+//!
+//! Everything here lives on the main thread. What translations on other threads need is published as a
+//! snapshot ([`crate::xlate::snapshot`]): whoever changes a port, a bundle, a mirror or a setting marks the
+//! bridge [`dirty`](Ofproto::dirty), and the set of bridges ([`crate::ofprotos`]) builds and publishes one new
+//! snapshot for all that changed. Tables, groups and the MAC table are shared and change in place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ferrovs_openflow::action::{Action, Controller};
+use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
+use ferrovs_openflow::packet_in::PacketInReason;
+use ferrovs_openflow::port::{PortConfig, PortReason};
+use ferrovs_openflow::switch::{DescStats, FragHandling};
+use ferrovs_packet::flow::Match;
+use ferrovs_packet::types::{MacAddr, OfPort};
+use ferrovs_protocols::mac_learning::MacTable;
+use ferrovs_runtime::Poller;
+use ferrovs_sync::{Snapshot, Waker};
+
+use crate::backer::Backer;
+use crate::connmgr::packet_in::PacketInQueue;
+use crate::connmgr::{ConnMgr, FailMode, Notice};
+use crate::groups::GroupTable;
+use crate::meters::Meters;
+use crate::rule::{MAX_PRIORITY, NewRule, RuleActions};
+use crate::tables::{ChangeHook, Criteria, Requester, RuleMatch, TBL_INTERNAL, Tables};
+use crate::time::to_ms;
+use crate::udpif::Udpif;
+use crate::xlate::snapshot::{AsyncPacketIn, BridgeId, BundleId, VlanSet, XMirror};
+
+pub mod bundle;
+pub mod port;
+mod publish;
+
+pub use bundle::{Bundle, BundleSettings, MirrorSettings};
+pub use port::{Port, PortError};
+
+/// Ordinary port numbers are below this.
+pub const MAX_PORTS: u16 = OfPort::MAX.0;
+/// How often timeouts of flows are looked at.
+const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Wakes the revalidators when flows changed.
+struct Revalidate(Arc<Udpif>);
+
+impl std::fmt::Debug for Revalidate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Revalidate")
+    }
+}
+
+impl ChangeHook for Revalidate {
+    fn flows_changed(&self) {
+        self.0.changed();
+    }
+}
+
+/// See the module's text.
+pub struct Ofproto {
+    pub name: String,
+    pub id: BridgeId,
+    pub backer: Arc<Backer>,
+    pub datapath_id: u64,
+    pub desc: DescStats,
+    pub tables: Arc<Tables>,
+    pub groups: Arc<GroupTable>,
+    pub meters: Meters,
+    /// Meters of the datapath by OpenFlow meter, for translations.
+    pub(crate) meter_map: Arc<Snapshot<HashMap<u32, u32>>>,
+    pub macs: Arc<Mutex<MacTable>>,
+    pub packet_ins: Arc<PacketInQueue>,
+    pub frag: FragHandling,
+    pub forward_bpdu: bool,
+    pub flood_vlans: Option<Arc<VlanSet>>,
+    pub ports: BTreeMap<OfPort, Port>,
+    pub(crate) port_names: HashMap<String, OfPort>,
+    /// The number that was given last to a port that asked for none.
+    last_port: u16,
+    /// When numbers that are free again were given back.
+    port_freed: HashMap<OfPort, Instant>,
+    pub bundles: BTreeMap<BundleId, Bundle>,
+    next_bundle: BundleId,
+    pub mirrors: Vec<Arc<XMirror>>,
+    /// Whether what translations see must be published anew.
+    pub dirty: bool,
+    /// What is to be told to the connections.
+    pub notices: Vec<Notice>,
+    connmgr: ConnMgr,
+    /// Revalidation has reached this change of the tables.
+    barrier_at: u64,
+    next_expire: Option<Instant>,
+}
+
+impl Ofproto {
+    /// A bridge without ports.
+    pub fn new(
+        name: &str,
+        id: BridgeId,
+        backer: Arc<Backer>,
+        waker: &Arc<Waker>,
+        now: Instant,
+    ) -> Ofproto {
+        let hook = Box::new(Revalidate(backer.udpif.clone()));
+        let tables = Arc::new(Tables::new(waker.clone(), hook));
+        let mut ofproto = Ofproto {
+            name: name.to_string(),
+            id,
+            backer,
+            datapath_id: 0,
+            desc: DescStats {
+                mfr_desc: "Nicira, Inc.".into(),
+                hw_desc: "Open vSwitch".into(),
+                sw_desc: ferrovs_runtime::version::VERSION.into(),
+                serial_num: "None".into(),
+                dp_desc: "None".into(),
+            },
+            tables,
+            groups: Arc::default(),
+            meters: Meters::default(),
+            meter_map: Arc::new(Snapshot::new(HashMap::new())),
+            macs: Arc::default(),
+            packet_ins: Arc::new(PacketInQueue::new(waker.clone())),
+            frag: FragHandling::Normal,
+            forward_bpdu: false,
+            flood_vlans: None,
+            ports: BTreeMap::new(),
+            port_names: HashMap::new(),
+            last_port: 0,
+            port_freed: HashMap::new(),
+            bundles: BTreeMap::new(),
+            next_bundle: 1,
+            mirrors: Vec::new(),
+            dirty: true,
+            notices: Vec::new(),
+            connmgr: ConnMgr::new(name),
+            barrier_at: 0,
+            next_expire: None,
+        };
+        ofproto.add_internal_rules(now);
+        ofproto.flushed(now);
+        ofproto.connmgr.open_snoop();
+        ofproto
+    }
+
+    /// The rules by which the switch itself decides, in the table that OpenFlow cannot see.
+    fn add_internal_rules(&mut self, now: Instant) {
+        let to_controller = Action::Controller(Box::new(Controller {
+            max_len: u16::MAX,
+            controller_id: 0,
+            reason: PacketInReason::ImplicitMiss,
+            pause: false,
+            userdata: Vec::new(),
+            meter_id: None,
+            provider_meter_id: None,
+            controller2: false,
+        }));
+        let mut change = self.tables.change(Requester::default(), to_ms(now));
+        for (reg0, actions) in [(1, vec![to_controller]), (2, vec![]), (3, vec![])] {
+            let mut m = Match::default();
+            m.flow.regs[0] = reg0;
+            m.wc.masks.regs[0] = u32::MAX;
+            change.add_own(own_rule(TBL_INTERNAL, 0, &m, actions, now));
+        }
+        let mut not_recirculated = Match::default();
+        not_recirculated.wc.masks.recirc_id = u32::MAX;
+        change.add_own(own_rule(TBL_INTERNAL, 2, &not_recirculated, vec![], now));
+        change.commit();
+    }
+
+    /// After all flows went: a bridge that no controller shall govern becomes a learning switch.
+    fn flushed(&mut self, now: Instant) {
+        if !self.connmgr.has_controllers() && self.connmgr.fail_mode == FailMode::Standalone {
+            let mut change = self.tables.change(Requester::default(), to_ms(now));
+            let normal = vec![Action::output(OfPort::NORMAL)];
+            change.add_own(own_rule(0, 0, &Match::default(), normal, now));
+            change.commit();
+        }
+    }
+
+    /// Removes every flow that OpenFlow can see or the fail mode made.
+    pub fn flush_flows(&mut self, now: Instant) {
+        let mut change = self.tables.change(Requester::default(), to_ms(now));
+        let everything = Criteria {
+            hidden: true,
+            ..Criteria::all()
+        };
+        for rule in change.collect(&everything) {
+            if rule.table_id != TBL_INTERNAL {
+                change.remove(rule, FlowRemovedReason::Delete);
+            }
+        }
+        change.commit();
+        self.flushed(now);
+    }
+
+    pub fn connmgr(&self) -> &ConnMgr {
+        &self.connmgr
+    }
+
+    pub fn connmgr_mut(&mut self) -> &mut ConnMgr {
+        &mut self.connmgr
+    }
+
+    pub fn set_controllers(
+        &mut self,
+        wanted: Vec<crate::connmgr::ControllerSettings>,
+        now: Instant,
+    ) {
+        if self.connmgr.set_controllers(wanted, now) {
+            self.flush_flows(now);
+        }
+    }
+
+    pub fn set_fail_mode(&mut self, mode: FailMode, now: Instant) {
+        if self.connmgr.fail_mode != mode {
+            self.connmgr.fail_mode = mode;
+            if !self.connmgr.has_controllers() {
+                self.flush_flows(now);
+            }
+        }
+    }
+
+    pub fn set_forward_bpdu(&mut self, forward: bool) {
+        self.dirty |= self.forward_bpdu != forward;
+        self.forward_bpdu = forward;
+    }
+
+    pub fn set_flood_vlans(&mut self, vlans: Option<VlanSet>) {
+        if self.flood_vlans.as_deref() != vlans.as_ref() {
+            self.macs().flush();
+            self.flood_vlans = vlans.map(Arc::new);
+            self.dirty = true;
+        }
+    }
+
+    pub fn set_mac_table_config(&mut self, idle_time_s: u64, max_entries: usize) {
+        let mut macs = self.macs();
+        macs.set_aging(Duration::from_secs(idle_time_s));
+        macs.set_max_entries(max_entries);
+    }
+
+    pub fn macs(&self) -> MutexGuard<'_, MacTable> {
+        self.macs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the port that a packet came in through shall not make packet-ins.
+    pub fn forbids_packet_in(&self, packet_in: &AsyncPacketIn) -> bool {
+        let port = OfPort(packet_in.flow.in_port as u16);
+        let forbids = |p: &Port| p.config.contains(PortConfig::NO_PACKET_IN);
+        packet_in.miss && self.ports.get(&port).is_some_and(forbids)
+    }
+
+    /// Waits until the datapath agrees with every change of flows made so far.
+    pub fn barrier(&mut self) {
+        let at = self.tables.change_seq();
+        if self.barrier_at != at {
+            self.barrier_at = at;
+            self.backer.udpif.barrier();
+        }
+    }
+
+    /// Does what is due.
+    pub fn run(&mut self, now: Instant) {
+        self.run_ports();
+        if self.macs().tick(now) {
+            self.backer.udpif.changed();
+        }
+        if self.next_expire.is_none_or(|at| now >= at) {
+            self.expire(now);
+            self.tables.collect_garbage();
+            self.next_expire = Some(now + EXPIRE_INTERVAL);
+        }
+        let mut connmgr = std::mem::take(&mut self.connmgr);
+        connmgr.run(self, now);
+        self.connmgr = connmgr;
+    }
+
+    /// Removes flows whose time is over.
+    fn expire(&mut self, now: Instant) {
+        let now_ms = to_ms(now);
+        let mut change = None;
+        for rule in self.tables.expirable() {
+            let over = |timeout: u16, since: i64| {
+                timeout != 0 && now_ms >= since + i64::from(timeout) * 1000
+            };
+            let reason = if over(rule.hard_timeout(), rule.modified_ms()) {
+                FlowRemovedReason::HardTimeout
+            } else if over(rule.idle_timeout(), rule.stats().used_ms) {
+                FlowRemovedReason::IdleTimeout
+            } else {
+                continue;
+            };
+            let change =
+                change.get_or_insert_with(|| self.tables.change(Requester::default(), now_ms));
+            change.remove(rule, reason);
+        }
+        if let Some(change) = change {
+            change.commit();
+        }
+    }
+
+    pub fn wait(&self, poller: &mut Poller) {
+        if let Some(at) = self.macs().deadline() {
+            poller.wait_until(at);
+        }
+        if self.tables.has_expirable()
+            && let Some(at) = self.next_expire
+        {
+            poller.wait_until(at);
+        }
+        self.connmgr.wait(poller);
+    }
+
+    /// The address of the local port.
+    pub fn local_mac(&self) -> Option<MacAddr> {
+        self.ports.get(&OfPort::LOCAL).map(|p| p.desc.hw_addr)
+    }
+
+    /// Rules, for `memory/show`.
+    pub fn n_rules(&self) -> usize {
+        self.tables.n_rules()
+    }
+
+    /// Counts of a mirror by its name: packets and bytes.
+    pub fn mirror_stats(&self, name: &str) -> Option<(u64, u64)> {
+        let mirror = self.mirrors.iter().find(|m| m.name == name)?;
+        Some((mirror.packets.load(Relaxed), mirror.bytes.load(Relaxed)))
+    }
+
+    /// Ends the bridge: its ports leave the datapath, its connections close.
+    pub fn destroy(&mut self) {
+        let ports: Vec<OfPort> = self.ports.keys().copied().collect();
+        for port in ports {
+            // The device may be gone already.
+            let _ = self.remove_port(port);
+        }
+        self.connmgr = ConnMgr::default();
+    }
+
+    pub(crate) fn notice_port(&mut self, reason: PortReason, port: OfPort) {
+        if let Some(p) = self.ports.get(&port) {
+            self.notices
+                .push(ConnMgr::port_notice(reason, p.desc.clone()));
+        }
+    }
+}
+
+/// A rule that the switch makes for itself.
+pub(crate) fn own_rule(
+    table_id: u8,
+    priority: i32,
+    match_: &Match,
+    actions: Vec<Action>,
+    now: Instant,
+) -> NewRule {
+    debug_assert!(priority <= MAX_PRIORITY || table_id == 0);
+    NewRule {
+        table_id,
+        priority,
+        match_: RuleMatch::new(match_),
+        actions: Arc::new(RuleActions::new(actions)),
+        cookie: 0,
+        flags: FlowModFlags::empty(),
+        importance: 0,
+        idle_timeout: 0,
+        hard_timeout: 0,
+        now_ms: to_ms(now),
+    }
+}

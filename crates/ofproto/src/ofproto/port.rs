@@ -1,0 +1,359 @@
+//! Ports of a bridge: their numbers, their place in the datapath, what is told of them.
+//!
+//! Numbers: a port gets the number that it asks for if that is free; otherwise the next one after the number
+//! that was given last, so that a number is not used again soon after its port went. The port named as the
+//! bridge is always `LOCAL`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use ferrovs_datapath::dpif::Errno;
+use ferrovs_netdev::{Flags, Netdev};
+use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::port::{
+    CustomStat, PortConfig, PortDesc, PortFeatures, PortMod, PortReason, PortState, PortStats,
+};
+use ferrovs_packet::types::{DpPort, OfPort};
+use ferrovs_runtime::clock;
+
+use super::{MAX_PORTS, Ofproto};
+use crate::time::sec_nsec;
+use crate::xlate::snapshot::{BundleId, PortCounters};
+
+/// A number is free for others when its port has been gone for so long, unless there is no other.
+const NUMBER_REST: Duration = Duration::from_secs(3600);
+
+/// Why a port could not be added or removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    #[error("{0}")]
+    Os(Errno),
+    /// Every number is taken.
+    #[error("Too many open files")]
+    NoNumber,
+    #[error("File exists")]
+    Exists,
+    #[error("No such device")]
+    NoSuchPort,
+}
+
+impl From<Errno> for PortError {
+    fn from(e: Errno) -> PortError {
+        PortError::Os(e)
+    }
+}
+
+pub struct Port {
+    pub ofport: OfPort,
+    pub netdev: Arc<dyn Netdev>,
+    /// [`DpPort::NONE`] for a patch port.
+    pub dp_port: DpPort,
+    /// The name of the shared datapath port, for a tunnel.
+    pub tunnel_port: Option<String>,
+    pub config: PortConfig,
+    pub desc: PortDesc,
+    pub bundle: Option<BundleId>,
+    pub counters: Arc<PortCounters>,
+    pub created: Instant,
+    /// Whether the user chose the MTU, so that the bridge leaves it alone.
+    pub mtu_is_set: bool,
+    change_seq: u64,
+}
+
+impl Port {
+    pub fn name(&self) -> &str {
+        self.netdev.name()
+    }
+
+    /// Whether packets may go out: it has carrier and is not down.
+    pub fn may_enable(&self) -> bool {
+        !self.desc.state.contains(PortState::LINK_DOWN) && !self.config.contains(PortConfig::DOWN)
+    }
+
+    pub fn is_internal(&self) -> bool {
+        matches!(self.netdev.kind(), "internal" | "tap" | "dummy-internal")
+    }
+
+    /// Hands what translation counted to the device that has no counters of its own.
+    pub fn sync_counters(&self) {
+        let c = &self.counters;
+        let rx = (c.rx_packets.swap(0, Relaxed), c.rx_bytes.swap(0, Relaxed));
+        let tx = (c.tx_packets.swap(0, Relaxed), c.tx_bytes.swap(0, Relaxed));
+        if rx != (0, 0) || tx != (0, 0) {
+            self.netdev.account(rx, tx);
+        }
+    }
+
+    pub fn stats(&self, now: Instant) -> PortStats {
+        self.sync_counters();
+        let s = self.netdev.stats().unwrap_or_default();
+        let n = |value: Option<u64>| value.unwrap_or(u64::MAX);
+        let age = now.saturating_duration_since(self.created).as_millis() as i64;
+        let (duration_sec, duration_nsec) = sec_nsec(age);
+        PortStats {
+            port_no: self.ofport,
+            duration_sec,
+            duration_nsec,
+            rx_packets: n(s.rx_packets),
+            tx_packets: n(s.tx_packets),
+            rx_bytes: n(s.rx_bytes),
+            tx_bytes: n(s.tx_bytes),
+            rx_dropped: n(s.rx_dropped),
+            tx_dropped: n(s.tx_dropped),
+            rx_errors: n(s.rx_errors),
+            tx_errors: n(s.tx_errors),
+            rx_frame_err: n(s.rx_frame_errors),
+            rx_over_err: n(s.rx_over_errors),
+            rx_crc_err: n(s.rx_crc_errors),
+            collisions: n(s.collisions),
+            rfc2819: Vec::new(),
+            custom: s
+                .custom
+                .into_iter()
+                .map(|(name, value)| CustomStat { name, value })
+                .collect(),
+        }
+    }
+}
+
+/// What OpenFlow is told of a device.
+fn describe(ofport: OfPort, netdev: &dyn Netdev, config: PortConfig) -> PortDesc {
+    let features = netdev.features().unwrap_or_default();
+    let kbps = |mbps: u32| mbps.saturating_mul(1000);
+    let mut state = PortState::empty();
+    if !netdev.carrier() {
+        state |= PortState::LINK_DOWN;
+    } else if !config.contains(PortConfig::DOWN) {
+        state |= PortState::LIVE;
+    }
+    PortDesc {
+        port_no: ofport,
+        hw_addr: netdev.etheraddr().unwrap_or_default(),
+        hw_addr64: [0; 8],
+        name: netdev.name().to_string(),
+        config,
+        state,
+        curr: PortFeatures::from_bits_truncate(features.current),
+        advertised: PortFeatures::from_bits_truncate(features.advertised),
+        supported: PortFeatures::from_bits_truncate(features.supported),
+        peer: PortFeatures::from_bits_truncate(features.peer),
+        curr_speed: kbps(features.speed_current),
+        max_speed: kbps(features.speed_max),
+    }
+}
+
+/// The administrative state of the device, as OpenFlow tells it.
+fn down_bit(netdev: &dyn Netdev) -> PortConfig {
+    match netdev.flags() {
+        Ok(flags) if !flags.contains(Flags::UP) => PortConfig::DOWN,
+        _ => PortConfig::empty(),
+    }
+}
+
+impl Ofproto {
+    /// Adds a device as a port. `wanted` is the number that it asks for.
+    pub fn add_port(
+        &mut self,
+        netdev: Arc<dyn Netdev>,
+        wanted: Option<OfPort>,
+    ) -> Result<OfPort, PortError> {
+        if self.port_names.contains_key(netdev.name()) {
+            return Err(PortError::Exists);
+        }
+        let now = clock::now();
+        let ofport = if netdev.name() == self.name {
+            OfPort::LOCAL
+        } else {
+            self.choose_number(wanted, now).ok_or(PortError::NoNumber)?
+        };
+        let (dp_port, tunnel_port) = self.backer.attach(&netdev)?;
+        let config = down_bit(&*netdev);
+        let port = Port {
+            ofport,
+            dp_port,
+            tunnel_port,
+            config,
+            desc: describe(ofport, &*netdev, config),
+            bundle: None,
+            counters: Arc::default(),
+            created: now,
+            mtu_is_set: false,
+            change_seq: netdev.change_seq(),
+            netdev,
+        };
+        self.port_freed.remove(&ofport);
+        self.port_names.insert(port.name().to_string(), ofport);
+        self.ports.insert(ofport, port);
+        self.notice_port(PortReason::Add, ofport);
+        self.update_mtus();
+        self.dirty = true;
+        Ok(ofport)
+    }
+
+    fn choose_number(&mut self, wanted: Option<OfPort>, now: Instant) -> Option<OfPort> {
+        if let Some(wanted) = wanted.filter(|w| w.0 > 0 && w.0 < MAX_PORTS)
+            && !self.ports.contains_key(&wanted)
+        {
+            return Some(wanted);
+        }
+        let mut longest_free: Option<(Instant, OfPort)> = None;
+        let mut n = self.last_port;
+        for _ in 1..MAX_PORTS {
+            n = if n + 1 >= MAX_PORTS { 1 } else { n + 1 };
+            let port = OfPort(n);
+            if self.ports.contains_key(&port) {
+                continue;
+            }
+            match self.port_freed.get(&port) {
+                Some(&at) if now.saturating_duration_since(at) < NUMBER_REST => {
+                    if longest_free.is_none_or(|(best, _)| at < best) {
+                        longest_free = Some((at, port));
+                    }
+                }
+                _ => {
+                    self.last_port = n;
+                    return Some(port);
+                }
+            }
+        }
+        let (_, port) = longest_free?;
+        self.last_port = port.0;
+        Some(port)
+    }
+
+    /// Removes a port, also from the datapath.
+    pub fn remove_port(&mut self, ofport: OfPort) -> Result<(), PortError> {
+        let port = self.ports.remove(&ofport).ok_or(PortError::NoSuchPort)?;
+        self.port_names.remove(port.name());
+        self.port_freed.insert(ofport, clock::now());
+        if let Some(id) = port.bundle {
+            self.bundle_drop_port(id, ofport);
+        }
+        self.notices.push(crate::connmgr::ConnMgr::port_notice(
+            PortReason::Delete,
+            port.desc.clone(),
+        ));
+        self.update_mtus();
+        self.dirty = true;
+        Ok(self
+            .backer
+            .detach(port.dp_port, port.tunnel_port.as_deref())?)
+    }
+
+    pub fn port_by_name(&self, name: &str) -> Option<&Port> {
+        self.ports.get(self.port_names.get(name)?)
+    }
+
+    /// Notes what changed about devices.
+    pub(super) fn run_ports(&mut self) {
+        let mut changed = Vec::new();
+        let mut tunnels_moved = Vec::new();
+        for port in self.ports.values_mut() {
+            let seq = port.netdev.change_seq();
+            if seq == port.change_seq {
+                continue;
+            }
+            port.change_seq = seq;
+            // A tunnel may now belong to another port of the datapath.
+            let dp_name = ferrovs_netdev::dpif_port_name(&*port.netdev);
+            if port.tunnel_port.as_ref().is_some_and(|t| *t != dp_name) {
+                tunnels_moved.push(port.ofport);
+            }
+            port.config = port.config - PortConfig::DOWN | down_bit(&*port.netdev);
+            let desc = describe(port.ofport, &*port.netdev, port.config);
+            if desc != port.desc {
+                port.desc = desc;
+                changed.push(port.ofport);
+            }
+            self.dirty = true;
+        }
+        for ofport in tunnels_moved {
+            let Some(port) = self.ports.get_mut(&ofport) else {
+                continue;
+            };
+            let _ = self
+                .backer
+                .detach(port.dp_port, port.tunnel_port.as_deref());
+            match self.backer.attach(&port.netdev) {
+                Ok((dp_port, tunnel)) => (port.dp_port, port.tunnel_port) = (dp_port, tunnel),
+                Err(_) => (port.dp_port, port.tunnel_port) = (DpPort::NONE, None),
+            }
+        }
+        if !changed.is_empty() {
+            self.update_mtus();
+        }
+        for ofport in changed {
+            self.notice_port(PortReason::Modify, ofport);
+        }
+    }
+
+    /// Internal ports carry what the others can: their MTU is the smallest of the others', unless it was chosen.
+    pub(super) fn update_mtus(&mut self) {
+        let outer = self
+            .ports
+            .values()
+            .filter(|p| !p.is_internal() && p.dp_port != DpPort::NONE);
+        let outer = outer.filter(|p| p.tunnel_port.is_none());
+        let Some(min) = outer.filter_map(|p| p.netdev.mtu().ok()).min() else {
+            return;
+        };
+        for port in self
+            .ports
+            .values()
+            .filter(|p| p.is_internal() && !p.mtu_is_set)
+        {
+            if port.netdev.mtu().is_ok_and(|mtu| mtu != min) {
+                // The device keeps what it had if it cannot do that.
+                let _ = port.netdev.set_mtu(min);
+            }
+        }
+    }
+
+    /// Tells whether the user chose the port's MTU.
+    pub fn set_mtu_is_set(&mut self, ofport: OfPort, is_set: bool) {
+        if let Some(port) = self.ports.get_mut(&ofport) {
+            port.mtu_is_set = is_set;
+            self.update_mtus();
+        }
+    }
+
+    /// Applies a port mod.
+    pub fn port_mod(&mut self, m: &PortMod) -> Result<(), OfpErr> {
+        let port = self
+            .ports
+            .get_mut(&m.port_no)
+            .ok_or(OfpErr::OFPPMFC_BAD_PORT)?;
+        if !m.hw_addr.is_zero() && m.hw_addr != port.desc.hw_addr {
+            return Err(OfpErr::OFPPMFC_BAD_HW_ADDR);
+        }
+        let toggled = (port.config ^ m.config) & m.mask;
+        if toggled.contains(PortConfig::DOWN) {
+            let (off, on) = if m.config.contains(PortConfig::DOWN) {
+                (Flags::UP, Flags::empty())
+            } else {
+                (Flags::empty(), Flags::UP)
+            };
+            // A device that cannot be turned up or down stays as it is, and is told of so.
+            let _ = port.netdev.update_flags(off, on);
+        }
+        let settable = PortConfig::NO_STP
+            | PortConfig::NO_RECV
+            | PortConfig::NO_RECV_STP
+            | PortConfig::NO_FLOOD
+            | PortConfig::NO_FWD
+            | PortConfig::NO_PACKET_IN;
+        port.config ^= toggled & settable;
+        port.config = port.config - PortConfig::DOWN | down_bit(&*port.netdev);
+        let desc = describe(port.ofport, &*port.netdev, port.config);
+        let changed = desc != port.desc;
+        port.desc = desc;
+        port.change_seq = port.netdev.change_seq();
+        let ofport = port.ofport;
+        if changed {
+            self.notice_port(PortReason::Modify, ofport);
+            self.dirty = true;
+        }
+        Ok(())
+    }
+}

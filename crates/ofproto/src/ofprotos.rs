@@ -1,0 +1,266 @@
+//! All bridges of the process, by name, over the datapaths that they use: what the program that configures
+//! bridges calls.
+//!
+//! ```text
+//! let mut ofprotos = Ofprotos::new(dpif_classes)?;
+//! ofprotos.create("br0", "netdev")?;
+//! ofprotos.port_add("br0", netdev, None)?;
+//! ofprotos.get_mut("br0").bundle_set(settings);   // and the other settings of a bridge: see Ofproto
+//! loop { ofprotos.run(now); ofprotos.wait(&mut poller); poller.block(); }
+//! ```
+//!
+//! Changes reach translations when [`Ofprotos::publish`] is called, which [`Ofprotos::run`] does first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ferrovs_datapath::dpif::{DpifClass, Errno};
+use ferrovs_netdev::Netdev;
+use ferrovs_packet::types::{MacAddr, OfPort};
+use ferrovs_runtime::{Poller, vlog};
+use ferrovs_sync::Waker;
+
+use crate::backer::Backer;
+use crate::ofproto::{Ofproto, PortError};
+use crate::udpif::Settings;
+use crate::xlate::snapshot::{BridgeId, DpFeatures, TunnelMap, XBridge, XlateSnapshot};
+
+/// The datapath type that an empty name means.
+pub const DEFAULT_KIND: &str = "system";
+
+/// See the module's text.
+pub struct Ofprotos {
+    classes: Vec<Arc<dyn DpifClass>>,
+    backers: BTreeMap<String, Arc<Backer>>,
+    bridges: BTreeMap<String, Ofproto>,
+    /// Limits and intervals that hold for all datapaths.
+    pub settings: Arc<Settings>,
+    waker: Arc<Waker>,
+    republish: bool,
+}
+
+impl Ofprotos {
+    pub fn new(classes: Vec<Arc<dyn DpifClass>>) -> io::Result<Ofprotos> {
+        Ok(Ofprotos {
+            classes,
+            backers: BTreeMap::new(),
+            bridges: BTreeMap::new(),
+            settings: Arc::default(),
+            waker: Arc::new(Waker::new()?),
+            republish: false,
+        })
+    }
+
+    /// Datapath types that can be used, sorted.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let mut kinds: Vec<_> = self.classes.iter().map(|c| c.kind()).collect();
+        kinds.sort_unstable();
+        kinds
+    }
+
+    fn class(&self, kind: &str) -> Option<&Arc<dyn DpifClass>> {
+        let kind = if kind.is_empty() { DEFAULT_KIND } else { kind };
+        self.classes.iter().find(|c| c.kind() == kind)
+    }
+
+    /// The type of device to open for a port that the user calls `port_kind`, on a datapath of `dp_kind`.
+    pub fn port_open_kind(&self, dp_kind: &str, port_kind: &str) -> String {
+        self.class(dp_kind)
+            .map_or_else(|| port_kind.to_string(), |c| c.port_open_kind(port_kind))
+    }
+
+    /// Makes a bridge. EAFNOSUPPORT for a datapath type that is not known.
+    pub fn create(&mut self, name: &str, dp_kind: &str, now: Instant) -> Result<(), Errno> {
+        const EAFNOSUPPORT: Errno = Errno(97);
+        if self.bridges.contains_key(name) {
+            return Err(Errno::EEXIST);
+        }
+        let class = self.class(dp_kind).ok_or(EAFNOSUPPORT)?.clone();
+        let backer = match self.backers.get(class.kind()) {
+            Some(backer) => backer.clone(),
+            None => {
+                let backer = Arc::new(Backer::open(&*class, self.settings.clone()).inspect_err(
+                    |e| {
+                        let kind = class.kind();
+                        vlog::err!(
+                            vlog::modules::OFPROTO,
+                            "failed to open datapath of type {kind}: {e}"
+                        );
+                    },
+                )?);
+                self.backers
+                    .insert(class.kind().to_string(), backer.clone());
+                backer
+            }
+        };
+        let id = uuid::Uuid::new_v4().as_u128();
+        let ofproto = Ofproto::new(name, id, backer, &self.waker, now);
+        self.bridges.insert(name.to_string(), ofproto);
+        Ok(())
+    }
+
+    /// Ends a bridge; `delete` also removes the datapath when no bridge uses it any more.
+    pub fn destroy(&mut self, name: &str, delete: bool) {
+        let Some(mut ofproto) = self.bridges.remove(name) else {
+            return;
+        };
+        ofproto.destroy();
+        let backer = ofproto.backer.clone();
+        drop(ofproto);
+        self.republish = true;
+        self.publish();
+        if !self.bridges.values().any(|b| b.backer.kind == backer.kind) {
+            backer.close(delete);
+            self.backers.remove(&backer.kind);
+        }
+    }
+
+    /// Ends all bridges.
+    pub fn destroy_all(&mut self, delete: bool) {
+        let names: Vec<String> = self.bridges.keys().cloned().collect();
+        names.iter().for_each(|name| self.destroy(name, delete));
+    }
+
+    pub fn bridge(&self, name: &str) -> Option<&Ofproto> {
+        self.bridges.get(name)
+    }
+
+    pub fn bridge_mut(&mut self, name: &str) -> Option<&mut Ofproto> {
+        self.bridges.get_mut(name)
+    }
+
+    /// All bridges, by name.
+    pub fn bridges(&self) -> impl Iterator<Item = &Ofproto> {
+        self.bridges.values()
+    }
+
+    pub fn bridges_mut(&mut self) -> impl Iterator<Item = &mut Ofproto> {
+        self.bridges.values_mut()
+    }
+
+    /// Datapaths in use, by type.
+    pub fn backers(&self) -> impl Iterator<Item = &Arc<Backer>> {
+        self.backers.values()
+    }
+
+    pub fn backer(&self, kind: &str) -> Option<&Arc<Backer>> {
+        self.backers.get(kind)
+    }
+
+    /// Adds a device to a bridge; `wanted` is the OpenFlow port number that it asks for.
+    pub fn port_add(
+        &mut self,
+        bridge: &str,
+        netdev: Arc<dyn Netdev>,
+        wanted: Option<OfPort>,
+    ) -> Result<OfPort, PortError> {
+        self.bridges
+            .get_mut(bridge)
+            .ok_or(PortError::NoSuchPort)?
+            .add_port(netdev, wanted)
+    }
+
+    pub fn port_del(&mut self, bridge: &str, ofport: OfPort) -> Result<(), PortError> {
+        self.bridges
+            .get_mut(bridge)
+            .ok_or(PortError::NoSuchPort)?
+            .remove_port(ofport)
+    }
+
+    /// Makes what changed visible to translations, and lets installed flows be checked against it.
+    pub fn publish(&mut self) {
+        let mut kinds: Vec<String> = Vec::new();
+        for bridge in self.bridges.values_mut().filter(|b| b.dirty) {
+            kinds.push(bridge.backer.kind.clone());
+        }
+        if self.republish {
+            self.republish = false;
+            kinds = self.backers.keys().cloned().collect();
+        }
+        kinds.sort();
+        kinds.dedup();
+        for kind in kinds {
+            self.publish_kind(&kind);
+        }
+    }
+
+    fn publish_kind(&mut self, kind: &str) {
+        let Some(backer) = self.backers.get(kind).cloned() else {
+            return;
+        };
+        let of_kind = || self.bridges.values().filter(|b| b.backer.kind == kind);
+        let peer = |name: &str, peer: &str| -> Option<(BridgeId, OfPort)> {
+            of_kind().find_map(|b| {
+                let port = b.port_by_name(peer)?;
+                (port.netdev.patch_peer().as_deref() == Some(name)).then_some((b.id, port.ofport))
+            })
+        };
+        let mut next = XlateSnapshot {
+            features: DpFeatures::default(),
+            ..XlateSnapshot::default()
+        };
+        let mut tunnels = TunnelMap::default();
+        let bridges: HashMap<BridgeId, Arc<XBridge>> = of_kind()
+            .map(|b| (b.id, Arc::new(b.to_xbridge(&peer))))
+            .collect();
+        for bridge in of_kind() {
+            for port in bridge.ports.values() {
+                let place = (bridge.id, port.ofport);
+                if port.tunnel_port.is_none() {
+                    next.dp_ports.insert(port.dp_port, place);
+                } else if let Some(config) = port.netdev.tunnel_config()
+                    && !tunnels.insert(port.dp_port, &config, place)
+                {
+                    vlog::warn!(
+                        vlog::modules::TUNNEL,
+                        "{}: attempting to add tunnel port with same config as another port",
+                        port.name()
+                    );
+                }
+            }
+        }
+        next.bridges = bridges;
+        next.tunnels = tunnels;
+        backer.snapshot.publish(next);
+        backer.udpif.changed();
+        for bridge in self.bridges.values_mut().filter(|b| b.backer.kind == kind) {
+            bridge.dirty = false;
+        }
+    }
+
+    /// Does what is due: ports, flows, connections.
+    pub fn run(&mut self, now: Instant) {
+        self.waker.drain();
+        self.publish();
+        for backer in self.backers.values() {
+            backer.dpif.run();
+        }
+        for bridge in self.bridges.values_mut() {
+            bridge.run(now);
+        }
+        self.publish();
+    }
+
+    pub fn wait(&self, poller: &mut Poller) {
+        use std::os::fd::AsFd;
+        poller.wait_fd(self.waker.as_fd(), ferrovs_runtime::Interest::READ);
+        for bridge in self.bridges.values() {
+            bridge.wait(poller);
+            if bridge.dirty {
+                poller.wake_now();
+            }
+        }
+    }
+}
+
+/// The address that a bridge takes: the lowest of its ports that are real devices (name, address, whether the
+/// port is the bridge's own kind), unless there is none.
+pub fn choose_bridge_mac<'a>(
+    ports: impl IntoIterator<Item = (&'a str, MacAddr, bool)>,
+) -> Option<MacAddr> {
+    let usable = |mac: &MacAddr| !mac.is_multicast() && !mac.is_zero();
+    let real = ports.into_iter().filter(|(_, _, internal)| !internal);
+    real.map(|(_, mac, _)| mac).filter(usable).min()
+}
