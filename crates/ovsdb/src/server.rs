@@ -1,0 +1,284 @@
+//! The OVSDB server without its sockets: sessions, databases, locks, waiting transactions,
+//! monitors, and the `_Server` database that describes the others.
+//!
+//! The program feeds requests in (`request`) and takes texts for each session out (`output`); the
+//! time comes with each call. After a round of requests it calls `flush`, which composes the
+//! updates of all clients that keep up with reading.
+
+mod convert;
+mod db;
+pub mod locks;
+mod methods;
+mod server_db;
+mod session;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use serde_json::Value;
+
+use crate::monitor::SessionId;
+use crate::{Error, Uuid};
+
+pub use db::{Backing, Compaction, Db};
+pub use server_db::SERVER_DB;
+pub use session::{Access, Session};
+
+/// The time of a call: for timeouts and for dates in the log.
+#[derive(Clone, Copy)]
+pub struct Now {
+    pub instant: Instant,
+    pub wall_ms: i64,
+}
+
+pub struct Server {
+    pub(crate) dbs: BTreeMap<String, Db>,
+    pub(crate) sessions: HashMap<SessionId, Session>,
+    next_session: SessionId,
+    pub(crate) locks: locks::Locks,
+    id: Uuid,
+    /// Something in `_Server` may be out of date.
+    stale: bool,
+    /// Write changed columns as differences.
+    pub column_diff: bool,
+    /// Sessions that must be closed, and why.
+    doomed: Vec<(SessionId, String)>,
+    /// Sessions that have output.
+    busy: Vec<SessionId>,
+    /// What to tell the log: module, text.
+    pub log_lines: VecDeque<LogLine>,
+}
+
+/// A line for the log.
+pub struct LogLine {
+    pub module: &'static str,
+    pub is_error: bool,
+    pub text: String,
+}
+
+impl Server {
+    pub fn new(now: Now) -> Self {
+        let mut s = Self {
+            dbs: BTreeMap::new(),
+            sessions: HashMap::new(),
+            next_session: 1,
+            locks: locks::Locks::default(),
+            id: crate::uuid::random(),
+            stale: true,
+            column_diff: true,
+            doomed: Vec::new(),
+            busy: Vec::new(),
+            log_lines: VecDeque::new(),
+        };
+        s.dbs.insert(SERVER_DB.to_owned(), Db::new(server_db::database(), Backing::Memory));
+        s.run(now);
+        s
+    }
+
+    pub fn db(&self, name: &str) -> Option<&Db> {
+        self.dbs.get(name)
+    }
+
+    pub fn db_mut(&mut self, name: &str) -> Option<&mut Db> {
+        self.dbs.get_mut(name)
+    }
+
+    pub fn dbs(&self) -> impl Iterator<Item = &Db> {
+        self.dbs.values()
+    }
+
+    /// Adds a database; false if one with its name is there.
+    pub fn add_db(&mut self, db: Db) -> bool {
+        let name = db.name().to_owned();
+        if self.dbs.contains_key(&name) {
+            return false;
+        }
+        self.dbs.insert(name, db);
+        self.stale = true;
+        true
+    }
+
+    /// Removes a database: its monitors end, its waiting transactions fail.
+    pub fn remove_db(&mut self, name: &str) -> bool {
+        if name == SERVER_DB || !self.dbs.contains_key(name) {
+            return false;
+        }
+        self.cancel_monitors(name);
+        if let Some(db) = self.dbs.remove(name) {
+            for t in db.triggers {
+                let error = Error::syntax(
+                    &t.params,
+                    format!(
+                        "transact request specifies unknown database {name}"
+                    ),
+                );
+                let error = Error { tag: crate::error::tag::UNKNOWN_DATABASE, ..error };
+                self.reply_error(t.session, &t.id, &error.to_json());
+            }
+        }
+        self.stale = true;
+        true
+    }
+
+    /// Ends the monitors of a database whose schema goes away. Clients that asked to be told are
+    /// told, the others are disconnected.
+    pub(crate) fn cancel_monitors(&mut self, name: &str) {
+        let Some(db) = self.dbs.get_mut(name) else { return };
+        let all: Vec<(SessionId, Arc<str>)> =
+            db.monitors.all().map(|(s, id)| (s, Arc::clone(id))).collect();
+        for (session, id) in all {
+            let aware = self.sessions.get(&session).is_some_and(|s| s.change_aware);
+            if let Some(db) = self.dbs.get_mut(name) {
+                db.monitors.remove(session, &id);
+            }
+            if aware {
+                let text = format!(
+                    "{{\"id\":null,\"method\":\"monitor_canceled\",\"params\":[{id}]}}"
+                );
+                self.send(session, text.into());
+            } else {
+                self.doom(session, "schema changed");
+            }
+        }
+    }
+
+    /// Opens a session for a client.
+    pub fn add_session(&mut self, access: Access) -> SessionId {
+        let id = self.next_session;
+        self.next_session += 1;
+        self.sessions.insert(id, Session::new(access));
+        id
+    }
+
+    /// Forgets everything about a client: its monitors, locks and waiting transactions.
+    pub fn remove_session(&mut self, id: SessionId) {
+        self.reset_session(id);
+        self.sessions.remove(&id);
+    }
+
+    /// The same for a client that connected anew under the same session.
+    pub fn reset_session(&mut self, id: SessionId) {
+        for db in self.dbs.values_mut() {
+            db.monitors.remove_session(id);
+            db.triggers.retain(|t| t.session != id);
+        }
+        for name in self.locks.of(id) {
+            if let Some(next) = self.locks.unlock(id, &name) {
+                self.notify_lock(next, "locked", &name);
+            }
+        }
+        if let Some(s) = self.sessions.get_mut(&id) {
+            s.reset();
+        }
+    }
+
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    fn notify_lock(&mut self, session: SessionId, method: &str, name: &str) {
+        let name = crate::json::to_string(&Value::from(name));
+        let text = format!("{{\"id\":null,\"method\":\"{method}\",\"params\":[{name}]}}");
+        self.send(session, text.into());
+    }
+
+    fn doom(&mut self, session: SessionId, why: &str) {
+        if !self.doomed.iter().any(|d| d.0 == session) {
+            self.doomed.push((session, why.to_owned()));
+        }
+    }
+
+    /// Sessions to disconnect.
+    pub fn take_doomed(&mut self) -> Vec<(SessionId, String)> {
+        std::mem::take(&mut self.doomed)
+    }
+
+    pub(crate) fn send(&mut self, session: SessionId, text: Arc<str>) {
+        if let Some(s) = self.sessions.get_mut(&session) {
+            if s.output.is_empty() {
+                self.busy.push(session);
+            }
+            s.output.push(text);
+        }
+    }
+
+    pub(crate) fn reply(&mut self, session: SessionId, id: &Value, result: &str) {
+        let id = crate::json::to_string(id);
+        let text = format!("{{\"error\":null,\"id\":{id},\"result\":{result}}}");
+        self.send(session, text.into());
+    }
+
+    pub(crate) fn reply_error(&mut self, session: SessionId, id: &Value, error: &Value) {
+        let (id, error) = (crate::json::to_string(id), crate::json::to_string(error));
+        let text = format!("{{\"error\":{error},\"id\":{id},\"result\":null}}");
+        self.send(session, text.into());
+    }
+
+    /// What is to be sent, session by session, in order.
+    pub fn output(&mut self, mut send: impl FnMut(SessionId, Vec<Arc<str>>)) {
+        for id in std::mem::take(&mut self.busy) {
+            if let Some(s) = self.sessions.get_mut(&id) {
+                send(id, std::mem::take(&mut s.output));
+            }
+        }
+    }
+
+    /// Does what time or earlier changes make due.
+    pub fn run(&mut self, now: Now) {
+        if std::mem::take(&mut self.stale) {
+            self.refresh_server_db(now);
+        }
+        let names: Vec<String> = self
+            .dbs
+            .iter()
+            .filter(|(_, d)| d.triggers_due(now.instant))
+            .map(|(n, _)| n.clone())
+            .collect();
+        for name in names {
+            self.run_triggers(&name, now);
+        }
+    }
+
+    /// When `run` has to be called at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.dbs.values().filter_map(Db::deadline).min()
+    }
+
+    /// Composes updates for the sessions that `ready` admits.
+    pub fn flush(&mut self, mut ready: impl FnMut(SessionId) -> bool) {
+        for db in self.dbs.values_mut() {
+            let Db { database, monitors, .. } = db;
+            let (sessions, busy) = (&mut self.sessions, &mut self.busy);
+            monitors.flush(database, &mut ready, &mut |id, text| {
+                if let Some(s) = sessions.get_mut(&id) {
+                    if s.output.is_empty() {
+                        busy.push(id);
+                    }
+                    s.output.push(text);
+                }
+            });
+        }
+    }
+
+    /// Updates for one session, before a reply to it.
+    pub(crate) fn flush_session(&mut self, db: &str, session: SessionId) {
+        let Some(db) = self.dbs.get_mut(db) else { return };
+        let Db { database, monitors, .. } = db;
+        let mut texts = Vec::new();
+        monitors.flush(database, &mut |s| s == session, &mut |_, text| texts.push(text));
+        for t in texts {
+            self.send(session, t);
+        }
+    }
+
+    /// True if some update is still to be composed.
+    pub fn has_news(&self) -> bool {
+        self.dbs.values().any(|d| d.monitors.has_news())
+    }
+
+    pub fn n_sessions(&self) -> usize {
+        self.sessions.len()
+    }
+}

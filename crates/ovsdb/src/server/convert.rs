@@ -1,0 +1,69 @@
+//! Online schema conversion: the rows of tables that both schemas have, with the columns that both
+//! have, checked against the new types.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Now, Server};
+use crate::db::Database;
+use crate::row::Row;
+use crate::schema::DatabaseSchema;
+use crate::txn::Txn;
+use crate::{Datum, Error};
+
+impl Server {
+    pub(crate) fn convert(&mut self, name: &str, schema: &Value, now: Now) -> Result<(), Error> {
+        let schema = DatabaseSchema::from_json(schema)?;
+        if schema.name != name {
+            return Err(Error::plain_syntax(format!(
+                "attempted to convert \"{name}\" to schema for \"{}\" database",
+                schema.name
+            )));
+        }
+        let Some(db) = self.dbs.get_mut(name) else {
+            return Err(Error::bare(crate::error::tag::UNKNOWN_DATABASE));
+        };
+        let converted = convert(&db.database, Arc::new(schema))?;
+        db.replace_contents(converted, now)?;
+        self.cancel_monitors(name);
+        self.stale = true;
+        Ok(())
+    }
+}
+
+/// The contents under another schema.
+pub fn convert(old: &Database, schema: Arc<DatabaseSchema>) -> Result<Database, Error> {
+    let mut new = Database::new(schema);
+    let mut txn = Txn::new();
+    for from in old.tables() {
+        let Some(to) = new.table_index(&from.schema.name) else { continue };
+        let target = Arc::clone(&new.tables()[to].schema);
+        for row in from.iter() {
+            let mut r = Row::new(&target, row.uuid);
+            for c in from.schema.own_columns() {
+                let Some(t) = target.column(&c.name) else { continue };
+                // Ephemeral data would not survive a restart; it does not survive this either.
+                if !c.persistent && t.persistent {
+                    continue;
+                }
+                let value = row.field(c.index);
+                let value = if c.ty == t.ty {
+                    value.clone()
+                } else {
+                    match Datum::from_json(&t.ty, &value.to_json(&c.ty), None) {
+                        Ok(v) => v,
+                        Err(e) => {
+                            txn.rollback(&mut new);
+                            return Err(e);
+                        }
+                    }
+                };
+                r.set(t.index, value);
+            }
+            txn.insert(&mut new, to, r);
+        }
+    }
+    txn.commit(&mut new, &mut |_, _| Ok(()))?;
+    Ok(new)
+}

@@ -1,0 +1,293 @@
+//! The methods that clients call.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::db::Trigger;
+use super::{Now, Server};
+use crate::error::tag;
+use crate::exec::Outcome;
+use crate::monitor::{SessionId, Spec, Version, id_text};
+use crate::parser::is_id;
+use crate::{Error, json};
+
+type Reply = Result<String, Value>;
+
+fn error<T>(e: Error) -> Result<T, Value> {
+    Err(e.to_json())
+}
+
+impl Server {
+    /// Handles a request. The reply goes to the session's output, now or later.
+    pub fn request(
+        &mut self,
+        session: SessionId,
+        method: &str,
+        params: Vec<Value>,
+        id: Value,
+        now: Now,
+    ) {
+        if !self.sessions.contains_key(&session) {
+            return;
+        }
+        let params = Value::Array(params);
+        let reply = match method {
+            "transact" => {
+                match self.named_db(&params, "transact") {
+                    Ok(db) => self.transact(session, &db, params, id, now),
+                    Err(e) => self.reply_error(session, &id, &e),
+                }
+                return;
+            }
+            "convert" => self.convert_method(&params, now),
+            "monitor" => self.monitor(session, &params, Version::V1),
+            "monitor_cond" => self.monitor(session, &params, Version::V2),
+            "monitor_cond_since" => self.monitor(session, &params, Version::V3),
+            "monitor_cond_change" => self.monitor_cond_change(session, &params),
+            "monitor_cancel" => self.monitor_cancel(session, &params),
+            "get_schema" => self
+                .named_db(&params, method)
+                .map(|n| json::to_string(&self.dbs[&n].database.schema.to_json())),
+            "list_dbs" => {
+                let names: Vec<Value> = self.dbs.keys().map(|k| k.as_str().into()).collect();
+                Ok(json::to_string(&Value::Array(names)))
+            }
+            "get_server_id" => Ok(format!("\"{}\"", self.id)),
+            "set_db_change_aware" => self.set_db_change_aware(session, &params),
+            "lock" | "steal" => self.lock(session, &params, method),
+            "unlock" => self.unlock(session, &params),
+            "echo" => Ok(json::to_string(&params)),
+            _ => Err("unknown method".into()),
+        };
+        match reply {
+            Ok(result) => self.reply(session, &id, &result),
+            Err(e) => self.reply_error(session, &id, &e),
+        }
+    }
+
+    /// Handles a notification; `cancel` is the only one there is.
+    pub fn notification(&mut self, session: SessionId, method: &str, params: &[Value]) {
+        if method != "cancel" {
+            return;
+        }
+        let Some(id) = params.first() else { return };
+        let mut found = false;
+        for db in self.dbs.values_mut() {
+            let n = db.triggers.len();
+            db.triggers.retain(|t| t.session != session || t.id != *id);
+            found |= db.triggers.len() != n;
+        }
+        if found {
+            self.reply_error(session, &id.clone(), &tag::CANCELED.into());
+        }
+    }
+
+    /// The database that the first parameter names.
+    fn named_db(&self, params: &Value, method: &str) -> Result<String, Value> {
+        let Some(name) = params.get(0).and_then(Value::as_str) else {
+            return error(Error::syntax(
+                params,
+                format!("{method} request params must begin with <db-name>"),
+            ));
+        };
+        if self.dbs.contains_key(name) {
+            return Ok(name.to_owned());
+        }
+        error(Error::about(
+            params,
+            tag::UNKNOWN_DATABASE,
+            format!("{method} request specifies unknown database {name}"),
+        ))
+    }
+
+    fn transact(&mut self, session: SessionId, name: &str, params: Value, id: Value, now: Now) {
+        let trigger = Trigger { session, id, params, arrived: now.instant, deadline: None };
+        if let Some(t) = self.try_trigger(name, trigger, now)
+            && let Some(db) = self.dbs.get_mut(name)
+        {
+            db.triggers.push(t);
+        }
+        // What waited for this change gets its turn at once.
+        if self.dbs.get(name).is_some_and(|d| d.touched) {
+            self.run_triggers(name, now);
+        }
+    }
+
+    /// Runs a transaction and replies, or returns it if it has to wait.
+    fn try_trigger(&mut self, name: &str, mut t: Trigger, now: Now) -> Option<Trigger> {
+        let session = t.session;
+        let read_only = self.sessions.get(&session).is_some_and(|s| s.access.read_only);
+        let diff = self.column_diff;
+        let Self { dbs, locks, .. } = self;
+        let db = dbs.get_mut(name)?;
+        let elapsed = now.instant.saturating_duration_since(t.arrived);
+        let owns = |lock: &str| locks.owns(session, lock);
+        match db.transact(&t.params, read_only, &owns, elapsed, now, diff) {
+            Outcome::Done(result, _) => {
+                // A client sees the effect of its transaction before the reply to it.
+                self.flush_session(name, session);
+                let text = String::from_utf8_lossy(&result);
+                self.reply(session, &t.id, &text);
+                None
+            }
+            Outcome::Wait(timeout) => {
+                let limit = timeout.filter(|d| *d < Duration::from_secs(u64::from(u32::MAX)));
+                t.deadline = limit.and_then(|d| t.arrived.checked_add(d));
+                Some(t)
+            }
+        }
+    }
+
+    /// Tries the waiting transactions again until none gets further.
+    pub(crate) fn run_triggers(&mut self, name: &str, now: Now) {
+        loop {
+            let Some(db) = self.dbs.get_mut(name) else { return };
+            db.touched = false;
+            let waiting = std::mem::take(&mut db.triggers);
+            if waiting.is_empty() {
+                return;
+            }
+            let mut still = Vec::with_capacity(waiting.len());
+            for t in waiting {
+                still.extend(self.try_trigger(name, t, now));
+            }
+            let Some(db) = self.dbs.get_mut(name) else { return };
+            still.append(&mut db.triggers);
+            db.triggers = still;
+            if !db.touched {
+                return;
+            }
+        }
+    }
+
+    fn monitor(&mut self, session: SessionId, params: &Value, version: Version) -> Reply {
+        let name = self.named_db(
+            params,
+            match version {
+                Version::V1 => "monitor",
+                Version::V2 => "monitor_cond",
+                Version::V3 => "monitor_cond_since",
+            },
+        )?;
+        let n = params.as_array().map_or(0, Vec::len);
+        if n != if version == Version::V3 { 4 } else { 3 } {
+            return error(Error::syntax(params, "invalid parameters"));
+        }
+        let id = id_text(&params[1]);
+        if self.dbs.values().any(|d| d.monitors.contains(session, &id)) {
+            return error(Error::syntax(&params[1], "duplicate monitor ID"));
+        }
+        if version == Version::V3 && params[3].as_str().and_then(crate::uuid::parse).is_none() {
+            return error(Error::syntax(&params[3], "last-txn-id must be UUID format."));
+        }
+        let Some(db) = self.dbs.get_mut(&name) else { return Err(Value::Null) };
+        let spec =
+            Spec::from_json(&db.database, &params[2], version).map_err(|e| e.to_json())?;
+        let initial = db.monitors.add(&db.database, session, id, spec);
+        Ok(match version {
+            Version::V3 => format!("[false,\"{}\",{initial}]", crate::monitor::NO_TXN),
+            _ => initial,
+        })
+    }
+
+    fn monitor_cond_change(&mut self, session: SessionId, params: &Value) -> Reply {
+        if params.as_array().map_or(0, Vec::len) != 3 {
+            return error(Error::syntax(params, "invalid parameters"));
+        }
+        let (id, new_id) = (id_text(&params[0]), id_text(&params[1]));
+        let found = self.dbs.iter().find(|(_, d)| d.monitors.contains(session, &id));
+        let Some(name) = found.map(|(n, _)| n.clone()) else {
+            return error(Error::syntax(&params[0], "unknown monitor session"));
+        };
+        if id != new_id && self.dbs.values().any(|d| d.monitors.contains(session, &new_id)) {
+            return error(Error::syntax(&params[1], "duplicate monitor ID"));
+        }
+        let db = &self.dbs[&name];
+        let Some(spec) = db.monitors.spec(session, &id) else { return Err(Value::Null) };
+        if spec.version == Version::V1 {
+            return error(Error::syntax(&params[0], "unknown monitor session"));
+        }
+        let spec = spec.with_conditions(&db.database, &params[2]).map_err(|e| e.to_json())?;
+        self.flush_session(&name, session);
+        let Some(db) = self.dbs.get_mut(&name) else { return Err(Value::Null) };
+        if let Some(text) = db.monitors.change(&db.database, session, &id, new_id, spec) {
+            self.send(session, text);
+        }
+        Ok("{}".into())
+    }
+
+    fn monitor_cancel(&mut self, session: SessionId, params: &Value) -> Reply {
+        let [id] = params.as_array().map_or(&[][..], Vec::as_slice) else {
+            return error(Error::syntax(params, "invalid parameters"));
+        };
+        let id = id_text(id);
+        if self.dbs.values_mut().any(|d| d.monitors.remove(session, &id)) {
+            Ok("{}".into())
+        } else {
+            Err("unknown monitor".into())
+        }
+    }
+
+    fn set_db_change_aware(&mut self, session: SessionId, params: &Value) -> Reply {
+        let [Value::Bool(aware)] = params.as_array().map_or(&[][..], Vec::as_slice) else {
+            return error(Error::syntax(
+                params,
+                "set_db_change_aware: true or false parameter expected",
+            ));
+        };
+        if let Some(s) = self.sessions.get_mut(&session) {
+            s.change_aware = *aware;
+        }
+        Ok("{}".into())
+    }
+
+    fn lock_name(params: &Value, method: &str) -> Result<String, Value> {
+        match params.as_array().map(Vec::as_slice) {
+            Some([Value::String(s)]) if is_id(s) => Ok(s.clone()),
+            _ => error(Error::syntax(params, format!("{method} request params must be <id>"))),
+        }
+    }
+
+    fn lock(&mut self, session: SessionId, params: &Value, method: &str) -> Reply {
+        let name = Self::lock_name(params, method)?;
+        if self.locks.wants(session, &name) {
+            return error(Error::syntax(
+                params,
+                format!("must issue \"unlock\" before new \"{method}\""),
+            ));
+        }
+        let locked = if method == "steal" {
+            if let Some(victim) = self.locks.steal(session, &name) {
+                self.notify_lock(victim, "stolen", &name);
+            }
+            true
+        } else {
+            self.locks.lock(session, &name)
+        };
+        Ok(format!("{{\"locked\":{locked}}}"))
+    }
+
+    fn unlock(&mut self, session: SessionId, params: &Value) -> Reply {
+        let name = Self::lock_name(params, "unlock")?;
+        if !self.locks.wants(session, &name) {
+            return error(Error::syntax(
+                params,
+                "unlock: \"unlock\" without \"lock\" or \"steal\"",
+            ));
+        }
+        if let Some(next) = self.locks.unlock(session, &name) {
+            self.notify_lock(next, "locked", &name);
+        }
+        Ok("{}".into())
+    }
+
+    fn convert_method(&mut self, params: &Value, now: Now) -> Reply {
+        let name = self.named_db(params, "convert")?;
+        let Some([_, schema]) = params.as_array().map(Vec::as_slice) else {
+            return error(Error::syntax(params, "array expected"));
+        };
+        self.convert(&name, schema, now).map_err(|e| e.to_json())?;
+        Ok("{}".into())
+    }
+}
