@@ -116,6 +116,18 @@ impl Database {
         self.tables.iter().map(Table::len).sum()
     }
 
+    /// Cells: one for each column of each row.
+    pub fn n_cells(&self) -> usize {
+        self.tables
+            .iter()
+            .map(|t| t.len() * t.schema.columns.len())
+            .sum()
+    }
+
+    pub fn n_weak_refs(&self) -> usize {
+        self.tables.iter().map(|t| t.weak.len()).sum()
+    }
+
     /// Atoms in all rows, as `memory/show` counts them.
     pub fn n_atoms(&self) -> usize {
         self.tables

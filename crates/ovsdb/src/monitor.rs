@@ -104,7 +104,9 @@ impl Monitors {
     }
 
     fn find(&self, session: SessionId, id: &str) -> Option<usize> {
-        self.monitors.iter().position(|m| m.session == session && *m.id == *id)
+        self.monitors
+            .iter()
+            .position(|m| m.session == session && *m.id == *id)
     }
 
     /// Adds a monitor and returns its initial contents as `<table-updates>` text.
@@ -131,7 +133,12 @@ impl Monitors {
             }
             return i;
         }
-        let group = Group { key, spec, members: 1, last: None };
+        let group = Group {
+            key,
+            spec,
+            members: 1,
+            last: None,
+        };
         match self.groups.iter().position(Option::is_none) {
             Some(i) => {
                 self.groups[i] = Some(group);
@@ -155,7 +162,9 @@ impl Monitors {
 
     /// Removes a monitor; false if there is none.
     pub fn remove(&mut self, session: SessionId, id: &str) -> bool {
-        let Some(i) = self.find(session, id) else { return false };
+        let Some(i) = self.find(session, id) else {
+            return false;
+        };
         let m = self.monitors.swap_remove(i);
         self.leave(m.group);
         self.trim();
@@ -164,8 +173,12 @@ impl Monitors {
 
     /// Removes everything that a session monitors.
     pub fn remove_session(&mut self, session: SessionId) {
-        let gone: Vec<usize> =
-            self.monitors.iter().filter(|m| m.session == session).map(|m| m.group).collect();
+        let gone: Vec<usize> = self
+            .monitors
+            .iter()
+            .filter(|m| m.session == session)
+            .map(|m| m.group)
+            .collect();
         self.monitors.retain(|m| m.session != session);
         gone.into_iter().for_each(|g| self.leave(g));
         self.trim();
@@ -283,7 +296,12 @@ impl Monitors {
                 m.position = head;
             }
         }
-        let first = self.monitors.iter().map(|m| m.position).min().unwrap_or(head);
+        let first = self
+            .monitors
+            .iter()
+            .map(|m| m.position)
+            .min()
+            .unwrap_or(head);
         self.log.drain(..(first - self.base) as usize);
         self.base = first;
     }
@@ -298,7 +316,11 @@ fn notification(version: Version, id: &str, body: &str) -> Arc<str> {
         Version::V2 => "update2",
         Version::V3 => "update3",
     };
-    let last = if version == Version::V3 { format!("\"{NO_TXN}\",") } else { String::new() };
+    let last = if version == Version::V3 {
+        format!("\"{NO_TXN}\",")
+    } else {
+        String::new()
+    };
     format!("{{\"id\":null,\"method\":\"{method}\",\"params\":[{id},{last}{body}]}}").into()
 }
 

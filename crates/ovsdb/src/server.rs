@@ -12,7 +12,7 @@ mod methods;
 mod server_db;
 mod session;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,21 +41,14 @@ pub struct Server {
     id: Uuid,
     /// Something in `_Server` may be out of date.
     stale: bool,
+    /// Commits of databases that were removed.
+    removed_commits: u64,
     /// Write changed columns as differences.
     pub column_diff: bool,
     /// Sessions that must be closed, and why.
     doomed: Vec<(SessionId, String)>,
     /// Sessions that have output.
     busy: Vec<SessionId>,
-    /// What to tell the log: module, text.
-    pub log_lines: VecDeque<LogLine>,
-}
-
-/// A line for the log.
-pub struct LogLine {
-    pub module: &'static str,
-    pub is_error: bool,
-    pub text: String,
 }
 
 impl Server {
@@ -67,12 +60,15 @@ impl Server {
             locks: locks::Locks::default(),
             id: crate::uuid::random(),
             stale: true,
+            removed_commits: 0,
             column_diff: true,
             doomed: Vec::new(),
             busy: Vec::new(),
-            log_lines: VecDeque::new(),
         };
-        s.dbs.insert(SERVER_DB.to_owned(), Db::new(server_db::database(), Backing::Memory));
+        s.dbs.insert(
+            SERVER_DB.to_owned(),
+            Db::new(server_db::database(), Backing::Memory),
+        );
         s.run(now);
         s
     }
@@ -107,14 +103,16 @@ impl Server {
         }
         self.cancel_monitors(name);
         if let Some(db) = self.dbs.remove(name) {
+            self.removed_commits += db.n_commits + 1;
             for t in db.triggers {
                 let error = Error::syntax(
                     &t.params,
-                    format!(
-                        "transact request specifies unknown database {name}"
-                    ),
+                    format!("transact request specifies unknown database {name}"),
                 );
-                let error = Error { tag: crate::error::tag::UNKNOWN_DATABASE, ..error };
+                let error = Error {
+                    tag: crate::error::tag::UNKNOWN_DATABASE,
+                    ..error
+                };
                 self.reply_error(t.session, &t.id, &error.to_json());
             }
         }
@@ -125,18 +123,22 @@ impl Server {
     /// Ends the monitors of a database whose schema goes away. Clients that asked to be told are
     /// told, the others are disconnected.
     pub(crate) fn cancel_monitors(&mut self, name: &str) {
-        let Some(db) = self.dbs.get_mut(name) else { return };
-        let all: Vec<(SessionId, Arc<str>)> =
-            db.monitors.all().map(|(s, id)| (s, Arc::clone(id))).collect();
+        let Some(db) = self.dbs.get_mut(name) else {
+            return;
+        };
+        let all: Vec<(SessionId, Arc<str>)> = db
+            .monitors
+            .all()
+            .map(|(s, id)| (s, Arc::clone(id)))
+            .collect();
         for (session, id) in all {
             let aware = self.sessions.get(&session).is_some_and(|s| s.change_aware);
             if let Some(db) = self.dbs.get_mut(name) {
                 db.monitors.remove(session, &id);
             }
             if aware {
-                let text = format!(
-                    "{{\"id\":null,\"method\":\"monitor_canceled\",\"params\":[{id}]}}"
-                );
+                let text =
+                    format!("{{\"id\":null,\"method\":\"monitor_canceled\",\"params\":[{id}]}}");
                 self.send(session, text.into());
             } else {
                 self.doom(session, "schema changed");
@@ -249,7 +251,9 @@ impl Server {
     /// Composes updates for the sessions that `ready` admits.
     pub fn flush(&mut self, mut ready: impl FnMut(SessionId) -> bool) {
         for db in self.dbs.values_mut() {
-            let Db { database, monitors, .. } = db;
+            let Db {
+                database, monitors, ..
+            } = db;
             let (sessions, busy) = (&mut self.sessions, &mut self.busy);
             monitors.flush(database, &mut ready, &mut |id, text| {
                 if let Some(s) = sessions.get_mut(&id) {
@@ -264,10 +268,16 @@ impl Server {
 
     /// Updates for one session, before a reply to it.
     pub(crate) fn flush_session(&mut self, db: &str, session: SessionId) {
-        let Some(db) = self.dbs.get_mut(db) else { return };
-        let Db { database, monitors, .. } = db;
+        let Some(db) = self.dbs.get_mut(db) else {
+            return;
+        };
+        let Db {
+            database, monitors, ..
+        } = db;
         let mut texts = Vec::new();
-        monitors.flush(database, &mut |s| s == session, &mut |_, text| texts.push(text));
+        monitors.flush(database, &mut |s| s == session, &mut |_, text| {
+            texts.push(text)
+        });
         for t in texts {
             self.send(session, t);
         }
@@ -276,6 +286,33 @@ impl Server {
     /// True if some update is still to be composed.
     pub fn has_news(&self) -> bool {
         self.dbs.values().any(|d| d.monitors.has_news())
+    }
+
+    /// Counts commits to any database, so that others notice a change cheaply.
+    pub fn commits(&self) -> u64 {
+        self.dbs.values().map(|d| d.n_commits).sum::<u64>() + self.removed_commits
+    }
+
+    /// Locks that a session owns, and those that it waits for.
+    pub fn locks_of(&self, session: SessionId) -> (Vec<&str>, Vec<&str>) {
+        (self.locks.owned(session), self.locks.waiting(session))
+    }
+
+    /// Sets columns of a row on the server's own account. Columns that the table does not have
+    /// and a row that is gone are no error.
+    pub fn set_columns(
+        &mut self,
+        db: &str,
+        table: &str,
+        row: Uuid,
+        values: &[(&str, crate::Datum)],
+        now: Now,
+    ) -> Result<(), Error> {
+        let diff = self.column_diff;
+        let Some(db) = self.dbs.get_mut(db) else {
+            return Ok(());
+        };
+        db.set_columns(table, row, values, now, diff)
     }
 
     pub fn n_sessions(&self) -> usize {

@@ -18,7 +18,10 @@ struct Updates {
 
 impl Updates {
     fn new() -> Self {
-        Self { out: vec![b'{'], table: None }
+        Self {
+            out: vec![b'{'],
+            table: None,
+        }
     }
 
     /// Starts a row; its update is appended by the caller.
@@ -81,9 +84,23 @@ pub(super) fn update(db: &Database, spec: &Spec, changes: &[Change]) -> Option<S
             };
             let (old, new) = (seen(&c.old), seen(&c.new));
             if spec.version == Version::V1 {
-                row_update(&mut updates, schema, t, &c.uuid, old.as_deref(), new.as_deref());
+                row_update(
+                    &mut updates,
+                    schema,
+                    t,
+                    &c.uuid,
+                    old.as_deref(),
+                    new.as_deref(),
+                );
             } else {
-                row_update2(&mut updates, schema, t, &c.uuid, old.as_deref(), new.as_deref());
+                row_update2(
+                    &mut updates,
+                    schema,
+                    t,
+                    &c.uuid,
+                    old.as_deref(),
+                    new.as_deref(),
+                );
             }
         }
     }
@@ -151,7 +168,8 @@ fn columns(
                 out.push(b',');
             }
             out.extend_from_slice(&c.prefix);
-            row.get(c.column).write_json(&schema.columns[c.column].ty, out);
+            row.get(c.column)
+                .write_json(&schema.columns[c.column].ty, out);
         }
     }
     out.push(b'}');
@@ -179,9 +197,8 @@ fn row_update(
             out.push(b'}');
         }
         (Some(old), Some(new)) if t.select.modify => {
-            let differs = |c: &MonitoredColumn| {
-                c.select.modify && old.get(c.column) != new.get(c.column)
-            };
+            let differs =
+                |c: &MonitoredColumn| c.select.modify && old.get(c.column) != new.get(c.column);
             if !t.columns.iter().any(differs) {
                 return;
             }
@@ -215,9 +232,8 @@ fn row_update2(
             updates.row(t, id).extend_from_slice(b"{\"delete\":null}");
         }
         (Some(old), Some(new)) if t.select.modify => {
-            let differs = |c: &&MonitoredColumn| {
-                c.select.modify && old.get(c.column) != new.get(c.column)
-            };
+            let differs =
+                |c: &&MonitoredColumn| c.select.modify && old.get(c.column) != new.get(c.column);
             if !t.columns.iter().any(|c| differs(&c)) {
                 return;
             }
@@ -229,7 +245,9 @@ fn row_update2(
                 }
                 let ty = &schema.columns[c.column].ty;
                 out.extend_from_slice(&c.prefix);
-                old.get(c.column).diff(&new.get(c.column), ty).write_json(ty, out);
+                old.get(c.column)
+                    .diff(&new.get(c.column), ty)
+                    .write_json(ty, out);
             }
             out.extend_from_slice(b"}}");
         }

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
+use crate::Error;
 use crate::condition::Condition;
 use crate::db::Database;
 use crate::exec::member;
 use crate::parser::{Kind, Parser};
 use crate::schema::{COL_VERSION, TableSchema};
-use crate::Error;
 
 /// The form of the updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,12 @@ impl Spec {
                 table,
                 prefix: member(name),
                 columns: Vec::new(),
-                select: Select { initial: false, insert: false, delete: false, modify: false },
+                select: Select {
+                    initial: false,
+                    insert: false,
+                    delete: false,
+                    modify: false,
+                },
                 condition: None,
             };
             match requests.as_array() {
@@ -194,11 +199,18 @@ impl TableSpec {
         let mut condition = self.condition.take();
         merge_condition(&mut condition, schema, wher)?;
         self.condition = normalize(condition);
-        let mut s = Select { initial: true, insert: true, delete: true, modify: true };
+        let mut s = Select {
+            initial: true,
+            insert: true,
+            delete: true,
+            modify: true,
+        };
         if let Some(select) = select {
             let mut p = Parser::new(select, format!("table {} select", schema.name));
             let mut get = |name| {
-                p.optional(name, Kind::BOOLEAN).and_then(Value::as_bool).unwrap_or(true)
+                p.optional(name, Kind::BOOLEAN)
+                    .and_then(Value::as_bool)
+                    .unwrap_or(true)
             };
             s.initial = get("initial");
             s.insert = get("insert");

@@ -37,12 +37,16 @@ pub fn convert(old: &Database, schema: Arc<DatabaseSchema>) -> Result<Database, 
     let mut new = Database::new(schema);
     let mut txn = Txn::new();
     for from in old.tables() {
-        let Some(to) = new.table_index(&from.schema.name) else { continue };
+        let Some(to) = new.table_index(&from.schema.name) else {
+            continue;
+        };
         let target = Arc::clone(&new.tables()[to].schema);
         for row in from.iter() {
             let mut r = Row::new(&target, row.uuid);
             for c in from.schema.own_columns() {
-                let Some(t) = target.column(&c.name) else { continue };
+                let Some(t) = target.column(&c.name) else {
+                    continue;
+                };
                 // Ephemeral data would not survive a restart; it does not survive this either.
                 if !c.persistent && t.persistent {
                     continue;

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::Error;
 use crate::db::{Database, Snapshot};
 use crate::exec::{self, Outcome};
 use crate::log::file::{LogFile, Replacement};
 use crate::log::{Storage, frame, records};
 use crate::monitor::{Monitors, SessionId};
-use crate::txn::Committed;
-use crate::Error;
+use crate::txn::{Committed, Txn};
 
 use super::Now;
 
@@ -36,6 +36,7 @@ pub struct Db {
     pub(crate) triggers: Vec<Trigger>,
     /// The contents changed since the triggers ran.
     pub(crate) touched: bool,
+    pub(crate) n_commits: u64,
     /// Records that were written while a compaction is under way.
     during_compaction: Option<Vec<u8>>,
     /// Records and size of the log after the last compaction.
@@ -68,7 +69,8 @@ impl Compaction {
     }
 
     fn try_write(&mut self) -> Result<(), Error> {
-        self.file.append(&frame(&records::encode_schema(&self.snapshot.schema)))?;
+        self.file
+            .append(&frame(&records::encode_schema(&self.snapshot.schema)))?;
         let body = records::encode_snapshot(&self.snapshot, &self.comment, self.date_ms);
         // The rows are written; do not keep old versions of them alive any longer.
         self.snapshot.tables.clear();
@@ -89,6 +91,7 @@ impl Db {
             monitors: Monitors::default(),
             triggers: Vec::new(),
             touched: false,
+            n_commits: 0,
             during_compaction: None,
             base_size,
             n_records: 0,
@@ -142,24 +145,21 @@ impl Db {
         now: Now,
         diff: bool,
     ) -> Outcome {
-        let Self { database, backing, during_compaction, n_records, storage_error, .. } = self;
-        let mut persist = |db: &Database, c: &Committed| {
-            let Backing::File(file) = backing else { return Ok(()) };
-            let Some(body) = records::encode_txn(db, c, now.wall_ms, diff) else {
-                return Ok(());
-            };
-            let record = frame(&body);
-            let stored = file.append(&record).and_then(|()| {
-                if c.durable { file.sync() } else { Ok(()) }
-            });
-            *storage_error = stored.as_ref().err().map(ToString::to_string);
-            stored?;
-            *n_records += 1;
-            if let Some(log) = during_compaction {
-                log.extend_from_slice(&record);
-            }
-            Ok(())
+        let Self {
+            database,
+            backing,
+            during_compaction,
+            n_records,
+            storage_error,
+            ..
+        } = self;
+        let mut store = Store {
+            backing,
+            during_compaction,
+            n_records,
+            error: storage_error,
         };
+        let mut persist = |db: &Database, c: &Committed| store.record(db, c, now.wall_ms, diff);
         let outcome = exec::execute(
             database,
             params,
@@ -174,15 +174,67 @@ impl Db {
         if let Outcome::Done(_, c) = &outcome
             && !c.changes.is_empty()
         {
-            self.monitors.committed(&c.changes);
-            self.touched = true;
+            self.committed(c);
         }
         outcome
     }
 
+    pub(crate) fn committed(&mut self, c: &Committed) {
+        self.monitors.committed(&c.changes);
+        self.touched = true;
+        self.n_commits += 1;
+    }
+
+    pub(crate) fn set_columns(
+        &mut self,
+        table: &str,
+        row: crate::Uuid,
+        values: &[(&str, crate::Datum)],
+        now: Now,
+        diff: bool,
+    ) -> Result<(), Error> {
+        let Some(t) = self.database.table_index(table) else {
+            return Ok(());
+        };
+        let Some(old) = self.database.tables()[t].get(&row).cloned() else {
+            return Ok(());
+        };
+        let schema = std::sync::Arc::clone(&self.database.tables()[t].schema);
+        let mut new = old.next();
+        for (name, value) in values {
+            if let Some(c) = schema.column(name) {
+                new.set(c.index, value.clone());
+            }
+        }
+        if new.same_fields(&old) {
+            return Ok(());
+        }
+        let mut txn = Txn::new();
+        txn.modify(&mut self.database, t, new);
+        let mut store = Store {
+            backing: &mut self.backing,
+            during_compaction: &mut self.during_compaction,
+            n_records: &mut self.n_records,
+            error: &mut self.storage_error,
+        };
+        let done = txn.commit(&mut self.database, &mut |db, c| {
+            store.record(db, c, now.wall_ms, diff)
+        })?;
+        if !done.changes.is_empty() {
+            self.committed(&done);
+        }
+        Ok(())
+    }
+
     /// Starts to write the log anew. None if the database has no file, or one is under way.
-    pub fn start_compaction(&mut self, comment: &str, now: Now) -> Result<Option<Compaction>, Error> {
-        let Backing::File(file) = &self.backing else { return Ok(None) };
+    pub fn start_compaction(
+        &mut self,
+        comment: &str,
+        now: Now,
+    ) -> Result<Option<Compaction>, Error> {
+        let Backing::File(file) = &self.backing else {
+            return Ok(None);
+        };
         if self.during_compaction.is_some() {
             return Ok(None);
         }
@@ -201,7 +253,9 @@ impl Db {
     pub fn finish_compaction(&mut self, written: Result<Compaction, Error>) -> Result<(), Error> {
         let since = self.during_compaction.take().unwrap_or_default();
         let Compaction { mut file, .. } = written?;
-        let Backing::File(log) = &mut self.backing else { return Ok(()) };
+        let Backing::File(log) = &mut self.backing else {
+            return Ok(());
+        };
         let base_size = file.size();
         if !since.is_empty() {
             file.append(&since)?;
@@ -220,7 +274,9 @@ impl Db {
     pub fn wants_compaction(&self, opened: Instant, now: Instant) -> bool {
         const MIN_AGE: Duration = Duration::from_secs(10 * 60);
         const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-        let Backing::File(file) = &self.backing else { return false };
+        let Backing::File(file) = &self.backing else {
+            return false;
+        };
         let age = now.saturating_duration_since(self.last_compaction.unwrap_or(opened));
         if self.compacting() || age < MIN_AGE || self.n_records == 0 {
             return false;
@@ -245,7 +301,43 @@ impl Db {
         }
         self.database = database;
         self.touched = true;
+        self.n_commits += 1;
         Ok(())
     }
 }
 
+/// What takes records: the parts of a `Db` that are not its contents.
+struct Store<'a> {
+    backing: &'a mut Backing,
+    during_compaction: &'a mut Option<Vec<u8>>,
+    n_records: &'a mut usize,
+    error: &'a mut Option<String>,
+}
+
+impl Store<'_> {
+    fn record(
+        &mut self,
+        db: &Database,
+        c: &Committed,
+        date_ms: i64,
+        diff: bool,
+    ) -> Result<(), Error> {
+        let Backing::File(file) = &mut *self.backing else {
+            return Ok(());
+        };
+        let Some(body) = records::encode_txn(db, c, date_ms, diff) else {
+            return Ok(());
+        };
+        let record = frame(&body);
+        let stored = file
+            .append(&record)
+            .and_then(|()| if c.durable { file.sync() } else { Ok(()) });
+        *self.error = stored.as_ref().err().map(ToString::to_string);
+        stored?;
+        *self.n_records += 1;
+        if let Some(log) = self.during_compaction {
+            log.extend_from_slice(&record);
+        }
+        Ok(())
+    }
+}

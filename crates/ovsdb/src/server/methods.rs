@@ -102,7 +102,13 @@ impl Server {
     }
 
     fn transact(&mut self, session: SessionId, name: &str, params: Value, id: Value, now: Now) {
-        let trigger = Trigger { session, id, params, arrived: now.instant, deadline: None };
+        let trigger = Trigger {
+            session,
+            id,
+            params,
+            arrived: now.instant,
+            deadline: None,
+        };
         if let Some(t) = self.try_trigger(name, trigger, now)
             && let Some(db) = self.dbs.get_mut(name)
         {
@@ -117,7 +123,10 @@ impl Server {
     /// Runs a transaction and replies, or returns it if it has to wait.
     fn try_trigger(&mut self, name: &str, mut t: Trigger, now: Now) -> Option<Trigger> {
         let session = t.session;
-        let read_only = self.sessions.get(&session).is_some_and(|s| s.access.read_only);
+        let read_only = self
+            .sessions
+            .get(&session)
+            .is_some_and(|s| s.access.read_only);
         let diff = self.column_diff;
         let Self { dbs, locks, .. } = self;
         let db = dbs.get_mut(name)?;
@@ -142,7 +151,9 @@ impl Server {
     /// Tries the waiting transactions again until none gets further.
     pub(crate) fn run_triggers(&mut self, name: &str, now: Now) {
         loop {
-            let Some(db) = self.dbs.get_mut(name) else { return };
+            let Some(db) = self.dbs.get_mut(name) else {
+                return;
+            };
             db.touched = false;
             let waiting = std::mem::take(&mut db.triggers);
             if waiting.is_empty() {
@@ -152,7 +163,9 @@ impl Server {
             for t in waiting {
                 still.extend(self.try_trigger(name, t, now));
             }
-            let Some(db) = self.dbs.get_mut(name) else { return };
+            let Some(db) = self.dbs.get_mut(name) else {
+                return;
+            };
             still.append(&mut db.triggers);
             db.triggers = still;
             if !db.touched {
@@ -179,11 +192,15 @@ impl Server {
             return error(Error::syntax(&params[1], "duplicate monitor ID"));
         }
         if version == Version::V3 && params[3].as_str().and_then(crate::uuid::parse).is_none() {
-            return error(Error::syntax(&params[3], "last-txn-id must be UUID format."));
+            return error(Error::syntax(
+                &params[3],
+                "last-txn-id must be UUID format.",
+            ));
         }
-        let Some(db) = self.dbs.get_mut(&name) else { return Err(Value::Null) };
-        let spec =
-            Spec::from_json(&db.database, &params[2], version).map_err(|e| e.to_json())?;
+        let Some(db) = self.dbs.get_mut(&name) else {
+            return Err(Value::Null);
+        };
+        let spec = Spec::from_json(&db.database, &params[2], version).map_err(|e| e.to_json())?;
         let initial = db.monitors.add(&db.database, session, id, spec);
         Ok(match version {
             Version::V3 => format!("[false,\"{}\",{initial}]", crate::monitor::NO_TXN),
@@ -196,21 +213,35 @@ impl Server {
             return error(Error::syntax(params, "invalid parameters"));
         }
         let (id, new_id) = (id_text(&params[0]), id_text(&params[1]));
-        let found = self.dbs.iter().find(|(_, d)| d.monitors.contains(session, &id));
+        let found = self
+            .dbs
+            .iter()
+            .find(|(_, d)| d.monitors.contains(session, &id));
         let Some(name) = found.map(|(n, _)| n.clone()) else {
             return error(Error::syntax(&params[0], "unknown monitor session"));
         };
-        if id != new_id && self.dbs.values().any(|d| d.monitors.contains(session, &new_id)) {
+        if id != new_id
+            && self
+                .dbs
+                .values()
+                .any(|d| d.monitors.contains(session, &new_id))
+        {
             return error(Error::syntax(&params[1], "duplicate monitor ID"));
         }
         let db = &self.dbs[&name];
-        let Some(spec) = db.monitors.spec(session, &id) else { return Err(Value::Null) };
+        let Some(spec) = db.monitors.spec(session, &id) else {
+            return Err(Value::Null);
+        };
         if spec.version == Version::V1 {
             return error(Error::syntax(&params[0], "unknown monitor session"));
         }
-        let spec = spec.with_conditions(&db.database, &params[2]).map_err(|e| e.to_json())?;
+        let spec = spec
+            .with_conditions(&db.database, &params[2])
+            .map_err(|e| e.to_json())?;
         self.flush_session(&name, session);
-        let Some(db) = self.dbs.get_mut(&name) else { return Err(Value::Null) };
+        let Some(db) = self.dbs.get_mut(&name) else {
+            return Err(Value::Null);
+        };
         if let Some(text) = db.monitors.change(&db.database, session, &id, new_id, spec) {
             self.send(session, text);
         }
@@ -222,7 +253,11 @@ impl Server {
             return error(Error::syntax(params, "invalid parameters"));
         };
         let id = id_text(id);
-        if self.dbs.values_mut().any(|d| d.monitors.remove(session, &id)) {
+        if self
+            .dbs
+            .values_mut()
+            .any(|d| d.monitors.remove(session, &id))
+        {
             Ok("{}".into())
         } else {
             Err("unknown monitor".into())
@@ -245,7 +280,10 @@ impl Server {
     fn lock_name(params: &Value, method: &str) -> Result<String, Value> {
         match params.as_array().map(Vec::as_slice) {
             Some([Value::String(s)]) if is_id(s) => Ok(s.clone()),
-            _ => error(Error::syntax(params, format!("{method} request params must be <id>"))),
+            _ => error(Error::syntax(
+                params,
+                format!("{method} request params must be <id>"),
+            )),
         }
     }
 

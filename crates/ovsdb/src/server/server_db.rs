@@ -49,7 +49,9 @@ impl Server {
             .iter()
             .map(|(n, d)| (n.clone(), json::to_string(&d.database.schema.to_json())))
             .collect();
-        let Some(me) = self.dbs.get_mut(SERVER_DB) else { return };
+        let Some(me) = self.dbs.get_mut(SERVER_DB) else {
+            return;
+        };
         debug_assert!(matches!(me.backing, Backing::Memory));
         let db = &mut me.database;
         let mut txn = Txn::new();
@@ -64,7 +66,9 @@ impl Server {
             }
         }
         for (name, schema) in wanted {
-            let old = old.iter().find(|r| r.field(name_column).as_str() == Some(&name));
+            let old = old
+                .iter()
+                .find(|r| r.field(name_column).as_str() == Some(&name));
             let mut row = match old {
                 Some(r) => r.next(),
                 None => Row::new(&table, crate::uuid::random()),
@@ -77,8 +81,7 @@ impl Server {
             txn.insert(db, 0, row);
         }
         if let Ok(done) = txn.commit(db, &mut |_, _| Ok(())) {
-            me.monitors.committed(&done.changes);
-            me.touched = true;
+            me.committed(&done);
         }
         self.run_triggers(SERVER_DB, now);
     }

@@ -18,7 +18,10 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(access: Access) -> Self {
-        Self { access, ..Self::default() }
+        Self {
+            access,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn reset(&mut self) {

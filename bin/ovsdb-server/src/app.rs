@@ -1,0 +1,371 @@
+//! The daemon's state and one turn of its loop.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use ferrovs_ovsdb::Error;
+use ferrovs_ovsdb::log::file::Mode;
+use ferrovs_ovsdb::log::load::load;
+use ferrovs_ovsdb::server::{Backing, Compaction, Db, Now, Server};
+use ferrovs_runtime::daemon::{self, Daemon};
+use ferrovs_runtime::memory::Usage;
+use ferrovs_runtime::unixctl::{Output, Responder};
+use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_SERVER};
+use ferrovs_runtime::{Poller, clock, vlog};
+use ferrovs_sync::Waker;
+use ferrovs_sys::process::Exit;
+
+use crate::arguments::{Arguments, Tls};
+use crate::db_config;
+use crate::remotes::Remotes;
+
+pub struct App {
+    pub server: Server,
+    pub remotes: Remotes,
+    /// What the user asked for, `db:` forms included.
+    pub remote_names: Vec<String>,
+    /// File name of each database by its name.
+    pub files: BTreeMap<String, String>,
+    pub tls: Tls,
+    pub exiting: Vec<Responder>,
+    daemon: Daemon,
+    databases: Vec<String>,
+    started: Instant,
+    /// Commits seen when the remotes were configured last.
+    configured_at: Option<u64>,
+    compactions: Vec<Running>,
+    done: (mpsc::Sender<Written>, mpsc::Receiver<Written>),
+    waker: Option<Arc<Waker>>,
+    pub sync_from: Option<String>,
+    pub sync_exclude: String,
+}
+
+/// A compaction that another thread writes.
+struct Running {
+    db: String,
+    started: Instant,
+    responder: Option<Responder>,
+}
+
+struct Written {
+    db: String,
+    result: Result<Compaction, Error>,
+}
+
+pub fn now() -> Now {
+    Now {
+        instant: clock::now(),
+        wall_ms: clock::wall_ms(),
+    }
+}
+
+/// Warnings of the file layer go to the log.
+fn warn(module: &'static str, text: &str) {
+    match module {
+        "lockfile" => vlog::warn!(LOCKFILE, "{text}"),
+        _ => vlog::warn!(OVSDB_FILE, "{text}"),
+    }
+}
+
+impl App {
+    pub fn new(a: Arguments) -> Self {
+        let mut server = Server::new(now());
+        server.column_diff = a.column_diff;
+        Self {
+            server,
+            remotes: Remotes::default(),
+            remote_names: a.remotes,
+            files: BTreeMap::new(),
+            tls: a.tls,
+            exiting: Vec::new(),
+            daemon: a.daemon,
+            databases: a.databases,
+            started: clock::now(),
+            configured_at: None,
+            compactions: Vec::new(),
+            done: mpsc::channel(),
+            waker: None,
+            sync_from: None,
+            sync_exclude: String::new(),
+        }
+    }
+
+    pub fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    pub fn open_databases(&mut self) -> Result<(), String> {
+        for file in std::mem::take(&mut self.databases) {
+            // The same file twice is the same database.
+            if let Err(e) = self.add_db(&file)
+                && !e.ends_with(": already open")
+            {
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn add_db(&mut self, file: &str) -> Result<(), String> {
+        if self.files.values().any(|f| f == file) {
+            return Err(format!("ovsdb error: {file}: already open"));
+        }
+        let loaded = load(file, Mode::ReadWrite, None, &warn).map_err(|e| e.to_string())?;
+        if let Some(damage) = loaded.damage {
+            vlog::err!(OVSDB_SERVER, "{damage}");
+        }
+        let name = loaded.db.name().to_owned();
+        if !self
+            .server
+            .add_db(Db::new(loaded.db, Backing::File(loaded.log)))
+        {
+            return Err(format!("ovsdb error: {file}: duplicate database name"));
+        }
+        self.files.insert(name, file.to_owned());
+        self.configured_at = None;
+        Ok(())
+    }
+
+    pub fn remove_db(&mut self, name: &str) -> Result<(), String> {
+        if name.starts_with('_') {
+            return Err("Cannot remove reserved database.".into());
+        }
+        if !self.server.remove_db(name) {
+            return Err("Failed to find the database.".into());
+        }
+        self.files.remove(name);
+        self.configured_at = None;
+        Ok(())
+    }
+
+    /// Checks what names a database column, so that a mistake shows at the start.
+    pub fn check_remotes(&self) -> Result<(), String> {
+        for name in &self.remote_names {
+            if name.starts_with("db:") {
+                db_config::parse_column(&self.server, name)?;
+            }
+        }
+        let t = &self.tls;
+        for name in [&t.private_key, &t.certificate, &t.ca_cert]
+            .into_iter()
+            .flatten()
+        {
+            if name.starts_with("db:") {
+                db_config::parse_column(&self.server, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings listeners and connections in line with the command line and the databases.
+    pub fn reconfigure(&mut self) {
+        let commits = self.server.commits();
+        let due = self.remotes.retry_due(clock::now());
+        if self.configured_at == Some(commits) && !due {
+            return;
+        }
+        self.configured_at = Some(commits);
+        let wanted = db_config::remotes(&self.server, &self.remote_names);
+        self.remotes
+            .configure(&mut self.server, wanted, clock::now());
+    }
+
+    /// Forces `reconfigure` to look again.
+    pub fn invalidate(&mut self) {
+        self.configured_at = None;
+    }
+
+    /// One turn of the loop.
+    pub fn run(&mut self) {
+        self.reconfigure();
+        self.remotes.run(&mut self.server);
+        self.server.run(now());
+        self.remotes.update_status(&mut self.server, now());
+        self.finish_compactions();
+        self.start_compactions();
+        self.remotes.deliver(&mut self.server);
+    }
+
+    pub fn wait(&mut self, poller: &mut Poller) {
+        if self.waker.is_none() {
+            self.waker = Some(poller.waker());
+        }
+        if let Some(d) = self.server.deadline() {
+            poller.wait_until(d);
+        }
+        if self.configured_at != Some(self.server.commits()) {
+            poller.wake_now();
+        }
+        self.remotes.wait(poller);
+    }
+
+    /// Compacts on demand; the answer comes when it is done.
+    pub fn compact(&mut self, name: &str, responder: Responder) -> Result<(), (String, Responder)> {
+        match self.start_compaction(name, Some(responder)) {
+            Ok(()) => Ok(()),
+            Err((e, Some(r))) => Err((e, r)),
+            Err((e, None)) => {
+                vlog::warn!(OVSDB_SERVER, "{e}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Compacts without anybody who waits.
+    pub fn compact_quietly(&mut self, name: &str) {
+        if let Err((e, _)) = self.start_compaction(name, None) {
+            vlog::warn!(OVSDB_SERVER, "{e}");
+        }
+    }
+
+    fn start_compaction(
+        &mut self,
+        name: &str,
+        responder: Option<Responder>,
+    ) -> Result<(), (String, Option<Responder>)> {
+        if let Some(running) = self.compactions.iter_mut().find(|c| c.db == name) {
+            // One is under way already: it answers for this request too.
+            match (running.responder.is_none(), responder) {
+                (true, r) => running.responder = r,
+                (false, Some(r)) => r.reply(Ok(Output::empty())),
+                (false, None) => {}
+            }
+            return Ok(());
+        }
+        let Some(db) = self.server.db_mut(name) else {
+            return Err(("no database by that name".into(), responder));
+        };
+        let job = match db.start_compaction("", now()) {
+            Ok(Some(job)) => job,
+            Ok(None) => {
+                if let Some(r) = responder {
+                    r.reply(Ok(Output::empty()));
+                }
+                return Ok(());
+            }
+            Err(e) => return Err((e.to_string(), responder)),
+        };
+        self.compactions.push(Running {
+            db: name.to_owned(),
+            started: clock::now(),
+            responder,
+        });
+        let (send, waker, db) = (self.done.0.clone(), self.waker.clone(), name.to_owned());
+        std::thread::spawn(move || {
+            let result = job.write();
+            // The daemon is gone only when it exits.
+            let _ = send.send(Written { db, result });
+            if let Some(w) = waker {
+                w.wake();
+            }
+        });
+        Ok(())
+    }
+
+    fn finish_compactions(&mut self) {
+        while let Ok(Written { db: name, result }) = self.done.1.try_recv() {
+            let Some(i) = self.compactions.iter().position(|c| c.db == name) else {
+                continue;
+            };
+            let running = self.compactions.swap_remove(i);
+            let Some(db) = self.server.db_mut(&name) else {
+                continue;
+            };
+            let result = db.finish_compaction(result);
+            let ms = clock::now()
+                .saturating_duration_since(running.started)
+                .as_millis();
+            if ms > 1000 {
+                vlog::info!(OVSDB_FILE, "{name}: Database compaction took {ms}ms");
+            }
+            let reply = result.map(|()| Output::empty()).map_err(|e| e.to_string());
+            match (running.responder, reply) {
+                (Some(r), reply) => r.reply(reply),
+                (None, Err(e)) => vlog::warn!(OVSDB_SERVER, "{e}"),
+                (None, Ok(_)) => {}
+            }
+        }
+    }
+
+    fn start_compactions(&mut self) {
+        let now = clock::now();
+        let due: Vec<String> = self
+            .server
+            .dbs()
+            .filter(|d| d.wants_compaction(self.started, now))
+            .map(|d| d.name().to_owned())
+            .collect();
+        for name in due {
+            self.compact_quietly(&name);
+        }
+    }
+
+    pub fn memory_usage(&self, usage: &mut Usage) {
+        let (mut atoms, mut cells, mut monitors, mut triggers, mut weak) = (0, 0, 0, 0, 0);
+        for db in self.server.dbs() {
+            atoms += db.database().n_atoms();
+            cells += db.database().n_cells();
+            monitors += db.n_monitors();
+            triggers += db.n_triggers();
+            weak += db.database().n_weak_refs();
+        }
+        usage.add("atoms", atoms as u64);
+        usage.add("cells", cells as u64);
+        usage.add("monitors", monitors as u64);
+        usage.add("n-weak-refs", weak as u64);
+        usage.add("sessions", self.server.n_sessions() as u64);
+        if triggers > 0 {
+            usage.add("triggers", triggers as u64);
+        }
+        let backlog = self.remotes.backlog();
+        if backlog > 0 {
+            usage.add("backlog", backlog as u64);
+        }
+    }
+}
+
+/// The command of `--run`.
+pub struct Child {
+    command: String,
+    end: mpsc::Receiver<std::io::Result<std::process::ExitStatus>>,
+}
+
+impl Child {
+    pub fn start(command: &str, waker: Arc<Waker>) -> Self {
+        let (send, end) = mpsc::channel();
+        let spawned = std::process::Command::new("/bin/sh")
+            .arg("-c")
+            .arg(command)
+            .spawn();
+        std::thread::spawn(move || {
+            let _ = send.send(spawned.and_then(|mut child| child.wait()));
+            waker.wake();
+        });
+        Self {
+            command: command.to_owned(),
+            end,
+        }
+    }
+
+    /// How it ended, if it did: an error is the text to die with.
+    pub fn ended(&mut self) -> Option<Result<(), String>> {
+        use std::os::unix::process::ExitStatusExt;
+        let command = &self.command;
+        match self.end.try_recv().ok()? {
+            Ok(s) if s.success() => Some(Ok(())),
+            Ok(s) => {
+                let exit = match s.signal() {
+                    Some(signal) => Exit::Signal {
+                        signal,
+                        core: s.core_dumped(),
+                    },
+                    None => Exit::Code(s.code().unwrap_or(-1)),
+                };
+                let exit = daemon::describe_exit(exit);
+                Some(Err(format!("{command}: child exited, {exit}")))
+            }
+            Err(e) => Some(Err(format!("{command}: {e}"))),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The command line of ovsdb-server.
+
+use std::path::PathBuf;
+
+use ferrovs_runtime::daemon::{self, Daemon};
+use ferrovs_runtime::options::{self, Arg, Opt, Parser};
+use ferrovs_runtime::{dirs, version, vlog};
+
+/// What the command line said.
+pub struct Arguments {
+    pub daemon: Daemon,
+    pub databases: Vec<String>,
+    pub remotes: Vec<String>,
+    pub run: Option<String>,
+    pub unixctl: Option<PathBuf>,
+    /// Files, or `db:DB,TABLE,COLUMN` for where to find their names.
+    pub tls: Tls,
+    pub column_diff: bool,
+}
+
+/// TLS material as given: a file name, or `db:DB,TABLE,COLUMN`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    pub private_key: Option<String>,
+    pub certificate: Option<String>,
+    pub ca_cert: Option<String>,
+    pub bootstrap: bool,
+    pub peer_ca_cert: Option<String>,
+    pub protocols: Option<String>,
+    pub ciphers: Option<String>,
+    pub ciphersuites: Option<String>,
+}
+
+const OPTIONS: &[Opt] = &[
+    Opt::long("remote", Arg::Required),
+    Opt::long("unixctl", Arg::Required),
+    Opt::long("run", Arg::Required),
+    Opt::both("help", 'h', Arg::None),
+    Opt::both("version", 'V', Arg::None),
+    options::SSL_BOOTSTRAP,
+    options::SSL_PEER_CA,
+    Opt::long("no-dbs", Arg::None),
+    Opt::long("disable-file-column-diff", Arg::None),
+];
+
+/// Parses the program's command line; does not return after `--help`, `--version` or an error.
+pub fn parse() -> Arguments {
+    let tables = [OPTIONS, daemon::OPTIONS, options::VLOG, options::SSL];
+    let mut parser = Parser::from_env(&tables, true);
+    let mut a = Arguments {
+        daemon: Daemon::new(),
+        databases: Vec::new(),
+        remotes: Vec::new(),
+        run: None,
+        unixctl: None,
+        tls: Tls::default(),
+        column_diff: true,
+    };
+    let mut no_dbs = false;
+    while let Some(found) = parser.next_or_exit() {
+        if options::handle_vlog(&found) || a.daemon.handle(&found) {
+            continue;
+        }
+        let value = found.value.clone();
+        match found.opt.long {
+            "remote" => a.remotes.push(found.required().to_owned()),
+            "unixctl" => a.unixctl = Some(found.required().into()),
+            "run" => a.run = value,
+            "help" => {
+                usage();
+                std::process::exit(0);
+            }
+            "version" => {
+                version::print_version(dirs::program_name(), &[]);
+                std::process::exit(0);
+            }
+            "private-key" => a.tls.private_key = value,
+            "certificate" => a.tls.certificate = value,
+            "ca-cert" => (a.tls.ca_cert, a.tls.bootstrap) = (value, false),
+            "bootstrap-ca-cert" => (a.tls.ca_cert, a.tls.bootstrap) = (value, true),
+            "peer-ca-cert" => a.tls.peer_ca_cert = value,
+            "ssl-protocols" => a.tls.protocols = value,
+            "ssl-ciphers" => a.tls.ciphers = value,
+            "ssl-ciphersuites" => a.tls.ciphersuites = value,
+            "no-dbs" => no_dbs = true,
+            "disable-file-column-diff" => a.column_diff = false,
+            other => ferrovs_runtime::fatal(format_args!("--{other} is not supported")),
+        }
+    }
+    a.databases = parser.operands();
+    if a.databases.is_empty() && !no_dbs {
+        a.databases
+            .push(dirs::dbdir().join("conf.db").display().to_string());
+    }
+    a
+}
+
+fn usage() {
+    let program = dirs::program_name();
+    print!(
+        "{program}: Open vSwitch database server
+usage: {program} [OPTIONS] [DATABASE...]
+where each DATABASE is a database file in ovsdb format.
+The default DATABASE, if none is given, is
+{}.
+
+JSON-RPC options (may be specified any number of times):
+  --remote=REMOTE         connect or listen to REMOTE
+
+Active JSON-RPC connection methods:
+  tcp:HOST:PORT           PORT at remote HOST
+  ssl:HOST:PORT           SSL/TLS PORT at remote HOST
+  unix:FILE               Unix domain socket named FILE
+Passive JSON-RPC connection methods:
+  ptcp:PORT[:IP]          listen to TCP PORT on IP
+  pssl:PORT[:IP]          listen for SSL/TLS on PORT on IP
+  punix:FILE              listen on Unix domain socket FILE
+PKI configuration (required to use SSL/TLS):
+  -p, --private-key=FILE  file with private key
+  -c, --certificate=FILE  file with certificate for private key
+  -C, --ca-cert=FILE      file with peer CA certificate
+  --bootstrap-ca-cert=FILE  file with peer CA certificate to read or create
+SSL/TLS options:
+  --ssl-protocols=PROTOS  list of SSL/TLS protocols to enable
+  --ssl-ciphers=CIPHERS   list of SSL/TLS ciphers to enable
+                          with TLSv1.2
+  --ssl-ciphersuites=SUITES list of SSL/TLS ciphersuites to enable
+                          with TLSv1.3
+",
+        dirs::dbdir().join("conf.db").display()
+    );
+    daemon::usage();
+    vlog::usage();
+    print!(
+        "
+Other options:
+  --run COMMAND           run COMMAND as subprocess then exit
+  --unixctl=SOCKET        override default control socket name
+  --disable-file-column-diff
+                          don't use column diff in database file
+  -h, --help              display this help message
+  -V, --version           display version information
+"
+    );
+}
