@@ -89,6 +89,12 @@ pub fn register(c: &mut Commands<App>) {
     c.register("ovsdb-server/sync-status", "", 0, 0, |_, _| {
         Ok("state: active\n".into())
     });
+    c.register("ovsdb-server/disable-monitor-cond", "", 0, 0, |app, _| {
+        // Clients find out by connecting anew.
+        app.server.monitor_cond_disabled = true;
+        app.remotes.reconnect(clock::now());
+        nothing()
+    });
     c.register("ovsdb-server/perf-counters-show", "", 0, 0, |_, _| {
         Ok("performance counter is not supported on this platform\n".into())
     });

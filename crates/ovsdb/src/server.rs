@@ -45,6 +45,8 @@ pub struct Server {
     removed_commits: u64,
     /// Write changed columns as differences.
     pub column_diff: bool,
+    /// Conditional monitoring is refused, as servers that do not know it would.
+    pub monitor_cond_disabled: bool,
     /// Sessions that must be closed, and why.
     doomed: Vec<(SessionId, String)>,
     /// Sessions that have output.
@@ -62,6 +64,7 @@ impl Server {
             stale: true,
             removed_commits: 0,
             column_diff: true,
+            monitor_cond_disabled: false,
             doomed: Vec::new(),
             busy: Vec::new(),
         };

@@ -35,16 +35,17 @@ impl Locks {
         victim
     }
 
-    /// Gives the lock or the place in its queue up; returns who owns it now if that changed.
+    /// Gives the lock or the place in its queue up; returns who owns the lock then. (That owner is
+    /// told "locked" again even if it owned the lock before: Open vSwitch does so, and clients
+    /// expect to be told more often than needed rather than less.)
     pub fn unlock(&mut self, session: SessionId, name: &str) -> Option<SessionId> {
         let q = self.queues.get_mut(name)?;
-        let owned = q.front() == Some(&session);
         q.retain(|s| *s != session);
-        let next = q.front().copied();
-        if next.is_none() {
+        let owner = q.front().copied();
+        if owner.is_none() {
             self.queues.remove(name);
         }
-        next.filter(|_| owned)
+        owner
     }
 
     /// Every lock that the session wants.

@@ -41,6 +41,11 @@ impl Server {
                 return;
             }
             "convert" => self.convert_method(&params, now),
+            "monitor_cond" | "monitor_cond_since" | "monitor_cond_change"
+                if self.monitor_cond_disabled =>
+            {
+                Err("unknown method".into())
+            }
             "monitor" => self.monitor(session, &params, Version::V1),
             "monitor_cond" => self.monitor(session, &params, Version::V2),
             "monitor_cond_since" => self.monitor(session, &params, Version::V3),
