@@ -14,3 +14,8 @@ pub fn encode(_msg: &Msg) -> Vec<u8> {
 pub fn name(_bytes: &[u8]) -> &'static str {
     "invalid"
 }
+
+/// A match as text, with its priority unless that is the default.
+pub fn format_match(_out: &mut String, _m: &ferrovs_packet::flow::Match, _priority: Option<i32>) {}
+
+pub fn format_actions(_out: &mut String, _actions: &[ferrovs_openflow::Action]) {}

@@ -26,4 +26,5 @@ pub mod tables;
 pub mod time;
 pub mod trace;
 pub mod udpif;
+pub mod unixctl;
 pub mod xlate;

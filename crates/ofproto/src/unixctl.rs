@@ -1,0 +1,103 @@
+//! The bridges' commands for ovs-appctl, one module for each group.
+//!
+//! [`register`] adds them all to a program's table; the program says how to find the bridges in its state.
+
+use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request};
+
+use crate::ofproto::Ofproto;
+use crate::ofprotos::Ofprotos;
+
+mod bridge;
+mod dpif;
+mod fdb;
+mod upcall;
+
+/// What a command does with the bridges.
+type Handler = fn(&mut Ofprotos, &Request) -> Reply;
+
+/// Adds the commands.
+pub fn register<S: 'static>(commands: &mut Commands<S>, ofprotos: fn(&mut S) -> &mut Ofprotos) {
+    let table: &[(&'static str, &'static str, usize, usize, Handler)] = &[
+        (
+            "bridge/dump-flows",
+            "[--offload-stats] bridge",
+            1,
+            2,
+            bridge::dump_flows,
+        ),
+        ("bridge/reconnect", "[bridge]", 0, 1, bridge::reconnect),
+        ("dpif/dump-dps", "", 0, 0, dpif::dump_dps),
+        (
+            "dpif/dump-flows",
+            "[-m] [--names | --no-names] bridge",
+            1,
+            usize::MAX,
+            dpif::dump_flows,
+        ),
+        ("dpif/show", "", 0, 0, dpif::show),
+        ("dpif/show-dp-features", "bridge", 1, 1, dpif::show_features),
+        ("fdb/add", "bridge port vlan mac", 4, 4, fdb::add),
+        ("fdb/del", "bridge vlan mac", 3, 3, fdb::del),
+        ("fdb/flush", "[bridge]", 0, 1, fdb::flush),
+        ("fdb/show", "bridge", 1, 1, fdb::show),
+        ("fdb/stats-clear", "[bridge]", 0, 1, fdb::stats_clear),
+        ("fdb/stats-show", "bridge", 1, 1, fdb::stats_show),
+        ("ofproto/list", "", 0, 0, bridge::list),
+        ("ofproto/list-tunnels", "", 0, 0, bridge::list_tunnels),
+        ("upcall/show", "", 0, 0, upcall::show),
+        ("upcall/disable-ufid", "", 0, 0, upcall::disable_ufid),
+        ("upcall/enable-ufid", "", 0, 0, upcall::enable_ufid),
+        (
+            "upcall/set-flow-limit",
+            "flow-limit-number",
+            1,
+            1,
+            upcall::set_flow_limit,
+        ),
+        ("revalidator/wait", "", 0, 0, upcall::wait),
+        ("revalidator/purge", "", 0, 0, upcall::purge),
+    ];
+    for &(name, usage, min, max, handler) in table {
+        commands.register(
+            name,
+            usage,
+            min,
+            max,
+            move |state: &mut S, request: &Request| {
+                let ofprotos = ofprotos(state);
+                // What was just configured shall be visible to the command.
+                ofprotos.publish();
+                handler(ofprotos, request)
+            },
+        );
+    }
+}
+
+fn text(s: impl Into<String>) -> Reply {
+    Ok(Output::Text(s.into()))
+}
+
+/// The bridge that the command's first argument names.
+fn bridge_arg<'a>(
+    ofprotos: &'a mut Ofprotos,
+    request: &Request,
+) -> Result<&'a mut Ofproto, String> {
+    let name = request.arg(1).unwrap_or_default();
+    ofprotos
+        .bridge_mut(name)
+        .ok_or_else(|| "no such bridge".to_string())
+}
+
+/// A number as C's `atoi` reads it: leading digits, 0 without any.
+fn atoi(s: &str) -> i64 {
+    let s = s.trim_start();
+    let (negative, digits) = match s.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, s.strip_prefix('+').unwrap_or(s)),
+    };
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
+    let n: i64 = digits[..end].parse().unwrap_or(0);
+    if negative { -n } else { n }
+}

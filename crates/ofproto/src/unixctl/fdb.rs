@@ -1,0 +1,121 @@
+//! `fdb/*`: the MAC learning tables.
+
+use std::fmt::Write;
+
+use ferrovs_packet::types::{MacAddr, OfPort};
+use ferrovs_runtime::clock;
+use ferrovs_runtime::unixctl::{Reply, Request};
+
+use super::{atoi, bridge_arg, text};
+use crate::ofproto::Ofproto;
+use crate::ofprotos::Ofprotos;
+
+/// The port number that stands for a bundle.
+fn port_name(bridge: &Ofproto, bundle: u32) -> String {
+    let port = bridge
+        .bundles
+        .get(&bundle)
+        .and_then(|b| b.settings.ports.first());
+    match port {
+        Some(&OfPort::LOCAL) => "LOCAL".into(),
+        Some(port) => port.0.to_string(),
+        None => String::new(),
+    }
+}
+
+pub fn show(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    let bridge = bridge_arg(ofprotos, request)?;
+    let mut out = String::from(" port  VLAN  MAC                Age\n");
+    for e in bridge.macs().entries(clock::now()) {
+        let port = port_name(bridge, e.port);
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{port:>5}  {:4}  {}  ", e.vlan, e.mac);
+        let _ = match e.age {
+            Some(age) => writeln!(out, "{:3}", age.as_secs()),
+            None => writeln!(out, "static"),
+        };
+    }
+    text(out)
+}
+
+fn mac_arg(arg: Option<&str>) -> Result<MacAddr, String> {
+    arg.and_then(|a| a.parse().ok())
+        .ok_or_else(|| "bad MAC address".to_string())
+}
+
+pub fn add(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    let bridge = bridge_arg(ofprotos, request)?;
+    let port = bridge.port_by_name(request.arg(2).unwrap_or_default());
+    let bundle = port.and_then(|p| p.bundle);
+    let bundle = bundle.ok_or("software error, odp port is present but no ofp port")?;
+    let vlan = atoi(request.arg(3).unwrap_or_default()) as u16;
+    let mac = mac_arg(request.arg(4))?;
+    let added = bridge.macs().add_static(clock::now(), mac, vlan, bundle);
+    if !added {
+        return Err("could not add static mac entry".into());
+    }
+    bridge.backer.udpif.changed();
+    text("")
+}
+
+pub fn del(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    let bridge = bridge_arg(ofprotos, request)?;
+    let vlan = atoi(request.arg(2).unwrap_or_default()) as u16;
+    let mac = mac_arg(request.arg(3))?;
+    let is_static = |e: &ferrovs_protocols::mac_learning::MacEntry| {
+        e.mac == mac && e.vlan == vlan && e.age.is_none()
+    };
+    let found = bridge.macs().entries(clock::now()).iter().any(is_static);
+    if !found {
+        return Err("could not find static mac entry".into());
+    }
+    bridge.macs().remove(mac, vlan);
+    bridge.backer.udpif.changed();
+    text("")
+}
+
+pub fn flush(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    let flush_one = |bridge: &mut Ofproto| {
+        bridge.macs().flush();
+        bridge.backer.udpif.changed();
+    };
+    if request.arg(1).is_some() {
+        flush_one(bridge_arg(ofprotos, request)?);
+    } else {
+        ofprotos.bridges_mut().for_each(flush_one);
+    }
+    text("table successfully flushed")
+}
+
+pub fn stats_show(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    let bridge = bridge_arg(ofprotos, request)?;
+    let macs = bridge.macs();
+    let s = &macs.stats;
+    text(format!(
+        "Statistics for bridge \"{}\":\n  \
+         Current/maximum MAC entries in the table: {}/{}\n  \
+         Current static MAC entries in the table : {}\n  \
+         Total number of learned MAC entries     : {}\n  \
+         Total number of expired MAC entries     : {}\n  \
+         Total number of evicted MAC entries     : {}\n  \
+         Total number of port moved MAC entries  : {}\n",
+        bridge.name,
+        macs.len(),
+        macs.max_entries(),
+        macs.n_static(),
+        s.learned,
+        s.expired,
+        s.evicted,
+        s.moved,
+    ))
+}
+
+pub fn stats_clear(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    let clear = |bridge: &mut Ofproto| bridge.macs().stats = Default::default();
+    if request.arg(1).is_some() {
+        clear(bridge_arg(ofprotos, request)?);
+    } else {
+        ofprotos.bridges_mut().for_each(clear);
+    }
+    text("statistics successfully cleared")
+}
