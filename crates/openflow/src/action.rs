@@ -5,6 +5,10 @@
 //! are in `wire`, the text in `text` below this module; a few variants remember how they were
 //! written (`load` against `set_field`, say) because Open vSwitch gives them back the same way.
 
+pub mod decode;
+pub mod encode;
+pub mod instructions;
+
 use ferrovs_packet::field::{FieldId, FieldValue, SubField};
 use ferrovs_packet::types::{Be16, MacAddr, OfPort};
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -5,6 +5,7 @@ use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::OfPort;
 
 use crate::action::Action;
+use crate::error::OfpErr;
 
 /// `out_group` of a request that any group satisfies.
 pub const GROUP_ANY: u32 = 0xffff_ffff;
@@ -81,6 +82,22 @@ pub struct FlowMod {
     pub flags: FlowModFlags,
     pub importance: u16,
     pub actions: Vec<Action>,
+    /// In 1.0: whether the command carries the table (extension "flow_mod_table_id").
+    pub tid: bool,
+}
+
+impl FlowMod {
+    /// Takes the table number out of a 1.0 flow mod for a connection on which commands carry none.
+    pub fn fix_table_id(&mut self, tid: bool) -> Result<(), OfpErr> {
+        if !tid && self.tid {
+            if self.table_id != 0 {
+                return Err(OfpErr::OFPFMFC_BAD_COMMAND);
+            }
+            self.table_id = crate::action::TABLE_ALL;
+            self.tid = false;
+        }
+        Ok(())
+    }
 }
 
 impl Default for FlowMod {
@@ -102,6 +119,7 @@ impl Default for FlowMod {
             flags: FlowModFlags::empty(),
             importance: 0,
             actions: Vec::new(),
+            tid: false,
         }
     }
 }
@@ -133,7 +151,7 @@ impl Default for FlowStatsRequest {
 }
 
 /// A flow and its statistics. Counts are `u64::MAX` where unknown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct FlowStats {
     pub match_: Match,
     pub cookie: u64,

@@ -10,15 +10,19 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod codec;
 pub mod error;
 pub mod flow;
 pub mod group;
+pub mod legacy;
 pub mod message;
 pub mod meter;
+pub mod oxm;
 pub mod packet_in;
 pub mod port;
 pub mod raw;
 pub mod switch;
+pub mod tun;
 pub mod version;
 pub mod wire;
 

@@ -163,7 +163,7 @@ pub struct PortStats {
     pub rx_over_err: u64,
     pub rx_crc_err: u64,
     pub collisions: u64,
-    /// RFC 2819 histogram and error counters in the order of [`RFC2819_NAMES`]; `u64::MAX` unknown. Empty: none.
+    /// RFC 2819 histogram and error counters in the order of the ONF-registered Intel extension; empty: none.
     pub rfc2819: Vec<u64>,
     pub custom: Vec<CustomStat>,
 }
@@ -178,7 +178,7 @@ pub struct QueueConfig {
     pub max_rate: Option<u16>,
 }
 
-/// Which queues a request is for. `port` [`OfPort::ALL`](OfPort::ALL) (1.0) or `NONE` and `queue` `None`: all.
+/// Which queues a request is for. [`OfPort::NONE`] and [`QUEUE_ALL`]: all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueRequest {
     pub port: OfPort,

@@ -1,0 +1,1063 @@
+//! Actions from bytes.
+//!
+//! ```text
+//! standard: type2 len2 ...           Nicira: ffff len2 00002320 subtype2 ...          len: a multiple of 8
+//! ```
+//!
+//! Numbers that versions give differently are told apart by version; deprecated encodings are still read where
+//! Open vSwitch reads them. Whether actions suit the match and the switch is checked later, in `check`.
+
+use ferrovs_packet::field::{FieldId, FieldValue, SubField, port_from_ofp11};
+use ferrovs_packet::flow::{IP_DSCP_MASK, IP_ECN_MASK};
+use ferrovs_packet::types::{OfPort, eth_type};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::*;
+use crate::error::{NX_VENDOR, ONF_VENDOR, OfpErr};
+use crate::oxm;
+use crate::tun::Tun;
+use crate::version::Version;
+use crate::wire::Reader;
+
+/// Nesting of `clone`, `ct` and action sets that is read.
+const MAX_DEPTH: usize = 64;
+
+/// Reads a list of actions.
+pub fn actions(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action>, OfpErr> {
+    nested(data, version, tun, 0)
+}
+
+fn nested(
+    data: &[u8],
+    version: Version,
+    tun: &Tun<'_>,
+    depth: usize,
+) -> Result<Vec<Action>, OfpErr> {
+    if depth > MAX_DEPTH {
+        return Err(OfpErr::OFPBAC_TOO_MANY);
+    }
+    let mut out = Vec::new();
+    let mut r = Reader::with_error(data, OfpErr::OFPBAC_BAD_LEN);
+    while !r.is_empty() {
+        let mut h = r;
+        let type_ = h.u16()?;
+        let len = usize::from(h.u16()?);
+        if len < 8 || len % 8 != 0 || len > r.len() {
+            return Err(OfpErr::OFPBAC_BAD_LEN);
+        }
+        let whole = r.take(len)?;
+        let body = Reader::with_error(&whole[4..], OfpErr::OFPBAC_BAD_LEN);
+        let d = Decoder {
+            version,
+            tun,
+            depth,
+        };
+        if type_ == 0xffff {
+            d.vendor(body, &mut out)?;
+        } else {
+            d.standard(type_, body, &mut out)?;
+        }
+    }
+    Ok(out)
+}
+
+struct Decoder<'a, 'b> {
+    version: Version,
+    tun: &'a Tun<'b>,
+    depth: usize,
+}
+
+fn exact(r: &Reader<'_>, n: usize) -> Result<(), OfpErr> {
+    if r.len() == n {
+        Ok(())
+    } else {
+        Err(OfpErr::OFPBAC_BAD_LEN)
+    }
+}
+
+fn at_least(r: &Reader<'_>, n: usize) -> Result<(), OfpErr> {
+    if r.len() >= n {
+        Ok(())
+    } else {
+        Err(OfpErr::OFPBAC_BAD_LEN)
+    }
+}
+
+fn port11(n: u32) -> Result<OfPort, OfpErr> {
+    port_from_ofp11(n)
+        .map(OfPort)
+        .ok_or(OfpErr::OFPBAC_BAD_OUT_PORT)
+}
+
+fn must(ok: bool, e: OfpErr) -> Result<(), OfpErr> {
+    if ok { Ok(()) } else { Err(e) }
+}
+
+fn zeros(r: &mut Reader<'_>) -> Result<(), OfpErr> {
+    let n = r.len();
+    let ok = r.zeros(n)?;
+    must(ok, OfpErr::NXBRC_MUST_BE_ZERO)
+}
+
+/// Offset and number of bits from Nicira's packed form.
+fn ofs_nbits(n: u16) -> (u16, u16) {
+    (n >> 6, (n & 0x3f) + 1)
+}
+
+impl Decoder<'_, '_> {
+    fn standard(&self, type_: u16, mut r: Reader<'_>, out: &mut Vec<Action>) -> Result<(), OfpErr> {
+        use Version::*;
+        let v = self.version;
+        let bad = Err(OfpErr::OFPBAC_BAD_TYPE);
+        // What the number means: 1.0's numbering differs from that of 1.1 and later.
+        let a = match (v.minor(), type_) {
+            (0, 0) => {
+                exact(&r, 4)?;
+                Action::Output {
+                    port: OfPort(r.u16()?),
+                    max_len: r.u16()?,
+                }
+            }
+            (_, 0) => {
+                exact(&r, 12)?;
+                Action::Output {
+                    port: port11(r.u32()?)?,
+                    max_len: r.u16()?,
+                }
+            }
+            (_, 1) => {
+                exact(&r, 4)?;
+                let vid = r.u16()?;
+                must(vid & !0xfff == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+                Action::SetVlanVid {
+                    vid,
+                    push_if_needed: v == V10,
+                    flow_has_vlan: false,
+                }
+            }
+            (_, 2) => {
+                exact(&r, 4)?;
+                let pcp = r.u8()?;
+                must(pcp & !7 == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+                Action::SetVlanPcp {
+                    pcp,
+                    push_if_needed: v == V10,
+                    flow_has_vlan: false,
+                }
+            }
+            (0, 3) => {
+                exact(&r, 4)?;
+                Action::StripVlan
+            }
+            (0, 4) | (1.., 3) => {
+                exact(&r, 12)?;
+                Action::SetEthSrc(r.mac()?)
+            }
+            (0, 5) | (1.., 4) => {
+                exact(&r, 12)?;
+                Action::SetEthDst(r.mac()?)
+            }
+            (0, 6) | (1.., 5) => {
+                exact(&r, 4)?;
+                Action::SetIpv4Src(r.u32()?.into())
+            }
+            (0, 7) | (1.., 6) => {
+                exact(&r, 4)?;
+                Action::SetIpv4Dst(r.u32()?.into())
+            }
+            (0, 8) | (1.., 7) => {
+                exact(&r, 4)?;
+                let tos = r.u8()?;
+                must(tos & !IP_DSCP_MASK == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+                Action::SetIpDscp(tos)
+            }
+            (1.., 8) => {
+                exact(&r, 4)?;
+                let ecn = r.u8()?;
+                must(ecn & !IP_ECN_MASK == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+                Action::SetIpEcn(ecn)
+            }
+            (_, 9) => {
+                exact(&r, 4)?;
+                Action::SetL4SrcPort {
+                    port: r.u16()?,
+                    flow_ip_proto: 0,
+                }
+            }
+            (_, 10) => {
+                exact(&r, 4)?;
+                Action::SetL4DstPort {
+                    port: r.u16()?,
+                    flow_ip_proto: 0,
+                }
+            }
+            (0, 11) => {
+                exact(&r, 12)?;
+                let port = OfPort(r.u16()?);
+                r.skip(6)?;
+                must(
+                    port < OfPort::MAX || port == OfPort::IN_PORT || port == OfPort::LOCAL,
+                    OfpErr::OFPBAC_BAD_OUT_PORT,
+                )?;
+                Action::Enqueue {
+                    port,
+                    queue: r.u32()?,
+                }
+            }
+            (0, _) => return bad,
+            (_, 13) => {
+                exact(&r, 4)?;
+                Action::SetMplsLabel(r.u32()?)
+            }
+            (_, 14) => {
+                exact(&r, 4)?;
+                Action::SetMplsTc(r.u8()?)
+            }
+            (_, 15) => {
+                exact(&r, 4)?;
+                Action::SetMplsTtl(r.u8()?)
+            }
+            (_, 16) => {
+                exact(&r, 4)?;
+                Action::DecMplsTtl
+            }
+            (_, 17) => {
+                exact(&r, 4)?;
+                let ty = r.u16()?;
+                // Only the standard tag types; 1.1 knows one.
+                must(
+                    ty == eth_type::VLAN_8021Q || ty == eth_type::VLAN_8021AD,
+                    OfpErr::OFPBAC_BAD_ARGUMENT,
+                )?;
+                Action::PushVlan(ty.into())
+            }
+            (_, 18) => {
+                exact(&r, 4)?;
+                Action::StripVlan
+            }
+            (_, 19) => {
+                exact(&r, 4)?;
+                push_mpls(r.u16()?)?
+            }
+            (_, 20) => {
+                exact(&r, 4)?;
+                Action::PopMpls(r.u16()?.into())
+            }
+            (_, 21) => {
+                exact(&r, 4)?;
+                Action::SetQueue(r.u32()?)
+            }
+            (_, 22) => {
+                exact(&r, 4)?;
+                Action::Group(r.u32()?)
+            }
+            (_, 23) => {
+                exact(&r, 4)?;
+                Action::SetIpTtl(r.u8()?)
+            }
+            (_, 24) => {
+                exact(&r, 4)?;
+                Action::DecTtl {
+                    ids: vec![0],
+                    explicit_ids: false,
+                }
+            }
+            (2.., 25) => self.set_field(r, v >= V15)?,
+            (5, 28) => {
+                let n_bits = r.u16()?;
+                let (src_ofs, dst_ofs) = (r.u16()?, r.u16()?);
+                r.skip(2)?;
+                self.reg_move(r, n_bits, src_ofs, dst_ofs)?
+            }
+            (5, 29) => {
+                exact(&r, 4)?;
+                Action::Meter(r.u32()?)
+            }
+            _ => return bad,
+        };
+        out.push(a);
+        Ok(())
+    }
+
+    fn vendor(&self, mut r: Reader<'_>, out: &mut Vec<Action>) -> Result<(), OfpErr> {
+        let vendor = r.u32()?;
+        if vendor == ONF_VENDOR {
+            let subtype = r.u16()?;
+            if subtype == 3200 && [Version::V13, Version::V14].contains(&self.version) {
+                r.skip(2)?;
+                let n_bits = r.u16()?;
+                let (src_ofs, dst_ofs) = (r.u16()?, r.u16()?);
+                r.skip(2)?;
+                out.push(self.reg_move(r, n_bits, src_ofs, dst_ofs)?);
+                return Ok(());
+            }
+            return Err(OfpErr::OFPBAC_BAD_VENDOR_TYPE);
+        }
+        must(vendor == NX_VENDOR, OfpErr::OFPBAC_BAD_VENDOR)?;
+        let subtype = r.u16()?;
+        out.push(self.nicira(subtype, r)?);
+        Ok(())
+    }
+
+    fn nicira(&self, subtype: u16, mut r: Reader<'_>) -> Result<Action, OfpErr> {
+        use Version::*;
+        let v = self.version;
+        let v10 = v == V10;
+        Ok(match subtype {
+            1 => {
+                exact(&r, 6)?;
+                Action::Resubmit(Resubmit {
+                    in_port: OfPort(r.u16()?),
+                    table: TABLE_ALL,
+                    with_ct_orig: false,
+                    port_only: true,
+                })
+            }
+            14 | 44 => {
+                exact(&r, 6)?;
+                let a = Resubmit {
+                    in_port: OfPort(r.u16()?),
+                    table: r.u8()?,
+                    with_ct_orig: subtype == 44,
+                    port_only: false,
+                };
+                zeros(&mut r)?;
+                Action::Resubmit(a)
+            }
+            2 => {
+                exact(&r, 6)?;
+                r.skip(2)?;
+                Action::SetTunnel {
+                    id: r.u32()?.into(),
+                    wide: false,
+                }
+            }
+            9 => {
+                exact(&r, 14)?;
+                r.skip(6)?;
+                Action::SetTunnel {
+                    id: r.u64()?,
+                    wide: true,
+                }
+            }
+            4 if v10 => {
+                exact(&r, 6)?;
+                r.skip(2)?;
+                Action::SetQueue(r.u32()?)
+            }
+            5 => {
+                exact(&r, 6)?;
+                Action::PopQueue
+            }
+            6 if v <= V14 => {
+                let n_bits = r.u16()?;
+                let (src_ofs, dst_ofs) = (r.u16()?, r.u16()?);
+                self.reg_move(r, n_bits, src_ofs, dst_ofs)?
+            }
+            7 if v <= V14 => {
+                exact(&r, 14)?;
+                let (ofs, n_bits) = ofs_nbits(r.u16()?);
+                let dst = self.subfield(&mut r, ofs, n_bits)?;
+                self.check_dst(&dst)?;
+                let value = r.u64()?;
+                // Values that do not fit the bits cannot be meant.
+                must(
+                    n_bits >= 64 || value >> n_bits == 0,
+                    OfpErr::OFPBAC_BAD_ARGUMENT,
+                )?;
+                let mut full = FieldValue::ZERO;
+                full.insert(ofs.into(), n_bits.into(), &value.into());
+                Action::SetField(Box::new(SetField {
+                    field: dst.field,
+                    value: full,
+                    mask: dst.mask(),
+                    form: SetFieldForm::RegLoad,
+                    flow_has_vlan: false,
+                }))
+            }
+            33 if v <= V14 => self.set_field_with(r, true, SetFieldForm::RegLoad2)?,
+            8 => Action::Note(r.rest().to_vec()),
+            10 => self.multipath(r)?,
+            12 => self.bundle(r, false)?,
+            13 => self.bundle(r, true)?,
+            15 => {
+                exact(&r, 14)?;
+                let (ofs, n_bits) = ofs_nbits(r.u16()?);
+                let src = self.subfield(&mut r, ofs, n_bits)?;
+                let max_len = r.u16()?;
+                zeros(&mut r)?;
+                check_bits(&src)?;
+                Action::OutputReg { src, max_len }
+            }
+            32 => {
+                at_least(&r, 14)?;
+                let (ofs, n_bits) = ofs_nbits(r.u16()?);
+                let max_len = r.u16()?;
+                let src = self.subfield(&mut r, ofs, n_bits)?;
+                zeros(&mut r)?;
+                check_bits(&src)?;
+                Action::OutputReg { src, max_len }
+            }
+            16 => self.learn(r, false)?,
+            45 => self.learn(r, true)?,
+            17 => {
+                exact(&r, 6)?;
+                Action::Exit
+            }
+            18 if v10 => {
+                exact(&r, 6)?;
+                Action::DecTtl {
+                    ids: vec![0],
+                    explicit_ids: false,
+                }
+            }
+            21 => {
+                at_least(&r, 6)?;
+                let n = usize::from(r.u16()?);
+                must(r.zeros(4)?, OfpErr::NXBRC_MUST_BE_ZERO)?;
+                must(n != 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+                must(r.len() >= n * 2, OfpErr::OFPBAC_BAD_LEN)?;
+                let ids = (0..n).map(|_| r.u16()).collect::<Result<_, _>>()?;
+                Action::DecTtl {
+                    ids,
+                    explicit_ids: true,
+                }
+            }
+            19 => {
+                exact(&r, 6)?;
+                Action::FinTimeout {
+                    idle: r.u16()?,
+                    hard: r.u16()?,
+                }
+            }
+            20 => {
+                exact(&r, 6)?;
+                let (max_len, controller_id, reason) = (r.u16()?, r.u16()?, r.u8()?);
+                must(r.u8()? == 0, OfpErr::NXBRC_MUST_BE_ZERO)?;
+                Action::Controller(Box::new(Controller {
+                    max_len,
+                    controller_id,
+                    reason: reason_from(reason)?,
+                    pause: false,
+                    userdata: Vec::new(),
+                    meter_id: None,
+                    provider_meter_id: None,
+                    controller2: false,
+                }))
+            }
+            37 => self.controller2(r)?,
+            22 => {
+                exact(&r, 22)?;
+                must(r.zeros(6)?, OfpErr::NXBRC_MUST_BE_ZERO)?;
+                Action::WriteMetadata {
+                    metadata: r.u64()?,
+                    mask: r.u64()?,
+                }
+            }
+            23 if v10 => {
+                exact(&r, 6)?;
+                push_mpls(r.u16()?)?
+            }
+            24 if v10 => {
+                exact(&r, 6)?;
+                Action::PopMpls(r.u16()?.into())
+            }
+            25 if v10 => {
+                exact(&r, 6)?;
+                Action::SetMplsTtl(r.u8()?)
+            }
+            26 if v10 => {
+                exact(&r, 6)?;
+                Action::DecMplsTtl
+            }
+            30 if v10 => {
+                exact(&r, 6)?;
+                r.skip(2)?;
+                Action::SetMplsLabel(r.u32()?)
+            }
+            31 if v10 => {
+                exact(&r, 6)?;
+                Action::SetMplsTc(r.u8()?)
+            }
+            40 if v10 => {
+                exact(&r, 6)?;
+                r.skip(2)?;
+                Action::Group(r.u32()?)
+            }
+            27 | 28 => {
+                at_least(&r, 14)?;
+                let ofs = r.u16()?;
+                let field = self.header(&mut r)?;
+                let n_bits = r.u16()?;
+                zeros(&mut r)?;
+                let sf = SubField { field, ofs, n_bits };
+                check_bits(&sf)?;
+                if subtype == 27 {
+                    Action::StackPush(sf)
+                } else {
+                    self.check_dst(&sf)?;
+                    Action::StackPop(sf)
+                }
+            }
+            29 | 38 | 41 | 51 => self.sample(subtype, r)?,
+            34 => {
+                exact(&r, 6)?;
+                let (clause, n_clauses, id) = (r.u8()?, r.u8()?, r.u32()?);
+                must(
+                    (2..=64).contains(&n_clauses) && clause < n_clauses,
+                    OfpErr::NXBAC_BAD_CONJUNCTION,
+                )?;
+                Action::Conjunction {
+                    id,
+                    clause,
+                    n_clauses,
+                }
+            }
+            35 => self.ct(r)?,
+            36 => nat(r)?,
+            39 => {
+                exact(&r, 6)?;
+                let (port, max_len) = (OfPort(r.u16()?), r.u32()?);
+                must(
+                    port < OfPort::MAX || port == OfPort::IN_PORT || port == OfPort::LOCAL,
+                    OfpErr::OFPBAC_BAD_OUT_PORT,
+                )?;
+                must(max_len >= 14, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+                Action::OutputTrunc { port, max_len }
+            }
+            42 => {
+                r.skip(6)?;
+                Action::Clone(nested(r.rest(), v, self.tun, self.depth + 1)?)
+            }
+            43 => {
+                exact(&r, 6)?;
+                Action::CtClear
+            }
+            46 if v >= V13 => encap(r)?,
+            47 if v >= V13 => {
+                at_least(&r, 6)?;
+                r.skip(2)?;
+                Action::Decap {
+                    new_packet_type: r.u32()?,
+                }
+            }
+            48 if v >= V13 => {
+                exact(&r, 6)?;
+                Action::DecNshTtl
+            }
+            49 => {
+                at_least(&r, 8)?;
+                let (pkt_len, ofs) = (r.u16()?, r.u16()?);
+                let field = self.header(&mut r)?;
+                zeros(&mut r)?;
+                let dst = SubField {
+                    field,
+                    ofs,
+                    n_bits: 1,
+                };
+                self.check_dst(&dst)?;
+                Action::CheckPktLarger { pkt_len, dst }
+            }
+            50 => {
+                let field = self.header(&mut r)?;
+                zeros(&mut r)?;
+                Action::DeleteField(field)
+            }
+            254 => {
+                exact(&r, 6)?;
+                Action::DebugSlow
+            }
+            255 => {
+                exact(&r, 6)?;
+                Action::DebugRecirc
+            }
+            _ => return Err(OfpErr::OFPBAC_BAD_VENDOR_TYPE),
+        })
+    }
+
+    /// A header without value names a field.
+    fn header(&self, r: &mut Reader<'_>) -> Result<FieldId, OfpErr> {
+        let (header, field) = oxm::pull_header(r).map_err(|_| OfpErr::OFPBAC_BAD_SET_LEN)?;
+        let field = field.ok_or(OfpErr::OFPBAC_BAD_SET_TYPE)?;
+        must(!header.has_mask, OfpErr::OFPBAC_BAD_SET_TYPE)?;
+        if field.id.tun_metadata_index().is_some() {
+            self.tun.ensure(field, header.len.into())?;
+        } else {
+            must(header.len == field.n_bytes, OfpErr::OFPBAC_BAD_SET_TYPE)?;
+        }
+        Ok(field.id)
+    }
+
+    fn subfield(&self, r: &mut Reader<'_>, ofs: u16, n_bits: u16) -> Result<SubField, OfpErr> {
+        Ok(SubField {
+            field: self.header(r)?,
+            ofs,
+            n_bits,
+        })
+    }
+
+    fn check_dst(&self, sf: &SubField) -> Result<(), OfpErr> {
+        check_bits(sf)?;
+        must(sf.field.field().writable, OfpErr::OFPBAC_BAD_SET_ARGUMENT)
+    }
+
+    fn set_field(&self, r: Reader<'_>, may_mask: bool) -> Result<Action, OfpErr> {
+        self.set_field_with(r, may_mask, SetFieldForm::SetField)
+    }
+
+    fn set_field_with(
+        &self,
+        mut r: Reader<'_>,
+        may_mask: bool,
+        form: SetFieldForm,
+    ) -> Result<Action, OfpErr> {
+        let mut probe = r;
+        let (header, field) =
+            oxm::pull_header(&mut probe).map_err(|_| OfpErr::OFPBAC_BAD_SET_LEN)?;
+        let field = field.ok_or(OfpErr::OFPBAC_BAD_SET_TYPE)?;
+        must(may_mask || !header.has_mask, OfpErr::OFPBAC_BAD_SET_TYPE)?;
+        let e = oxm::pull_entry(&mut r, self.tun).map_err(|e| match e {
+            OfpErr::OFPBMC_BAD_MASK => OfpErr::OFPBAC_BAD_SET_MASK,
+            OfpErr::OFPBMC_BAD_WILDCARDS => OfpErr::OFPBAC_BAD_SET_MASK,
+            OfpErr::NXFMFC_INVALID_TLV_FIELD => e,
+            _ => OfpErr::OFPBAC_BAD_SET_LEN,
+        })?;
+        // What follows is padding only.
+        let rest = r.len();
+        must(rest < 8 && r.zeros(rest)?, OfpErr::OFPBAC_BAD_SET_ARGUMENT)?;
+        must(field.writable, OfpErr::OFPBAC_BAD_SET_ARGUMENT)?;
+        must(
+            field.is_value_valid(&e.value),
+            OfpErr::OFPBAC_BAD_SET_ARGUMENT,
+        )?;
+        Ok(Action::SetField(Box::new(SetField {
+            field: field.id,
+            value: e.value,
+            mask: e.mask,
+            form,
+            flow_has_vlan: false,
+        })))
+    }
+
+    fn reg_move(
+        &self,
+        mut r: Reader<'_>,
+        n_bits: u16,
+        src_ofs: u16,
+        dst_ofs: u16,
+    ) -> Result<Action, OfpErr> {
+        let src = self.subfield(&mut r, src_ofs, n_bits)?;
+        let dst = self.subfield(&mut r, dst_ofs, n_bits)?;
+        let rest = r.len();
+        must(rest < 8 && r.zeros(rest)?, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        check_bits(&src)?;
+        self.check_dst(&dst)?;
+        Ok(Action::RegMove { src, dst })
+    }
+
+    fn multipath(&self, mut r: Reader<'_>) -> Result<Action, OfpErr> {
+        exact(&r, 22)?;
+        let fields = HashFields::from_wire(r.u16()?);
+        let basis = r.u16()?;
+        r.skip(2)?;
+        let algorithm = MultipathAlgorithm::ALL
+            .get(usize::from(r.u16()?))
+            .map(|p| p.0);
+        let max_link = r.u16()?;
+        let arg = r.u32()?;
+        r.skip(2)?;
+        let (ofs, n_bits) = ofs_nbits(r.u16()?);
+        let dst = self.subfield(&mut r, ofs, n_bits)?;
+        let fields = fields.ok_or(OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        let algorithm = algorithm.ok_or(OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        must(
+            n_bits >= 16 || u32::from(max_link) < 1 << n_bits,
+            OfpErr::OFPBAC_BAD_ARGUMENT,
+        )?;
+        self.check_dst(&dst)?;
+        Ok(Action::Multipath(Box::new(Multipath {
+            fields,
+            basis,
+            algorithm,
+            max_link,
+            arg,
+            dst,
+        })))
+    }
+
+    fn bundle(&self, mut r: Reader<'_>, load: bool) -> Result<Action, OfpErr> {
+        at_least(&r, 22)?;
+        let algorithm = match r.u16()? {
+            0 => Ok(BundleAlgorithm::ActiveBackup),
+            1 => Ok(BundleAlgorithm::Hrw),
+            _ => Err(OfpErr::OFPBAC_BAD_ARGUMENT),
+        };
+        let fields = HashFields::from_wire(r.u16()?).ok_or(OfpErr::OFPBAC_BAD_ARGUMENT);
+        let basis = r.u16()?;
+        let member_type = r.u32()?;
+        let n = usize::from(r.u16()?);
+        let (ofs, n_bits) = ofs_nbits(r.u16()?);
+        let mut dst_reader = r.sub(4)?;
+        must(r.zeros(4)?, OfpErr::NXBRC_MUST_BE_ZERO)?;
+        must(n <= 2048, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        let (fields, algorithm) = (fields?, algorithm?);
+        // Members are ports, named as NXM_OF_IN_PORT.
+        must(member_type == 0x0000_0002, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        let dst = if load {
+            let dst = self.subfield(&mut dst_reader, ofs, n_bits)?;
+            self.check_dst(&dst)?;
+            must(n_bits >= 16, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+            Some(dst)
+        } else {
+            must(
+                dst_reader.zeros(4)? && (ofs, n_bits) == (0, 1),
+                OfpErr::OFPBAC_BAD_ARGUMENT,
+            )?;
+            None
+        };
+        must(r.len() >= n * 2, OfpErr::OFPBAC_BAD_LEN)?;
+        let members = (0..n)
+            .map(|_| Ok(OfPort(r.u16()?)))
+            .collect::<Result<Vec<_>, OfpErr>>()?;
+        Ok(Action::Bundle(Box::new(Bundle {
+            fields,
+            basis,
+            algorithm,
+            dst,
+            members,
+        })))
+    }
+
+    fn controller2(&self, mut r: Reader<'_>) -> Result<Action, OfpErr> {
+        must(r.zeros(6)?, OfpErr::NXBRC_MUST_BE_ZERO)?;
+        let mut c = Controller {
+            max_len: MAX_LEN_NO_BUFFER,
+            controller_id: 0,
+            reason: PacketInReason::Action,
+            pause: false,
+            userdata: Vec::new(),
+            meter_id: None,
+            provider_meter_id: None,
+            controller2: true,
+        };
+        for prop in props(r) {
+            let (type_, mut p) = prop?;
+            match type_ {
+                0 => c.max_len = p.u16()?,
+                1 => c.controller_id = p.u16()?,
+                2 => c.reason = reason_from(p.u8()?)?,
+                3 => c.userdata = p.rest().to_vec(),
+                4 => c.pause = true,
+                5 => c.meter_id = Some(p.u32()?),
+                _ => return Err(OfpErr::OFPBPC_BAD_TYPE),
+            }
+        }
+        Ok(Action::Controller(Box::new(c)))
+    }
+
+    fn learn(&self, mut r: Reader<'_>, second: bool) -> Result<Action, OfpErr> {
+        at_least(&r, 22)?;
+        let (idle_timeout, hard_timeout, priority) = (r.u16()?, r.u16()?, r.u16()?);
+        let cookie = r.u64()?;
+        let flags = r.u16()?;
+        let table_id = r.u8()?;
+        must(r.u8()? == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        let (fin_idle_timeout, fin_hard_timeout) = (r.u16()?, r.u16()?);
+        let known = if second { 7 } else { 3 };
+        must(
+            flags & !known == 0 && table_id != 0xff,
+            OfpErr::OFPBAC_BAD_ARGUMENT,
+        )?;
+        let mut learn = Learn {
+            idle_timeout,
+            hard_timeout,
+            fin_idle_timeout,
+            fin_hard_timeout,
+            priority,
+            table_id,
+            cookie,
+            send_flow_rem: flags & 1 != 0,
+            delete_learned: flags & 2 != 0,
+            limit: 0,
+            result_dst: None,
+            specs: Vec::new(),
+        };
+        if second {
+            learn.limit = r.u32()?;
+            let ofs = r.u16()?;
+            must(r.u16()? == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+            if flags & 4 != 0 {
+                let dst = self.subfield(&mut r, ofs, 1)?;
+                self.check_dst(&dst)?;
+                learn.result_dst = Some(dst);
+            }
+        }
+        while r.len() >= 2 {
+            let header = r.u16()?;
+            if header == 0 {
+                break;
+            }
+            let n_bits = header & 0x7ff;
+            let immediate = header & 1 << 13 != 0;
+            let kind = header >> 11 & 3;
+            must(
+                header & 0xc000 == 0 && n_bits != 0,
+                OfpErr::OFPBAC_BAD_ARGUMENT,
+            )?;
+            let src = if immediate {
+                let n = usize::from(n_bits).div_ceil(16) * 2;
+                LearnSrc::Immediate(FieldValue::from_be_bytes(r.take(n)?))
+            } else {
+                let field = self.header(&mut r)?;
+                let sf = SubField {
+                    field,
+                    ofs: r.u16()?,
+                    n_bits,
+                };
+                check_bits(&sf)?;
+                LearnSrc::Field(sf)
+            };
+            let dst = match kind {
+                0 | 1 => {
+                    let field = self.header(&mut r)?;
+                    let sf = SubField {
+                        field,
+                        ofs: r.u16()?,
+                        n_bits,
+                    };
+                    check_bits(&sf)?;
+                    if kind == 0 {
+                        LearnDst::Match(sf)
+                    } else {
+                        self.check_dst(&sf)?;
+                        LearnDst::Load(sf)
+                    }
+                }
+                2 if !immediate => LearnDst::Output,
+                _ => return Err(OfpErr::OFPBAC_BAD_ARGUMENT),
+            };
+            learn.specs.push(LearnSpec { n_bits, src, dst });
+        }
+        let rest = r.len();
+        must(r.zeros(rest)?, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        Ok(Action::Learn(Box::new(learn)))
+    }
+
+    fn sample(&self, subtype: u16, mut r: Reader<'_>) -> Result<Action, OfpErr> {
+        let probability = r.u16()?;
+        must(probability != 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        let collector_set_id = r.u32()?;
+        let form = match subtype {
+            29 => 1,
+            38 => 2,
+            41 => 3,
+            _ => 4,
+        };
+        let mut s = Sample {
+            probability,
+            collector_set_id,
+            obs_domain_id: SampleId::Immediate(0),
+            obs_point_id: SampleId::Immediate(0),
+            sampling_port: OfPort::NONE,
+            direction: SampleDirection::Default,
+            form,
+        };
+        if form == 4 {
+            for which in 0..2 {
+                let mut src = r.sub(4)?;
+                let mut imm = r.sub(4)?;
+                let id = if src.rest() == [0; 4] {
+                    SampleId::Immediate(imm.u32()?)
+                } else {
+                    let (ofs, n_bits) = ofs_nbits(imm.u16()?);
+                    let sf = self.subfield(&mut src, ofs, n_bits)?;
+                    check_bits(&sf)?;
+                    must(n_bits <= 32, OfpErr::OFPBAC_BAD_SET_LEN)?;
+                    SampleId::Field(sf)
+                };
+                if which == 0 {
+                    s.obs_domain_id = id;
+                } else {
+                    s.obs_point_id = id;
+                }
+            }
+        } else {
+            s.obs_domain_id = SampleId::Immediate(r.u32()?);
+            s.obs_point_id = SampleId::Immediate(r.u32()?);
+        }
+        if form >= 2 {
+            s.sampling_port = OfPort(r.u16()?);
+            s.direction = match (form, r.u8()?) {
+                (_, 0) => SampleDirection::Default,
+                (3 | 4, 1) => SampleDirection::Ingress,
+                (3 | 4, 2) => SampleDirection::Egress,
+                _ => return Err(OfpErr::OFPBAC_BAD_ARGUMENT),
+            };
+            zeros(&mut r)?;
+        }
+        exact(&r, 0)?;
+        Ok(Action::Sample(Box::new(s)))
+    }
+
+    fn ct(&self, mut r: Reader<'_>) -> Result<Action, OfpErr> {
+        at_least(&r, 14)?;
+        let flags = r.u16()?;
+        let mut zone_src = r.sub(4)?;
+        let zone = r.u16()?;
+        let recirc_table = r.u8()?;
+        r.skip(3)?;
+        let alg = r.u16()?;
+        let zone = if zone_src.rest() == [0; 4] {
+            CtZone::Immediate(zone)
+        } else {
+            let (ofs, n_bits) = ofs_nbits(zone);
+            let sf = self.subfield(&mut zone_src, ofs, n_bits)?;
+            check_bits(&sf)?;
+            must(n_bits == 16, OfpErr::OFPBAC_BAD_SET_LEN)?;
+            CtZone::Field(sf)
+        };
+        let actions = nested(r.rest(), self.version, self.tun, self.depth + 1)?;
+        Ok(Action::Ct(Box::new(Ct {
+            commit: flags & 1 != 0,
+            force: flags & 2 != 0,
+            zone,
+            recirc_table,
+            alg,
+            actions,
+        })))
+    }
+}
+
+fn check_bits(sf: &SubField) -> Result<(), OfpErr> {
+    let bits = sf.field.field().n_bits;
+    must(
+        sf.n_bits != 0 && u32::from(sf.ofs) + u32::from(sf.n_bits) <= bits.into(),
+        OfpErr::OFPBAC_BAD_SET_LEN,
+    )
+}
+
+fn reason_from(n: u8) -> Result<PacketInReason, OfpErr> {
+    PacketInReason::from_wire(n).ok_or(OfpErr::OFPBAC_BAD_ARGUMENT)
+}
+
+fn push_mpls(ty: u16) -> Result<Action, OfpErr> {
+    must(
+        ty == eth_type::MPLS || ty == eth_type::MPLS_MCAST,
+        OfpErr::OFPBAC_BAD_ARGUMENT,
+    )?;
+    Ok(Action::PushMpls(ty.into()))
+}
+
+/// The properties (type2 len2 value, padded to 8) to the end of `r`.
+pub(crate) fn props(mut r: Reader<'_>) -> impl Iterator<Item = Result<(u16, Reader<'_>), OfpErr>> {
+    std::iter::from_fn(move || {
+        if r.is_empty() {
+            return None;
+        }
+        let mut one = || {
+            let mut h = Reader::with_error(r.rest(), OfpErr::OFPBPC_BAD_LEN);
+            let (type_, len) = (h.u16()?, usize::from(h.u16()?));
+            let padded = len.next_multiple_of(8);
+            if len < 4 || padded > r.len() {
+                return Err(OfpErr::OFPBPC_BAD_LEN);
+            }
+            let bytes = r.take(padded)?;
+            Ok((
+                type_,
+                Reader::with_error(&bytes[4..len], OfpErr::OFPBPC_BAD_LEN),
+            ))
+        };
+        let item = one();
+        if item.is_err() {
+            r = Reader::new(&[]);
+        }
+        Some(item)
+    })
+}
+
+fn encap(mut r: Reader<'_>) -> Result<Action, OfpErr> {
+    let header_size = r.u16()?;
+    let new_packet_type = r.u32()?;
+    let mut out = Encap {
+        new_packet_type,
+        header_size,
+        props: Vec::new(),
+    };
+    // Ethernet, NSH and the two MPLS types.
+    must(
+        [0, 0x1894f, 0x18847, 0x18848].contains(&new_packet_type),
+        OfpErr::NXBAC_BAD_HEADER_TYPE,
+    )?;
+    while r.len() >= 4 {
+        let (class, type_, len) = (r.u16()?, r.u8()?, usize::from(r.u8()?));
+        if (class, type_, len) == (0, 0, 0) {
+            break;
+        }
+        let padded = len.next_multiple_of(8);
+        must(len >= 4 && r.len() + 4 >= padded, OfpErr::OFPBAC_BAD_LEN)?;
+        let bytes = r.take(padded - 4)?;
+        let mut p = Reader::with_error(&bytes[..len - 4], OfpErr::NXBAC_BAD_ED_PROP);
+        out.props.push(match (class, type_) {
+            (4, 1) => EncapProp::NshMdType(p.u8()?),
+            (4, 2) => {
+                let (class, type_, tlv_len) = (p.u16()?, p.u8()?, usize::from(p.u8()?));
+                EncapProp::NshTlv {
+                    class,
+                    type_,
+                    data: p.take(tlv_len)?.to_vec(),
+                }
+            }
+            _ => return Err(OfpErr::NXBAC_UNKNOWN_ED_PROP),
+        });
+    }
+    Ok(Action::Encap(out))
+}
+
+fn nat(mut r: Reader<'_>) -> Result<Action, OfpErr> {
+    at_least(&r, 6)?;
+    r.skip(2)?;
+    let flags = r.u16()?;
+    let present = r.u16()?;
+    must(flags & !0x1f == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+    let mut n = Nat {
+        snat: flags & 1 != 0,
+        dnat: flags & 2 != 0,
+        persistent: flags & 4 != 0,
+        proto_hash: flags & 8 != 0,
+        proto_random: flags & 16 != 0,
+        ..Nat::default()
+    };
+    must(
+        !(n.snat && n.dnat) && !(n.proto_hash && n.proto_random),
+        OfpErr::OFPBAC_BAD_ARGUMENT,
+    )?;
+    if present & 1 != 0 {
+        let min = Ipv4Addr::from(r.u32()?);
+        let max = if present & 2 != 0 {
+            Some(Ipv4Addr::from(r.u32()?))
+        } else {
+            None
+        };
+        n.range = NatRange::V4 { min, max };
+    } else if present & 4 != 0 {
+        let min = Ipv6Addr::from(r.array::<16>()?);
+        let max = if present & 8 != 0 {
+            Some(Ipv6Addr::from(r.array::<16>()?))
+        } else {
+            None
+        };
+        n.range = NatRange::V6 { min, max };
+    }
+    if present & 16 != 0 {
+        n.proto_min = r.u16()?;
+        if present & 32 != 0 {
+            n.proto_max = r.u16()?;
+        }
+    }
+    // Ranges without a direction, and ports without addresses' direction, mean nothing.
+    must(
+        present == 0 || n.snat || n.dnat,
+        OfpErr::OFPBAC_BAD_ARGUMENT,
+    )?;
+    Ok(Action::Nat(Box::new(n)))
+}

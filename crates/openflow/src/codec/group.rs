@@ -1,0 +1,506 @@
+//! Group messages; buckets in 1.1's and 1.5's layouts. Nicira's group messages for 1.0 have 1.5's.
+
+use ferrovs_packet::field::FieldValue;
+use ferrovs_packet::types::OfPort;
+
+use crate::action::{decode, decode::props, encode, encode::prop};
+use crate::codec::{Dec, Enc, port32, put_port32};
+use crate::error::OfpErr;
+use crate::flow::GROUP_ANY;
+use crate::group::*;
+use crate::message::Message;
+use crate::oxm;
+use crate::raw::Kind;
+use crate::tun::Tun;
+use crate::version::Version;
+use crate::wire::{Put, Reader};
+
+/// The vendor (Netronome) of selection methods, and its property.
+const NTR_VENDOR: u32 = 0x0000_154d;
+const NTR_SELECTION_METHOD: u32 = 1;
+
+fn new_layout(v: Version) -> bool {
+    v == Version::V10 || v >= Version::V15
+}
+
+fn check_len(ok: bool) -> Result<(), OfpErr> {
+    if ok {
+        Ok(())
+    } else {
+        Err(OfpErr::OFPBRC_BAD_LEN)
+    }
+}
+
+impl Dec<'_, '_> {
+    fn buckets11(&self, mut r: Reader<'_>) -> Result<Vec<Bucket>, OfpErr> {
+        let mut out: Vec<Bucket> = Vec::new();
+        while !r.is_empty() {
+            let mut h = r;
+            let len = usize::from(h.u16().map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?);
+            if len < 16 || len % 8 != 0 || len > r.len() {
+                return Err(OfpErr::OFPGMFC_BAD_BUCKET);
+            }
+            let mut b = r.sub(len)?;
+            b.skip(2)?;
+            let weight = b.u16()?;
+            let watch_port = port32(&mut b, OfpErr::OFPGMFC_BAD_WATCH)?;
+            let watch_group = b.u32()?;
+            b.skip(4)?;
+            let actions = decode::actions(b.rest(), self.version, self.tun)?;
+            // Buckets without ids are counted.
+            let bucket_id = out.len() as u32;
+            out.push(Bucket {
+                weight,
+                watch_port,
+                watch_group,
+                bucket_id,
+                actions,
+            });
+        }
+        Ok(out)
+    }
+
+    fn buckets15(&self, mut r: Reader<'_>, type_: GroupType) -> Result<Vec<Bucket>, OfpErr> {
+        let mut out: Vec<Bucket> = Vec::new();
+        while !r.is_empty() {
+            let mut h = r;
+            let len = usize::from(h.u16().map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?);
+            if len < 8 || len % 8 != 0 || len > r.len() {
+                return Err(OfpErr::OFPGMFC_BAD_BUCKET);
+            }
+            let mut b = r.sub(len)?;
+            b.skip(2)?;
+            let actions_len = usize::from(b.u16()?);
+            let bucket_id = b.u32()?;
+            let mut a = b.sub(actions_len).map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?;
+            let actions = decode::actions(a.take(actions_len)?, self.version, self.tun)?;
+            let mut bucket = Bucket {
+                weight: u16::from(type_ == GroupType::Select),
+                watch_port: OfPort::NONE,
+                watch_group: GROUP_ANY,
+                bucket_id,
+                actions,
+            };
+            for p in props(b) {
+                let (prop_type, mut p) = p?;
+                match prop_type {
+                    0 => bucket.weight = p.u16()?,
+                    1 => bucket.watch_port = port32(&mut p, OfpErr::OFPGMFC_BAD_WATCH)?,
+                    2 => bucket.watch_group = p.u32()?,
+                    _ => return Err(OfpErr::OFPBPC_BAD_TYPE),
+                }
+            }
+            if bucket.bucket_id > BUCKET_MAX {
+                return Err(OfpErr::OFPGMFC_BAD_BUCKET);
+            }
+            out.push(bucket);
+        }
+        let mut ids: Vec<u32> = out.iter().map(|b| b.bucket_id).collect();
+        ids.sort_unstable();
+        if ids.windows(2).any(|w| w[0] == w[1]) {
+            return Err(OfpErr::OFPGMFC_BUCKET_EXISTS);
+        }
+        Ok(out)
+    }
+
+    fn group_props(
+        &self,
+        r: Reader<'_>,
+        type_: GroupType,
+        command: GroupCommand,
+    ) -> Result<GroupProps, OfpErr> {
+        let mut out = GroupProps::default();
+        for p in props(r) {
+            let (prop_type, mut p) = p?;
+            if prop_type != 0xffff {
+                return Err(OfpErr::OFPBPC_BAD_TYPE);
+            }
+            let (vendor, kind) = (p.u32()?, p.u32()?);
+            if vendor != NTR_VENDOR {
+                return Err(OfpErr::OFPBPC_BAD_EXPERIMENTER);
+            }
+            if kind != NTR_SELECTION_METHOD {
+                return Err(OfpErr::OFPBPC_BAD_EXP_TYPE);
+            }
+            let adds = matches!(
+                command,
+                GroupCommand::Add | GroupCommand::Modify | GroupCommand::AddOrModify
+            );
+            if !adds || type_ != GroupType::Select {
+                return Err(OfpErr::OFPBPC_BAD_VALUE);
+            }
+            p.skip(4)?;
+            let name = p.take(16)?;
+            let end = name
+                .iter()
+                .position(|&c| c == 0)
+                .ok_or(OfpErr::OFPBPC_BAD_VALUE)?;
+            let name = std::str::from_utf8(&name[..end]).unwrap_or("");
+            if !["hash", "dp_hash"].contains(&name) {
+                return Err(OfpErr::OFPBPC_BAD_VALUE);
+            }
+            out.selection_method = name.to_owned();
+            out.selection_method_param = p.u64()?;
+            out.fields = self.field_list(p)?;
+            if name == "dp_hash" && !out.fields.is_empty() {
+                return Err(OfpErr::OFPBPC_BAD_VALUE);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Fields with the bits to hash: headers, with a mask as value when not all bits are meant.
+    fn field_list(
+        &self,
+        mut r: Reader<'_>,
+    ) -> Result<Vec<(ferrovs_packet::field::FieldId, FieldValue)>, OfpErr> {
+        let mut out = Vec::new();
+        while !r.is_empty() {
+            let (h, field) = oxm::pull_header(&mut r)?;
+            let bytes = r.take(h.len.into()).map_err(|_| OfpErr::OFPBMC_BAD_LEN)?;
+            let field = field.ok_or(OfpErr::OFPBMC_BAD_FIELD)?;
+            if h.has_mask {
+                return Err(OfpErr::OFPBMC_BAD_MASK);
+            }
+            out.push((field.id, FieldValue::from_be_bytes(bytes)));
+        }
+        Ok(out)
+    }
+
+    pub(super) fn group_mod(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
+        let v = self.version;
+        let (command, type_) = (r.u16()?, r.u8()?);
+        r.skip(1)?;
+        let group_id = r.u32()?;
+        use GroupCommand::*;
+        let command = match command {
+            0 => Add,
+            1 => Modify,
+            2 => Delete,
+            3 if new_layout(v) => InsertBucket,
+            5 if new_layout(v) => RemoveBucket,
+            0x8000 => AddOrModify,
+            _ => return Err(OfpErr::OFPGMFC_BAD_COMMAND),
+        };
+        let type_ = GroupType::from_wire(type_).ok_or(OfpErr::OFPGMFC_BAD_TYPE)?;
+        let mut g = GroupMod {
+            command,
+            type_,
+            group_id,
+            command_bucket_id: BUCKET_ALL,
+            buckets: Vec::new(),
+            props: GroupProps::default(),
+        };
+        if new_layout(v) {
+            let buckets_len = usize::from(r.u16()?);
+            r.skip(2)?;
+            g.command_bucket_id = r.u32()?;
+            match command {
+                RemoveBucket => {}
+                InsertBucket => {
+                    if g.command_bucket_id > BUCKET_MAX
+                        && ![BUCKET_FIRST, BUCKET_LAST].contains(&g.command_bucket_id)
+                    {
+                        return Err(OfpErr::OFPGMFC_UNKNOWN_BUCKET);
+                    }
+                }
+                _ => g.command_bucket_id = BUCKET_ALL,
+            }
+            let b = r.sub(buckets_len).map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?;
+            g.buckets = self.buckets15(b, type_)?;
+            g.props = self.group_props(r, type_, command)?;
+        } else {
+            g.buckets = self.buckets11(r)?;
+        }
+        check_group_mod(&g)?;
+        Ok(Message::GroupMod(g))
+    }
+
+    pub(super) fn group_stats_request(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
+        Ok(Message::GroupStatsRequest { group: r.u32()? })
+    }
+
+    pub(super) fn group_desc_request(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
+        let group = if new_layout(self.version) {
+            r.u32()?
+        } else {
+            crate::flow::GROUP_ALL
+        };
+        Ok(Message::GroupDescRequest { group })
+    }
+
+    pub(super) fn group_stats_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
+        let mut groups = Vec::new();
+        let fixed = if self.version >= Version::V13 { 40 } else { 32 };
+        while !r.is_empty() {
+            let mut h = r;
+            let len = usize::from(h.u16()?);
+            check_len(len >= fixed && len <= r.len() && (len - fixed) % 16 == 0)?;
+            let mut b = r.sub(len)?;
+            b.skip(4)?;
+            let mut g = GroupStats {
+                group_id: b.u32()?,
+                ref_count: b.u32()?,
+                duration_sec: u32::MAX,
+                duration_nsec: u32::MAX,
+                ..Default::default()
+            };
+            b.skip(4)?;
+            g.packet_count = b.u64()?;
+            g.byte_count = b.u64()?;
+            if fixed == 40 {
+                g.duration_sec = b.u32()?;
+                g.duration_nsec = b.u32()?;
+            }
+            while !b.is_empty() {
+                g.buckets.push(BucketStats {
+                    packet_count: b.u64()?,
+                    byte_count: b.u64()?,
+                });
+            }
+            groups.push(g);
+        }
+        Ok(Message::GroupStatsReply {
+            groups,
+            more: self.parsed.more,
+        })
+    }
+
+    pub(super) fn group_desc_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
+        let mut groups = Vec::new();
+        while !r.is_empty() {
+            let mut h = r;
+            let len = usize::from(h.u16()?);
+            check_len(len >= 8 && len <= r.len())?;
+            let mut b = r.sub(len)?;
+            b.skip(2)?;
+            let type_ = GroupType::from_wire(b.u8()?).ok_or(OfpErr::OFPGMFC_BAD_TYPE)?;
+            b.skip(1)?;
+            let group_id = b.u32()?;
+            let mut g = GroupDesc {
+                type_,
+                group_id,
+                buckets: Vec::new(),
+                props: GroupProps::default(),
+            };
+            if new_layout(self.version) {
+                let n = usize::from(b.u16()?);
+                b.skip(6)?;
+                g.buckets = self.buckets15(b.sub(n)?, type_)?;
+                g.props = self.group_props(b, type_, GroupCommand::Add)?;
+            } else {
+                g.buckets = self.buckets11(b)?;
+            }
+            groups.push(g);
+        }
+        Ok(Message::GroupDescReply {
+            groups,
+            more: self.parsed.more,
+        })
+    }
+
+    pub(super) fn group_features_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
+        let mut f = GroupFeatures {
+            types: r.u32()?,
+            capabilities: r.u32()?,
+            ..Default::default()
+        };
+        for n in f.max_groups.iter_mut().chain(&mut f.actions) {
+            *n = r.u32()?;
+        }
+        Ok(Message::GroupFeaturesReply(f))
+    }
+}
+
+/// What must hold of a group whoever asks for it.
+pub fn check_group_mod(g: &GroupMod) -> Result<(), OfpErr> {
+    use GroupCommand::*;
+    let makes = matches!(g.command, Add | Modify | AddOrModify);
+    if makes && g.type_ == GroupType::Indirect && g.buckets.len() != 1 {
+        return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+    }
+    for b in &g.buckets {
+        if b.weight != 0 && g.type_ != GroupType::Select && makes {
+            return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+        }
+        if g.type_ == GroupType::FastFailover && !b.has_watch() && makes {
+            return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+        }
+    }
+    Ok(())
+}
+
+/// Appends a bucket.
+fn put_bucket(b: &Bucket, type_: GroupType, version: Version, tun: &Tun<'_>, o: &mut Vec<u8>) {
+    let start = o.len();
+    o.put_u16(0);
+    if new_layout(version) {
+        o.put_u16(0);
+        o.put_u32(b.bucket_id);
+        let at = o.len();
+        encode::actions(&b.actions, version, tun, o);
+        let len = o.len() - at;
+        o.set_u16(start + 2, len as u16);
+        if type_ == GroupType::Select {
+            prop(o, 0, |o| {
+                o.put_u16(b.weight);
+                o.put_zeros(2);
+            });
+        }
+        if b.watch_port != OfPort::NONE {
+            prop(o, 1, |o| put_port32(o, b.watch_port));
+        }
+        if b.watch_group != GROUP_ANY {
+            prop(o, 2, |o| o.put_u32(b.watch_group));
+        }
+    } else {
+        o.put_u16(b.weight);
+        put_port32(o, b.watch_port);
+        o.put_u32(b.watch_group);
+        o.put_zeros(4);
+        encode::actions(&b.actions, version, tun, o);
+    }
+    let len = o.len() - start;
+    o.set_u16(start, len as u16);
+}
+
+fn put_props(p: &GroupProps, version: Version, tun: &Tun<'_>, o: &mut Vec<u8>) {
+    if p.selection_method.is_empty() {
+        return;
+    }
+    prop(o, 0xffff, |o| {
+        o.put_u32(NTR_VENDOR);
+        o.put_u32(NTR_SELECTION_METHOD);
+        o.put_zeros(4);
+        o.put_string(&p.selection_method, 16);
+        o.put_u64(p.selection_method_param);
+        for (id, mask) in &p.fields {
+            let f = id.field();
+            oxm::put_header(*id, Some(version), o);
+            o.put(mask.low_bytes(tun.bytes(f)));
+        }
+    });
+}
+
+impl Enc<'_, '_> {
+    pub(super) fn group_mod(&self, g: &GroupMod, out: &mut Vec<u8>) -> Option<()> {
+        let v = self.version;
+        let bucket_command = matches!(
+            g.command,
+            GroupCommand::InsertBucket | GroupCommand::RemoveBucket
+        );
+        if bucket_command && !new_layout(v) {
+            return None;
+        }
+        self.one(self.raw(Kind::GroupMod)?, out, |o| {
+            o.put_u16(g.command as u16);
+            o.put_u8(g.type_ as u8);
+            o.put_u8(0);
+            o.put_u32(g.group_id);
+            let at = o.len();
+            if new_layout(v) {
+                o.put_zeros(4);
+                o.put_u32(g.command_bucket_id);
+            }
+            let start = o.len();
+            for b in &g.buckets {
+                put_bucket(b, g.type_, v, self.tun, o);
+            }
+            let len = o.len() - start;
+            if new_layout(v) {
+                o.set_u16(at, len as u16);
+                put_props(&g.props, v, self.tun, o);
+            }
+        });
+        Some(())
+    }
+
+    pub(super) fn group_id_request(&self, kind: Kind, id: u32, out: &mut Vec<u8>) -> Option<()> {
+        self.one(self.raw(kind)?, out, |o| {
+            o.put_u32(id);
+            o.put_zeros(4);
+        });
+        Some(())
+    }
+
+    pub(super) fn group_desc_request(&self, id: u32, out: &mut Vec<u8>) -> Option<()> {
+        if new_layout(self.version) {
+            return self.group_id_request(Kind::GroupDescRequest, id, out);
+        }
+        self.empty(Kind::GroupDescRequest, out)
+    }
+
+    pub(super) fn group_stats_reply(
+        &self,
+        groups: &[GroupStats],
+        more: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let raw = self.raw(Kind::GroupStatsReply)?;
+        let v13 = self.version >= Version::V13;
+        self.parts(raw, groups, more, out, |g, o| {
+            let fixed = if v13 { 40 } else { 32 };
+            o.put_u16((fixed + 16 * g.buckets.len()) as u16);
+            o.put_zeros(2);
+            o.put_u32(g.group_id);
+            o.put_u32(g.ref_count);
+            o.put_zeros(4);
+            o.put_u64(g.packet_count);
+            o.put_u64(g.byte_count);
+            if v13 {
+                o.put_u32(g.duration_sec);
+                o.put_u32(g.duration_nsec);
+            }
+            for b in &g.buckets {
+                o.put_u64(b.packet_count);
+                o.put_u64(b.byte_count);
+            }
+        });
+        Some(())
+    }
+
+    pub(super) fn group_desc_reply(
+        &self,
+        groups: &[GroupDesc],
+        more: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let raw = self.raw(Kind::GroupDescReply)?;
+        let v = self.version;
+        self.parts(raw, groups, more, out, |g, o| {
+            let start = o.len();
+            o.put_u16(0);
+            o.put_u8(g.type_ as u8);
+            o.put_u8(0);
+            o.put_u32(g.group_id);
+            let at = o.len();
+            if new_layout(v) {
+                o.put_zeros(8);
+            }
+            let first = o.len();
+            for b in &g.buckets {
+                put_bucket(b, g.type_, v, self.tun, o);
+            }
+            let len = o.len() - first;
+            if new_layout(v) {
+                o.set_u16(at, len as u16);
+                put_props(&g.props, v, self.tun, o);
+            }
+            let len = o.len() - start;
+            o.set_u16(start, len as u16);
+        });
+        Some(())
+    }
+
+    pub(super) fn group_features_reply(&self, f: &GroupFeatures, out: &mut Vec<u8>) -> Option<()> {
+        self.one(self.raw(Kind::GroupFeaturesReply)?, out, |o| {
+            o.put_u32(f.types);
+            o.put_u32(f.capabilities);
+            f.max_groups
+                .iter()
+                .chain(&f.actions)
+                .for_each(|&n| o.put_u32(n));
+        });
+        Some(())
+    }
+}
