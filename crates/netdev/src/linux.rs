@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrayvec::ArrayVec;
-use ferrovs_packet::buffer::{BATCH, Batch};
+use ferrovs_packet::buffer::{BATCH, Batch, Packet};
+use ferrovs_packet::gso;
 use ferrovs_packet::types::MacAddr;
 use ferrovs_sync::Counter;
 use ferrovs_sys::ethtool;
@@ -184,7 +185,7 @@ impl Linux {
         }
     }
 
-    fn send_socket(&self, tx: &PacketTx, batch: &Batch) -> io::Result<()> {
+    fn send_socket(&self, tx: &PacketTx, batch: &[Packet]) -> io::Result<()> {
         let frames: ArrayVec<TxFrame<'_>, BATCH> = batch
             .iter()
             .map(|p| TxFrame {
@@ -199,7 +200,28 @@ impl Linux {
         r.error.map_or(Ok(()), Err)
     }
 
-    fn send_tap(&self, tap: &Tap, batch: &Batch) -> io::Result<()> {
+    fn send_plain(&self, batch: &[Packet]) -> io::Result<()> {
+        match &self.io {
+            Io::Socket { tx, .. } => self.send_socket(tx, batch),
+            Io::Tap(tap) => self.send_tap(tap, batch),
+        }
+    }
+
+    /// Sends a batch among which are large tunnel frames, which the kernel does not take.
+    fn send_tunnelled(&self, batch: &mut Batch) -> io::Result<()> {
+        let mut result = Ok(());
+        for p in batch.drain(..) {
+            // One at a time, while it is in the cache.
+            gso::to_uso(p, |frame| {
+                if let Err(e) = self.send_plain(std::slice::from_ref(&frame)) {
+                    result = Err(e);
+                }
+            });
+        }
+        result
+    }
+
+    fn send_tap(&self, tap: &Tap, batch: &[Packet]) -> io::Result<()> {
         let mut result = Ok(());
         for p in batch {
             loop {
@@ -270,9 +292,10 @@ impl Netdev for Device {
     }
 
     fn send(&self, _queue: usize, batch: &mut Batch) -> io::Result<()> {
-        let r = match &self.0.io {
-            Io::Socket { tx, .. } => self.0.send_socket(tx, batch),
-            Io::Tap(tap) => self.0.send_tap(tap, batch),
+        let r = if batch.iter().any(gso::is_tunnel) {
+            self.0.send_tunnelled(batch)
+        } else {
+            self.0.send_plain(batch)
         };
         batch.clear();
         r
@@ -436,7 +459,7 @@ impl Netdev for Device {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ferrovs_packet::buffer::{Checksum, Packet};
+    use ferrovs_packet::buffer::Checksum;
 
     /// A namespace of the test's own with the veth pair a0 - b0, both up.
     fn veth() {

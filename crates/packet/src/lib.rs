@@ -11,6 +11,7 @@ pub mod compose;
 pub mod edit;
 pub mod field;
 pub mod flow;
+pub mod gso;
 pub mod hash;
 pub mod miniflow;
 pub mod parse;

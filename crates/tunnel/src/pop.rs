@@ -1,0 +1,278 @@
+//! Taking the outer header off: what it said becomes the packet's tunnel metadata.
+//!
+//! The header is checked as its receiver must (RFC 791, 768, 7348): lengths, the IPv4 header's
+//! checksum, the UDP checksum unless it is 0 or someone has vouched for it, reserved bits. The
+//! checksum cannot be verified, and need not be, when the inner packet is still incomplete: then
+//! it comes from this host.
+
+use std::net::IpAddr;
+
+use ferrovs_packet::buffer::{Checksum, NO_OFFSET, Packet};
+use ferrovs_packet::checksum::{Sum, checksum, pseudo_v4, pseudo_v6};
+use ferrovs_packet::flow::{
+    FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FLOW_TNL_F_KEY, FlowTnl, PT_ETH,
+};
+use ferrovs_packet::types::{eth_type, ip_proto};
+use ferrovs_runtime::vlog;
+use ferrovs_runtime::vlog::RateLimit;
+use ferrovs_runtime::vlog::modules::NATIVE_TNL;
+
+use crate::header::{ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VXLAN_LEN};
+
+const VXLAN_I: u32 = 0x0800_0000;
+const VXLAN_G: u32 = 0x8000_0000;
+
+static RL: RateLimit = RateLimit::new(60, 5);
+
+/// Why a packet cannot be decapsulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PopError {
+    /// Shorter than its headers, or than they say.
+    #[error("truncated")]
+    Truncated,
+    /// A checksum is wrong.
+    #[error("bad checksum")]
+    Checksum,
+    /// A header that the protocol does not allow.
+    #[error("invalid header")]
+    Header,
+    /// A tunnel type that is not built.
+    #[error("unknown tunnel type")]
+    Kind,
+}
+
+/// Decapsulates a packet that was sent to a tunnel port of type `kind`. On an error the packet is
+/// to be dropped.
+pub fn pop(kind: &str, packet: &mut Packet) -> Result<(), PopError> {
+    match kind {
+        "vxlan" => vxlan(packet),
+        _ => Err(PopError::Kind),
+    }
+}
+
+fn get(data: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([data[at], data[at + 1]])
+}
+
+fn get32(data: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]])
+}
+
+/// Reads and checks the outer IP header; returns the offset of its payload and the end of it.
+fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize), PopError> {
+    let data = packet.data();
+    if data.len() < ETH_LEN + IPV4_LEN {
+        return Err(PopError::Truncated);
+    }
+    let l3 = if packet.l3 == NO_OFFSET {
+        ETH_LEN
+    } else {
+        usize::from(packet.l3)
+    };
+    match get(data, l3 - 2) {
+        eth_type::IP => {
+            let header = usize::from(data[l3] & 15) * 4;
+            if header < IPV4_LEN || data.len() < l3 + header {
+                return Err(PopError::Truncated);
+            }
+            if packet.offload.checksum == Checksum::Unknown && checksum(&data[l3..l3 + header]) != 0
+            {
+                vlog::warn_rl!(RL, NATIVE_TNL, "ip packet has invalid checksum");
+                return Err(PopError::Checksum);
+            }
+            let total = usize::from(get(data, l3 + 2));
+            let actual = data.len() - l3;
+            if total > actual {
+                vlog::warn_rl!(
+                    RL,
+                    NATIVE_TNL,
+                    "ip packet is truncated (IP length {total}, actual {actual})"
+                );
+                return Err(PopError::Truncated);
+            }
+            if total < header {
+                return Err(PopError::Truncated);
+            }
+            tnl.ip_src = get32(data, l3 + 12).into();
+            tnl.ip_dst = get32(data, l3 + 16).into();
+            tnl.ip_tos = data[l3 + 1];
+            tnl.ip_ttl = data[l3 + 8];
+            if get(data, l3 + 6) & 0x4000 != 0 {
+                tnl.flags |= FLOW_TNL_F_DONT_FRAGMENT;
+            }
+            Ok((l3 + header, l3 + total))
+        }
+        eth_type::IPV6 => {
+            if data.len() < l3 + IPV6_LEN {
+                return Err(PopError::Truncated);
+            }
+            let end = l3 + IPV6_LEN + usize::from(get(data, l3 + 4));
+            if end > data.len() {
+                return Err(PopError::Truncated);
+            }
+            tnl.ipv6_src.copy_from_slice(&data[l3 + 8..l3 + 24]);
+            tnl.ipv6_dst.copy_from_slice(&data[l3 + 24..l3 + 40]);
+            tnl.ip_tos = (get(data, l3) >> 4) as u8;
+            tnl.ip_ttl = data[l3 + 7];
+            Ok((l3 + IPV6_LEN, end))
+        }
+        _ => Err(PopError::Header),
+    }
+}
+
+/// Reads and checks the outer UDP header at `l4`.
+fn udp(packet: &Packet, l4: usize, end: usize, tnl: &mut FlowTnl) -> Result<(), PopError> {
+    let data = packet.data();
+    if end < l4 + UDP_LEN {
+        return Err(PopError::Truncated);
+    }
+    let sum = get(data, l4 + 6);
+    if sum != 0 {
+        // The inner packet is still incomplete: it comes from this host.
+        let partial = matches!(packet.offload.checksum, Checksum::Partial { .. });
+        if packet.offload.checksum != Checksum::Good && !partial {
+            let len = end - l4;
+            let pseudo = match addresses(tnl) {
+                (IpAddr::V4(s), IpAddr::V4(d)) => {
+                    pseudo_v4(s.octets(), d.octets(), ip_proto::UDP, len as u32)
+                }
+                (IpAddr::V6(s), IpAddr::V6(d)) => {
+                    pseudo_v6(&s.octets(), &d.octets(), ip_proto::UDP, len as u32)
+                }
+                _ => Sum::ZERO,
+            };
+            if pseudo.add(&data[l4..end]).finish() != 0 {
+                return Err(PopError::Checksum);
+            }
+        }
+        tnl.flags |= FLOW_TNL_F_CSUM;
+    }
+    tnl.tp_src = get(data, l4).into();
+    tnl.tp_dst = get(data, l4 + 2).into();
+    Ok(())
+}
+
+fn addresses(tnl: &FlowTnl) -> (IpAddr, IpAddr) {
+    if tnl.ip_dst.get() != 0 {
+        (
+            tnl.ip_src.get().to_be_bytes().into(),
+            tnl.ip_dst.get().to_be_bytes().into(),
+        )
+    } else {
+        (tnl.ipv6_src.into(), tnl.ipv6_dst.into())
+    }
+}
+
+fn vxlan(packet: &mut Packet) -> Result<(), PopError> {
+    let mut tnl = FlowTnl::default();
+    let (l4, end) = ip(packet, &mut tnl)?;
+    udp(packet, l4, end, &mut tnl)?;
+    let vx = l4 + UDP_LEN;
+    if end < vx + VXLAN_LEN + ETH_LEN {
+        return Err(PopError::Truncated);
+    }
+    let data = packet.data();
+    let (flags, vni) = (get32(data, vx), get32(data, vx + 4));
+    if flags & VXLAN_G != 0 && flags & VXLAN_I != 0 {
+        tnl.gbp_id = (flags as u16).into();
+        tnl.gbp_flags = (flags >> 16) as u8;
+    } else if flags != VXLAN_I || vni & 0xff != 0 {
+        vlog::warn_rl!(
+            RL,
+            NATIVE_TNL,
+            "invalid vxlan flags={flags:#x} vni={vni:#x}"
+        );
+        return Err(PopError::Header);
+    }
+    tnl.tun_id = u64::from(vni >> 8).into();
+    tnl.flags |= FLOW_TNL_F_KEY;
+    strip(packet, vx + VXLAN_LEN, end, tnl);
+    Ok(())
+}
+
+/// Removes everything before `inner` and behind `end`.
+fn strip(packet: &mut Packet, inner: usize, end: usize, tnl: FlowTnl) {
+    packet.truncate(end);
+    // A checksum that was vouched for, or is left open, belongs to the outer header if it begins
+    // there; then nothing is known of the inner one.
+    match packet.offload.checksum {
+        Checksum::Partial { start, .. } if usize::from(start) >= inner => {}
+        _ => packet.offload.checksum = Checksum::Unknown,
+    }
+    packet.pull(inner);
+    (packet.l2_5, packet.l3, packet.l4, packet.l2_pad) = (NO_OFFSET, NO_OFFSET, NO_OFFSET, 0);
+    packet.rss_hash = None;
+    packet.md.packet_type = PT_ETH;
+    packet.md.tunnel = Some(Box::new(tnl));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame() -> Vec<u8> {
+        let mut f = vec![2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 8, 0];
+        f.extend_from_slice(&[
+            0x45, 0xc, 0, 50, 0, 1, 0x40, 0, 9, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ]);
+        let sum = checksum(&f[14..34]);
+        f[24..26].copy_from_slice(&sum.to_be_bytes());
+        f.extend_from_slice(&[0x90, 1, 0x12, 0xb5, 0, 30, 0, 0, 8, 0, 0, 0, 0, 1, 2, 0]);
+        f.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x88, 0xb5]);
+        f.extend_from_slice(&[0; 6]); // Ethernet padding
+        f
+    }
+
+    #[test]
+    fn the_outer_header_becomes_metadata_and_padding_goes() {
+        let mut p = Packet::from_slice(&frame());
+        pop("vxlan", &mut p).unwrap();
+        assert_eq!(p.size(), 14);
+        let t = p.md.tunnel.unwrap();
+        assert_eq!((t.ip_src.get(), t.ip_dst.get()), (0x0a00_0001, 0x0a00_0002));
+        assert_eq!(
+            (t.tun_id.get(), t.ip_tos, t.ip_ttl, t.tp_src.get()),
+            (0x102, 0xc, 9, 0x9001)
+        );
+        assert_eq!(t.flags, FLOW_TNL_F_KEY | FLOW_TNL_F_DONT_FRAGMENT);
+    }
+
+    #[test]
+    fn wrong_headers_are_refused() {
+        let with = |at: usize, value: u8| {
+            let mut f = frame();
+            f[at] = value;
+            pop("vxlan", &mut Packet::from_slice(&f))
+        };
+        assert_eq!(with(24, 0xff), Err(PopError::Checksum));
+        assert_eq!(with(40, 1), Err(PopError::Checksum));
+        assert_eq!(with(42, 0), Err(PopError::Header));
+        assert_eq!(with(49, 1), Err(PopError::Header));
+        for len in 0..64 {
+            assert!(
+                pop("vxlan", &mut Packet::from_slice(&frame()[..len])).is_err(),
+                "{len}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_incomplete_inner_packet_stays_so() {
+        let mut f = frame();
+        f[40] = 0x12; // Some outer checksum, right only once the inner one is filled in.
+        let mut p = Packet::from_slice(&f);
+        p.offload.checksum = Checksum::Partial {
+            start: 60,
+            offset: 2,
+        };
+        pop("vxlan", &mut p).unwrap();
+        assert_eq!(
+            p.offload.checksum,
+            Checksum::Partial {
+                start: 10,
+                offset: 2
+            }
+        );
+        assert_ne!(p.md.tunnel.unwrap().flags & FLOW_TNL_F_CSUM, 0);
+    }
+}
