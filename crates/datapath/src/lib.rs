@@ -6,5 +6,6 @@
 
 pub mod action;
 pub mod dpif;
+pub mod edit;
 pub mod text;
 pub mod upcall;

@@ -1,1 +1,31 @@
-//! dpif-netdev
+//! The userspace datapath: threads that receive packets, look their flows up and run the flows' actions.
+//!
+//! ```text
+//!   main thread of the program                     thread "main" (non-PMD)      threads pmd-cNN
+//!   Dpif: ports, flow_put, dumps  --- mailbox -->  polls tap, packet sockets    spin on polled devices
+//!         execute, quiesce                         Rxq -> caches -> actions -> Txq
+//! ```
+//!
+//! Each thread owns its receive queues, its caches and lookup tables and its transmit batches; nothing on a
+//! packet's way is locked or shared. Others see a thread's flows in a concurrent map and change them by
+//! messages; counters are written by the owner alone. When no flow matches, the thread calls the
+//! [`UpcallHandler`](ferrovs_datapath::upcall::UpcallHandler) itself, installs the flow and runs its actions.
+//!
+//! What a flow holds about OpenFlow is nothing: only `ferrovs-datapath`'s language is spoken here.
+#![forbid(unsafe_code)]
+
+mod class;
+mod classifier;
+mod config;
+mod counters;
+mod datapath;
+mod execute;
+mod flow;
+mod meter;
+mod port;
+mod process;
+mod thread;
+mod tunnel;
+mod worker;
+
+pub use class::{Dummy, classes};

@@ -13,7 +13,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::gso;
@@ -57,6 +57,16 @@ pub fn enable(replace: Replace) {
     for kind in kinds {
         registry::register(Class { kind, open });
     }
+}
+
+/// Told about every address that a dummy device is given: device, address, prefix length.
+pub type AddressHook = fn(&str, IpAddr, u8);
+
+static ADDRESS_HOOK: OnceLock<AddressHook> = OnceLock::new();
+
+/// Who keeps routes calls this once: no kernel reports the addresses of dummy devices.
+pub fn set_address_hook(hook: AddressHook) {
+    let _ = ADDRESS_HOOK.set(hook);
 }
 
 /// Dummy devices that are open, oldest first.

@@ -108,6 +108,10 @@ events! {
     DROP_ACTION_STACK_TOO_DEEP "drop_action_stack_too_deep";
     DROP_ACTION_TOO_MANY_MPLS_LABELS "drop_action_too_many_mpls_labels";
     DROP_ACTION_TOO_MANY_RESUBMIT "drop_action_too_many_resubmit";
+    DROP_ACTION_TUNNEL_HEADER_BUILD_FAILED "drop_action_tunnel_header_build_failed";
+    DROP_ACTION_TUNNEL_NEIGH_CACHE_MISS "drop_action_tunnel_neigh_cache_miss";
+    DROP_ACTION_TUNNEL_OUTPUT_NO_ETHERNET "drop_action_tunnel_output_no_ethernet";
+    DROP_ACTION_TUNNEL_ROUTING_FAILED "drop_action_tunnel_routing_failed";
     DROP_ACTION_UNSUPPORTED_PACKET_TYPE "drop_action_unsupported_packet_type";
     DUMPED_DUPLICATE_FLOW "dumped_duplicate_flow";
     DUMPED_INCONSISTENT_FLOW "dumped_inconsistent_flow";

@@ -197,5 +197,8 @@ fn add_address(r: &Request, parse: fn(&str) -> Result<(IpAddr, u8), String>) -> 
     st.addresses.push((addr, len));
     drop(st);
     d.changed();
+    if let Some(hook) = super::ADDRESS_HOOK.get() {
+        hook(&d.name, addr, len);
+    }
     Ok("OK".into())
 }

@@ -1,0 +1,88 @@
+//! The kinds of datapath that this crate makes: `netdev` and, for tests, `dummy`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
+
+use crate::datapath::Datapath;
+
+/// `--enable-dummy`: which kinds of datapath are dummies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Dummy {
+    /// There is no kind `dummy`.
+    #[default]
+    Off,
+    /// `dummy` exists beside the others.
+    Normal,
+    /// Kind `system` is a dummy too.
+    System,
+    /// Every kind is a dummy.
+    Override,
+}
+
+struct Class {
+    kind: &'static str,
+    dummy: bool,
+    datapaths: Mutex<BTreeMap<String, Arc<Datapath>>>,
+}
+
+/// The classes that a program shall offer.
+pub fn classes(dummy: Dummy) -> Vec<Arc<dyn DpifClass>> {
+    let class = |kind, dummy| -> Arc<dyn DpifClass> {
+        Arc::new(Class {
+            kind,
+            dummy,
+            datapaths: Mutex::default(),
+        })
+    };
+    let mut out = Vec::new();
+    if matches!(dummy, Dummy::System | Dummy::Override) {
+        out.push(class("system", true));
+    }
+    out.push(class("netdev", dummy == Dummy::Override));
+    if dummy != Dummy::Off {
+        out.push(class("dummy", true));
+    }
+    out
+}
+
+impl DpifClass for Class {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn enumerate(&self) -> Vec<String> {
+        let mut datapaths = self
+            .datapaths
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        datapaths.retain(|_, d| !d.is_destroyed());
+        datapaths.keys().cloned().collect()
+    }
+
+    fn open(&self, name: &str, create: bool) -> Result<Arc<dyn Dpif>, Errno> {
+        let mut datapaths = self
+            .datapaths
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(dp) = datapaths.get(name).filter(|d| !d.is_destroyed()) {
+            return Ok(dp.clone());
+        }
+        if !create {
+            return Err(Errno::ENODEV);
+        }
+        let dp = Datapath::new(name, self.kind, self.dummy)?;
+        datapaths.insert(name.to_owned(), dp.clone());
+        Ok(dp)
+    }
+
+    fn port_open_kind(&self, kind: &str) -> String {
+        match kind {
+            "internal" if self.dummy => "dummy-internal",
+            "internal" => "tap",
+            other => other,
+        }
+        .to_owned()
+    }
+}

@@ -1,0 +1,286 @@
+//! The lookup tables of one thread: exact-match cache, signature cache, and one hash table for each mask.
+//!
+//! ```text
+//!   key, hash --> EMC: whole key equal ----------------------------------> flow
+//!             --> signature cache: hash -> candidate, verified by mask --> flow
+//!             --> for each mask of the port, most used first: ------------> flow
+//! ```
+//!
+//! The caches hold candidates and are never flushed: whatever they give is verified against the packet's key,
+//! and a flow that was removed is dead. The signature cache bounds the cost of many masks, because a packet of
+//! a stream that was seen before compares one flow instead of walking all masks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use ferrovs_packet::miniflow::{FlowMap, MiniRef, Minimask};
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use crate::flow::DpFlow;
+
+/// Basis of hashes in masks.
+const BASIS: u64 = 0x6a09_e667_f3bc_c908;
+
+/// Flows that share a mask.
+#[derive(Debug)]
+pub struct Subtable {
+    mask: Minimask,
+    flows: HashTable<Arc<DpFlow>>,
+    /// Hits since the last ranking.
+    hits: u64,
+}
+
+impl Subtable {
+    #[inline]
+    fn lookup(&self, key: MiniRef<'_>) -> Option<&Arc<DpFlow>> {
+        let mask = self.mask.view();
+        let hash = key.hash_in_mask(mask, BASIS);
+        self.flows.find(hash, |f| {
+            key.matches(f.rule.flow.view().values, mask) && !f.is_dead()
+        })
+    }
+}
+
+fn rule_hash(flow: &DpFlow) -> u64 {
+    flow.rule
+        .flow
+        .view()
+        .hash_in_mask(flow.rule.mask.view(), BASIS)
+}
+
+/// The masks and flows of one input port, the most used mask first.
+#[derive(Debug, Default)]
+pub struct Dpcls {
+    subtables: Vec<Subtable>,
+}
+
+impl Dpcls {
+    /// The flow that matches, and how many masks were tried.
+    #[inline]
+    pub fn lookup(&mut self, key: MiniRef<'_>) -> (Option<Arc<DpFlow>>, usize) {
+        for (i, table) in self.subtables.iter_mut().enumerate() {
+            if let Some(flow) = table.lookup(key) {
+                let flow = flow.clone();
+                table.hits += 1;
+                return (Some(flow), i + 1);
+            }
+        }
+        (None, self.subtables.len())
+    }
+
+    pub fn insert(&mut self, flow: Arc<DpFlow>) {
+        let at = self
+            .subtables
+            .iter()
+            .position(|t| t.mask == flow.rule.mask)
+            .unwrap_or_else(|| {
+                self.subtables.push(Subtable {
+                    mask: flow.rule.mask.clone(),
+                    flows: HashTable::new(),
+                    hits: 0,
+                });
+                self.subtables.len() - 1
+            });
+        let hash = rule_hash(&flow);
+        self.subtables[at]
+            .flows
+            .insert_unique(hash, flow, |f| rule_hash(f));
+    }
+
+    pub fn remove(&mut self, flow: &Arc<DpFlow>) {
+        let Some(at) = self.subtables.iter().position(|t| t.mask == flow.rule.mask) else {
+            return;
+        };
+        let table = &mut self.subtables[at];
+        if let Ok(entry) = table
+            .flows
+            .find_entry(rule_hash(flow), |f| Arc::ptr_eq(f, flow))
+        {
+            entry.remove();
+        }
+        if table.flows.is_empty() {
+            self.subtables.remove(at);
+        }
+    }
+
+    /// Puts the masks that were hit most first and begins to count anew.
+    pub fn rank(&mut self) {
+        self.subtables.sort_by_key(|t| std::cmp::Reverse(t.hits));
+        for table in &mut self.subtables {
+            table.hits = 0;
+        }
+    }
+
+    pub fn masks(&self) -> usize {
+        self.subtables.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.subtables.is_empty()
+    }
+}
+
+/// Entries of the exact-match cache, a power of two.
+const EMC_ENTRIES: usize = 8192;
+
+#[derive(Debug, Default)]
+struct EmcEntry {
+    hash: u32,
+    map: FlowMap,
+    values: SmallVec<[u64; 12]>,
+    flow: Option<Arc<DpFlow>>,
+}
+
+/// Exact-match cache: whole keys, each in one of two places that its hash says.
+#[derive(Debug, Default)]
+pub struct Emc {
+    entries: Vec<EmcEntry>,
+}
+
+impl Emc {
+    fn places(hash: u32) -> [usize; 2] {
+        [
+            hash as usize & (EMC_ENTRIES - 1),
+            hash as usize >> 13 & (EMC_ENTRIES - 1),
+        ]
+    }
+
+    #[inline]
+    pub fn lookup(&self, hash: u32, key: MiniRef<'_>) -> Option<&Arc<DpFlow>> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        for at in Emc::places(hash) {
+            let e = &self.entries[at];
+            if e.hash == hash
+                && e.map == key.map
+                && let Some(flow) = &e.flow
+                && e.values[..] == *key.values
+                && !flow.is_dead()
+            {
+                return Some(flow);
+            }
+        }
+        None
+    }
+
+    pub fn insert(&mut self, hash: u32, key: MiniRef<'_>, flow: &Arc<DpFlow>) {
+        if self.entries.is_empty() {
+            self.entries.resize_with(EMC_ENTRIES, EmcEntry::default);
+        }
+        let mut victim = None;
+        for at in Emc::places(hash) {
+            let e = &self.entries[at];
+            let alive = e.flow.as_ref().is_some_and(|f| !f.is_dead());
+            if e.hash == hash && e.map == key.map && e.values[..] == *key.values {
+                victim = Some(at);
+                break;
+            }
+            // A free or dead place first, else the one with the smaller hash: the choice is only to be stable.
+            victim = match victim {
+                None => Some(at),
+                Some(v) if !alive && self.entries[v].flow.is_some() => Some(at),
+                Some(v)
+                    if alive && self.entries[v].flow.is_some() && e.hash < self.entries[v].hash =>
+                {
+                    Some(at)
+                }
+                keep => keep,
+            };
+        }
+        let Some(at) = victim else { return };
+        let e = &mut self.entries[at];
+        e.hash = hash;
+        e.map = key.map;
+        e.values.clear();
+        e.values.extend_from_slice(key.values);
+        e.flow = Some(flow.clone());
+    }
+
+    /// Lets go of flows that are dead, a part of the cache at each call.
+    pub fn slow_sweep(&mut self, at: &mut usize) {
+        if self.entries.is_empty() {
+            return;
+        }
+        for _ in 0..64 {
+            let e = &mut self.entries[*at & (EMC_ENTRIES - 1)];
+            if e.flow.as_ref().is_some_and(|f| f.is_dead()) {
+                e.flow = None;
+            }
+            *at = at.wrapping_add(1);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.entries = Vec::new();
+    }
+}
+
+/// Places of the signature cache, a power of two.
+const SIGNATURES: usize = 1 << 16;
+
+/// Signature cache: which flow a packet with this hash hit last.
+#[derive(Debug, Default)]
+pub struct SignatureCache {
+    /// Upper bits of the hash and an index into `flows`, plus one.
+    places: Vec<(u32, u32)>,
+}
+
+impl SignatureCache {
+    #[inline]
+    fn place(hash: u32) -> usize {
+        (hash ^ hash >> 16) as usize & (SIGNATURES - 1)
+    }
+
+    #[inline]
+    pub fn lookup<'a>(
+        &self,
+        hash: u32,
+        key: MiniRef<'_>,
+        flows: &'a FlowSlots,
+    ) -> Option<&'a Arc<DpFlow>> {
+        let &(sig, slot) = self.places.get(SignatureCache::place(hash))?;
+        if sig != hash || slot == 0 {
+            return None;
+        }
+        let flow = flows.slots.get(slot as usize - 1)?.as_ref()?;
+        (flow.rule.matches(key) && !flow.is_dead()).then_some(flow)
+    }
+
+    #[inline]
+    pub fn insert(&mut self, hash: u32, slot: u32) {
+        if self.places.is_empty() {
+            self.places.resize(SIGNATURES, (0, 0));
+        }
+        self.places[SignatureCache::place(hash)] = (hash, slot + 1);
+    }
+}
+
+/// Small numbers for the flows of a thread.
+#[derive(Debug, Default)]
+pub struct FlowSlots {
+    slots: Vec<Option<Arc<DpFlow>>>,
+    free: Vec<u32>,
+}
+
+impl FlowSlots {
+    pub fn insert(&mut self, flow: &Arc<DpFlow>) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.slots[slot as usize] = Some(flow.clone());
+        flow.slot.store(slot, Relaxed);
+    }
+
+    pub fn remove(&mut self, flow: &Arc<DpFlow>) {
+        let slot = flow.slot.load(Relaxed);
+        if let Some(place) = self.slots.get_mut(slot as usize)
+            && place.as_ref().is_some_and(|f| Arc::ptr_eq(f, flow))
+        {
+            *place = None;
+            self.free.push(slot);
+        }
+    }
+}

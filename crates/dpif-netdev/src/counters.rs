@@ -1,0 +1,71 @@
+//! What a thread has done, counted by itself and read by others.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Kinds of counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Count {
+    /// Packets that ports received.
+    Recv,
+    /// Packets that came again by recirculation.
+    Recirc,
+    EmcHit,
+    SmcHit,
+    MegaflowHit,
+    /// Masks that were tried for megaflow hits.
+    MaskLookup,
+    /// Upcalls that were answered.
+    Miss,
+    /// Upcalls that were not.
+    Lost,
+    /// Packets that ports were given.
+    SentPackets,
+    SentBatches,
+    /// Cycles in iterations with and without packets.
+    CyclesBusy,
+    CyclesIdle,
+    CyclesUpcall,
+    IterationsBusy,
+    IterationsIdle,
+    /// Batches that ports received.
+    RecvBatches,
+}
+
+pub const N_COUNTS: usize = Count::RecvBatches as usize + 1;
+
+/// Counts of one thread.
+#[derive(Debug, Default)]
+pub struct Counters {
+    now: [AtomicU64; N_COUNTS],
+    /// Values at the last clear.
+    zero: [AtomicU64; N_COUNTS],
+}
+
+impl Counters {
+    /// For the owning thread.
+    #[inline]
+    pub fn add(&self, count: Count, n: u64) {
+        let c = &self.now[count as usize];
+        c.store(c.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Since the thread began.
+    pub fn total(&self, count: Count) -> u64 {
+        self.now[count as usize].load(Relaxed)
+    }
+
+    /// Since the last clear.
+    pub fn since_clear(&self, count: Count) -> u64 {
+        let i = count as usize;
+        self.now[i]
+            .load(Relaxed)
+            .wrapping_sub(self.zero[i].load(Relaxed))
+    }
+
+    pub fn clear(&self) {
+        for (zero, now) in self.zero.iter().zip(&self.now) {
+            zero.store(now.load(Relaxed), Relaxed);
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! The datapath as the program's main thread uses it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ferrovs_datapath::dpif::{
+    DpPortInfo, DpStats, Dpif, Errno, Execute, FlowEntry, FlowPut, FlowStats, Meter, PmdId, Ufid,
+};
+use ferrovs_datapath::upcall::UpcallHandler;
+use ferrovs_netdev::Flags;
+use ferrovs_packet::types::DpPort;
+use ferrovs_runtime::vlog::modules::{DPIF, DPIF_NETDEV};
+use ferrovs_runtime::{clock, coverage, vlog};
+
+use crate::config::Config;
+use crate::counters::Count;
+use crate::flow::DpFlow;
+use crate::meter::Meters;
+use crate::port::{Port, Ports};
+use crate::thread::{Message, Thread};
+use crate::worker::Worker;
+
+pub struct Datapath {
+    name: String,
+    kind: &'static str,
+    dummy: bool,
+    me: Weak<Datapath>,
+    pub epoch: Instant,
+    pub ports: ArcSwap<Ports>,
+    /// Held while ports or threads change.
+    changing: Mutex<()>,
+    pub threads: ArcSwap<Vec<Arc<Thread>>>,
+    handles: Mutex<HashMap<PmdId, JoinHandle<()>>>,
+    pub handler: ArcSwap<Option<Arc<dyn UpcallHandler>>>,
+    pub config: ArcSwap<Config>,
+    /// One packet in so many enters the exact-match cache; 0 for none.
+    pub emc_inverse: AtomicU32,
+    pub smc: AtomicBool,
+    pub meters: Meters,
+    /// Totals of threads that have ended.
+    retired: Mutex<DpStats>,
+    destroyed: AtomicBool,
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(Errno::EINVAL.0))
+}
+
+impl Datapath {
+    /// Creates a datapath with its local port and the thread for ports that are not polled.
+    pub fn new(name: &str, kind: &'static str, dummy: bool) -> Result<Arc<Datapath>, Errno> {
+        let dp = Arc::new_cyclic(|me| Datapath {
+            me: me.clone(),
+            name: name.to_owned(),
+            kind,
+            dummy,
+            epoch: clock::now(),
+            ports: ArcSwap::default(),
+            changing: Mutex::default(),
+            threads: ArcSwap::default(),
+            handles: Mutex::default(),
+            handler: ArcSwap::from_pointee(None),
+            config: ArcSwap::from_pointee(Config::default()),
+            emc_inverse: AtomicU32::new(crate::config::EMC_INVERSE),
+            smc: AtomicBool::new(false),
+            meters: Meters::default(),
+            retired: Mutex::default(),
+            destroyed: AtomicBool::new(false),
+        });
+        let thread = Thread::new(PmdId::NON_PMD, 0).map_err(|e| errno(&e))?;
+        dp.start(thread)?;
+        let local = if dummy { "dummy-internal" } else { "tap" };
+        if let Err(error) = dp.attach(name, local, Some(DpPort::LOCAL)) {
+            dp.destroy();
+            return Err(error);
+        }
+        Ok(dp)
+    }
+
+    pub fn is_destroyed(&self) -> bool {
+        self.destroyed.load(Ordering::Relaxed)
+    }
+
+    /// Starts a thread and adds it to the list.
+    pub fn start(&self, thread: Thread) -> Result<(), Errno> {
+        let thread = Arc::new(thread);
+        let me = self.me.upgrade().ok_or(Errno::ENODEV)?;
+        let worker = Worker::new(me, thread.clone()).map_err(|e| errno(&e))?;
+        let name = if thread.is_pmd() {
+            format!("pmd-c{:02}/id:", thread.id.0)
+        } else {
+            "dp".to_owned()
+        };
+        let handle = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || worker.run())
+            .map_err(|e| errno(&e))?;
+        lock(&self.handles).insert(thread.id, handle);
+        let mut threads = Vec::clone(&self.threads.load());
+        threads.push(thread);
+        threads.sort_by_key(|t| (t.is_pmd(), t.id));
+        self.threads.store(Arc::new(threads));
+        Ok(())
+    }
+
+    /// Ends a thread and keeps its totals.
+    pub fn stop(&self, thread: &Arc<Thread>) {
+        let mut threads = Vec::clone(&self.threads.load());
+        threads.retain(|t| !Arc::ptr_eq(t, thread));
+        self.threads.store(Arc::new(threads));
+        thread.post(Message::Exit);
+        if let Some(handle) = lock(&self.handles).remove(&thread.id) {
+            // A thread that panicked has said so; there is nothing more to do here.
+            _ = handle.join();
+        }
+        add_stats(&mut lock(&self.retired), thread);
+    }
+
+    pub fn thread(&self, id: PmdId) -> Option<Arc<Thread>> {
+        self.threads.load().iter().find(|t| t.id == id).cloned()
+    }
+
+    fn attach(&self, name: &str, kind: &str, wanted: Option<DpPort>) -> Result<DpPort, Errno> {
+        let guard = lock(&self.changing);
+        let mut ports = Ports::clone(&self.ports.load());
+        if ports.by_name(name).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        let number = match wanted {
+            Some(number) if ports.get(number).is_some() => return Err(Errno::EBUSY),
+            Some(number) => number,
+            None => ports.choose(name, self.dummy).ok_or(Errno::EFBIG)?,
+        };
+        let netdev = ferrovs_netdev::open(name, kind).map_err(|e| errno(&e))?;
+        let tunnel = netdev.tunnel_config().is_some();
+        if !tunnel {
+            let flags = netdev.flags().map_err(|e| errno(&e))?;
+            if flags.contains(Flags::LOOPBACK) {
+                vlog::err!(DPIF_NETDEV, "{name}: cannot add a loopback device");
+                return Err(Errno::EINVAL);
+            }
+            netdev
+                .update_flags(Flags::empty(), Flags::PROMISC)
+                .map_err(|e| errno(&e))?;
+        }
+        ports.insert(Arc::new(Port {
+            number,
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            netdev,
+            emc: AtomicBool::new(true),
+            config: Mutex::default(),
+        }));
+        self.ports.store(Arc::new(ports));
+        self.reassign();
+        drop(guard);
+        Ok(number)
+    }
+
+    fn detach(&self, number: DpPort) -> Result<(), Errno> {
+        {
+            let _guard = lock(&self.changing);
+            let mut ports = Ports::clone(&self.ports.load());
+            ports.remove(number).ok_or(Errno::ENOENT)?;
+            self.ports.store(Arc::new(ports));
+            self.reassign();
+        }
+        // The threads let go of the device before its name can be used again.
+        self.barrier();
+        Ok(())
+    }
+
+    /// Gives the receive queues to the threads anew, starting and stopping threads as the configuration says.
+    /// The caller holds `changing`.
+    pub fn reassign(&self) {
+        crate::config::assign(self);
+        for thread in self.threads.load().iter() {
+            thread.post(Message::Reload);
+        }
+    }
+
+    /// Waits until every thread has done what was posted before.
+    fn barrier(&self) {
+        let waits: Vec<_> = self.threads.load().iter().map(|t| t.barrier()).collect();
+        for wait in waits {
+            // An error means that the thread has ended, with all that was in its mailbox.
+            _ = wait.recv_timeout(Duration::from_secs(10));
+        }
+    }
+
+    /// Flow of a thread, or of any thread.
+    fn find(&self, ufid: Ufid, pmd: Option<PmdId>) -> Option<(PmdId, Arc<DpFlow>)> {
+        self.threads
+            .load()
+            .iter()
+            .filter(|t| pmd.is_none_or(|p| p == t.id))
+            .find_map(|t| Some((t.id, t.flows.pin().get(&ufid)?.clone())))
+    }
+
+    fn put(&self, thread: &Thread, put: &FlowPut) -> Result<(), Errno> {
+        let flows = thread.flows.pin();
+        if let Some(flow) = flows.get(&put.ufid) {
+            if !put.modify {
+                return Err(Errno::EEXIST);
+            }
+            flow.actions.store(Arc::new(put.actions.clone()));
+            if put.zero_stats {
+                flow.zero_stats();
+            }
+            return Ok(());
+        }
+        if !put.create {
+            return Err(Errno::ENOENT);
+        }
+        let flow = Arc::new(DpFlow::new(
+            put.ufid,
+            &put.match_,
+            put.actions.clone(),
+            self.epoch,
+        ));
+        match flows.try_insert(put.ufid, flow.clone()) {
+            Ok(_) => {
+                thread.post(Message::Insert(flow));
+                Ok(())
+            }
+            Err(_) => Err(Errno::EEXIST),
+        }
+    }
+}
+
+fn add_stats(stats: &mut DpStats, thread: &Thread) {
+    let c = &thread.counters;
+    stats.n_hit += c.total(Count::EmcHit) + c.total(Count::SmcHit) + c.total(Count::MegaflowHit);
+    stats.n_missed += c.total(Count::Miss);
+    stats.n_lost += c.total(Count::Lost);
+}
+
+impl Dpif for Datapath {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn stats(&self) -> DpStats {
+        let mut stats = *lock(&self.retired);
+        for thread in self.threads.load().iter() {
+            add_stats(&mut stats, thread);
+            stats.n_flows += thread.flows.len() as u64;
+        }
+        stats
+    }
+
+    fn port_add(&self, name: &str, kind: &str, wanted: Option<DpPort>) -> Result<DpPort, Errno> {
+        let result = self.attach(name, kind, wanted);
+        match result {
+            Ok(port) => {
+                coverage::DPIF_PORT_ADD.inc();
+                vlog::dbg!(
+                    DPIF,
+                    "{}@{}: added {name} as port {}",
+                    self.kind,
+                    self.name,
+                    port.0
+                );
+            }
+            Err(error) => vlog::warn!(
+                DPIF,
+                "{}@{}: failed to add {name} as port: {error}",
+                self.kind,
+                self.name
+            ),
+        }
+        result
+    }
+
+    fn port_del(&self, port: DpPort) -> Result<(), Errno> {
+        if port == DpPort::LOCAL {
+            return Err(Errno::EINVAL);
+        }
+        self.detach(port)?;
+        coverage::DPIF_PORT_DEL.inc();
+        Ok(())
+    }
+
+    fn port_by_number(&self, port: DpPort) -> Result<DpPortInfo, Errno> {
+        let ports = self.ports.load();
+        ports.get(port).map(|p| p.info()).ok_or(Errno::ENOENT)
+    }
+
+    fn port_by_name(&self, name: &str) -> Result<DpPortInfo, Errno> {
+        let ports = self.ports.load();
+        ports.by_name(name).map(|p| p.info()).ok_or(Errno::ENODEV)
+    }
+
+    fn ports(&self) -> Vec<DpPortInfo> {
+        self.ports.load().iter().map(|p| p.info()).collect()
+    }
+
+    fn port_set_config(
+        &self,
+        port: DpPort,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), Errno> {
+        let _guard = lock(&self.changing);
+        let ports = self.ports.load_full();
+        let port = ports.get(port).ok_or(Errno::ENODEV)?;
+        {
+            let mut now = lock(&port.config);
+            if *now == *config {
+                return Ok(());
+            }
+            now.clone_from(config);
+        }
+        let emc = config.get("emc-enable").is_none_or(|v| v != "false");
+        if port.emc.swap(emc, Ordering::Relaxed) != emc {
+            let state = if emc { "enabled" } else { "disabled" };
+            vlog::info!(DPIF_NETDEV, "{}: EMC has been {state}.", port.name);
+        }
+        self.reassign();
+        Ok(())
+    }
+
+    fn set_config(&self, config: &BTreeMap<String, String>) {
+        let _guard = lock(&self.changing);
+        if crate::config::apply(self, config) {
+            self.reassign();
+        }
+    }
+
+    fn flow_put(&self, put: FlowPut) -> Result<(), Errno> {
+        coverage::DPIF_FLOW_PUT.inc();
+        let threads = self.threads.load();
+        let mut result = Err(Errno::EINVAL);
+        for thread in threads.iter().filter(|t| put.pmd.is_none_or(|p| p == t.id)) {
+            let done = self.put(thread, &put);
+            // One thread that failed is the answer for all.
+            if done.is_err() || result == Err(Errno::EINVAL) {
+                result = done;
+            }
+        }
+        if result.is_err() {
+            coverage::DPIF_FLOW_PUT_ERROR.inc();
+        }
+        result
+    }
+
+    fn flow_get(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowEntry, Errno> {
+        coverage::DPIF_FLOW_GET.inc();
+        let (id, flow) = self.find(ufid, pmd).ok_or(Errno::ENOENT)?;
+        Ok(flow.entry(id))
+    }
+
+    fn flow_del(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowStats, Errno> {
+        coverage::DPIF_FLOW_DEL.inc();
+        let mut stats = None::<FlowStats>;
+        let threads = self.threads.load();
+        for thread in threads.iter().filter(|t| pmd.is_none_or(|p| p == t.id)) {
+            let Some(flow) = thread.flows.pin().remove(&ufid).cloned() else {
+                continue;
+            };
+            flow.dead.store(true, Ordering::SeqCst);
+            let s = flow.stats();
+            thread.post(Message::Remove(flow));
+            stats = Some(match stats {
+                None => s,
+                Some(sum) => FlowStats {
+                    n_packets: sum.n_packets + s.n_packets,
+                    n_bytes: sum.n_bytes + s.n_bytes,
+                    used: sum.used.max(s.used),
+                    tcp_flags: sum.tcp_flags | s.tcp_flags,
+                },
+            });
+        }
+        stats.ok_or(Errno::ENOENT)
+    }
+
+    fn flow_dump(&self, visit: &mut dyn FnMut(FlowEntry)) {
+        for thread in self.threads.load().iter() {
+            for flow in thread.flows.pin().values() {
+                visit(flow.entry(thread.id));
+            }
+        }
+    }
+
+    fn flow_flush(&self) {
+        coverage::DPIF_FLOW_FLUSH.inc();
+        for thread in self.threads.load().iter() {
+            let flows = thread.flows.pin();
+            for (ufid, flow) in &flows {
+                flow.dead.store(true, Ordering::SeqCst);
+                flows.remove(ufid);
+                thread.post(Message::Remove(flow.clone()));
+            }
+        }
+    }
+
+    fn execute(&self, execute: Execute) -> Result<(), Errno> {
+        coverage::DPIF_EXECUTE.inc();
+        let thread = self.thread(PmdId::NON_PMD).ok_or(Errno::ENODEV)?;
+        thread.post(Message::Execute(Box::new(execute)));
+        Ok(())
+    }
+
+    fn set_upcall_handler(&self, handler: Option<Arc<dyn UpcallHandler>>) {
+        self.handler.store(Arc::new(handler));
+    }
+
+    fn quiesce(&self) {
+        self.barrier();
+    }
+
+    fn meter_set(&self, id: u32, meter: &Meter, now: Instant) -> Result<(), Errno> {
+        coverage::DPIF_METER_SET.inc();
+        self.meters.set(id, meter, now)
+    }
+
+    fn meter_stats(&self, id: u32) -> Result<Meter, Errno> {
+        coverage::DPIF_METER_GET.inc();
+        self.meters.stats(id)
+    }
+
+    fn meter_del(&self, id: u32) -> Result<Meter, Errno> {
+        coverage::DPIF_METER_DEL.inc();
+        self.meters.delete(id)
+    }
+
+    fn destroy(&self) {
+        if self.destroyed.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        coverage::DPIF_DESTROY.inc();
+        for thread in self.threads.load_full().iter() {
+            self.stop(thread);
+        }
+        let _guard = lock(&self.changing);
+        self.ports.store(Arc::default());
+        self.handler.store(Arc::new(None));
+    }
+}

@@ -1,0 +1,305 @@
+//! Runs actions on batches of packets.
+//!
+//! A batch is owned by the list of actions that runs on it: the last action that sends takes the packets
+//! themselves, an earlier one copies. Packets that are sent gather in a batch for each port until the received
+//! batch is done.
+
+use ferrovs_datapath::action::{Action, DropReason, HashAlg, TunnelPush, Userspace};
+use ferrovs_datapath::edit::{self, Outcome};
+use ferrovs_datapath::upcall::{Upcall, UpcallKind};
+use ferrovs_packet::buffer::{Batch, Offload, Packet};
+use ferrovs_packet::flow::Flow;
+use ferrovs_packet::hash::{flow_hash_symmetric_l4, fold32, hash_5tuple, mix};
+use ferrovs_packet::types::DpPort;
+use ferrovs_runtime::coverage;
+
+use crate::worker::{Worker, send};
+
+/// Ethernet header: what a truncated packet keeps at least.
+const MIN_TRUNCATED: u32 = 14;
+/// How deep actions may nest in actions.
+const MAX_NESTING: u32 = 32;
+
+impl Worker {
+    /// Runs `actions` on a batch and leaves it empty.
+    pub fn execute(&mut self, batch: &mut Batch, actions: &[Action], depth: u32) {
+        self.run_actions(batch, actions, depth, 0);
+        batch.clear();
+    }
+
+    fn run_actions(&mut self, batch: &mut Batch, actions: &[Action], depth: u32, nesting: u32) {
+        if nesting > MAX_NESTING {
+            batch.clear();
+            return;
+        }
+        for (i, action) in actions.iter().enumerate() {
+            if batch.is_empty() {
+                return;
+            }
+            let last = i + 1 == actions.len();
+            match action {
+                Action::Output(port) => {
+                    if last {
+                        self.output(batch, *port);
+                        return;
+                    }
+                    let mut copy = duplicate(batch);
+                    uncut(batch);
+                    self.output(&mut copy, *port);
+                }
+                Action::Trunc(max) => {
+                    for packet in batch.iter_mut() {
+                        let max = (*max).max(MIN_TRUNCATED);
+                        packet.cutlen = (packet.size() as u32).saturating_sub(max);
+                    }
+                }
+                Action::Userspace(userspace) => {
+                    let mut own;
+                    let packets = if last {
+                        &mut *batch
+                    } else {
+                        own = duplicate(batch);
+                        uncut(batch);
+                        &mut own
+                    };
+                    for packet in packets.drain(..) {
+                        self.userspace(packet, userspace, actions, depth);
+                    }
+                }
+                Action::Recirc(id) => {
+                    let mut own;
+                    let packets = if last {
+                        &mut *batch
+                    } else {
+                        own = duplicate(batch);
+                        &mut own
+                    };
+                    for packet in packets.iter_mut() {
+                        packet.md.recirc_id = *id;
+                    }
+                    self.recirculate(packets, depth);
+                }
+                Action::Hash { alg, basis } => {
+                    for packet in batch.iter_mut() {
+                        let hash = match (alg, packet.rss_hash) {
+                            (HashAlg::L4, Some(rss)) => fold32(mix(rss.into(), (*basis).into())),
+                            (HashAlg::L4, None) => hash_5tuple(&Flow::from_packet(packet), *basis),
+                            (HashAlg::SymL4, _) => {
+                                flow_hash_symmetric_l4(&Flow::from_packet(packet), *basis)
+                            }
+                        };
+                        // Zero would say that there is no hash.
+                        packet.md.dp_hash = hash.max(1);
+                    }
+                }
+                Action::Clone(inner) => {
+                    let mut copy;
+                    let packets = if last {
+                        &mut *batch
+                    } else {
+                        copy = duplicate(batch);
+                        &mut copy
+                    };
+                    self.run_actions(packets, inner, depth, nesting + 1);
+                    packets.clear();
+                }
+                Action::Sample {
+                    probability,
+                    actions: inner,
+                } => {
+                    let mut chosen = Batch::new();
+                    for packet in batch.iter() {
+                        if self.chance() < *probability || *probability == u32::MAX {
+                            chosen.push(packet.duplicate());
+                        }
+                    }
+                    self.run_actions(&mut chosen, inner, depth, nesting + 1);
+                }
+                Action::CheckPktLen {
+                    size,
+                    greater,
+                    less_equal,
+                } => {
+                    // Both branches run on the packet itself: what they change stays.
+                    let packets: Batch = std::mem::take(batch);
+                    for packet in packets {
+                        let inner = if on_wire(&packet) > usize::from(*size) {
+                            greater
+                        } else {
+                            less_equal
+                        };
+                        let mut one = Batch::new();
+                        one.push(if last { packet } else { packet.duplicate() });
+                        self.run_actions(&mut one, inner, depth, nesting + 1);
+                    }
+                }
+                Action::Meter(id) => {
+                    self.dp.meters.run(*id, batch, self.now);
+                }
+                // Without an action behind it the packets would go nowhere.
+                Action::TunnelPush(_) if last => {}
+                Action::TunnelPush(push) => self.tunnel_push(batch, push),
+                Action::TunnelPop(port) => {
+                    let mut copy;
+                    let packets = if last {
+                        &mut *batch
+                    } else {
+                        copy = duplicate(batch);
+                        &mut copy
+                    };
+                    self.tunnel_pop(packets, *port, depth);
+                }
+                Action::Drop(reason) => {
+                    count_drop(*reason, batch.len() as u64);
+                    batch.clear();
+                    return;
+                }
+                Action::LbOutput(_) => {
+                    coverage::DATAPATH_DROP_INVALID_BOND.add(batch.len() as u64);
+                    batch.clear();
+                    return;
+                }
+                // Connection tracking is not part of this datapath yet: its feature probe says so, and what
+                // comes here nevertheless goes no further.
+                Action::Ct(_) | Action::DecTtl { .. } | Action::Psample { .. } => {
+                    coverage::DATAPATH_DROP_USERSPACE_ACTION_ERROR.add(batch.len() as u64);
+                    batch.clear();
+                    return;
+                }
+                edit => {
+                    batch.retain(|packet| edit::apply(edit, packet) != Outcome::Drop);
+                }
+            }
+        }
+    }
+
+    fn chance(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 32) as u32
+    }
+
+    /// Puts packets into the batch of a port.
+    fn output(&mut self, batch: &mut Batch, port: DpPort) {
+        let Some(tx) = self.tx.get_mut(&port.0) else {
+            coverage::DATAPATH_DROP_INVALID_PORT.add(batch.len() as u64);
+            batch.clear();
+            return;
+        };
+        if tx.batch.is_empty() {
+            self.dirty.push(port.0);
+        }
+        for mut packet in batch.drain(..) {
+            if packet.cutlen > 0 {
+                cut(&mut packet);
+            }
+            tx.batch.push(packet);
+            if tx.batch.is_full() {
+                send(tx, &self.me);
+            }
+        }
+    }
+
+    /// Puts an outer header in front of the packets.
+    fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush) {
+        let known = self.tx.contains_key(&push.tnl_port.0);
+        batch.retain(|packet| known && crate::tunnel::push(packet, &push.header));
+    }
+
+    /// Takes the outer headers off and looks the packets up as ones that the tunnel port received.
+    fn tunnel_pop(&mut self, batch: &mut Batch, port: DpPort, depth: u32) {
+        let Some(tx) = self.tx.get(&port.0) else {
+            coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
+            batch.clear();
+            return;
+        };
+        let netdev = tx.port.netdev.clone();
+        batch.retain(|packet| {
+            let done = crate::tunnel::pop(packet, &*netdev);
+            packet.md.in_port = port;
+            done
+        });
+        if !batch.is_empty() {
+            self.recirculate(batch, depth);
+        }
+    }
+
+    fn userspace(&mut self, mut packet: Packet, what: &Userspace, actions: &[Action], depth: u32) {
+        let flow = Flow::from_packet(&mut packet);
+        if packet.cutlen > 0 {
+            cut(&mut packet);
+        }
+        let handler = self.dp.handler.load_full();
+        let reply = handler.as_ref().as_ref().and_then(|handler| {
+            handler.upcall(Upcall {
+                packet: &mut packet,
+                flow: &flow,
+                kind: UpcallKind::Action {
+                    userspace: what,
+                    actions: if what.with_actions { actions } else { &[] },
+                },
+                pmd: self.me.id,
+            })
+        });
+        let Some(reply) = reply else {
+            coverage::DATAPATH_DROP_USERSPACE_ACTION_ERROR.inc();
+            return;
+        };
+        let mut batch = Batch::new();
+        batch.push(packet);
+        self.execute(&mut batch, &reply.actions, depth);
+    }
+}
+
+/// Copies of all packets.
+fn duplicate(batch: &Batch) -> Batch {
+    batch.iter().map(Packet::duplicate).collect()
+}
+
+/// A truncation holds for one output.
+fn uncut(batch: &mut Batch) {
+    for packet in batch {
+        packet.cutlen = 0;
+    }
+}
+
+fn cut(packet: &mut Packet) {
+    let size = packet.size().saturating_sub(packet.cutlen as usize);
+    packet.truncate(size);
+    packet.cutlen = 0;
+    // A checksum or segments over bytes that are gone cannot be made.
+    packet.offload = Offload::default();
+}
+
+/// Size of the largest frame that the packet makes on a wire.
+fn on_wire(packet: &Packet) -> usize {
+    match packet.offload.gso {
+        Some(gso) if gso.hdr_len > 0 => packet
+            .size()
+            .min(usize::from(gso.hdr_len) + usize::from(gso.size)),
+        _ => packet.size(),
+    }
+}
+
+fn count_drop(reason: DropReason, n: u64) {
+    let event = match reason {
+        DropReason::Ok => &coverage::DROP_ACTION_OF_PIPELINE,
+        DropReason::BridgeNotFound => &coverage::DROP_ACTION_BRIDGE_NOT_FOUND,
+        DropReason::RecursionTooDeep => &coverage::DROP_ACTION_RECURSION_TOO_DEEP,
+        DropReason::TooManyResubmits => &coverage::DROP_ACTION_TOO_MANY_RESUBMIT,
+        DropReason::StackTooDeep => &coverage::DROP_ACTION_STACK_TOO_DEEP,
+        DropReason::NoRecirculationContext => &coverage::DROP_ACTION_NO_RECIRCULATION_CONTEXT,
+        DropReason::RecirculationConflict => &coverage::DROP_ACTION_RECIRCULATION_CONFLICT,
+        DropReason::TooManyMplsLabels => &coverage::DROP_ACTION_TOO_MANY_MPLS_LABELS,
+        DropReason::InvalidTunnelMetadata => &coverage::DROP_ACTION_INVALID_TUNNEL_METADATA,
+        DropReason::UnsupportedPacketType => &coverage::DROP_ACTION_UNSUPPORTED_PACKET_TYPE,
+        DropReason::CongestionDrop => &coverage::DROP_ACTION_CONGESTION,
+        DropReason::ForwardingDisabled => &coverage::DROP_ACTION_FORWARDING_DISABLED,
+        DropReason::TunnelRoutingFailed => &coverage::DROP_ACTION_TUNNEL_ROUTING_FAILED,
+        DropReason::TunnelOutputNoEthernet => &coverage::DROP_ACTION_TUNNEL_OUTPUT_NO_ETHERNET,
+        DropReason::TunnelNeighCacheMiss => &coverage::DROP_ACTION_TUNNEL_NEIGH_CACHE_MISS,
+        DropReason::TunnelHeaderBuildFailed => &coverage::DROP_ACTION_TUNNEL_HEADER_BUILD_FAILED,
+    };
+    event.add(n);
+}

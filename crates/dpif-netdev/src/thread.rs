@@ -1,0 +1,99 @@
+//! A datapath thread as others see it: its flows, its counters, and the mailbox that it reads.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use ferrovs_datapath::dpif::{Execute, PmdId, Ufid};
+use ferrovs_sync::Waker;
+use foldhash::fast::RandomState;
+
+use crate::counters::Counters;
+use crate::flow::DpFlow;
+use crate::port::Port;
+
+/// What others ask of a thread.
+pub enum Message {
+    /// Begin to look the flow up.
+    Insert(Arc<DpFlow>),
+    /// Forget the flow, which is dead.
+    Remove(Arc<DpFlow>),
+    Execute(Box<Execute>),
+    /// The list of receive queues or ports has changed.
+    Reload,
+    /// Forget every cached flow.
+    FlushCaches,
+    /// Handle what waits in the queues, then answer.
+    Barrier(SyncSender<()>),
+    Exit,
+}
+
+/// A receive queue that a thread shall serve.
+#[derive(Clone)]
+pub struct Assigned {
+    pub port: Arc<Port>,
+    pub queue: usize,
+    /// Pinned to the thread by the user.
+    pub pinned: bool,
+}
+
+pub struct Thread {
+    pub id: PmdId,
+    pub numa: u32,
+    pub counters: Counters,
+    pub flows: papaya::HashMap<Ufid, Arc<DpFlow>, RandomState>,
+    pub rxqs: ArcSwap<Vec<Assigned>>,
+    pending: AtomicBool,
+    mailbox: Mutex<Vec<Message>>,
+    pub waker: Waker,
+}
+
+impl Thread {
+    pub fn new(id: PmdId, numa: u32) -> std::io::Result<Thread> {
+        Ok(Thread {
+            id,
+            numa,
+            counters: Counters::default(),
+            flows: papaya::HashMap::with_hasher(RandomState::default()),
+            rxqs: ArcSwap::default(),
+            pending: AtomicBool::new(false),
+            mailbox: Mutex::default(),
+            waker: Waker::new()?,
+        })
+    }
+
+    pub fn is_pmd(&self) -> bool {
+        self.id != PmdId::NON_PMD
+    }
+
+    /// Puts a message into the mailbox and wakes the thread if it sleeps.
+    pub fn post(&self, message: Message) {
+        let mut mailbox = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
+        mailbox.push(message);
+        if !self.pending.swap(true, Ordering::SeqCst) {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether messages wait; for the thread.
+    #[inline]
+    pub fn has_mail(&self) -> bool {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// All messages that wait, oldest first; for the thread.
+    pub fn take_mail(&self) -> Vec<Message> {
+        let mut mailbox = self.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pending.store(false, Ordering::SeqCst);
+        self.waker.drain();
+        std::mem::take(&mut *mailbox)
+    }
+
+    /// Begins a wait until everything that was posted before is done, and what waits in queues handled.
+    pub fn barrier(&self) -> std::sync::mpsc::Receiver<()> {
+        let (done, wait) = sync_channel(1);
+        self.post(Message::Barrier(done));
+        wait
+    }
+}

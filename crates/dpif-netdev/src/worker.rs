@@ -1,0 +1,412 @@
+//! The loop of a datapath thread.
+//!
+//! A thread for ports that are not polled sleeps in epoll(7) until a queue has packets or its mailbox has
+//! messages; a polling thread goes around its queues without sleeping. Both handle a batch completely, transmit
+//! included, before they look at the next.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use ferrovs_datapath::dpif::Execute;
+use ferrovs_netdev::Rxq;
+use ferrovs_packet::buffer::Batch;
+use ferrovs_packet::types::DpPort;
+use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
+use ferrovs_runtime::{clock, vlog};
+use ferrovs_sys::cycles;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use rustix::event::epoll;
+
+use crate::classifier::{Dpcls, Emc, FlowSlots, SignatureCache};
+use crate::counters::Count;
+use crate::datapath::Datapath;
+use crate::port::Port;
+use crate::process::Keys;
+use crate::thread::{Message, Thread};
+
+/// An open receive queue.
+struct Queue {
+    port: Arc<Port>,
+    queue: usize,
+    rxq: Box<dyn Rxq>,
+}
+
+/// Packets on their way out of a port.
+pub struct TxPort {
+    pub port: Arc<Port>,
+    pub batch: Batch,
+}
+
+/// Passes over all queues that a barrier makes at most, lest traffic keep it for ever.
+const BARRIER_PASSES: usize = 256;
+/// How often masks are ranked.
+const RANK_EVERY: Duration = Duration::from_secs(1);
+/// Batches that are taken from one queue before the next has its turn.
+const BATCHES_PER_QUEUE: usize = 4;
+
+pub struct Worker {
+    pub dp: Arc<Datapath>,
+    pub me: Arc<Thread>,
+    queues: Vec<Queue>,
+    pub tx: HashMap<u32, TxPort, FixedState>,
+    /// Ports with packets to send.
+    pub dirty: Vec<u32>,
+    pub emc: Emc,
+    pub signatures: SignatureCache,
+    pub slots: FlowSlots,
+    pub dpcls: HashMap<u32, Dpcls, FixedState>,
+    pub keys: Vec<Box<Keys>>,
+    pub now: Instant,
+    pub random: u64,
+    epoll: Option<rustix::fd::OwnedFd>,
+    ranked: Instant,
+    swept: usize,
+    exit: bool,
+}
+
+impl Worker {
+    pub fn new(dp: Arc<Datapath>, me: Arc<Thread>) -> std::io::Result<Worker> {
+        let now = clock::now();
+        Ok(Worker {
+            dp,
+            random: u64::from(me.id.0) << 1 | 1,
+            me,
+            queues: Vec::new(),
+            tx: HashMap::default(),
+            dirty: Vec::new(),
+            emc: Emc::default(),
+            signatures: SignatureCache::default(),
+            slots: FlowSlots::default(),
+            dpcls: HashMap::default(),
+            keys: Vec::new(),
+            now,
+            epoll: None,
+            ranked: now,
+            swept: 0,
+            exit: false,
+        })
+    }
+
+    pub fn run(mut self) {
+        if self.me.is_pmd() {
+            vlog::set_thread_name(&format!("pmd-c{:02}/id:", self.me.id.0));
+            // A core that is not there or not allowed leaves the thread where it may run.
+            _ = ferrovs_sys::affinity::set_current(&[self.me.id.0]);
+            self.run_polling();
+        } else {
+            vlog::set_thread_name("dp");
+            self.run_sleeping();
+        }
+    }
+
+    fn run_polling(&mut self) {
+        let mut spins = 0u32;
+        let mut start = cycles::now();
+        while !self.exit {
+            if self.me.has_mail() {
+                self.mail();
+            }
+            // The clock is read often enough for statistics, and whenever there is work.
+            spins = spins.wrapping_add(1);
+            if spins % 64 == 0 {
+                self.now = clock::now();
+                self.housekeeping();
+            }
+            let mut n = 0;
+            for i in 0..self.queues.len() {
+                n += self.receive(i);
+            }
+            let end = cycles::now();
+            self.count_iteration(n, end.wrapping_sub(start));
+            start = end;
+            if n == 0 {
+                if self.queues.is_empty() {
+                    self.sleep(&mut Vec::new());
+                    start = cycles::now();
+                } else {
+                    std::hint::spin_loop();
+                    self.maybe_sleep();
+                }
+            }
+        }
+    }
+
+    fn count_iteration(&self, packets: usize, cycles: u64) {
+        let c = &self.me.counters;
+        if packets > 0 {
+            c.add(Count::CyclesBusy, cycles);
+            c.add(Count::IterationsBusy, 1);
+        } else {
+            c.add(Count::CyclesIdle, cycles);
+            c.add(Count::IterationsIdle, 1);
+        }
+    }
+
+    /// `pmd-sleep-max`.
+    fn maybe_sleep(&mut self) {
+        let max = self.dp.config.load().pmd_sleep_max;
+        if max > 0 {
+            std::thread::sleep(Duration::from_micros(max));
+        }
+    }
+
+    fn run_sleeping(&mut self) {
+        let mut ready: Vec<usize> = Vec::new();
+        while !self.exit {
+            if self.me.has_mail() {
+                self.now = clock::now();
+                self.mail();
+                self.flush();
+            }
+            let start = cycles::now();
+            let mut n = 0;
+            if !ready.is_empty() {
+                self.now = clock::now();
+                for i in ready.drain(..) {
+                    // A reload may have shortened the list; epoll says again what is ready.
+                    if i < self.queues.len() {
+                        n += self.receive(i);
+                    }
+                }
+                self.housekeeping();
+                self.count_iteration(n, cycles::now().wrapping_sub(start));
+            }
+            self.sleep(&mut ready);
+        }
+    }
+
+    /// Sleeps until a queue or the mailbox has something; tells which queues have.
+    fn sleep(&mut self, ready: &mut Vec<usize>) {
+        let Some(epoll) = &self.epoll else {
+            // Without epoll there is nothing to wait for but messages, which reload tries again.
+            std::thread::sleep(Duration::from_millis(10));
+            ready.extend(0..self.queues.len());
+            return;
+        };
+        let mut events: [std::mem::MaybeUninit<epoll::Event>; 64] =
+            [const { std::mem::MaybeUninit::uninit() }; 64];
+        // An error is an interrupted call.
+        if let Ok((events, _)) = epoll::wait(epoll, &mut events, None) {
+            for event in events.iter() {
+                let data = event.data.u64();
+                if data != u64::MAX {
+                    ready.push(data as usize);
+                }
+            }
+        }
+    }
+
+    fn mail(&mut self) {
+        let mut barriers: Vec<SyncSender<()>> = Vec::new();
+        for message in self.me.take_mail() {
+            match message {
+                Message::Insert(flow) => {
+                    if !flow.is_dead() {
+                        self.adopt(flow);
+                    }
+                }
+                Message::Remove(flow) => {
+                    let port = flow_port(&flow);
+                    if let Some(dpcls) = self.dpcls.get_mut(&port) {
+                        dpcls.remove(&flow);
+                        if dpcls.is_empty() {
+                            self.dpcls.remove(&port);
+                        }
+                    }
+                    self.slots.remove(&flow);
+                }
+                Message::Execute(execute) => self.execute_message(*execute),
+                Message::Reload => self.reload(),
+                Message::FlushCaches => self.emc.clear(),
+                Message::Barrier(done) => barriers.push(done),
+                Message::Exit => self.exit = true,
+            }
+        }
+        self.flush();
+        if !barriers.is_empty() {
+            for _ in 0..BARRIER_PASSES {
+                let mut n = 0;
+                for i in 0..self.queues.len() {
+                    n += self.receive(i);
+                }
+                if n == 0 {
+                    break;
+                }
+            }
+        }
+        for done in barriers {
+            // Who asked may have given up.
+            _ = done.try_send(());
+        }
+    }
+
+    fn execute_message(&mut self, execute: Execute) {
+        let Execute {
+            mut packet,
+            flow,
+            actions,
+            ..
+        } = execute;
+        let md = &mut packet.md;
+        md.in_port = DpPort(flow.in_port);
+        md.recirc_id = flow.recirc_id;
+        md.dp_hash = flow.dp_hash;
+        md.skb_priority = flow.skb_priority;
+        md.pkt_mark = flow.pkt_mark;
+        md.ct_state = flow.ct_state;
+        md.ct_zone = flow.ct_zone;
+        md.ct_mark = flow.ct_mark;
+        md.ct_label = flow.ct_label;
+        md.packet_type = flow.packet_type.get();
+        md.tunnel = flow.tunnel.dst_is_set().then(|| Box::new(flow.tunnel));
+        // Sets the offsets of the layers, which actions rely on.
+        let mut key = ferrovs_packet::miniflow::MiniflowBuf::new();
+        key.extract(&mut packet);
+        let mut batch = Batch::new();
+        batch.push(packet);
+        self.execute(&mut batch, &actions, 0);
+    }
+
+    /// Opens the queues that are new and closes those that are gone; forgets ports that are gone.
+    fn reload(&mut self) {
+        let assigned = self.me.rxqs.load_full();
+        let mut old = std::mem::take(&mut self.queues);
+        for a in assigned.iter() {
+            let known = old
+                .iter()
+                .position(|q| Arc::ptr_eq(&q.port, &a.port) && q.queue == a.queue);
+            if let Some(at) = known {
+                self.queues.push(old.swap_remove(at));
+                continue;
+            }
+            match a.port.netdev.rxq_open(a.queue) {
+                Ok(rxq) => self.queues.push(Queue {
+                    port: a.port.clone(),
+                    queue: a.queue,
+                    rxq,
+                }),
+                Err(error) => vlog::warn!(
+                    DPIF_NETDEV,
+                    "{}: cannot open receive queue {}: {error}",
+                    a.port.name,
+                    a.queue
+                ),
+            }
+        }
+        drop(old);
+        self.flush();
+        let ports = self.dp.ports.load_full();
+        self.tx.retain(|_, tx| {
+            ports
+                .get(tx.port.number)
+                .is_some_and(|p| Arc::ptr_eq(p, &tx.port))
+        });
+        for port in ports.iter() {
+            self.tx.entry(port.number.0).or_insert_with(|| TxPort {
+                port: port.clone(),
+                batch: Batch::new(),
+            });
+        }
+        self.rebuild_epoll();
+    }
+
+    fn rebuild_epoll(&mut self) {
+        let build = || -> rustix::io::Result<rustix::fd::OwnedFd> {
+            let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            let flags = epoll::EventFlags::IN;
+            let mail = epoll::EventData::new_u64(u64::MAX);
+            epoll::add(&set, self.me.waker.as_fd(), mail, flags)?;
+            for (i, q) in self.queues.iter().enumerate() {
+                let Some(fd) = q.rxq.fd() else { continue };
+                let data = epoll::EventData::new_u64(i as u64);
+                if let Err(error) = epoll::add(&set, fd, data, flags) {
+                    vlog::warn!(
+                        DPIF_NETDEV,
+                        "{}: cannot wait for packets on descriptor {}: {error}",
+                        q.port.name,
+                        fd.as_raw_fd()
+                    );
+                }
+            }
+            Ok(set)
+        };
+        self.epoll = build().ok();
+    }
+
+    /// Handles some batches of a queue; returns the number of packets.
+    fn receive(&mut self, at: usize) -> usize {
+        let mut total = 0;
+        for _ in 0..BATCHES_PER_QUEUE {
+            let mut batch = Batch::new();
+            let q = &mut self.queues[at];
+            // An error is the device's: it counts it, and the queue is tried again.
+            let n = q.rxq.recv(&mut batch).unwrap_or(0);
+            if n == 0 {
+                break;
+            }
+            let number = q.port.number;
+            let emc = q.port.emc_enabled();
+            for packet in &mut batch {
+                packet.md.in_port = number;
+            }
+            self.me.counters.add(Count::Recv, n as u64);
+            self.me.counters.add(Count::RecvBatches, 1);
+            total += n;
+            let full = batch.is_full();
+            self.process(&mut batch, emc, 0);
+            self.flush();
+            if !full {
+                break;
+            }
+        }
+        total
+    }
+
+    /// Sends what is on its way out.
+    pub fn flush(&mut self) {
+        while let Some(number) = self.dirty.pop() {
+            if let Some(tx) = self.tx.get_mut(&number) {
+                send(tx, &self.me);
+            }
+        }
+    }
+
+    fn housekeeping(&mut self) {
+        if self.now.saturating_duration_since(self.ranked) >= RANK_EVERY {
+            self.ranked = self.now;
+            for dpcls in self.dpcls.values_mut() {
+                dpcls.rank();
+            }
+        }
+        self.emc.slow_sweep(&mut self.swept);
+    }
+
+    /// Adds a flow to the thread's tables.
+    pub fn adopt(&mut self, flow: Arc<crate::flow::DpFlow>) {
+        self.slots.insert(&flow);
+        self.dpcls.entry(flow_port(&flow)).or_default().insert(flow);
+    }
+}
+
+/// Sends the batch of a port.
+pub fn send(tx: &mut TxPort, me: &Thread) {
+    if tx.batch.is_empty() {
+        return;
+    }
+    me.counters.add(Count::SentPackets, tx.batch.len() as u64);
+    me.counters.add(Count::SentBatches, 1);
+    // The device counts what it could not send.
+    _ = tx.port.netdev.send(0, &mut tx.batch);
+    tx.batch.clear();
+}
+
+/// The input port that the flow matches.
+fn flow_port(flow: &crate::flow::DpFlow) -> u32 {
+    const WORD: usize = std::mem::offset_of!(ferrovs_packet::flow::Flow, in_port) / 8;
+    const _: () = assert!(std::mem::offset_of!(ferrovs_packet::flow::Flow, in_port) % 8 == 4);
+    let bytes = flow.rule.flow.view().word(WORD).to_ne_bytes();
+    u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]])
+}

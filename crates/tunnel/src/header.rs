@@ -1,0 +1,234 @@
+//! Outer headers, built once for each flow.
+//!
+//! The bytes hold everything that does not depend on the packet; lengths, the UDP source port and
+//! checksums are filled in by [`push`](crate::push). A checksum field of 0xffff in a prebuilt UDP
+//! header asks for one.
+//!
+//! ```text
+//!   | Ethernet 14 | IPv4 20 or IPv6 40 | UDP 8 | VXLAN 8 | packet ...
+//! ```
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ferrovs_datapath::action::TunnelHeader;
+use ferrovs_netdev::TunnelConfig;
+use ferrovs_packet::checksum::checksum;
+use ferrovs_packet::flow::{FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FlowTnl};
+use ferrovs_packet::types::{MacAddr, eth_type, ip_proto};
+use ferrovs_runtime::unixctl::{Commands, Reply, Request};
+
+/// `OVS_VPORT_TYPE_VXLAN`: the kind of a prebuilt VXLAN header.
+pub const KIND_VXLAN: u32 = 4;
+
+/// Sizes of headers in bytes.
+pub const ETH_LEN: usize = 14;
+pub const IPV4_LEN: usize = 20;
+pub const IPV6_LEN: usize = 40;
+pub const UDP_LEN: usize = 8;
+pub const VXLAN_LEN: usize = 8;
+
+/// VXLAN flag: the identifier is valid.
+const VXLAN_I: u32 = 0x0800_0000;
+/// VXLAN flags of group based policy.
+const VXLAN_G: u32 = 0x8000_0000;
+const GBP_DONT_LEARN: u32 = 0x0040_0000;
+const GBP_APPLIED: u32 = 0x0008_0000;
+/// `exts` bit of group based policy.
+const EXT_GBP: u32 = 1;
+
+/// Source ports of outer UDP headers: least and greatest.
+static PORT_MIN: AtomicU32 = AtomicU32::new(32768);
+static PORT_MAX: AtomicU32 = AtomicU32::new(61000);
+
+/// The source port for packets with hash `hash`: the same flow always gets the same.
+pub fn source_port(hash: u32) -> u16 {
+    let (min, max) = (
+        PORT_MIN.load(Ordering::Relaxed),
+        PORT_MAX.load(Ordering::Relaxed),
+    );
+    (((u64::from(hash) * u64::from(max - min)) >> 32) as u32 + min) as u16
+}
+
+/// What the header of a tunnel says besides the tunnel's metadata.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Address of the device that the packet leaves by.
+    pub eth_src: MacAddr,
+    /// Address of the next hop.
+    pub eth_dst: MacAddr,
+    /// Source address.
+    pub src: IpAddr,
+}
+
+/// The header of a tunnel type for the destination, key, flags and so on in `tnl`. None for a type
+/// that is not built, or when the addresses do not fit together.
+pub fn build(
+    kind: &str,
+    config: &TunnelConfig,
+    tnl: &FlowTnl,
+    link: &Link,
+) -> Option<TunnelHeader> {
+    match kind {
+        "vxlan" => {
+            let mut bytes = outer_udp(config, tnl, link)?;
+            let mut flags = VXLAN_I;
+            if config.exts & EXT_GBP != 0 {
+                flags |= VXLAN_G | u32::from(tnl.gbp_id.get());
+                let gbp = u32::from(tnl.gbp_flags);
+                flags |= gbp << 16 & (GBP_DONT_LEARN | GBP_APPLIED);
+            }
+            bytes.extend_from_slice(&flags.to_be_bytes());
+            bytes.extend_from_slice(&((tnl.tun_id.get() as u32) << 8).to_be_bytes());
+            Some(TunnelHeader {
+                kind: KIND_VXLAN,
+                bytes,
+            })
+        }
+        _ => None,
+    }
+}
+
+fn destination(tnl: &FlowTnl) -> Option<IpAddr> {
+    if tnl.ip_dst.get() != 0 {
+        Some(tnl.ip_dst.get().to_be_bytes().into())
+    } else if tnl.ipv6_dst != [0; 16] {
+        Some(tnl.ipv6_dst.into())
+    } else {
+        None
+    }
+}
+
+/// Ethernet, IP and UDP headers.
+fn outer_udp(config: &TunnelConfig, tnl: &FlowTnl, link: &Link) -> Option<Vec<u8>> {
+    let mut b = outer_ip(tnl, link, ip_proto::UDP)?;
+    let v6 = link.src.is_ipv6();
+    // Unless configured, UDP over IPv6 has a checksum and UDP over IPv4 has none.
+    let csum = match config.csum {
+        Some(c) => c,
+        None => v6 || tnl.flags & FLOW_TNL_F_CSUM != 0,
+    };
+    b.extend_from_slice(&[0, 0]);
+    b.extend_from_slice(&config.dst_port.to_be_bytes());
+    b.extend_from_slice(&[0, 0]);
+    b.extend_from_slice(&(if csum { 0xffffu16 } else { 0 }).to_be_bytes());
+    Some(b)
+}
+
+fn outer_ip(tnl: &FlowTnl, link: &Link, proto: u8) -> Option<Vec<u8>> {
+    let mut b = Vec::with_capacity(96);
+    b.extend_from_slice(&link.eth_dst.0);
+    b.extend_from_slice(&link.eth_src.0);
+    match (link.src, destination(tnl)?) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            b.extend_from_slice(&eth_type::IP.to_be_bytes());
+            let df = if tnl.flags & FLOW_TNL_F_DONT_FRAGMENT != 0 {
+                0x40
+            } else {
+                0
+            };
+            let ip = b.len();
+            b.extend_from_slice(&[0x45, tnl.ip_tos, 0, 0, 0, 0, df, 0, tnl.ip_ttl, proto, 0, 0]);
+            b.extend_from_slice(&src.octets());
+            b.extend_from_slice(&dst.octets());
+            let sum = checksum(&b[ip..]);
+            b[ip + 10..ip + 12].copy_from_slice(&sum.to_be_bytes());
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            b.extend_from_slice(&eth_type::IPV6.to_be_bytes());
+            let word = 0x6000_0000u32 | u32::from(tnl.ip_tos) << 20;
+            b.extend_from_slice(&word.to_be_bytes());
+            b.extend_from_slice(&[0, 0, proto, tnl.ip_ttl]);
+            b.extend_from_slice(&src.octets());
+            b.extend_from_slice(&dst.octets());
+        }
+        _ => return None,
+    }
+    Some(b)
+}
+
+pub(crate) fn register<S: 'static>(c: &mut Commands<S>) {
+    c.register("tnl/egress_port_range", "min max", 0, 2, |_, r| {
+        egress_port_range(r)
+    });
+}
+
+fn egress_port_range(r: &Request) -> Reply {
+    if r.argv.len() < 3 {
+        let (min, max) = (
+            PORT_MIN.load(Ordering::Relaxed),
+            PORT_MAX.load(Ordering::Relaxed),
+        );
+        return Ok(format!("Tunnel UDP source port range: {min}-{max}\n").into());
+    }
+    let port = |n: usize| {
+        r.arg(n)
+            .and_then(|t| t.parse::<u16>().ok())
+            .filter(|p| *p != 0)
+    };
+    let Some(a) = port(1) else {
+        return Ok("Invalid min.".into());
+    };
+    let Some(b) = port(2) else {
+        return Ok("Invalid max.".into());
+    };
+    // Both orders are understood.
+    PORT_MIN.store(u32::from(a.min(b)), Ordering::Relaxed);
+    PORT_MAX.store(u32::from(a.max(b)), Ordering::Relaxed);
+    crate::change_seq().change();
+    Ok("OK".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vxlan_header_is_what_open_vswitch_builds() {
+        let tnl = FlowTnl {
+            ip_dst: 0xac1f_0102.into(),
+            tun_id: 0x2a.into(),
+            ip_ttl: 64,
+            flags: FLOW_TNL_F_DONT_FRAGMENT,
+            ..FlowTnl::default()
+        };
+        let link = Link {
+            eth_src: "26:7b:ba:f0:2d:4c".parse().unwrap(),
+            eth_dst: "2a:48:cb:85:51:a7".parse().unwrap(),
+            src: "172.31.1.1".parse().unwrap(),
+        };
+        let config = TunnelConfig {
+            dst_port: 4789,
+            ..TunnelConfig::new()
+        };
+        let h = build("vxlan", &config, &tnl, &link).unwrap();
+        assert_eq!((h.kind, h.bytes.len()), (4, 50));
+        assert_eq!(h.bytes[14..24], [0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17]);
+        assert_eq!(checksum(&h.bytes[14..34]), 0);
+        assert_eq!(
+            h.bytes[34..],
+            [0, 0, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0x2a, 0]
+        );
+        let six = FlowTnl {
+            ip_dst: 0.into(),
+            ipv6_dst: [9; 16],
+            ip_tos: 0x28,
+            ..tnl
+        };
+        assert_eq!(build("vxlan", &config, &six, &link), None);
+        let link = Link {
+            src: "fd00::1".parse().unwrap(),
+            ..link
+        };
+        let h = build("vxlan", &config, &six, &link).unwrap();
+        assert_eq!(h.bytes.len(), 70);
+        assert_eq!(h.bytes[14..18], [0x62, 0x80, 0, 0]);
+        assert_eq!(h.bytes[60..62], [0xff, 0xff]);
+    }
+
+    #[test]
+    fn source_ports_cover_the_range_and_nothing_else() {
+        assert_eq!(source_port(0), 32768);
+        assert_eq!(source_port(u32::MAX), 60999);
+    }
+}

@@ -1,0 +1,331 @@
+//! The neighbour cache: Ethernet addresses of next hops, learned by looking over the host's
+//! shoulder.
+//!
+//! Nothing here sends; translation queries for a missing entry and later sees the reply pass by on
+//! its way to the host, and [`snoop`] takes note. An entry lasts for the ageing time after it was
+//! last confirmed.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use ferrovs_packet::flow::{Flow, FlowWildcards};
+use ferrovs_packet::types::{Be32, MacAddr, eth_type, ip_proto};
+use ferrovs_runtime::unixctl::{Commands, Reply, Request};
+use ferrovs_runtime::{Poller, clock};
+
+const MAX_AGEING_S: u64 = 3600;
+/// Longest name of a bridge, as of any device.
+const NAME_MAX: usize = 15;
+/// Entries beyond this are not learned, so that a flood of replies cannot fill the memory.
+const MAX_ENTRIES: usize = 65536;
+
+const ARP_OP_REPLY: u8 = 2;
+const ND_NEIGHBOR_ADVERT: u16 = 136;
+
+static AGEING_S: AtomicU64 = AtomicU64::new(900);
+static RETRANS_MS: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    mac: MacAddr,
+    expires: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    entries: HashMap<(String, IpAddr), Entry>,
+    /// When each missing neighbour was last asked for.
+    asked: HashMap<(String, IpAddr), Instant>,
+}
+
+static CACHE: LazyLock<RwLock<Cache>> = LazyLock::new(Default::default);
+
+fn read() -> RwLockReadGuard<'static, Cache> {
+    CACHE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write() -> RwLockWriteGuard<'static, Cache> {
+    CACHE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ageing() -> Duration {
+    Duration::from_secs(AGEING_S.load(Ordering::Relaxed))
+}
+
+fn name_of(bridge: &str) -> String {
+    bridge.chars().take(NAME_MAX).collect()
+}
+
+impl Cache {
+    /// Returns true if translations may have become wrong.
+    fn set(&mut self, bridge: &str, ip: IpAddr, mac: MacAddr, expires: Instant) -> bool {
+        let key = (name_of(bridge), ip);
+        if !self.entries.contains_key(&key) && self.entries.len() >= MAX_ENTRIES {
+            return false;
+        }
+        self.asked.remove(&key);
+        self.entries
+            .insert(key, Entry { mac, expires })
+            .is_none_or(|old| old.mac != mac)
+    }
+
+    fn expire(&mut self, now: Instant) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|_, e| e.expires > now);
+        let retrans = Duration::from_millis(RETRANS_MS.load(Ordering::Relaxed));
+        self.asked.retain(|_, t| *t + retrans > now);
+        self.entries.len() != before
+    }
+}
+
+/// The Ethernet address of `ip` beyond the bridge called `bridge`.
+pub fn lookup(bridge: &str, ip: IpAddr) -> Option<MacAddr> {
+    let now = clock::now();
+    let cache = read();
+    cache
+        .entries
+        .get(&(name_of(bridge), ip))
+        .filter(|e| e.expires > now)
+        .map(|e| e.mac)
+}
+
+/// Whether a missing neighbour shall be asked for now: not more often than
+/// `tnl/neigh/retrans_time` says.
+pub fn may_ask(bridge: &str, ip: IpAddr) -> bool {
+    let retrans = Duration::from_millis(RETRANS_MS.load(Ordering::Relaxed));
+    if retrans.is_zero() {
+        return true;
+    }
+    let now = clock::now();
+    let mut cache = write();
+    let last = cache.asked.get(&(name_of(bridge), ip));
+    if last.is_some_and(|t| now < *t + retrans) || cache.asked.len() >= MAX_ENTRIES {
+        return false;
+    }
+    cache.asked.insert((name_of(bridge), ip), now);
+    true
+}
+
+/// Records a neighbour.
+pub fn set(bridge: &str, ip: IpAddr, mac: MacAddr) {
+    if write().set(bridge, ip, mac, clock::now() + ageing()) {
+        crate::change_seq().change();
+    }
+}
+
+/// What a packet that passes `bridge` on its way to the host says about a neighbour: an ARP reply,
+/// a gratuitous ARP or a neighbour advertisement. Makes the bits that decided matter in `wc`.
+pub fn announced(flow: &Flow, wc: &mut FlowWildcards) -> Option<(IpAddr, MacAddr)> {
+    let m = &mut wc.masks;
+    match flow.dl_type.get() {
+        eth_type::ARP => {
+            (m.nw_src, m.nw_dst) = (Be32::new(!0), Be32::new(!0));
+            let gratuitous = flow.nw_src == flow.nw_dst;
+            if !gratuitous {
+                m.nw_proto = 0xff;
+                if flow.nw_proto != ARP_OP_REPLY {
+                    return None;
+                }
+            }
+            m.arp_sha = MacAddr::BROADCAST;
+            if flow.arp_sha.is_zero() {
+                return None;
+            }
+            Some((IpAddr::from(flow.nw_src.get().to_be_bytes()), flow.arp_sha))
+        }
+        eth_type::IPV6 => {
+            m.nw_proto = 0xff;
+            if flow.nw_proto != ip_proto::ICMPV6 {
+                return None;
+            }
+            m.tp_src = (!0u16).into();
+            if flow.tp_src.get() != ND_NEIGHBOR_ADVERT {
+                return None;
+            }
+            m.tp_dst = (!0u16).into();
+            if flow.tp_dst.get() != 0 {
+                return None;
+            }
+            m.ipv6_src = [0xff; 16];
+            m.ipv6_dst = [0xff; 16];
+            m.nd_target = [0xff; 16];
+            m.arp_tha = MacAddr::BROADCAST;
+            if flow.arp_tha.is_zero() {
+                return None;
+            }
+            Some((Ipv6Addr::from(flow.nd_target).into(), flow.arp_tha))
+        }
+        _ => None,
+    }
+}
+
+/// Learns from a packet; see [`announced`]. `learn` false only marks the bits that matter.
+pub fn snoop(flow: &Flow, wc: &mut FlowWildcards, bridge: &str, learn: bool) {
+    if let Some((ip, mac)) = announced(flow, wc)
+        && learn
+    {
+        set(bridge, ip, mac);
+    }
+}
+
+pub(crate) fn run() {
+    // Taking the write lock only when something is due keeps readers undisturbed.
+    let now = clock::now();
+    let due = {
+        let c = read();
+        c.entries.values().any(|e| e.expires <= now) || !c.asked.is_empty()
+    };
+    if due && write().expire(now) {
+        crate::change_seq().change();
+    }
+}
+
+pub(crate) fn wait(poller: &mut Poller) {
+    if let Some(first) = read().entries.values().map(|e| e.expires).min() {
+        poller.wait_until(first);
+    }
+}
+
+/// Adds the commands, each under its old name too.
+pub(crate) fn register<S: 'static>(c: &mut Commands<S>) {
+    for name in ["tnl/neigh/show", "tnl/arp/show"] {
+        c.register(name, "", 0, 0, |_, _| Ok(show(&read()).into()));
+    }
+    for name in ["tnl/neigh/set", "tnl/arp/set"] {
+        c.register(name, "BRIDGE IP MAC", 3, 3, |_, r| set_command(r));
+    }
+    for name in ["tnl/neigh/flush", "tnl/arp/flush"] {
+        c.register(name, "", 0, 0, |_, _| {
+            write().entries.clear();
+            crate::change_seq().change();
+            Ok("OK".into())
+        });
+    }
+    for name in ["tnl/neigh/aging", "tnl/arp/aging"] {
+        c.register(name, "[SECS]", 0, 1, |_, r| ageing_command(r));
+    }
+    c.register("tnl/neigh/retrans_time", "[MSECS]", 0, 1, |_, r| {
+        match r.arg(1) {
+            None => Ok(format!("{}\n", RETRANS_MS.load(Ordering::Relaxed)).into()),
+            Some(ms) => match ms.parse::<u64>() {
+                Ok(ms) if ms <= u64::from(u32::MAX) => {
+                    RETRANS_MS.store(ms, Ordering::Relaxed);
+                    Ok("OK".into())
+                }
+                _ => Err("bad retrans_time value".into()),
+            },
+        }
+    });
+}
+
+fn show(cache: &Cache) -> String {
+    let mut out = format!("{:<45} {:<19} Bridge\n{}\n", "IP", "MAC", "=".repeat(74));
+    let now = clock::now();
+    let mut all: Vec<_> = cache.entries.iter().collect();
+    all.sort_by(|(a, _), (b, _)| (a.1, &a.0).cmp(&(b.1, &b.0)));
+    for ((bridge, ip), e) in all {
+        let stale = if e.expires <= now { " STALE" } else { "" };
+        out.push_str(&format!(
+            "{:<45} {}   {bridge}{stale}\n",
+            ip.to_string(),
+            e.mac
+        ));
+    }
+    out
+}
+
+fn set_command(r: &Request) -> Reply {
+    let Some(Ok(ip)) = r.arg(2).map(str::parse::<IpAddr>) else {
+        return Err("bad IP address".into());
+    };
+    let Some(Ok(mac)) = r.arg(3).map(str::parse::<MacAddr>) else {
+        return Err("bad MAC address".into());
+    };
+    set(r.arg(1).unwrap_or_default(), ip, mac);
+    Ok("OK".into())
+}
+
+fn ageing_command(r: &Request) -> Reply {
+    let Some(text) = r.arg(1) else {
+        return Ok(format!("{}\n", AGEING_S.load(Ordering::Relaxed)).into());
+    };
+    match text.parse::<u64>() {
+        Ok(s) if (1..=MAX_AGEING_S).contains(&s) => {
+            let old = AGEING_S.swap(s, Ordering::Relaxed);
+            // What is known keeps its age.
+            for e in write().entries.values_mut() {
+                let confirmed = e.expires.checked_sub(Duration::from_secs(old));
+                e.expires = confirmed.unwrap_or(e.expires) + Duration::from_secs(s);
+            }
+            Ok("OK".into())
+        }
+        _ => Err("bad aging value".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_last_for_the_ageing_time_and_are_shown() {
+        let mut c = Cache::default();
+        let now = clock::now();
+        let mac: MacAddr = "02:00:00:00:00:01".parse().unwrap();
+        let (a, b): (IpAddr, IpAddr) = ("1.1.1.1".parse().unwrap(), "fc00::1".parse().unwrap());
+        let later = now + Duration::from_secs(900);
+        assert!(c.set("br0", a, mac, later));
+        assert!(!c.set("br0", a, mac, later));
+        assert!(c.set(
+            "averylonginterfacename",
+            b,
+            mac,
+            later + Duration::from_secs(1)
+        ));
+        assert_eq!(
+            show(&c),
+            "IP                                            MAC                 Bridge\n\
+             ==========================================================================\n\
+             1.1.1.1                                       02:00:00:00:00:01   br0\n\
+             fc00::1                                       02:00:00:00:00:01   averylonginterf\n"
+        );
+        assert!(!c.expire(now));
+        assert!(c.expire(later));
+        assert_eq!(c.entries.len(), 1);
+    }
+
+    #[test]
+    fn replies_and_advertisements_announce_a_neighbour() {
+        let mac: MacAddr = "02:00:00:00:00:01".parse().unwrap();
+        let mut f = Flow {
+            dl_type: eth_type::ARP.into(),
+            ..Flow::default()
+        };
+        f.nw_src = 0x0101_0101.into();
+        f.nw_dst = 0x0101_0102.into();
+        f.arp_sha = mac;
+        f.nw_proto = 1;
+        let mut wc = FlowWildcards::default();
+        assert_eq!(announced(&f, &mut wc), None);
+        assert_eq!(wc.masks.nw_proto, 0xff);
+        f.nw_proto = 2;
+        assert_eq!(
+            announced(&f, &mut wc),
+            Some(("1.1.1.1".parse().unwrap(), mac))
+        );
+        let mut f = Flow {
+            dl_type: eth_type::IPV6.into(),
+            nw_proto: 58,
+            ..Flow::default()
+        };
+        f.tp_src = 136.into();
+        f.nd_target[15] = 9;
+        f.arp_tha = mac;
+        assert_eq!(announced(&f, &mut wc), Some(("::9".parse().unwrap(), mac)));
+        f.tp_src = 128.into();
+        assert_eq!(announced(&f, &mut wc), None);
+    }
+}

@@ -1,0 +1,332 @@
+//! Tunnel ports that listen: which packets to this host are to be decapsulated.
+//!
+//! A packet belongs to a tunnel if it is addressed, by Ethernet and IP, to a device of this host
+//! that has an address, with a protocol and port number on which a tunnel listens. The map is
+//! rebuilt on the main thread when tunnels, addresses or routes change; translation reads a
+//! snapshot.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use ferrovs_packet::flow::{Flow, FlowWildcards, NW_FRAG_MASK};
+use ferrovs_packet::types::{Be32, DpPort, MacAddr, eth_type};
+use ferrovs_runtime::Poller;
+use ferrovs_runtime::unixctl::{Commands, Reply, Request};
+
+/// A tunnel that listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Listener {
+    name: String,
+    dp_port: DpPort,
+    nw_proto: u8,
+    /// 0 for protocols without ports.
+    tp_port: u16,
+    refs: u32,
+}
+
+/// A device of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Device {
+    name: String,
+    mac: MacAddr,
+    addresses: Vec<IpAddr>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Map {
+    listeners: Vec<Listener>,
+    devices: Vec<Device>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: Option<(u64, u64)>,
+}
+
+static MAP: LazyLock<ArcSwap<Map>> = LazyLock::new(Default::default);
+static STATE: Mutex<State> = Mutex::new(State { seen: None });
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn change(f: impl FnOnce(&mut Map)) {
+    let _serial = state();
+    let mut map = Map::clone(&MAP.load());
+    f(&mut map);
+    MAP.store(Arc::new(map));
+    crate::change_seq().change();
+}
+
+/// A tunnel listens: datapath port `dp_port`, called `name`. Counted, as bridges share it.
+pub fn insert(dp_port: DpPort, nw_proto: u8, tp_port: u16, name: &str) {
+    change(|m| {
+        let same =
+            |l: &&mut Listener| (l.dp_port, l.nw_proto, l.tp_port) == (dp_port, nw_proto, tp_port);
+        match m.listeners.iter_mut().find(same) {
+            Some(l) => l.refs += 1,
+            None => m.listeners.push(Listener {
+                name: name.to_owned(),
+                dp_port,
+                nw_proto,
+                tp_port,
+                refs: 1,
+            }),
+        }
+    });
+}
+
+/// Undoes one [`insert`].
+pub fn remove(dp_port: DpPort, nw_proto: u8, tp_port: u16) {
+    change(|m| {
+        for l in &mut m.listeners {
+            if (l.dp_port, l.nw_proto, l.tp_port) == (dp_port, nw_proto, tp_port) {
+                l.refs -= 1;
+            }
+        }
+        m.listeners.retain(|l| l.refs > 0);
+    });
+}
+
+impl Map {
+    fn lookup(&self, flow: &Flow, wc: &mut FlowWildcards) -> Option<DpPort> {
+        if self.listeners.is_empty() {
+            return None;
+        }
+        let dst: IpAddr = match flow.dl_type.get() {
+            eth_type::IP => flow.nw_dst.get().to_be_bytes().into(),
+            eth_type::IPV6 => flow.ipv6_dst.into(),
+            _ => return None,
+        };
+        // Only what was needed to decide becomes significant.
+        let m = &mut wc.masks;
+        m.dl_dst = MacAddr::BROADCAST;
+        let mut ours = self
+            .devices
+            .iter()
+            .filter(|d| d.mac == flow.dl_dst)
+            .peekable();
+        ours.peek()?;
+        if dst.is_ipv4() {
+            m.nw_dst = Be32::new(!0);
+        } else {
+            m.ipv6_dst = [0xff; 16];
+        }
+        if !ours.any(|d| d.addresses.contains(&dst)) {
+            return None;
+        }
+        m.nw_proto = 0xff;
+        m.nw_frag = NW_FRAG_MASK;
+        let mut listening = self
+            .listeners
+            .iter()
+            .filter(|l| l.nw_proto == flow.nw_proto)
+            .peekable();
+        if flow.nw_frag != 0 {
+            return None;
+        }
+        listening.peek()?;
+        if listening.peek().is_some_and(|l| l.tp_port != 0) {
+            m.tp_dst = (!0u16).into();
+        }
+        listening
+            .find(|l| l.tp_port == 0 || l.tp_port == flow.tp_dst.get())
+            .map(|l| l.dp_port)
+    }
+
+    fn summary(&self) -> String {
+        let mut out = String::from("Listening ports:\n");
+        for l in &self.listeners {
+            let _ = writeln!(out, "{} ({}) ref_cnt={}", l.name, l.dp_port.0, l.refs);
+        }
+        out
+    }
+
+    fn matches(&self) -> String {
+        let mut out = String::from("Listening ports:\n");
+        for l in &self.listeners {
+            for d in &self.devices {
+                for a in &d.addresses {
+                    let (ty, ip) = if a.is_ipv4() {
+                        (0x0800, "ipv4")
+                    } else {
+                        (0x86dd, "ipv6")
+                    };
+                    let _ = write!(
+                        out,
+                        "{} ({}) : eth(dst={}),eth_type(0x{ty:04x}),{ip}(dst={a},proto={},frag=no)",
+                        l.name, l.dp_port.0, d.mac, l.nw_proto
+                    );
+                    if l.tp_port != 0 {
+                        let proto = if l.nw_proto == 6 { "tcp" } else { "udp" };
+                        let _ = write!(out, ",{proto}(dst={})", l.tp_port);
+                    }
+                    out.push('\n');
+                }
+            }
+        }
+        out
+    }
+}
+
+/// The tunnel that a packet which is about to reach the host belongs to. Makes the bits that
+/// decided matter in `wc`.
+pub fn lookup(flow: &Flow, wc: &mut FlowWildcards) -> Option<DpPort> {
+    MAP.load().lookup(flow, wc)
+}
+
+/// Follows the addresses of the devices that routes lead through.
+pub(crate) fn run() {
+    let now = (
+        ferrovs_netdev::change_seq().read(),
+        crate::change_seq().read(),
+    );
+    if state().seen == Some(now) {
+        return;
+    }
+    let devices = if MAP.load().listeners.is_empty() {
+        Vec::new()
+    } else {
+        find_devices()
+    };
+    if devices != MAP.load().devices {
+        change(|m| m.devices = devices);
+    }
+    state().seen = Some((now.0, crate::change_seq().read()));
+}
+
+fn find_devices() -> Vec<Device> {
+    let mut by_name: BTreeMap<String, Device> = BTreeMap::new();
+    let mut add = |name: &str, mac: MacAddr, addresses: Vec<IpAddr>| {
+        if !mac.is_zero() && !addresses.is_empty() {
+            by_name.entry(name.to_owned()).or_insert(Device {
+                name: name.to_owned(),
+                mac,
+                addresses,
+            });
+        }
+    };
+    let names = crate::router::devices();
+    // Devices that we hold, the dummy ones among them, answer for themselves.
+    let mut rest = Vec::new();
+    for name in names {
+        match ferrovs_netdev::lookup(&name) {
+            Some(d) => {
+                let addresses = d.addresses().unwrap_or_default();
+                let addresses = addresses.into_iter().map(|(a, _)| a).collect();
+                add(&name, d.etheraddr().unwrap_or_default(), addresses);
+            }
+            None => rest.push(name),
+        }
+    }
+    if !rest.is_empty()
+        && let Ok(mut rtnl) = ferrovs_sys::rtnetlink::Rtnl::open()
+        && let (Ok(links), Ok(addrs)) = (rtnl.links(), rtnl.addrs())
+    {
+        for l in links.iter().filter(|l| rest.contains(&l.name)) {
+            let own = addrs
+                .iter()
+                .filter(|a| a.index == l.index)
+                .map(|a| a.addr)
+                .collect();
+            add(&l.name, MacAddr(l.mac.unwrap_or_default()), own);
+        }
+    }
+    by_name.into_values().collect()
+}
+
+pub(crate) fn wait(poller: &mut Poller) {
+    let seen = state().seen;
+    match seen {
+        Some((netdev, own)) => {
+            poller.wait_seq(ferrovs_netdev::change_seq(), netdev);
+            poller.wait_seq(crate::change_seq(), own);
+        }
+        None => poller.wake_now(),
+    }
+}
+
+pub(crate) fn register<S: 'static>(c: &mut Commands<S>) {
+    c.register("tnl/ports/show", "-v", 0, 1, |_, r: &Request| -> Reply {
+        run();
+        let map = MAP.load();
+        Ok(if r.arg(1).is_some() {
+            map.matches()
+        } else {
+            map.summary()
+        }
+        .into())
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map() -> Map {
+        Map {
+            listeners: vec![Listener {
+                name: "vxlan_sys_4789".into(),
+                dp_port: DpPort(5),
+                nw_proto: 17,
+                tp_port: 4789,
+                refs: 2,
+            }],
+            devices: vec![Device {
+                name: "br0".into(),
+                mac: MacAddr([2, 0, 0, 0, 0, 1]),
+                addresses: vec!["172.31.1.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+            }],
+        }
+    }
+
+    #[test]
+    fn what_does_not_decide_stays_wildcarded() {
+        let m = map();
+        let mut f = Flow {
+            dl_type: eth_type::IP.into(),
+            nw_proto: 17,
+            ..Flow::default()
+        };
+        f.dl_dst = MacAddr([2, 0, 0, 0, 0, 9]);
+        f.nw_dst = 0xac1f_0101.into();
+        f.tp_dst = 4789.into();
+        let mut wc = FlowWildcards::default();
+        assert_eq!(m.lookup(&f, &mut wc), None);
+        assert_eq!(wc.masks.nw_dst.get(), 0);
+        f.dl_dst = MacAddr([2, 0, 0, 0, 0, 1]);
+        f.nw_proto = 6;
+        assert_eq!(m.lookup(&f, &mut wc), None);
+        assert_eq!(
+            (
+                wc.masks.nw_dst.get(),
+                wc.masks.nw_proto,
+                wc.masks.tp_dst.get()
+            ),
+            (!0, 0xff, 0)
+        );
+        f.nw_proto = 17;
+        assert_eq!(m.lookup(&f, &mut wc), Some(DpPort(5)));
+        assert_eq!(wc.masks.tp_dst.get(), 0xffff);
+        f.nw_frag = 1;
+        assert_eq!(m.lookup(&f, &mut wc), None);
+    }
+
+    #[test]
+    fn listeners_are_shown_as_open_vswitch_shows_them() {
+        let m = map();
+        assert_eq!(
+            m.summary(),
+            "Listening ports:\nvxlan_sys_4789 (5) ref_cnt=2\n"
+        );
+        assert_eq!(
+            m.matches(),
+            "Listening ports:\n\
+             vxlan_sys_4789 (5) : eth(dst=02:00:00:00:00:01),eth_type(0x0800),ipv4(dst=172.31.1.1,proto=17,frag=no),udp(dst=4789)\n\
+             vxlan_sys_4789 (5) : eth(dst=02:00:00:00:00:01),eth_type(0x86dd),ipv6(dst=fd00::1,proto=17,frag=no),udp(dst=4789)\n"
+        );
+    }
+}
