@@ -1,18 +1,21 @@
-//! Bytes to messages and back, with the tunnel options that the bridge knows.
+//! Bytes to messages and back, with the tunnel options that the bridge knows; flows as text.
 
-use ferrovs_openflow::{Msg, OfpErr};
+use ferrovs_openflow::tun::Tun;
+use ferrovs_openflow::{Msg, OfpErr, raw};
 
-pub fn decode(_bytes: &[u8]) -> Result<Msg, OfpErr> {
-    Err(OfpErr::OFPBRC_BAD_TYPE)
+/// Reads one whole message.
+pub fn decode(bytes: &[u8]) -> Result<Msg, OfpErr> {
+    Msg::decode(bytes, &Tun::none())
 }
 
-pub fn encode(_msg: &Msg) -> Vec<u8> {
-    Vec::new()
+/// A message's bytes; several messages for a list that does not fit one. Empty if the version lacks the message.
+pub fn encode(msg: &Msg) -> Vec<u8> {
+    msg.to_bytes(&Tun::none())
 }
 
 /// The name of a message's type.
-pub fn name(_bytes: &[u8]) -> &'static str {
-    "invalid"
+pub fn name(bytes: &[u8]) -> &'static str {
+    raw::parse(bytes).map_or("invalid", |parsed| parsed.raw.name)
 }
 
 /// A match as text, with its priority unless that is the default.
