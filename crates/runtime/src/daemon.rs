@@ -277,7 +277,9 @@ impl Daemon {
         let mut status = "healthy".to_string();
         let mut last_restart = None;
         loop {
-            vlog::info!(VLOG, "closing log file");
+            if vlog::file_is_open() {
+                vlog::info!(VLOG, "closing log file");
+            }
             vlog::close_log_file();
             process::set_title(&format!(
                 "{}: monitoring pid {pid} ({status})",
@@ -319,6 +321,7 @@ impl Daemon {
             match fork_and_wait(&mut self.notify) {
                 Fork::Parent(p) => pid = p,
                 Fork::Child => {
+                    process::restore_title();
                     vlog::set_subprogram(dirs::program_name());
                     return;
                 }

@@ -391,6 +391,13 @@ pub fn boot_time() -> Duration {
     Duration::new(t.tv_sec.max(0) as u64, t.tv_nsec as u32)
 }
 
+/// Size of the file system that holds `path`, and how much of it is used, in bytes.
+pub fn disk_usage(path: &Path) -> Option<(u64, u64)> {
+    let s = rustix::fs::statvfs(path).ok()?;
+    let total = s.f_blocks.checked_mul(s.f_frsize)?;
+    Some((total, total.saturating_sub(s.f_bfree.saturating_mul(s.f_frsize))))
+}
+
 /// Sends this process SIGALRM `seconds` from now; 0 calls a pending one off.
 pub fn alarm(seconds: u32) {
     // SAFETY: no pointers.
@@ -428,10 +435,29 @@ pub fn exit_immediately(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+static ORIGINAL_TITLE: std::sync::Mutex<Option<Vec<u8>>> = std::sync::Mutex::new(None);
+
 /// The name that the process shows in `ps`: rewrites the memory that holds the arguments.
 ///
 /// A name longer than the original arguments is cut.
 pub fn set_title(title: &str) {
+    if let Ok(mut original) = ORIGINAL_TITLE.lock()
+        && original.is_none()
+    {
+        *original = std::fs::read("/proc/self/cmdline").ok();
+    }
+    write_title(title.bytes().filter(|&b| b != 0).collect());
+}
+
+/// Takes [`set_title`] back.
+pub fn restore_title() {
+    let original = ORIGINAL_TITLE.lock().ok().and_then(|mut o| o.take());
+    if let Some(bytes) = original {
+        write_title(bytes);
+    }
+}
+
+fn write_title(mut bytes: Vec<u8>) {
     // The kernel shows the bytes between arg_start and arg_end of the process's own memory.
     // Writing them through /proc/self/mem needs no pointer arithmetic on memory of others.
     let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else {
@@ -449,8 +475,6 @@ pub fn set_title(title: &str) {
     if start == 0 || end <= start || end - start > 1 << 20 {
         return;
     }
-    let mut bytes = title.as_bytes().to_vec();
-    bytes.retain(|&b| b != 0);
     bytes.resize((end - start) as usize, 0);
     if let Some(last) = bytes.last_mut() {
         *last = 0;

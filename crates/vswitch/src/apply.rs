@@ -1,0 +1,353 @@
+//! Carries out the steps of a plan, then applies every setting.
+//!
+//! A step that fails is told in the log and, for an interface, in its row; the rest goes on. What
+//! failed is tried again at the next change of the configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ferrovs_datapath::dpif::Errno;
+use ferrovs_idl::Uuid;
+use ferrovs_netdev::Netdev;
+use ferrovs_ofproto::ofprotos::Ofprotos;
+use ferrovs_packet::types::{MacAddr, OfPort};
+use ferrovs_runtime::vlog::modules::BRIDGE;
+use ferrovs_runtime::{text, vlog};
+
+use crate::config::{BridgeConfig, Config, InterfaceConfig, Pairs};
+use crate::identity::{self, Candidate};
+use crate::plan::{Present, PresentBridge, PresentIface, Step};
+use crate::settings;
+
+/// A bridge that exists.
+pub(crate) struct Bridge {
+    pub kind: String,
+    pub ifaces: BTreeMap<String, Iface>,
+    pub datapath_id: u64,
+}
+
+/// An interface that exists.
+pub(crate) struct Iface {
+    pub kind: String,
+    pub ofport: OfPort,
+    pub netdev: Arc<dyn Netdev>,
+    /// The options and settings that it has.
+    options: Pairs,
+    other_config: Pairs,
+    /// State of the device when its row was last written.
+    pub change_seq: u64,
+}
+
+/// All bridges that exist.
+pub(crate) type Bridges = BTreeMap<String, Bridge>;
+
+/// How the interfaces of a configuration came out: the numbers of those that work, the errors of the
+/// others, by row.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub works: Vec<(Uuid, OfPort)>,
+    pub errors: Vec<(Uuid, String)>,
+}
+
+/// What is there, for planning.
+pub(crate) fn present(bridges: &Bridges) -> Present {
+    let iface = |i: &Iface| PresentIface {
+        kind: i.kind.clone(),
+        ofport: i.ofport,
+        alive: is_alive(i),
+    };
+    bridges
+        .iter()
+        .map(|(name, b)| {
+            let ifaces = b.ifaces.iter().map(|(n, i)| (n.clone(), iface(i))).collect();
+            (name.clone(), PresentBridge { kind: b.kind.clone(), ifaces })
+        })
+        .collect()
+}
+
+/// Whether the host still has the device of an interface.
+pub(crate) fn is_alive(iface: &Iface) -> bool {
+    iface.netdev.kind() != "system" || ferrovs_netdev::exists(iface.netdev.name())
+}
+
+/// Carries out `steps`, then makes every setting what `config` says.
+pub(crate) fn apply(
+    ofprotos: &mut Ofprotos,
+    bridges: &mut Bridges,
+    config: &Config,
+    steps: Vec<Step>,
+    now: Instant,
+) -> Outcome {
+    let mut errors: BTreeMap<String, String> = BTreeMap::new();
+    for step in steps {
+        match step {
+            Step::RemovePort { bridge, iface } => remove_port(ofprotos, bridges, &bridge, &iface),
+            Step::RemoveBridge { name } => {
+                bridges.remove(&name);
+                ofprotos.destroy(&name, true);
+            }
+            Step::AddBridge { name, kind } => add_bridge(ofprotos, bridges, &name, &kind, now),
+            Step::AddPort { bridge, iface, .. } => {
+                let Some(wanted) = find_iface(config, &bridge, &iface) else { continue };
+                if let Some(Err(e)) = add_port(ofprotos, bridges, &bridge, wanted) {
+                    errors.insert(iface, e);
+                }
+            }
+        }
+    }
+    for (name, wanted) in &config.bridges {
+        configure_bridge(ofprotos, bridges, name, wanted, &mut errors, now);
+    }
+    outcome(bridges, config, errors)
+}
+
+fn outcome(bridges: &Bridges, config: &Config, mut errors: BTreeMap<String, String>) -> Outcome {
+    let mut outcome = Outcome::default();
+    for (name, wanted) in &config.bridges {
+        for iface in wanted.ports.iter().flat_map(|p| &p.interfaces) {
+            let Some(uuid) = iface.uuid else { continue };
+            if let Some(i) = bridges.get(name).and_then(|b| b.ifaces.get(&iface.name)) {
+                outcome.works.push((uuid, i.ofport));
+            } else if let Some(e) = errors.remove(&iface.name) {
+                outcome.errors.push((uuid, e));
+            }
+        }
+    }
+    outcome
+}
+
+fn find_iface<'a>(config: &'a Config, bridge: &str, iface: &str) -> Option<&'a InterfaceConfig> {
+    let ports = &config.bridges.get(bridge)?.ports;
+    ports.iter().flat_map(|p| &p.interfaces).find(|i| i.name == iface)
+}
+
+fn add_bridge(
+    ofprotos: &mut Ofprotos,
+    bridges: &mut Bridges,
+    name: &str,
+    kind: &str,
+    now: Instant,
+) {
+    match ofprotos.create(name, kind, now) {
+        Ok(()) => {
+            let bridge =
+                Bridge { kind: kind.to_string(), ifaces: BTreeMap::new(), datapath_id: 0 };
+            bridges.insert(name.to_string(), bridge);
+        }
+        Err(e) => vlog::err!(BRIDGE, "failed to create bridge {name}: {e}"),
+    }
+}
+
+fn remove_port(ofprotos: &mut Ofprotos, bridges: &mut Bridges, bridge: &str, name: &str) {
+    let Some(iface) = bridges.get_mut(bridge).and_then(|b| b.ifaces.remove(name)) else { return };
+    vlog::info!(
+        BRIDGE,
+        "bridge {bridge}: deleted interface {name} on port {}",
+        iface.ofport.0
+    );
+    // Its device may be gone, and the port with it.
+    let _ = ofprotos.port_del(bridge, iface.ofport);
+}
+
+/// None if the bridge does not exist: then its ports are not tried, and their rows stay as they are.
+fn add_port(
+    ofprotos: &mut Ofprotos,
+    bridges: &mut Bridges,
+    bridge: &str,
+    config: &InterfaceConfig,
+) -> Option<Result<(), String>> {
+    let b = bridges.get_mut(bridge)?;
+    let name = &config.name;
+    let open_kind = ofprotos.port_open_kind(&b.kind, &config.kind);
+    let netdev = match ferrovs_netdev::open(name, &open_kind) {
+        Ok(n) => n,
+        Err(e) => {
+            let text =
+                format!("could not open network device {name} ({})", text::errno(&e));
+            vlog::warn!(BRIDGE, "{text}");
+            return Some(Err(text));
+        }
+    };
+    if let Err(text) = netdev.set_config(&config.options) {
+        return Some(Err(text));
+    }
+    if let Some(mtu) = config.mtu_request {
+        set_mtu(&*netdev, mtu);
+    }
+    let wanted = config.wanted_ofport().map(OfPort);
+    let ofport = match ofprotos.port_add(bridge, netdev.clone(), wanted) {
+        Ok(p) => p,
+        Err(e) => {
+            let text = format!("could not add network device {name} to ofproto ({e})");
+            vlog::warn!(BRIDGE, "{text}");
+            return Some(Err(text));
+        }
+    };
+    vlog::info!(BRIDGE, "bridge {bridge}: added interface {name} on port {}", ofport.0);
+    let iface = Iface {
+        kind: config.kind.clone(),
+        ofport,
+        netdev,
+        options: config.options.clone(),
+        other_config: Pairs::new(),
+        change_seq: 0,
+    };
+    b.ifaces.insert(name.clone(), iface);
+    Some(Ok(()))
+}
+
+fn set_mtu(netdev: &dyn Netdev, mtu: u32) {
+    if netdev.mtu().is_ok_and(|m| m != mtu)
+        && let Err(e) = netdev.set_mtu(mtu)
+    {
+        vlog::warn!(
+            BRIDGE,
+            "{}: failed to set MTU to {mtu} ({})",
+            netdev.name(),
+            text::errno(&e)
+        );
+    }
+}
+
+/// Applies what the rows of a bridge, its ports and interfaces say.
+fn configure_bridge(
+    ofprotos: &mut Ofprotos,
+    bridges: &mut Bridges,
+    name: &str,
+    config: &BridgeConfig,
+    errors: &mut BTreeMap<String, String>,
+    now: Instant,
+) {
+    if !bridges.contains_key(name) {
+        return;
+    }
+    let ifaces: Vec<&InterfaceConfig> = config.ports.iter().flat_map(|p| &p.interfaces).collect();
+    for i in &ifaces {
+        let Some(there) = bridges.get_mut(name).and_then(|b| b.ifaces.get_mut(&i.name)) else {
+            continue;
+        };
+        if there.options != i.options {
+            if let Err(text) = there.netdev.set_config(&i.options) {
+                errors.insert(i.name.clone(), text);
+                remove_port(ofprotos, bridges, name, &i.name);
+                continue;
+            }
+            there.options = i.options.clone();
+            there.change_seq = 0;
+            if let Some(o) = ofprotos.bridge_mut(name) {
+                // Patch peers and tunnels are part of what translations see.
+                o.dirty = true;
+            }
+        }
+        configure_iface(ofprotos, name, there, i);
+    }
+    let Some(bridge) = bridges.get_mut(name) else { return };
+    let mac = bridge_mac(bridge, config);
+    if let Some(local) = bridge.ifaces.get(name)
+        && local.netdev.etheraddr().is_ok_and(|m| m != mac)
+        && let Err(e) = local.netdev.set_etheraddr(mac)
+    {
+        vlog::err!(
+            BRIDGE,
+            "bridge {name}: failed to set bridge Ethernet address: {}",
+            text::errno(&e)
+        );
+    }
+    let Some(ofproto) = ofprotos.bridge_mut(name) else { return };
+    let id = identity::datapath_id(config, mac);
+    if bridge.datapath_id != id {
+        bridge.datapath_id = id;
+        vlog::info!(BRIDGE, "bridge {name}: using datapath ID {id:016x}");
+        ofproto.datapath_id = id;
+    }
+    for port in &config.ports {
+        let works = |i: &InterfaceConfig| bridge.ifaces.get(&i.name).map(|t| t.ofport);
+        let numbers: Vec<OfPort> = port.interfaces.iter().filter_map(works).collect();
+        if numbers.is_empty() {
+            ofproto.bundle_remove(&port.name);
+        } else {
+            ofproto.bundle_set(settings::bundle(port, numbers));
+        }
+        if let Some(mac) = port.fake_mac {
+            for i in port.interfaces.iter().filter_map(|i| bridge.ifaces.get(&i.name)) {
+                set_mac(name, &i.netdev, mac);
+            }
+        }
+    }
+    let stale: Vec<String> = ofproto
+        .bundles
+        .values()
+        .map(|b| b.settings.name.clone())
+        .filter(|n| !config.ports.iter().any(|p| p.name == *n))
+        .collect();
+    stale.iter().for_each(|n| ofproto.bundle_remove(n));
+    settings::configure(ofproto, config, now);
+}
+
+fn configure_iface(
+    ofprotos: &mut Ofprotos,
+    bridge: &str,
+    there: &mut Iface,
+    config: &InterfaceConfig,
+) {
+    if let Some(mtu) = config.mtu_request {
+        set_mtu(&*there.netdev, mtu);
+    }
+    if let Some(mac) = config.mac {
+        if there.ofport == OfPort::LOCAL {
+            vlog::err!(
+                BRIDGE,
+                "ignoring iface.{}.mac; use bridge.{bridge}.mac instead",
+                config.name
+            );
+        } else if config.kind == "internal" {
+            set_mac(bridge, &there.netdev, mac);
+        }
+    }
+    let Some(ofproto) = ofprotos.bridge_mut(bridge) else { return };
+    ofproto.set_mtu_is_set(there.ofport, config.mtu_request.is_some());
+    if there.other_config != config.other_config {
+        if let Some(port) = ofproto.ports.get(&there.ofport) {
+            let done = ofproto.backer.dpif.port_set_config(port.dp_port, &config.other_config);
+            if let Err(e) = done
+                && e != Errno::EOPNOTSUPP
+                && e != Errno::ENODEV
+            {
+                vlog::warn!(BRIDGE, "{}: could not apply other_config: {e}", config.name);
+            }
+        }
+        there.other_config = config.other_config.clone();
+    }
+}
+
+fn set_mac(bridge: &str, netdev: &Arc<dyn Netdev>, mac: MacAddr) {
+    let name = netdev.name();
+    if mac.is_multicast() {
+        vlog::err!(BRIDGE, "interface {name}: cannot set MAC to multicast address");
+    } else if netdev.etheraddr().is_ok_and(|m| m != mac)
+        && let Err(e) = netdev.set_etheraddr(mac)
+    {
+        let text = text::errno(&e);
+        vlog::err!(BRIDGE, "bridge {bridge}: interface {name}: setting MAC failed ({text})");
+    }
+}
+
+fn bridge_mac(bridge: &Bridge, config: &BridgeConfig) -> MacAddr {
+    let candidates = bridge.ifaces.values().filter_map(|i| {
+        let mac = i.netdev.etheraddr().ok()?;
+        let virtual_device = i.kind == "internal" || i.netdev.tunnel_config().is_some();
+        Some(Candidate { mac, virtual_device })
+    });
+    identity::bridge_mac(config, candidates)
+}
+
+/// Takes every bridge down; `delete` removes the datapaths too.
+pub(crate) fn remove_all(ofprotos: &mut Ofprotos, bridges: &mut Bridges, delete: bool) {
+    for (name, bridge) in std::mem::take(bridges) {
+        for (iface, i) in &bridge.ifaces {
+            vlog::info!(BRIDGE, "bridge {name}: deleted interface {iface} on port {}", i.ofport.0);
+        }
+        ofprotos.destroy(&name, delete);
+    }
+}

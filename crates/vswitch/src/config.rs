@@ -1,0 +1,117 @@
+//! What the database wants, as plain values: the rows that matter, with references followed.
+
+use std::collections::BTreeMap;
+
+use ferrovs_idl::Uuid;
+use ferrovs_packet::types::MacAddr;
+
+/// A map column of strings.
+pub type Pairs = BTreeMap<String, String>;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// `Open_vSwitch.other_config`.
+    pub other_config: Pairs,
+    /// Bridges by name.
+    pub bridges: BTreeMap<String, BridgeConfig>,
+}
+
+/// A `Bridge` row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BridgeConfig {
+    pub uuid: Uuid,
+    pub name: String,
+    pub datapath_type: String,
+    pub secure: bool,
+    /// Names of OpenFlow versions; empty means the default.
+    pub protocols: Vec<String>,
+    pub flood_vlans: Vec<u16>,
+    pub other_config: Pairs,
+    pub ports: Vec<PortConfig>,
+    pub controllers: Vec<ControllerConfig>,
+    pub mirrors: Vec<MirrorConfig>,
+    /// Tables by number.
+    pub flow_tables: BTreeMap<u8, FlowTableConfig>,
+}
+
+/// A `Port` row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PortConfig {
+    pub uuid: Uuid,
+    pub name: String,
+    pub interfaces: Vec<InterfaceConfig>,
+    pub tag: Option<u16>,
+    pub trunks: Vec<u16>,
+    pub cvlans: Vec<u16>,
+    pub vlan_mode: Option<String>,
+    pub protected: bool,
+    pub other_config: Pairs,
+    /// The address of a fake bridge.
+    pub fake_mac: Option<MacAddr>,
+}
+
+/// An `Interface` row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InterfaceConfig {
+    /// None for the local port of a bridge whose database has no row for it.
+    pub uuid: Option<Uuid>,
+    pub name: String,
+    pub kind: String,
+    pub options: Pairs,
+    pub other_config: Pairs,
+    pub ofport_request: Option<u16>,
+    /// The number that the row says it had.
+    pub ofport: Option<i64>,
+    pub mac: Option<MacAddr>,
+    pub mtu_request: Option<u32>,
+}
+
+impl InterfaceConfig {
+    /// The number to ask for: the one requested, else the one that it had.
+    pub fn wanted_ofport(&self) -> Option<u16> {
+        let had = self.ofport.filter(|n| (1..0xff00).contains(n)).map(|n| n as u16);
+        self.ofport_request.or(had)
+    }
+}
+
+/// A `Controller` row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControllerConfig {
+    pub uuid: Uuid,
+    pub target: String,
+    pub kind: Option<String>,
+    pub max_backoff_ms: Option<i64>,
+    pub inactivity_probe_ms: Option<i64>,
+    pub enable_async_messages: Option<bool>,
+    pub rate_limit: Option<i64>,
+    pub burst_limit: Option<i64>,
+    pub queue_size: Option<i64>,
+    pub other_config: Pairs,
+}
+
+/// A `Mirror` row; ports by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MirrorConfig {
+    pub uuid: Uuid,
+    pub name: String,
+    pub select_all: bool,
+    pub select_src: Vec<String>,
+    pub select_dst: Vec<String>,
+    /// Whether the row names any port at all, known or not.
+    pub selects_ports: bool,
+    pub select_vlans: Vec<u16>,
+    pub output_port: Option<String>,
+    pub output_vlan: Option<u16>,
+    pub snaplen: u16,
+}
+
+/// A `Flow_Table` row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FlowTableConfig {
+    pub name: Option<String>,
+    pub flow_limit: Option<u32>,
+    pub evict: bool,
+    pub groups: Vec<String>,
+    pub prefixes: Vec<String>,
+}

@@ -1,0 +1,113 @@
+//! Controllers: from their rows to connections, and the state of those back to the rows.
+
+use std::time::{Duration, Instant};
+
+use ferrovs_idl::open_vswitch::Controller;
+use ferrovs_idl::{Idl, Txn};
+use ferrovs_ofproto::connmgr::{ConnKind, ControllerSettings};
+use ferrovs_ofproto::ofproto::Ofproto;
+use ferrovs_openflow::version::Versions;
+use ferrovs_runtime::dirs;
+use ferrovs_runtime::vlog::modules::BRIDGE;
+use ferrovs_runtime::vlog::{self, RateLimit};
+
+use crate::config::{BridgeConfig, ControllerConfig};
+use crate::settings::{get_int, ms};
+use crate::write::{put, put_map};
+
+/// The targets of a bridge, as its rows describe them.
+pub(crate) fn settings(config: &BridgeConfig, versions: Versions) -> Vec<ControllerSettings> {
+    let mut all = Vec::new();
+    for c in &config.controllers {
+        if allowed(config, &c.target) {
+            all.push(one(config, c, versions));
+        }
+    }
+    all
+}
+
+/// Sockets of the file system are confined: a bridge listens only at places of its own, and connects
+/// only into the run directory. Otherwise who may write the database could reach any socket.
+fn allowed(config: &BridgeConfig, target: &str) -> bool {
+    static RL: RateLimit = RateLimit::new(5, 1);
+    let bridge = &config.name;
+    let rundir = dirs::rundir();
+    if let Some(path) = target.strip_prefix("unix:") {
+        let path = std::path::Path::new(path);
+        let inside = path.parent().is_some_and(|p| p == rundir);
+        if !inside {
+            vlog::err_rl!(
+                RL,
+                BRIDGE,
+                "bridge {bridge}: Not adding Unix domain socket controller \"{target}\" due to possibility for remote exploit"
+            );
+        }
+        return inside;
+    }
+    if let Some(path) = target.strip_prefix("punix:") {
+        let own = rundir.join(format!("{bridge}.controller"));
+        if std::path::Path::new(path) != own {
+            vlog::err_rl!(
+                RL,
+                BRIDGE,
+                "bridge {bridge}: Not adding Unix domain socket controller \"{target}\" due to possibility of overwriting local files. Instead, specify punix:{} or connect to punix:{} (e.g. with \"ovs-ofctl\").",
+                own.display(),
+                rundir.join(format!("{bridge}.mgmt")).display()
+            );
+            return false;
+        }
+    }
+    true
+}
+
+fn one(config: &BridgeConfig, c: &ControllerConfig, versions: Versions) -> ControllerSettings {
+    let mut s = ControllerSettings::new(&c.target);
+    s.kind = match c.kind.as_deref() {
+        Some("primary") => Some(ConnKind::Primary),
+        Some("service") => Some(ConnKind::Service),
+        _ => None,
+    };
+    if let Some(backoff) = c.max_backoff_ms {
+        s.max_backoff = ms(backoff.max(1000));
+    }
+    s.probe_interval = match c.inactivity_probe_ms {
+        None => Some(Duration::from_secs(5)),
+        Some(0) => None,
+        // The connection counts whole seconds.
+        Some(n) => Some(Duration::from_secs((n.max(0) as u64).div_ceil(1000).max(1))),
+    };
+    s.enable_async_messages = c.enable_async_messages.unwrap_or(true);
+    s.allowed_versions = versions;
+    let limit = |n: Option<i64>, least: i64| n.map_or(0, |n| n.max(least) as u32);
+    s.rate_limit = limit(c.rate_limit, 100);
+    s.burst_limit = limit(c.burst_limit, 25);
+    let queue = c.queue_size.or_else(|| {
+        let n = get_int(&config.other_config, "controller-queue-size", 0);
+        (n > 0).then_some(n)
+    });
+    s.max_pktq_size = queue.map_or(0, |n| n.clamp(1, 512) as u32);
+    if let Some(dscp) = c.other_config.get("dscp").and_then(|d| d.trim().parse::<u8>().ok()) {
+        s.dscp = dscp.min(63);
+    }
+    s
+}
+
+/// Writes the state of a bridge's controllers.
+pub(crate) fn refresh(
+    txn: &mut Txn,
+    idl: &Idl,
+    ofproto: &Ofproto,
+    config: &BridgeConfig,
+    now: Instant,
+) {
+    let states = ofproto.connmgr().controller_status(now);
+    for c in &config.controllers {
+        let state = states.get(&c.target);
+        let connected = state.is_some_and(|s| s.is_connected);
+        put(txn, idl, c.uuid, Controller::IS_CONNECTED, connected);
+        let role = state.map(|s| s.role).filter(|r| !r.is_empty());
+        put(txn, idl, c.uuid, Controller::ROLE, role);
+        let pairs = state.map(|s| s.pairs.clone()).unwrap_or_default();
+        put_map(txn, idl, c.uuid, Controller::STATUS, &pairs);
+    }
+}

@@ -1,0 +1,240 @@
+//! Reads the configuration out of the replica of the database.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ferrovs_idl::kind::{Int, MapView, SetView, Str};
+use ferrovs_idl::open_vswitch as db;
+use ferrovs_idl::{Idl, Row, Uuid};
+use ferrovs_packet::types::MacAddr;
+use ferrovs_runtime::vlog::modules::BRIDGE;
+use ferrovs_runtime::vlog::{self, RateLimit};
+
+use crate::config::{
+    BridgeConfig, Config, ControllerConfig, FlowTableConfig, InterfaceConfig, MirrorConfig, Pairs,
+    PortConfig,
+};
+
+static RL: RateLimit = RateLimit::new(5, 1);
+
+/// Monitors what the switch needs; what it writes itself does not wake it.
+pub(crate) fn monitor(idl: &mut Idl) {
+    idl.monitor_all();
+    macro_rules! written {
+        ($($table:ident: $($column:ident)*;)*) => {$($(
+            idl.omit_alert(db::$table::$column);
+        )*)*};
+    }
+    written! {
+        OpenVSwitch: CUR_CFG STATISTICS DATAPATH_TYPES IFACE_TYPES DPDK_INITIALIZED DPDK_VERSION
+            DB_VERSION OVS_VERSION SYSTEM_TYPE SYSTEM_VERSION EXTERNAL_IDS MANAGER_OPTIONS;
+        Bridge: DATAPATH_ID DATAPATH_VERSION STATUS RSTP_STATUS EXTERNAL_IDS;
+        Port: STATUS STATISTICS RSTP_STATUS RSTP_STATISTICS BOND_ACTIVE_SLAVE EXTERNAL_IDS;
+        Interface: ADMIN_STATE BFD_STATUS CFM_FAULT CFM_FAULT_STATUS CFM_FLAP_COUNT CFM_HEALTH
+            CFM_REMOTE_MPIDS CFM_REMOTE_OPSTATE DUPLEX ERROR IFINDEX LACP_CURRENT LINK_RESETS
+            LINK_SPEED LINK_STATE MAC_IN_USE MTU OFPORT STATISTICS STATUS EXTERNAL_IDS;
+        Controller: IS_CONNECTED ROLE STATUS EXTERNAL_IDS;
+        Mirror: STATISTICS EXTERNAL_IDS;
+        Manager: IS_CONNECTED STATUS EXTERNAL_IDS;
+        Datapath: CAPABILITIES DATAPATH_VERSION EXTERNAL_IDS;
+    }
+}
+
+/// The configuration as it is now.
+pub(crate) fn read(idl: &Idl) -> Config {
+    let mut config = Config::default();
+    let Some(root) = idl.first::<db::OpenVSwitch>() else { return config };
+    config.other_config = pairs(root.other_config());
+    let mut taken = BTreeSet::new();
+    for uuid in root.bridges().iter() {
+        let Some(row) = idl.row::<db::Bridge>(uuid) else { continue };
+        let name = row.name().to_string();
+        if name.contains('/') || name.is_empty() {
+            // A name with a slash would let the bridge's sockets escape from the run directory.
+            vlog::warn_rl!(RL, BRIDGE, "ignoring bridge with invalid name '{name}'");
+        } else if config.bridges.contains_key(&name) {
+            vlog::warn_rl!(RL, BRIDGE, "bridge {name} specified twice");
+        } else {
+            let bridge = read_bridge(idl, row, &mut taken);
+            config.bridges.insert(name, bridge);
+        }
+    }
+    config
+}
+
+/// `taken` holds the interfaces that some bridge has: a device can be in one place only.
+fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>, taken: &mut BTreeSet<String>) -> BridgeConfig {
+    let name = row.name().to_string();
+    let mut ports: Vec<PortConfig> = Vec::new();
+    let mut rows: Vec<Row<'_, db::Port>> =
+        row.ports().iter().filter_map(|u| idl.row::<db::Port>(u)).collect();
+    rows.sort_by(|a, b| a.name().cmp(b.name()));
+    for port_row in rows {
+        let port_name = port_row.name();
+        if ports.iter().any(|p| p.name == port_name) {
+            vlog::warn_rl!(
+                RL,
+                BRIDGE,
+                "bridge {name}: {port_name} specified twice as bridge port"
+            );
+            continue;
+        }
+        ports.push(read_port(idl, &name, port_row, taken));
+    }
+    if !ports.iter().any(|p| p.name == name) && taken.insert(name.clone()) {
+        // A bridge always has its own device, also when the database forgot it.
+        ports.push(PortConfig {
+            name: name.clone(),
+            interfaces: vec![InterfaceConfig {
+                name: name.clone(),
+                kind: "internal".to_string(),
+                ..InterfaceConfig::default()
+            }],
+            ..PortConfig::default()
+        });
+    }
+    BridgeConfig {
+        uuid: row.uuid(),
+        datapath_type: row.datapath_type().to_string(),
+        secure: row.fail_mode() == Some("secure"),
+        protocols: row.protocols().iter().map(str::to_string).collect(),
+        flood_vlans: vlans(row.flood_vlans()),
+        other_config: pairs(row.other_config()),
+        controllers: row
+            .controller()
+            .iter()
+            .filter_map(|u| idl.row::<db::Controller>(u))
+            .map(read_controller)
+            .collect(),
+        mirrors: row
+            .mirrors()
+            .iter()
+            .filter_map(|u| idl.row::<db::Mirror>(u))
+            .map(|m| read_mirror(idl, m))
+            .collect(),
+        flow_tables: row
+            .flow_tables()
+            .iter()
+            .filter_map(|(id, u)| {
+                Some((u8::try_from(id).ok()?, read_flow_table(idl.row::<db::FlowTable>(u)?)))
+            })
+            .collect(),
+        ports,
+        name,
+    }
+}
+
+fn read_port(
+    idl: &Idl,
+    bridge: &str,
+    row: Row<'_, db::Port>,
+    taken: &mut BTreeSet<String>,
+) -> PortConfig {
+    let port = row.name();
+    let mut interfaces = Vec::new();
+    let mut rows: Vec<Row<'_, db::Interface>> =
+        row.interfaces().iter().filter_map(|u| idl.row::<db::Interface>(u)).collect();
+    rows.sort_by(|a, b| a.name().cmp(b.name()));
+    for iface in rows {
+        let name = iface.name();
+        if !taken.insert(name.to_string()) {
+            vlog::warn_rl!(
+                RL,
+                BRIDGE,
+                "bridge {bridge}: interface {name} is already in use, ignoring it in port {port}"
+            );
+            continue;
+        }
+        interfaces.push(read_interface(bridge, iface));
+    }
+    PortConfig {
+        uuid: row.uuid(),
+        name: port.to_string(),
+        interfaces,
+        tag: row.tag().map(|t| t as u16),
+        trunks: vlans(row.trunks()),
+        cvlans: vlans(row.cvlans()),
+        vlan_mode: row.vlan_mode().map(str::to_string),
+        protected: row.protected(),
+        other_config: pairs(row.other_config()),
+        fake_mac: row.mac().filter(|_| row.fake_bridge()).and_then(|m| m.parse().ok()),
+    }
+}
+
+fn read_interface(bridge: &str, row: Row<'_, db::Interface>) -> InterfaceConfig {
+    let name = row.name();
+    // The local port is the bridge's own device, whatever the row says.
+    let kind = match row.type_() {
+        _ if name == bridge => "internal",
+        "" => "system",
+        kind => kind,
+    };
+    let mac = row.mac().and_then(|text| {
+        let mac: Option<MacAddr> = text.parse().ok();
+        if mac.is_none() {
+            vlog::warn_rl!(RL, BRIDGE, "interface {name}: ignoring bad MAC address \"{text}\"");
+        }
+        mac
+    });
+    InterfaceConfig {
+        uuid: Some(row.uuid()),
+        name: name.to_string(),
+        kind: kind.to_string(),
+        options: pairs(row.options()),
+        other_config: pairs(row.other_config()),
+        ofport_request: row.ofport_request().map(|n| n as u16),
+        ofport: row.ofport(),
+        mac,
+        mtu_request: row.mtu_request().and_then(|n| u32::try_from(n).ok()),
+    }
+}
+
+fn read_controller(row: Row<'_, db::Controller>) -> ControllerConfig {
+    ControllerConfig {
+        uuid: row.uuid(),
+        target: row.target().to_string(),
+        kind: row.type_().map(str::to_string),
+        max_backoff_ms: row.max_backoff(),
+        inactivity_probe_ms: row.inactivity_probe(),
+        enable_async_messages: row.enable_async_messages(),
+        rate_limit: row.controller_rate_limit(),
+        burst_limit: row.controller_burst_limit(),
+        queue_size: row.controller_queue_size(),
+        other_config: pairs(row.other_config()),
+    }
+}
+
+fn read_mirror(idl: &Idl, row: Row<'_, db::Mirror>) -> MirrorConfig {
+    let name_of = |u: Uuid| idl.row::<db::Port>(u).map(|p| p.name().to_string());
+    let src = row.select_src_port();
+    let dst = row.select_dst_port();
+    MirrorConfig {
+        uuid: row.uuid(),
+        name: row.name().to_string(),
+        select_all: row.select_all(),
+        selects_ports: !src.is_empty() || !dst.is_empty(),
+        select_src: src.iter().filter_map(name_of).collect(),
+        select_dst: dst.iter().filter_map(name_of).collect(),
+        select_vlans: vlans(row.select_vlan()),
+        output_port: row.output_port().and_then(name_of),
+        output_vlan: row.output_vlan().map(|v| v as u16),
+        snaplen: row.snaplen().map_or(0, |n| n.clamp(0, 65535) as u16),
+    }
+}
+
+fn read_flow_table(row: Row<'_, db::FlowTable>) -> FlowTableConfig {
+    FlowTableConfig {
+        name: row.name().map(str::to_string),
+        flow_limit: row.flow_limit().map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+        evict: row.overflow_policy() == Some("evict"),
+        groups: row.groups().iter().map(str::to_string).collect(),
+        prefixes: row.prefixes().iter().map(str::to_string).collect(),
+    }
+}
+
+fn pairs(map: MapView<'_, Str, Str>) -> Pairs {
+    map.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<BTreeMap<_, _>>()
+}
+
+fn vlans(set: SetView<'_, Int>) -> Vec<u16> {
+    set.iter().filter(|v| (0..4096).contains(v)).map(|v| v as u16).collect()
+}

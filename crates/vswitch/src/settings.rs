@@ -1,0 +1,240 @@
+//! From configuration to the settings that bridges take: bundles, mirrors, tables, controllers.
+
+use std::time::{Duration, Instant};
+
+use ferrovs_ofproto::connmgr::FailMode;
+use ferrovs_ofproto::ofproto::{BundleSettings, MirrorSettings, Ofproto};
+use ferrovs_ofproto::xlate::snapshot::{PriorityTags, VlanMode};
+use ferrovs_openflow::version::{Version, Versions};
+use ferrovs_packet::types::{OfPort, eth_type};
+use ferrovs_runtime::vlog::modules::BRIDGE;
+use ferrovs_runtime::vlog::{self, RateLimit};
+
+use crate::config::{BridgeConfig, FlowTableConfig, MirrorConfig, Pairs, PortConfig};
+use crate::controllers;
+
+static RL: RateLimit = RateLimit::new(5, 1);
+
+pub(crate) fn get_bool(pairs: &Pairs, key: &str, default: bool) -> bool {
+    match pairs.get(key).map(String::as_str) {
+        Some(v) if default => !v.eq_ignore_ascii_case("false"),
+        Some(v) => v.eq_ignore_ascii_case("true"),
+        None => default,
+    }
+}
+
+pub(crate) fn get_int(pairs: &Pairs, key: &str, default: i64) -> i64 {
+    pairs.get(key).and_then(|v| v.trim().parse().ok()).unwrap_or(default)
+}
+
+/// A port as the NORMAL switch takes it; `ports` are the numbers of its interfaces that work.
+pub(crate) fn bundle(port: &PortConfig, ports: Vec<OfPort>) -> BundleSettings {
+    let name = &port.name;
+    let mode = match port.vlan_mode.as_deref() {
+        Some("access") => VlanMode::Access,
+        Some("trunk") => VlanMode::Trunk,
+        Some("native-tagged") => VlanMode::NativeTagged,
+        Some("native-untagged") => VlanMode::NativeUntagged,
+        Some("dot1q-tunnel") => VlanMode::Dot1qTunnel,
+        Some(other) => {
+            vlog::warn_rl!(
+                RL,
+                BRIDGE,
+                "port {name}: unknown VLAN mode `{other}', falling back to trunk mode"
+            );
+            VlanMode::Trunk
+        }
+        None if port.tag.is_some() => {
+            if !port.trunks.is_empty() {
+                vlog::warn_rl!(
+                    RL,
+                    BRIDGE,
+                    "port {name}: ignoring trunks in favor of implicit vlan_mode access"
+                );
+            }
+            VlanMode::Access
+        }
+        None => VlanMode::Trunk,
+    };
+    let vlan = port.tag.unwrap_or(0);
+    let native = matches!(mode, VlanMode::NativeTagged | VlanMode::NativeUntagged);
+    let trunks = match mode {
+        VlanMode::Access | VlanMode::Dot1qTunnel => None,
+        _ if port.trunks.is_empty() => None,
+        _ => {
+            let mut trunks = port.trunks.clone();
+            if native && !trunks.contains(&vlan) {
+                trunks.push(vlan);
+                trunks.sort_unstable();
+            }
+            Some(trunks)
+        }
+    };
+    let qinq_ethtype = match port.other_config.get("qinq-ethtype").map(String::as_str) {
+        Some("802.1q") => eth_type::VLAN_8021Q,
+        _ => eth_type::VLAN_8021AD,
+    };
+    let priority_tags = match port.other_config.get("priority-tags").map(String::as_str) {
+        Some("true" | "if-nonzero") => PriorityTags::IfNonzero,
+        Some("always") => PriorityTags::Always,
+        _ => PriorityTags::Never,
+    };
+    BundleSettings {
+        name: name.clone(),
+        ports,
+        vlan_mode: mode,
+        vlan,
+        trunks,
+        cvlans: (!port.cvlans.is_empty()).then(|| port.cvlans.clone()),
+        qinq_ethtype,
+        priority_tags,
+        protected: port.protected,
+    }
+}
+
+/// A mirror, unless its row makes no sense.
+fn mirror(bridge: &str, m: &MirrorConfig) -> Option<MirrorSettings> {
+    let name = &m.name;
+    if m.output_port.is_none() && m.output_vlan.is_none() {
+        vlog::err!(
+            BRIDGE,
+            "bridge {bridge}: mirror {name} does not specify output; ignoring"
+        );
+        return None;
+    }
+    if m.output_port.is_some() && m.output_vlan.is_some() {
+        vlog::err!(
+            BRIDGE,
+            "bridge {bridge}: mirror {name} specifies both output port and output vlan; using output port"
+        );
+    }
+    // A row that selects ports of which none exists selects nothing, not everything.
+    let everything = m.select_all || (!m.selects_ports && m.select_vlans.is_empty());
+    let by_vlan_only = !m.select_all && !m.selects_ports && !m.select_vlans.is_empty();
+    Some(MirrorSettings {
+        name: name.clone(),
+        select_all: everything && m.select_all || by_vlan_only,
+        select_src: m.select_src.clone(),
+        select_dst: m.select_dst.clone(),
+        select_vlans: (!m.select_vlans.is_empty()).then(|| m.select_vlans.clone()),
+        output_port: m.output_port.clone(),
+        output_vlan: m.output_vlan.filter(|_| m.output_port.is_none()),
+        snaplen: m.snaplen,
+    })
+}
+
+/// The OpenFlow versions that a bridge's row allows; none means the default.
+fn versions(protocols: &[String]) -> Versions {
+    let number = |name: &str| name.strip_prefix("OpenFlow1").and_then(|n| n.parse::<u8>().ok());
+    let mut all = Versions::NONE;
+    for version in protocols.iter().filter_map(|p| Version::from_wire(number(p)? + 1)) {
+        all.insert(version);
+    }
+    all
+}
+
+/// Applies everything that a bridge's row says except for its ports.
+pub(crate) fn configure(ofproto: &mut Ofproto, config: &BridgeConfig, now: Instant) {
+    let other = &config.other_config;
+    let versions = versions(&config.protocols);
+    ofproto.connmgr_mut().set_allowed_versions(versions, now);
+    let mode = if config.secure { FailMode::Secure } else { FailMode::Standalone };
+    ofproto.set_controllers(controllers::settings(config, versions), now);
+    ofproto.set_fail_mode(mode, now);
+    ofproto.set_forward_bpdu(get_bool(other, "forward-bpdu", false));
+    let flood = &config.flood_vlans;
+    ofproto.set_flood_vlans((!flood.is_empty()).then(|| flood.iter().copied().collect()));
+    let text = |key: &str| other.get(key).cloned().unwrap_or_else(|| "None".to_string());
+    ofproto.desc.dp_desc = text("dp-desc");
+    ofproto.desc.serial_num = text("dp-sn");
+    mac_table(ofproto, config);
+    flow_tables(ofproto, config);
+    let mirrors: Vec<_> = config.mirrors.iter().filter_map(|m| mirror(&config.name, m)).collect();
+    ofproto.mirrors_set(&mirrors);
+}
+
+fn mac_table(ofproto: &mut Ofproto, config: &BridgeConfig) {
+    const DEFAULT_SIZE: i64 = 8192;
+    let other = &config.other_config;
+    let aging = match get_int(other, "mac-aging-time", 300) {
+        s if s > 0 => s,
+        _ => 300,
+    };
+    let size = get_int(other, "mac-table-size", DEFAULT_SIZE);
+    if other.contains_key("mac-table-size") && size <= 0 {
+        vlog::warn!(
+            BRIDGE,
+            "bridge {}: using default mac-table-size because the configured value is invalid",
+            config.name
+        );
+    }
+    let size = if size > 0 { size } else { DEFAULT_SIZE };
+    ofproto.set_mac_table_config(aging as u64, size as usize);
+}
+
+fn flow_tables(ofproto: &Ofproto, config: &BridgeConfig) {
+    let default = FlowTableConfig::default();
+    for id in 0..255u8 {
+        let Some(table) = ofproto.tables.table(id) else { break };
+        let wanted = config.flow_tables.get(&id).unwrap_or(&default);
+        let mut new = (*table.config()).clone();
+        if !new.name_from_controller {
+            new.name = wanted.name.clone();
+        }
+        new.max_flows = wanted.flow_limit;
+        new.evict = wanted.evict;
+        new.eviction_groups = wanted.evict.then(|| wanted.groups.clone());
+        new.prefixes = if wanted.prefixes.is_empty() {
+            ["ip_dst", "ip_src", "ipv6_dst", "ipv6_src"].map(String::from).to_vec()
+        } else {
+            wanted.prefixes.iter().filter(|p| *p != "none").cloned().collect()
+        };
+        if *table.config() != new {
+            table.set_config(new);
+        }
+    }
+}
+
+/// A number of milliseconds from a row.
+pub(crate) fn ms(n: i64) -> Duration {
+    Duration::from_millis(n.max(0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(tag: Option<u16>, trunks: &[u16], mode: Option<&str>) -> BundleSettings {
+        let port = PortConfig {
+            name: "p".to_string(),
+            tag,
+            trunks: trunks.to_vec(),
+            vlan_mode: mode.map(str::to_string),
+            ..PortConfig::default()
+        };
+        bundle(&port, vec![OfPort(1)])
+    }
+
+    #[test]
+    fn a_tag_without_a_mode_makes_an_access_port_and_nothing_makes_a_trunk() {
+        let p = port(Some(10), &[20], None);
+        assert_eq!((p.vlan_mode, p.vlan, p.trunks), (VlanMode::Access, 10, None));
+        let p = port(None, &[20], None);
+        assert_eq!((p.vlan_mode, p.trunks), (VlanMode::Trunk, Some(vec![20])));
+        assert_eq!(port(None, &[], None).trunks, None);
+    }
+
+    #[test]
+    fn the_native_vlan_is_always_among_the_trunks() {
+        let p = port(Some(10), &[5, 20], Some("native-untagged"));
+        assert_eq!(p.trunks, Some(vec![5, 10, 20]));
+        assert_eq!(port(Some(10), &[], Some("native-tagged")).trunks, None);
+    }
+
+    #[test]
+    fn protocols_become_versions() {
+        let names = ["OpenFlow10".to_string(), "OpenFlow13".to_string()];
+        assert_eq!(versions(&names), Versions((1 << 1) | (1 << 4)));
+        assert_eq!(versions(&[]), Versions::NONE);
+    }
+}

@@ -1,0 +1,310 @@
+//! The switch: the database on one side, bridges on the other, and the loop between them.
+//!
+//! At most one transaction is on its way at a time. A configuration is applied as soon as it is
+//! seen; its outcome, with `cur_cfg`, goes back in one transaction, for which `ovs-vsctl` waits. A
+//! database that changed meanwhile, or a transaction that failed, only means that it is done again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use ferrovs_datapath::dpif::DpifClass;
+use ferrovs_idl::open_vswitch::{self as db, OPEN_VSWITCH};
+use ferrovs_idl::{Idl, Options, Status, Txn};
+use ferrovs_ofproto::ofprotos::Ofprotos;
+use ferrovs_runtime::memory::Usage;
+use ferrovs_runtime::vlog::modules::BRIDGE;
+use ferrovs_runtime::vlog::{self, RateLimit};
+use ferrovs_runtime::{Poller, coverage, version};
+
+use crate::apply::{self, Bridges};
+use crate::config::{Config, Pairs};
+use crate::plan::plan;
+use crate::settings::get_int;
+use crate::write::put;
+use crate::{refresh, rows};
+
+/// Least time between two looks at the devices' states.
+const STATUS_INTERVAL: Duration = Duration::from_millis(100);
+/// Least interval of statistics, and the default.
+const STATS_INTERVAL_MS: i64 = 5000;
+
+/// See the module's text.
+pub struct Switch {
+    idl: Idl,
+    pub ofprotos: Ofprotos,
+    bridges: Bridges,
+    config: Config,
+    /// The database's state that `config` was read from.
+    seqno: u64,
+    reconfigure: bool,
+    txn: Option<Txn>,
+    /// Whether the outcome of the first configuration is in the database.
+    ready: bool,
+    configured: bool,
+    status_wanted: bool,
+    next_status: Instant,
+    next_stats: Instant,
+    devices_seq: u64,
+    /// Interfaces that do not work, and whether the host had a device of that name.
+    broken: BTreeMap<String, bool>,
+}
+
+impl Switch {
+    /// A switch that takes its configuration from the database at `remote`.
+    pub fn new(
+        remote: &str,
+        classes: Vec<Arc<dyn DpifClass>>,
+        now: Instant,
+    ) -> std::io::Result<Switch> {
+        let mut idl = Idl::new(remote, &OPEN_VSWITCH, Options::default(), now);
+        rows::monitor(&mut idl);
+        idl.set_lock(Some("ovs_vswitchd"));
+        Ok(Switch {
+            idl,
+            ofprotos: Ofprotos::new(classes)?,
+            bridges: Bridges::new(),
+            config: Config::default(),
+            seqno: 0,
+            reconfigure: false,
+            txn: None,
+            ready: false,
+            configured: false,
+            status_wanted: false,
+            next_status: now,
+            next_stats: now,
+            devices_seq: 0,
+            broken: BTreeMap::new(),
+        })
+    }
+
+    /// Whether the first configuration has been applied and its outcome written.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Does what is due.
+    pub fn run(&mut self, now: Instant) {
+        self.idl.run(now);
+        self.finish_txn();
+        if self.idl.is_lock_contended() {
+            static RL: RateLimit = RateLimit::new(1, 1);
+            vlog::err_rl!(
+                RL,
+                BRIDGE,
+                "another ovs-vswitchd process is running, disabling this process (pid {}) until it goes away",
+                ferrovs_sys::process::pid()
+            );
+            apply::remove_all(&mut self.ofprotos, &mut self.bridges, false);
+            self.seqno = 0;
+            return;
+        }
+        if !self.idl.has_lock() || !self.idl.has_ever_connected() {
+            return;
+        }
+        ferrovs_netdev::run();
+        self.ofprotos.run(now);
+        self.look_at_devices();
+        if self.txn.is_none() && (self.reconfigure || self.idl.seqno() != self.seqno) {
+            self.configure(now);
+        }
+        if self.txn.is_none() && self.configured {
+            self.refresh(now);
+        }
+    }
+
+    /// Waits for something to do.
+    pub fn wait(&self, poller: &mut Poller) {
+        self.idl.wait(poller);
+        if let Some(txn) = &self.txn {
+            txn.wait(poller);
+        }
+        if !self.idl.has_lock() || !self.idl.has_ever_connected() {
+            return;
+        }
+        ferrovs_netdev::wait(poller);
+        self.ofprotos.wait(poller);
+        if self.txn.is_none() && (self.reconfigure || self.idl.seqno() != self.seqno) {
+            poller.wake_now();
+        }
+        if self.configured && !self.config.bridges.is_empty() {
+            poller.wait_until(self.next_stats);
+        }
+        if self.status_wanted {
+            poller.wait_until(self.next_status);
+        }
+        poller.wait_seq(ferrovs_netdev::change_seq(), self.devices_seq);
+    }
+
+    /// Counts what the switch holds, for `memory/show`.
+    pub fn memory_usage(&self, usage: &mut Usage) {
+        let (mut ports, mut rules) = (0, 0);
+        for bridge in self.ofprotos.bridges() {
+            ports += bridge.ports.len() as u64;
+            rules += bridge.n_rules() as u64;
+        }
+        for (name, n) in [("ports", ports), ("rules", rules)] {
+            if n > 0 {
+                usage.add(name, n);
+            }
+        }
+        let mut cells = 0;
+        for (table, def) in OPEN_VSWITCH.tables.iter().enumerate() {
+            cells += (self.idl.table_rows(table).count() * def.columns.len()) as u64;
+        }
+        usage.add("idl-cells-Open_vSwitch", cells);
+    }
+
+    /// Takes everything down. Devices and datapaths stay for the next process unless `cleanup`.
+    pub fn shut_down(&mut self, cleanup: bool) {
+        ferrovs_netdev::set_keep_devices(!cleanup);
+        apply::remove_all(&mut self.ofprotos, &mut self.bridges, cleanup);
+        self.idl.set_lock(None);
+    }
+
+    fn finish_txn(&mut self) {
+        let Some(mut txn) = self.txn.take() else { return };
+        match txn.commit(&mut self.idl) {
+            Status::Incomplete | Status::Uncommitted => self.txn = Some(txn),
+            Status::Success | Status::Unchanged => self.ready |= self.configured,
+            status => {
+                if let Status::Error(e) = &status {
+                    static RL: RateLimit = RateLimit::new(5, 1);
+                    vlog::err_rl!(RL, BRIDGE, "failed to write to the database: {e}");
+                }
+                // What it said may have been lost: say it again.
+                self.reconfigure = true;
+            }
+        }
+    }
+
+    /// Sends a transaction, or puts it aside if there is nothing in it.
+    fn send(&mut self, mut txn: Txn) {
+        match txn.commit(&mut self.idl) {
+            Status::Incomplete | Status::Uncommitted => self.txn = Some(txn),
+            Status::Success | Status::Unchanged => self.ready |= self.configured,
+            _ => self.reconfigure = true,
+        }
+    }
+
+    /// Notices devices that came or went.
+    fn look_at_devices(&mut self) {
+        let seq = ferrovs_netdev::change_seq().read();
+        if seq == self.devices_seq {
+            return;
+        }
+        self.devices_seq = seq;
+        self.status_wanted = true;
+        for (name, existed) in &self.broken {
+            if ferrovs_netdev::exists(name) != *existed {
+                self.reconfigure = true;
+            }
+        }
+        let gone = |b: &apply::Bridge| b.ifaces.values().any(|i| !apply::is_alive(i));
+        if self.bridges.values().any(gone) {
+            self.reconfigure = true;
+        }
+    }
+
+    /// The type of datapath that a bridge gets: the one that its row names, or the best there is.
+    fn datapath_kind(&self, wanted: &str) -> String {
+        let kinds = self.ofprotos.kinds();
+        let best = if kinds.contains(&"system") { "system" } else { "netdev" };
+        if wanted.is_empty() { best.to_string() } else { wanted.to_string() }
+    }
+
+    fn configure(&mut self, now: Instant) {
+        coverage::BRIDGE_RECONFIGURE.inc();
+        if !self.configured {
+            vlog::info!(BRIDGE, "{}", version::line("ovs-vswitchd"));
+        }
+        self.seqno = self.idl.seqno();
+        self.reconfigure = false;
+        self.config = rows::read(&self.idl);
+        self.tell_chosen_datapaths();
+        self.apply_global();
+
+        let kind_of = |wanted: &str| self.datapath_kind(wanted);
+        let steps = plan(&self.config, &apply::present(&self.bridges), kind_of);
+        let outcome =
+            apply::apply(&mut self.ofprotos, &mut self.bridges, &self.config, steps, now);
+        self.ofprotos.publish();
+        for backer in self.ofprotos.backers() {
+            backer.dpif.set_config(&self.config.other_config);
+        }
+        self.note_broken();
+
+        let mut txn = Txn::new();
+        if !self.configured {
+            refresh::abilities(&mut txn, &self.idl, &self.ofprotos);
+        }
+        refresh::outcome(&mut txn, &self.idl, &outcome);
+        refresh::bridges(&mut txn, &self.idl, &self.bridges, &self.config);
+        refresh::status(&mut txn, &self.idl, &mut self.bridges, &self.config, false);
+        if let Some(root) = self.idl.first::<db::OpenVSwitch>() {
+            let next = root.next_cfg();
+            put(&mut txn, &self.idl, root.uuid(), db::OpenVSwitch::CUR_CFG, next);
+        }
+        self.configured = true;
+        self.send(txn);
+    }
+
+    /// Says which datapath a new bridge gets whose row does not name one.
+    fn tell_chosen_datapaths(&self) {
+        for (name, b) in &self.config.bridges {
+            if b.datapath_type.is_empty() && !self.bridges.contains_key(name) {
+                let kind = self.datapath_kind("");
+                vlog::info!(BRIDGE, "bridge {name}: no datapath type is set, using {kind}");
+            }
+        }
+    }
+
+    /// `Open_vSwitch.other_config`, as far as it concerns no single bridge.
+    fn apply_global(&self) {
+        let other: &Pairs = &self.config.other_config;
+        let settings = &self.ofprotos.settings;
+        let int = |key: &str, default: i64, least: i64| get_int(other, key, default).max(least) as u64;
+        settings.flow_limit.store(int("flow-limit", 200_000, 0) as usize, Relaxed);
+        settings.max_idle_ms.store(int("max-idle", 10_000, 500), Relaxed);
+        settings.max_revalidator_ms.store(int("max-revalidator", 500, 100), Relaxed);
+        settings.min_revalidate_pps.store(int("min-revalidate-pps", 5, 0), Relaxed);
+    }
+
+    fn note_broken(&mut self) {
+        self.broken.clear();
+        for (name, wanted) in &self.config.bridges {
+            let Some(bridge) = self.bridges.get(name) else { continue };
+            for i in wanted.ports.iter().flat_map(|p| &p.interfaces) {
+                if !bridge.ifaces.contains_key(&i.name) {
+                    self.broken.insert(i.name.clone(), ferrovs_netdev::exists(&i.name));
+                }
+            }
+        }
+    }
+
+    /// Writes states that changed and, when it is time, statistics.
+    fn refresh(&mut self, now: Instant) {
+        self.status_wanted |= refresh::status_is_stale(&self.bridges);
+        let status = self.status_wanted && now >= self.next_status;
+        let stats = now >= self.next_stats;
+        if !status && !stats {
+            return;
+        }
+        let mut txn = Txn::new();
+        if status {
+            self.status_wanted = false;
+            self.next_status = now + STATUS_INTERVAL;
+            refresh::status(&mut txn, &self.idl, &mut self.bridges, &self.config, false);
+        }
+        if stats {
+            let other = &self.config.other_config;
+            let ms = get_int(other, "stats-update-interval", STATS_INTERVAL_MS);
+            let ms = ms.max(STATS_INTERVAL_MS) as u64;
+            self.next_stats = now + Duration::from_millis(ms);
+            let (idl, bridges) = (&self.idl, &self.bridges);
+            refresh::statistics(&mut txn, idl, &self.ofprotos, bridges, &self.config, now);
+        }
+        self.send(txn);
+    }
+}
