@@ -2,41 +2,46 @@
 
 use std::time::Duration;
 
+use ferrovs_runtime::daemon::Daemon;
 use ferrovs_runtime::memory::{self, Usage};
 use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request, Responder};
 use ferrovs_runtime::{Poller, clock};
 
-use crate::arguments::Arguments;
+use ferrovs_vswitch::Switch;
 
 /// Everything that runs on the main thread.
 pub struct App {
     /// Whoever asked the daemon to exit, and is told when it does.
     pub exiting: Vec<Responder>,
     cleanup: bool,
-    arguments: Arguments,
+    daemon: Daemon,
+    switch: Switch,
 }
 
 impl App {
-    pub fn new(arguments: Arguments) -> App {
-        App {
-            exiting: Vec::new(),
-            cleanup: false,
-            arguments,
-        }
+    pub fn new(daemon: Daemon, switch: Switch) -> App {
+        App { exiting: Vec::new(), cleanup: false, daemon, switch }
     }
 
     pub fn run(&mut self) {
-        self.arguments.daemon.daemonize_complete();
+        self.switch.run(clock::now());
+        if self.switch.is_ready() {
+            self.daemon.daemonize_complete();
+        }
     }
 
-    pub fn wait(&mut self, _poller: &mut Poller) {}
+    pub fn wait(&mut self, poller: &mut Poller) {
+        self.switch.wait(poller);
+    }
 
     pub fn shut_down(&mut self) {
-        let _ = self.cleanup;
+        self.switch.shut_down(self.cleanup);
     }
 
     pub fn memory_usage(&mut self) -> Usage {
-        Usage::new()
+        let mut usage = Usage::new();
+        self.switch.memory_usage(&mut usage);
+        usage
     }
 }
 
@@ -44,7 +49,9 @@ impl App {
 pub fn register(commands: &mut Commands<App>, dummy: bool) {
     commands.register("exit", "[--cleanup]", 0, 1, exit);
     memory::register(commands, |app, usage| *usage = app.memory_usage());
+    ferrovs_ofproto::unixctl::register(commands, |app: &mut App| &mut app.switch.ofprotos);
     if dummy {
+        ferrovs_netdev::dummy::register(commands, parse_flow);
         commands.register("time/stop", "", 0, 0, |_, _| {
             clock::stop();
             Ok(Output::empty())
@@ -76,4 +83,10 @@ fn warp(request: &Request) -> Reply {
     let responder = request.responder();
     clock::warp_then(total, step, move || responder.reply(Ok("warped".into())));
     Ok(Output::Deferred)
+}
+
+/// Makes a packet from the text of a datapath flow, for `netdev-dummy/receive`.
+fn parse_flow(text: &str, size: Option<usize>) -> Result<Packet, String> {
+    let flow = ferrovs_datapath::text::parse_key(text)?;
+    Ok(ferrovs_packet::compose::compose(&flow, size))
 }

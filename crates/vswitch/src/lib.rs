@@ -24,7 +24,6 @@ mod rows;
 mod settings;
 mod switch;
 mod system_stats;
-pub mod unixctl;
 mod write;
 
 pub use switch::Switch;

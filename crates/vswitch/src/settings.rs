@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ferrovs_ofproto::connmgr::FailMode;
 use ferrovs_ofproto::ofproto::{BundleSettings, MirrorSettings, Ofproto};
-use ferrovs_ofproto::xlate::snapshot::{PriorityTags, VlanMode};
+use ferrovs_ofproto::xlate::snapshot::{PriorityTags, VlanMode, VlanSet};
 use ferrovs_openflow::version::{Version, Versions};
 use ferrovs_packet::types::{OfPort, eth_type};
 use ferrovs_runtime::vlog::modules::BRIDGE;
@@ -143,7 +143,7 @@ pub(crate) fn configure(ofproto: &mut Ofproto, config: &BridgeConfig, now: Insta
     ofproto.set_fail_mode(mode, now);
     ofproto.set_forward_bpdu(get_bool(other, "forward-bpdu", false));
     let flood = &config.flood_vlans;
-    ofproto.set_flood_vlans((!flood.is_empty()).then(|| flood.iter().copied().collect()));
+    ofproto.set_flood_vlans((!flood.is_empty()).then(|| VlanSet::new(flood.iter().copied())));
     let text = |key: &str| other.get(key).cloned().unwrap_or_else(|| "None".to_string());
     ofproto.desc.dp_desc = text("dp-desc");
     ofproto.desc.serial_num = text("dp-sn");
