@@ -7,6 +7,9 @@ use ferrovs_runtime::memory::{self, Usage};
 use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request, Responder};
 use ferrovs_runtime::{Poller, clock};
 
+use ferrovs_datapath::text::parse_key;
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_vswitch::Switch;
 
 /// Everything that runs on the main thread.
@@ -20,7 +23,12 @@ pub struct App {
 
 impl App {
     pub fn new(daemon: Daemon, switch: Switch) -> App {
-        App { exiting: Vec::new(), cleanup: false, daemon, switch }
+        App {
+            exiting: Vec::new(),
+            cleanup: false,
+            daemon,
+            switch,
+        }
     }
 
     pub fn run(&mut self) {
@@ -51,7 +59,7 @@ pub fn register(commands: &mut Commands<App>, dummy: bool) {
     memory::register(commands, |app, usage| *usage = app.memory_usage());
     ferrovs_ofproto::unixctl::register(commands, |app: &mut App| &mut app.switch.ofprotos);
     if dummy {
-        ferrovs_netdev::dummy::register(commands, parse_flow);
+        ferrovs_netdev::dummy::register_commands(commands, parse_flow);
         commands.register("time/stop", "", 0, 0, |_, _| {
             clock::stop();
             Ok(Output::empty())
@@ -87,6 +95,9 @@ fn warp(request: &Request) -> Reply {
 
 /// Makes a packet from the text of a datapath flow, for `netdev-dummy/receive`.
 fn parse_flow(text: &str, size: Option<usize>) -> Result<Packet, String> {
-    let flow = ferrovs_datapath::text::parse_key(text)?;
-    Ok(ferrovs_packet::compose::compose(&flow, size))
+    let bad = || "bad packet or flow syntax".to_string();
+    let key = parse_key(text, None).map_err(|_| bad())?;
+    let flow = key.into_flow().map_err(|_| bad())?;
+    let payload = size.map_or(Payload::Default, Payload::TotalLen);
+    compose(&flow, payload).ok_or_else(bad)
 }

@@ -11,10 +11,13 @@ mod commands;
 
 use std::process::ExitCode;
 
+use ferrovs_netdev::dummy::Replace;
 use ferrovs_runtime::daemon::Access;
 use ferrovs_runtime::vlog::modules::VSWITCHD;
-use ferrovs_runtime::{Poller, clock, dirs, memory, numa, unixctl, vlog};
+use ferrovs_runtime::{Poller, clock, dirs, fatal_io, memory, numa, unixctl, vlog};
+use ferrovs_vswitch::Switch;
 
+use arguments::Dummy;
 use commands::App;
 
 fn main() -> ExitCode {
@@ -43,7 +46,25 @@ fn main() -> ExitCode {
     commands::register(&mut commands, arguments.dummy.is_some());
     numa::topology();
 
-    let mut app = App::new(arguments);
+    let dummy = match arguments.dummy {
+        None => ferrovs_dpif_netdev::Dummy::Off,
+        Some(Dummy::Normal) => ferrovs_dpif_netdev::Dummy::Normal,
+        Some(Dummy::System) => ferrovs_dpif_netdev::Dummy::System,
+        Some(Dummy::Override) => ferrovs_dpif_netdev::Dummy::Override,
+    };
+    if let Some(dummy) = arguments.dummy {
+        ferrovs_netdev::dummy::enable(match dummy {
+            Dummy::Normal => Replace::Nothing,
+            Dummy::System => Replace::System,
+            Dummy::Override => Replace::All,
+        });
+    }
+    let classes = ferrovs_dpif_netdev::classes(dummy);
+    let switch = match Switch::new(&arguments.remote, classes, clock::now()) {
+        Ok(s) => s,
+        Err(e) => fatal_io(&e, "could not start the switch"),
+    };
+    let mut app = App::new(arguments.daemon, switch);
     let mut memory = memory::Monitor::new();
     let mut poller = Poller::new();
     while app.exiting.is_empty() {

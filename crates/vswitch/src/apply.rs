@@ -60,8 +60,18 @@ pub(crate) fn present(bridges: &Bridges) -> Present {
     bridges
         .iter()
         .map(|(name, b)| {
-            let ifaces = b.ifaces.iter().map(|(n, i)| (n.clone(), iface(i))).collect();
-            (name.clone(), PresentBridge { kind: b.kind.clone(), ifaces })
+            let ifaces = b
+                .ifaces
+                .iter()
+                .map(|(n, i)| (n.clone(), iface(i)))
+                .collect();
+            (
+                name.clone(),
+                PresentBridge {
+                    kind: b.kind.clone(),
+                    ifaces,
+                },
+            )
         })
         .collect()
 }
@@ -89,7 +99,9 @@ pub(crate) fn apply(
             }
             Step::AddBridge { name, kind } => add_bridge(ofprotos, bridges, &name, &kind, now),
             Step::AddPort { bridge, iface, .. } => {
-                let Some(wanted) = find_iface(config, &bridge, &iface) else { continue };
+                let Some(wanted) = find_iface(config, &bridge, &iface) else {
+                    continue;
+                };
                 if let Some(Err(e)) = add_port(ofprotos, bridges, &bridge, wanted) {
                     errors.insert(iface, e);
                 }
@@ -119,7 +131,10 @@ fn outcome(bridges: &Bridges, config: &Config, mut errors: BTreeMap<String, Stri
 
 fn find_iface<'a>(config: &'a Config, bridge: &str, iface: &str) -> Option<&'a InterfaceConfig> {
     let ports = &config.bridges.get(bridge)?.ports;
-    ports.iter().flat_map(|p| &p.interfaces).find(|i| i.name == iface)
+    ports
+        .iter()
+        .flat_map(|p| &p.interfaces)
+        .find(|i| i.name == iface)
 }
 
 fn add_bridge(
@@ -131,8 +146,11 @@ fn add_bridge(
 ) {
     match ofprotos.create(name, kind, now) {
         Ok(()) => {
-            let bridge =
-                Bridge { kind: kind.to_string(), ifaces: BTreeMap::new(), datapath_id: 0 };
+            let bridge = Bridge {
+                kind: kind.to_string(),
+                ifaces: BTreeMap::new(),
+                datapath_id: 0,
+            };
             bridges.insert(name.to_string(), bridge);
         }
         Err(e) => vlog::err!(BRIDGE, "failed to create bridge {name}: {e}"),
@@ -140,7 +158,9 @@ fn add_bridge(
 }
 
 fn remove_port(ofprotos: &mut Ofprotos, bridges: &mut Bridges, bridge: &str, name: &str) {
-    let Some(iface) = bridges.get_mut(bridge).and_then(|b| b.ifaces.remove(name)) else { return };
+    let Some(iface) = bridges.get_mut(bridge).and_then(|b| b.ifaces.remove(name)) else {
+        return;
+    };
     vlog::info!(
         BRIDGE,
         "bridge {bridge}: deleted interface {name} on port {}",
@@ -163,8 +183,7 @@ fn add_port(
     let netdev = match ferrovs_netdev::open(name, &open_kind) {
         Ok(n) => n,
         Err(e) => {
-            let text =
-                format!("could not open network device {name} ({})", text::errno(&e));
+            let text = format!("could not open network device {name} ({})", text::errno(&e));
             vlog::warn!(BRIDGE, "{text}");
             return Some(Err(text));
         }
@@ -184,7 +203,11 @@ fn add_port(
             return Some(Err(text));
         }
     };
-    vlog::info!(BRIDGE, "bridge {bridge}: added interface {name} on port {}", ofport.0);
+    vlog::info!(
+        BRIDGE,
+        "bridge {bridge}: added interface {name} on port {}",
+        ofport.0
+    );
     let iface = Iface {
         kind: config.kind.clone(),
         ofport,
@@ -224,7 +247,10 @@ fn configure_bridge(
     }
     let ifaces: Vec<&InterfaceConfig> = config.ports.iter().flat_map(|p| &p.interfaces).collect();
     for i in &ifaces {
-        let Some(there) = bridges.get_mut(name).and_then(|b| b.ifaces.get_mut(&i.name)) else {
+        let Some(there) = bridges
+            .get_mut(name)
+            .and_then(|b| b.ifaces.get_mut(&i.name))
+        else {
             continue;
         };
         if there.options != i.options {
@@ -242,7 +268,9 @@ fn configure_bridge(
         }
         configure_iface(ofprotos, name, there, i);
     }
-    let Some(bridge) = bridges.get_mut(name) else { return };
+    let Some(bridge) = bridges.get_mut(name) else {
+        return;
+    };
     let mac = bridge_mac(bridge, config);
     if let Some(local) = bridge.ifaces.get(name)
         && local.netdev.etheraddr().is_ok_and(|m| m != mac)
@@ -254,7 +282,9 @@ fn configure_bridge(
             text::errno(&e)
         );
     }
-    let Some(ofproto) = ofprotos.bridge_mut(name) else { return };
+    let Some(ofproto) = ofprotos.bridge_mut(name) else {
+        return;
+    };
     let id = identity::datapath_id(config, mac);
     if bridge.datapath_id != id {
         bridge.datapath_id = id;
@@ -270,7 +300,11 @@ fn configure_bridge(
             ofproto.bundle_set(settings::bundle(port, numbers));
         }
         if let Some(mac) = port.fake_mac {
-            for i in port.interfaces.iter().filter_map(|i| bridge.ifaces.get(&i.name)) {
+            for i in port
+                .interfaces
+                .iter()
+                .filter_map(|i| bridge.ifaces.get(&i.name))
+            {
                 set_mac(name, &i.netdev, mac);
             }
         }
@@ -305,11 +339,16 @@ fn configure_iface(
             set_mac(bridge, &there.netdev, mac);
         }
     }
-    let Some(ofproto) = ofprotos.bridge_mut(bridge) else { return };
+    let Some(ofproto) = ofprotos.bridge_mut(bridge) else {
+        return;
+    };
     ofproto.set_mtu_is_set(there.ofport, config.mtu_request.is_some());
     if there.other_config != config.other_config {
         if let Some(port) = ofproto.ports.get(&there.ofport) {
-            let done = ofproto.backer.dpif.port_set_config(port.dp_port, &config.other_config);
+            let done = ofproto
+                .backer
+                .dpif
+                .port_set_config(port.dp_port, &config.other_config);
             if let Err(e) = done
                 && e != Errno::EOPNOTSUPP
                 && e != Errno::ENODEV
@@ -324,12 +363,18 @@ fn configure_iface(
 fn set_mac(bridge: &str, netdev: &Arc<dyn Netdev>, mac: MacAddr) {
     let name = netdev.name();
     if mac.is_multicast() {
-        vlog::err!(BRIDGE, "interface {name}: cannot set MAC to multicast address");
+        vlog::err!(
+            BRIDGE,
+            "interface {name}: cannot set MAC to multicast address"
+        );
     } else if netdev.etheraddr().is_ok_and(|m| m != mac)
         && let Err(e) = netdev.set_etheraddr(mac)
     {
         let text = text::errno(&e);
-        vlog::err!(BRIDGE, "bridge {bridge}: interface {name}: setting MAC failed ({text})");
+        vlog::err!(
+            BRIDGE,
+            "bridge {bridge}: interface {name}: setting MAC failed ({text})"
+        );
     }
 }
 
@@ -337,7 +382,10 @@ fn bridge_mac(bridge: &Bridge, config: &BridgeConfig) -> MacAddr {
     let candidates = bridge.ifaces.values().filter_map(|i| {
         let mac = i.netdev.etheraddr().ok()?;
         let virtual_device = i.kind == "internal" || i.netdev.tunnel_config().is_some();
-        Some(Candidate { mac, virtual_device })
+        Some(Candidate {
+            mac,
+            virtual_device,
+        })
     });
     identity::bridge_mac(config, candidates)
 }
@@ -346,7 +394,11 @@ fn bridge_mac(bridge: &Bridge, config: &BridgeConfig) -> MacAddr {
 pub(crate) fn remove_all(ofprotos: &mut Ofprotos, bridges: &mut Bridges, delete: bool) {
     for (name, bridge) in std::mem::take(bridges) {
         for (iface, i) in &bridge.ifaces {
-            vlog::info!(BRIDGE, "bridge {name}: deleted interface {iface} on port {}", i.ofport.0);
+            vlog::info!(
+                BRIDGE,
+                "bridge {name}: deleted interface {iface} on port {}",
+                i.ofport.0
+            );
         }
         ofprotos.destroy(&name, delete);
     }

@@ -70,7 +70,10 @@ pub struct InterfaceConfig {
 impl InterfaceConfig {
     /// The number to ask for: the one requested, else the one that it had.
     pub fn wanted_ofport(&self) -> Option<u16> {
-        let had = self.ofport.filter(|n| (1..0xff00).contains(n)).map(|n| n as u16);
+        let had = self
+            .ofport
+            .filter(|n| (1..0xff00).contains(n))
+            .map(|n| n as u16);
         self.ofport_request.or(had)
     }
 }

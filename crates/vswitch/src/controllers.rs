@@ -86,7 +86,11 @@ fn one(config: &BridgeConfig, c: &ControllerConfig, versions: Versions) -> Contr
         (n > 0).then_some(n)
     });
     s.max_pktq_size = queue.map_or(0, |n| n.clamp(1, 512) as u32);
-    if let Some(dscp) = c.other_config.get("dscp").and_then(|d| d.trim().parse::<u8>().ok()) {
+    if let Some(dscp) = c
+        .other_config
+        .get("dscp")
+        .and_then(|d| d.trim().parse::<u8>().ok())
+    {
         s.dscp = dscp.min(63);
     }
     s

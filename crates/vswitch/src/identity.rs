@@ -25,7 +25,10 @@ pub struct Candidate {
 
 /// Chooses the address of a bridge.
 pub fn bridge_mac(config: &BridgeConfig, ports: impl Iterator<Item = Candidate>) -> MacAddr {
-    let hwaddr = config.other_config.get("hwaddr").and_then(|t| t.parse::<MacAddr>().ok());
+    let hwaddr = config
+        .other_config
+        .get("hwaddr")
+        .and_then(|t| t.parse::<MacAddr>().ok());
     if let Some(mac) = hwaddr.filter(|m| !m.is_multicast() && !m.is_zero()) {
         return mac;
     }
@@ -74,7 +77,13 @@ mod tests {
     fn datapath_ids_have_16_digits() {
         assert_eq!(parse_datapath_id("0000000000000001"), Some(1));
         assert_eq!(parse_datapath_id("0x1f"), Some(31));
-        for bad in ["1", "0000000000000000", "0x", "000000000000000g", "+000000000000001"] {
+        for bad in [
+            "1",
+            "0000000000000000",
+            "0x",
+            "000000000000000g",
+            "+000000000000001",
+        ] {
             assert_eq!(parse_datapath_id(bad), None, "{bad}");
         }
     }

@@ -16,23 +16,59 @@ pub(crate) fn status(txn: &mut Txn, idl: &Idl, uuid: Uuid, netdev: &dyn Netdev) 
     put_map(txn, idl, uuid, Interface::STATUS, &netdev.status());
     let admin = netdev.flags().ok().map(|f| up_down(f.contains(Flags::UP)));
     put(txn, idl, uuid, Interface::ADMIN_STATE, admin);
-    put(txn, idl, uuid, Interface::LINK_STATE, Some(up_down(netdev.carrier())));
-    put(txn, idl, uuid, Interface::LINK_RESETS, Some(netdev.carrier_resets()));
+    put(
+        txn,
+        idl,
+        uuid,
+        Interface::LINK_STATE,
+        Some(up_down(netdev.carrier())),
+    );
+    put(
+        txn,
+        idl,
+        uuid,
+        Interface::LINK_RESETS,
+        Some(netdev.carrier_resets()),
+    );
     let features = netdev.features().ok().filter(|f| f.full_duplex.is_some());
     let duplex = features.and_then(|f| f.full_duplex);
-    put(txn, idl, uuid, Interface::DUPLEX, duplex.map(|full| if full { "full" } else { "half" }));
+    put(
+        txn,
+        idl,
+        uuid,
+        Interface::DUPLEX,
+        duplex.map(|full| if full { "full" } else { "half" }),
+    );
     let speed = features.map(|f| u64::from(f.speed_current) * 1_000_000);
     put(txn, idl, uuid, Interface::LINK_SPEED, speed);
     put(txn, idl, uuid, Interface::MTU, netdev.mtu().ok());
-    put(txn, idl, uuid, Interface::MAC_IN_USE, netdev.etheraddr().ok().map(|m| m.to_string()));
-    put(txn, idl, uuid, Interface::IFINDEX, Some(netdev.ifindex().unwrap_or(0)));
+    put(
+        txn,
+        idl,
+        uuid,
+        Interface::MAC_IN_USE,
+        netdev.etheraddr().ok().map(|m| m.to_string()),
+    );
+    put(
+        txn,
+        idl,
+        uuid,
+        Interface::IFINDEX,
+        Some(netdev.ifindex().unwrap_or(0)),
+    );
 }
 
 /// Writes the counters.
 pub(crate) fn statistics(txn: &mut Txn, idl: &Idl, uuid: Uuid, netdev: &dyn Netdev) {
     let Ok(stats) = netdev.stats() else { return };
     let pairs = counters(&stats);
-    put(txn, idl, uuid, Interface::STATISTICS, pairs.iter().map(|(n, v)| (n.as_str(), *v)));
+    put(
+        txn,
+        idl,
+        uuid,
+        Interface::STATISTICS,
+        pairs.iter().map(|(n, v)| (n.as_str(), *v)),
+    );
 }
 
 /// The counters that the device has, by their names in the database.
@@ -53,9 +89,12 @@ fn counters(s: &Stats) -> Vec<(String, i64)> {
         ("rx_multicast_packets", s.multicast),
         ("collisions", s.collisions),
     ];
-    let named = named.into_iter().filter_map(|(n, v)| Some((n.to_string(), v?)));
+    let named = named
+        .into_iter()
+        .filter_map(|(n, v)| Some((n.to_string(), v?)));
     let all = named.chain(s.custom.iter().cloned());
-    all.map(|(n, v)| (n, i64::try_from(v).unwrap_or(i64::MAX))).collect()
+    all.map(|(n, v)| (n, i64::try_from(v).unwrap_or(i64::MAX)))
+        .collect()
 }
 
 /// Writes the number of a port that works.

@@ -35,10 +35,23 @@ pub struct PresentIface {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    RemovePort { bridge: String, iface: String },
-    RemoveBridge { name: String },
-    AddBridge { name: String, kind: String },
-    AddPort { bridge: String, iface: String, kind: String, wanted: Option<u16> },
+    RemovePort {
+        bridge: String,
+        iface: String,
+    },
+    RemoveBridge {
+        name: String,
+    },
+    AddBridge {
+        name: String,
+        kind: String,
+    },
+    AddPort {
+        bridge: String,
+        iface: String,
+        kind: String,
+        wanted: Option<u16>,
+    },
 }
 
 /// The steps from `present` to `config`; `kind_of` says which type of datapath a bridge gets whose
@@ -53,7 +66,10 @@ pub fn plan(config: &Config, present: &Present, kind_of: impl Fn(&str) -> String
             continue;
         }
         for iface in there.ifaces.keys() {
-            steps.push(Step::RemovePort { bridge: name.clone(), iface: iface.clone() });
+            steps.push(Step::RemovePort {
+                bridge: name.clone(),
+                iface: iface.clone(),
+            });
         }
         steps.push(Step::RemoveBridge { name: name.clone() });
     }
@@ -61,24 +77,34 @@ pub fn plan(config: &Config, present: &Present, kind_of: impl Fn(&str) -> String
     for &name in &staying {
         let wanted = &config.bridges[name];
         for (iface, there) in &present[name].ifaces {
-            let config = wanted.ports.iter().flat_map(|p| &p.interfaces).find(|i| i.name == *iface);
+            let config = wanted
+                .ports
+                .iter()
+                .flat_map(|p| &p.interfaces)
+                .find(|i| i.name == *iface);
             let stays = config.is_some_and(|c| {
-                let number = c.ofport_request.is_none_or(|n| {
-                    there.ofport == OfPort::LOCAL || there.ofport == OfPort(n)
-                });
+                let number = c
+                    .ofport_request
+                    .is_none_or(|n| there.ofport == OfPort::LOCAL || there.ofport == OfPort(n));
                 c.kind == there.kind && number && there.alive
             });
             if stays {
                 kept.insert((name, iface));
             } else {
-                steps.push(Step::RemovePort { bridge: name.to_string(), iface: iface.clone() });
+                steps.push(Step::RemovePort {
+                    bridge: name.to_string(),
+                    iface: iface.clone(),
+                });
             }
         }
     }
     for (name, bridge) in &config.bridges {
         if !staying.contains(name.as_str()) {
             let kind = kind_of(&bridge.datapath_type);
-            steps.push(Step::AddBridge { name: name.clone(), kind });
+            steps.push(Step::AddBridge {
+                name: name.clone(),
+                kind,
+            });
         }
     }
     for (name, bridge) in &config.bridges {
@@ -143,7 +169,10 @@ mod tests {
 
     fn config(bridges: Vec<BridgeConfig>) -> Config {
         let bridges = bridges.into_iter().map(|b| (b.name.clone(), b)).collect();
-        Config { bridges, ..Config::default() }
+        Config {
+            bridges,
+            ..Config::default()
+        }
     }
 
     /// What is there after `steps`, when every step succeeds.
@@ -152,23 +181,40 @@ mod tests {
         for step in steps {
             match step.clone() {
                 Step::RemovePort { bridge, iface } => {
-                    present.get_mut(&bridge).unwrap().ifaces.remove(&iface).unwrap();
+                    present
+                        .get_mut(&bridge)
+                        .unwrap()
+                        .ifaces
+                        .remove(&iface)
+                        .unwrap();
                 }
                 Step::RemoveBridge { name } => {
                     assert!(present.remove(&name).unwrap().ifaces.is_empty());
                 }
                 Step::AddBridge { name, kind } => {
-                    let made = PresentBridge { kind, ..PresentBridge::default() };
+                    let made = PresentBridge {
+                        kind,
+                        ..PresentBridge::default()
+                    };
                     assert!(present.insert(name, made).is_none());
                 }
-                Step::AddPort { bridge, iface, kind, wanted } => {
+                Step::AddPort {
+                    bridge,
+                    iface,
+                    kind,
+                    wanted,
+                } => {
                     next += 1;
                     let ofport = if iface == bridge {
                         OfPort::LOCAL
                     } else {
                         OfPort(wanted.unwrap_or(next))
                     };
-                    let made = PresentIface { kind, ofport, alive: true };
+                    let made = PresentIface {
+                        kind,
+                        ofport,
+                        alive: true,
+                    };
                     let ifaces = &mut present.get_mut(&bridge).unwrap().ifaces;
                     assert!(ifaces.insert(iface, made).is_none());
                 }
@@ -180,11 +226,19 @@ mod tests {
     #[test]
     fn steps_lead_to_what_is_wanted_and_then_there_are_none_left() {
         let a = config(vec![
-            bridge("br0", "netdev", &[("br0", None), ("p1", None), ("p2", Some(7))]),
+            bridge(
+                "br0",
+                "netdev",
+                &[("br0", None), ("p1", None), ("p2", Some(7))],
+            ),
             bridge("br1", "netdev", &[("br1", None), ("p3", None)]),
         ]);
         let b = config(vec![
-            bridge("br0", "netdev", &[("br0", None), ("p3", None), ("p2", Some(8))]),
+            bridge(
+                "br0",
+                "netdev",
+                &[("br0", None), ("p3", None), ("p2", Some(8))],
+            ),
             bridge("br1", "dummy", &[("br1", None), ("p1", Some(7))]),
             bridge("br2", "netdev", &[("br2", None)]),
         ]);
@@ -199,7 +253,11 @@ mod tests {
 
     #[test]
     fn ports_that_ask_for_a_number_come_before_those_that_take_any() {
-        let c = config(vec![bridge("br0", "", &[("a", None), ("b", Some(1)), ("br0", None)])]);
+        let c = config(vec![bridge(
+            "br0",
+            "",
+            &[("a", None), ("b", Some(1)), ("br0", None)],
+        )]);
         let order: Vec<_> = plan(&c, &Present::new(), |_| "netdev".to_string())
             .into_iter()
             .filter_map(|s| match s {
@@ -215,7 +273,13 @@ mod tests {
         let c = config(vec![bridge("br0", "", &[("p1", None)])]);
         let kind_of = |_: &str| "netdev".to_string();
         let mut present = after(Present::new(), &plan(&c, &Present::new(), kind_of));
-        present.get_mut("br0").unwrap().ifaces.get_mut("p1").unwrap().alive = false;
+        present
+            .get_mut("br0")
+            .unwrap()
+            .ifaces
+            .get_mut("p1")
+            .unwrap()
+            .alive = false;
         assert_eq!(plan(&c, &present, kind_of).len(), 2);
     }
 }

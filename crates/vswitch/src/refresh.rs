@@ -24,10 +24,24 @@ pub(crate) fn outcome(txn: &mut Txn, idl: &Idl, outcome: &Outcome) {
 
 /// Writes what the program can do, once.
 pub(crate) fn abilities(txn: &mut Txn, idl: &Idl, ofprotos: &Ofprotos) {
-    let Some(root) = idl.first::<db::OpenVSwitch>() else { return };
+    let Some(root) = idl.first::<db::OpenVSwitch>() else {
+        return;
+    };
     let uuid = root.uuid();
-    put(txn, idl, uuid, db::OpenVSwitch::DATAPATH_TYPES, ofprotos.kinds());
-    put(txn, idl, uuid, db::OpenVSwitch::IFACE_TYPES, ferrovs_netdev::kinds());
+    put(
+        txn,
+        idl,
+        uuid,
+        db::OpenVSwitch::DATAPATH_TYPES,
+        ofprotos.kinds(),
+    );
+    put(
+        txn,
+        idl,
+        uuid,
+        db::OpenVSwitch::IFACE_TYPES,
+        ferrovs_netdev::kinds(),
+    );
     put(txn, idl, uuid, db::OpenVSwitch::DPDK_INITIALIZED, false);
     put(txn, idl, uuid, db::OpenVSwitch::DPDK_VERSION, Some("none"));
 }
@@ -41,14 +55,22 @@ pub(crate) fn bridges(txn: &mut Txn, idl: &Idl, all: &Bridges, config: &Config) 
         };
         let id = format!("{:016x}", bridge.datapath_id);
         put(txn, idl, wanted.uuid, db::Bridge::DATAPATH_ID, Some(id));
-        put(txn, idl, wanted.uuid, db::Bridge::DATAPATH_VERSION, "<built-in>");
+        put(
+            txn,
+            idl,
+            wanted.uuid,
+            db::Bridge::DATAPATH_VERSION,
+            "<built-in>",
+        );
     }
 }
 
 /// Writes the state of the interfaces whose devices changed, or of all.
 pub(crate) fn status(txn: &mut Txn, idl: &Idl, all: &mut Bridges, config: &Config, every: bool) {
     for (name, wanted) in &config.bridges {
-        let Some(bridge) = all.get_mut(name) else { continue };
+        let Some(bridge) = all.get_mut(name) else {
+            continue;
+        };
         for i in wanted.ports.iter().flat_map(|p| &p.interfaces) {
             let (Some(uuid), Some(there)) = (i.uuid, bridge.ifaces.get_mut(&i.name)) else {
                 continue;
@@ -82,7 +104,9 @@ pub(crate) fn statistics(
     now: Instant,
 ) {
     for (name, wanted) in &config.bridges {
-        let (Some(bridge), Some(ofproto)) = (all.get(name), ofprotos.bridge(name)) else { continue };
+        let (Some(bridge), Some(ofproto)) = (all.get(name), ofprotos.bridge(name)) else {
+            continue;
+        };
         for i in wanted.ports.iter().flat_map(|p| &p.interfaces) {
             if let (Some(uuid), Some(there)) = (i.uuid, bridge.ifaces.get(&i.name)) {
                 if let Some(port) = ofproto.ports.get(&there.ofport) {
@@ -103,10 +127,16 @@ pub(crate) fn statistics(
 }
 
 fn system(txn: &mut Txn, idl: &Idl, config: &Config) {
-    let Some(root) = idl.first::<db::OpenVSwitch>() else { return };
+    let Some(root) = idl.first::<db::OpenVSwitch>() else {
+        return;
+    };
     let other = &config.other_config;
     let wanted = crate::settings::get_bool(other, "enable-statistics", false)
         || crate::settings::get_bool(other, "statistics-enable", false);
-    let pairs = if wanted { system_stats::collect() } else { Default::default() };
+    let pairs = if wanted {
+        system_stats::collect()
+    } else {
+        Default::default()
+    };
     put_map(txn, idl, root.uuid(), db::OpenVSwitch::STATISTICS, &pairs);
 }

@@ -42,11 +42,15 @@ pub(crate) fn monitor(idl: &mut Idl) {
 /// The configuration as it is now.
 pub(crate) fn read(idl: &Idl) -> Config {
     let mut config = Config::default();
-    let Some(root) = idl.first::<db::OpenVSwitch>() else { return config };
+    let Some(root) = idl.first::<db::OpenVSwitch>() else {
+        return config;
+    };
     config.other_config = pairs(root.other_config());
     let mut taken = BTreeSet::new();
     for uuid in root.bridges().iter() {
-        let Some(row) = idl.row::<db::Bridge>(uuid) else { continue };
+        let Some(row) = idl.row::<db::Bridge>(uuid) else {
+            continue;
+        };
         let name = row.name().to_string();
         if name.contains('/') || name.is_empty() {
             // A name with a slash would let the bridge's sockets escape from the run directory.
@@ -65,8 +69,11 @@ pub(crate) fn read(idl: &Idl) -> Config {
 fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>, taken: &mut BTreeSet<String>) -> BridgeConfig {
     let name = row.name().to_string();
     let mut ports: Vec<PortConfig> = Vec::new();
-    let mut rows: Vec<Row<'_, db::Port>> =
-        row.ports().iter().filter_map(|u| idl.row::<db::Port>(u)).collect();
+    let mut rows: Vec<Row<'_, db::Port>> = row
+        .ports()
+        .iter()
+        .filter_map(|u| idl.row::<db::Port>(u))
+        .collect();
     rows.sort_by(|a, b| a.name().cmp(b.name()));
     for port_row in rows {
         let port_name = port_row.name();
@@ -115,7 +122,10 @@ fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>, taken: &mut BTreeSet<String>
             .flow_tables()
             .iter()
             .filter_map(|(id, u)| {
-                Some((u8::try_from(id).ok()?, read_flow_table(idl.row::<db::FlowTable>(u)?)))
+                Some((
+                    u8::try_from(id).ok()?,
+                    read_flow_table(idl.row::<db::FlowTable>(u)?),
+                ))
             })
             .collect(),
         ports,
@@ -131,8 +141,11 @@ fn read_port(
 ) -> PortConfig {
     let port = row.name();
     let mut interfaces = Vec::new();
-    let mut rows: Vec<Row<'_, db::Interface>> =
-        row.interfaces().iter().filter_map(|u| idl.row::<db::Interface>(u)).collect();
+    let mut rows: Vec<Row<'_, db::Interface>> = row
+        .interfaces()
+        .iter()
+        .filter_map(|u| idl.row::<db::Interface>(u))
+        .collect();
     rows.sort_by(|a, b| a.name().cmp(b.name()));
     for iface in rows {
         let name = iface.name();
@@ -156,7 +169,10 @@ fn read_port(
         vlan_mode: row.vlan_mode().map(str::to_string),
         protected: row.protected(),
         other_config: pairs(row.other_config()),
-        fake_mac: row.mac().filter(|_| row.fake_bridge()).and_then(|m| m.parse().ok()),
+        fake_mac: row
+            .mac()
+            .filter(|_| row.fake_bridge())
+            .and_then(|m| m.parse().ok()),
     }
 }
 
@@ -171,7 +187,11 @@ fn read_interface(bridge: &str, row: Row<'_, db::Interface>) -> InterfaceConfig 
     let mac = row.mac().and_then(|text| {
         let mac: Option<MacAddr> = text.parse().ok();
         if mac.is_none() {
-            vlog::warn_rl!(RL, BRIDGE, "interface {name}: ignoring bad MAC address \"{text}\"");
+            vlog::warn_rl!(
+                RL,
+                BRIDGE,
+                "interface {name}: ignoring bad MAC address \"{text}\""
+            );
         }
         mac
     });
@@ -224,7 +244,9 @@ fn read_mirror(idl: &Idl, row: Row<'_, db::Mirror>) -> MirrorConfig {
 fn read_flow_table(row: Row<'_, db::FlowTable>) -> FlowTableConfig {
     FlowTableConfig {
         name: row.name().map(str::to_string),
-        flow_limit: row.flow_limit().map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+        flow_limit: row
+            .flow_limit()
+            .map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         evict: row.overflow_policy() == Some("evict"),
         groups: row.groups().iter().map(str::to_string).collect(),
         prefixes: row.prefixes().iter().map(str::to_string).collect(),
@@ -232,9 +254,14 @@ fn read_flow_table(row: Row<'_, db::FlowTable>) -> FlowTableConfig {
 }
 
 fn pairs(map: MapView<'_, Str, Str>) -> Pairs {
-    map.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<BTreeMap<_, _>>()
+    map.iter()
+        .map(|(k, v)| (k.to_string(), v.to_string()))
+        .collect::<BTreeMap<_, _>>()
 }
 
 fn vlans(set: SetView<'_, Int>) -> Vec<u16> {
-    set.iter().filter(|v| (0..4096).contains(v)).map(|v| v as u16).collect()
+    set.iter()
+        .filter(|v| (0..4096).contains(v))
+        .map(|v| v as u16)
+        .collect()
 }

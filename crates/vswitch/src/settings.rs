@@ -24,7 +24,10 @@ pub(crate) fn get_bool(pairs: &Pairs, key: &str, default: bool) -> bool {
 }
 
 pub(crate) fn get_int(pairs: &Pairs, key: &str, default: i64) -> i64 {
-    pairs.get(key).and_then(|v| v.trim().parse().ok()).unwrap_or(default)
+    pairs
+        .get(key)
+        .and_then(|v| v.trim().parse().ok())
+        .unwrap_or(default)
 }
 
 /// A port as the NORMAL switch takes it; `ports` are the numbers of its interfaces that work.
@@ -125,9 +128,15 @@ fn mirror(bridge: &str, m: &MirrorConfig) -> Option<MirrorSettings> {
 
 /// The OpenFlow versions that a bridge's row allows; none means the default.
 fn versions(protocols: &[String]) -> Versions {
-    let number = |name: &str| name.strip_prefix("OpenFlow1").and_then(|n| n.parse::<u8>().ok());
+    let number = |name: &str| {
+        name.strip_prefix("OpenFlow1")
+            .and_then(|n| n.parse::<u8>().ok())
+    };
     let mut all = Versions::NONE;
-    for version in protocols.iter().filter_map(|p| Version::from_wire(number(p)? + 1)) {
+    for version in protocols
+        .iter()
+        .filter_map(|p| Version::from_wire(number(p)? + 1))
+    {
         all.insert(version);
     }
     all
@@ -138,18 +147,31 @@ pub(crate) fn configure(ofproto: &mut Ofproto, config: &BridgeConfig, now: Insta
     let other = &config.other_config;
     let versions = versions(&config.protocols);
     ofproto.connmgr_mut().set_allowed_versions(versions, now);
-    let mode = if config.secure { FailMode::Secure } else { FailMode::Standalone };
+    let mode = if config.secure {
+        FailMode::Secure
+    } else {
+        FailMode::Standalone
+    };
     ofproto.set_controllers(controllers::settings(config, versions), now);
     ofproto.set_fail_mode(mode, now);
     ofproto.set_forward_bpdu(get_bool(other, "forward-bpdu", false));
     let flood = &config.flood_vlans;
     ofproto.set_flood_vlans((!flood.is_empty()).then(|| VlanSet::new(flood.iter().copied())));
-    let text = |key: &str| other.get(key).cloned().unwrap_or_else(|| "None".to_string());
+    let text = |key: &str| {
+        other
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| "None".to_string())
+    };
     ofproto.desc.dp_desc = text("dp-desc");
     ofproto.desc.serial_num = text("dp-sn");
     mac_table(ofproto, config);
     flow_tables(ofproto, config);
-    let mirrors: Vec<_> = config.mirrors.iter().filter_map(|m| mirror(&config.name, m)).collect();
+    let mirrors: Vec<_> = config
+        .mirrors
+        .iter()
+        .filter_map(|m| mirror(&config.name, m))
+        .collect();
     ofproto.mirrors_set(&mirrors);
 }
 
@@ -175,7 +197,9 @@ fn mac_table(ofproto: &mut Ofproto, config: &BridgeConfig) {
 fn flow_tables(ofproto: &Ofproto, config: &BridgeConfig) {
     let default = FlowTableConfig::default();
     for id in 0..255u8 {
-        let Some(table) = ofproto.tables.table(id) else { break };
+        let Some(table) = ofproto.tables.table(id) else {
+            break;
+        };
         let wanted = config.flow_tables.get(&id).unwrap_or(&default);
         let mut new = (*table.config()).clone();
         if !new.name_from_controller {
@@ -185,9 +209,16 @@ fn flow_tables(ofproto: &Ofproto, config: &BridgeConfig) {
         new.evict = wanted.evict;
         new.eviction_groups = wanted.evict.then(|| wanted.groups.clone());
         new.prefixes = if wanted.prefixes.is_empty() {
-            ["ip_dst", "ip_src", "ipv6_dst", "ipv6_src"].map(String::from).to_vec()
+            ["ip_dst", "ip_src", "ipv6_dst", "ipv6_src"]
+                .map(String::from)
+                .to_vec()
         } else {
-            wanted.prefixes.iter().filter(|p| *p != "none").cloned().collect()
+            wanted
+                .prefixes
+                .iter()
+                .filter(|p| *p != "none")
+                .cloned()
+                .collect()
         };
         if *table.config() != new {
             table.set_config(new);
@@ -218,7 +249,10 @@ mod tests {
     #[test]
     fn a_tag_without_a_mode_makes_an_access_port_and_nothing_makes_a_trunk() {
         let p = port(Some(10), &[20], None);
-        assert_eq!((p.vlan_mode, p.vlan, p.trunks), (VlanMode::Access, 10, None));
+        assert_eq!(
+            (p.vlan_mode, p.vlan, p.trunks),
+            (VlanMode::Access, 10, None)
+        );
         let p = port(None, &[20], None);
         assert_eq!((p.vlan_mode, p.trunks), (VlanMode::Trunk, Some(vec![20])));
         assert_eq!(port(None, &[], None).trunks, None);

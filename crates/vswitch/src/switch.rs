@@ -164,7 +164,9 @@ impl Switch {
     }
 
     fn finish_txn(&mut self) {
-        let Some(mut txn) = self.txn.take() else { return };
+        let Some(mut txn) = self.txn.take() else {
+            return;
+        };
         match txn.commit(&mut self.idl) {
             Status::Incomplete | Status::Uncommitted => self.txn = Some(txn),
             Status::Success | Status::Unchanged => self.ready |= self.configured,
@@ -210,8 +212,16 @@ impl Switch {
     /// The type of datapath that a bridge gets: the one that its row names, or the best there is.
     fn datapath_kind(&self, wanted: &str) -> String {
         let kinds = self.ofprotos.kinds();
-        let best = if kinds.contains(&"system") { "system" } else { "netdev" };
-        if wanted.is_empty() { best.to_string() } else { wanted.to_string() }
+        let best = if kinds.contains(&"system") {
+            "system"
+        } else {
+            "netdev"
+        };
+        if wanted.is_empty() {
+            best.to_string()
+        } else {
+            wanted.to_string()
+        }
     }
 
     fn configure(&mut self, now: Instant) {
@@ -227,8 +237,13 @@ impl Switch {
 
         let kind_of = |wanted: &str| self.datapath_kind(wanted);
         let steps = plan(&self.config, &apply::present(&self.bridges), kind_of);
-        let outcome =
-            apply::apply(&mut self.ofprotos, &mut self.bridges, &self.config, steps, now);
+        let outcome = apply::apply(
+            &mut self.ofprotos,
+            &mut self.bridges,
+            &self.config,
+            steps,
+            now,
+        );
         self.ofprotos.publish();
         for backer in self.ofprotos.backers() {
             backer.dpif.set_config(&self.config.other_config);
@@ -244,7 +259,13 @@ impl Switch {
         refresh::status(&mut txn, &self.idl, &mut self.bridges, &self.config, false);
         if let Some(root) = self.idl.first::<db::OpenVSwitch>() {
             let next = root.next_cfg();
-            put(&mut txn, &self.idl, root.uuid(), db::OpenVSwitch::CUR_CFG, next);
+            put(
+                &mut txn,
+                &self.idl,
+                root.uuid(),
+                db::OpenVSwitch::CUR_CFG,
+                next,
+            );
         }
         self.configured = true;
         self.send(txn);
@@ -255,7 +276,10 @@ impl Switch {
         for (name, b) in &self.config.bridges {
             if b.datapath_type.is_empty() && !self.bridges.contains_key(name) {
                 let kind = self.datapath_kind("");
-                vlog::info!(BRIDGE, "bridge {name}: no datapath type is set, using {kind}");
+                vlog::info!(
+                    BRIDGE,
+                    "bridge {name}: no datapath type is set, using {kind}"
+                );
             }
         }
     }
@@ -264,20 +288,32 @@ impl Switch {
     fn apply_global(&self) {
         let other: &Pairs = &self.config.other_config;
         let settings = &self.ofprotos.settings;
-        let int = |key: &str, default: i64, least: i64| get_int(other, key, default).max(least) as u64;
-        settings.flow_limit.store(int("flow-limit", 200_000, 0) as usize, Relaxed);
-        settings.max_idle_ms.store(int("max-idle", 10_000, 500), Relaxed);
-        settings.max_revalidator_ms.store(int("max-revalidator", 500, 100), Relaxed);
-        settings.min_revalidate_pps.store(int("min-revalidate-pps", 5, 0), Relaxed);
+        let int =
+            |key: &str, default: i64, least: i64| get_int(other, key, default).max(least) as u64;
+        settings
+            .flow_limit
+            .store(int("flow-limit", 200_000, 0) as usize, Relaxed);
+        settings
+            .max_idle_ms
+            .store(int("max-idle", 10_000, 500), Relaxed);
+        settings
+            .max_revalidator_ms
+            .store(int("max-revalidator", 500, 100), Relaxed);
+        settings
+            .min_revalidate_pps
+            .store(int("min-revalidate-pps", 5, 0), Relaxed);
     }
 
     fn note_broken(&mut self) {
         self.broken.clear();
         for (name, wanted) in &self.config.bridges {
-            let Some(bridge) = self.bridges.get(name) else { continue };
+            let Some(bridge) = self.bridges.get(name) else {
+                continue;
+            };
             for i in wanted.ports.iter().flat_map(|p| &p.interfaces) {
                 if !bridge.ifaces.contains_key(&i.name) {
-                    self.broken.insert(i.name.clone(), ferrovs_netdev::exists(&i.name));
+                    self.broken
+                        .insert(i.name.clone(), ferrovs_netdev::exists(&i.name));
                 }
             }
         }

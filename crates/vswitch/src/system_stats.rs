@@ -35,7 +35,10 @@ fn memory() -> Option<String> {
     let mut kb = BTreeMap::new();
     for line in text.lines() {
         let (name, rest) = line.split_once(':')?;
-        let value = rest.split_whitespace().next().and_then(|n| n.parse::<i64>().ok());
+        let value = rest
+            .split_whitespace()
+            .next()
+            .and_then(|n| n.parse::<i64>().ok());
         kb.insert(name, value.unwrap_or(0));
     }
     let get = |name: &str| kb.get(name).copied().unwrap_or(0);
@@ -54,7 +57,9 @@ fn file_systems() -> Option<String> {
     let mut parts = Vec::new();
     for line in mounts.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [device, point, ..] = fields[..] else { continue };
+        let [device, point, ..] = fields[..] else {
+            continue;
+        };
         if !device.starts_with('/') || device.starts_with("/dev/loop") || !seen.insert(device) {
             continue;
         }
@@ -70,11 +75,17 @@ fn file_systems() -> Option<String> {
 
 /// The daemons that have pidfiles in the run directory.
 fn processes(all: &mut BTreeMap<String, String>) {
-    let Ok(dir) = fs::read_dir(dirs::rundir()) else { return };
+    let Ok(dir) = fs::read_dir(dirs::rundir()) else {
+        return;
+    };
     for entry in dir.flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
-        let Some(name) = file.strip_suffix(".pid") else { continue };
-        let pid = fs::read_to_string(entry.path()).ok().and_then(|t| t.trim().parse::<i32>().ok());
+        let Some(name) = file.strip_suffix(".pid") else {
+            continue;
+        };
+        let pid = fs::read_to_string(entry.path())
+            .ok()
+            .and_then(|t| t.trim().parse::<i32>().ok());
         if let Some(text) = pid.and_then(process) {
             all.insert(format!("process_{name}"), text);
         }

@@ -15,7 +15,10 @@ pub(crate) fn put<T: Table, K>(
         return;
     }
     let datum = value.into_datum();
-    if idl.row::<T>(uuid).is_some_and(|row| *row.datum(column) != datum) {
+    if idl
+        .row::<T>(uuid)
+        .is_some_and(|row| *row.datum(column) != datum)
+    {
         txn.write(T::INDEX, uuid, column.index(), datum);
     }
 }
@@ -28,5 +31,11 @@ pub(crate) fn put_map<T: Table>(
     column: Column<T, Map<Str, Str>>,
     pairs: &std::collections::BTreeMap<String, String>,
 ) {
-    put(txn, idl, uuid, column, pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    put(
+        txn,
+        idl,
+        uuid,
+        column,
+        pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())),
+    );
 }
