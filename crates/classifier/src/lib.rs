@@ -1,1 +1,407 @@
-//! classifier
+//! Tuple space search: which rule of the highest priority a packet meets, and which of the packet's bits decided.
+//!
+//! Rules with the same mask share a [subtable](subtable), a hash table over the masked words of their keys. A
+//! lookup visits the subtables from the greatest priority down, until no later one can beat what it has found.
+//! Three things keep the number of bits that a lookup depends on small, which makes wide megaflows:
+//!
+//! * **Stages.** A subtable is searched by metadata, then also link layer, then network, then transport layer.
+//!   Each prefix of these has an index, so that a packet that no rule agrees with in the first layers never
+//!   depends on the later ones.
+//! * **Prefix tries.** For some fields (addresses, usually) a [trie](trie) of all prefixes in use tells which
+//!   prefix lengths can match a packet at all, looking at no more bits than needed.
+//! * **Port tries.** If only the transport ports kept a packet from matching in a subtable, a trie of its ports
+//!   tells how many of their bits it takes to know that.
+//!
+//! Conjunctive rules (`conjunction(ID, K/N)`) match together: when a packet meets one rule for each of the N
+//! clauses of an ID at one priority, it is looked up again with the ID in `conj_id`.
+//!
+//! Readers take no lock: they load one snapshot of the list of subtables and search concurrent hash maps. Writers
+//! go one after the other. Rules carry the versions in which they are visible ([`ClsEntry::visible_in`]); a rule
+//! must be inserted before the first version that shows it is published, and removed only after the last reader
+//! of a version that shows it has gone. Under this rule a lookup sees exactly the rules of its version.
+#![forbid(unsafe_code)]
+
+mod conj;
+mod rule;
+mod subtable;
+mod trie;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use ferrovs_packet::field::FieldId;
+use ferrovs_packet::flow::{Flow, FlowWildcards};
+use hashbrown::HashMap;
+
+pub use conj::Conjunction;
+pub use rule::{ClsEntry, ClsRule, MatchRef};
+
+use subtable::{Hit, Subtable};
+use trie::{TrieCtx, TrieField};
+
+/// Fields that can have a prefix trie at the same time.
+pub const MAX_TRIES: usize = 4;
+
+/// The classifier; see the crate's text.
+pub struct Classifier<T> {
+    state: ArcSwap<State<T>>,
+    writer: Mutex<Writer<T>>,
+}
+
+/// What a lookup needs at hand: replaced when subtables come, go or change their priority.
+struct State<T> {
+    /// Sorted by `max_priority`, greatest first.
+    subtables: Vec<Ranked<T>>,
+    tries: Vec<Arc<TrieField>>,
+}
+
+struct Ranked<T> {
+    max_priority: i32,
+    /// Length of the prefix that the mask has in each trie's field; 0 when it has none.
+    prefix_lens: [u8; MAX_TRIES],
+    subtable: Arc<Subtable<T>>,
+}
+
+impl<T> Clone for Ranked<T> {
+    fn clone(&self) -> Self {
+        Ranked {
+            max_priority: self.max_priority,
+            prefix_lens: self.prefix_lens,
+            subtable: self.subtable.clone(),
+        }
+    }
+}
+
+/// Identifies a subtable: the map and words of its mask.
+type MaskKey = ([u64; 2], Box<[u64]>);
+
+struct Writer<T> {
+    by_mask: HashMap<MaskKey, Owned<T>>,
+    n_rules: usize,
+    next_seq: usize,
+}
+
+/// The writer's side of a subtable.
+struct Owned<T> {
+    subtable: Arc<Subtable<T>>,
+    /// Number of rules of each priority.
+    priorities: BTreeMap<i32, usize>,
+    /// Age, which orders subtables of equal priority.
+    seq: usize,
+}
+
+impl<T> Owned<T> {
+    fn max_priority(&self) -> i32 {
+        self.priorities.last_key_value().map_or(i32::MIN, |(p, _)| *p)
+    }
+}
+
+impl<T> Default for Classifier<T> {
+    fn default() -> Self {
+        Classifier {
+            state: ArcSwap::from_pointee(State {
+                subtables: Vec::new(),
+                tries: Vec::new(),
+            }),
+            writer: Mutex::new(Writer {
+                by_mask: HashMap::new(),
+                n_rules: 0,
+                next_seq: 0,
+            }),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Classifier<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.load();
+        write!(f, "Classifier({} subtables)", state.subtables.len())
+    }
+}
+
+impl<T: ClsEntry> Classifier<T> {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer<T>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of rules, in whatever version they are visible.
+    pub fn len(&self) -> usize {
+        self.writer().n_rules
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of different masks.
+    pub fn n_subtables(&self) -> usize {
+        self.state.load().subtables.len()
+    }
+
+    /// The rule of the highest priority that `flow` meets in `version`. Bits that decided are added to `wc`: each
+    /// packet that agrees with `flow` in these gets the same answer.
+    pub fn lookup(
+        &self,
+        version: u64,
+        flow: &Flow,
+        wc: Option<&mut FlowWildcards>,
+    ) -> Option<Arc<T>> {
+        let mut scratch;
+        let wc = match wc {
+            Some(wc) => wc,
+            None => {
+                scratch = FlowWildcards::default();
+                &mut scratch
+            }
+        };
+        let state = self.state.load();
+        let mut tries: [TrieCtx; MAX_TRIES] = Default::default();
+        let mut hard: Option<Arc<T>> = None;
+        let mut soft = Vec::new();
+        for ranked in &state.subtables {
+            let hard_priority = hard.as_ref().map_or(i32::MIN, |r| r.priority());
+            if hard.is_some() && ranked.max_priority <= hard_priority {
+                break;
+            }
+            match ranked.find(version, flow, &state.tries, &mut tries, wc) {
+                Some(Hit::Hard(rule)) if hard.is_none() || rule.priority() > hard_priority => {
+                    hard = Some(rule);
+                }
+                Some(Hit::Soft(candidates)) => soft.push(candidates),
+                _ => {}
+            }
+        }
+        if soft.is_empty() {
+            return hard;
+        }
+        conj::resolve(hard, soft, |conj_id| {
+            let flow = Flow { conj_id, ..*flow };
+            self.lookup_hard(&state, version, &flow, wc)
+        })
+    }
+
+    /// A lookup that takes conjunctive rules for rules that match nothing.
+    fn lookup_hard(
+        &self,
+        state: &State<T>,
+        version: u64,
+        flow: &Flow,
+        wc: &mut FlowWildcards,
+    ) -> Option<Arc<T>> {
+        let mut tries: [TrieCtx; MAX_TRIES] = Default::default();
+        let mut best: Option<Arc<T>> = None;
+        for ranked in &state.subtables {
+            let priority = best.as_ref().map(|r| r.priority());
+            if priority.is_some_and(|p| ranked.max_priority <= p) {
+                break;
+            }
+            let hit = match ranked.find(version, flow, &state.tries, &mut tries, wc) {
+                Some(Hit::Hard(rule)) => Some(rule),
+                Some(Hit::Soft(list)) => list.into_iter().find(|r| r.conjunctions().is_empty()),
+                None => None,
+            };
+            if let Some(rule) = hit.filter(|r| priority.is_none_or(|p| r.priority() > p)) {
+                best = Some(rule);
+            }
+        }
+        best
+    }
+
+    /// The rule with exactly this match and priority that is visible in `version`.
+    pub fn find_exactly(&self, m: MatchRef<'_>, priority: i32, version: u64) -> Option<Arc<T>> {
+        let writer = self.writer();
+        let owned = writer.by_mask.get(&mask_key(m))?;
+        owned.subtable.find_exactly(m.values, priority, version)
+    }
+
+    /// Adds a rule. There may be others of the same match and priority, visible in other versions.
+    pub fn insert(&self, rule: Arc<T>) {
+        let mut writer = self.writer();
+        let n = writer.by_mask.len();
+        let m = rule.match_ref();
+        let seq = writer.next_seq;
+        writer.next_seq += 1;
+        let owned = writer.by_mask.entry(mask_key(m)).or_insert_with(|| Owned {
+            subtable: Arc::new(Subtable::new(m)),
+            priorities: BTreeMap::new(),
+            seq,
+        });
+        let before = owned.max_priority();
+        *owned.priorities.entry(rule.priority()).or_insert(0) += 1;
+        let grown = owned.max_priority() != before;
+        owned.subtable.insert(rule.clone());
+        writer.n_rules += 1;
+        for trie in &self.state.load().tries {
+            trie.insert(rule.match_ref());
+        }
+        if grown || writer.by_mask.len() != n {
+            self.publish(&writer, None);
+        }
+    }
+
+    /// Removes a rule; false if it is not there.
+    pub fn remove(&self, rule: &Arc<T>) -> bool {
+        let mut writer = self.writer();
+        let key = mask_key(rule.match_ref());
+        let Some(owned) = writer.by_mask.get_mut(&key) else {
+            return false;
+        };
+        if !owned.subtable.remove(rule) {
+            return false;
+        }
+        let before = owned.max_priority();
+        if let Some(n) = owned.priorities.get_mut(&rule.priority()) {
+            *n -= 1;
+            if *n == 0 {
+                owned.priorities.remove(&rule.priority());
+            }
+        }
+        let after = owned.max_priority();
+        let gone = owned.priorities.is_empty();
+        if gone {
+            writer.by_mask.remove(&key);
+        }
+        writer.n_rules -= 1;
+        for trie in &self.state.load().tries {
+            trie.remove(rule.match_ref());
+        }
+        if gone || after != before {
+            self.publish(&writer, None);
+        }
+        true
+    }
+
+    /// Sets the fields that have a prefix trie, at most [`MAX_TRIES`] of those with
+    /// [`Field::prefix_trie`](ferrovs_packet::field::Field::prefix_trie). True if that changed anything.
+    pub fn set_prefixes(&self, fields: &[FieldId]) -> bool {
+        let fields: Vec<_> = fields
+            .iter()
+            .copied()
+            .filter(|f| f.field().prefix_trie)
+            .take(MAX_TRIES)
+            .collect();
+        let writer = self.writer();
+        let old: Vec<_> = self.state.load().tries.iter().map(|t| t.field()).collect();
+        if old == fields {
+            return false;
+        }
+        let tries: Vec<_> = fields.into_iter().map(|f| Arc::new(TrieField::new(f))).collect();
+        for owned in writer.by_mask.values() {
+            owned.subtable.for_each(&mut |rule: &Arc<T>| {
+                tries.iter().for_each(|trie| trie.insert(rule.match_ref()));
+            });
+        }
+        self.publish(&writer, Some(tries));
+        true
+    }
+
+    /// Calls `visit` with each rule that is visible in `version`, in no particular order. `visit` may not change
+    /// the classifier, but rules that others change meanwhile do no harm.
+    pub fn for_each(&self, version: u64, visit: &mut dyn FnMut(&Arc<T>)) {
+        let state = self.state.load_full();
+        for ranked in &state.subtables {
+            ranked.subtable.for_each(&mut |rule: &Arc<T>| {
+                if rule.visible_in(version) {
+                    visit(rule);
+                }
+            });
+        }
+    }
+
+    /// Calls `visit` with each rule visible in `version` that lies within `target`: every packet that meets the
+    /// rule meets `target` too.
+    pub fn for_each_within(
+        &self,
+        target: MatchRef<'_>,
+        version: u64,
+        visit: &mut dyn FnMut(&Arc<T>),
+    ) {
+        let state = self.state.load_full();
+        for ranked in &state.subtables {
+            if !ranked.subtable.may_be_within(target) {
+                continue;
+            }
+            ranked.subtable.for_each(&mut |rule: &Arc<T>| {
+                if rule.visible_in(version) && rule.match_ref().is_within(target) {
+                    visit(rule);
+                }
+            });
+        }
+    }
+
+    /// A rule of this priority, visible in `version`, that some packet meets which also meets `target`.
+    pub fn find_overlap(
+        &self,
+        target: MatchRef<'_>,
+        priority: i32,
+        version: u64,
+    ) -> Option<Arc<T>> {
+        let state = self.state.load_full();
+        let mut found = None;
+        for ranked in state.subtables.iter().take_while(|r| r.max_priority >= priority) {
+            ranked.subtable.for_each(&mut |rule: &Arc<T>| {
+                let same = rule.priority() == priority && rule.visible_in(version);
+                if found.is_none() && same && rule.match_ref().overlaps(target) {
+                    found = Some(rule.clone());
+                }
+            });
+            if found.is_some() {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Makes the writer's view that of the readers.
+    fn publish(&self, writer: &Writer<T>, tries: Option<Vec<Arc<TrieField>>>) {
+        let tries = tries.unwrap_or_else(|| self.state.load().tries.clone());
+        let mut owned: Vec<_> = writer.by_mask.values().collect();
+        owned.sort_unstable_by_key(|o| (std::cmp::Reverse(o.max_priority()), o.seq));
+        let subtables = owned
+            .into_iter()
+            .map(|owned| {
+                let mut prefix_lens = [0; MAX_TRIES];
+                for (len, trie) in prefix_lens.iter_mut().zip(&tries) {
+                    *len = trie.prefix_len(owned.subtable.mask());
+                }
+                Ranked {
+                    max_priority: owned.max_priority(),
+                    prefix_lens,
+                    subtable: owned.subtable.clone(),
+                }
+            })
+            .collect();
+        self.state.store(Arc::new(State { subtables, tries }));
+    }
+}
+
+impl<T: ClsEntry> Ranked<T> {
+    fn find(
+        &self,
+        version: u64,
+        flow: &Flow,
+        tries: &[Arc<TrieField>],
+        ctx: &mut [TrieCtx; MAX_TRIES],
+        wc: &mut FlowWildcards,
+    ) -> Option<Hit<T>> {
+        let mut hopeless = |start: usize, end: usize, wc: &mut FlowWildcards| {
+            tries.iter().zip(ctx.iter_mut()).zip(self.prefix_lens).any(|((trie, ctx), len)| {
+                len > 0 && trie.is_in(start, end) && trie.rules_out(ctx, flow, len, wc)
+            })
+        };
+        self.subtable.find(version, flow, &mut hopeless, wc)
+    }
+}
+
+fn mask_key(m: MatchRef<'_>) -> MaskKey {
+    (m.map.0, m.masks.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,406 @@
+//! The rules of one mask.
+//!
+//! ```text
+//!   words    | metadata | link layer | network | transport |     words of the mask, in stages
+//!   indices  [  hash 1 ]
+//!            [  hash 2              ]
+//!            [  hash 3                        ]                  hashes of the first stages of each rule
+//!   rules    {  all masked words -> rules by falling priority  }
+//! ```
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::mem::offset_of;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use ferrovs_packet::flow::{FLOW_WORDS, Flow, FlowWildcards};
+use ferrovs_packet::hash::mix;
+use ferrovs_packet::miniflow::FlowMap;
+use papaya::{Equivalent, HashMap};
+use smallvec::SmallVec;
+
+use crate::rule::{ClsEntry, MatchRef};
+use crate::trie::{self, Node};
+
+/// Words at which the stages end.
+const STAGE_ENDS: [usize; 4] = [
+    offset_of!(Flow, dl_dst) / 8,
+    offset_of!(Flow, nw_src) / 8,
+    offset_of!(Flow, nd_target) / 8,
+    FLOW_WORDS,
+];
+
+/// The word that has the transport ports in its first four bytes.
+const PORTS_WORD: usize = offset_of!(Flow, tp_src) / 8;
+
+/// What a packet meets in a subtable.
+pub(crate) enum Hit<T> {
+    /// A rule that matches by itself.
+    Hard(Arc<T>),
+    /// Visible rules by falling priority, the first of them conjunctive, up to one that matches by itself.
+    Soft(Vec<Arc<T>>),
+}
+
+/// Rules with equal match, by falling priority.
+enum Chain<T> {
+    One(Arc<T>),
+    Many(Box<[Arc<T>]>),
+}
+
+impl<T> Chain<T> {
+    fn rules(&self) -> &[Arc<T>] {
+        match self {
+            Chain::One(rule) => std::slice::from_ref(rule),
+            Chain::Many(rules) => rules,
+        }
+    }
+
+    fn new(mut rules: Vec<Arc<T>>) -> Option<Chain<T>> {
+        match rules.len() {
+            0 => None,
+            1 => rules.pop().map(Chain::One),
+            _ => Some(Chain::Many(rules.into())),
+        }
+    }
+}
+
+/// Masked words with their hash.
+struct Key {
+    hash: u64,
+    values: Box<[u64]>,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.values == other.values
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// A [`Key`] that borrows its words.
+struct KeyRef<'a> {
+    hash: u64,
+    values: &'a [u64],
+}
+
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self.values == *key.values
+    }
+}
+
+/// For keys that are hashes already.
+#[derive(Clone, Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = mix(self.0, byte.into());
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+impl BuildHasher for AsIs {
+    type Hasher = AsIs;
+
+    fn build_hasher(&self) -> AsIs {
+        AsIs(0)
+    }
+}
+
+/// The ports that the rules match, all under the same mask.
+struct Ports {
+    mask: u32,
+    len: u8,
+    root: ArcSwapOption<Node>,
+}
+
+impl Ports {
+    fn of(word: u64) -> u32 {
+        let [a, b, c, d, ..] = word.to_ne_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    fn word(ports: u32) -> u64 {
+        let [a, b, c, d] = ports.to_be_bytes();
+        u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0])
+    }
+
+    fn key(&self, word: u64) -> u128 {
+        u128::from(Ports::of(word) & self.mask) << 96
+    }
+}
+
+pub(crate) struct Subtable<T> {
+    map: FlowMap,
+    masks: Box<[u64]>,
+    /// The mask in full.
+    mask: Box<Flow>,
+    /// Index and mask of each word.
+    words: Box<[(usize, u64)]>,
+    /// Number of `words` up to the end of each stage that has some; the last is all of them.
+    stages: SmallVec<[usize; 4]>,
+    /// Word of the key at which each stage ends.
+    stage_ends: SmallVec<[usize; 4]>,
+    /// For each stage but the last how many rules have each hash.
+    indices: SmallVec<[HashMap<u64, u32, AsIs>; 3]>,
+    rules: HashMap<Key, Chain<T>, AsIs>,
+    ports: Option<Ports>,
+}
+
+impl<T: ClsEntry> Subtable<T> {
+    pub fn new(m: MatchRef<'_>) -> Subtable<T> {
+        let mut mask = Box::new(Flow::default());
+        let words: Box<[_]> = m.map.iter().zip(m.masks.iter().copied()).collect();
+        for &(i, bits) in &words {
+            mask.words_mut()[i] = bits;
+        }
+        let mut stages = SmallVec::new();
+        let mut stage_ends = SmallVec::new();
+        for end in STAGE_ENDS {
+            let n = words.iter().take_while(|(i, _)| *i < end).count();
+            if n > stages.last().copied().unwrap_or(0) {
+                stages.push(n);
+                stage_ends.push(end);
+            }
+        }
+        let n_indices = stages.len().saturating_sub(1);
+        let ports_mask = Ports::of(mask.words()[PORTS_WORD]);
+        Subtable {
+            map: m.map,
+            masks: m.masks.into(),
+            mask,
+            words,
+            stages,
+            stage_ends,
+            indices: (0..n_indices).map(|_| HashMap::with_hasher(AsIs(0))).collect(),
+            rules: HashMap::with_hasher(AsIs(0)),
+            ports: (ports_mask != 0).then(|| Ports {
+                mask: ports_mask,
+                len: 32 - ports_mask.trailing_zeros() as u8,
+                root: ArcSwapOption::empty(),
+            }),
+        }
+    }
+
+    pub fn mask(&self) -> &Flow {
+        &self.mask
+    }
+
+    /// Whether some rule of this mask can lie within `target`.
+    pub fn may_be_within(&self, target: MatchRef<'_>) -> bool {
+        let mut words = target.map.iter().zip(target.masks);
+        words.all(|(i, &mask)| self.mask.words()[i] & mask == mask)
+    }
+
+    /// The hashes of the stages of masked words: all but the last, and the last.
+    fn hashes(&self, values: &[u64]) -> (SmallVec<[u64; 3]>, u64) {
+        let mut partial = SmallVec::new();
+        let (mut hash, mut done) = (0, 0);
+        for (i, &end) in self.stages.iter().enumerate() {
+            hash = values[done..end].iter().fold(hash, |h, &w| mix(h, w));
+            done = end;
+            if i + 1 < self.stages.len() {
+                partial.push(hash);
+            }
+        }
+        (partial, hash)
+    }
+
+    /// What `flow` meets here in `version`. `hopeless` tells of a range of the key's words whether a trie rules
+    /// them out; bits that decided are added to `wc`.
+    pub fn find(
+        &self,
+        version: u64,
+        flow: &Flow,
+        hopeless: &mut dyn FnMut(usize, usize, &mut FlowWildcards) -> bool,
+        wc: &mut FlowWildcards,
+    ) -> Option<Hit<T>> {
+        let mut values: SmallVec<[u64; 16]> = SmallVec::new();
+        let (mut hash, mut start, mut done) = (0, 0, 0);
+        for (stage, (&n, &end)) in self.stages.iter().zip(&self.stage_ends).enumerate() {
+            if hopeless(start, end, wc) {
+                self.fold(done, wc);
+                return None;
+            }
+            for &(i, mask) in &self.words[done..n] {
+                let value = flow.words()[i] & mask;
+                hash = mix(hash, value);
+                values.push(value);
+            }
+            (start, done) = (end, n);
+            if let Some(index) = self.indices.get(stage)
+                && index.pin().get(&hash).is_none()
+            {
+                self.fold(done, wc);
+                return None;
+            }
+        }
+        let key = KeyRef {
+            hash,
+            values: &values,
+        };
+        let rules = self.rules.pin();
+        let mut visible = rules
+            .get(&key)
+            .into_iter()
+            .flat_map(Chain::rules)
+            .filter(|r| r.visible_in(version));
+        let Some(first) = visible.next() else {
+            self.fold_miss(flow, wc);
+            return None;
+        };
+        self.fold(done, wc);
+        if first.conjunctions().is_empty() {
+            return Some(Hit::Hard(first.clone()));
+        }
+        let mut list = vec![first.clone()];
+        for rule in visible {
+            list.push(rule.clone());
+            if rule.conjunctions().is_empty() {
+                break;
+            }
+        }
+        Some(Hit::Soft(list))
+    }
+
+    /// The first `n` words of the mask matter.
+    fn fold(&self, n: usize, wc: &mut FlowWildcards) {
+        for &(i, mask) in &self.words[..n] {
+            wc.masks.words_mut()[i] |= mask;
+        }
+    }
+
+    /// All words matter, but of the ports only as many bits as keep the packet from every rule.
+    fn fold_miss(&self, flow: &Flow, wc: &mut FlowWildcards) {
+        let Some(ports) = &self.ports else {
+            return self.fold(self.words.len(), wc);
+        };
+        let key = ports.key(flow.words()[PORTS_WORD]);
+        let checked = trie::lookup(ports.root.load().as_deref(), key, ports.len).checked;
+        let needed = u32::MAX.checked_shl(32 - u32::from(checked)).unwrap_or(0);
+        let spared = Ports::word(ports.mask & !needed);
+        for &(i, mask) in &self.words {
+            let mask = if i == PORTS_WORD { mask & !spared } else { mask };
+            wc.masks.words_mut()[i] |= mask;
+        }
+    }
+
+    pub fn find_exactly(&self, values: &[u64], priority: i32, version: u64) -> Option<Arc<T>> {
+        let (_, hash) = self.hashes(values);
+        let rules = self.rules.pin();
+        let chain = rules.get(&KeyRef { hash, values })?;
+        let mut same = chain.rules().iter().filter(|r| r.priority() == priority);
+        same.find(|r| r.visible_in(version)).cloned()
+    }
+
+    pub fn insert(&self, rule: Arc<T>) {
+        let m = rule.match_ref();
+        let (partial, hash) = self.hashes(m.values);
+        if let Some(ports) = &self.ports {
+            let key = ports.key(m.value(PORTS_WORD));
+            let root = trie::insert(ports.root.load().as_deref(), key, ports.len);
+            ports.root.store(Some(root));
+        }
+        for (index, hash) in self.indices.iter().zip(partial) {
+            let index = index.pin();
+            let n = index.get(&hash).copied().unwrap_or(0);
+            index.insert(hash, n + 1);
+        }
+        let rules = self.rules.pin();
+        let key = Key {
+            hash,
+            values: m.values.into(),
+        };
+        let old = rules.get(&KeyRef { hash, values: m.values });
+        let mut list: Vec<_> = old.map_or_else(Vec::new, |c| c.rules().to_vec());
+        let at = list.partition_point(|r| r.priority() >= rule.priority());
+        list.insert(at, rule.clone());
+        if let Some(chain) = Chain::new(list) {
+            rules.insert(key, chain);
+        }
+    }
+
+    /// False if the rule is not here.
+    pub fn remove(&self, rule: &Arc<T>) -> bool {
+        let m = rule.match_ref();
+        let (partial, hash) = self.hashes(m.values);
+        let rules = self.rules.pin();
+        let key = KeyRef {
+            hash,
+            values: m.values,
+        };
+        let Some(chain) = rules.get(&key) else {
+            return false;
+        };
+        let mut list = chain.rules().to_vec();
+        let Some(at) = list.iter().position(|r| Arc::ptr_eq(r, rule)) else {
+            return false;
+        };
+        list.remove(at);
+        match Chain::new(list) {
+            Some(chain) => {
+                let key = Key {
+                    hash,
+                    values: m.values.into(),
+                };
+                rules.insert(key, chain);
+            }
+            None => {
+                rules.remove(&key);
+            }
+        }
+        for (index, hash) in self.indices.iter().zip(partial) {
+            let index = index.pin();
+            match index.get(&hash).copied() {
+                Some(n) if n > 1 => {
+                    index.insert(hash, n - 1);
+                }
+                _ => {
+                    index.remove(&hash);
+                }
+            }
+        }
+        if let Some(ports) = &self.ports {
+            let key = ports.key(m.value(PORTS_WORD));
+            let root = trie::remove(ports.root.load().as_deref(), key, ports.len);
+            ports.root.store(root);
+        }
+        true
+    }
+
+    /// Visits every rule, whatever its versions.
+    pub fn for_each(&self, visit: &mut dyn FnMut(&Arc<T>)) {
+        for (_, chain) in &self.rules.pin() {
+            chain.rules().iter().for_each(&mut *visit);
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Subtable<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Subtable({:?} {:x?})", self.map, self.masks)
+    }
+}

@@ -1,0 +1,293 @@
+use ferrovs_packet::flow::Match;
+use ferrovs_packet::miniflow::MiniMatch;
+use ferrovs_packet::types::eth_type;
+use proptest::prelude::*;
+
+use super::*;
+
+type Rule = ClsRule<usize>;
+
+/// Keys that differ in few bits of a few fields of each stage, so that rules and packets often agree.
+fn any_flow() -> impl Strategy<Value = Flow> {
+    let parts = (0u32..3, 0u64..2, 0u16..3, 0u32..8, 0u32..4, (0u16..4, 0u16..4));
+    parts.prop_map(|(in_port, metadata, vlan, src, dst, (sport, dport))| {
+        let mut flow = Flow {
+            in_port,
+            metadata: metadata.into(),
+            dl_type: eth_type::IP.into(),
+            nw_src: (src << 29 | src).into(),
+            nw_dst: (dst << 30).into(),
+            tp_src: (sport << 14).into(),
+            tp_dst: dport.into(),
+            ..Flow::default()
+        };
+        flow.vlans[0].tci = vlan.into();
+        flow
+    })
+}
+
+fn any_mask() -> impl Strategy<Value = FlowWildcards> {
+    let parts = (
+        any::<[bool; 5]>(),
+        prop::sample::select(vec![0u32, 1, 2, 3, 32]),
+        prop::sample::select(vec![0u32, 1, 2, 32]),
+        0u16..4,
+    );
+    parts.prop_map(|(bits, src, dst, sport)| {
+        let mut wc = FlowWildcards::default();
+        let m = &mut wc.masks;
+        let prefix = |n: u32| u32::MAX.checked_shl(32 - n).unwrap_or(0);
+        m.in_port = if bits[0] { u32::MAX } else { 0 };
+        m.metadata = (if bits[1] { u64::MAX } else { 0 }).into();
+        m.vlans[0].tci = (if bits[2] { 0xffff } else { 0 }).into();
+        // A mask that is no prefix now and then.
+        m.nw_src = (if bits[4] && src == 3 { 0x4000_0001 } else { prefix(src) }).into();
+        m.nw_dst = prefix(dst).into();
+        m.tp_src = (sport << 14).into();
+        m.tp_dst = (if bits[3] { 0xffff } else { 0 }).into();
+        wc
+    })
+}
+
+fn any_match() -> impl Strategy<Value = Match> {
+    (any_flow(), any_mask()).prop_map(|(flow, wc)| Match::new(&flow, &wc))
+}
+
+/// A list of rules with what `insert`, `remove` and versions mean.
+#[derive(Default)]
+struct Model {
+    rules: Vec<(Match, Arc<Rule>)>,
+}
+
+impl Model {
+    /// The greatest priority in the model and all rules with it that the packet meets.
+    fn lookup(&self, version: u64, flow: &Flow) -> Vec<usize> {
+        let visible = |r: &Rule| r.visible_in(version);
+        let met = || self.rules.iter().filter(|(m, r)| visible(r) && m.matches(flow));
+        let Some(best) = met().map(|(_, r)| r.priority()).max() else {
+            return vec![];
+        };
+        met().filter(|(_, r)| r.priority() == best).map(|(_, r)| r.data).collect()
+    }
+}
+
+const PREFIXES: [FieldId; 2] = [FieldId::IpDst, FieldId::IpSrc];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn it_finds_what_a_linear_scan_finds_and_its_wildcards_tell_all_that_decided(
+        rules in prop::collection::vec((any_match(), 0i32..6, any::<bool>(), 1u64..3), 0..24),
+        flows in prop::collection::vec(any_flow(), 1..24),
+        tries: bool,
+    ) {
+        let cls = Classifier::new();
+        if tries {
+            cls.set_prefixes(&PREFIXES);
+        }
+        let mut model = Model::default();
+        for (data, (m, priority, remove, added)) in rules.iter().enumerate() {
+            let rule = Arc::new(Rule::new(m, *priority, *added, data));
+            cls.insert(rule.clone());
+            if *remove {
+                prop_assert!(cls.remove(&rule) && !cls.remove(&rule));
+            } else {
+                model.rules.push((*m, rule));
+            }
+        }
+        if !tries {
+            cls.set_prefixes(&PREFIXES[..1]);
+        }
+        prop_assert_eq!(cls.len(), model.rules.len());
+        for version in 1..3 {
+            for flow in &flows {
+                let mut wc = FlowWildcards::default();
+                let found = cls.lookup(version, flow, Some(&mut wc));
+                let want = model.lookup(version, flow);
+                match &found {
+                    Some(rule) => prop_assert!(want.contains(&rule.data)),
+                    None => prop_assert!(want.is_empty()),
+                }
+                prop_assert_eq!(
+                    cls.lookup(version, flow, None).map(|r| r.data),
+                    found.as_ref().map(|r| r.data)
+                );
+                let megaflow = Match::new(flow, &wc);
+                for other in flows.iter().filter(|f| megaflow.matches(f)) {
+                    let same = cls.lookup(version, other, None);
+                    prop_assert_eq!(same.map(|r| r.data), found.as_ref().map(|r| r.data));
+                }
+            }
+        }
+        for (m, rule) in &model.rules {
+            let mini = MiniMatch::new(m);
+            let found = cls.find_exactly(MatchRef::from(&mini), rule.priority(), 2);
+            prop_assert!(found.is_some_and(|f| f.mini_match() == rule.mini_match()));
+        }
+    }
+
+    #[test]
+    fn loose_and_overlapping_rules_are_those_of_the_definition(
+        rules in prop::collection::vec((any_match(), 0i32..3), 0..16),
+        target in any_match(),
+        flow in any_flow(),
+    ) {
+        let cls = Classifier::new();
+        for (data, (m, priority)) in rules.iter().enumerate() {
+            cls.insert(Arc::new(Rule::new(m, *priority, 1, data)));
+        }
+        let mini = MiniMatch::new(&target);
+        let target_ref = MatchRef::from(&mini);
+        let mut within = vec![];
+        cls.for_each_within(target_ref, 1, &mut |rule| within.push(rule.data));
+        within.sort_unstable();
+        let mut all = 0;
+        cls.for_each(1, &mut |_| all += 1);
+        prop_assert_eq!(all, rules.len());
+        let want: Vec<_> = (0..rules.len())
+            .filter(|&i| {
+                let m = &rules[i].0;
+                let tighter = m.wc.masks.words().iter().zip(target.wc.masks.words());
+                tighter.into_iter().all(|(a, b)| a & b == *b) && target.matches(&m.flow)
+            })
+            .collect();
+        prop_assert_eq!(within, want);
+        for (m, priority) in &rules {
+            if m.matches(&flow) && target.matches(&flow) {
+                prop_assert!(cls.find_overlap(target_ref, *priority, 1).is_some());
+            }
+        }
+        prop_assert!(cls.find_overlap(target_ref, 9, 1).is_none());
+    }
+}
+
+fn ip_rule(cls: &Classifier<Rule>, dst: u32, len: u32, port: Option<u16>, priority: i32, data: usize) {
+    let mut m = Match::default();
+    FieldId::EthType.field().set_match_exact(&0x800_u64.into(), &mut m);
+    m.wc.masks.nw_dst = u32::MAX.checked_shl(32 - len).unwrap_or(0).into();
+    m.flow.nw_dst = dst.into();
+    if let Some(port) = port {
+        m.wc.masks.tp_dst = 0xffff.into();
+        m.flow.tp_dst = port.into();
+    }
+    cls.insert(Arc::new(Rule::new(&Match::new(&m.flow, &m.wc), priority, 1, data)));
+}
+
+#[test]
+fn a_lookup_depends_on_no_more_bits_than_it_must() {
+    let cls = Classifier::new();
+    cls.set_prefixes(&PREFIXES);
+    ip_rule(&cls, 0x0a01_0000, 16, Some(80), 10, 1);
+    ip_rule(&cls, 0, 0, None, 1, 2);
+    let wc = |dst: u32, port: u16| {
+        let flow = Flow {
+            dl_type: eth_type::IP.into(),
+            nw_dst: dst.into(),
+            tp_dst: port.into(),
+            ..Flow::default()
+        };
+        let mut wc = FlowWildcards::default();
+        let found = cls.lookup(1, &flow, Some(&mut wc)).map(|r| r.data);
+        (found, wc.masks.nw_dst.get(), wc.masks.tp_dst.get())
+    };
+    assert_eq!(wc(0x0a01_0203, 80), (Some(1), 0xffff_0000, 0xffff));
+    // The trie needs one bit to see that 192.0.0.0 is outside.
+    assert_eq!(wc(0xc000_0000, 80), (Some(2), 0x8000_0000, 0));
+    assert_eq!(wc(0x0a02_0000, 80), (Some(2), 0xfffe_0000, 0));
+    // The trie of ports sees the difference in the first bit.
+    assert_eq!(wc(0x0a01_0203, 0x8000), (Some(2), 0xffff_0000, 0x8000));
+}
+
+#[test]
+fn a_layer_that_no_rule_agrees_with_spares_the_later_ones() {
+    let cls = Classifier::new();
+    let mut m = Match::default();
+    m.wc.masks.in_port = u32::MAX;
+    m.flow.in_port = 1;
+    m.wc.masks.tp_src = 0xffff.into();
+    cls.insert(Arc::new(Rule::new(&m, 5, 1, 0)));
+    let mut wc = FlowWildcards::default();
+    let flow = Flow { in_port: 2, ..Flow::default() };
+    assert!(cls.lookup(1, &flow, Some(&mut wc)).is_none());
+    assert_eq!((wc.masks.in_port, wc.masks.tp_src.get()), (u32::MAX, 0));
+}
+
+#[test]
+fn conjunctive_rules_match_together_at_their_priority() {
+    let cls = Classifier::new();
+    let conj = |clause| Conjunction { id: 7, clause, n_clauses: 2 };
+    let field = |id: FieldId, value: u64| {
+        let mut m = Match::default();
+        id.field().set_match_exact(&value.into(), &mut m);
+        m
+    };
+    let add = |m: Match, priority, data, conjs: &[Conjunction]| {
+        cls.insert(Arc::new(Rule::new(&m, priority, 1, data).with_conjunctions(conjs)));
+    };
+    add(field(FieldId::IpSrc, 1), 10, 1, &[conj(0)]);
+    add(field(FieldId::IpSrc, 2), 10, 2, &[conj(0)]);
+    add(field(FieldId::IpDst, 9), 10, 3, &[conj(1)]);
+    add(field(FieldId::ConjId, 7), 10, 4, &[]);
+    add(Match::default(), 5, 5, &[]);
+    add(field(FieldId::IpSrc, 2), 8, 6, &[]);
+    let find = |src: u32, dst: u32| {
+        let flow = Flow { nw_src: src.into(), nw_dst: dst.into(), ..Flow::default() };
+        cls.lookup(1, &flow, None).map(|r| r.data)
+    };
+    assert_eq!(find(1, 9), Some(4));
+    assert_eq!(find(2, 9), Some(4));
+    // One clause is not enough; what is below it in the same subtable counts then.
+    assert_eq!(find(2, 8), Some(6));
+    assert_eq!(find(1, 8), Some(5));
+    assert_eq!(find(3, 9), Some(5));
+    // Something above the conjunction wins over it.
+    add(field(FieldId::IpSrc, 1), 11, 8, &[]);
+    assert_eq!(find(1, 9), Some(8));
+}
+
+#[test]
+fn readers_see_whole_versions_while_a_writer_works() {
+    let cls: Arc<Classifier<Rule>> = Arc::default();
+    let versions = Arc::new(ferrovs_sync::Versions::default());
+    let match_of = |i: usize| {
+        let mut m = Match::default();
+        m.wc.masks.metadata = (u64::MAX << (i % 5)).into();
+        m.flow.metadata = 64.into();
+        m
+    };
+    let first = Arc::new(Rule::new(&match_of(0), 0, 1, 0));
+    cls.insert(first.clone());
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let reader = {
+        let (cls, versions, stop) = (cls.clone(), versions.clone(), stop.clone());
+        std::thread::spawn(move || {
+            let flow = Flow { metadata: 64.into(), ..Flow::default() };
+            let mut n = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let pin = versions.pin();
+                // Version v shows exactly the rule with number v - 1.
+                let found = cls.lookup(pin.version, &flow, None).map(|r| r.data);
+                assert_eq!(found, Some(pin.version as usize - 1));
+                n += 1;
+            }
+            n
+        })
+    };
+    let mut old = std::collections::VecDeque::from([first]);
+    for i in 1..3000usize {
+        let version = i as u64 + 1;
+        let rule = Arc::new(Rule::new(&match_of(i), i as i32 % 7, version, i));
+        cls.insert(rule.clone());
+        old.back().unwrap().remove_in(version);
+        versions.publish(version);
+        old.push_back(rule);
+        // Rule n is last visible in version n + 1.
+        while old.len() > 1 && (old[0].data as u64) + 1 < versions.oldest_pinned() {
+            assert!(cls.remove(&old[0]));
+            old.pop_front();
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(reader.join().unwrap() > 0);
+}
