@@ -44,7 +44,11 @@ pub(crate) fn resolve<T: ClsEntry>(
         };
         let mut met: HashMap<u32, u64> = HashMap::new();
         let mut complete = Vec::new();
-        for rule in soft.iter().filter_map(|l| l.last()).filter(|r| r.priority() == top) {
+        for rule in soft
+            .iter()
+            .filter_map(|l| l.last())
+            .filter(|r| r.priority() == top)
+        {
             for c in rule.conjunctions() {
                 let clauses = met.entry(c.id).or_insert(0);
                 *clauses |= 1u64.checked_shl(c.clause.into()).unwrap_or(0);

@@ -94,7 +94,9 @@ struct Owned<T> {
 
 impl<T> Owned<T> {
     fn max_priority(&self) -> i32 {
-        self.priorities.last_key_value().map_or(i32::MIN, |(p, _)| *p)
+        self.priorities
+            .last_key_value()
+            .map_or(i32::MIN, |(p, _)| *p)
     }
 }
 
@@ -291,9 +293,12 @@ impl<T: ClsEntry> Classifier<T> {
         if old == fields {
             return false;
         }
-        let tries: Vec<_> = fields.into_iter().map(|f| Arc::new(TrieField::new(f))).collect();
+        let tries: Vec<_> = fields
+            .into_iter()
+            .map(|f| Arc::new(TrieField::new(f)))
+            .collect();
         for owned in writer.by_mask.values() {
-            owned.subtable.for_each(&mut |rule: &Arc<T>| {
+            owned.subtable.for_all(&mut |rule: &Arc<T>| {
                 tries.iter().for_each(|trie| trie.insert(rule.match_ref()));
             });
         }
@@ -301,16 +306,14 @@ impl<T: ClsEntry> Classifier<T> {
         true
     }
 
-    /// Calls `visit` with each rule that is visible in `version`, in no particular order. `visit` may not change
-    /// the classifier, but rules that others change meanwhile do no harm.
+    /// Calls `visit` with each rule that is visible in `version`: by falling priority of the subtables, and in each
+    /// in the order in which the matches came. The rules may change meanwhile; `visit` may remove them.
     pub fn for_each(&self, version: u64, visit: &mut dyn FnMut(&Arc<T>)) {
         let state = self.state.load_full();
         for ranked in &state.subtables {
-            ranked.subtable.for_each(&mut |rule: &Arc<T>| {
-                if rule.visible_in(version) {
-                    visit(rule);
-                }
-            });
+            ranked
+                .subtable
+                .for_each(&|rule| rule.visible_in(version), visit);
         }
     }
 
@@ -327,11 +330,8 @@ impl<T: ClsEntry> Classifier<T> {
             if !ranked.subtable.may_be_within(target) {
                 continue;
             }
-            ranked.subtable.for_each(&mut |rule: &Arc<T>| {
-                if rule.visible_in(version) && rule.match_ref().is_within(target) {
-                    visit(rule);
-                }
-            });
+            let wanted = |rule: &T| rule.visible_in(version) && rule.match_ref().is_within(target);
+            ranked.subtable.for_each(&wanted, visit);
         }
     }
 
@@ -344,8 +344,12 @@ impl<T: ClsEntry> Classifier<T> {
     ) -> Option<Arc<T>> {
         let state = self.state.load_full();
         let mut found = None;
-        for ranked in state.subtables.iter().take_while(|r| r.max_priority >= priority) {
-            ranked.subtable.for_each(&mut |rule: &Arc<T>| {
+        for ranked in state
+            .subtables
+            .iter()
+            .take_while(|r| r.max_priority >= priority)
+        {
+            ranked.subtable.for_all(&mut |rule: &Arc<T>| {
                 let same = rule.priority() == priority && rule.visible_in(version);
                 if found.is_none() && same && rule.match_ref().overlaps(target) {
                     found = Some(rule.clone());
@@ -391,9 +395,13 @@ impl<T: ClsEntry> Ranked<T> {
         wc: &mut FlowWildcards,
     ) -> Option<Hit<T>> {
         let mut hopeless = |start: usize, end: usize, wc: &mut FlowWildcards| {
-            tries.iter().zip(ctx.iter_mut()).zip(self.prefix_lens).any(|((trie, ctx), len)| {
-                len > 0 && trie.is_in(start, end) && trie.rules_out(ctx, flow, len, wc)
-            })
+            tries
+                .iter()
+                .zip(ctx.iter_mut())
+                .zip(self.prefix_lens)
+                .any(|((trie, ctx), len)| {
+                    len > 0 && trie.is_in(start, end) && trie.rules_out(ctx, flow, len, wc)
+                })
         };
         self.subtable.find(version, flow, &mut hopeless, wc)
     }

@@ -45,7 +45,11 @@ impl MatchRef<'_> {
 
     /// The word `i` of the values.
     pub(crate) fn value(self, i: usize) -> u64 {
-        if self.map.contains(i) { self.values[self.map.rank(i)] } else { 0 }
+        if self.map.contains(i) {
+            self.values[self.map.rank(i)]
+        } else {
+            0
+        }
     }
 }
 

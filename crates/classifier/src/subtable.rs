@@ -11,6 +11,7 @@
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::mem::offset_of;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwapOption;
 use ferrovs_packet::flow::{FLOW_WORDS, Flow, FlowWildcards};
@@ -41,27 +42,12 @@ pub(crate) enum Hit<T> {
     Soft(Vec<Arc<T>>),
 }
 
-/// Rules with equal match, by falling priority.
-enum Chain<T> {
-    One(Arc<T>),
-    Many(Box<[Arc<T>]>),
-}
-
-impl<T> Chain<T> {
-    fn rules(&self) -> &[Arc<T>] {
-        match self {
-            Chain::One(rule) => std::slice::from_ref(rule),
-            Chain::Many(rules) => rules,
-        }
-    }
-
-    fn new(mut rules: Vec<Arc<T>>) -> Option<Chain<T>> {
-        match rules.len() {
-            0 => None,
-            1 => rules.pop().map(Chain::One),
-            _ => Some(Chain::Many(rules.into())),
-        }
-    }
+/// Rules with equal match.
+struct Chain<T> {
+    /// Age of the match in its subtable: the order in which rules are listed.
+    seq: u64,
+    /// By falling priority.
+    rules: SmallVec<[Arc<T>; 1]>,
 }
 
 /// Masked words with their hash.
@@ -167,6 +153,7 @@ pub(crate) struct Subtable<T> {
     /// For each stage but the last how many rules have each hash.
     indices: SmallVec<[HashMap<u64, u32, AsIs>; 3]>,
     rules: HashMap<Key, Chain<T>, AsIs>,
+    next_seq: AtomicU64,
     ports: Option<Ports>,
 }
 
@@ -195,8 +182,11 @@ impl<T: ClsEntry> Subtable<T> {
             words,
             stages,
             stage_ends,
-            indices: (0..n_indices).map(|_| HashMap::with_hasher(AsIs(0))).collect(),
+            indices: (0..n_indices)
+                .map(|_| HashMap::with_hasher(AsIs(0)))
+                .collect(),
             rules: HashMap::with_hasher(AsIs(0)),
+            next_seq: AtomicU64::new(0),
             ports: (ports_mask != 0).then(|| Ports {
                 mask: ports_mask,
                 len: 32 - ports_mask.trailing_zeros() as u8,
@@ -266,7 +256,7 @@ impl<T: ClsEntry> Subtable<T> {
         let mut visible = rules
             .get(&key)
             .into_iter()
-            .flat_map(Chain::rules)
+            .flat_map(|c| &c.rules)
             .filter(|r| r.visible_in(version));
         let Some(first) = visible.next() else {
             self.fold_miss(flow, wc);
@@ -303,7 +293,11 @@ impl<T: ClsEntry> Subtable<T> {
         let needed = u32::MAX.checked_shl(32 - u32::from(checked)).unwrap_or(0);
         let spared = Ports::word(ports.mask & !needed);
         for &(i, mask) in &self.words {
-            let mask = if i == PORTS_WORD { mask & !spared } else { mask };
+            let mask = if i == PORTS_WORD {
+                mask & !spared
+            } else {
+                mask
+            };
             wc.masks.words_mut()[i] |= mask;
         }
     }
@@ -312,7 +306,7 @@ impl<T: ClsEntry> Subtable<T> {
         let (_, hash) = self.hashes(values);
         let rules = self.rules.pin();
         let chain = rules.get(&KeyRef { hash, values })?;
-        let mut same = chain.rules().iter().filter(|r| r.priority() == priority);
+        let mut same = chain.rules.iter().filter(|r| r.priority() == priority);
         same.find(|r| r.visible_in(version)).cloned()
     }
 
@@ -334,13 +328,18 @@ impl<T: ClsEntry> Subtable<T> {
             hash,
             values: m.values.into(),
         };
-        let old = rules.get(&KeyRef { hash, values: m.values });
-        let mut list: Vec<_> = old.map_or_else(Vec::new, |c| c.rules().to_vec());
+        let old = rules.get(&KeyRef {
+            hash,
+            values: m.values,
+        });
+        let mut list = old.map_or_else(SmallVec::new, |c| c.rules.clone());
         let at = list.partition_point(|r| r.priority() >= rule.priority());
         list.insert(at, rule.clone());
-        if let Some(chain) = Chain::new(list) {
-            rules.insert(key, chain);
-        }
+        let seq = match old {
+            Some(chain) => chain.seq,
+            None => self.next_seq.fetch_add(1, Relaxed),
+        };
+        rules.insert(key, Chain { seq, rules: list });
     }
 
     /// False if the rule is not here.
@@ -355,22 +354,19 @@ impl<T: ClsEntry> Subtable<T> {
         let Some(chain) = rules.get(&key) else {
             return false;
         };
-        let mut list = chain.rules().to_vec();
+        let (seq, mut list) = (chain.seq, chain.rules.clone());
         let Some(at) = list.iter().position(|r| Arc::ptr_eq(r, rule)) else {
             return false;
         };
         list.remove(at);
-        match Chain::new(list) {
-            Some(chain) => {
-                let key = Key {
-                    hash,
-                    values: m.values.into(),
-                };
-                rules.insert(key, chain);
-            }
-            None => {
-                rules.remove(&key);
-            }
+        if list.is_empty() {
+            rules.remove(&key);
+        } else {
+            let key = Key {
+                hash,
+                values: m.values.into(),
+            };
+            rules.insert(key, Chain { seq, rules: list });
         }
         for (index, hash) in self.indices.iter().zip(partial) {
             let index = index.pin();
@@ -391,10 +387,21 @@ impl<T: ClsEntry> Subtable<T> {
         true
     }
 
-    /// Visits every rule, whatever its versions.
-    pub fn for_each(&self, visit: &mut dyn FnMut(&Arc<T>)) {
+    /// Visits the rules that `wanted` picks, in the order in which their matches came, each by falling priority.
+    pub fn for_each(&self, wanted: &dyn Fn(&T) -> bool, visit: &mut dyn FnMut(&Arc<T>)) {
+        let mut found = Vec::new();
         for (_, chain) in &self.rules.pin() {
-            chain.rules().iter().for_each(&mut *visit);
+            let rules = chain.rules.iter().filter(|r| wanted(r));
+            found.extend(rules.map(|r| (chain.seq, r.clone())));
+        }
+        found.sort_by_key(|(seq, _)| *seq);
+        found.iter().for_each(|(_, rule)| visit(rule));
+    }
+
+    /// Visits every rule, in any order and whatever its versions.
+    pub fn for_all(&self, visit: &mut dyn FnMut(&Arc<T>)) {
+        for (_, chain) in &self.rules.pin() {
+            chain.rules.iter().for_each(&mut *visit);
         }
     }
 }

@@ -9,7 +9,14 @@ type Rule = ClsRule<usize>;
 
 /// Keys that differ in few bits of a few fields of each stage, so that rules and packets often agree.
 fn any_flow() -> impl Strategy<Value = Flow> {
-    let parts = (0u32..3, 0u64..2, 0u16..3, 0u32..8, 0u32..4, (0u16..4, 0u16..4));
+    let parts = (
+        0u32..3,
+        0u64..2,
+        0u16..3,
+        0u32..8,
+        0u32..4,
+        (0u16..4, 0u16..4),
+    );
     parts.prop_map(|(in_port, metadata, vlan, src, dst, (sport, dport))| {
         let mut flow = Flow {
             in_port,
@@ -41,7 +48,12 @@ fn any_mask() -> impl Strategy<Value = FlowWildcards> {
         m.metadata = (if bits[1] { u64::MAX } else { 0 }).into();
         m.vlans[0].tci = (if bits[2] { 0xffff } else { 0 }).into();
         // A mask that is no prefix now and then.
-        m.nw_src = (if bits[4] && src == 3 { 0x4000_0001 } else { prefix(src) }).into();
+        m.nw_src = (if bits[4] && src == 3 {
+            0x4000_0001
+        } else {
+            prefix(src)
+        })
+        .into();
         m.nw_dst = prefix(dst).into();
         m.tp_src = (sport << 14).into();
         m.tp_dst = (if bits[3] { 0xffff } else { 0 }).into();
@@ -63,11 +75,18 @@ impl Model {
     /// The greatest priority in the model and all rules with it that the packet meets.
     fn lookup(&self, version: u64, flow: &Flow) -> Vec<usize> {
         let visible = |r: &Rule| r.visible_in(version);
-        let met = || self.rules.iter().filter(|(m, r)| visible(r) && m.matches(flow));
+        let met = || {
+            self.rules
+                .iter()
+                .filter(|(m, r)| visible(r) && m.matches(flow))
+        };
         let Some(best) = met().map(|(_, r)| r.priority()).max() else {
             return vec![];
         };
-        met().filter(|(_, r)| r.priority() == best).map(|(_, r)| r.data).collect()
+        met()
+            .filter(|(_, r)| r.priority() == best)
+            .map(|(_, r)| r.data)
+            .collect()
     }
 }
 
@@ -162,16 +181,30 @@ proptest! {
     }
 }
 
-fn ip_rule(cls: &Classifier<Rule>, dst: u32, len: u32, port: Option<u16>, priority: i32, data: usize) {
+fn ip_rule(
+    cls: &Classifier<Rule>,
+    dst: u32,
+    len: u32,
+    port: Option<u16>,
+    priority: i32,
+    data: usize,
+) {
     let mut m = Match::default();
-    FieldId::EthType.field().set_match_exact(&0x800_u64.into(), &mut m);
+    FieldId::EthType
+        .field()
+        .set_match_exact(&0x800_u64.into(), &mut m);
     m.wc.masks.nw_dst = u32::MAX.checked_shl(32 - len).unwrap_or(0).into();
     m.flow.nw_dst = dst.into();
     if let Some(port) = port {
         m.wc.masks.tp_dst = 0xffff.into();
         m.flow.tp_dst = port.into();
     }
-    cls.insert(Arc::new(Rule::new(&Match::new(&m.flow, &m.wc), priority, 1, data)));
+    cls.insert(Arc::new(Rule::new(
+        &Match::new(&m.flow, &m.wc),
+        priority,
+        1,
+        data,
+    )));
 }
 
 #[test]
@@ -208,7 +241,10 @@ fn a_layer_that_no_rule_agrees_with_spares_the_later_ones() {
     m.wc.masks.tp_src = 0xffff.into();
     cls.insert(Arc::new(Rule::new(&m, 5, 1, 0)));
     let mut wc = FlowWildcards::default();
-    let flow = Flow { in_port: 2, ..Flow::default() };
+    let flow = Flow {
+        in_port: 2,
+        ..Flow::default()
+    };
     assert!(cls.lookup(1, &flow, Some(&mut wc)).is_none());
     assert_eq!((wc.masks.in_port, wc.masks.tp_src.get()), (u32::MAX, 0));
 }
@@ -216,14 +252,20 @@ fn a_layer_that_no_rule_agrees_with_spares_the_later_ones() {
 #[test]
 fn conjunctive_rules_match_together_at_their_priority() {
     let cls = Classifier::new();
-    let conj = |clause| Conjunction { id: 7, clause, n_clauses: 2 };
+    let conj = |clause| Conjunction {
+        id: 7,
+        clause,
+        n_clauses: 2,
+    };
     let field = |id: FieldId, value: u64| {
         let mut m = Match::default();
         id.field().set_match_exact(&value.into(), &mut m);
         m
     };
     let add = |m: Match, priority, data, conjs: &[Conjunction]| {
-        cls.insert(Arc::new(Rule::new(&m, priority, 1, data).with_conjunctions(conjs)));
+        cls.insert(Arc::new(
+            Rule::new(&m, priority, 1, data).with_conjunctions(conjs),
+        ));
     };
     add(field(FieldId::IpSrc, 1), 10, 1, &[conj(0)]);
     add(field(FieldId::IpSrc, 2), 10, 2, &[conj(0)]);
@@ -232,7 +274,11 @@ fn conjunctive_rules_match_together_at_their_priority() {
     add(Match::default(), 5, 5, &[]);
     add(field(FieldId::IpSrc, 2), 8, 6, &[]);
     let find = |src: u32, dst: u32| {
-        let flow = Flow { nw_src: src.into(), nw_dst: dst.into(), ..Flow::default() };
+        let flow = Flow {
+            nw_src: src.into(),
+            nw_dst: dst.into(),
+            ..Flow::default()
+        };
         cls.lookup(1, &flow, None).map(|r| r.data)
     };
     assert_eq!(find(1, 9), Some(4));
@@ -262,7 +308,10 @@ fn readers_see_whole_versions_while_a_writer_works() {
     let reader = {
         let (cls, versions, stop) = (cls.clone(), versions.clone(), stop.clone());
         std::thread::spawn(move || {
-            let flow = Flow { metadata: 64.into(), ..Flow::default() };
+            let flow = Flow {
+                metadata: 64.into(),
+                ..Flow::default()
+            };
             let mut n = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 let pin = versions.pin();

@@ -241,9 +241,9 @@ impl TrieField {
         len: u8,
         wc: &mut FlowWildcards,
     ) -> bool {
-        let found = *ctx
-            .0
-            .get_or_insert_with(|| lookup(self.root.load().as_deref(), self.value(flow), self.width));
+        let found = *ctx.0.get_or_insert_with(|| {
+            lookup(self.root.load().as_deref(), self.value(flow), self.width)
+        });
         if found.has_len(len) || found.checked > len {
             return false;
         }

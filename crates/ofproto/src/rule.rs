@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::Re
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use ferrovs_classifier::Conjunction;
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::flow::FlowModFlags;
 use ferrovs_packet::types::OfPort;
@@ -30,8 +31,8 @@ const NOT_REMOVED: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct RuleActions {
     pub actions: Vec<Action>,
-    /// The rule only takes part in conjunctive matches.
-    pub has_conjunction: bool,
+    /// Not empty: the rule only takes part in conjunctive matches.
+    pub conjunctions: Vec<Conjunction>,
     pub has_meter: bool,
     pub has_group: bool,
     pub has_learn_with_delete: bool,
@@ -41,7 +42,7 @@ impl RuleActions {
     pub fn new(actions: Vec<Action>) -> RuleActions {
         let mut facts = RuleActions {
             actions: Vec::new(),
-            has_conjunction: false,
+            conjunctions: Vec::new(),
             has_meter: false,
             has_group: false,
             has_learn_with_delete: false,
@@ -54,7 +55,15 @@ impl RuleActions {
     fn note(&mut self, actions: &[Action]) {
         for action in actions {
             match action {
-                Action::Conjunction { .. } => self.has_conjunction = true,
+                &Action::Conjunction {
+                    id,
+                    clause,
+                    n_clauses,
+                } => self.conjunctions.push(Conjunction {
+                    id,
+                    clause,
+                    n_clauses,
+                }),
                 Action::Meter(_) => self.has_meter = true,
                 Action::Group(_) => self.has_group = true,
                 Action::Learn(learn) => self.has_learn_with_delete |= learn.delete_learned,

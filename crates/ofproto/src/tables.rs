@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use ferrovs_openflow::flow::FlowRemovedReason;
 pub use ferrovs_openflow::switch::TableMiss as MissConfig;
+use ferrovs_packet::field::{Field, FieldId};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_sync::{Counter, VersionGuard, Versions, Waker};
 use hashbrown::HashMap;
@@ -59,15 +60,37 @@ pub struct TableConfig {
     pub evict: bool,
     /// Fields to group by for fair eviction, by name.
     pub eviction_groups: Option<Vec<String>>,
+    /// Fields for prefix tries, `none`, or nothing for the default.
     pub prefixes: Vec<String>,
     /// Limits between which table-status messages tell of vacancy, in percent.
     pub vacancy: Option<(u8, u8)>,
 }
 
+/// Fields with a prefix trie unless the table says otherwise.
+const DEFAULT_PREFIXES: [FieldId; 4] = [
+    FieldId::IpDst,
+    FieldId::IpSrc,
+    FieldId::Ipv6Dst,
+    FieldId::Ipv6Src,
+];
+
+impl TableConfig {
+    /// The fields that `prefixes` names; `none` means none of them.
+    fn prefix_fields(&self) -> Vec<FieldId> {
+        if self.prefixes.is_empty() {
+            return DEFAULT_PREFIXES.to_vec();
+        }
+        let fields = self.prefixes.iter().filter_map(|name| Field::by_name(name));
+        fields.map(|field| field.id).collect()
+    }
+}
+
 impl Table {
     fn new() -> Table {
+        let index = cls::Index::default();
+        index.set_prefixes(&DEFAULT_PREFIXES);
         Table {
-            index: cls::Index::default(),
+            index,
             n_rules: AtomicU32::new(0),
             miss: AtomicU8::new(0),
             n_lookup: Counter::new(),
@@ -100,6 +123,7 @@ impl Table {
     }
 
     pub fn set_config(&self, config: TableConfig) {
+        self.index.set_prefixes(&config.prefix_fields());
         self.config.store(Arc::new(config));
     }
 
@@ -275,7 +299,7 @@ impl Tables {
     ) -> Option<Arc<Rule>> {
         self.table(table_id)?
             .index
-            .find_exactly(m, priority, version)
+            .find_exactly(m.view(), priority, version)
     }
 
     /// Rules in all tables.

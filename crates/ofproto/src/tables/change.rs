@@ -186,14 +186,17 @@ impl Tables {
                 Some(priority) => {
                     let rule = table
                         .index
-                        .find_exactly(&criteria.match_, priority, version);
+                        .find_exactly(criteria.match_.view(), priority, version);
                     found.extend(rule.filter(|r| criteria.accepts(r)));
                 }
-                None => table.index.for_each(version, &mut |rule| {
-                    if criteria.accepts(rule) && rule.match_.is_within(&criteria.match_) {
-                        found.push(rule.clone());
-                    }
-                }),
+                None => {
+                    let target = criteria.match_.view();
+                    table.index.for_each_within(target, version, &mut |rule| {
+                        if criteria.accepts(rule) {
+                            found.push(rule.clone());
+                        }
+                    });
+                }
             }
         }
         found
@@ -276,10 +279,15 @@ impl Change<'_> {
         let match_ = RuleMatch::new(&fm.match_);
         let priority = i32::from(fm.priority);
         let table = &self.tables.tables[usize::from(table_id)];
-        let old = table.index.find_exactly(&match_, priority, self.version);
+        let old = table
+            .index
+            .find_exactly(match_.view(), priority, self.version);
         if old.is_none() {
             if fm.flags.contains(FlowModFlags::CHECK_OVERLAP)
-                && table.index.overlaps(&match_, priority, self.version)
+                && table
+                    .index
+                    .find_overlap(match_.view(), priority, self.version)
+                    .is_some()
             {
                 return Err(OfpErr::OFPFMFC_OVERLAP);
             }
@@ -311,7 +319,7 @@ impl Change<'_> {
         let table = &self.tables.tables[usize::from(new.table_id)];
         let old = table
             .index
-            .find_exactly(&new.match_, new.priority, self.version);
+            .find_exactly(new.match_.view(), new.priority, self.version);
         let rule = Arc::new(Rule::new(new, self.version));
         match old {
             Some(old) => self.replace(old, rule, true, true),
