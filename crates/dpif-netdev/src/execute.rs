@@ -203,8 +203,12 @@ impl Worker {
 
     /// Puts an outer header in front of the packets.
     fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush) {
-        let known = self.tx.contains_key(&push.tnl_port.0);
-        batch.retain(|packet| known && crate::tunnel::push(packet, &push.header));
+        if self.tx.contains_key(&push.tnl_port.0) {
+            crate::tunnel::push_batch(batch, push);
+        } else {
+            coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
+            batch.clear();
+        }
     }
 
     /// Takes the outer headers off and looks the packets up as ones that the tunnel port received.

@@ -21,35 +21,39 @@ use crate::header::{self, ETH_LEN, IPV4_LEN, IPV6_LEN, KIND_VXLAN, UDP_LEN};
 /// Greatest length of an IP packet.
 const IP_MAX: usize = 65535;
 
-/// Encapsulates `packet`; emits one frame or, when a large one would become too long, two. Nothing
-/// comes out of a packet that cannot be encapsulated.
+/// Whether the encapsulated packet is not longer than an IP packet can be.
 #[inline]
-pub fn push(packet: Packet, action: &TunnelPush, mut emit: impl FnMut(Packet)) {
-    let header = &action.header.bytes;
-    if packet.size() + header.len() - ETH_LEN <= IP_MAX {
-        if let Some(p) = push_one(packet, action) {
-            emit(p);
+pub fn fits(packet: &Packet, action: &TunnelPush) -> bool {
+    packet.size() + action.header.bytes.len() - ETH_LEN <= IP_MAX
+}
+
+/// Encapsulates `packet`; emits one frame or, when a large one would become too long, several.
+/// Nothing comes out of a packet that cannot be encapsulated.
+pub fn push(mut packet: Packet, action: &TunnelPush, mut emit: impl FnMut(Packet)) {
+    if fits(&packet, action) {
+        if push_in_place(&mut packet, action) {
+            emit(packet);
         }
     } else if packet.offload.gso.is_some() {
-        gso::split(packet, IP_MAX / 2, |part| {
-            if part.size() + header.len() - ETH_LEN <= IP_MAX
-                && let Some(p) = push_one(part, action)
-            {
-                emit(p);
+        gso::split(packet, IP_MAX / 2, |mut part| {
+            if fits(&part, action) && push_in_place(&mut part, action) {
+                emit(part);
             }
         });
     }
 }
 
-fn push_one(mut p: Packet, action: &TunnelPush) -> Option<Packet> {
+/// Encapsulates a packet that [`fits`]; false if the prebuilt header is none that is known.
+#[inline]
+pub fn push_in_place(p: &mut Packet, action: &TunnelPush) -> bool {
     let header = action.header.bytes.as_slice();
-    let v6 = match header.get(12..ETH_LEN)? {
-        ty if *ty == eth_type::IP.to_be_bytes() => false,
-        ty if *ty == eth_type::IPV6.to_be_bytes() => true,
-        _ => return None,
+    let v6 = match header.get(12..ETH_LEN) {
+        Some(ty) if *ty == eth_type::IP.to_be_bytes() => false,
+        Some(ty) if *ty == eth_type::IPV6.to_be_bytes() => true,
+        _ => return false,
     };
     let l4 = ETH_LEN + if v6 { IPV6_LEN } else { IPV4_LEN };
-    let hash = p.rss_hash.unwrap_or_else(|| inner_hash(&p));
+    let hash = p.rss_hash.unwrap_or_else(|| inner_hash(p));
     p.push(header.len()).copy_from_slice(header);
     p.l2_5 = NO_OFFSET;
     p.l3 = ETH_LEN as u16;
@@ -76,9 +80,9 @@ fn push_one(mut p: Packet, action: &TunnelPush) -> Option<Packet> {
         put(data, ETH_LEN + 10, sum);
     }
     if action.header.kind == KIND_VXLAN {
-        finish_udp(&mut p, l4, v6, header::source_port(hash));
+        finish_udp(p, l4, v6, header::source_port(hash));
     }
-    Some(p)
+    true
 }
 
 fn get(data: &[u8], at: usize) -> u16 {
