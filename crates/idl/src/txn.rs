@@ -206,9 +206,23 @@ impl Txn {
         self.write(T::INDEX, uuid, column.index(), value.into_datum());
     }
 
-    /// Adds members (or pairs, which replace those with their keys) without touching the others.
+    /// Adds members without touching the others; a map's pairs only where their key is free.
     pub fn add(&mut self, idl: &Idl, table: usize, uuid: Uuid, column: usize, members: &Datum) {
-        self.mutate(idl, table, uuid, column, members, &Datum::Empty);
+        let current = View { idl, txn: self }.get(table, uuid, column);
+        let fresh: Vec<_> =
+            members.pairs().iter().filter(|(k, _)| !current.contains(k)).cloned().collect();
+        let fresh = match members {
+            Datum::Map(_) => Datum::from_pairs(fresh),
+            set => set.clone(),
+        };
+        if !fresh.is_empty() {
+            self.mutate(idl, table, uuid, column, &fresh, &Datum::Empty);
+        }
+    }
+
+    /// Puts pairs into a map, in place of those with their keys, without touching the others.
+    pub fn put(&mut self, idl: &Idl, table: usize, uuid: Uuid, column: usize, pairs: &Datum) {
+        self.mutate(idl, table, uuid, column, pairs, &Datum::Empty);
     }
 
     /// Removes members (or, of a map, keys or pairs) without touching the others.

@@ -168,13 +168,18 @@ impl Module {
 
     fn set_level(&self, d: Destination, level: Level) {
         self.levels[d as usize].store(level as u8, Relaxed);
-        let widest = self
-            .levels
-            .iter()
-            .map(|l| l.load(Relaxed))
-            .max()
-            .unwrap_or(0);
-        self.widest.store(widest, Relaxed);
+        self.refresh();
+    }
+
+    /// Without a log file its level admits nothing: messages that go nowhere are not numbered.
+    fn refresh(&self) {
+        let open = FILE_OPEN.load(Relaxed);
+        let counts = |d: &Destination| open || *d != Destination::File;
+        let levels = Destination::ALL
+            .into_iter()
+            .filter(counts)
+            .map(|d| self.level(d) as u8);
+        self.widest.store(levels.max().unwrap_or(0), Relaxed);
     }
 
     pub(crate) fn honors_rate_limits(&self) -> bool {
@@ -211,6 +216,14 @@ struct State {
     file_path: Option<PathBuf>,
     syslog: syslog::Syslog,
     target: Option<syslog::Syslog>,
+}
+
+/// Whether there is a log file.
+static FILE_OPEN: AtomicBool = AtomicBool::new(false);
+
+fn set_file_open(open: bool) {
+    FILE_OPEN.store(open, Relaxed);
+    modules::ALL.iter().for_each(|m| m.refresh());
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -418,6 +431,7 @@ pub fn set_log_file(path: Option<&Path>) -> std::io::Result<()> {
         state.file = Some(file);
         state.file_path = Some(path.clone());
     }
+    set_file_open(true);
     info!(VLOG, "opened log file {}", path.display());
     Ok(())
 }
@@ -434,6 +448,7 @@ pub fn reopen_log_file() -> std::io::Result<()> {
 /// Closes the log file; [`reopen_log_file`] opens it again.
 pub fn close_log_file() {
     state().file = None;
+    set_file_open(false);
 }
 
 /// Whether there is a log file.

@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod appctl;
+pub mod dbctl;
 pub mod dpctl;
 pub mod ofctl;
 pub mod ovsdb_client;
 pub mod ovsdb_tool;
+pub mod table;
 pub mod vsctl;
 
 pub use ferrovs_runtime::dirs::set_program_name;

@@ -1,0 +1,532 @@
+//! The generic commands.
+
+use super::columns::{
+    ColumnRef, is_condition_satisfied, parse_assignment, parse_column_key, set_column,
+};
+use super::lookup::{find_table, require_row};
+use super::{Command, Context, Fail, Invocation, MANY, Outcome, Prepare, find_column, show};
+use crate::table::Table;
+use ferrovs_idl::{Txn, Uuid};
+use ferrovs_ovsdb::{Atom, ColumnType, Datum};
+use ferrovs_runtime::vlog::{self, modules};
+
+/// The generic commands, as a group of a tool's command table.
+pub const fn generic<E: 'static>() -> [Command<E>; 12] {
+    [
+        Command {
+            name: "comment",
+            min_args: 0,
+            max_args: MANY,
+            usage: "*ARG",
+            options: &[],
+            prepare: |_, _| Ok(()),
+            run: |_, _| Ok(()),
+            finish: None,
+            writes: true,
+        },
+        Command {
+            name: "get",
+            min_args: 2,
+            max_args: MANY,
+            usage: "!TABLE !RECORD *COLUMN?:KEY",
+            options: &["--if-exists", "--id="],
+            prepare: prepare_get,
+            run: get,
+            finish: None,
+            writes: false,
+        },
+        Command {
+            name: "list",
+            min_args: 1,
+            max_args: MANY,
+            usage: "!TABLE *RECORD",
+            options: &["--if-exists", "--columns="],
+            prepare: prepare_list,
+            run: list,
+            finish: None,
+            writes: false,
+        },
+        Command {
+            name: "find",
+            min_args: 1,
+            max_args: MANY,
+            usage: "!TABLE *COLUMN?:KEY=VALUE",
+            options: &["--columns="],
+            prepare: prepare_find,
+            run: find,
+            finish: None,
+            writes: false,
+        },
+        Command {
+            name: "set",
+            min_args: 3,
+            max_args: MANY,
+            usage: "!TABLE !RECORD +COLUMN?:KEY=VALUE",
+            options: &["--if-exists"],
+            prepare: prepare_set,
+            run: set,
+            finish: None,
+            writes: true,
+        },
+        Command {
+            name: "add",
+            min_args: 4,
+            max_args: MANY,
+            usage: "!TABLE !RECORD !COLUMN +?KEY=VALUE",
+            options: &["--if-exists"],
+            prepare: prepare_one_column,
+            run: add,
+            finish: None,
+            writes: true,
+        },
+        Command {
+            name: "remove",
+            min_args: 4,
+            max_args: MANY,
+            usage: "!TABLE !RECORD !COLUMN +KEY|VALUE|KEY=VALUE",
+            options: &["--if-exists"],
+            prepare: prepare_one_column,
+            run: remove,
+            finish: None,
+            writes: true,
+        },
+        Command {
+            name: "clear",
+            min_args: 3,
+            max_args: MANY,
+            usage: "!TABLE !RECORD +COLUMN",
+            options: &["--if-exists"],
+            prepare: prepare_clear,
+            run: clear,
+            finish: None,
+            writes: true,
+        },
+        Command {
+            name: "create",
+            min_args: 2,
+            max_args: MANY,
+            usage: "!TABLE +COLUMN?:KEY=VALUE",
+            options: &["--id="],
+            prepare: prepare_create,
+            run: create,
+            finish: Some(finish_create),
+            writes: true,
+        },
+        Command {
+            name: "destroy",
+            min_args: 1,
+            max_args: MANY,
+            usage: "!TABLE *RECORD",
+            options: &["--if-exists", "--all"],
+            prepare: |p, inv| p.need_table(inv.arg(1)).map(drop),
+            run: destroy,
+            finish: None,
+            writes: true,
+        },
+        Command {
+            name: "wait-until",
+            min_args: 2,
+            max_args: MANY,
+            usage: "!TABLE !RECORD *COLUMN?:KEY=VALUE",
+            options: &[],
+            prepare: prepare_wait_until,
+            run: wait_until,
+            finish: None,
+            writes: false,
+        },
+        Command {
+            name: "show",
+            min_args: 0,
+            max_args: 0,
+            usage: "",
+            options: &[],
+            prepare: show::prepare,
+            run: show::run,
+            finish: None,
+            writes: false,
+        },
+    ]
+}
+
+fn prepare_get<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    let table = p.need_table(inv.arg(1))?;
+    for arg in inv.argv.iter().skip(3).filter(|a| *a != "_uuid") {
+        let named = parse_column_key(&p.db.tables[table], arg)?;
+        if let Some(i) = named.column.position() {
+            p.idl.monitor_column(table, i);
+        }
+    }
+    if inv.has("--id") && inv.argv.len() > 3 {
+        vlog::warn!(
+            modules::DB_CTL_BASE,
+            "\"get\" command specifies --id option and column names together"
+        );
+    }
+    Ok(())
+}
+
+/// Makes `--id=@NAME` stand for a row.
+fn bind_id<E>(ctx: &mut Context<'_, E>, id: &str, uuid: Option<Uuid>) -> Result<Uuid, Fail> {
+    if !id.starts_with('@') {
+        return Err(format!("row id \"{id}\" does not begin with \"@\"").into());
+    }
+    let symbol = ctx.symbols.insert(id);
+    if symbol.created {
+        return Err(
+            format!("row id \"{id}\" may only be specified on one --id option").into()
+        );
+    }
+    symbol.created = true;
+    if let Some(uuid) = uuid {
+        symbol.uuid = uuid;
+        // A row that is there already needs no reference to stay.
+        symbol.strong_ref = true;
+    }
+    Ok(symbol.uuid)
+}
+
+fn get<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let must_exist = !inv.has("--if-exists");
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let def = &ctx.spec.db.tables[table];
+    let record = inv.arg(2).to_string();
+    let Some(row) = require_row(ctx, table, &record, !must_exist)? else { return Ok(()) };
+    if let Some(id) = inv.option("--id").map(str::to_string) {
+        bind_id(ctx, &id, Some(row))?;
+    }
+    for arg in inv.argv[3..].to_vec() {
+        if arg == "_uuid" {
+            inv.say(row);
+            continue;
+        }
+        let named = parse_column_key(def, &arg)?;
+        if !named.rest.is_empty() {
+            return Err(format!("{arg}: trailing garbage \"{}\" in argument", named.rest).into());
+        }
+        let ty = named.column.column_type(def);
+        let datum = named.column.value(ctx.view(), table, row);
+        let Some(key) = named.key else {
+            inv.say(datum.to_text(&ty));
+            continue;
+        };
+        if ty.value.is_none() {
+            let column = named.column.name(def);
+            return Err(format!("cannot specify key to get for non-map column {column}").into());
+        }
+        let key = Atom::from_text(&ty.key, key, Some(ctx.symbols))?;
+        match datum.get(&key) {
+            Some(value) => inv.say(value.to_text()),
+            None if must_exist => {
+                return Err(format!(
+                    "no key \"{}\" in {} record \"{record}\" column {}",
+                    key.to_bare(),
+                    def.name,
+                    named.column.name(def)
+                )
+                .into());
+            }
+            None => inv.say(""),
+        }
+    }
+    Ok(())
+}
+
+/// The columns that `--columns` names, or all.
+fn listed_columns<E>(
+    db: &'static ferrovs_idl::Database,
+    table: usize,
+    inv: &Invocation<E>,
+) -> Result<Vec<ColumnRef>, Fail> {
+    let def = &db.tables[table];
+    let Some(names) = inv.option("--columns") else {
+        let all = (0..def.columns.len()).map(ColumnRef::At);
+        return Ok(std::iter::once(ColumnRef::Uuid).chain(all).collect());
+    };
+    let mut columns = Vec::new();
+    for name in names.split([',', ' ']).filter(|n| !n.is_empty()) {
+        columns.push(find_column(def, name)?);
+    }
+    if columns.is_empty() {
+        return Err("must specify at least one column name".into());
+    }
+    Ok(columns)
+}
+
+fn need_listed<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Result<usize, Fail> {
+    let table = p.need_table(inv.arg(1))?;
+    for column in listed_columns(p.db, table, inv)? {
+        if let Some(i) = column.position() {
+            p.idl.monitor_column(table, i);
+        }
+    }
+    Ok(table)
+}
+
+fn prepare_list<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    need_listed(p, inv).map(drop)
+}
+
+fn list_rows<E>(
+    ctx: &mut Context<'_, E>,
+    inv: &mut Invocation<E>,
+    table: usize,
+    rows: &[Uuid],
+) -> Outcome {
+    let db = ctx.spec.db;
+    let columns = listed_columns(db, table, inv)?;
+    let def = &db.tables[table];
+    let mut out = Table::new(columns.iter().map(|c| c.name(def).to_string()).collect());
+    for &row in rows {
+        out.rows.push(columns.iter().map(|c| c.cell(db, ctx.view(), table, row)).collect());
+    }
+    inv.table = Some(out);
+    Ok(())
+}
+
+fn list<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let mut rows = Vec::new();
+    if inv.argv.len() > 2 {
+        for record in inv.argv[2..].to_vec() {
+            rows.extend(require_row(ctx, table, &record, inv.has("--if-exists"))?);
+        }
+    } else {
+        rows = ctx.view().uuids(table);
+    }
+    list_rows(ctx, inv, table, &rows)
+}
+
+fn prepare_find<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    let table = need_listed(p, inv)?;
+    for arg in &inv.argv[2..] {
+        let condition = parse_assignment(&p.db.tables[table], arg, true)?;
+        if let Some(i) = condition.column.position() {
+            p.idl.monitor_column(table, i);
+        }
+    }
+    Ok(())
+}
+
+fn find<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let conditions = inv.argv[2..].to_vec();
+    let mut rows = Vec::new();
+    'rows: for row in ctx.view().uuids(table) {
+        for condition in &conditions {
+            if !is_condition_satisfied(ctx, table, row, condition)? {
+                continue 'rows;
+            }
+        }
+        rows.push(row);
+    }
+    list_rows(ctx, inv, table, &rows)
+}
+
+fn prepare_set<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    let table = p.need_table(inv.arg(1))?;
+    for arg in &inv.argv[3..] {
+        let def = &p.db.tables[table];
+        let assignment = parse_assignment(def, arg, false)?;
+        let column = assignment.column.writable(def)?;
+        p.idl.monitor_column(table, column);
+    }
+    Ok(())
+}
+
+fn set<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let record = inv.arg(2).to_string();
+    let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
+        return Ok(());
+    };
+    for arg in inv.argv[3..].to_vec() {
+        set_column(ctx, table, row, &arg)?;
+    }
+    ctx.stale = true;
+    Ok(())
+}
+
+fn prepare_one_column<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    let table = p.need_table(inv.arg(1))?;
+    let def = &p.db.tables[table];
+    let column = find_column(def, inv.arg(3))?.writable(def)?;
+    p.idl.monitor_column(table, column);
+    Ok(())
+}
+
+fn add<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let def = &ctx.spec.db.tables[table];
+    let column = find_column(def, inv.arg(3))?.writable(def)?;
+    let record = inv.arg(2).to_string();
+    let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
+        return Ok(());
+    };
+    let ty = ctx.idl.column_type(table, column).clone();
+    for arg in &inv.argv[4..] {
+        let members = Datum::from_text(&ColumnType { min: 1, ..ty.any_number() }, arg, Some(ctx.symbols))?;
+        ctx.txn.add(ctx.idl, table, row, column, &members);
+    }
+    ctx.stale = true;
+    Ok(())
+}
+
+fn remove<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let def = &ctx.spec.db.tables[table];
+    let column = find_column(def, inv.arg(3))?.writable(def)?;
+    let record = inv.arg(2).to_string();
+    let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
+        return Ok(());
+    };
+    let ty = ctx.idl.column_type(table, column).clone();
+    let any = ColumnType { min: 1, ..ty.any_number() };
+    let keys = ColumnType { value: None, ..any.clone() };
+    for arg in &inv.argv[4..] {
+        // Of a map, pairs or keys alone may be named.
+        let members = match Datum::from_text(&any, arg, Some(ctx.symbols)) {
+            Err(e) => match ty.is_map() {
+                true => Datum::from_text(&keys, arg, Some(ctx.symbols)),
+                false => Err(e),
+            },
+            ok => ok,
+        }?;
+        ctx.txn.remove(ctx.idl, table, row, column, &members);
+    }
+    ctx.stale = true;
+    Ok(())
+}
+
+fn prepare_clear<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    let table = p.need_table(inv.arg(1))?;
+    let def = &p.db.tables[table];
+    for name in &inv.argv[3..] {
+        let column = find_column(def, name)?.writable(def)?;
+        p.idl.monitor_column(table, column);
+    }
+    Ok(())
+}
+
+fn clear<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let def = &ctx.spec.db.tables[table];
+    let record = inv.arg(2).to_string();
+    let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
+        return Ok(());
+    };
+    for name in &inv.argv[3..] {
+        let column = find_column(def, name)?.writable(def)?;
+        if ctx.idl.column_type(table, column).min > 0 {
+            return Err(format!(
+                "\"clear\" operation cannot be applied to column {} of table {}, which is not \
+                 allowed to be empty",
+                def.columns[column].name, def.name
+            )
+            .into());
+        }
+        ctx.txn.write(table, row, column, Datum::Empty);
+    }
+    ctx.stale = true;
+    Ok(())
+}
+
+fn prepare_create<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    let table = p.need_table(inv.arg(1))?;
+    let def = &p.db.tables[table];
+    if !inv.has("--id") && !def.is_root {
+        vlog::warn!(
+            modules::DB_CTL_BASE,
+            "applying \"create\" command to table {} without --id option will have no effect",
+            def.name
+        );
+    }
+    for arg in &inv.argv[2..] {
+        let assignment = parse_assignment(def, arg, false)?;
+        if let Some(i) = assignment.column.position() {
+            p.idl.monitor_column(table, i);
+        }
+    }
+    Ok(())
+}
+
+fn create<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let uuid = match inv.option("--id").map(str::to_string) {
+        Some(id) => {
+            let uuid = bind_id(ctx, &id, None)?;
+            if ctx.spec.db.tables[table].is_root {
+                // Rows of root tables stay without a reference.
+                ctx.symbols.insert(&id).strong_ref = true;
+            }
+            Some(uuid)
+        }
+        None => None,
+    };
+    let row = ctx.txn.insert_row(table, uuid);
+    for arg in inv.argv[2..].to_vec() {
+        set_column(ctx, table, row, &arg)?;
+    }
+    inv.created = Some(row);
+    inv.say(row);
+    ctx.stale = true;
+    Ok(())
+}
+
+/// Prints the UUID that the row really got.
+fn finish_create<E>(txn: &Txn, inv: &mut Invocation<E>) {
+    if let Some(real) = inv.created.and_then(|row| txn.insert_uuid(row)) {
+        inv.output = format!("{real}\n");
+    }
+}
+
+fn destroy<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let all = inv.has("--all");
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    if all && inv.argv.len() > 2 {
+        return Err("--all and records argument should not be specified together".into());
+    }
+    if all && inv.has("--if-exists") {
+        return Err("--all and --if-exists should not be specified together".into());
+    }
+    if !all && inv.argv.len() == 2 {
+        vlog::warn!(
+            modules::DB_CTL_BASE,
+            "either --all or records argument should be specified"
+        );
+    }
+    if all {
+        for row in ctx.view().uuids(table) {
+            ctx.txn.delete_row(table, row);
+        }
+    }
+    for record in inv.argv[2..].to_vec() {
+        if let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? {
+            ctx.txn.delete_row(table, row);
+        }
+    }
+    ctx.stale = true;
+    Ok(())
+}
+
+fn prepare_wait_until<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    let table = p.need_table(inv.arg(1))?;
+    for arg in &inv.argv[3..] {
+        let condition = parse_assignment(&p.db.tables[table], arg, true)?;
+        if let Some(i) = condition.column.position() {
+            p.idl.monitor_column(table, i);
+        }
+    }
+    Ok(())
+}
+
+fn wait_until<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let record = inv.arg(2).to_string();
+    let Some(row) = require_row(ctx, table, &record, true)? else { return Err(Fail::TryAgain) };
+    for condition in inv.argv[3..].to_vec() {
+        if !is_condition_satisfied(ctx, table, row, &condition)? {
+            return Err(Fail::TryAgain);
+        }
+    }
+    Ok(())
+}

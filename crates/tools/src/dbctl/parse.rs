@@ -1,0 +1,121 @@
+//! From words to commands: `[OPTION...] COMMAND [ARG...] [-- ...]`.
+
+use super::{Command, Invocation, Spec};
+use ferrovs_runtime::options::Opt;
+use std::collections::BTreeMap;
+
+/// Splits words at `--` into commands and checks each against its table row. `leading` are the
+/// command options that stood among the tool's own: they belong to the first command.
+pub fn parse_commands<E>(
+    spec: &'static Spec<E>,
+    words: &[String],
+    leading: Vec<(String, Option<String>)>,
+) -> Result<Vec<Invocation<E>>, String> {
+    let mut leading = Some(leading);
+    let mut parsed = Vec::new();
+    for words in words.split(|w| w == "--") {
+        if words.is_empty() && parsed.is_empty() && leading.as_ref().is_some_and(Vec::is_empty) {
+            // "ovs-vsctl -- COMMAND": nothing before the first separator.
+            continue;
+        }
+        if words.is_empty() && leading.is_none() {
+            continue;
+        }
+        parsed.push(parse_command(spec, words, leading.take().unwrap_or_default())?);
+    }
+    if parsed.is_empty() {
+        return Err("missing command name (use --help for help)".into());
+    }
+    Ok(parsed)
+}
+
+fn parse_command<E>(
+    spec: &'static Spec<E>,
+    words: &[String],
+    leading: Vec<(String, Option<String>)>,
+) -> Result<Invocation<E>, String> {
+    let mut given: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut add = |name: String, value: Option<String>| match given.contains_key(&name) {
+        true => Err(format!("'{name}' option specified multiple times")),
+        false => {
+            given.insert(name, value);
+            Ok(())
+        }
+    };
+    for (name, value) in leading {
+        add(name, value)?;
+    }
+    let options = words.iter().take_while(|w| w.starts_with('-')).count();
+    for word in &words[..options] {
+        match word.split_once('=') {
+            Some((name, value)) => add(name.into(), Some(value.into()))?,
+            None => add(word.clone(), None)?,
+        }
+    }
+    let words = &words[options..];
+    let Some(name) = words.first() else {
+        return Err("missing command name (use --help for help)".into());
+    };
+    let Some(command) = commands(spec).find(|c| c.name == *name) else {
+        return Err(format!("unknown command '{name}'; use --help for help"));
+    };
+    let mut options = BTreeMap::new();
+    for (option, value) in given {
+        let wanted = command.options.iter().find(|o| o.trim_end_matches('=') == option);
+        let Some(wanted) = wanted else {
+            return Err(format!("'{name}' command has no '{option}' option"));
+        };
+        match (wanted.ends_with('='), &value) {
+            (true, None) => {
+                return Err(format!("missing argument to '{option}' option on '{name}' command"));
+            }
+            (false, Some(_)) => {
+                return Err(format!("'{option}' option on '{name}' does not accept an argument"));
+            }
+            _ => {}
+        }
+        options.insert(wanted.trim_end_matches('='), value);
+    }
+    let n = words.len() - 1;
+    if n < command.min_args {
+        return Err(format!("'{name}' command requires at least {} arguments", command.min_args));
+    }
+    if n > command.max_args {
+        // Someone who forgot the separator gets a hint.
+        let stray = words[1..].iter().position(|w| commands(spec).any(|c| c.name == *w));
+        return Err(match stray {
+            Some(i) => format!(
+                "'{name}' command takes at most {} arguments (note that options must precede command \
+                 names and follow a \"--\" argument: see \"{}\")",
+                command.max_args,
+                words[i + 1]
+            ),
+            None => format!("'{name}' command takes at most {} arguments", command.max_args),
+        });
+    }
+    Ok(Invocation {
+        command,
+        argv: words.to_vec(),
+        options,
+        output: String::new(),
+        table: None,
+        created: None,
+    })
+}
+
+fn commands<E>(spec: &'static Spec<E>) -> impl Iterator<Item = &'static Command<E>> {
+    spec.commands.iter().flat_map(|group| group.iter())
+}
+
+/// Prints the commands for shell completion.
+pub fn print_commands<E>(spec: &'static Spec<E>) {
+    for command in commands(spec) {
+        let options: String = command.options.iter().map(|o| format!("[{o}] ")).collect();
+        println!("{options},{},{}", command.name, command.usage);
+    }
+}
+
+/// Prints the tool's options for shell completion: letters after their long names.
+pub fn print_options(tables: &[&[Opt]]) {
+    ferrovs_runtime::options::print_options(tables);
+}

@@ -1,0 +1,236 @@
+//! The bridges, ports and interfaces as ovs-vsctl speaks of them.
+//!
+//! The database knows bridges with ports with interfaces; users also know "fake bridges": a VLAN
+//! of a bridge under a name of its own, kept as a port with `fake_bridge` set. The model is read
+//! from the database (with the transaction's changes) when a command first asks, kept up by the
+//! commands that change it, and forgotten when a generic command may have changed it.
+
+use super::{Ctx, Inv};
+use crate::dbctl::{Fail, Outcome, Prepare};
+use ferrovs_idl::open_vswitch::{Bridge, Interface, OpenVSwitch, Port};
+use ferrovs_idl::{Column, Datum, Table, Txn, Uuid};
+use ferrovs_ovsdb::Atom;
+use std::collections::BTreeMap;
+
+/// A bridge, real or fake.
+#[derive(Clone, Debug)]
+pub(crate) struct BridgeInfo {
+    pub name: String,
+    /// The row in Bridge: its own, or its parent's.
+    pub row: Uuid,
+    /// Of a fake bridge: parent, VLAN, and the row in Port.
+    pub fake: Option<(String, i64, Uuid)>,
+}
+
+/// A port that is not the local port of a bridge.
+#[derive(Clone, Debug)]
+pub(crate) struct PortInfo {
+    pub row: Uuid,
+    /// The name of its bridge, fake if its VLAN is.
+    pub bridge: String,
+}
+
+/// An interface of such a port.
+#[derive(Clone, Debug)]
+pub(crate) struct IfaceInfo {
+    pub row: Uuid,
+    pub port: String,
+}
+
+/// The model: see the module documentation.
+pub(crate) struct Switch {
+    pub root: Uuid,
+    loaded: bool,
+    pub bridges: BTreeMap<String, BridgeInfo>,
+    pub ports: BTreeMap<String, PortInfo>,
+    pub ifaces: BTreeMap<String, IfaceInfo>,
+    new_interfaces: Vec<Uuid>,
+}
+
+impl Switch {
+    pub fn new(root: Uuid) -> Switch {
+        Switch {
+            root,
+            loaded: false,
+            bridges: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            ifaces: BTreeMap::new(),
+            new_interfaces: Vec::new(),
+        }
+    }
+
+    pub fn forget(&mut self) {
+        self.loaded = false;
+    }
+
+    /// The interfaces that were inserted, whose fate is looked at after ovs-vswitchd applied them.
+    pub fn take_new_interfaces(&mut self) -> Vec<Uuid> {
+        std::mem::take(&mut self.new_interfaces)
+    }
+
+    /// The fake bridges on a real one.
+    pub fn children(&self, parent: &str) -> Vec<String> {
+        let is_child = |b: &&BridgeInfo| b.fake.as_ref().is_some_and(|(p, ..)| p == parent);
+        self.bridges.values().filter(is_child).map(|b| b.name.clone()).collect()
+    }
+}
+
+/// Says that a command needs the model.
+pub(crate) fn prepare(p: &mut Prepare<'_>, _: &Inv) -> Outcome {
+    p.need("Open_vSwitch", &["bridges"]);
+    p.need("Bridge", &["name", "controller", "fail_mode", "ports"]);
+    p.need("Port", &["name", "fake_bridge", "tag", "interfaces"]);
+    p.need("Interface", &["name"]);
+    Ok(())
+}
+
+/// Reads the model if it is not there.
+pub(crate) fn load(ctx: &mut Ctx<'_>) {
+    if ctx.ext.loaded {
+        return;
+    }
+    let root = ctx.ext.root;
+    let idl = ctx.idl;
+    ctx.txn.verify(idl, root, OpenVSwitch::BRIDGES);
+    let mut bridges = BTreeMap::new();
+    let mut ports = BTreeMap::new();
+    let mut ifaces = BTreeMap::new();
+    let view = ctx.view();
+    for row in view.read(root, OpenVSwitch::BRIDGES).iter() {
+        if !view.exists(Bridge::INDEX, row) {
+            continue;
+        }
+        let name = view.read(row, Bridge::NAME).to_string();
+        let mut by_vlan: BTreeMap<i64, String> = BTreeMap::new();
+        let members: Vec<Uuid> = view
+            .read(row, Bridge::PORTS)
+            .iter()
+            .filter(|&p| view.exists(Port::INDEX, p))
+            .collect();
+        for &port in &members {
+            let vlan = view.read(port, Port::TAG);
+            if let (true, Some(vlan)) = (view.read(port, Port::FAKE_BRIDGE), vlan) {
+                let fake_name = view.read(port, Port::NAME).to_string();
+                by_vlan.insert(vlan, fake_name.clone());
+                let fake = Some((name.clone(), vlan, port));
+                bridges.insert(fake_name.clone(), BridgeInfo { name: fake_name, row, fake });
+            }
+        }
+        for &port in &members {
+            let port_name = view.read(port, Port::NAME);
+            if port_name == name || bridges.contains_key(port_name) {
+                continue;
+            }
+            let owner = view.read(port, Port::TAG).and_then(|vlan| by_vlan.get(&vlan));
+            let bridge = owner.unwrap_or(&name).clone();
+            for iface in view.read(port, Port::INTERFACES).iter() {
+                let iface_name = view.read(iface, Interface::NAME).to_string();
+                ifaces.insert(iface_name, IfaceInfo { row: iface, port: port_name.to_string() });
+            }
+            ports.insert(port_name.to_string(), PortInfo { row: port, bridge });
+        }
+        bridges.insert(name.clone(), BridgeInfo { name, row, fake: None });
+    }
+    let switch = &mut *ctx.ext;
+    (switch.bridges, switch.ports, switch.ifaces, switch.loaded) = (bridges, ports, ifaces, true);
+}
+
+/// The bridge of that name.
+pub(crate) fn find_bridge(ctx: &mut Ctx<'_>, name: &str) -> Result<BridgeInfo, Fail> {
+    load(ctx);
+    let found = ctx.ext.bridges.get(name).cloned();
+    found.ok_or_else(|| format!("no bridge named {name}").into())
+}
+
+/// The real bridge of that name, or the parent of the fake one.
+pub(crate) fn find_real_bridge(ctx: &mut Ctx<'_>, name: &str) -> Result<BridgeInfo, Fail> {
+    let bridge = find_bridge(ctx, name)?;
+    match &bridge.fake {
+        Some((parent, ..)) => find_bridge(ctx, &parent.clone()),
+        None => Ok(bridge),
+    }
+}
+
+pub(crate) fn find_port(ctx: &mut Ctx<'_>, name: &str) -> Result<PortInfo, Fail> {
+    load(ctx);
+    let found = ctx.ext.ports.get(name).cloned();
+    found.ok_or_else(|| format!("no port named {name}").into())
+}
+
+pub(crate) fn find_iface(ctx: &mut Ctx<'_>, name: &str) -> Result<IfaceInfo, Fail> {
+    load(ctx);
+    let found = ctx.ext.ifaces.get(name).cloned();
+    found.ok_or_else(|| format!("no interface named {name}").into())
+}
+
+/// Fails if something has the name already; `what` begins the message.
+pub(crate) fn check_conflicts(ctx: &mut Ctx<'_>, name: &str, what: &str) -> Outcome {
+    load(ctx);
+    let switch = &ctx.ext;
+    let taken = if switch.bridges.contains_key(name) {
+        format!("a bridge named {name} already exists")
+    } else if let Some(port) = switch.ports.get(name) {
+        format!("a port named {name} already exists on bridge {}", port.bridge)
+    } else if let Some(iface) = switch.ifaces.get(name) {
+        let bridge = switch.ports.get(&iface.port).map_or("", |p| &p.bridge);
+        format!("an interface named {name} already exists on bridge {bridge}")
+    } else {
+        return Ok(());
+    };
+    Err(format!("{what} because {taken}").into())
+}
+
+/// A set of one reference.
+pub(crate) fn reference(row: Uuid) -> Datum {
+    Datum::from(Atom::Uuid(row))
+}
+
+/// Adds references to a column without writing it whole.
+pub(crate) fn add_refs<T: Table, K>(ctx: &mut Ctx<'_>, row: Uuid, column: Column<T, K>, refs: &Datum) {
+    ctx.txn.add(ctx.idl, T::INDEX, row, column.index(), refs);
+}
+
+/// Removes references from a column without writing it whole.
+pub(crate) fn remove_refs<T: Table, K>(
+    ctx: &mut Ctx<'_>,
+    row: Uuid,
+    column: Column<T, K>,
+    refs: &Datum,
+) {
+    ctx.txn.remove(ctx.idl, T::INDEX, row, column.index(), refs);
+}
+
+/// Inserts an interface, whose setting up is looked at afterwards.
+pub(crate) fn insert_iface(ctx: &mut Ctx<'_>, name: &str) -> Uuid {
+    let row = ctx.txn.insert::<Interface>();
+    ctx.txn.set(row, Interface::NAME, name);
+    ctx.ext.new_interfaces.push(row);
+    row
+}
+
+/// Inserts a port with its interfaces.
+pub(crate) fn insert_port(txn: &mut Txn, name: &str, ifaces: &[Uuid]) -> Uuid {
+    let row = txn.insert::<Port>();
+    txn.set(row, Port::NAME, name);
+    txn.set(row, Port::INTERFACES, ifaces.iter().copied());
+    row
+}
+
+/// Removes a port with its interfaces from a bridge's row.
+pub(crate) fn remove_port(ctx: &mut Ctx<'_>, bridge: Uuid, port: Uuid) {
+    let ifaces: Vec<Uuid> = ctx.view().read(port, Port::INTERFACES).iter().collect();
+    remove_refs(ctx, bridge, Bridge::PORTS, &reference(port));
+    for iface in ifaces {
+        ctx.txn.delete::<Interface>(iface);
+    }
+    ctx.txn.delete::<Port>(port);
+}
+
+/// Removes a port that users see, from the database and from the model.
+pub(crate) fn delete_port(ctx: &mut Ctx<'_>, name: &str) {
+    let Some(port) = ctx.ext.ports.remove(name) else { return };
+    ctx.ext.ifaces.retain(|_, iface| iface.port != name);
+    if let Some(bridge) = ctx.ext.bridges.get(&port.bridge).map(|b| b.row) {
+        remove_port(ctx, bridge, port.row);
+    }
+}
