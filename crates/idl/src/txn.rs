@@ -209,8 +209,12 @@ impl Txn {
     /// Adds members without touching the others; a map's pairs only where their key is free.
     pub fn add(&mut self, idl: &Idl, table: usize, uuid: Uuid, column: usize, members: &Datum) {
         let current = View { idl, txn: self }.get(table, uuid, column);
-        let fresh: Vec<_> =
-            members.pairs().iter().filter(|(k, _)| !current.contains(k)).cloned().collect();
+        let fresh: Vec<_> = members
+            .pairs()
+            .iter()
+            .filter(|(k, _)| !current.contains(k))
+            .cloned()
+            .collect();
         let fresh = match members {
             Datum::Map(_) => Datum::from_pairs(fresh),
             set => set.clone(),
@@ -227,7 +231,21 @@ impl Txn {
 
     /// Removes members (or, of a map, keys or pairs) without touching the others.
     pub fn remove(&mut self, idl: &Idl, table: usize, uuid: Uuid, column: usize, members: &Datum) {
-        self.mutate(idl, table, uuid, column, &Datum::Empty, members);
+        let current = View { idl, txn: self }.get(table, uuid, column);
+        let members = match members {
+            // Pairs go by key, those that are there with that value.
+            Datum::Map(pairs) => Datum::from_atoms(
+                pairs
+                    .iter()
+                    .filter(|(k, v)| current.get(k) == Some(v))
+                    .map(|p| p.0.clone())
+                    .collect(),
+            ),
+            keys => keys.clone(),
+        };
+        if !members.is_empty() {
+            self.mutate(idl, table, uuid, column, &Datum::Empty, &members);
+        }
     }
 
     fn mutate(
