@@ -32,9 +32,16 @@ pub enum RecordName {
     /// By the value of one of its columns.
     Column(&'static str),
     /// By the name (a column) of the row in another table that refers to it (by a column).
-    Via { table: &'static str, name: &'static str, column: &'static str },
+    Via {
+        table: &'static str,
+        name: &'static str,
+        column: &'static str,
+    },
     /// "." stands for the row that the only row of another table refers to.
-    ViaSingleton { table: &'static str, column: &'static str },
+    ViaSingleton {
+        table: &'static str,
+        column: &'static str,
+    },
 }
 
 /// What `show` prints of a table.
@@ -148,7 +155,9 @@ pub struct Prepare<'a> {
 impl Prepare<'_> {
     /// Needs columns of a table, by their exact names.
     pub fn need(&mut self, table: &str, columns: &[&str]) {
-        let Some(t) = self.db.table_index(table) else { return };
+        let Some(t) = self.db.table_index(table) else {
+            return;
+        };
         self.idl.monitor_rows(t);
         for column in columns {
             if let Some(c) = self.db.tables[t].column_index(column) {
@@ -166,7 +175,11 @@ impl Prepare<'_> {
             match *how {
                 RecordName::Singleton => {}
                 RecordName::Column(column) => self.need(table, &[column]),
-                RecordName::Via { table, name, column } => self.need(table, &[name, column]),
+                RecordName::Via {
+                    table,
+                    name,
+                    column,
+                } => self.need(table, &[name, column]),
                 RecordName::ViaSingleton { table, column } => self.need(table, &[column]),
             }
         }
@@ -196,7 +209,10 @@ pub struct Context<'a, E: 'static> {
 impl<E> Context<'_, E> {
     /// The database as the transaction would leave it.
     pub fn view(&self) -> View<'_> {
-        View { idl: self.idl, txn: self.txn }
+        View {
+            idl: self.idl,
+            txn: self.txn,
+        }
     }
 
     /// A column's value, by exact names.

@@ -59,7 +59,13 @@ pub const USAGE: &str = "\nOutput formatting options:
 
 impl Style {
     pub fn new(format: Format) -> Style {
-        Style { format, cell: None, headings: true, pretty: false, max_column_width: 0 }
+        Style {
+            format,
+            cell: None,
+            headings: true,
+            pretty: false,
+            max_column_width: 0,
+        }
     }
 
     /// Takes an option of [`OPTIONS`]; false if it is none of them.
@@ -144,7 +150,10 @@ pub struct Table {
 
 impl Table {
     pub fn new(columns: Vec<String>) -> Table {
-        Table { columns, ..Table::default() }
+        Table {
+            columns,
+            ..Table::default()
+        }
     }
 
     /// The text of the table. `first` is about the whole output: later tables are set apart.
@@ -185,7 +194,11 @@ impl Table {
         if style.headings {
             lines.push(self.columns.clone());
         }
-        lines.extend(self.rows.iter().map(|row| row.iter().map(|c| c.text(style)).collect()));
+        lines.extend(
+            self.rows
+                .iter()
+                .map(|row| row.iter().map(|c| c.text(style)).collect()),
+        );
         let width = |text: &str| text.chars().count();
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|i| {
@@ -195,7 +208,11 @@ impl Table {
                     0 => widest,
                     limit => widest.min(limit),
                 };
-                let heading = if style.headings { width(&self.columns[i]) } else { 0 };
+                let heading = if style.headings {
+                    width(&self.columns[i])
+                } else {
+                    0
+                };
                 widest.max(heading)
             })
             .collect();
@@ -268,7 +285,11 @@ impl Table {
         for row in &self.rows {
             out.push_str("  <tr>\n");
             for (name, cell) in self.columns.iter().zip(row) {
-                let link = if name == "_uuid" { "name=\"" } else { "href=\"#" };
+                let link = if name == "_uuid" {
+                    "name=\""
+                } else {
+                    "href=\"#"
+                };
                 let text = html_links(&cell.text(style), link);
                 out.push_str(&format!("    <td>{text}</td>\n"));
             }
@@ -286,10 +307,17 @@ impl Table {
             object.insert("time".into(), at.as_str().into());
         }
         object.insert("headings".into(), self.columns.clone().into());
-        let rows = self.rows.iter().map(|row| row.iter().map(Cell::json).collect());
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| row.iter().map(Cell::json).collect());
         object.insert("data".into(), rows.collect::<Vec<Value>>().into());
         let object = Value::Object(object);
-        let text = if style.pretty { to_string_pretty(&object) } else { to_string(&object) };
+        let text = if style.pretty {
+            to_string_pretty(&object)
+        } else {
+            to_string(&object)
+        };
         out.push_str(&text);
         out.push('\n');
     }
@@ -342,8 +370,12 @@ mod tests {
 
     fn sample() -> Table {
         let mut table = Table::new(vec!["name".into(), "x".into()]);
-        table.rows.push(vec![Cell::Text("a,b".into()), Cell::Text("1".into())]);
-        table.rows.push(vec![Cell::Text("c".into()), Cell::Text(String::new())]);
+        table
+            .rows
+            .push(vec![Cell::Text("a,b".into()), Cell::Text("1".into())]);
+        table
+            .rows
+            .push(vec![Cell::Text("c".into()), Cell::Text(String::new())]);
         table
     }
 

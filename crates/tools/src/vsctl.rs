@@ -45,12 +45,22 @@ const NAMES: &[(&str, RecordName)] = &[
     ("Open_vSwitch", RecordName::Singleton),
     ("Port", RecordName::Column("name")),
     ("QoS", via("Port", "qos")),
-    ("SSL", RecordName::ViaSingleton { table: "Open_vSwitch", column: "ssl" }),
+    (
+        "SSL",
+        RecordName::ViaSingleton {
+            table: "Open_vSwitch",
+            column: "ssl",
+        },
+    ),
     ("sFlow", via("Bridge", "sflow")),
 ];
 
 const fn via(table: &'static str, column: &'static str) -> RecordName {
-    RecordName::Via { table, name: "name", column }
+    RecordName::Via {
+        table,
+        name: "name",
+        column,
+    }
 }
 
 const SHOW: &[ShowTable] = &[
@@ -59,7 +69,11 @@ const SHOW: &[ShowTable] = &[
         None,
         &["manager_options", "bridges", "ovs_version"],
     ),
-    show("Bridge", Some("name"), &["controller", "fail_mode", "datapath_type", "ports"]),
+    show(
+        "Bridge",
+        Some("name"),
+        &["controller", "fail_mode", "datapath_type", "ports"],
+    ),
     show("Port", Some("name"), &["tag", "trunks", "interfaces"]),
     show("Interface", Some("name"), &["type", "options", "error"]),
     show("Controller", Some("target"), &["is_connected"]),
@@ -71,7 +85,11 @@ const fn show(
     name: Option<&'static str>,
     columns: &'static [&'static str],
 ) -> ShowTable {
-    ShowTable { table, name, columns }
+    ShowTable {
+        table,
+        name,
+        columns,
+    }
 }
 
 static SPEC: Spec<Switch> = Spec {
@@ -90,6 +108,7 @@ static SPEC: Spec<Switch> = Spec {
 
 /// Runs the program; `args` begins with its name.
 pub fn run(args: Vec<String>) -> ExitCode {
+    ferrovs_runtime::fatal_signal::init();
     vlog::set_level(None, Some(vlog::Destination::Console), vlog::Level::Warn);
     vlog::set_level(Some(&modules::RECONNECT), None, vlog::Level::Warn);
     let command_line = escape_args(&args);
@@ -101,7 +120,11 @@ pub fn run(args: Vec<String>) -> ExitCode {
         false => vlog::Level::Dbg,
     };
     if modules::VSCTL.enabled(level) {
-        vlog::write(&modules::VSCTL, level, format_args!("Called as {command_line}"));
+        vlog::write(
+            &modules::VSCTL,
+            level,
+            format_args!("Called as {command_line}"),
+        );
     }
     let idl_options = Options {
         retry: settings.retry,
@@ -117,7 +140,10 @@ pub fn run(args: Vec<String>) -> ExitCode {
         idl.run(clock::now());
         if !idl.is_alive() {
             let error = idl.last_error().unwrap_or("End of file").to_string();
-            fatal(format_args!("{}: database connection failed ({error})", settings.db));
+            fatal(format_args!(
+                "{}: database connection failed ({error})",
+                settings.db
+            ));
         }
         if idl.seqno() != seqno {
             seqno = idl.seqno();
@@ -133,8 +159,12 @@ pub fn run(args: Vec<String>) -> ExitCode {
 }
 
 fn prepare(idl: &mut Idl, invocations: &[Inv], settings: &options::Settings) {
-    let mut prepare =
-        Prepare { idl, db: &OPEN_VSWITCH, names: NAMES, show: SHOW };
+    let mut prepare = Prepare {
+        idl,
+        db: &OPEN_VSWITCH,
+        names: NAMES,
+        show: SHOW,
+    };
     prepare.need("Open_vSwitch", &[]);
     if settings.wait {
         prepare.need("Open_vSwitch", &["cur_cfg"]);
@@ -254,7 +284,10 @@ fn wait_for_switch(idl: &mut Idl, next_cfg: i64) {
     let mut poller = Poller::new();
     loop {
         idl.run(clock::now());
-        if idl.rows::<OpenVSwitch>().any(|row| row.cur_cfg() >= next_cfg) {
+        if idl
+            .rows::<OpenVSwitch>()
+            .any(|row| row.cur_cfg() >= next_cfg)
+        {
             return;
         }
         idl.wait(&mut poller);
@@ -266,13 +299,19 @@ fn wait_for_switch(idl: &mut Idl, next_cfg: i64) {
 fn check_interfaces(idl: &Idl, txn: &Txn, expected: &[Uuid]) -> ExitCode {
     let mut failed = false;
     for &uuid in expected {
-        let Some(row) = txn.insert_uuid(uuid).and_then(|real| idl.row::<Interface>(real)) else {
+        let Some(row) = txn
+            .insert_uuid(uuid)
+            .and_then(|real| idl.row::<Interface>(real))
+        else {
             continue;
         };
         if !matches!(row.ofport(), None | Some(-1)) {
             continue;
         }
-        let reason = row.error().filter(|e| !e.is_empty()).map(|e| format!(": {e}"));
+        let reason = row
+            .error()
+            .filter(|e| !e.is_empty())
+            .map(|e| format!(": {e}"));
         program_error(format_args!(
             "Error detected while setting up '{}'{}.  See ovs-vswitchd log for details.",
             row.name(),
@@ -283,7 +322,10 @@ fn check_interfaces(idl: &Idl, txn: &Txn, expected: &[Uuid]) -> ExitCode {
     if !failed {
         return ExitCode::SUCCESS;
     }
-    program_error(format_args!("The default log directory is \"{}\".", dirs::logdir().display()));
+    program_error(format_args!(
+        "The default log directory is \"{}\".",
+        dirs::logdir().display()
+    ));
     ExitCode::from(NOT_APPLIED)
 }
 
@@ -291,8 +333,14 @@ fn check_interfaces(idl: &Idl, txn: &Txn, expected: &[Uuid]) -> ExitCode {
 fn escape_args(args: &[String]) -> String {
     let mut words: Vec<String> = Vec::new();
     for (i, arg) in args.iter().enumerate() {
-        let plain = arg.bytes().all(|b| b.is_ascii_graphic() && !b"\\*?\"'`$&|;<>(){}!".contains(&b));
-        let arg = if i == 0 { arg.rsplit('/').next().unwrap_or(arg) } else { arg };
+        let plain = arg
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"\\*?\"'`$&|;<>(){}!".contains(&b));
+        let arg = if i == 0 {
+            arg.rsplit('/').next().unwrap_or(arg)
+        } else {
+            arg
+        };
         words.push(match plain && !arg.is_empty() {
             true => arg.to_string(),
             false => ferrovs_runtime::text::json_quote(arg),
@@ -305,7 +353,10 @@ fn escape_args(args: &[String]) -> String {
 fn invoked_by() -> String {
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
     let command = parent.and_then(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok());
-    let name = command.as_deref().and_then(|c| c.split(|&b| b == 0).next()).unwrap_or_default();
+    let name = command
+        .as_deref()
+        .and_then(|c| c.split(|&b| b == 0).next())
+        .unwrap_or_default();
     match String::from_utf8_lossy(name).as_ref() {
         "" => String::new(),
         name => format!(" (invoked by {name})"),

@@ -5,7 +5,7 @@ use crate::table::Cell;
 use ferrovs_idl::schema::TableDef;
 use ferrovs_idl::{Database, Uuid, View};
 use ferrovs_ovsdb::datum::quoted_token_len;
-use ferrovs_ovsdb::{Atom, AtomType, ColumnType, Datum, SymbolTable};
+use ferrovs_ovsdb::{Atom, AtomType, ColumnType, Datum};
 use std::cmp::Ordering;
 
 /// A column: one that the schema declares, or `_uuid`.
@@ -46,7 +46,10 @@ impl ColumnRef {
     }
 
     pub fn cell(self, db: &Database, view: View<'_>, table: usize, row: Uuid) -> Cell {
-        Cell::Datum(self.value(view, table, row), self.column_type(&db.tables[table]))
+        Cell::Datum(
+            self.value(view, table, row),
+            self.column_type(&db.tables[table]),
+        )
     }
 
     /// The position, if commands may change the column.
@@ -126,9 +129,12 @@ pub(super) fn parse_assignment<'a>(
     let mut operators = OPERATORS.iter().filter(|o| conditions || **o == "=");
     let found = operators.find_map(|o| Some((*o, named.rest.strip_prefix(o)?)));
     match found {
-        Some((operator, value)) if !value.is_empty() => {
-            Ok(Assignment { column: named.column, key: named.key, operator, value })
-        }
+        Some((operator, value)) if !value.is_empty() => Ok(Assignment {
+            column: named.column,
+            key: named.key,
+            operator,
+            value,
+        }),
         _ => {
             let list = if conditions { OPERATOR_LIST } else { "\"=\"" };
             Err(format!("{arg}: argument does not end in {list} followed by a value.").into())

@@ -172,9 +172,7 @@ fn bind_id<E>(ctx: &mut Context<'_, E>, id: &str, uuid: Option<Uuid>) -> Result<
     }
     let symbol = ctx.symbols.insert(id);
     if symbol.created {
-        return Err(
-            format!("row id \"{id}\" may only be specified on one --id option").into()
-        );
+        return Err(format!("row id \"{id}\" may only be specified on one --id option").into());
     }
     symbol.created = true;
     if let Some(uuid) = uuid {
@@ -190,7 +188,9 @@ fn get<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let table = find_table(ctx.spec.db, inv.arg(1))?;
     let def = &ctx.spec.db.tables[table];
     let record = inv.arg(2).to_string();
-    let Some(row) = require_row(ctx, table, &record, !must_exist)? else { return Ok(()) };
+    let Some(row) = require_row(ctx, table, &record, !must_exist)? else {
+        return Ok(());
+    };
     if let Some(id) = inv.option("--id").map(str::to_string) {
         bind_id(ctx, &id, Some(row))?;
     }
@@ -277,7 +277,12 @@ fn list_rows<E>(
     let def = &db.tables[table];
     let mut out = Table::new(columns.iter().map(|c| c.name(def).to_string()).collect());
     for &row in rows {
-        out.rows.push(columns.iter().map(|c| c.cell(db, ctx.view(), table, row)).collect());
+        out.rows.push(
+            columns
+                .iter()
+                .map(|c| c.cell(db, ctx.view(), table, row))
+                .collect(),
+        );
     }
     inv.table = Some(out);
     Ok(())
@@ -327,8 +332,9 @@ fn prepare_set<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
     for arg in &inv.argv[3..] {
         let def = &p.db.tables[table];
         let assignment = parse_assignment(def, arg, false)?;
-        let column = assignment.column.writable(def)?;
-        p.idl.monitor_column(table, column);
+        if let Some(i) = assignment.column.position() {
+            p.idl.monitor_column(table, i);
+        }
     }
     Ok(())
 }
@@ -364,7 +370,14 @@ fn add<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     };
     let ty = ctx.idl.column_type(table, column).clone();
     for arg in &inv.argv[4..] {
-        let members = Datum::from_text(&ColumnType { min: 1, ..ty.any_number() }, arg, Some(ctx.symbols))?;
+        let members = Datum::from_text(
+            &ColumnType {
+                min: 1,
+                ..ty.any_number()
+            },
+            arg,
+            Some(ctx.symbols),
+        )?;
         ctx.txn.add(ctx.idl, table, row, column, &members);
     }
     ctx.stale = true;
@@ -380,8 +393,14 @@ fn remove<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
         return Ok(());
     };
     let ty = ctx.idl.column_type(table, column).clone();
-    let any = ColumnType { min: 1, ..ty.any_number() };
-    let keys = ColumnType { value: None, ..any.clone() };
+    let any = ColumnType {
+        min: 1,
+        ..ty.any_number()
+    };
+    let keys = ColumnType {
+        value: None,
+        ..any.clone()
+    };
     for arg in &inv.argv[4..] {
         // Of a map, pairs or keys alone may be named.
         let members = match Datum::from_text(&any, arg, Some(ctx.symbols)) {
@@ -522,7 +541,9 @@ fn prepare_wait_until<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
 fn wait_until<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let table = find_table(ctx.spec.db, inv.arg(1))?;
     let record = inv.arg(2).to_string();
-    let Some(row) = require_row(ctx, table, &record, true)? else { return Err(Fail::TryAgain) };
+    let Some(row) = require_row(ctx, table, &record, true)? else {
+        return Err(Fail::TryAgain);
+    };
     for condition in inv.argv[3..].to_vec() {
         if !is_condition_satisfied(ctx, table, row, &condition)? {
             return Err(Fail::TryAgain);

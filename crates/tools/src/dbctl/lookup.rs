@@ -18,8 +18,11 @@ fn score(name: &str, word: &str) -> usize {
     if name == word {
         return usize::MAX;
     }
-    let matching =
-        name.bytes().zip(word.bytes()).take_while(|&(a, b)| fold(a) == fold(b)).count();
+    let matching = name
+        .bytes()
+        .zip(word.bytes())
+        .take_while(|&(a, b)| fold(a) == fold(b))
+        .count();
     if matching < word.len() {
         0
     } else if matching == name.len() {
@@ -30,7 +33,10 @@ fn score(name: &str, word: &str) -> usize {
 }
 
 /// The best match of `word`: `Err` holds all matches if several are equally good.
-fn best<'a>(names: impl Iterator<Item = &'a str>, word: &str) -> Result<Option<usize>, Vec<&'a str>> {
+fn best<'a>(
+    names: impl Iterator<Item = &'a str>,
+    word: &str,
+) -> Result<Option<usize>, Vec<&'a str>> {
     let (mut top, mut found, mut rivals) = (0, None, Vec::new());
     for (i, name) in names.enumerate() {
         let score = score(name, word);
@@ -40,7 +46,11 @@ fn best<'a>(names: impl Iterator<Item = &'a str>, word: &str) -> Result<Option<u
             rivals.push(name);
         }
     }
-    if rivals.len() > 1 { Err(rivals) } else { Ok(found) }
+    if rivals.len() > 1 {
+        Err(rivals)
+    } else {
+        Ok(found)
+    }
 }
 
 /// The position of the table that `word` names.
@@ -91,7 +101,9 @@ pub fn find_row<E>(
     if word.len() >= 4 && uuid::is_partial(word) {
         let word = word.to_ascii_lowercase();
         let uuids = ctx.view().uuids(table);
-        let mut matches = uuids.into_iter().filter(|u| u.to_string().starts_with(&word));
+        let mut matches = uuids
+            .into_iter()
+            .filter(|u| u.to_string().starts_with(&word));
         let first = matches.next();
         if matches.next().is_some() {
             return Err(format!("multiple rows in {name} match \"{word}\"").into());
@@ -128,17 +140,29 @@ fn find_by<E>(
     let (in_table, name, refers) = match how {
         RecordName::Singleton => {
             let rows = ctx.view().uuids(table);
-            return Ok(if word == "." && rows.len() == 1 { Some(rows[0]) } else { None });
+            return Ok(if word == "." && rows.len() == 1 {
+                Some(rows[0])
+            } else {
+                None
+            });
         }
         RecordName::ViaSingleton { table: of, column } => {
             let of = index(of);
             let rows = ctx.view().uuids(of);
             let column = db.tables[of].column_index(column).unwrap_or_default();
-            let only = if word == "." && rows.len() == 1 { Some(rows[0]) } else { None };
+            let only = if word == "." && rows.len() == 1 {
+                Some(rows[0])
+            } else {
+                None
+            };
             return Ok(only.and_then(|row| ctx.view().get(of, row, column).as_uuid()));
         }
         RecordName::Column(column) => (table, column, None),
-        RecordName::Via { table: of, name, column } => (index(of), name, Some(column)),
+        RecordName::Via {
+            table: of,
+            name,
+            column,
+        } => (index(of), name, Some(column)),
     };
     let def = &db.tables[in_table];
     let name_at = def.column_index(name).unwrap_or_default();
@@ -146,7 +170,10 @@ fn find_by<E>(
     let view = ctx.view();
     let mut found: Option<Uuid> = None;
     for row in view.uuids(in_table) {
-        let named = view.get(in_table, row, name_at).scalar().is_some_and(|a| a.to_bare() == word);
+        let named = view
+            .get(in_table, row, name_at)
+            .scalar()
+            .is_some_and(|a| a.to_bare() == word);
         if !named {
             continue;
         }
@@ -178,7 +205,9 @@ mod tests {
         let port = OPEN_VSWITCH.table("Port").unwrap();
         assert!(find_column(port, "external-ids").is_ok());
         assert!(matches!(find_column(port, "_u"), Ok(ColumnRef::Uuid)));
-        let Err(Fail::Fatal(text)) = find_column(port, "t") else { panic!() };
+        let Err(Fail::Fatal(text)) = find_column(port, "t") else {
+            panic!()
+        };
         assert!(text.ends_with("matches \"t\": tag, trunks"));
     }
 }

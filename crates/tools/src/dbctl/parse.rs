@@ -21,7 +21,11 @@ pub fn parse_commands<E>(
         if words.is_empty() && leading.is_none() {
             continue;
         }
-        parsed.push(parse_command(spec, words, leading.take().unwrap_or_default())?);
+        parsed.push(parse_command(
+            spec,
+            words,
+            leading.take().unwrap_or_default(),
+        )?);
     }
     if parsed.is_empty() {
         return Err("missing command name (use --help for help)".into());
@@ -61,16 +65,23 @@ fn parse_command<E>(
     };
     let mut options = BTreeMap::new();
     for (option, value) in given {
-        let wanted = command.options.iter().find(|o| o.trim_end_matches('=') == option);
+        let wanted = command
+            .options
+            .iter()
+            .find(|o| o.trim_end_matches('=') == option);
         let Some(wanted) = wanted else {
             return Err(format!("'{name}' command has no '{option}' option"));
         };
         match (wanted.ends_with('='), &value) {
             (true, None) => {
-                return Err(format!("missing argument to '{option}' option on '{name}' command"));
+                return Err(format!(
+                    "missing argument to '{option}' option on '{name}' command"
+                ));
             }
             (false, Some(_)) => {
-                return Err(format!("'{option}' option on '{name}' does not accept an argument"));
+                return Err(format!(
+                    "'{option}' option on '{name}' does not accept an argument"
+                ));
             }
             _ => {}
         }
@@ -78,11 +89,16 @@ fn parse_command<E>(
     }
     let n = words.len() - 1;
     if n < command.min_args {
-        return Err(format!("'{name}' command requires at least {} arguments", command.min_args));
+        return Err(format!(
+            "'{name}' command requires at least {} arguments",
+            command.min_args
+        ));
     }
     if n > command.max_args {
         // Someone who forgot the separator gets a hint.
-        let stray = words[1..].iter().position(|w| commands(spec).any(|c| c.name == *w));
+        let stray = words[1..]
+            .iter()
+            .position(|w| commands(spec).any(|c| c.name == *w));
         return Err(match stray {
             Some(i) => format!(
                 "'{name}' command takes at most {} arguments (note that options must precede command \
@@ -90,7 +106,10 @@ fn parse_command<E>(
                 command.max_args,
                 words[i + 1]
             ),
-            None => format!("'{name}' command takes at most {} arguments", command.max_args),
+            None => format!(
+                "'{name}' command takes at most {} arguments",
+                command.max_args
+            ),
         });
     }
     Ok(Invocation {

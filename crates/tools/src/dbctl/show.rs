@@ -16,7 +16,9 @@ pub(super) fn prepare<E>(p: &mut Prepare<'_>, _: &Invocation<E>) -> Outcome {
 }
 
 pub(super) fn run<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
-    let Some(top) = ctx.spec.show.first() else { return Ok(()) };
+    let Some(top) = ctx.spec.show.first() else {
+        return Ok(());
+    };
     let table = ctx.spec.db.table_index(top.table).unwrap_or_default();
     for row in ctx.view().uuids(table) {
         show_row(ctx, inv, top, table, row, 0, &mut BTreeSet::new());
@@ -48,7 +50,11 @@ fn show_row<E>(
         return;
     }
     let indent = " ".repeat(4 * (level + 1));
-    for column in show.columns.iter().filter_map(|name| def.column_index(name)) {
+    for column in show
+        .columns
+        .iter()
+        .filter_map(|name| def.column_index(name))
+    {
         let ty = def.columns[column].def.column_type();
         let datum = ctx.view().get(table, row, column).clone();
         if let Some((to, _)) = ty.key.reference() {
@@ -63,7 +69,11 @@ fn show_row<E>(
             }
         }
         if !datum.is_default(&ty) {
-            inv.say(format_args!("{indent}{}: {}", def.columns[column].name, datum.to_text(&ty)));
+            inv.say(format_args!(
+                "{indent}{}: {}",
+                def.columns[column].name,
+                datum.to_text(&ty)
+            ));
         }
     }
     open.remove(show.table);

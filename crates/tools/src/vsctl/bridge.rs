@@ -35,7 +35,14 @@ const fn command(
 }
 
 pub(super) const COMMANDS: &[Cmd] = &[
-    command("add-br", (1, 3), "!NEW-BRIDGE ?PARENT ?NEW-VLAN", &["--may-exist"], add_br, true),
+    command(
+        "add-br",
+        (1, 3),
+        "!NEW-BRIDGE ?PARENT ?NEW-VLAN",
+        &["--may-exist"],
+        add_br,
+        true,
+    ),
     command("del-br", (1, 1), "!BRIDGE", &["--if-exists"], del_br, true),
     command("list-br", (0, 0), "", &["--real", "--fake"], list_br, false),
     command("br-exists", (1, 1), "!BRIDGE", &[], br_exists, false),
@@ -43,11 +50,25 @@ pub(super) const COMMANDS: &[Cmd] = &[
     command("br-to-parent", (1, 1), "!BRIDGE", &[], br_to_parent, false),
     Command {
         prepare: prepare_external_ids,
-        ..command("br-set-external-id", (2, 3), "!BRIDGE !KEY ?VALUE", &[], set_external_id, true)
+        ..command(
+            "br-set-external-id",
+            (2, 3),
+            "!BRIDGE !KEY ?VALUE",
+            &[],
+            set_external_id,
+            true,
+        )
     },
     Command {
         prepare: prepare_external_ids,
-        ..command("br-get-external-id", (1, 2), "!BRIDGE ?KEY", &[], external_id, false)
+        ..command(
+            "br-get-external-id",
+            (1, 2),
+            "!BRIDGE ?KEY",
+            &[],
+            external_id,
+            false,
+        )
     },
 ];
 
@@ -71,7 +92,10 @@ fn add_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         4 => Some((inv.arg(2).to_string(), leading_number(inv.arg(3)))),
         _ => return Err(format!("'{}' command takes exactly 1 or 3 arguments", inv.arg(0)).into()),
     };
-    if parent.as_ref().is_some_and(|(_, vlan)| !(0..=4095).contains(vlan)) {
+    if parent
+        .as_ref()
+        .is_some_and(|(_, vlan)| !(0..=4095).contains(vlan))
+    {
         return Err(format!("{}: vlan must be between 0 and 4095", inv.arg(0)).into());
     }
     load(ctx);
@@ -122,7 +146,14 @@ fn add_real(ctx: &mut Ctx<'_>, name: &str) {
     ctx.txn.set(row, Bridge::PORTS, [port]);
     let root = ctx.ext.root;
     add_refs(ctx, root, OpenVSwitch::BRIDGES, &reference(row));
-    ctx.ext.bridges.insert(name.into(), BridgeInfo { name: name.into(), row, fake: None });
+    ctx.ext.bridges.insert(
+        name.into(),
+        BridgeInfo {
+            name: name.into(),
+            row,
+            fake: None,
+        },
+    );
 }
 
 fn add_fake(ctx: &mut Ctx<'_>, name: &str, parent: &str, vlan: i64) -> Outcome {
@@ -149,7 +180,11 @@ fn add_fake(ctx: &mut Ctx<'_>, name: &str, parent: &str, vlan: i64) -> Outcome {
     ctx.txn.set(port, Port::TAG, Some(vlan));
     add_refs(ctx, parent.row, Bridge::PORTS, &reference(port));
     let fake = Some((parent.name, vlan, port));
-    let info = BridgeInfo { name: name.into(), row: parent.row, fake };
+    let info = BridgeInfo {
+        name: name.into(),
+        row: parent.row,
+        fake,
+    };
     ctx.ext.bridges.insert(name.into(), info);
     // Ports of the parent on that VLAN are the new bridge's from now on.
     ctx.ext.forget();
@@ -280,7 +315,9 @@ fn external_id(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let wanted = inv.argv.get(2).cloned();
     let mut lines = Vec::new();
     for (key, value) in ids.iter() {
-        let Some(key) = key.strip_prefix(prefix) else { continue };
+        let Some(key) = key.strip_prefix(prefix) else {
+            continue;
+        };
         match &wanted {
             Some(wanted) if wanted == key => lines.push(value.to_string()),
             Some(_) => {}

@@ -36,8 +36,24 @@ const fn command(
 const PROBE: &[&str] = &["--inactivity-probe="];
 
 pub(super) const COMMANDS: &[Cmd] = &[
-    command("get-controller", (1, 1), "!BRIDGE", &[], need_controllers, get_controller, false),
-    command("del-controller", (1, 1), "!BRIDGE", &[], need_controllers, del_controller, true),
+    command(
+        "get-controller",
+        (1, 1),
+        "!BRIDGE",
+        &[],
+        need_controllers,
+        get_controller,
+        false,
+    ),
+    command(
+        "del-controller",
+        (1, 1),
+        "!BRIDGE",
+        &[],
+        need_controllers,
+        del_controller,
+        true,
+    ),
     command(
         "set-controller",
         (1, MANY),
@@ -47,12 +63,60 @@ pub(super) const COMMANDS: &[Cmd] = &[
         set_controller,
         true,
     ),
-    command("get-fail-mode", (1, 1), "!BRIDGE", &[], prepare, get_fail_mode, false),
-    command("del-fail-mode", (1, 1), "!BRIDGE", &[], prepare, del_fail_mode, true),
-    command("set-fail-mode", (2, 2), "!BRIDGE !MODE", &[], prepare, set_fail_mode, true),
-    command("get-manager", (0, 0), "", &[], need_managers, get_manager, false),
-    command("del-manager", (0, 0), "", &[], need_managers, del_manager, true),
-    command("set-manager", (1, MANY), "+TARGET", PROBE, need_managers, set_manager, true),
+    command(
+        "get-fail-mode",
+        (1, 1),
+        "!BRIDGE",
+        &[],
+        prepare,
+        get_fail_mode,
+        false,
+    ),
+    command(
+        "del-fail-mode",
+        (1, 1),
+        "!BRIDGE",
+        &[],
+        prepare,
+        del_fail_mode,
+        true,
+    ),
+    command(
+        "set-fail-mode",
+        (2, 2),
+        "!BRIDGE !MODE",
+        &[],
+        prepare,
+        set_fail_mode,
+        true,
+    ),
+    command(
+        "get-manager",
+        (0, 0),
+        "",
+        &[],
+        need_managers,
+        get_manager,
+        false,
+    ),
+    command(
+        "del-manager",
+        (0, 0),
+        "",
+        &[],
+        need_managers,
+        del_manager,
+        true,
+    ),
+    command(
+        "set-manager",
+        (1, MANY),
+        "+TARGET",
+        PROBE,
+        need_managers,
+        set_manager,
+        true,
+    ),
     command("get-ssl", (0, 0), "", &[], need_ssl, get_ssl, false),
     command("del-ssl", (0, 0), "", &[], need_ssl, del_ssl, true),
     command(
@@ -64,9 +128,33 @@ pub(super) const COMMANDS: &[Cmd] = &[
         set_ssl,
         true,
     ),
-    command("add-aa-mapping", (3, 3), "!BRIDGE !ARG !ARG", &[], need_aa, add_aa_mapping, true),
-    command("del-aa-mapping", (3, 3), "!BRIDGE !ARG !ARG", &[], need_aa, del_aa_mapping, true),
-    command("get-aa-mapping", (1, 1), "!BRIDGE", &[], need_aa, get_aa_mapping, false),
+    command(
+        "add-aa-mapping",
+        (3, 3),
+        "!BRIDGE !ARG !ARG",
+        &[],
+        need_aa,
+        add_aa_mapping,
+        true,
+    ),
+    command(
+        "del-aa-mapping",
+        (3, 3),
+        "!BRIDGE !ARG !ARG",
+        &[],
+        need_aa,
+        del_aa_mapping,
+        true,
+    ),
+    command(
+        "get-aa-mapping",
+        (1, 1),
+        "!BRIDGE",
+        &[],
+        need_aa,
+        get_aa_mapping,
+        false,
+    ),
 ];
 
 fn need_controllers(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
@@ -77,14 +165,20 @@ fn need_controllers(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
 
 fn controllers(ctx: &mut Ctx<'_>, name: &str) -> Result<(Uuid, Vec<Uuid>), Fail> {
     let bridge = find_real_bridge(ctx, name)?;
-    let rows = ctx.view().read(bridge.row, Bridge::CONTROLLER).iter().collect();
+    let rows = ctx
+        .view()
+        .read(bridge.row, Bridge::CONTROLLER)
+        .iter()
+        .collect();
     Ok((bridge.row, rows))
 }
 
 fn get_controller(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let (_, rows) = controllers(ctx, inv.arg(1))?;
-    let mut targets: Vec<&str> =
-        rows.iter().map(|&row| ctx.view().read(row, Controller::TARGET)).collect();
+    let mut targets: Vec<&str> = rows
+        .iter()
+        .map(|&row| ctx.view().read(row, Controller::TARGET))
+        .collect();
     targets.sort_unstable();
     for target in targets {
         inv.say(target);
@@ -98,7 +192,12 @@ fn del_controller(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         for row in rows {
             ctx.txn.delete::<Controller>(row);
         }
-        ctx.txn.write(Bridge::INDEX, bridge, Bridge::CONTROLLER.index(), Datum::Empty);
+        ctx.txn.write(
+            Bridge::INDEX,
+            bridge,
+            Bridge::CONTROLLER.index(),
+            Datum::Empty,
+        );
     }
     Ok(())
 }
@@ -108,7 +207,10 @@ fn check_target(target: &str) {
     let class = target.split(':').next().unwrap_or_default();
     let known = ["pssl", "ptcp", "punix", "ssl", "tcp", "unix"];
     if !target.contains(':') || !known.contains(&class) {
-        vlog::warn!(modules::VSCTL, "target type \"{class}\" is possibly erroneous");
+        vlog::warn!(
+            modules::VSCTL,
+            "target type \"{class}\" is possibly erroneous"
+        );
     }
 }
 
@@ -132,7 +234,11 @@ fn set_controller(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 
 fn get_fail_mode(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let bridge = find_real_bridge(ctx, inv.arg(1))?;
-    if let Some(mode) = ctx.view().read(bridge.row, Bridge::FAIL_MODE).filter(|m| !m.is_empty()) {
+    if let Some(mode) = ctx
+        .view()
+        .read(bridge.row, Bridge::FAIL_MODE)
+        .filter(|m| !m.is_empty())
+    {
         inv.say(mode);
     }
     Ok(())
@@ -161,12 +267,17 @@ fn need_managers(p: &mut Prepare<'_>, _: &Inv) -> Outcome {
 }
 
 fn managers(ctx: &Ctx<'_>) -> Vec<Uuid> {
-    ctx.view().read(ctx.ext.root, OpenVSwitch::MANAGER_OPTIONS).iter().collect()
+    ctx.view()
+        .read(ctx.ext.root, OpenVSwitch::MANAGER_OPTIONS)
+        .iter()
+        .collect()
 }
 
 fn get_manager(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
-    let mut targets: Vec<&str> =
-        managers(ctx).iter().map(|&row| ctx.view().read(row, Manager::TARGET)).collect();
+    let mut targets: Vec<&str> = managers(ctx)
+        .iter()
+        .map(|&row| ctx.view().read(row, Manager::TARGET))
+        .collect();
     targets.sort_unstable();
     for target in targets {
         inv.say(target);
@@ -181,7 +292,8 @@ fn del_manager(ctx: &mut Ctx<'_>, _: &mut Inv) -> Outcome {
         ctx.txn.delete::<Manager>(row);
     }
     let column = OpenVSwitch::MANAGER_OPTIONS.index();
-    ctx.txn.write(OpenVSwitch::INDEX, root, column, Datum::Empty);
+    ctx.txn
+        .write(OpenVSwitch::INDEX, root, column, Datum::Empty);
     Ok(())
 }
 
@@ -198,13 +310,17 @@ fn set_manager(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         }
         rows.push(row);
     }
-    ctx.txn.set(ctx.ext.root, OpenVSwitch::MANAGER_OPTIONS, rows);
+    ctx.txn
+        .set(ctx.ext.root, OpenVSwitch::MANAGER_OPTIONS, rows);
     Ok(())
 }
 
 fn need_ssl(p: &mut Prepare<'_>, _: &Inv) -> Outcome {
     p.need("Open_vSwitch", &["ssl"]);
-    p.need("SSL", &["private_key", "certificate", "ca_cert", "bootstrap_ca_cert"]);
+    p.need(
+        "SSL",
+        &["private_key", "certificate", "ca_cert", "bootstrap_ca_cert"],
+    );
     Ok(())
 }
 
@@ -212,10 +328,22 @@ fn get_ssl(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     ctx.txn.verify(ctx.idl, ctx.ext.root, OpenVSwitch::SSL);
     if let Some(row) = ctx.view().read(ctx.ext.root, OpenVSwitch::SSL) {
         let view = ctx.view();
-        inv.say(format_args!("Private key: {}", view.read(row, Ssl::PRIVATE_KEY)));
-        inv.say(format_args!("Certificate: {}", view.read(row, Ssl::CERTIFICATE)));
-        inv.say(format_args!("CA Certificate: {}", view.read(row, Ssl::CA_CERT)));
-        inv.say(format_args!("Bootstrap: {}", view.read(row, Ssl::BOOTSTRAP_CA_CERT)));
+        inv.say(format_args!(
+            "Private key: {}",
+            view.read(row, Ssl::PRIVATE_KEY)
+        ));
+        inv.say(format_args!(
+            "Certificate: {}",
+            view.read(row, Ssl::CERTIFICATE)
+        ));
+        inv.say(format_args!(
+            "CA Certificate: {}",
+            view.read(row, Ssl::CA_CERT)
+        ));
+        inv.say(format_args!(
+            "Bootstrap: {}",
+            view.read(row, Ssl::BOOTSTRAP_CA_CERT)
+        ));
     }
     Ok(())
 }
@@ -236,7 +364,8 @@ fn set_ssl(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     ctx.txn.set(row, Ssl::PRIVATE_KEY, inv.arg(1));
     ctx.txn.set(row, Ssl::CERTIFICATE, inv.arg(2));
     ctx.txn.set(row, Ssl::CA_CERT, inv.arg(3));
-    ctx.txn.set(row, Ssl::BOOTSTRAP_CA_CERT, inv.has("--bootstrap"));
+    ctx.txn
+        .set(row, Ssl::BOOTSTRAP_CA_CERT, inv.has("--bootstrap"));
     ctx.txn.set(ctx.ext.root, OpenVSwitch::SSL, Some(row));
     Ok(())
 }
@@ -249,7 +378,8 @@ fn need_aa(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
 }
 
 fn number(text: &str) -> Result<i64, Fail> {
-    text.parse().map_err(|_| format!("Invalid argument {text}").into())
+    text.parse()
+        .map_err(|_| format!("Invalid argument {text}").into())
 }
 
 fn add_aa_mapping(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
@@ -264,7 +394,13 @@ fn add_aa_mapping(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         }
     };
     let pair = Datum::from_pairs(vec![(Atom::Integer(isid), Atom::Integer(vlan))]);
-    ctx.txn.put(ctx.idl, AutoAttach::INDEX, row, AutoAttach::MAPPINGS.index(), &pair);
+    ctx.txn.put(
+        ctx.idl,
+        AutoAttach::INDEX,
+        row,
+        AutoAttach::MAPPINGS.index(),
+        &pair,
+    );
     Ok(())
 }
 
@@ -273,7 +409,13 @@ fn del_aa_mapping(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let bridge = find_bridge(ctx, inv.arg(1))?;
     if let Some(row) = ctx.view().read(bridge.row, Bridge::AUTO_ATTACH) {
         let pair = Datum::from_pairs(vec![(Atom::Integer(isid), Atom::Integer(vlan))]);
-        ctx.txn.remove(ctx.idl, AutoAttach::INDEX, row, AutoAttach::MAPPINGS.index(), &pair);
+        ctx.txn.remove(
+            ctx.idl,
+            AutoAttach::INDEX,
+            row,
+            AutoAttach::MAPPINGS.index(),
+            &pair,
+        );
     }
     Ok(())
 }

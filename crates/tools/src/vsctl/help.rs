@@ -7,7 +7,9 @@ use ferrovs_runtime::{dirs, vlog};
 
 pub(super) fn print() {
     let program = dirs::program_name();
-    print!("{program}: ovs-vswitchd management utility\nusage: {program} [OPTIONS] COMMAND [ARG...]\n");
+    print!(
+        "{program}: ovs-vswitchd management utility\nusage: {program} [OPTIONS] COMMAND [ARG...]\n"
+    );
     print!("{COMMANDS}");
     print_records();
     print!(
@@ -32,7 +34,11 @@ fn print_records() {
             match how {
                 RecordName::Singleton | RecordName::ViaSingleton { .. } => println!("    as \".\""),
                 RecordName::Column(column) => println!("    by \"{column}\""),
-                RecordName::Via { table, name, column } => {
+                RecordName::Via {
+                    table,
+                    name,
+                    column,
+                } => {
                     println!("    via \"{column}\" of {table} with matching \"{name}\"");
                 }
             }

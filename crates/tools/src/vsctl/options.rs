@@ -79,7 +79,14 @@ pub(super) fn parse(args: Vec<String>) -> Settings {
     let ssl = &[options::SSL_BOOTSTRAP, options::SSL_PEER_CA];
     let own = [OPTIONS, options::VLOG, table::OPTIONS, options::SSL, ssl];
     let commands = command_options();
-    let all = [OPTIONS, options::VLOG, table::OPTIONS, options::SSL, ssl, &commands];
+    let all = [
+        OPTIONS,
+        options::VLOG,
+        table::OPTIONS,
+        options::SSL,
+        ssl,
+        &commands,
+    ];
     let mut tls = Ssl::default();
     let mut parser = Parser::new(&all, args, false);
     while let Some(found) = parser.next_or_exit() {

@@ -76,7 +76,14 @@ pub(super) const COMMANDS: &[Cmd] = &[
             true,
         )
     },
-    command("del-bond-iface", (1, 2), "?BOND !IFACE", &["--if-exists"], del_bond_iface, true),
+    command(
+        "del-bond-iface",
+        (1, 2),
+        "?BOND !IFACE",
+        &["--if-exists"],
+        del_bond_iface,
+        true,
+    ),
     command("list-ifaces", (1, 1), "!BRIDGE", &[], list_ifaces, false),
     command("iface-to-br", (1, 1), "!IFACE", &[], iface_to_br, false),
 ];
@@ -108,7 +115,12 @@ fn list_ports(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 fn list_ifaces(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let bridge = find_bridge(ctx, inv.arg(1))?;
     for (name, iface) in &ctx.ext.ifaces {
-        if ctx.ext.ports.get(&iface.port).is_some_and(|p| p.bridge == bridge.name) {
+        if ctx
+            .ext
+            .ports
+            .get(&iface.port)
+            .is_some_and(|p| p.bridge == bridge.name)
+        {
             inv.say(name);
         }
     }
@@ -131,7 +143,10 @@ fn iface_to_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 /// The command as it was given, for messages.
 fn as_given(inv: &Inv) -> String {
     let options = inv.options.keys().map(|o| o.to_string());
-    options.chain(inv.argv.iter().cloned()).collect::<Vec<_>>().join(" ")
+    options
+        .chain(inv.argv.iter().cloned())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn add_port(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
@@ -142,7 +157,10 @@ fn add_port(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 
 fn add_bond(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let rest = &inv.argv[3..];
-    let n = rest.iter().position(|a| a.contains('=')).unwrap_or(rest.len());
+    let n = rest
+        .iter()
+        .position(|a| a.contains('='))
+        .unwrap_or(rest.len());
     let (ifaces, settings) = (rest[..n].to_vec(), rest[n..].to_vec());
     let fake = inv.has("--fake-iface");
     add(ctx, inv, &ifaces, &settings, fake)
@@ -162,9 +180,17 @@ fn add(
     {
         return check_existing(ctx, inv, &port_name, &port, ifaces);
     }
-    check_conflicts(ctx, &port_name, &format!("cannot create a port named {port_name}"))?;
+    check_conflicts(
+        ctx,
+        &port_name,
+        &format!("cannot create a port named {port_name}"),
+    )?;
     for iface in ifaces.iter().filter(|i| **i != port_name) {
-        check_conflicts(ctx, iface, &format!("cannot create an interface named {iface}"))?;
+        check_conflicts(
+            ctx,
+            iface,
+            &format!("cannot create an interface named {iface}"),
+        )?;
     }
     let bridge = find_bridge(ctx, &bridge_name)?;
     let rows: Vec<Uuid> = ifaces.iter().map(|name| insert_iface(ctx, name)).collect();
@@ -180,10 +206,25 @@ fn add(
     }
     add_refs(ctx, bridge.row, Bridge::PORTS, &reference(port));
     for (name, row) in ifaces.iter().zip(rows) {
-        ctx.ext.ifaces.insert(name.clone(), IfaceInfo { row, port: port_name.clone() });
+        ctx.ext.ifaces.insert(
+            name.clone(),
+            IfaceInfo {
+                row,
+                port: port_name.clone(),
+            },
+        );
     }
-    ctx.ext.ports.insert(port_name, PortInfo { row: port, bridge: bridge.name });
-    if settings.iter().any(|s| s.starts_with("ta") || s.starts_with("fake")) {
+    ctx.ext.ports.insert(
+        port_name,
+        PortInfo {
+            row: port,
+            bridge: bridge.name,
+        },
+    );
+    if settings
+        .iter()
+        .any(|s| s.starts_with("ta") || s.starts_with("fake"))
+    {
         // Its VLAN may have made it another bridge's.
         ctx.ext.forget();
     }
@@ -208,8 +249,13 @@ fn check_existing(
     }
     let mut wanted: Vec<&String> = ifaces.iter().collect();
     wanted.sort();
-    let have: Vec<&String> =
-        ctx.ext.ifaces.iter().filter(|(_, i)| i.port == name).map(|(n, _)| n).collect();
+    let have: Vec<&String> = ctx
+        .ext
+        .ifaces
+        .iter()
+        .filter(|(_, i)| i.port == name)
+        .map(|(n, _)| n)
+        .collect();
     if wanted != have {
         let have: Vec<&str> = have.into_iter().map(String::as_str).collect();
         return Err(format!(
@@ -243,7 +289,11 @@ fn del_port(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         if let Some(port) = name.as_ref().and_then(|n| ctx.ext.ports.get(n))
             && port.bridge != bridge.name
         {
-            let parent = ctx.ext.bridges.get(&port.bridge).and_then(|b| b.fake.as_ref());
+            let parent = ctx
+                .ext
+                .bridges
+                .get(&port.bridge)
+                .and_then(|b| b.fake.as_ref());
             let hint = match parent {
                 Some((parent, ..)) if *parent == bridge.name => {
                     format!(" (although its child bridge {} does)", port.bridge)
@@ -251,14 +301,18 @@ fn del_port(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
                 _ => String::new(),
             };
             return Err(
-                format!("bridge {} does not have a port {target}{hint}", bridge.name).into()
+                format!("bridge {} does not have a port {target}{hint}", bridge.name).into(),
             );
         }
     }
     match name {
         Some(name) => delete_port(ctx, &name),
         None if must_exist => {
-            let what = if with_iface { "port or interface" } else { "port" };
+            let what = if with_iface {
+                "port or interface"
+            } else {
+                "port"
+            };
             return Err(format!("no {what} named {target}").into());
         }
         None => {}
@@ -283,10 +337,20 @@ fn add_bond_iface(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         }
         return Ok(());
     }
-    check_conflicts(ctx, &name, &format!("cannot create an interface named {name}"))?;
+    check_conflicts(
+        ctx,
+        &name,
+        &format!("cannot create an interface named {name}"),
+    )?;
     let row = insert_iface(ctx, &name);
     add_refs(ctx, port.row, Port::INTERFACES, &reference(row));
-    ctx.ext.ifaces.insert(name, IfaceInfo { row, port: port_name });
+    ctx.ext.ifaces.insert(
+        name,
+        IfaceInfo {
+            row,
+            port: port_name,
+        },
+    );
     Ok(())
 }
 
@@ -310,7 +374,12 @@ fn del_bond_iface(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     if let Some(bond) = bond.filter(|bond| *bond != iface.port) {
         return Err(format!("port {bond} does not have an interface {name}").into());
     }
-    let of_port = ctx.ext.ifaces.values().filter(|i| i.port == iface.port).count();
+    let of_port = ctx
+        .ext
+        .ifaces
+        .values()
+        .filter(|i| i.port == iface.port)
+        .count();
     if of_port <= 1 {
         return Err(format!("cannot delete last interface from port {}", iface.port).into());
     }

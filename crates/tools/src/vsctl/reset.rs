@@ -36,14 +36,36 @@ pub(super) const COMMANDS: &[Command<super::Switch>] = &[
 
 fn prepare(p: &mut Prepare<'_>, _: &Inv) -> Outcome {
     p.need("Open_vSwitch", &["manager_options", "ssl", "other_config"]);
-    let bridge =
-        ["controller", "fail_mode", "mirrors", "netflow", "sflow", "ipfix", "flood_vlans", "other_config"];
+    let bridge = [
+        "controller",
+        "fail_mode",
+        "mirrors",
+        "netflow",
+        "sflow",
+        "ipfix",
+        "flood_vlans",
+        "other_config",
+    ];
     p.need("Bridge", &bridge);
     p.need("Port", &["other_config"]);
-    p.need("Interface", &["ingress_policing_rate", "ingress_policing_burst", "other_config"]);
-    for table in
-        ["Mirror", "Controller", "Manager", "NetFlow", "sFlow", "IPFIX", "SSL", "Flow_Sample_Collector_Set"]
-    {
+    p.need(
+        "Interface",
+        &[
+            "ingress_policing_rate",
+            "ingress_policing_burst",
+            "other_config",
+        ],
+    );
+    for table in [
+        "Mirror",
+        "Controller",
+        "Manager",
+        "NetFlow",
+        "sFlow",
+        "IPFIX",
+        "SSL",
+        "Flow_Sample_Collector_Set",
+    ] {
         p.need(table, &[]);
     }
     Ok(())
@@ -60,7 +82,11 @@ fn run(ctx: &mut Ctx<'_>, _: &mut Inv) -> Outcome {
     ctx.txn.set(root, OpenVSwitch::OTHER_CONFIG, nothing);
     for row in ctx.view().rows::<Bridge>() {
         // The MAC address is all that a bridge keeps of its other-config.
-        let address = ctx.view().read(row, Bridge::OTHER_CONFIG).get("hwaddr").map(str::to_string);
+        let address = ctx
+            .view()
+            .read(row, Bridge::OTHER_CONFIG)
+            .get("hwaddr")
+            .map(str::to_string);
         ctx.txn.set(row, Bridge::CONTROLLER, none);
         ctx.txn.set(row, Bridge::FAIL_MODE, None::<&str>);
         ctx.txn.set(row, Bridge::MIRRORS, none);
@@ -68,7 +94,8 @@ fn run(ctx: &mut Ctx<'_>, _: &mut Inv) -> Outcome {
         ctx.txn.set(row, Bridge::SFLOW, None::<Uuid>);
         ctx.txn.set(row, Bridge::IPFIX, None::<Uuid>);
         ctx.txn.set(row, Bridge::FLOOD_VLANS, [0i64; 0]);
-        ctx.txn.set(row, Bridge::OTHER_CONFIG, address.map(|a| ("hwaddr", a)));
+        ctx.txn
+            .set(row, Bridge::OTHER_CONFIG, address.map(|a| ("hwaddr", a)));
     }
     for row in ctx.view().rows::<Port>() {
         ctx.txn.set(row, Port::OTHER_CONFIG, nothing);

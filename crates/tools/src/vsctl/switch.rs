@@ -71,7 +71,11 @@ impl Switch {
     /// The fake bridges on a real one.
     pub fn children(&self, parent: &str) -> Vec<String> {
         let is_child = |b: &&BridgeInfo| b.fake.as_ref().is_some_and(|(p, ..)| p == parent);
-        self.bridges.values().filter(is_child).map(|b| b.name.clone()).collect()
+        self.bridges
+            .values()
+            .filter(is_child)
+            .map(|b| b.name.clone())
+            .collect()
     }
 }
 
@@ -113,7 +117,14 @@ pub(crate) fn load(ctx: &mut Ctx<'_>) {
                 let fake_name = view.read(port, Port::NAME).to_string();
                 by_vlan.insert(vlan, fake_name.clone());
                 let fake = Some((name.clone(), vlan, port));
-                bridges.insert(fake_name.clone(), BridgeInfo { name: fake_name, row, fake });
+                bridges.insert(
+                    fake_name.clone(),
+                    BridgeInfo {
+                        name: fake_name,
+                        row,
+                        fake,
+                    },
+                );
             }
         }
         for &port in &members {
@@ -121,15 +132,30 @@ pub(crate) fn load(ctx: &mut Ctx<'_>) {
             if port_name == name || bridges.contains_key(port_name) {
                 continue;
             }
-            let owner = view.read(port, Port::TAG).and_then(|vlan| by_vlan.get(&vlan));
+            let owner = view
+                .read(port, Port::TAG)
+                .and_then(|vlan| by_vlan.get(&vlan));
             let bridge = owner.unwrap_or(&name).clone();
             for iface in view.read(port, Port::INTERFACES).iter() {
                 let iface_name = view.read(iface, Interface::NAME).to_string();
-                ifaces.insert(iface_name, IfaceInfo { row: iface, port: port_name.to_string() });
+                ifaces.insert(
+                    iface_name,
+                    IfaceInfo {
+                        row: iface,
+                        port: port_name.to_string(),
+                    },
+                );
             }
             ports.insert(port_name.to_string(), PortInfo { row: port, bridge });
         }
-        bridges.insert(name.clone(), BridgeInfo { name, row, fake: None });
+        bridges.insert(
+            name.clone(),
+            BridgeInfo {
+                name,
+                row,
+                fake: None,
+            },
+        );
     }
     let switch = &mut *ctx.ext;
     (switch.bridges, switch.ports, switch.ifaces, switch.loaded) = (bridges, ports, ifaces, true);
@@ -170,7 +196,10 @@ pub(crate) fn check_conflicts(ctx: &mut Ctx<'_>, name: &str, what: &str) -> Outc
     let taken = if switch.bridges.contains_key(name) {
         format!("a bridge named {name} already exists")
     } else if let Some(port) = switch.ports.get(name) {
-        format!("a port named {name} already exists on bridge {}", port.bridge)
+        format!(
+            "a port named {name} already exists on bridge {}",
+            port.bridge
+        )
     } else if let Some(iface) = switch.ifaces.get(name) {
         let bridge = switch.ports.get(&iface.port).map_or("", |p| &p.bridge);
         format!("an interface named {name} already exists on bridge {bridge}")
@@ -186,7 +215,12 @@ pub(crate) fn reference(row: Uuid) -> Datum {
 }
 
 /// Adds references to a column without writing it whole.
-pub(crate) fn add_refs<T: Table, K>(ctx: &mut Ctx<'_>, row: Uuid, column: Column<T, K>, refs: &Datum) {
+pub(crate) fn add_refs<T: Table, K>(
+    ctx: &mut Ctx<'_>,
+    row: Uuid,
+    column: Column<T, K>,
+    refs: &Datum,
+) {
     ctx.txn.add(ctx.idl, T::INDEX, row, column.index(), refs);
 }
 
@@ -228,7 +262,9 @@ pub(crate) fn remove_port(ctx: &mut Ctx<'_>, bridge: Uuid, port: Uuid) {
 
 /// Removes a port that users see, from the database and from the model.
 pub(crate) fn delete_port(ctx: &mut Ctx<'_>, name: &str) {
-    let Some(port) = ctx.ext.ports.remove(name) else { return };
+    let Some(port) = ctx.ext.ports.remove(name) else {
+        return;
+    };
     ctx.ext.ifaces.retain(|_, iface| iface.port != name);
     if let Some(bridge) = ctx.ext.bridges.get(&port.bridge).map(|b| b.row) {
         remove_port(ctx, bridge, port.row);

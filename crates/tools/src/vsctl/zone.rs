@@ -32,11 +32,32 @@ const fn command(
 }
 
 pub(super) const COMMANDS: &[Cmd] = &[
-    command("add-zone-tp", (3, MANY), "", &["--may-exist"], add_zone_tp, true),
-    command("del-zone-tp", (2, 2), "", &["--if-exists"], del_zone_tp, true),
+    command(
+        "add-zone-tp",
+        (3, MANY),
+        "",
+        &["--may-exist"],
+        add_zone_tp,
+        true,
+    ),
+    command(
+        "del-zone-tp",
+        (2, 2),
+        "",
+        &["--if-exists"],
+        del_zone_tp,
+        true,
+    ),
     command("list-zone-tp", (1, 1), "", &[], list_zone_tp, false),
     command("set-zone-limit", (3, 3), "", &[], set_zone_limit, true),
-    command("del-zone-limit", (2, 2), "", &["--if-exists"], del_zone_limit, true),
+    command(
+        "del-zone-limit",
+        (2, 2),
+        "",
+        &["--if-exists"],
+        del_zone_limit,
+        true,
+    ),
     command("list-zone-limits", (1, 1), "", &[], list_zone_limits, false),
     command("list-dp-cap", (1, 1), "", &[], list_dp_cap, false),
 ];
@@ -61,7 +82,9 @@ fn prepare(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
 }
 
 fn find_datapath(ctx: &Ctx<'_>, name: &str) -> Option<Uuid> {
-    ctx.view().read(ctx.ext.root, OpenVSwitch::DATAPATHS).get(name)
+    ctx.view()
+        .read(ctx.ext.root, OpenVSwitch::DATAPATHS)
+        .get(name)
 }
 
 fn require_datapath(ctx: &Ctx<'_>, name: &str) -> Result<Uuid, Fail> {
@@ -78,17 +101,32 @@ fn zone_number(text: &str) -> Result<i64, Fail> {
 }
 
 fn zones(ctx: &Ctx<'_>, datapath: Uuid) -> BTreeMap<i64, Uuid> {
-    ctx.view().read(datapath, Datapath::CT_ZONES).iter().collect()
+    ctx.view()
+        .read(datapath, Datapath::CT_ZONES)
+        .iter()
+        .collect()
 }
 
 fn put_zone(ctx: &mut Ctx<'_>, datapath: Uuid, zone: i64, row: Uuid) {
     let pair = Datum::from_pairs(vec![(Atom::Integer(zone), Atom::Uuid(row))]);
-    ctx.txn.put(ctx.idl, Datapath::INDEX, datapath, Datapath::CT_ZONES.index(), &pair);
+    ctx.txn.put(
+        ctx.idl,
+        Datapath::INDEX,
+        datapath,
+        Datapath::CT_ZONES.index(),
+        &pair,
+    );
 }
 
 fn drop_zone(ctx: &mut Ctx<'_>, datapath: Uuid, zone: i64, row: Uuid) {
     let key = Datum::from(Atom::Integer(zone));
-    ctx.txn.remove(ctx.idl, Datapath::INDEX, datapath, Datapath::CT_ZONES.index(), &key);
+    ctx.txn.remove(
+        ctx.idl,
+        Datapath::INDEX,
+        datapath,
+        Datapath::CT_ZONES.index(),
+        &key,
+    );
     ctx.txn.delete::<CtZone>(row);
 }
 
@@ -102,7 +140,10 @@ fn add_zone_tp(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     }
     let timeouts: Vec<(&str, i64)> = inv.argv[3..]
         .iter()
-        .map(|arg| arg.split_once('=').map_or((arg.as_str(), 0), |(k, v)| (k, leading_number(v))))
+        .map(|arg| {
+            arg.split_once('=')
+                .map_or((arg.as_str(), 0), |(k, v)| (k, leading_number(v)))
+        })
         .collect();
     let policy = ctx.txn.insert::<CtTimeoutPolicy>();
     ctx.txn.set(policy, CtTimeoutPolicy::TIMEOUTS, timeouts);
@@ -162,7 +203,8 @@ fn set_zone_limit(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         .parse()
         .map_err(|_| Fail::from(format!("invalid limit (\"{}\")", inv.arg(3))))?;
     if inv.arg(2) == "default" {
-        ctx.txn.set(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT, Some(limit));
+        ctx.txn
+            .set(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT, Some(limit));
         return Ok(());
     }
     let zone = zone_number(inv.arg(2))?;
@@ -182,10 +224,16 @@ fn del_zone_limit(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let datapath = require_datapath(ctx, inv.arg(1))?;
     let must_exist = !inv.has("--if-exists");
     if inv.arg(2) == "default" {
-        if must_exist && ctx.view().read(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT).is_none() {
+        if must_exist
+            && ctx
+                .view()
+                .read(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT)
+                .is_none()
+        {
             return Err(format!("datapath {} does not have a limit", inv.arg(1)).into());
         }
-        ctx.txn.set(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT, None::<i64>);
+        ctx.txn
+            .set(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT, None::<i64>);
         return Ok(());
     }
     let zone = zone_number(inv.arg(2))?;
