@@ -120,8 +120,11 @@ impl Worker {
                     greater,
                     less_equal,
                 } => {
-                    // Both branches run on the packet itself: what they change stays.
-                    let packets: Batch = std::mem::take(batch);
+                    let packets = if last {
+                        std::mem::take(batch)
+                    } else {
+                        duplicate(batch)
+                    };
                     for packet in packets {
                         let inner = if on_wire(&packet) > usize::from(*size) {
                             greater
@@ -129,7 +132,7 @@ impl Worker {
                             less_equal
                         };
                         let mut one = Batch::new();
-                        one.push(if last { packet } else { packet.duplicate() });
+                        one.push(packet);
                         self.run_actions(&mut one, inner, depth, nesting + 1);
                     }
                 }

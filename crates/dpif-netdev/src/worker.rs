@@ -108,6 +108,7 @@ impl Worker {
         while !self.exit {
             if self.me.has_mail() {
                 self.mail();
+                continue;
             }
             // The clock is read often enough for statistics, and whenever there is work.
             spins = spins.wrapping_add(1);
@@ -159,7 +160,8 @@ impl Worker {
             if self.me.has_mail() {
                 self.now = clock::now();
                 self.mail();
-                self.flush();
+                // Messages may have ended the thread.
+                continue;
             }
             let start = cycles::now();
             let mut n = 0;

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_packet::flow::{
     FLOW_MAX_MPLS_LABELS, Flow, FlowWildcards, Match, NW_FRAG_LATER, NW_FRAG_MASK, VLAN_CFI,
     VLAN_PCP_SHIFT, VLAN_VID_MASK,
@@ -457,4 +459,12 @@ impl ParsedKey {
             wc: self.wc,
         })
     }
+}
+
+/// A packet that has the key written in `input`, as `netdev-dummy/receive` takes it, filled with zeros up to
+/// `size`. The error is the text that the user sees.
+pub fn packet_from_text(input: &str, size: Option<usize>) -> Result<Packet, String> {
+    let parsed = parse_key(input, None).map_err(|e| e.to_string())?;
+    let payload = size.map_or(Payload::Default, Payload::TotalLen);
+    compose(&parsed.flow, payload).ok_or_else(|| "too small packet len".to_owned())
 }
