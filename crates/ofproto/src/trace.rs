@@ -1,20 +1,271 @@
 //! `ofproto/trace`: what would happen to a packet, told step by step.
+//!
+//! A trace translates a flow like a miss does, with a record of each step
+//! ([`xlate::trace`](crate::xlate::trace)). Without a packet it changes nothing; with one (given as bytes, or made
+//! by `-generate`) the switch learns and sends as it does for a packet that comes in.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
-use ferrovs_openflow::action::Action;
+use ferrovs_datapath::action::SlowPath;
+use ferrovs_datapath::text::{format_actions, parse_key};
+use ferrovs_openflow::action::{self, Action};
+use ferrovs_openflow::flow_text::parse_flow_key;
+use ferrovs_openflow::match_text::{Names, format_flow, format_match};
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::compose::{Payload, compose};
+use ferrovs_packet::field::{NO_TUN_TABLE, NoPorts};
+use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::types::DpPort;
+use ferrovs_runtime::clock;
+use ferrovs_runtime::unixctl::{Output, Reply, Request};
 
+use crate::backer::Backer;
+use crate::ofprotos::Ofprotos;
 use crate::rule::Rule;
+use crate::xlate::snapshot::XBridge;
+use crate::xlate::trace::{NodeKind, Trace};
+use crate::xlate::{Start, XlateIn, translate};
+
+const NAMES: Names<'static> = Names {
+    ports: &NoPorts,
+    tunnel: &NO_TUN_TABLE,
+};
 
 /// A rule as a trace names it: match, priority, cookie if it has one.
 pub fn describe_rule(rule: &Arc<Rule>) -> String {
-    let mut text = format!("priority {}", rule.priority);
+    let mut text = String::new();
+    // The priority is told behind the match, also when it is the default.
+    format_match(&rule.match_.expand(), 32768, NAMES, &mut text);
+    if !text.is_empty() {
+        text.push_str(", ");
+    }
+    let _ = write!(text, "priority {}", rule.priority);
     if rule.cookie != 0 {
-        text += &format!(", cookie {:#x}", rule.cookie);
+        let _ = write!(text, ", cookie {:#x}", rule.cookie);
     }
     text
 }
 
 pub fn describe_action(action: &Action) -> String {
-    action.name().to_string()
+    action::text::format(action)
+}
+
+/// What is to be traced.
+struct Subject {
+    backer: Arc<Backer>,
+    bridge: Arc<XBridge>,
+    /// With an OpenFlow port.
+    flow: Flow,
+    packet: Option<Packet>,
+}
+
+/// `ofproto/trace {[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate | packet]`
+pub fn trace(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    let subject = subject(ofprotos, &request.argv[1..])?;
+    Ok(Output::Text(run(&subject, None)))
+}
+
+/// `ofproto/trace-packet-out [-consistent] {[dp_name] odp_flow | bridge br_flow} [...] actions`
+pub fn trace_packet_out(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    let args = &request.argv[1..];
+    let Some((actions, rest)) = args.split_last() else {
+        return Err("Too few arguments".into());
+    };
+    let rest: Vec<String> = rest
+        .iter()
+        .filter(|a| *a != "-consistent" && *a != "--consistent")
+        .cloned()
+        .collect();
+    let actions =
+        action::parse::parse_actions(actions, &NoPorts).map_err(|e| format!("Bad actions: {e}"))?;
+    let subject = subject(ofprotos, &rest)?;
+    Ok(Output::Text(run(&subject, Some(&actions))))
+}
+
+fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
+    let mut generate = false;
+    let mut words: Vec<&str> = Vec::new();
+    for arg in args {
+        match arg.as_str() {
+            "-generate" | "--generate" => generate = true,
+            "-consistent" | "--consistent" => {
+                return Err("Option -consistent is for trace-packet-out".into());
+            }
+            option if option.starts_with('-') => return Err(format!("Unknown option: {option}")),
+            word => words.push(word),
+        }
+    }
+    let packet = match words[..] {
+        [_, _, hex] => {
+            words.pop();
+            Some(packet_of(hex)?)
+        }
+        [_, _] | [_] => None,
+        [] => return Err("Must specify bridge and flow".into()),
+        _ => return Err("too many arguments".into()),
+    };
+    if generate && packet.is_some() {
+        return Err("Can't specify both -generate and a packet".into());
+    }
+    let mut subject = match words[..] {
+        [bridge, flow] if ofprotos.bridge(bridge).is_some() => {
+            bridge_subject(ofprotos, bridge, flow)?
+        }
+        [dp, flow] => dp_subject(ofprotos, Some(dp), flow)?,
+        [flow] => dp_subject(ofprotos, None, flow)?,
+        _ => return Err("too many arguments".into()),
+    };
+    if let Some(mut packet) = packet {
+        let in_port = subject.flow.in_port;
+        subject.flow = Flow::from_packet(&mut packet);
+        subject.flow.in_port = in_port;
+        subject.packet = Some(packet);
+    } else if generate {
+        subject.packet = compose(&subject.flow, Payload::default());
+    }
+    Ok(subject)
+}
+
+fn packet_of(hex: &str) -> Result<Packet, String> {
+    let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
+    let bytes: Option<Vec<u8>> = digits
+        .chunks(2)
+        .map(|pair| match pair {
+            [a, b] => Some((a.to_digit(16)? << 4 | b.to_digit(16)?) as u8),
+            _ => None,
+        })
+        .collect();
+    match bytes {
+        Some(bytes) if !bytes.is_empty() => Ok(Packet::from_slice(&bytes)),
+        _ => Err("Trailing garbage in packet data".into()),
+    }
+}
+
+fn bridge_subject(ofprotos: &Ofprotos, name: &str, text: &str) -> Result<Subject, String> {
+    let unknown = || format!("{name}: unknown bridge");
+    let (backer, bridge) = find_bridge(ofprotos, name).ok_or_else(unknown)?;
+    let (flow, _) =
+        parse_flow_key(text, &NoPorts).map_err(|e| format!("Bad openflow flow syntax: {e}"))?;
+    Ok(Subject {
+        backer,
+        bridge,
+        flow,
+        packet: None,
+    })
+}
+
+fn find_bridge(ofprotos: &Ofprotos, name: &str) -> Option<(Arc<Backer>, Arc<XBridge>)> {
+    ofprotos.backers().find_map(|backer| {
+        let snapshot = backer.snapshot.load();
+        Some((backer.clone(), snapshot.bridge_by_name(name)?.clone()))
+    })
+}
+
+fn dp_subject(ofprotos: &Ofprotos, dp: Option<&str>, text: &str) -> Result<Subject, String> {
+    let Ok(key) = parse_key(text, None) else {
+        return Err(match dp {
+            Some(name) => format!("{name}: unknown bridge"),
+            None => format!("Invalid datapath flow: {text}"),
+        });
+    };
+    let mut flow = key
+        .into_flow()
+        .map_err(|_| "Failed to parse datapath flow key".to_string())?;
+    let wanted = dp.map(|dp| dp.rsplit('@').next().unwrap_or(dp));
+    let mut backers = ofprotos
+        .backers()
+        .filter(|b| wanted.is_none_or(|w| b.dpif.name() == w));
+    let backer = backers
+        .next()
+        .cloned()
+        .ok_or("Cannot find datapath of this name")?;
+    if wanted.is_none() && backers.next().is_some() {
+        return Err("More than one datapath exists, must specify datapath name.".into());
+    }
+    let snapshot = backer.snapshot.load_full();
+    let Some((bridge, port)) = snapshot.receive(&flow) else {
+        return Err(format!(
+            "no OpenFlow port for datapath port {}",
+            DpPort(flow.in_port).0
+        ));
+    };
+    flow.in_port = u32::from(port.0);
+    Ok(Subject {
+        bridge: bridge.clone(),
+        backer: backer.clone(),
+        flow,
+        packet: None,
+    })
+}
+
+fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
+    let mut out = format!("Flow: {}\n", format_flow(&subject.flow, NAMES));
+    let snapshot = subject.backer.snapshot.load_full();
+    let mut trace = Trace::default();
+    trace.open(
+        NodeKind::Bridge,
+        &format!("bridge(\"{}\")", subject.bridge.name),
+    );
+    let result = translate(XlateIn {
+        snapshot: &snapshot,
+        recircs: &subject.backer.udpif.recircs,
+        bridge: &subject.bridge,
+        flow: subject.flow,
+        packet: subject.packet.as_ref(),
+        start: actions.map_or(Start::Tables, Start::Actions),
+        side_effects: subject.packet.is_some(),
+        count: None,
+        xcache: None,
+        trace: Some(&mut trace),
+        now: clock::now(),
+    });
+    if result.learned {
+        subject.backer.udpif.changed();
+    }
+    out += &trace.text();
+    out += "\nFinal flow: ";
+    let mut last = result.final_flow;
+    last.actset_output = 0;
+    if last == subject.flow {
+        out += "unchanged";
+    } else {
+        out += &format_flow(&last, NAMES);
+    }
+    out += "\nMegaflow: ";
+    format_match(
+        &Match::new(&subject.flow, &result.wc),
+        32768,
+        NAMES,
+        &mut out,
+    );
+    out += "\nDatapath actions: ";
+    format_actions(&mut out, &result.actions, None);
+    explain_slow_path(&mut out, result.slow);
+    out
+}
+
+fn explain_slow_path(out: &mut String, slow: SlowPath) {
+    if slow.is_none() {
+        return;
+    }
+    *out += "\nThis flow is handled by the userspace slow path because it:";
+    let reasons = [
+        (SlowPath::CFM, "Consists of CFM packets."),
+        (SlowPath::BFD, "Consists of BFD packets."),
+        (SlowPath::LACP, "Consists of LACP packets."),
+        (SlowPath::STP, "Consists of STP packets."),
+        (SlowPath::LLDP, "Consists of LLDP packets."),
+        (
+            SlowPath::ACTION,
+            "Uses action(s) not supported by datapath.",
+        ),
+        (
+            SlowPath::MATCH,
+            "Needs more specific match than supported by datapath.",
+        ),
+    ];
+    for (_, text) in reasons.iter().filter(|(bit, _)| slow.0 & bit.0 != 0) {
+        let _ = write!(out, "\n  - {text}");
+    }
 }

@@ -24,6 +24,7 @@ use ferrovs_sync::{Seq, Snapshot};
 
 use crate::xlate::recirc::{Recirc, RecircTable};
 use crate::xlate::snapshot::{AsyncPacketIn, XBridge, XlateSnapshot};
+use crate::xlate::tunnel::Request;
 use crate::xlate::xcache::{PacketCount, XCache};
 use crate::xlate::{Start, XlateIn, XlateOut, translate};
 use ukey::{Ukey, Ukeys};
@@ -130,7 +131,7 @@ impl Udpif {
             bytes: packet.size() as u64,
             tcp_flags: 0,
         };
-        let out = translate(XlateIn {
+        let mut out = translate(XlateIn {
             snapshot: &snapshot,
             recircs: &self.recircs,
             bridge,
@@ -143,9 +144,7 @@ impl Udpif {
             trace: None,
             now: clock::now(),
         });
-        if out.learned {
-            self.changed();
-        }
+        self.after(&snapshot, &mut out.requests, out.learned);
         let mut dp_flow = *flow;
         let in_port = OfPort(flow.in_port as u16);
         dp_flow.in_port = bridge
@@ -210,6 +209,24 @@ impl Udpif {
         })
     }
 
+    /// What a translation asked for besides its actions.
+    fn after(&self, snapshot: &XlateSnapshot, requests: &mut Vec<Request>, learned: bool) {
+        if learned {
+            self.changed();
+        }
+        for request in requests.drain(..) {
+            let Some(bridge) = snapshot.bridges.get(&request.bridge) else {
+                continue;
+            };
+            let mut packet = request.packet;
+            let mut flow = Flow::from_packet(&mut packet);
+            flow.in_port = u32::from(request.in_port.0);
+            let table = [ferrovs_openflow::action::Action::output(OfPort::TABLE)];
+            // A question that cannot be sent is asked again by a later packet.
+            let _ = self.packet_out(bridge, packet, &flow, &table);
+        }
+    }
+
     fn miss(&self, upcall: &Upcall<'_>) -> Option<UpcallReply> {
         let seq = self.reval_seq.read();
         let snapshot = self.snapshot.load_full();
@@ -222,16 +239,14 @@ impl Udpif {
             bytes: upcall.packet.size() as u64,
             tcp_flags: 0,
         };
-        let out = self.translate(
+        let mut out = self.translate(
             &snapshot,
             &origin,
             Some(upcall.packet),
             Some(count),
             Some(&mut xcache),
         );
-        if out.learned {
-            self.changed();
-        }
+        self.after(&snapshot, &mut out.requests, out.learned);
         let actions: Arc<[Action]> = out.actions.into();
         let flow_actions = (!out.slow.is_none()).then(|| slow_path_actions(&out.slow, &origin));
         let install = self
@@ -298,10 +313,8 @@ impl Udpif {
     fn slow_path(&self, upcall: &Upcall<'_>) -> Option<UpcallReply> {
         let snapshot = self.snapshot.load_full();
         let origin = self.origin(&snapshot, upcall.flow)?;
-        let out = self.translate(&snapshot, &origin, Some(upcall.packet), None, None);
-        if out.learned {
-            self.changed();
-        }
+        let mut out = self.translate(&snapshot, &origin, Some(upcall.packet), None, None);
+        self.after(&snapshot, &mut out.requests, out.learned);
         self.ukeys.hold(&out.recircs);
         Some(reply_once(out.actions))
     }

@@ -172,6 +172,11 @@ impl Map {
     }
 }
 
+/// Whether there is any tunnel that packets could be for.
+pub fn any() -> bool {
+    !MAP.load().listeners.is_empty()
+}
+
 /// The tunnel that a packet which is about to reach the host belongs to. Makes the bits that
 /// decided matter in `wc`.
 pub fn lookup(flow: &Flow, wc: &mut FlowWildcards) -> Option<DpPort> {

@@ -20,6 +20,7 @@ use super::commit::commit;
 use super::recirc::{Recirc, RecircTable};
 use super::snapshot::{FragHandling, XBridge, XPort, XlateSnapshot};
 use super::trace::{NodeKind, Trace};
+use super::tunnel::Request;
 use super::xcache::{Credit, PacketCount, XCache};
 use crate::rule::Rule;
 
@@ -77,6 +78,8 @@ pub struct XlateOut {
     pub final_flow: Flow,
     /// A MAC address or neighbour became known: other flows may be stale.
     pub learned: bool,
+    /// Packets to send besides, such as a question for a neighbour.
+    pub requests: Vec<Request>,
 }
 
 /// See the module's text.
@@ -113,7 +116,8 @@ pub struct Ctx<'a> {
     pub trace: Option<&'a mut Trace>,
     pub now: Instant,
     pub learned: bool,
-    /// Bytes to which the next output is cut; 0 for all.
+    pub requests: Vec<Request>,
+    /// The priority to which `pop_queue` returns.
     pub orig_skb_priority: u32,
 }
 
@@ -157,6 +161,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         trace: xin.trace,
         now: xin.now,
         learned: false,
+        requests: Vec::new(),
         orig_skb_priority: xin.flow.skb_priority,
     };
     ctx.init_wildcards();
@@ -164,6 +169,12 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
     ctx.finish_wildcards();
     if ctx.error != DropReason::Ok {
         ctx.actions.clear();
+    }
+    // Nothing comes after the last clone that would need the packet.
+    while let Some(DpAction::Clone(_)) = ctx.actions.last() {
+        if let Some(DpAction::Clone(inner)) = ctx.actions.pop() {
+            ctx.actions.extend(inner);
+        }
     }
     if ctx.actions.is_empty()
         && ctx.snapshot.features.explicit_drop_action
@@ -179,6 +190,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         recircs: ctx.recircs,
         final_flow: ctx.flow,
         learned: ctx.learned,
+        requests: ctx.requests,
     }
 }
 

@@ -1,19 +1,321 @@
 //! Tunnels in userspace: a packet to a tunnel port gets its outer header here and goes on in the bridge that
 //! owns the way to the remote; a packet to the host that is addressed to a tunnel endpoint is decapsulated.
+//!
+//! The way is looked up in the routes, the next hop in the neighbours that were seen passing by. An unknown
+//! neighbour is asked for, and the packet dropped: the next one finds it.
 
-use ferrovs_packet::types::DpPort;
+use std::net::IpAddr;
 
-use super::ctx::Ctx;
-use super::snapshot::XPort;
+use ferrovs_datapath::action::{Action as DpAction, DropReason, TunnelPush};
+use ferrovs_netdev::TunnelConfig;
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::compose::{Payload, compose};
+use ferrovs_packet::flow::{
+    FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FLOW_TNL_F_KEY, FLOW_TNL_F_MASK,
+    FLOW_TNL_PUB_F_MASK, Flow, FlowTnl, IP_DSCP_MASK, IP_ECN_MASK,
+};
+use ferrovs_packet::types::{DpPort, MacAddr, OfPort, eth_type, ip_proto};
+use ferrovs_tunnel::{header, neigh, ports, router};
+
+use super::ctx::{Ctx, is_ip_any};
+use super::snapshot::{BridgeId, XBridge, XPort};
+
+/// "Congestion experienced" in the ECN bits, and ECN-capable transport 0 (RFC 3168).
+const ECN_CE: u8 = 3;
+const ECN_ECT_0: u8 = 2;
+
+/// A packet that a translation wants sent: it goes through the tables of a bridge as if it had come from there.
+pub struct Request {
+    pub bridge: BridgeId,
+    pub in_port: OfPort,
+    pub packet: Packet,
+}
+
+fn set_address(v4: &mut ferrovs_packet::types::Be32, v6: &mut [u8; 16], ip: Option<IpAddr>) {
+    (*v4, *v6) = match ip {
+        Some(IpAddr::V4(ip)) => (u32::from(ip).into(), [0; 16]),
+        Some(IpAddr::V6(ip)) => (0.into(), ip.octets()),
+        None => (0.into(), [0; 16]),
+    };
+}
+
+fn destination(tnl: &FlowTnl) -> Option<IpAddr> {
+    match (tnl.ip_dst.get(), tnl.ipv6_dst) {
+        (0, v6) if v6 == [0; 16] => None,
+        (0, v6) => Some(IpAddr::from(v6)),
+        (v4, _) => Some(IpAddr::from(v4.to_be_bytes())),
+    }
+}
+
+fn source(tnl: &FlowTnl) -> Option<IpAddr> {
+    match (tnl.ip_src.get(), tnl.ipv6_src) {
+        (0, v6) if v6 == [0; 16] => None,
+        (0, v6) => Some(IpAddr::from(v6)),
+        (v4, _) => Some(IpAddr::from(v4.to_be_bytes())),
+    }
+}
 
 impl Ctx<'_> {
     /// Sends the packet through a tunnel port.
-    pub fn tunnel_output(&mut self, _port: &XPort, _max_len: u32) {
-        self.report("Tunneling decided against output");
+    pub fn tunnel_output(&mut self, port: &XPort, max_len: u32) {
+        let Some(config) = port.tunnel.clone() else {
+            return;
+        };
+        let before = self.flow.tunnel;
+        let (mark, tos) = (self.flow.pkt_mark, self.flow.nw_tos);
+        self.fill_tunnel(&config);
+        self.credit_tx(port);
+        self.report("output to native tunnel");
+        self.commit();
+        self.push_tunnel(port, &config, max_len);
+        self.flow.tunnel = before;
+        self.flow.pkt_mark = mark;
+        self.flow.nw_tos = tos;
     }
 
-    /// The tunnel port that a packet about to leave through `port` is for.
-    pub fn terminates_tunnel(&mut self, _port: &XPort) -> Option<DpPort> {
-        None
+    /// What the configuration says about the outer header; what it leaves to the flow stays.
+    fn fill_tunnel(&mut self, config: &TunnelConfig) {
+        let ip = is_ip_any(&self.flow);
+        let (f, m) = (&mut self.flow, &mut self.wc.masks);
+        let t = &mut f.tunnel;
+        if !config.ip_src_flow {
+            set_address(&mut t.ip_src, &mut t.ipv6_src, config.src);
+        }
+        if !config.ip_dst_flow {
+            set_address(&mut t.ip_dst, &mut t.ipv6_dst, config.dst);
+        }
+        t.tp_dst = config.dst_port.into();
+        if !config.out_key_flow {
+            t.tun_id = config.out_key.into();
+        }
+        t.ip_ttl = config.ttl;
+        t.ip_tos = config.tos;
+        if config.ttl_inherit && ip {
+            m.nw_ttl = 0xff;
+            t.ip_ttl = f.nw_ttl;
+        }
+        if config.tos_inherit && ip {
+            m.nw_tos |= IP_DSCP_MASK;
+            t.ip_tos = f.nw_tos & IP_DSCP_MASK;
+        }
+        if ip {
+            // ECN is always inherited (RFC 6040, compatibility mode for CE).
+            m.nw_tos |= IP_ECN_MASK;
+            t.ip_tos |= if f.nw_tos & IP_ECN_MASK == ECN_CE {
+                ECN_ECT_0
+            } else {
+                f.nw_tos & IP_ECN_MASK
+            };
+        }
+        t.flags &= !(FLOW_TNL_F_MASK & !FLOW_TNL_PUB_F_MASK);
+        if config.dont_fragment {
+            t.flags |= FLOW_TNL_F_DONT_FRAGMENT;
+        }
+        if config.csum == Some(true) {
+            t.flags |= FLOW_TNL_F_CSUM;
+        }
+        if config.out_key_present {
+            t.flags |= FLOW_TNL_F_KEY;
+        }
+        if let Some(mark) = config.egress_pkt_mark {
+            f.pkt_mark = mark;
+            m.pkt_mark = u32::MAX;
+        }
     }
+
+    fn push_tunnel(&mut self, port: &XPort, config: &TunnelConfig, max_len: u32) {
+        let tnl = self.flow.tunnel;
+        let routed = destination(&tnl).and_then(|dst| {
+            let hop = router::lookup(self.flow.pkt_mark, dst, source(&tnl))?;
+            Some((hop.gateway.unwrap_or(dst), hop))
+        });
+        let Some((next, hop)) = routed else {
+            self.fail(
+                DropReason::TunnelRoutingFailed,
+                "native tunnel routing failed",
+            );
+            return;
+        };
+        let snapshot = self.snapshot;
+        let local = snapshot
+            .bridge_of_local_device(&hop.dev)
+            .and_then(|b| Some((b, b.ports.get(&OfPort::LOCAL)?, b.local_mac?)));
+        let Some((bridge, out, eth_src)) = local else {
+            self.fail(
+                DropReason::TunnelRoutingFailed,
+                "native tunnel routing failed",
+            );
+            return;
+        };
+        self.report(&format!("tunneling to {next} via {}", hop.dev));
+        let Some(eth_dst) = neigh::lookup(&bridge.name, next) else {
+            self.ask_for_neighbour(bridge, eth_src, hop.src, next);
+            return;
+        };
+        self.report(&format!(
+            "tunneling from {eth_src} {} to {eth_dst} {next}",
+            hop.src
+        ));
+        let link = header::Link {
+            eth_src,
+            eth_dst,
+            src: hop.src,
+        };
+        let Some(header) = header::build(port.tunnel_kind, config, &tnl, &link) else {
+            self.fail(
+                DropReason::TunnelHeaderBuildFailed,
+                "native tunnel header build failed",
+            );
+            return;
+        };
+        let push = TunnelPush {
+            tnl_port: port.dp_port,
+            out_port: out.dp_port,
+            header,
+        };
+        let outer = outer_flow(&self.flow, &tnl, &link, config.dst_port);
+        self.send_outer(bridge, push, outer, max_len);
+    }
+
+    /// The encapsulated packet goes through the tables of the bridge that owns the way. What those look at is the
+    /// outer header, which is the same for all packets of the flow: it leaves no mark in the wildcards.
+    fn send_outer(
+        &mut self,
+        bridge: &std::sync::Arc<XBridge>,
+        push: TunnelPush,
+        outer: Flow,
+        max_len: u32,
+    ) {
+        let (flow, base, wc) = (self.flow, self.base, self.wc);
+        let before = std::mem::take(&mut self.actions);
+        if max_len > 0 {
+            self.actions.push(DpAction::Trunc(max_len));
+        }
+        self.actions.push(DpAction::TunnelPush(Box::new(push)));
+        self.flow = outer;
+        self.base = outer;
+        self.in_bridge(bridge, |ctx| {
+            ctx.table_action(OfPort::LOCAL, 0, false, true);
+            ctx.run_action_set();
+        });
+        (self.flow, self.base, self.wc) = (flow, base, wc);
+        let inner = std::mem::replace(&mut self.actions, before);
+        self.actions.push(DpAction::Clone(inner));
+    }
+
+    fn ask_for_neighbour(
+        &mut self,
+        bridge: &std::sync::Arc<XBridge>,
+        eth_src: MacAddr,
+        src: IpAddr,
+        target: IpAddr,
+    ) {
+        let kind = if target.is_ipv4() { "ARP" } else { "ND" };
+        let text = format!(
+            "neighbor cache miss for {target} on bridge {}, sending {kind} request",
+            bridge.name
+        );
+        self.report(&text);
+        if self.side_effects && neigh::may_ask(&bridge.name, target) {
+            let packet = compose(&question(eth_src, src, target), Payload::Default);
+            if let Some(packet) = packet {
+                self.requests.push(Request {
+                    bridge: bridge.id,
+                    in_port: OfPort::LOCAL,
+                    packet,
+                });
+            }
+        }
+        self.fail(
+            DropReason::TunnelNeighCacheMiss,
+            "native tunnel neighbor cache miss",
+        );
+    }
+
+    /// The tunnel port that a packet about to leave through `port` is for. A packet that tells of a neighbour is
+    /// remembered.
+    pub fn terminates_tunnel(&mut self, port: &XPort) -> Option<DpPort> {
+        if port.ofport != OfPort::LOCAL {
+            return None;
+        }
+        let found = ports::lookup(&self.flow, &mut self.wc);
+        let nd =
+            self.flow.dl_type.get() == eth_type::IPV6 && self.flow.nw_proto == ip_proto::ICMPV6;
+        if found.is_none() && (self.flow.dl_type.get() == eth_type::ARP || nd) && ports::any() {
+            neigh::snoop(
+                &self.flow,
+                &mut self.wc,
+                &self.bridge.name,
+                self.side_effects,
+            );
+        }
+        found
+    }
+}
+
+/// The ARP request or neighbour solicitation that asks for `target`.
+fn question(eth_src: MacAddr, src: IpAddr, target: IpAddr) -> Flow {
+    let mut flow = Flow {
+        dl_src: eth_src,
+        arp_sha: eth_src,
+        ..Flow::default()
+    };
+    match (src, target) {
+        (IpAddr::V6(src), IpAddr::V6(target)) => {
+            // The solicited-node multicast address (RFC 4291, 2.7.1) and its Ethernet address (RFC 2464, 7).
+            let t = target.octets();
+            let mut group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0];
+            group[13..].copy_from_slice(&t[13..]);
+            flow.dl_type = eth_type::IPV6.into();
+            flow.dl_dst = MacAddr([0x33, 0x33, group[12], group[13], group[14], group[15]]);
+            flow.ipv6_src = src.octets();
+            flow.ipv6_dst = group;
+            flow.nw_proto = ip_proto::ICMPV6;
+            flow.nw_ttl = 255;
+            flow.tp_src = 135.into();
+            flow.nd_target = t;
+        }
+        (src, target) => {
+            let v4 = |ip| match ip {
+                IpAddr::V4(ip) => u32::from(ip),
+                IpAddr::V6(_) => 0,
+            };
+            flow.dl_type = eth_type::ARP.into();
+            flow.dl_dst = MacAddr::BROADCAST;
+            flow.nw_proto = 1;
+            flow.nw_src = v4(src).into();
+            flow.nw_dst = v4(target).into();
+        }
+    }
+    flow
+}
+
+/// The key of the packet with its outer header.
+fn outer_flow(inner: &Flow, tnl: &FlowTnl, link: &header::Link, dst_port: u16) -> Flow {
+    let mut flow = Flow {
+        in_port: u32::from(OfPort::LOCAL.0),
+        pkt_mark: inner.pkt_mark,
+        skb_priority: inner.skb_priority,
+        dl_src: link.eth_src,
+        dl_dst: link.eth_dst,
+        nw_proto: ip_proto::UDP,
+        nw_tos: tnl.ip_tos,
+        nw_ttl: tnl.ip_ttl,
+        tp_dst: dst_port.into(),
+        actset_output: u32::from(OfPort::UNSET.0),
+        ..Flow::default()
+    };
+    match link.src {
+        IpAddr::V4(src) => {
+            flow.dl_type = eth_type::IP.into();
+            flow.nw_src = u32::from(src).into();
+            flow.nw_dst = tnl.ip_dst;
+        }
+        IpAddr::V6(src) => {
+            flow.dl_type = eth_type::IPV6.into();
+            flow.ipv6_src = src.octets();
+            flow.ipv6_dst = tnl.ipv6_dst;
+        }
+    }
+    flow
 }
