@@ -162,12 +162,16 @@ impl Ofproto {
             return Err(PortError::Exists);
         }
         let now = clock::now();
+        let last_port = self.last_port;
         let ofport = if netdev.name() == self.name {
             OfPort::LOCAL
         } else {
             self.choose_number(wanted, now).ok_or(PortError::NoNumber)?
         };
-        let (dp_port, tunnel_port) = self.backer.attach(&netdev)?;
+        let (dp_port, tunnel_port) = self.backer.attach(&netdev).inspect_err(|_| {
+            // The number was not used.
+            self.last_port = last_port;
+        })?;
         let config = down_bit(&*netdev);
         let port = Port {
             ofport,
