@@ -103,6 +103,14 @@ impl Udpif {
     pub fn stop(&self) {
         self.dpif.set_upcall_handler(None);
         revalidator::stop(self);
+        // What flows remember of bridges would otherwise keep those, and their devices, for ever.
+        self.ukeys.retain(|key| {
+            let mut state = key.state();
+            state.xcache = None;
+            state.recircs.clear();
+            false
+        });
+        self.snapshot.publish(XlateSnapshot::default());
     }
 
     /// Says that tables, ports or anything else that flows were translated from has changed.

@@ -55,7 +55,6 @@ pub(crate) fn present(bridges: &Bridges) -> Present {
     let iface = |i: &Iface| PresentIface {
         kind: i.kind.clone(),
         ofport: i.ofport,
-        alive: is_alive(i),
     };
     bridges
         .iter()
@@ -74,11 +73,6 @@ pub(crate) fn present(bridges: &Bridges) -> Present {
             )
         })
         .collect()
-}
-
-/// Whether the host still has the device of an interface.
-pub(crate) fn is_alive(iface: &Iface) -> bool {
-    iface.netdev.kind() != "system" || ferrovs_netdev::exists(iface.netdev.name())
 }
 
 /// Carries out `steps`, then makes every setting what `config` says.

@@ -28,8 +28,6 @@ pub struct PresentIface {
     /// Type, as the database calls it.
     pub kind: String,
     pub ofport: OfPort,
-    /// Whether its device is still there.
-    pub alive: bool,
 }
 
 /// One thing to do.
@@ -86,7 +84,7 @@ pub fn plan(config: &Config, present: &Present, kind_of: impl Fn(&str) -> String
                 let number = c
                     .ofport_request
                     .is_none_or(|n| there.ofport == OfPort::LOCAL || there.ofport == OfPort(n));
-                c.kind == there.kind && number && there.alive
+                c.kind == there.kind && number
             });
             if stays {
                 kept.insert((name, iface));
@@ -210,11 +208,7 @@ mod tests {
                     } else {
                         OfPort(wanted.unwrap_or(next))
                     };
-                    let made = PresentIface {
-                        kind,
-                        ofport,
-                        alive: true,
-                    };
+                    let made = PresentIface { kind, ofport };
                     let ifaces = &mut present.get_mut(&bridge).unwrap().ifaces;
                     assert!(ifaces.insert(iface, made).is_none());
                 }
@@ -266,20 +260,5 @@ mod tests {
             })
             .collect();
         assert_eq!(order, ["br0", "b", "a"]);
-    }
-
-    #[test]
-    fn a_port_whose_device_is_gone_is_made_anew() {
-        let c = config(vec![bridge("br0", "", &[("p1", None)])]);
-        let kind_of = |_: &str| "netdev".to_string();
-        let mut present = after(Present::new(), &plan(&c, &Present::new(), kind_of));
-        present
-            .get_mut("br0")
-            .unwrap()
-            .ifaces
-            .get_mut("p1")
-            .unwrap()
-            .alive = false;
-        assert_eq!(plan(&c, &present, kind_of).len(), 2);
     }
 }

@@ -190,7 +190,8 @@ impl Switch {
         }
     }
 
-    /// Notices devices that came or went.
+    /// Notices devices that came and that a port waits for. One that goes keeps its port: the device
+    /// takes up its successor by itself.
     fn look_at_devices(&mut self) {
         let seq = ferrovs_netdev::change_seq().read();
         if seq == self.devices_seq {
@@ -202,10 +203,6 @@ impl Switch {
             if ferrovs_netdev::exists(name) != *existed {
                 self.reconfigure = true;
             }
-        }
-        let gone = |b: &apply::Bridge| b.ifaces.values().any(|i| !apply::is_alive(i));
-        if self.bridges.values().any(gone) {
-            self.reconfigure = true;
         }
     }
 
