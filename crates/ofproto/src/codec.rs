@@ -2,15 +2,16 @@
 
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::{Msg, OfpErr, raw};
+use ferrovs_packet::field::TunTable;
 
 /// Reads one whole message.
-pub fn decode(bytes: &[u8]) -> Result<Msg, OfpErr> {
-    Msg::decode(bytes, &Tun::none())
+pub fn decode(bytes: &[u8], tun: &TunTable) -> Result<Msg, OfpErr> {
+    Msg::decode(bytes, &Tun::Table(tun))
 }
 
 /// A message's bytes; several messages for a list that does not fit one. Empty if the version lacks the message.
-pub fn encode(msg: &Msg) -> Vec<u8> {
-    msg.to_bytes(&Tun::none())
+pub fn encode(msg: &Msg, tun: &TunTable) -> Vec<u8> {
+    msg.to_bytes(&Tun::Table(tun))
 }
 
 /// The name of a message's type.

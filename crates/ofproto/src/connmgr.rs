@@ -415,6 +415,7 @@ impl ConnMgr {
     fn run_conn(&mut self, i: usize, ofproto: &mut Ofproto, now: Instant) {
         let conn = &mut self.conns[i];
         conn.run(now);
+        conn.tun_table.clone_from(&ofproto.tun_table);
         crate::handlers::monitor::resume(conn, &ofproto.tables, now);
         conn.expire_bundles(now);
         for _ in 0..MESSAGES_PER_TURN {
@@ -427,6 +428,7 @@ impl ConnMgr {
                 break;
             };
             crate::handlers::handle(ofproto, conn, &mut self.generation_id, &bytes, now);
+            conn.tun_table.clone_from(&ofproto.tun_table);
             self.deliver(ofproto, now);
         }
     }

@@ -16,6 +16,7 @@ use crate::ofproto::Ofproto;
 
 mod basic;
 pub mod bundle;
+mod check;
 mod flow;
 pub mod flow_events;
 mod group;
@@ -25,6 +26,7 @@ mod packet_out;
 mod port;
 mod table;
 mod table_features;
+mod tlv;
 
 static RL: vlog::RateLimit = vlog::RateLimit::new(10, 10);
 
@@ -55,7 +57,7 @@ pub fn handle(
     bytes: &[u8],
     now: Instant,
 ) {
-    let result = crate::codec::decode(bytes).and_then(|msg| {
+    let result = crate::codec::decode(bytes, &ofproto.tun_table).and_then(|msg| {
         let mut request = Request {
             ofproto,
             conn: &mut *conn,
@@ -147,8 +149,10 @@ impl Request<'_> {
             Message::IpfixBridgeRequest | Message::IpfixFlowRequest => {
                 Err(OfpErr::NXST_NOT_CONFIGURED)
             }
-            // Connections cannot be tracked without a tracker.
-            Message::CtFlushZone(_) | Message::CtFlush(_) => Err(OfpErr::OFPBRC_BAD_TYPE),
+            Message::TlvTableMod(m) => self.tlv_table_mod(m),
+            Message::TlvTableRequest => self.tlv_table(),
+            // No connection is tracked, so that none is left afterwards.
+            Message::CtFlushZone(_) | Message::CtFlush(_) => Ok(()),
             _ => Err(OfpErr::OFPBRC_BAD_TYPE),
         }
     }

@@ -16,6 +16,7 @@ use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_openflow::port::{PortConfig, PortReason};
 use ferrovs_openflow::switch::{DescStats, FragHandling};
+use ferrovs_packet::field::TunTable;
 use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::{MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
@@ -73,6 +74,8 @@ pub struct Ofproto {
     /// Meters of the datapath by OpenFlow meter, for translations.
     pub(crate) meter_map: Arc<Snapshot<HashMap<u32, u32>>>,
     pub macs: Arc<Mutex<MacTable>>,
+    /// Tunnel options by `tun_metadata` field.
+    pub tun_table: Arc<TunTable>,
     pub packet_ins: Arc<PacketInQueue>,
     pub frag: FragHandling,
     pub forward_bpdu: bool,
@@ -124,6 +127,7 @@ impl Ofproto {
             meters: Meters::default(),
             meter_map: Arc::new(Snapshot::new(HashMap::new())),
             macs: Arc::default(),
+            tun_table: Arc::default(),
             packet_ins: Arc::new(PacketInQueue::new(waker.clone())),
             frag: FragHandling::Normal,
             forward_bpdu: false,

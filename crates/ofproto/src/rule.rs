@@ -24,6 +24,10 @@ use crate::time::to_ms;
 pub const MAX_PRIORITY: i32 = 65535;
 /// Marks a position in no list.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
+/// Flags of a flow mod that its rule keeps and shows.
+pub(crate) const KEPT_FLAGS: FlowModFlags = FlowModFlags::STATE
+    .union(FlowModFlags::CHECK_OVERLAP)
+    .union(FlowModFlags::RESET_COUNTS);
 /// `removed_in` of a rule that is not removed.
 const NOT_REMOVED: u64 = u64::MAX;
 
@@ -113,7 +117,7 @@ pub struct Rule {
     pub match_: RuleMatch,
     pub actions: Arc<RuleActions>,
     pub cookie: u64,
-    /// Bits of [`FlowModFlags::STATE`].
+    /// Those that a rule keeps.
     pub flags: FlowModFlags,
     pub importance: u16,
     /// When the flow came into being; a modification does not change it.
@@ -164,7 +168,7 @@ impl Rule {
             match_: new.match_,
             actions: new.actions,
             cookie: new.cookie,
-            flags: new.flags & FlowModFlags::STATE,
+            flags: new.flags & KEPT_FLAGS,
             importance: new.importance,
             created_ms: new.now_ms,
             modified_ms: AtomicI64::new(new.now_ms),

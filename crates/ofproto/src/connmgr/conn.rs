@@ -5,6 +5,7 @@
 //! an answer is unfinished: so a reader that is slow holds up itself alone, in bounded memory.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_openflow::OfpErr;
@@ -12,6 +13,7 @@ use ferrovs_openflow::message::{ErrorMsg, Message, Msg};
 use ferrovs_openflow::packet_in::PacketInFormat;
 use ferrovs_openflow::switch::{AsyncConfig, AsyncType, Role};
 use ferrovs_openflow::version::{Version, Versions};
+use ferrovs_packet::field::TunTable;
 use ferrovs_runtime::Poller;
 
 use super::ControllerSettings;
@@ -22,8 +24,8 @@ use crate::handlers::monitor::Monitor;
 
 /// No further request is read, and no further part of an answer made, while so many bytes wait to be sent.
 const TX_HIGH: usize = 512 * 1024;
-/// How many bytes of a message its error quotes.
-const ERROR_QUOTE: usize = 64;
+/// How many bytes of a message its error quotes at most, so that the error is a message too.
+const ERROR_QUOTE: usize = 65535 - 24;
 /// Bytes of a packet that a primary controller gets at first when no flow matched.
 const DEFAULT_MISS_SEND_LEN: u16 = 128;
 
@@ -65,6 +67,8 @@ pub struct OfConn {
     pub flow_mod_table_id: bool,
     pub controller_id: u16,
     pub miss_send_len: u16,
+    /// The bridge's tunnel options.
+    pub tun_table: Arc<TunTable>,
     pub async_config: AsyncConfig,
     pub bundles: BTreeMap<u32, Bundle>,
     pub monitors: BTreeMap<u32, Monitor>,
@@ -96,6 +100,7 @@ impl OfConn {
             flow_mod_table_id: false,
             controller_id: 0,
             miss_send_len: 0,
+            tun_table: Arc::default(),
             async_config: AsyncConfig::default(),
             bundles: BTreeMap::new(),
             monitors: BTreeMap::new(),
@@ -172,7 +177,8 @@ impl OfConn {
             xid,
             body,
         };
-        self.rconn.send(crate::codec::encode(&msg), now);
+        self.rconn
+            .send(crate::codec::encode(&msg, &self.tun_table), now);
     }
 
     /// Answers request `xid`, after the answers that are still in the making.

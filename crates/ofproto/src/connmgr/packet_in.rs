@@ -158,11 +158,14 @@ impl OfConn {
             packet_in: Box::new(packet_in),
             format: self.packet_in_format,
         };
-        let bytes = crate::codec::encode(&Msg {
-            version,
-            xid: 0,
-            body,
-        });
+        let bytes = crate::codec::encode(
+            &Msg {
+                version,
+                xid: 0,
+                body,
+            },
+            &self.tun_table,
+        );
         let (schedule, rconn) = self.schedule();
         if schedule.is_limited() {
             schedule.push(is_miss, OfPort(p.flow.in_port as u16), bytes);

@@ -29,9 +29,10 @@ impl Request<'_> {
             | Capabilities::TABLE_STATS
             | Capabilities::PORT_STATS
             | Capabilities::QUEUE_STATS;
-        if version == Version::ALL[0] {
+        if version < Version::V12 {
             capabilities |= Capabilities::ARP_MATCH_IP;
-        } else {
+        }
+        if version > Version::V10 {
             capabilities |= Capabilities::GROUP_STATS;
         }
         if version >= Version::V14 {

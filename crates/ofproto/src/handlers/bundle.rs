@@ -10,8 +10,7 @@ use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
 
-use super::flow::check_actions;
-use super::{Done, Request, group, packet_out};
+use super::{Done, Request, flow, group, packet_out};
 use crate::time::to_ms;
 
 /// A bundle to which nothing was added for so long is discarded.
@@ -113,7 +112,7 @@ impl Request<'_> {
     }
 
     pub(super) fn bundle_add(&mut self, add: BundleAdd) -> Done {
-        let msg = crate::codec::decode(&add.msg)?;
+        let msg = crate::codec::decode(&add.msg, &self.ofproto.tun_table)?;
         if msg.version != self.conn.version() {
             return Err(OfpErr::OFPBFC_BAD_VERSION);
         }
@@ -163,24 +162,21 @@ impl Request<'_> {
         let now_ms = to_ms(self.now);
         let requester = self.requester();
         let saved_groups = self.ofproto.groups.save();
+        let version = self.conn.version();
         let tables = self.ofproto.tables.clone();
         let mut change = None;
         let mut later = Vec::new();
         let mut failed = None;
         for entry in entries {
             let result = match entry.body {
-                Message::FlowMod { flow_mod, .. } => {
-                    let checked = if flow_mod.command.is_delete() {
-                        Ok(())
-                    } else {
-                        check_actions(self.ofproto, &flow_mod.actions)
-                    };
+                Message::FlowMod { mut flow_mod, .. } => {
+                    let checked = flow::prepare(self.ofproto, self.conn, &mut flow_mod);
                     let change = change.get_or_insert_with(|| tables.change(requester, now_ms));
                     checked.and_then(|()| change.flow_mod(*flow_mod))
                 }
                 Message::GroupMod(m) => {
                     let change = change.get_or_insert_with(|| tables.change(requester, now_ms));
-                    group::apply(self.ofproto, &m, change, now_ms)
+                    group::apply(self.ofproto, &m, change, version, now_ms)
                 }
                 Message::PortMod(m) => {
                     let known = self.ofproto.ports.contains_key(&m.port_no);
@@ -214,7 +210,7 @@ impl Request<'_> {
             // These were checked as far as they can be; what fails now must not undo the rest.
             let _ = match body {
                 Message::PortMod(m) => self.ofproto.port_mod(&m),
-                Message::PacketOut(po) => packet_out::execute(self.ofproto, &po),
+                Message::PacketOut(po) => packet_out::execute(self.ofproto, *po, version),
                 _ => Ok(()),
             };
         }

@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::action::{Action, TABLE_ALL};
-use ferrovs_openflow::flow::{AggregateStats, FlowMod, FlowStats, FlowStatsRequest};
+use ferrovs_openflow::flow::{
+    AggregateStats, FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest,
+};
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::packet_in::NO_BUFFER;
+use ferrovs_openflow::version::Version;
 
+use super::check::Check;
 use super::{Done, Request};
+use crate::connmgr::OfConn;
 use crate::ofproto::Ofproto;
 use crate::rule::Rule;
 use crate::tables::{Criteria, N_TABLES, Requester};
@@ -17,21 +22,29 @@ use crate::time::{sec_nsec, to_ms};
 /// A message of statistics is closed when its flows may take so many bytes.
 const PART_SIZE: usize = 48 * 1024;
 
-/// Whether the bridge has what the actions name.
-pub(crate) fn check_actions(ofproto: &Ofproto, actions: &[Action]) -> Done {
-    for action in actions {
-        match action {
-            Action::Group(id) if ofproto.groups.find(*id).is_none() => {
-                return Err(OfpErr::OFPBAC_BAD_OUT_GROUP);
-            }
-            Action::Meter(id) if !ofproto.meters.contains(*id) => {
-                return Err(OfpErr::OFPMMFC_INVALID_METER);
-            }
-            Action::WriteActions(nested) | Action::Clone(nested) => check_actions(ofproto, nested)?,
-            _ => {}
+/// Makes a flow mod ready: its actions are checked, and its table number is what its sender meant.
+pub(crate) fn prepare(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod) -> Done {
+    let version = conn.version();
+    if version == Version::V10 {
+        fm.fix_table_id(conn.flow_mod_table_id)?;
+        if fm.command == FlowModCommand::Add {
+            fm.flags |= FlowModFlags::RESET_COUNTS;
         }
     }
-    Ok(())
+    if fm.command.is_delete() {
+        return Ok(());
+    }
+    let table_id = if fm.table_id == TABLE_ALL {
+        0
+    } else {
+        fm.table_id
+    };
+    Check {
+        ofproto,
+        version,
+        table_id,
+    }
+    .actions(&mut fm.actions, &fm.match_)
 }
 
 fn check_table(table_id: u8) -> Done {
@@ -46,10 +59,8 @@ impl Request<'_> {
         Requester(Some((self.conn.id, self.xid)))
     }
 
-    pub(super) fn flow_mod(&mut self, fm: FlowMod) -> Done {
-        if !fm.command.is_delete() {
-            check_actions(self.ofproto, &fm.actions)?;
-        }
+    pub(super) fn flow_mod(&mut self, mut fm: FlowMod) -> Done {
+        prepare(self.ofproto, self.conn, &mut fm)?;
         let buffered = fm.buffer_id != NO_BUFFER;
         self.ofproto
             .tables

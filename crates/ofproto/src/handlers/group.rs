@@ -8,8 +8,9 @@ use ferrovs_openflow::group::{
     GroupDesc, GroupFeatures, GroupMod, GroupProps, GroupStats, GroupType,
 };
 use ferrovs_openflow::message::Message;
+use ferrovs_openflow::version::Version;
 
-use super::flow::check_actions;
+use super::check::Check;
 use super::{Done, Request};
 use crate::connmgr::Notice;
 use crate::groups::Group;
@@ -20,7 +21,7 @@ use crate::time::{sec_nsec, to_ms};
 const GROUPS_PER_PART: usize = 32;
 
 /// Checks what a group of this type may look like.
-fn check(ofproto: &Ofproto, kind: GroupType, buckets: &[Bucket]) -> Done {
+fn check(ofproto: &Ofproto, kind: GroupType, buckets: &mut [Bucket], version: Version) -> Done {
     if kind == GroupType::Indirect && buckets.len() != 1 {
         return Err(OfpErr::OFPGMFC_INVALID_GROUP);
     }
@@ -36,14 +37,22 @@ fn check(ofproto: &Ofproto, kind: GroupType, buckets: &[Bucket]) -> Done {
         {
             return Err(OfpErr::OFPGMFC_BUCKET_EXISTS);
         }
-        // A bucket may name its own group: translation ends such loops.
-        let without_groups: Vec<Action> = bucket
+    }
+    for bucket in buckets {
+        // A bucket may name any group, even its own: translation ends such loops.
+        let groups = |a: &Action| matches!(a, Action::Group(_));
+        let mut checked: Vec<Action> = bucket
             .actions
             .iter()
-            .filter(|a| !matches!(a, Action::Group(_)))
+            .filter(|a| !groups(a))
             .cloned()
             .collect();
-        check_actions(ofproto, &without_groups)?;
+        Check {
+            ofproto,
+            version,
+            table_id: 0,
+        }
+        .buckets(&mut checked)?;
     }
     Ok(())
 }
@@ -64,7 +73,13 @@ fn number(buckets: &mut [Bucket], taken: &[Bucket]) {
 }
 
 /// Applies a group mod; flows that go with a group are removed in `change`.
-pub(crate) fn apply(ofproto: &Ofproto, m: &GroupMod, change: &mut Change<'_>, now_ms: i64) -> Done {
+pub(crate) fn apply(
+    ofproto: &Ofproto,
+    m: &GroupMod,
+    change: &mut Change<'_>,
+    version: Version,
+    now_ms: i64,
+) -> Done {
     if m.command == GroupCommand::Delete {
         delete(ofproto, m.group_id, change);
         return Ok(());
@@ -89,7 +104,7 @@ pub(crate) fn apply(ofproto: &Ofproto, m: &GroupMod, change: &mut Change<'_>, no
     };
     number(&mut buckets, &[]);
     // A bucket may be taken from an indirect group only by the group's end.
-    check(ofproto, kind, &buckets)?;
+    check(ofproto, kind, &mut buckets, version)?;
     let mut group = Group::new(m.group_id, kind, buckets, props, now_ms);
     if let Some(old) = &old {
         group.created_ms = old.created_ms;
@@ -186,7 +201,7 @@ impl Request<'_> {
         let now_ms = to_ms(self.now);
         let tables = self.ofproto.tables.clone();
         let mut change = tables.change(self.requester(), now_ms);
-        apply(self.ofproto, &m, &mut change, now_ms)?;
+        apply(self.ofproto, &m, &mut change, self.conn.version(), now_ms)?;
         change.commit();
         let request = Message::GroupMod(m);
         self.ofproto.notices.push(Notice::Request {

@@ -2,16 +2,18 @@
 
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::packet_in::{NO_BUFFER, PacketOut};
+use ferrovs_openflow::version::Version;
 use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::flow::Match;
 use ferrovs_packet::miniflow::MiniflowBuf;
 use ferrovs_packet::types::OfPort;
 
-use super::flow::check_actions;
+use super::check::Check;
 use super::{Done, Request};
 use crate::ofproto::{MAX_PORTS, Ofproto};
 
 /// Sends the packet of `po` through its actions. The bridge must have been published.
-pub(crate) fn execute(ofproto: &Ofproto, po: &PacketOut) -> Done {
+pub(crate) fn execute(ofproto: &Ofproto, mut po: PacketOut, version: Version) -> Done {
     let in_port = po.in_port();
     let special = matches!(in_port, OfPort::LOCAL | OfPort::NONE | OfPort::CONTROLLER);
     if in_port.0 >= MAX_PORTS && !special {
@@ -20,13 +22,22 @@ pub(crate) fn execute(ofproto: &Ofproto, po: &PacketOut) -> Done {
     if po.buffer_id != NO_BUFFER {
         return Err(OfpErr::OFPBRC_BUFFER_UNKNOWN);
     }
-    check_actions(ofproto, &po.actions)?;
     let mut packet = Packet::from_slice(&po.packet);
     let mut key = MiniflowBuf::new();
     key.extract(&mut packet);
     let mut flow = key.expand();
     crate::connmgr::packet_in::restore_metadata(&mut flow, &po.flow_metadata);
     flow.in_port = u32::from(in_port.0);
+    let known = Match {
+        flow,
+        ..Match::default()
+    };
+    Check {
+        ofproto,
+        version,
+        table_id: 0,
+    }
+    .actions(&mut po.actions, &known)?;
     let snapshot = ofproto.backer.snapshot.load_full();
     let bridge = snapshot
         .bridges
@@ -42,6 +53,6 @@ pub(crate) fn execute(ofproto: &Ofproto, po: &PacketOut) -> Done {
 
 impl Request<'_> {
     pub(super) fn packet_out(&mut self, po: PacketOut) -> Done {
-        execute(self.ofproto, &po)
+        execute(self.ofproto, po, self.conn.version())
     }
 }

@@ -36,11 +36,6 @@ impl Request<'_> {
     }
 
     pub(super) fn port_stats(&mut self, port: OfPort) -> Done {
-        let known =
-            matches!(port, OfPort::NONE | OfPort::ALL) || self.ofproto.ports.contains_key(&port);
-        if !known {
-            return Err(OfpErr::OFPBRC_BAD_PORT);
-        }
         let stats: Vec<_> = self
             .ports(port)?
             .into_iter()

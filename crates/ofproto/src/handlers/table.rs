@@ -73,7 +73,8 @@ impl Request<'_> {
     }
 
     pub(super) fn table_stats(&mut self) -> Done {
-        let with_features = self.conn.version() < Version::V13;
+        let version = self.conn.version();
+        let with_features = version < Version::V13;
         let tables = Arc::clone(&self.ofproto.tables);
         let stats: Vec<TableStats> = (0..N_VISIBLE_TABLES)
             .filter_map(|id| {
@@ -83,7 +84,7 @@ impl Request<'_> {
                     active_count: table.n_rules(),
                     lookup_count: table.n_lookup.sum(),
                     matched_count: table.n_matched.sum(),
-                    features: with_features.then(|| Box::new(features(id, table))),
+                    features: with_features.then(|| Box::new(features(id, table, version))),
                 })
             })
             .collect();
@@ -98,7 +99,7 @@ impl Request<'_> {
             .filter_map(|id| Some(desc(id, tables.table(id)?)))
             .collect();
         let make = |tables, more| Message::TableDescReply { tables, more };
-        self.reply_list(descs, TABLES_PER_PART * 8, make);
+        self.reply_list(descs, usize::from(N_VISIBLE_TABLES), make);
         Ok(())
     }
 
@@ -113,9 +114,10 @@ impl Request<'_> {
             config.name_from_controller = config.name.is_some();
             table.set_config(config);
         }
+        let version = self.conn.version();
         let tables = Arc::clone(&self.ofproto.tables);
         let all: Vec<TableFeatures> = (0..N_VISIBLE_TABLES)
-            .filter_map(|id| Some(features(id, tables.table(id)?)))
+            .filter_map(|id| Some(features(id, tables.table(id)?, version)))
             .collect();
         let make = |tables, more| Message::TableFeaturesReply { tables, more };
         self.reply_list(all, TABLES_PER_PART, make);

@@ -3,6 +3,7 @@
 use ferrovs_openflow::switch::{
     Instruction, TABLE_ACTIONS, TableActions, TableFeatures, TableInstructions,
 };
+use ferrovs_openflow::version::Version;
 use ferrovs_packet::field::{FieldId, Maskable};
 
 use crate::tables::{N_VISIBLE_TABLES, Table};
@@ -36,16 +37,19 @@ fn has_code_point(id: FieldId) -> bool {
     !id.field().oxms.is_empty()
 }
 
-fn instructions(table_id: u8) -> TableInstructions {
+fn instructions(table_id: u8, version: Version) -> TableInstructions {
     let mut bits = [
         Instruction::WriteMetadata,
         Instruction::WriteActions,
         Instruction::ApplyActions,
         Instruction::ClearActions,
-        Instruction::Meter,
     ]
     .iter()
     .fold(0, |bits, i| bits | 1 << *i as u32);
+    // From 1.5 on the meter is an action.
+    if version < Version::V15 {
+        bits |= 1 << Instruction::Meter as u32;
+    }
     let mut next = [0u64; 4];
     if table_id + 1 < N_VISIBLE_TABLES {
         bits |= 1 << Instruction::GotoTable as u32;
@@ -69,13 +73,10 @@ fn instructions(table_id: u8) -> TableInstructions {
     }
 }
 
-pub(super) fn features(table_id: u8, table: &Table) -> TableFeatures {
+pub(super) fn features(table_id: u8, table: &Table, version: Version) -> TableFeatures {
     let config = table.config();
-    let name = config
-        .name
-        .clone()
-        .unwrap_or_else(|| format!("table{table_id}"));
-    let nonmiss = instructions(table_id);
+    let name = config.name.clone().unwrap_or_default();
+    let nonmiss = instructions(table_id, version);
     let match_ = fields(has_code_point);
     TableFeatures {
         table_id,
@@ -85,8 +86,8 @@ pub(super) fn features(table_id: u8, table: &Table) -> TableFeatures {
         metadata_write: u64::MAX,
         max_entries: config.max_flows.unwrap_or(MAX_ENTRIES),
         miss: table.miss(),
-        supports_eviction: Some(true),
-        supports_vacancy: Some(true),
+        supports_eviction: Some(false),
+        supports_vacancy: Some(false),
         miss_instructions: nonmiss.clone(),
         nonmiss,
         mask: fields(|id| has_code_point(id) && id.field().maskable != Maskable::No),

@@ -122,9 +122,9 @@ fn describe(ofport: OfPort, netdev: &dyn Netdev, config: PortConfig) -> PortDesc
     let features = netdev.features().unwrap_or_default();
     let kbps = |mbps: u32| mbps.saturating_mul(1000);
     let mut state = PortState::empty();
-    if !netdev.carrier() {
+    if !netdev.carrier() || config.contains(PortConfig::DOWN) {
         state |= PortState::LINK_DOWN;
-    } else if !config.contains(PortConfig::DOWN) {
+    } else {
         state |= PortState::LIVE;
     }
     PortDesc {

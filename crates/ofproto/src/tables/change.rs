@@ -145,7 +145,7 @@ impl Tables {
             let same = old.cookie == fm.new_cookie
                 && old.idle_timeout() == fm.idle_timeout
                 && old.hard_timeout() == fm.hard_timeout
-                && old.flags == fm.flags & FlowModFlags::STATE
+                && old.flags == fm.flags & crate::rule::KEPT_FLAGS
                 && old.importance == fm.importance
                 && old.actions.actions == fm.actions;
             if same {
