@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
 use ferrovs_netdev::Netdev;
-use ferrovs_packet::types::DpPort;
+use ferrovs_packet::types::{DpPort, ip_proto};
 use ferrovs_sync::Snapshot;
 
 use crate::meters::MAX_METERS;
@@ -17,8 +17,21 @@ use crate::xlate::snapshot::XlateSnapshot;
 struct TunnelPort {
     dp_port: DpPort,
     users: usize,
+    /// IP protocol and port number that outer packets are addressed to.
+    listens: (u8, u16),
     /// Keeps the device open.
     _netdev: Arc<dyn Netdev>,
+}
+
+/// What outer packets to a tunnel are addressed to; 0 stands for protocols without ports.
+fn listens_on(netdev: &dyn Netdev) -> (u8, u16) {
+    match netdev.kind() {
+        "gre" | "ip6gre" | "erspan" | "ip6erspan" => (ip_proto::GRE, 0),
+        _ => (
+            ip_proto::UDP,
+            netdev.tunnel_config().map_or(0, |c| c.dst_port),
+        ),
+    }
 }
 
 /// See the module's text.
@@ -63,19 +76,24 @@ impl Backer {
             ));
         }
         let name = ferrovs_netdev::dpif_port_name(&**netdev);
+        let listens = listens_on(&**netdev);
         let mut tunnels = self.tunnels();
         if let Some(tunnel) = tunnels.get_mut(&name) {
             tunnel.users += 1;
+            let (proto, port) = tunnel.listens;
+            ferrovs_tunnel::ports::insert(tunnel.dp_port, proto, port, &name);
             return Ok((tunnel.dp_port, Some(name)));
         }
         let shared = ferrovs_netdev::open(&name, netdev.kind())
             .map_err(|e| Errno(e.raw_os_error().unwrap_or(Errno::EINVAL.0)))?;
         let dp_port = self.dpif.port_add(&name, netdev.kind(), None)?;
+        ferrovs_tunnel::ports::insert(dp_port, listens.0, listens.1, &name);
         tunnels.insert(
             name.clone(),
             TunnelPort {
                 dp_port,
                 users: 1,
+                listens,
                 _netdev: shared,
             },
         );
@@ -91,6 +109,7 @@ impl Backer {
             let mut tunnels = self.tunnels();
             if let Some(t) = tunnels.get_mut(name) {
                 t.users -= 1;
+                ferrovs_tunnel::ports::remove(t.dp_port, t.listens.0, t.listens.1);
                 if t.users > 0 {
                     return Ok(());
                 }

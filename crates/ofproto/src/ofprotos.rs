@@ -39,6 +39,8 @@ pub struct Ofprotos {
     pub settings: Arc<Settings>,
     waker: Arc<Waker>,
     republish: bool,
+    /// [`ferrovs_tunnel::change_seq`] as flows were last checked against.
+    tunnel_seq: u64,
 }
 
 impl Ofprotos {
@@ -50,6 +52,7 @@ impl Ofprotos {
             settings: Arc::default(),
             waker: Arc::new(Waker::new()?),
             republish: false,
+            tunnel_seq: ferrovs_tunnel::change_seq().read(),
         })
     }
 
@@ -233,6 +236,12 @@ impl Ofprotos {
     /// Does what is due: ports, flows, connections.
     pub fn run(&mut self, now: Instant) {
         self.waker.drain();
+        ferrovs_tunnel::run();
+        let seq = ferrovs_tunnel::change_seq().read();
+        if seq != self.tunnel_seq {
+            self.tunnel_seq = seq;
+            self.backers.values().for_each(|b| b.udpif.changed());
+        }
         self.publish();
         for backer in self.backers.values() {
             backer.dpif.run();
@@ -246,6 +255,8 @@ impl Ofprotos {
     pub fn wait(&self, poller: &mut Poller) {
         use std::os::fd::AsFd;
         poller.wait_fd(self.waker.as_fd(), ferrovs_runtime::Interest::READ);
+        ferrovs_tunnel::wait(poller);
+        poller.wait_seq(ferrovs_tunnel::change_seq(), self.tunnel_seq);
         for bridge in self.bridges.values() {
             bridge.wait(poller);
             if bridge.dirty {

@@ -71,6 +71,7 @@ pub fn register<S: 'static>(commands: &mut Commands<S>, ofprotos: fn(&mut S) -> 
         ("revalidator/wait", "", 0, 0, upcall::wait),
         ("revalidator/purge", "", 0, 0, upcall::purge),
     ];
+    ferrovs_tunnel::register_commands(commands);
     for &(name, usage, min, max, handler) in table {
         commands.register(
             name,
