@@ -257,9 +257,8 @@ impl Udpif {
         self.after(&snapshot, &mut out.requests, out.learned);
         let actions: Arc<[Action]> = out.actions.into();
         let flow_actions = (!out.slow.is_none()).then(|| slow_path_actions(&out.slow, &origin));
-        let install = self
-            .may_install()
-            .then(|| ukey::ufid_of(upcall.flow, &out.wc));
+        let install =
+            (self.may_install() && !out.avoid_caching).then(|| ukey::ufid_of(upcall.flow, &out.wc));
         if let Some(ufid) = install {
             self.ukeys.insert(Ukey::new(
                 ufid,

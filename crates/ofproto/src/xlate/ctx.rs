@@ -13,7 +13,7 @@ use ferrovs_openflow::action::{Action, TABLE_ALL};
 use ferrovs_openflow::switch::TableMiss;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::field::FieldValue;
-use ferrovs_packet::flow::{CS_TRACKED, Flow, FlowWildcards, IP_ECN_MASK, NW_FRAG_MASK};
+use ferrovs_packet::flow::{CS_TRACKED, Flow, FlowTnl, FlowWildcards, IP_ECN_MASK, NW_FRAG_MASK};
 use ferrovs_packet::types::{Be16, OfPort, eth_type};
 
 use super::commit::commit;
@@ -78,6 +78,8 @@ pub struct XlateOut {
     pub final_flow: Flow,
     /// A MAC address or neighbour became known: other flows may be stale.
     pub learned: bool,
+    /// The result holds for this packet only: no flow is to be installed.
+    pub avoid_caching: bool,
     /// Packets to send besides, such as a question for a neighbour.
     pub requests: Vec<Request>,
 }
@@ -116,9 +118,13 @@ pub struct Ctx<'a> {
     pub trace: Option<&'a mut Trace>,
     pub now: Instant,
     pub learned: bool,
+    /// The result holds for this packet only: no flow is to be installed.
+    pub avoid_caching: bool,
     pub requests: Vec<Request>,
     /// The priority to which `pop_queue` returns.
     pub orig_skb_priority: u32,
+    /// The tunnel through which the packet came.
+    pub orig_tunnel: FlowTnl,
 }
 
 pub fn is_ip_any(flow: &Flow) -> bool {
@@ -161,6 +167,8 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         trace: xin.trace,
         now: xin.now,
         learned: false,
+        avoid_caching: false,
+        orig_tunnel: xin.flow.tunnel,
         requests: Vec::new(),
         orig_skb_priority: xin.flow.skb_priority,
     };
@@ -190,6 +198,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         recircs: ctx.recircs,
         final_flow: ctx.flow,
         learned: ctx.learned,
+        avoid_caching: ctx.avoid_caching,
         requests: ctx.requests,
     }
 }

@@ -64,10 +64,17 @@ impl Ctx<'_> {
         let before = self.flow.tunnel;
         let (mark, tos) = (self.flow.pkt_mark, self.flow.nw_tos);
         self.fill_tunnel(&config);
-        self.credit_tx(port);
-        self.report("output to native tunnel");
-        self.commit();
-        self.push_tunnel(port, &config, max_len);
+        let own = &self.orig_tunnel;
+        if destination(&self.flow.tunnel).is_none() {
+            self.warn("Tunneling decided against output");
+        } else if own.dst_is_set() && destination(own) == destination(&self.flow.tunnel) {
+            self.warn("Not tunneling to our own address");
+        } else {
+            self.credit_tx(port);
+            self.report("output to native tunnel");
+            self.commit();
+            self.push_tunnel(port, &config, max_len);
+        }
         self.flow.tunnel = before;
         self.flow.pkt_mark = mark;
         self.flow.nw_tos = tos;
@@ -123,6 +130,18 @@ impl Ctx<'_> {
         }
     }
 
+    /// This output comes to nothing; others are not concerned.
+    fn cannot(&mut self, reason: DropReason, text: &str) {
+        self.warn(text);
+        self.put_drop(reason);
+    }
+
+    fn put_drop(&mut self, reason: DropReason) {
+        if self.snapshot.features.explicit_drop_action {
+            self.actions.push(DpAction::Drop(reason));
+        }
+    }
+
     fn push_tunnel(&mut self, port: &XPort, config: &TunnelConfig, max_len: u32) {
         let tnl = self.flow.tunnel;
         let routed = destination(&tnl).and_then(|dst| {
@@ -130,22 +149,20 @@ impl Ctx<'_> {
             Some((hop.gateway.unwrap_or(dst), hop))
         });
         let Some((next, hop)) = routed else {
-            self.fail(
+            return self.cannot(
                 DropReason::TunnelRoutingFailed,
                 "native tunnel routing failed",
             );
-            return;
         };
         let snapshot = self.snapshot;
         let local = snapshot
             .bridge_of_local_device(&hop.dev)
             .and_then(|b| Some((b, b.ports.get(&OfPort::LOCAL)?, b.local_mac?)));
         let Some((bridge, out, eth_src)) = local else {
-            self.fail(
+            return self.cannot(
                 DropReason::TunnelRoutingFailed,
                 "native tunnel routing failed",
             );
-            return;
         };
         self.report(&format!("tunneling to {next} via {}", hop.dev));
         let Some(eth_dst) = neigh::lookup(&bridge.name, next) else {
@@ -162,11 +179,10 @@ impl Ctx<'_> {
             src: hop.src,
         };
         let Some(header) = header::build(port.tunnel_kind, config, &tnl, &link) else {
-            self.fail(
+            return self.cannot(
                 DropReason::TunnelHeaderBuildFailed,
                 "native tunnel header build failed",
             );
-            return;
         };
         let push = TunnelPush {
             tnl_port: port.dp_port,
@@ -200,7 +216,10 @@ impl Ctx<'_> {
         });
         (self.flow, self.base, self.wc) = (flow, base, wc);
         let inner = std::mem::replace(&mut self.actions, before);
-        self.actions.push(DpAction::Clone(inner));
+        // Nothing behind the header: the underlay dropped the packet.
+        if !matches!(inner.last(), Some(DpAction::TunnelPush(_))) {
+            self.actions.push(DpAction::Clone(inner));
+        }
     }
 
     fn ask_for_neighbour(
@@ -226,10 +245,9 @@ impl Ctx<'_> {
                 });
             }
         }
-        self.fail(
-            DropReason::TunnelNeighCacheMiss,
-            "native tunnel neighbor cache miss",
-        );
+        // No flow is installed, so that each packet asks again until there is an answer.
+        self.avoid_caching = true;
+        self.put_drop(DropReason::TunnelNeighCacheMiss);
     }
 
     /// The tunnel port that a packet about to leave through `port` is for. A packet that tells of a neighbour is
@@ -248,6 +266,17 @@ impl Ctx<'_> {
                 &self.bridge.name,
                 self.side_effects,
             );
+        }
+        if found.is_some() && self.side_effects {
+            // Whose packets come through a tunnel is a neighbour, or behind the one that the frame names.
+            let f = &self.flow;
+            let src = match f.dl_type.get() {
+                eth_type::IP => IpAddr::from(f.nw_src.get().to_be_bytes()),
+                _ => IpAddr::from(f.ipv6_src),
+            };
+            if neigh::lookup(&self.bridge.name, src) != Some(f.dl_src) {
+                neigh::set(&self.bridge.name, src, f.dl_src);
+            }
         }
         found
     }
