@@ -96,7 +96,7 @@ fn warp(request: &Request) -> Reply {
 /// Makes a packet from the text of a datapath flow, for `netdev-dummy/receive`.
 fn parse_flow(text: &str, size: Option<usize>) -> Result<Packet, String> {
     let bad = || "bad packet or flow syntax".to_string();
-    let key = parse_key(text, None).map_err(|_| bad())?;
+    let key = parse_key(text, None).map_err(|e| e.to_string())?;
     let flow = key.into_flow().map_err(|_| bad())?;
     let payload = size.map_or(Payload::Default, Payload::TotalLen);
     compose(&flow, payload).ok_or_else(bad)

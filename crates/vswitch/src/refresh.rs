@@ -22,7 +22,7 @@ pub(crate) fn outcome(txn: &mut Txn, idl: &Idl, outcome: &Outcome) {
     }
 }
 
-/// Writes what the program can do, once.
+/// Writes what the program can do.
 pub(crate) fn abilities(txn: &mut Txn, idl: &Idl, ofprotos: &Ofprotos) {
     let Some(root) = idl.first::<db::OpenVSwitch>() else {
         return;

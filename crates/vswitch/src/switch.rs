@@ -16,7 +16,7 @@ use ferrovs_ofproto::ofprotos::Ofprotos;
 use ferrovs_runtime::memory::Usage;
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
-use ferrovs_runtime::{Poller, coverage, version};
+use ferrovs_runtime::{Poller, clock, coverage, version};
 
 use crate::apply::{self, Bridges};
 use crate::config::{Config, Pairs};
@@ -46,6 +46,8 @@ pub struct Switch {
     status_wanted: bool,
     next_status: Instant,
     next_stats: Instant,
+    /// After a transaction that failed, when to try again.
+    not_before: Instant,
     devices_seq: u64,
     /// Interfaces that do not work, and whether the host had a device of that name.
     broken: BTreeMap<String, bool>,
@@ -74,6 +76,7 @@ impl Switch {
             status_wanted: false,
             next_status: now,
             next_stats: now,
+            not_before: now,
             devices_seq: 0,
             broken: BTreeMap::new(),
         })
@@ -87,7 +90,7 @@ impl Switch {
     /// Does what is due.
     pub fn run(&mut self, now: Instant) {
         self.idl.run(now);
-        self.finish_txn();
+        self.finish_txn(now);
         if self.idl.is_lock_contended() {
             static RL: RateLimit = RateLimit::new(1, 1);
             vlog::err_rl!(
@@ -100,18 +103,31 @@ impl Switch {
             self.seqno = 0;
             return;
         }
-        if !self.idl.has_lock() || !self.idl.has_ever_connected() {
+        if !self.configured && !self.may_configure(now) {
             return;
         }
+        // Without its database the switch goes on with the configuration that it has.
         ferrovs_netdev::run();
         self.ofprotos.run(now);
         self.look_at_devices();
-        if self.txn.is_none() && (self.reconfigure || self.idl.seqno() != self.seqno) {
+        if self.may_configure(now) && self.is_stale() {
             self.configure(now);
         }
-        if self.txn.is_none() && self.configured {
+        if self.may_configure(now) {
             self.refresh(now);
         }
+    }
+
+    /// Whether the database can be written to, and nothing that was written is on its way.
+    fn may_configure(&self, now: Instant) -> bool {
+        self.txn.is_none()
+            && self.idl.has_lock()
+            && self.idl.is_connected()
+            && now >= self.not_before
+    }
+
+    fn is_stale(&self) -> bool {
+        self.reconfigure || self.idl.seqno() != self.seqno
     }
 
     /// Waits for something to do.
@@ -120,21 +136,25 @@ impl Switch {
         if let Some(txn) = &self.txn {
             txn.wait(poller);
         }
-        if !self.idl.has_lock() || !self.idl.has_ever_connected() {
-            return;
+        let now = clock::now();
+        if self.may_configure(now) {
+            if self.is_stale() {
+                poller.wake_now();
+            }
+            if self.configured && !self.config.bridges.is_empty() {
+                poller.wait_until(self.next_stats);
+            }
+            if self.status_wanted {
+                poller.wait_until(self.next_status);
+            }
+        } else if self.txn.is_none() && now < self.not_before {
+            poller.wait_until(self.not_before);
         }
-        ferrovs_netdev::wait(poller);
-        self.ofprotos.wait(poller);
-        if self.txn.is_none() && (self.reconfigure || self.idl.seqno() != self.seqno) {
-            poller.wake_now();
+        if self.configured {
+            ferrovs_netdev::wait(poller);
+            self.ofprotos.wait(poller);
+            poller.wait_seq(ferrovs_netdev::change_seq(), self.devices_seq);
         }
-        if self.configured && !self.config.bridges.is_empty() {
-            poller.wait_until(self.next_stats);
-        }
-        if self.status_wanted {
-            poller.wait_until(self.next_status);
-        }
-        poller.wait_seq(ferrovs_netdev::change_seq(), self.devices_seq);
     }
 
     /// Counts what the switch holds, for `memory/show`.
@@ -144,7 +164,14 @@ impl Switch {
             ports += bridge.ports.len() as u64;
             rules += bridge.n_rules() as u64;
         }
-        for (name, n) in [("ports", ports), ("rules", rules)] {
+        let flows: usize = self.ofprotos.backers().map(|b| b.udpif.n_flows()).sum();
+        let revalidators = self.ofprotos.backers().count() as u64;
+        for (name, n) in [
+            ("ports", ports),
+            ("revalidators", revalidators),
+            ("rules", rules),
+            ("udpif keys", flows as u64),
+        ] {
             if n > 0 {
                 usage.add(name, n);
             }
@@ -163,7 +190,7 @@ impl Switch {
         self.idl.set_lock(None);
     }
 
-    fn finish_txn(&mut self) {
+    fn finish_txn(&mut self, now: Instant) {
         let Some(mut txn) = self.txn.take() else {
             return;
         };
@@ -176,7 +203,7 @@ impl Switch {
                     vlog::err_rl!(RL, BRIDGE, "failed to write to the database: {e}");
                 }
                 // What it said may have been lost: say it again.
-                self.reconfigure = true;
+                self.fail(now);
             }
         }
     }
@@ -186,8 +213,13 @@ impl Switch {
         match txn.commit(&mut self.idl) {
             Status::Incomplete | Status::Uncommitted => self.txn = Some(txn),
             Status::Success | Status::Unchanged => self.ready |= self.configured,
-            _ => self.reconfigure = true,
+            _ => self.fail(clock::now()),
         }
+    }
+
+    fn fail(&mut self, now: Instant) {
+        self.reconfigure = true;
+        self.not_before = now + STATUS_INTERVAL;
     }
 
     /// Notices devices that came and that a port waits for. One that goes keeps its port: the device
@@ -248,9 +280,7 @@ impl Switch {
         self.note_broken();
 
         let mut txn = Txn::new();
-        if !self.configured {
-            refresh::abilities(&mut txn, &self.idl, &self.ofprotos);
-        }
+        refresh::abilities(&mut txn, &self.idl, &self.ofprotos);
         refresh::outcome(&mut txn, &self.idl, &outcome);
         refresh::bridges(&mut txn, &self.idl, &self.bridges, &self.config);
         refresh::status(&mut txn, &self.idl, &mut self.bridges, &self.config, false);
