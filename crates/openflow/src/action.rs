@@ -5,6 +5,7 @@
 //! are in `wire`, the text in `text` below this module; a few variants remember how they were
 //! written (`load` against `set_field`, say) because Open vSwitch gives them back the same way.
 
+pub mod check;
 pub mod decode;
 pub mod encode;
 pub mod instructions;

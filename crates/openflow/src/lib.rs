@@ -24,6 +24,7 @@ pub mod packet_in;
 pub mod port;
 pub mod raw;
 pub mod switch;
+pub mod text;
 pub mod token;
 pub mod tun;
 pub mod version;

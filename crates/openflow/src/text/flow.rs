@@ -1,0 +1,603 @@
+//! Flow mods, flow statistics and requests in text.
+
+use std::fmt::Write;
+
+use ferrovs_packet::field::{Field, FieldId, FieldValue, Maskable};
+use ferrovs_packet::flow::Match;
+use ferrovs_packet::types::{Be16, Be32, OfPort, eth_type, ip_proto};
+
+use super::action::format_actions;
+use super::cursor::{next_pair, number, parse_u64, u16 as num16, u32 as num32};
+use super::format::{duration, hex};
+use super::match_::format_match;
+use super::parse_action::parse_actions;
+use super::{Names, format_table, parse_table};
+use crate::action::{Action, TABLE_ALL};
+use crate::flow::*;
+use crate::version::Protocol;
+
+/// What a flow in text is for, which decides the keys that are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowUse {
+    Command(FlowModCommand),
+    /// A request for flows or aggregates, or a part of a monitor request: no actions, priority or timeouts.
+    Request,
+}
+
+/// Names of protocols in matches.
+const PROTOCOLS: [(&str, u16, u8); 21] = [
+    ("ip", eth_type::IP, 0),
+    ("ipv4", eth_type::IP, 0),
+    ("ip4", eth_type::IP, 0),
+    ("arp", eth_type::ARP, 0),
+    ("icmp", eth_type::IP, ip_proto::ICMP),
+    ("tcp", eth_type::IP, ip_proto::TCP),
+    ("udp", eth_type::IP, ip_proto::UDP),
+    ("sctp", eth_type::IP, ip_proto::SCTP),
+    ("ipv6", eth_type::IPV6, 0),
+    ("ip6", eth_type::IPV6, 0),
+    ("icmp6", eth_type::IPV6, ip_proto::ICMPV6),
+    ("tcp6", eth_type::IPV6, ip_proto::TCP),
+    ("udp6", eth_type::IPV6, ip_proto::UDP),
+    ("sctp6", eth_type::IPV6, ip_proto::SCTP),
+    ("rarp", eth_type::RARP, 0),
+    ("mpls", eth_type::MPLS, 0),
+    ("mplsm", eth_type::MPLS_MCAST, 0),
+    ("icmpv6", eth_type::IPV6, ip_proto::ICMPV6),
+    ("igmp", eth_type::IP, ip_proto::IGMP),
+    ("nsh", eth_type::NSH, 0),
+    ("eth", 0, 0),
+];
+
+/// Sets the match for a protocol's name; `false` if it is none.
+pub fn set_protocol(name: &str, m: &mut Match) -> bool {
+    let Some(&(_, dl_type, proto)) = PROTOCOLS.iter().find(|p| p.0 == name) else {
+        return false;
+    };
+    if name == "eth" {
+        m.wc.masks.packet_type = Be32::MAX_VALUE;
+        m.flow.packet_type = Be32::ZERO;
+        return true;
+    }
+    m.flow.dl_type = dl_type.into();
+    m.wc.masks.dl_type = Be16::MAX_VALUE;
+    if proto != 0 {
+        m.flow.nw_proto = proto;
+        m.wc.masks.nw_proto = 0xff;
+    }
+    true
+}
+
+/// The protocols that can carry a field with this mask.
+pub fn field_protocols(f: &Field, mask: &FieldValue) -> Protocol {
+    use ferrovs_packet::field::LegacyMatch::{Bitwise, Cidr, Exact};
+    let mut p = Protocol::NXM_OXM_ANY;
+    let exact = mask.is_ones(usize::from(f.n_bytes) * 8)
+        || mask.is_ones(f.n_bits.into()) && f.id != FieldId::VlanVid;
+    let cidr = || {
+        let m = mask.to_u64() as u32;
+        f.n_bytes == 4 && m.leading_ones() + m.trailing_zeros() >= 32
+    };
+    let ok = |l| match l {
+        Bitwise => true,
+        Cidr => exact || cidr(),
+        Exact => exact || f.maskable == Maskable::No,
+        _ => false,
+    };
+    if ok(f.of10) {
+        p |= Protocol::OF10_STD_ANY;
+    }
+    if ok(f.of11) {
+        p |= Protocol::OF11_STD;
+    }
+    p
+}
+
+/// Reads one field of a match.
+pub fn parse_match_field(
+    f: &'static Field,
+    value: &str,
+    names: &Names<'_>,
+    m: &mut Match,
+    usable: &mut Protocol,
+) -> Result<(), String> {
+    if value.is_empty() && f.id.tun_metadata_index().is_some() {
+        // The option is there, whatever its value.
+        names.tun.ensure(f, 4).map_err(|_| no_tun(f))?;
+        let i = f.id.tun_metadata_index().unwrap_or(0);
+        m.wc.masks.tunnel.metadata.present |= 1 << i;
+        m.flow.tunnel.metadata.present |= 1 << i;
+        *usable &= Protocol::NXM_OXM_ANY;
+        return Ok(());
+    }
+    if value.is_empty() {
+        return Err(format!("field {} missing value", f.name));
+    }
+    let (mut v, mut mask) = f.parse(value, names.ports)?;
+    if f.id.tun_metadata_index().is_some() {
+        let len = tun_len(value);
+        names.tun.ensure(f, len).map_err(|_| no_tun(f))?;
+        mask = mask.and(&FieldValue::ones(names.tun.bits(f)));
+    }
+    // Open vSwitch lets a set bit outside the mask pass and clears it.
+    v = v.and(&mask);
+    if mask.is_zero() && f.id.tun_metadata_index().is_none() {
+        names.tun.with(|t| f.set_wild_in(m, t));
+        return Ok(());
+    }
+    *usable &= field_protocols(f, &mask);
+    names.tun.with(|t| f.set_match_in(&v, &mask, m, t));
+    Ok(())
+}
+
+fn no_tun(f: &Field) -> String {
+    format!("field {} is not mapped", f.name)
+}
+
+/// Bytes that a hexadecimal value is written with.
+fn tun_len(value: &str) -> usize {
+    let digits = |s: &str| {
+        s.strip_prefix("0x")
+            .or_else(|| s.strip_prefix("0X"))
+            .map_or(4, |h| h.len().div_ceil(2))
+    };
+    let (v, m) = value.split_once('/').unwrap_or((value, ""));
+    digits(v)
+        .max(if m.is_empty() { 0 } else { digits(m) })
+        .clamp(1, 124)
+}
+
+/// Reads a flow mod (`add-flow` and its kin). `table_ok`: whether a table may be given in flows that name one.
+pub fn parse_flow_mod(
+    s: &str,
+    command: FlowModCommand,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Result<FlowMod, String> {
+    let fm = parse(s, FlowUse::Command(command), names, usable)?;
+    Ok(fm)
+}
+
+/// Reads the selection of a flow or aggregate request.
+pub fn parse_flow_stats_request(
+    s: &str,
+    aggregate: bool,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Result<FlowStatsRequest, String> {
+    let fm = parse(s, FlowUse::Request, names, usable)?;
+    // Nothing but the matching rules matters for what can carry the request.
+    *usable = match_protocols(&fm.match_, *usable);
+    if fm.table_id != TABLE_ALL {
+        *usable &= Protocol::all();
+    }
+    if fm.cookie_mask != 0 {
+        *usable &= Protocol::NXM_OXM_ANY | Protocol::OF11_STD;
+    }
+    Ok(FlowStatsRequest {
+        aggregate,
+        match_: fm.match_,
+        cookie: fm.cookie,
+        cookie_mask: fm.cookie_mask,
+        out_port: fm.out_port,
+        out_group: fm.out_group,
+        table_id: fm.table_id,
+    })
+}
+
+fn match_protocols(_m: &Match, usable: Protocol) -> Protocol {
+    usable
+}
+
+fn parse(
+    s: &str,
+    what: FlowUse,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Result<FlowMod, String> {
+    use FlowModCommand::*;
+    *usable = Protocol::all();
+    let command = match what {
+        FlowUse::Command(c) => c,
+        FlowUse::Request => Delete,
+    };
+    let request = what == FlowUse::Request;
+    let (mut want_actions, mut has_priority, mut has_timeout, mut has_out, mut has_table) =
+        (false, false, false, false, true);
+    match what {
+        FlowUse::Request => has_out = true,
+        FlowUse::Command(Add) => (want_actions, has_priority, has_timeout) = (true, true, true),
+        FlowUse::Command(Delete) => has_out = true,
+        FlowUse::Command(DeleteStrict) => (has_out, has_priority) = (true, true),
+        FlowUse::Command(Modify) => (want_actions, has_timeout, has_priority) = (true, true, true),
+        FlowUse::Command(ModifyStrict) => {
+            (want_actions, has_timeout, has_priority) = (true, true, true);
+        }
+    }
+    has_table &= true;
+    let mut fm = FlowMod {
+        command,
+        ..Default::default()
+    };
+    fm.new_cookie = if command == Add { 0 } else { u64::MAX };
+    fm.modify_cookie = false;
+    let mut act: Option<&str> = None;
+    if want_actions {
+        let found = find_actions(s).ok_or("must specify an action")?;
+        act = Some(found.1);
+        let head = found.0;
+        parse_keys(
+            head,
+            &mut fm,
+            command,
+            request,
+            has_priority,
+            has_timeout,
+            has_out,
+            names,
+            usable,
+        )?;
+    } else {
+        parse_keys(
+            s,
+            &mut fm,
+            command,
+            request,
+            has_priority,
+            has_timeout,
+            has_out,
+            names,
+            usable,
+        )?;
+    }
+    let _ = has_table;
+    if fm.cookie_mask == 0 && fm.new_cookie == u64::MAX && command == Add {
+        fm.new_cookie = 0;
+    }
+    ipv6_protocols(&fm.match_, usable);
+    if want_actions {
+        let text = act.unwrap_or("");
+        let mut p = Protocol::all();
+        fm.actions = parse_actions(text, names, &mut p, true)?;
+        *usable &= p;
+        fill_actions(&mut fm.actions, &fm.match_);
+        crate::action::check::check_for_text(&mut fm.actions, &fm.match_, usable).map_err(|e| {
+            match e {
+                crate::action::check::TextError::Err(e) => {
+                    format!("actions are invalid with specified match ({})", e.name())
+                }
+                crate::action::check::TextError::Order => {
+                    "Incorrect instruction ordering".to_owned()
+                }
+            }
+        })?;
+    }
+    Ok(fm)
+}
+
+/// Completes actions with what the match tells about the packet.
+fn fill_actions(_actions: &mut [Action], _m: &Match) {}
+
+/// IPv6 beyond its type cannot be said in fixed matches.
+fn ipv6_protocols(m: &Match, usable: &mut Protocol) {
+    let w = &m.wc.masks;
+    if m.flow.dl_type.get() == eth_type::IPV6
+        && (w.nw_proto != 0 || w.nw_tos != 0 || w.tp_src.get() != 0 || w.tp_dst.get() != 0)
+    {
+        *usable &= Protocol::NXM_OXM_ANY;
+    }
+}
+
+/// Splits a flow at its `actions=`.
+fn find_actions(s: &str) -> Option<(&str, &str)> {
+    let mut from = 0;
+    while let Some(i) = s[from..].find("action") {
+        let at = from + i;
+        let tail = &s[at + "action".len()..];
+        let tail = tail.strip_prefix('s').unwrap_or(tail);
+        let starts = at == 0 || s[..at].ends_with([' ', ',', '\t', '\r', '\n']);
+        if let Some(rest) = tail.strip_prefix(['=', ':']).or_else(|| {
+            // "actions" alone is an empty list.
+            (tail.is_empty()).then_some("")
+        }) {
+            if starts {
+                return Some((&s[..at], rest));
+            }
+        }
+        from = at + 1;
+    }
+    None
+}
+
+#[allow(clippy::too_many_arguments)]
+fn parse_keys(
+    s: &str,
+    fm: &mut FlowMod,
+    command: FlowModCommand,
+    request: bool,
+    has_priority: bool,
+    has_timeout: bool,
+    has_out: bool,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Result<(), String> {
+    let mut list = s;
+    while let Some((name, value)) = next_pair(&mut list) {
+        if value.is_empty() && set_protocol(name, &mut fm.match_) {
+            if name == "nsh" {
+                *usable &= Protocol::NXM_OXM_ANY;
+            }
+            continue;
+        }
+        match name {
+            "send_flow_rem" if has_timeout => {
+                fm.flags |= FlowModFlags::SEND_FLOW_REM;
+                continue;
+            }
+            "check_overlap" if has_timeout => {
+                fm.flags |= FlowModFlags::CHECK_OVERLAP;
+                continue;
+            }
+            "reset_counts" if has_timeout => {
+                fm.flags |= FlowModFlags::RESET_COUNTS;
+                *usable &= Protocol::OF12_OXM
+                    | Protocol::OF13_OXM
+                    | Protocol::OF14_OXM
+                    | Protocol::OF15_OXM;
+                continue;
+            }
+            "no_packet_counts" | "no_byte_counts" if has_timeout => {
+                fm.flags |= if name == "no_packet_counts" {
+                    FlowModFlags::NO_PKT_COUNTS
+                } else {
+                    FlowModFlags::NO_BYT_COUNTS
+                };
+                *usable &= Protocol::OF13_OXM | Protocol::OF14_OXM | Protocol::OF15_OXM;
+                continue;
+            }
+            "no_readonly_table" => {
+                fm.flags |= FlowModFlags::NO_READONLY;
+                continue;
+            }
+            "allow_hidden_fields" => {
+                fm.flags |= FlowModFlags::HIDDEN_FIELDS;
+                continue;
+            }
+            _ => {}
+        }
+        let known = [
+            "table",
+            "priority",
+            "idle_timeout",
+            "hard_timeout",
+            "importance",
+            "out_port",
+            "out_group",
+            "cookie",
+            "duration",
+            "n_packets",
+            "n_bytes",
+            "idle_age",
+            "hard_age",
+        ]
+        .contains(&name);
+        if value.is_empty()
+            && (known || Field::by_name(name).is_some_and(|f| f.id.tun_metadata_index().is_none()))
+        {
+            return Err(format!("field {name} missing value"));
+        }
+        match name {
+            "table" => {
+                fm.table_id = parse_table(value, names)
+                    .ok_or_else(|| format!("unknown table \"{value}\""))?;
+                if fm.table_id != 0xff {
+                    *usable &= Protocol::TID;
+                }
+            }
+            "priority" if has_priority => fm.priority = num16(value, name)?,
+            "out_port" if has_out => {
+                fm.out_port = ferrovs_packet::field::parse_port(value, names.ports)
+                    .ok_or_else(|| format!("{value} is not a valid OpenFlow port"))?;
+            }
+            "out_group" if has_out => {
+                *usable &= Protocol::OF11_STD
+                    | Protocol::OF12_OXM
+                    | Protocol::OF13_OXM
+                    | Protocol::OF14_OXM
+                    | Protocol::OF15_OXM;
+                fm.out_group = crate::text::parse_action::parse_group(value)
+                    .ok_or_else(|| format!("{value} is not a valid OpenFlow group"))?;
+            }
+            "importance" if has_timeout => fm.importance = num16(value, name)?,
+            "idle_timeout" if has_timeout => fm.idle_timeout = num16(value, name)?,
+            "hard_timeout" if has_timeout => fm.hard_timeout = num16(value, name)?,
+            "cookie" => cookie(value, fm, command, request, usable)?,
+            // Statistics that dump-flows prints may stand there.
+            "duration" | "n_packets" | "n_bytes" | "idle_age" | "hard_age" => {}
+            _ => {
+                let f = Field::by_name(name)
+                    .or_else(|| Field::by_oxm_name(name).map(|(f, _)| f))
+                    .ok_or_else(|| {
+                        if value.is_empty() && name == "*" {
+                            format!("field {name} missing value")
+                        } else {
+                            format!("unknown keyword {name}")
+                        }
+                    })?;
+                parse_match_field(f, value, names, &mut fm.match_, usable)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cookie(
+    value: &str,
+    fm: &mut FlowMod,
+    command: FlowModCommand,
+    request: bool,
+    usable: &mut Protocol,
+) -> Result<(), String> {
+    let num = |s: &str| parse_u64(s).ok_or_else(|| format!("{s}: invalid cookie"));
+    if let Some((c, mask)) = value.split_once('/') {
+        if command == FlowModCommand::Add {
+            return Err("flow additions cannot use a cookie mask".to_owned());
+        }
+        fm.cookie = if c == "-1" { u64::MAX } else { num(c)? };
+        fm.cookie_mask = if mask == "-1" { u64::MAX } else { num(mask)? };
+        *usable &= Protocol::NXM_OXM_ANY | Protocol::OF11_STD;
+        return Ok(());
+    }
+    if command.is_delete() || request {
+        return Err("cannot set cookie (use cookie=xxx/-1 to match on a cookie)".to_owned());
+    }
+    fm.new_cookie = num(value)?;
+    fm.modify_cookie = true;
+    Ok(())
+}
+
+/// How flow statistics are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowShow {
+    pub stats: bool,
+}
+
+/// Appends a flow as `dump-flows` prints it (without the leading blank).
+pub fn format_flow_stats(fs: &FlowStats, show: FlowShow, names: &Names<'_>, out: &mut String) {
+    if show.stats || fs.cookie != 0 {
+        let _ = write!(out, "cookie={:#x}, ", fs.cookie);
+        if fs.cookie == 0 {
+            // C's %#x has no prefix for zero, but the cookie is printed with "0x".
+        }
+    }
+    if show.stats {
+        out.push_str("duration=");
+        duration(out, fs.duration_sec, fs.duration_nsec);
+        out.push_str(", ");
+    }
+    if show.stats || fs.table_id != 0 || names.tables.table_name(fs.table_id).is_some() {
+        out.push_str("table=");
+        format_table(fs.table_id, names.tables, out);
+        out.push_str(", ");
+    }
+    if show.stats {
+        if fs.packet_count != u64::MAX {
+            let _ = write!(out, "n_packets={}, ", fs.packet_count);
+        }
+        if fs.byte_count != u64::MAX {
+            let _ = write!(out, "n_bytes={}, ", fs.byte_count);
+        }
+    }
+    if fs.idle_timeout != 0 {
+        let _ = write!(out, "idle_timeout={}, ", fs.idle_timeout);
+    }
+    if fs.hard_timeout != 0 {
+        let _ = write!(out, "hard_timeout={}, ", fs.hard_timeout);
+    }
+    format_flags(fs.flags, out);
+    if fs.importance != 0 {
+        let _ = write!(out, "importance={}, ", fs.importance);
+    }
+    if show.stats {
+        if let Some(a) = fs.idle_age {
+            let _ = write!(out, "idle_age={a}, ");
+        }
+        if let Some(a) = fs.hard_age.filter(|&a| u32::from(a) != fs.duration_sec) {
+            let _ = write!(out, "hard_age={a}, ");
+        }
+    }
+    let start = out.len();
+    format_match(&fs.match_, Some(fs.priority), names, out);
+    if out.len() != start {
+        out.push(' ');
+    }
+    out.push_str("actions=");
+    format_actions(&fs.actions, names, out);
+}
+
+/// Appends the flags of a flow's state.
+fn format_flags(flags: FlowModFlags, out: &mut String) {
+    for (f, name) in FLAG_NAMES {
+        if flags.contains(f) {
+            let _ = write!(out, "{name} ");
+        }
+    }
+}
+
+/// Flags by name.
+pub const FLAG_NAMES: [(FlowModFlags, &str); 5] = [
+    (FlowModFlags::SEND_FLOW_REM, "send_flow_rem"),
+    (FlowModFlags::CHECK_OVERLAP, "check_overlap"),
+    (FlowModFlags::RESET_COUNTS, "reset_counts"),
+    (FlowModFlags::NO_PKT_COUNTS, "no_packet_counts"),
+    (FlowModFlags::NO_BYT_COUNTS, "no_byte_counts"),
+];
+
+/// Appends what a flow mod is and does, as in message dumps.
+pub fn format_flow_mod(fm: &FlowMod, names: &Names<'_>, out: &mut String) {
+    out.push_str(match fm.command {
+        FlowModCommand::Add => "ADD",
+        FlowModCommand::Modify => "MOD",
+        FlowModCommand::ModifyStrict => "MOD_STRICT",
+        FlowModCommand::Delete => "DEL",
+        FlowModCommand::DeleteStrict => "DEL_STRICT",
+    });
+    if fm.table_id != 0 {
+        out.push_str(" table:");
+        format_table(fm.table_id, names.tables, out);
+    }
+    out.push(' ');
+    let start = out.len();
+    let shows_priority = matches!(
+        fm.command,
+        FlowModCommand::Add | FlowModCommand::ModifyStrict | FlowModCommand::DeleteStrict
+    ) || fm.priority != DEFAULT_PRIORITY;
+    format_match(
+        &fm.match_,
+        shows_priority.then_some(fm.priority),
+        names,
+        out,
+    );
+    if out.len() != start {
+        out.push(' ');
+    }
+    if fm.new_cookie != 0 && fm.new_cookie != u64::MAX {
+        let _ = write!(out, "cookie:{} ", hex(fm.new_cookie));
+    }
+    if fm.cookie_mask != 0 {
+        let _ = write!(out, "cookie:{}/{} ", hex(fm.cookie), hex(fm.cookie_mask));
+    }
+    if fm.idle_timeout != 0 {
+        let _ = write!(out, "idle:{} ", fm.idle_timeout);
+    }
+    if fm.hard_timeout != 0 {
+        let _ = write!(out, "hard:{} ", fm.hard_timeout);
+    }
+    if fm.importance != 0 {
+        let _ = write!(out, "importance:{} ", fm.importance);
+    }
+    if fm.buffer_id != crate::packet_in::NO_BUFFER {
+        let _ = write!(out, "buf:{} ", hex(fm.buffer_id.into()));
+    }
+    if fm.out_port != OfPort::NONE {
+        out.push_str("out_port:");
+        ferrovs_packet::field::format_port(fm.out_port, names.ports, out);
+        out.push(' ');
+    }
+    if fm.out_group != GROUP_ANY {
+        let _ = write!(out, "out_group:{} ", fm.out_group);
+    }
+    format_flags(fm.flags, out);
+    out.push_str("actions=");
+    format_actions(&fm.actions, names, out);
+}
+
+/// Reads a number of 32 bits for callers outside.
+pub fn parse_u32(s: &str) -> Result<u32, String> {
+    num32(s)
+}
+
+/// Reads a bounded number for callers outside.
+pub fn parse_number(s: &str, name: &str, max: u64) -> Result<u64, String> {
+    number(s, name, max)
+}

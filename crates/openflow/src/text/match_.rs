@@ -1,0 +1,349 @@
+//! Matches as text.
+
+use std::fmt::Write;
+
+use ferrovs_packet::field::{FieldId, format_flags_masked};
+use ferrovs_packet::flow::{
+    FLOW_MAX_VLAN_HEADERS, FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FLOW_TNL_F_KEY,
+    FLOW_TNL_F_MASK, FLOW_TNL_F_OAM, Match, VLAN_CFI, VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK,
+};
+use ferrovs_packet::types::{eth_type, ip_proto};
+
+use super::Names;
+use crate::flow::DEFAULT_PRIORITY;
+
+const TUN_FLAGS: [(u32, &str); 4] = [
+    (FLOW_TNL_F_DONT_FRAGMENT as u32, "df"),
+    (FLOW_TNL_F_CSUM as u32, "csum"),
+    (FLOW_TNL_F_KEY as u32, "key"),
+    (FLOW_TNL_F_OAM as u32, "oam"),
+];
+
+struct Printer<'a> {
+    m: &'a Match,
+    names: &'a Names<'a>,
+    out: &'a mut String,
+}
+
+impl Printer<'_> {
+    /// `name=value[/mask],` if the field matters.
+    fn field_as(&mut self, id: FieldId, name: &str) {
+        let f = id.field();
+        let (m, tun) = (self.m, self.names.tun);
+        if tun.with(|t| f.is_all_wild_in(&m.wc, t)) {
+            return;
+        }
+        let (value, mask) = tun.with(|t| (f.value_in(&m.flow, t), f.mask_of_in(&m.wc, t)));
+        self.out.push_str(name);
+        self.out.push('=');
+        f.format(&value, Some(&mask), self.names.ports, self.out);
+        self.out.push(',');
+    }
+
+    fn field(&mut self, id: FieldId) {
+        self.field_as(id, id.field().name);
+    }
+
+    fn fields(&mut self, ids: &[FieldId]) {
+        for &id in ids {
+            self.field(id);
+        }
+    }
+
+    /// A 16-bit field of the transport layer.
+    fn port(&mut self, id: FieldId, name: &str) {
+        self.field_as(id, name);
+    }
+
+    fn hex(&mut self, name: &str, value: u64, mask: u64, full: u64) {
+        if mask == 0 {
+            return;
+        }
+        let v = if value == 0 {
+            "0".to_owned()
+        } else {
+            format!("{value:#x}")
+        };
+        if mask == full {
+            let _ = write!(self.out, "{name}={v},");
+        } else {
+            let _ = write!(self.out, "{name}={v}/{mask:#x},");
+        }
+    }
+
+    fn tunnel(&mut self) {
+        use FieldId::*;
+        self.fields(&[TunId, TunSrc, TunDst, TunIpv6Src, TunIpv6Dst]);
+        let (t, w) = (&self.m.flow.tunnel, &self.m.wc.masks.tunnel);
+        self.fields(&[TunGbpId]);
+        self.hex(
+            "tun_gbp_flags",
+            t.gbp_flags.into(),
+            w.gbp_flags.into(),
+            0xff,
+        );
+        self.hex("tun_tos", t.ip_tos.into(), w.ip_tos.into(), 0xff);
+        if w.ip_ttl != 0 {
+            let _ = write!(self.out, "tun_ttl={},", t.ip_ttl);
+        }
+        self.fields(&[TunErspanVer]);
+        self.hex(
+            "tun_erspan_idx",
+            t.erspan_idx.into(),
+            w.erspan_idx.into(),
+            0xfffff,
+        );
+        self.fields(&[TunErspanDir]);
+        self.hex(
+            "tun_erspan_hwid",
+            t.erspan_hwid.into(),
+            w.erspan_hwid.into(),
+            0x3f,
+        );
+        self.hex(
+            "tun_gtpu_flags",
+            t.gtpu_flags.into(),
+            w.gtpu_flags.into(),
+            0xff,
+        );
+        self.hex(
+            "tun_gtpu_msgtype",
+            t.gtpu_msgtype.into(),
+            w.gtpu_msgtype.into(),
+            0xff,
+        );
+        let mask = w.flags & FLOW_TNL_F_MASK;
+        if mask != 0 {
+            self.out.push_str("tun_flags=");
+            format_flags_masked(
+                &TUN_FLAGS,
+                (t.flags & FLOW_TNL_F_MASK).into(),
+                mask.into(),
+                FLOW_TNL_F_MASK.into(),
+                self.out,
+            );
+            self.out.push(',');
+        }
+        let present = w.metadata.present;
+        for i in (0..64).filter(|i| present & 1 << i != 0) {
+            let Some(id) = FieldId::tun_metadata(i) else {
+                continue;
+            };
+            let f = id.field();
+            let tun = self.names.tun;
+            let (value, mask) =
+                tun.with(|t| (f.value_in(&self.m.flow, t), f.mask_of_in(&self.m.wc, t)));
+            self.out.push_str(f.name);
+            // Only the presence of the option is matched.
+            if !mask.is_zero() {
+                self.out.push('=');
+                let full = mask.is_ones(tun.bits(f));
+                f.format(
+                    &value,
+                    if full { None } else { Some(&mask) },
+                    self.names.ports,
+                    self.out,
+                );
+            }
+            self.out.push(',');
+        }
+    }
+
+    fn vlans(&mut self) {
+        for i in 0..FLOW_MAX_VLAN_HEADERS {
+            let tci = self.m.flow.vlans[i].tci.get();
+            let mask = self.m.wc.masks.vlans[i].tci.get();
+            if mask == 0 {
+                continue;
+            }
+            let suffix = if i == 0 {
+                String::new()
+            } else {
+                (i + 1).to_string()
+            };
+            let (vid, pcp) = (mask & VLAN_VID_MASK, mask & VLAN_PCP_MASK);
+            let cfi = mask & VLAN_CFI != 0;
+            let whole = (vid == 0 || vid == VLAN_VID_MASK) && (pcp == 0 || pcp == VLAN_PCP_MASK);
+            if cfi && tci & VLAN_CFI != 0 && whole && (vid != 0 || pcp != 0) {
+                if vid != 0 {
+                    let _ = write!(self.out, "dl_vlan{suffix}={},", tci & VLAN_VID_MASK);
+                }
+                if pcp != 0 {
+                    let _ = write!(self.out, "dl_vlan_pcp{suffix}={},", tci >> VLAN_PCP_SHIFT);
+                }
+            } else if mask == 0xffff {
+                let _ = write!(self.out, "vlan_tci{suffix}={tci:#06x},");
+            } else {
+                let _ = write!(self.out, "vlan_tci{suffix}={tci:#06x}/{mask:#06x},");
+            }
+        }
+    }
+
+    fn all(&mut self) {
+        use FieldId::*;
+        let m = self.m;
+        let (flow, w) = (&m.flow, &m.wc.masks);
+        self.fields(&[PktMark]);
+        self.hex(
+            "recirc_id",
+            flow.recirc_id.into(),
+            w.recirc_id.into(),
+            u32::MAX.into(),
+        );
+        self.fields(&[DpHash, ConjId]);
+        self.hex(
+            "skb_priority",
+            flow.skb_priority.into(),
+            w.skb_priority.into(),
+            u32::MAX.into(),
+        );
+        self.fields(&[ActsetOutput]);
+        if w.ct_state != 0 {
+            self.out.push_str("ct_state=");
+            let names = &ferrovs_packet::field::CT_STATE_FLAGS;
+            let (state, mask) = (flow.ct_state.into(), w.ct_state.into());
+            if w.ct_state == 0xff {
+                ferrovs_packet::field::format_flags(names, state, '|', self.out);
+            } else {
+                format_flags_masked(names, state, mask, u32::MAX, self.out);
+            }
+            self.out.push(',');
+        }
+        self.fields(&[
+            CtZone, CtMark, CtLabel, CtNwSrc, CtIpv6Src, CtNwDst, CtIpv6Dst, CtNwProto, CtTpSrc,
+            CtTpDst,
+        ]);
+        let mut skip_type = true;
+        let mut skip_proto = false;
+        let mut dl_type = flow.dl_type.get();
+        let mut has_type = w.dl_type.get() != 0;
+        if w.packet_type.get() != 0 {
+            let pt = flow.packet_type.get();
+            if pt == 0 {
+                if !has_type {
+                    self.out.push_str("eth,");
+                }
+            } else {
+                self.field(PacketType);
+                if pt >> 16 == 1 {
+                    dl_type = pt as u16;
+                    has_type = false;
+                }
+            }
+        }
+        if has_type {
+            let proto = (w.nw_proto != 0).then_some(flow.nw_proto);
+            let name = match (dl_type, proto) {
+                (eth_type::IP, Some(ip_proto::ICMP)) => "icmp",
+                (eth_type::IP, Some(ip_proto::IGMP)) => "igmp",
+                (eth_type::IP, Some(ip_proto::TCP)) => "tcp",
+                (eth_type::IP, Some(ip_proto::UDP)) => "udp",
+                (eth_type::IP, Some(ip_proto::SCTP)) => "sctp",
+                (eth_type::IPV6, Some(ip_proto::ICMPV6)) => "icmp6",
+                (eth_type::IPV6, Some(ip_proto::TCP)) => "tcp6",
+                (eth_type::IPV6, Some(ip_proto::UDP)) => "udp6",
+                (eth_type::IPV6, Some(ip_proto::SCTP)) => "sctp6",
+                (eth_type::IP, _) => "ip",
+                (eth_type::IPV6, _) => "ipv6",
+                (eth_type::ARP, _) => "arp",
+                (eth_type::RARP, _) => "rarp",
+                (eth_type::MPLS, _) => "mpls",
+                (eth_type::MPLS_MCAST, _) => "mplsm",
+                _ => {
+                    skip_type = false;
+                    ""
+                }
+            };
+            if skip_type {
+                skip_proto = !["ip", "ipv6", "arp", "rarp", "mpls", "mplsm"].contains(&name);
+                self.out.push_str(name);
+                self.out.push(',');
+            }
+        }
+        for i in 0..32 {
+            self.fields(FieldId::reg(i).as_slice());
+        }
+        self.tunnel();
+        self.fields(&[Metadata, InPort]);
+        self.vlans();
+        self.field_as(EthSrc, "dl_src");
+        self.field_as(EthDst, "dl_dst");
+        if !skip_type && has_type {
+            let _ = write!(self.out, "dl_type={dl_type:#06x},");
+        }
+        let is_arp = dl_type == eth_type::ARP || dl_type == eth_type::RARP;
+        if dl_type == eth_type::IPV6 {
+            self.fields(&[Ipv6Src, Ipv6Dst]);
+            let (label, mask) = (flow.ipv6_label.get(), w.ipv6_label.get());
+            if mask != 0 {
+                if mask == 0xfffff || mask == u32::MAX {
+                    let _ = write!(self.out, "ipv6_label={label:#07x},");
+                } else {
+                    let _ = write!(self.out, "ipv6_label={label:#07x}/{mask:#07x},");
+                }
+            }
+        } else if is_arp {
+            self.fields(&[ArpSpa, ArpTpa]);
+        } else {
+            self.field_as(IpSrc, "nw_src");
+            self.field_as(IpDst, "nw_dst");
+        }
+        if !skip_proto && w.nw_proto != 0 {
+            let name = if is_arp { "arp_op" } else { "nw_proto" };
+            let _ = write!(self.out, "{name}={},", flow.nw_proto);
+        }
+        if is_arp {
+            self.fields(&[ArpSha, ArpTha]);
+        }
+        if dl_type == eth_type::NSH {
+            self.fields(&[
+                NshFlags, NshTtl, NshMdtype, NshNp, NshSpi, NshSi, NshC1, NshC2, NshC3, NshC4,
+            ]);
+        }
+        if w.nw_tos & 0xfc != 0 {
+            let _ = write!(self.out, "nw_tos={},", flow.nw_tos & 0xfc);
+        }
+        if w.nw_tos & 3 != 0 {
+            let _ = write!(self.out, "nw_ecn={},", flow.nw_tos & 3);
+        }
+        if w.nw_ttl != 0 {
+            let _ = write!(self.out, "nw_ttl={},", flow.nw_ttl);
+        }
+        self.fields(&[MplsLabel, MplsTc, MplsTtl, MplsBos]);
+        self.field_as(IpFrag, "nw_frag");
+        let icmp = dl_type == eth_type::IP && flow.nw_proto == ip_proto::ICMP;
+        let icmp6 = dl_type == eth_type::IPV6 && flow.nw_proto == ip_proto::ICMPV6;
+        if icmp {
+            self.port(TcpSrc, "icmp_type");
+            self.port(TcpDst, "icmp_code");
+        } else if icmp6 {
+            self.port(TcpSrc, "icmp_type");
+            self.port(TcpDst, "icmp_code");
+            self.fields(&[NdTarget, NdSll, NdTll]);
+            if w.igmp_group_ip4.get() != 0 {
+                self.field(NdReserved);
+            }
+            if w.tcp_flags.get() != 0 {
+                self.field(NdOptionsType);
+            }
+        } else {
+            self.port(TcpSrc, "tp_src");
+            self.port(TcpDst, "tp_dst");
+        }
+        if flow.nw_proto == ip_proto::TCP && w.tcp_flags.get() != 0 {
+            self.field(TcpFlags);
+        }
+    }
+}
+
+/// Appends a match. `priority` is shown unless it is the default.
+pub fn format_match(m: &Match, priority: Option<u16>, names: &Names<'_>, out: &mut String) {
+    let start = out.len();
+    if let Some(p) = priority.filter(|p| *p != DEFAULT_PRIORITY) {
+        let _ = write!(out, "priority={p},");
+    }
+    Printer { m, names, out }.all();
+    if out.len() > start && out.ends_with(',') {
+        out.pop();
+    }
+}

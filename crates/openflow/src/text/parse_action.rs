@@ -1,0 +1,1129 @@
+//! Actions from text.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ferrovs_packet::field::{Field, FieldValue, SubField, parse_port};
+use ferrovs_packet::types::{Be16, MacAddr, OfPort, eth_type};
+
+use super::cursor::{
+    atoi, next_pair, next_pair_delimited, parse_u64, u8 as num8, u16 as num16, u32 as num32,
+    u64 as num64, words,
+};
+use super::{Names, parse_table};
+use crate::action::*;
+use crate::flow::{GROUP_ALL, GROUP_ANY, GROUP_MAX};
+use crate::packet_in::PacketInReason;
+use crate::version::Protocol;
+
+/// Nesting of actions that is read.
+const MAX_DEPTH: usize = 100;
+
+const OF11_UP: Protocol = Protocol::OF11_STD
+    .union(Protocol::OF12_OXM)
+    .union(Protocol::OF13_OXM)
+    .union(Protocol::OF14_OXM)
+    .union(Protocol::OF15_OXM);
+const OF13_UP: Protocol = Protocol::OF13_OXM
+    .union(Protocol::OF14_OXM)
+    .union(Protocol::OF15_OXM);
+const NXM_OF11_UP: Protocol = OF11_UP.union(Protocol::OF10_NXM_ANY);
+
+struct Parser<'a, 'b> {
+    names: &'a Names<'a>,
+    usable: &'b mut Protocol,
+    instructions: bool,
+    depth: usize,
+}
+
+/// Reads a list of actions; instructions too if `instructions`. `usable` loses what cannot carry them.
+pub fn parse_actions(
+    s: &str,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+    instructions: bool,
+) -> Result<Vec<Action>, String> {
+    let mut out = Vec::new();
+    Parser {
+        names,
+        usable,
+        instructions,
+        depth: 0,
+    }
+    .list(s, &mut out)?;
+    check_order(&out)?;
+    Ok(out)
+}
+
+/// Instructions come in a fixed order, each once.
+fn check_order(list: &[Action]) -> Result<(), String> {
+    let rank = |a: &Action| match a {
+        Action::Meter(_) => 0,
+        Action::ClearActions => 2,
+        Action::WriteActions(_) => 3,
+        Action::WriteMetadata { .. } => 4,
+        Action::GotoTable(_) => 5,
+        _ => 1,
+    };
+    let name = |r| {
+        [
+            "meter",
+            "apply_actions",
+            "clear_actions",
+            "write_actions",
+            "write_metadata",
+            "goto_table",
+        ][r as usize]
+    };
+    let mut last: Option<i32> = None;
+    for a in list {
+        let r = rank(a);
+        // A meter is an action in 1.5 and may be anywhere among them.
+        if r == 0 && last.is_some_and(|l| l <= 1) {
+            continue;
+        }
+        if let Some(l) = last {
+            if l == r && r != 1 && r != 0 {
+                return Err(format!(
+                    "duplicate {} instruction not allowed, for OpenFlow 1.1+ compatibility",
+                    name(r)
+                ));
+            }
+            if r < l {
+                return Err(format!(
+                    "invalid instruction ordering: {} must appear before {}, for OpenFlow 1.1+ \
+                     compatibility",
+                    name(r),
+                    name(l)
+                ));
+            }
+        }
+        last = Some(r);
+    }
+    Ok(())
+}
+
+/// `value->field` at the arrow.
+fn arrow<'a>(arg: &'a str, what: &str) -> Result<(&'a str, &'a str), String> {
+    let _ = what;
+    let (value, dst) = arg
+        .split_once("->")
+        .ok_or_else(|| format!("{arg}: missing `->'"))?;
+    if value.is_empty() {
+        return Err(format!("{arg}: missing value before `->'"));
+    }
+    if dst.is_empty() {
+        return Err(format!("{arg}: missing field name following `->'"));
+    }
+    Ok((value, dst))
+}
+
+fn hex_bytes(s: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut rest = s;
+    while !rest.is_empty() {
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+        if rest.is_empty() {
+            break;
+        }
+        out.push(u8::from_str_radix(rest.get(..2)?, 16).ok()?);
+        rest = &rest[2..];
+    }
+    Some(out)
+}
+
+/// A group number or `all`, `any`.
+pub fn parse_group(s: &str) -> Option<u32> {
+    if s.eq_ignore_ascii_case("all") {
+        return Some(GROUP_ALL);
+    }
+    if s.eq_ignore_ascii_case("any") {
+        return Some(GROUP_ANY);
+    }
+    let n = parse_u64(s).and_then(|n| u32::try_from(n).ok())?;
+    (n <= GROUP_MAX).then_some(n)
+}
+
+impl Parser<'_, '_> {
+    fn list(&mut self, s: &str, out: &mut Vec<Action>) -> Result<(), String> {
+        if self.depth > MAX_DEPTH {
+            return Err("Action nested too deeply".to_owned());
+        }
+        let mut list = s;
+        let mut drop = false;
+        let first = out.len();
+        while let Some((key, value, delim)) = next_pair_delimited(&mut list) {
+            if key.eq_ignore_ascii_case("drop") && value.is_empty() {
+                if out.len() != first || drop {
+                    return Err(drop_error());
+                }
+                drop = true;
+                continue;
+            }
+            if drop {
+                return Err(drop_error());
+            }
+            self.one(key, value, delim, out)?;
+        }
+        Ok(())
+    }
+
+    fn port(&self, s: &str) -> Option<OfPort> {
+        parse_port(s, self.names.ports)
+    }
+
+    fn nested(&mut self, s: &str) -> Result<Vec<Action>, String> {
+        let mut out = Vec::new();
+        self.depth += 1;
+        let saved = std::mem::replace(&mut self.instructions, false);
+        let result = self.list(s, &mut out);
+        self.instructions = saved;
+        self.depth -= 1;
+        result.map(|()| out)
+    }
+
+    fn one(
+        &mut self,
+        key: &str,
+        v: &str,
+        delim: char,
+        out: &mut Vec<Action>,
+    ) -> Result<(), String> {
+        let lower = key.to_ascii_lowercase();
+        let a = match lower.as_str() {
+            "output" => self.output(v, delim)?,
+            "group" => Action::Group(num32(v)?),
+            "controller" => controller(v)?,
+            "enqueue" => self.enqueue(v)?,
+            "bundle" => self.bundle(v, false)?,
+            "bundle_load" => self.bundle(v, true)?,
+            "set_field" => self.set_field(v)?,
+            "load" => self.load(v)?,
+            "move" => {
+                let (src, dst) = v
+                    .split_once("->")
+                    .ok_or_else(|| format!("{v}: missing `->' following source"))?;
+                let (src, dst) = (SubField::parse(src)?, SubField::parse(dst)?);
+                if src.n_bits != dst.n_bits {
+                    return Err(format!(
+                        "{v}: source field is {} bits wide but destination is {} bits wide",
+                        src.n_bits, dst.n_bits
+                    ));
+                }
+                if !dst.field.field().writable {
+                    return Err(format!("{v}: cannot write into {}", dst.field.field().name));
+                }
+                Action::RegMove { src, dst }
+            }
+            "set_vlan_vid" | "mod_vlan_vid" => {
+                let vid = num16(v, "VLAN VID")?;
+                if vid & !0xfff != 0 {
+                    return Err(format!("{v}: not a valid VLAN VID"));
+                }
+                let push_if_needed = lower == "mod_vlan_vid";
+                Action::SetVlanVid {
+                    vid,
+                    push_if_needed,
+                    flow_has_vlan: false,
+                }
+            }
+            "set_vlan_pcp" | "mod_vlan_pcp" => {
+                let pcp = num8(v, "VLAN PCP")?;
+                if pcp & !7 != 0 {
+                    return Err(format!("{v}: not a valid VLAN PCP"));
+                }
+                let push_if_needed = lower == "mod_vlan_pcp";
+                Action::SetVlanPcp {
+                    pcp,
+                    push_if_needed,
+                    flow_has_vlan: false,
+                }
+            }
+            "strip_vlan" | "pop_vlan" => Action::StripVlan,
+            "push_vlan" => {
+                *self.usable &= OF11_UP;
+                let ty = num16(v, "ethertype")?;
+                if ty != eth_type::VLAN_8021Q && ty != eth_type::VLAN_8021AD {
+                    return Err(format!("{v}: not a valid VLAN ethertype"));
+                }
+                Action::PushVlan(Be16::new(ty))
+            }
+            "mod_dl_src" | "set_eth_src" => Action::SetEthSrc(mac(v)?),
+            "mod_dl_dst" | "set_eth_dst" => Action::SetEthDst(mac(v)?),
+            "mod_nw_src" | "set_ipv4_src" => Action::SetIpv4Src(ipv4(v)?),
+            "mod_nw_dst" | "set_ipv4_dst" => Action::SetIpv4Dst(ipv4(v)?),
+            "mod_nw_tos" | "set_ip_dscp" => {
+                let tos = num8(v, "TOS")?;
+                if tos & !0xfc != 0 {
+                    return Err(format!("{v}: not a valid TOS"));
+                }
+                Action::SetIpDscp(tos)
+            }
+            "mod_nw_ecn" | "set_ip_ecn" => {
+                let ecn = num8(v, "ECN")?;
+                if ecn & !3 != 0 {
+                    return Err(format!("{v}: not a valid ECN"));
+                }
+                Action::SetIpEcn(ecn)
+            }
+            "mod_nw_ttl" | "set_ip_ttl" => Action::SetIpTtl(num8(v, "TTL")?),
+            "mod_tp_src" | "set_l4_src_port" => Action::SetL4SrcPort {
+                port: num16(v, "source port")?,
+                flow_ip_proto: 0,
+            },
+            "mod_tp_dst" | "set_l4_dst_port" => Action::SetL4DstPort {
+                port: num16(v, "destination port")?,
+                flow_ip_proto: 0,
+            },
+            "dec_ttl" => {
+                if v.is_empty() {
+                    Action::DecTtl {
+                        ids: vec![0],
+                        explicit_ids: false,
+                    }
+                } else {
+                    let ids: Vec<u16> = words(v).map(|w| atoi(w) as u16).collect();
+                    if ids.is_empty() {
+                        return Err(
+                            "dec_ttl_cnt_ids: expected at least one controller id.".to_owned()
+                        );
+                    }
+                    Action::DecTtl {
+                        ids,
+                        explicit_ids: true,
+                    }
+                }
+            }
+            "set_mpls_label" => match plain(v, "set_mpls_label")? {
+                n if n > 0xfffff => return Err(format!("{v}: not a valid MPLS label")),
+                n => Action::SetMplsLabel(n as u32),
+            },
+            "set_mpls_tc" => match plain(v, "set_mpls_tc")? {
+                n if n > 7 => return Err(format!("{v}: not a valid MPLS TC")),
+                n => Action::SetMplsTc(n as u8),
+            },
+            "set_mpls_ttl" => match plain(v, "set_mpls_ttl")? {
+                n if n > 255 => return Err(format!("{v}: not a valid MPLS TTL")),
+                n => Action::SetMplsTtl(n as u8),
+            },
+            "dec_mpls_ttl" => Action::DecMplsTtl,
+            "push_mpls" => {
+                let ty = num16(v, "push_mpls")?;
+                if ty != eth_type::MPLS && ty != eth_type::MPLS_MCAST {
+                    return Err(format!("{v}: not a valid MPLS ethertype"));
+                }
+                Action::PushMpls(Be16::new(ty))
+            }
+            "pop_mpls" => Action::PopMpls(Be16::new(num16(v, "pop_mpls")?)),
+            "dec_nsh_ttl" => Action::DecNshTtl,
+            "delete_field" => {
+                let f = Field::by_name(v).ok_or_else(|| format!("{v}: unknown field `{v}'"))?;
+                Action::DeleteField(f.id)
+            }
+            "set_tunnel" | "set_tunnel64" => Action::SetTunnel {
+                id: num64(v)?,
+                wide: lower == "set_tunnel64",
+            },
+            "set_queue" => Action::SetQueue(num32(v)?),
+            "pop_queue" => Action::PopQueue,
+            "fin_timeout" => fin_timeout(v)?,
+            "resubmit" => self.resubmit(v)?,
+            "learn" => Action::Learn(Box::new(super::learn::parse_learn(v, self.names)?)),
+            "conjunction" => conjunction(v)?,
+            "multipath" => multipath(v)?,
+            "push" => Action::StackPush(stack_field(v)?),
+            "pop" => {
+                let sf = stack_field(v)?;
+                if !sf.field.field().writable {
+                    return Err(format!("{v}: cannot write into {}", sf.field.field().name));
+                }
+                Action::StackPop(sf)
+            }
+            "note" => Action::Note(
+                hex_bytes(v).ok_or_else(|| "bad hex digit in `note' argument".to_owned())?,
+            ),
+            "exit" => Action::Exit,
+            "sample" => self.sample(v)?,
+            "unroll_xlate" => {
+                return Err("UNROLL is an internal action that shouldn't be used via \
+                                          OpenFlow"
+                    .to_owned());
+            }
+            "ct" => self.ct(v)?,
+            "nat" => Action::Nat(Box::new(nat(v)?)),
+            "ct_clear" => Action::CtClear,
+            "clone" => {
+                let nested = self.nested(v)?;
+                Action::Clone(nested)
+            }
+            "check_pkt_larger" => {
+                let (len, dst) = v
+                    .split_once(")->")
+                    .ok_or_else(|| format!("{v}: missing `->' following `check_pkt_larger'"))?;
+                let dst = SubField::parse(dst)?;
+                if dst.n_bits != 1 {
+                    return Err(format!("Only 1-bit destination field is allowed: {v}"));
+                }
+                Action::CheckPktLarger {
+                    pkt_len: num16(len, "check_pkt_larger")?,
+                    dst,
+                }
+            }
+            "encap" => {
+                *self.usable &= OF13_UP;
+                encap(v)?
+            }
+            "decap" => {
+                *self.usable &= OF13_UP;
+                decap(v)?
+            }
+            "debug_slow" => Action::DebugSlow,
+            "debug_recirc" => Action::DebugRecirc,
+            "meter" => {
+                *self.usable &= OF13_UP;
+                Action::Meter(num32(v)?)
+            }
+            "clear_actions" => Action::ClearActions,
+            "write_actions" => Action::WriteActions(self.nested(v)?),
+            "write_metadata" => {
+                *self.usable &= NXM_OF11_UP;
+                let (value, mask) = v.split_once('/').map_or((v, None), |(a, b)| (a, Some(b)));
+                let mask = mask.map_or(Ok(u64::MAX), num64)?;
+                Action::WriteMetadata {
+                    metadata: num64(value)?,
+                    mask,
+                }
+            }
+            "goto_table" => {
+                let t =
+                    parse_table(v, self.names).ok_or_else(|| format!("unknown table \"{v}\""))?;
+                Action::GotoTable(t)
+            }
+            _ => {
+                // A port's name or number alone is an output.
+                let known_port = v.is_empty() || lower == "controller";
+                match self.port(key).filter(|_| known_port) {
+                    Some(p) => Action::output(p),
+                    None => return Err(format!("unknown action {key}")),
+                }
+            }
+        };
+        if a.is_instruction() && !self.instructions {
+            let of15_meter = matches!(a, Action::Meter(_));
+            if !of15_meter {
+                return Err(format!("{} instruction not allowed here", a.name()));
+            }
+        }
+        out.push(a);
+        Ok(())
+    }
+
+    fn output(&mut self, v: &str, delim: char) -> Result<Action, String> {
+        if delim == '(' {
+            let (mut port, mut max_len) = (OfPort::NONE, 0);
+            let mut list = v;
+            while let Some((k, val)) = next_pair(&mut list) {
+                match k {
+                    "port" => {
+                        port = self
+                            .port(val)
+                            .ok_or_else(|| format!("output to unknown truncate port: {val}"))?;
+                    }
+                    "max_len" => max_len = num32(val)?,
+                    _ => return Err(format!("invalid key '{k}' in output_trunc argument")),
+                }
+            }
+            if max_len < 14 {
+                return Err(format!(
+                    "max_len {max_len} is less than the minimum value 14"
+                ));
+            }
+            if port >= OfPort::MAX && ![OfPort::LOCAL, OfPort::IN_PORT].contains(&port) {
+                return Err("output_trunc does not support port: ".to_owned() + &port.0.to_string());
+            }
+            return Ok(Action::OutputTrunc { port, max_len });
+        }
+        if let Some(p) = self.port(v) {
+            return Ok(Action::output(p));
+        }
+        match SubField::parse(v) {
+            Ok(src) => Ok(Action::OutputReg {
+                src,
+                max_len: u16::MAX,
+            }),
+            Err(_) => Err(format!("{v}: output to unknown port")),
+        }
+    }
+
+    fn enqueue(&mut self, v: &str) -> Result<Action, String> {
+        let mut parts = v.splitn(2, [':', ',']);
+        let (Some(port), Some(queue)) = (parts.next(), parts.next()) else {
+            return Err(
+                "\"enqueue\" syntax is \"enqueue:PORT:QUEUE\" or \"enqueue(PORT,QUEUE)\""
+                    .to_owned(),
+            );
+        };
+        let p = self
+            .port(port)
+            .ok_or_else(|| format!("{port}: enqueue to unknown port"))?;
+        Ok(Action::Enqueue {
+            port: p,
+            queue: num32(queue)?,
+        })
+    }
+
+    fn bundle(&mut self, v: &str, load: bool) -> Result<Action, String> {
+        let mut w = words(v);
+        let mut next = || w.next();
+        let few = || format!("{v}: not enough arguments to bundle action");
+        let (Some(fields), Some(basis), Some(alg), Some(ty)) = (next(), next(), next(), next())
+        else {
+            return Err(few());
+        };
+        let dst = if load {
+            Some(next().ok_or_else(few)?)
+        } else {
+            None
+        };
+        let delimiter = next().ok_or_else(few)?;
+        // The delimiter is joined to the first member: "members:1".
+        let (word, first) = delimiter.split_once(':').unwrap_or((delimiter, ""));
+        if !["members", "slaves"].contains(&word) {
+            return Err(format!(
+                "{v}: missing member delimiter, expected `members', got `{word}'"
+            ));
+        }
+        let mut members = Vec::new();
+        for m in std::iter::once(first).chain(w).filter(|m| !m.is_empty()) {
+            let p = self
+                .port(m)
+                .ok_or_else(|| format!("{m}: bad port number"))?;
+            members.push(p);
+        }
+        let hash = HashFields::ALL
+            .iter()
+            .find(|f| f.1.eq_ignore_ascii_case(fields))
+            .ok_or_else(|| format!("{v}: unknown fields `{fields}'"))?
+            .0;
+        let algorithm = match alg.to_ascii_lowercase().as_str() {
+            "active_backup" => BundleAlgorithm::ActiveBackup,
+            "hrw" => BundleAlgorithm::Hrw,
+            _ => return Err(format!("{v}: unknown algorithm `{alg}'")),
+        };
+        if !ty.eq_ignore_ascii_case("ofport") {
+            return Err(format!("{v}: unknown member_type `{ty}'"));
+        }
+        let dst = match dst {
+            Some(d) => {
+                let sf = SubField::parse(d)?;
+                if !sf.field.field().writable {
+                    return Err(format!(
+                        "{v}: experimental... cannot write into {}",
+                        sf.field.field().name
+                    )
+                    .replace("experimental... ", ""));
+                }
+                Some(sf)
+            }
+            None => None,
+        };
+        Ok(Action::Bundle(Box::new(Bundle {
+            fields: hash,
+            basis: atoi(basis) as u16,
+            algorithm,
+            dst,
+            members,
+        })))
+    }
+
+    fn set_field(&mut self, v: &str) -> Result<Action, String> {
+        let (value, name) = arrow(v, "set_field")?;
+        let name = name.trim();
+        let f = Field::by_name(name)
+            .or_else(|| Field::by_oxm_name(name).map(|(f, _)| f))
+            .ok_or_else(|| format!("{name} is not a valid OXM field name"))?;
+        if !f.writable {
+            return Err(format!("{name} is read-only"));
+        }
+        let (val, mask) = f.parse(value, self.names.ports)?;
+        if !f.is_value_valid(&val) {
+            return Err(format!("{value} is not a valid value for field {name}"));
+        }
+        let mask = if f.id.tun_metadata_index().is_some() {
+            let len = value
+                .split('/')
+                .next()
+                .and_then(|s| s.strip_prefix("0x"))
+                .map_or(1, |h| h.len().div_ceil(2))
+                .clamp(1, 124);
+            self.names
+                .tun
+                .ensure(f, len)
+                .map_err(|_| format!("field {name} is not mapped"))?;
+            mask.and(&FieldValue::ones(self.names.tun.bits(f)))
+        } else {
+            mask.and(&f.exact_mask())
+        };
+        *self.usable &= super::flow::field_protocols(f, &f.exact_mask());
+        Ok(Action::SetField(Box::new(SetField {
+            field: f.id,
+            value: val.and(&mask),
+            mask,
+            form: SetFieldForm::SetField,
+            flow_has_vlan: false,
+        })))
+    }
+
+    fn load(&mut self, v: &str) -> Result<Action, String> {
+        let (value, dst) = arrow(v, "load")?;
+        let sf = SubField::parse(dst)?;
+        let f = sf.field.field();
+        if !f.writable {
+            return Err(format!("{v}: cannot write into {}", f.name));
+        }
+        let val = match wide_number(value) {
+            Some(n) => n,
+            None => f.parse_value(value, self.names.ports)?,
+        };
+        if !val
+            .extract(sf.n_bits.into(), 1024 - usize::from(sf.n_bits))
+            .is_zero()
+        {
+            return Err(format!(
+                "{v}: value {value} does not fit into {} bits",
+                sf.n_bits
+            ));
+        }
+        let mut full = FieldValue::ZERO;
+        full.insert(sf.ofs.into(), sf.n_bits.into(), &val);
+        Ok(Action::SetField(Box::new(SetField {
+            field: sf.field,
+            value: full,
+            mask: sf.mask(),
+            form: SetFieldForm::RegLoad,
+            flow_has_vlan: false,
+        })))
+    }
+
+    fn resubmit(&mut self, v: &str) -> Result<Action, String> {
+        let mut r = Resubmit {
+            in_port: OfPort::IN_PORT,
+            table: TABLE_ALL,
+            with_ct_orig: false,
+            port_only: false,
+        };
+        let mut parts = v.split(',');
+        if let Some(port) = parts.next().filter(|p| !p.is_empty()) {
+            r.in_port = self
+                .port(port)
+                .ok_or_else(|| format!("{port}: resubmit to unknown port"))?;
+        }
+        let mut table_given = false;
+        if let Some(t) = parts.next() {
+            if !t.is_empty() {
+                r.table = parse_table(t, self.names)
+                    .ok_or_else(|| format!("{t}: resubmit to unknown table"))?;
+                table_given = true;
+            }
+        }
+        if let Some(p) = parts.next() {
+            if p == "ct" {
+                r.with_ct_orig = true;
+            } else {
+                return Err(format!("{p}: unknown parameter"));
+            }
+        }
+        if r.in_port == OfPort::IN_PORT && r.table == TABLE_ALL {
+            return Err(
+                "at least one \"in_port\" or \"table\" must be specified  on resubmit".to_owned(),
+            );
+        }
+        r.port_only = !table_given && !r.with_ct_orig;
+        Ok(Action::Resubmit(r))
+    }
+
+    fn sample(&mut self, v: &str) -> Result<Action, String> {
+        let mut s = Sample {
+            probability: 0,
+            collector_set_id: 0,
+            obs_domain_id: SampleId::Immediate(0),
+            obs_point_id: SampleId::Immediate(0),
+            sampling_port: OfPort::NONE,
+            direction: SampleDirection::Default,
+            form: 1,
+        };
+        let id = |val: &str| -> Result<SampleId, String> {
+            match num32(val) {
+                Ok(n) => Ok(SampleId::Immediate(n)),
+                Err(_) => {
+                    let sf = SubField::parse(val)?;
+                    if sf.n_bits > 32 {
+                        return Err(format!(
+                            "size of field used in obs id ({}) exceeds maximum (32)",
+                            sf.n_bits
+                        ));
+                    }
+                    Ok(SampleId::Field(sf))
+                }
+            }
+        };
+        let mut list = v;
+        while let Some((k, val)) = next_pair(&mut list) {
+            match k {
+                "probability" => {
+                    s.probability = num16(val, "probability")?;
+                    if s.probability == 0 {
+                        return Err(format!("invalid probability value \"{val}\""));
+                    }
+                }
+                "collector_set_id" => s.collector_set_id = num32(val)?,
+                "obs_domain_id" => s.obs_domain_id = id(val)?,
+                "obs_point_id" => s.obs_point_id = id(val)?,
+                "sampling_port" => {
+                    s.sampling_port = self
+                        .port(val)
+                        .ok_or_else(|| format!("{val}: unknown port"))?;
+                }
+                "ingress" => s.direction = SampleDirection::Ingress,
+                "egress" => s.direction = SampleDirection::Egress,
+                _ => return Err(format!("invalid key \"{k}\" in \"sample\" argument")),
+            }
+        }
+        if s.probability == 0 {
+            return Err("non-zero \"probability\" must be specified on sample".to_owned());
+        }
+        Ok(Action::Sample(Box::new(s)))
+    }
+
+    fn ct(&mut self, v: &str) -> Result<Action, String> {
+        let mut c = Ct {
+            commit: false,
+            force: false,
+            zone: CtZone::Immediate(0),
+            recirc_table: CT_NO_RECIRC,
+            alg: 0,
+            actions: Vec::new(),
+        };
+        let mut nat_action = None;
+        let mut list = v;
+        while let Some((k, val)) = next_pair(&mut list) {
+            match k {
+                "commit" => c.commit = true,
+                "force" => c.force = true,
+                "table" => {
+                    c.recirc_table = parse_table(val, self.names)
+                        .ok_or_else(|| format!("unknown table {val}"))?;
+                    if c.recirc_table == CT_NO_RECIRC {
+                        return Err("invalid table 0xff".to_owned());
+                    }
+                }
+                "zone" => {
+                    c.zone = match num16(val, "zone") {
+                        Ok(z) => CtZone::Immediate(z),
+                        Err(e) => match SubField::parse(val) {
+                            Ok(sf) => CtZone::Field(sf),
+                            Err(_) => return Err(e.clone()),
+                        },
+                    };
+                }
+                "alg" => {
+                    c.alg = match val {
+                        "ftp" => 21,
+                        "tftp" => 69,
+                        _ => num16(val, "alg")?,
+                    };
+                }
+                "nat" => {
+                    let n = nat(val)?;
+                    nat_action = Some(Action::Nat(Box::new(n)));
+                }
+                "exec" => {
+                    let list = self.nested(val)?;
+                    c.actions.extend(list);
+                }
+                _ => return Err(format!("invalid argument to \"ct\" action: `{k}'")),
+            }
+        }
+        if c.force && !c.commit {
+            return Err("\"force\" flag requires \"commit\" flag.".to_owned());
+        }
+        for a in &c.actions {
+            let ok = match a {
+                Action::SetField(sf) => matches!(
+                    sf.field,
+                    ferrovs_packet::field::FieldId::CtMark
+                        | ferrovs_packet::field::FieldId::CtLabel
+                ),
+                Action::RegMove { dst, .. } => matches!(
+                    dst.field,
+                    ferrovs_packet::field::FieldId::CtMark
+                        | ferrovs_packet::field::FieldId::CtLabel
+                ),
+                _ => false,
+            };
+            if !ok {
+                return Err(format!("{} action doesn't have... in ct exec", a.name()));
+            }
+        }
+        if let Some(n) = nat_action {
+            c.actions.insert(0, n);
+        }
+        if !c.commit && c.actions.iter().any(|a| !matches!(a, Action::Nat(_))) {
+            return Err("CT mark/label... requires commit".to_owned());
+        }
+        Ok(Action::Ct(Box::new(c)))
+    }
+}
+
+fn drop_error() -> String {
+    "\"drop\" must not be accompanied by any other action or instruction".to_owned()
+}
+
+fn wide_number(s: &str) -> Option<FieldValue> {
+    let s = s.trim();
+    if let Some(h) = s.strip_prefix("0x").or_else(|| s.strip_prefix("0X")) {
+        if h.is_empty() || h.len() > 256 || !h.bytes().all(|c| c.is_ascii_hexdigit()) {
+            return None;
+        }
+        let padded = if h.len() % 2 == 1 {
+            format!("0{h}")
+        } else {
+            h.to_owned()
+        };
+        let bytes: Vec<u8> = (0..padded.len() / 2)
+            .filter_map(|i| u8::from_str_radix(&padded[i * 2..i * 2 + 2], 16).ok())
+            .collect();
+        return Some(FieldValue::from_be_bytes(&bytes));
+    }
+    s.parse::<u128>().ok().map(FieldValue::from)
+}
+
+fn mac(v: &str) -> Result<MacAddr, String> {
+    v.parse().map_err(|_| format!("invalid mac address {v}"))
+}
+
+fn ipv4(v: &str) -> Result<Ipv4Addr, String> {
+    v.parse()
+        .map_err(|_| format!("{v}: could not convert to IP address"))
+}
+
+fn plain(v: &str, name: &str) -> Result<u64, String> {
+    if v.is_empty() {
+        return Err(format!("{name}: expected label."));
+    }
+    Ok(atoi(v).max(0) as u64)
+}
+
+fn stack_field(v: &str) -> Result<SubField, String> {
+    match SubField::parse_prefix(v)? {
+        (sf, "") => Ok(sf),
+        _ => Err(format!("{v}: trailing garbage following push or pop")),
+    }
+}
+
+fn controller(v: &str) -> Result<Action, String> {
+    let mut c = Controller {
+        max_len: u16::MAX,
+        controller_id: 0,
+        reason: PacketInReason::Action,
+        pause: false,
+        userdata: Vec::new(),
+        meter_id: None,
+        provider_meter_id: None,
+        controller2: false,
+    };
+    if v.is_empty() {
+        return Ok(Action::Output {
+            port: OfPort::CONTROLLER,
+            max_len: u16::MAX,
+        });
+    }
+    if v.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(Action::Output {
+            port: OfPort::CONTROLLER,
+            max_len: num16(v, "max_len")?,
+        });
+    }
+    let mut list = v;
+    while let Some((k, val)) = next_pair(&mut list) {
+        match k {
+            "reason" => {
+                c.reason = PacketInReason::ALL[..6]
+                    .iter()
+                    .find(|r| r.1 == val)
+                    .ok_or_else(|| format!("unknown reason \"{val}\""))?
+                    .0;
+            }
+            "max_len" => c.max_len = num16(val, "max_len")?,
+            "id" => c.controller_id = num16(val, "id")?,
+            "userdata" => {
+                c.userdata =
+                    hex_bytes(val).ok_or("bad hex digit in `controller' action `userdata'")?;
+            }
+            "pause" => c.pause = true,
+            "meter_id" => c.meter_id = Some(num32(val)?),
+            _ => return Err(format!("unknown key \"{k}\" parsing controller action")),
+        }
+    }
+    if c.reason == PacketInReason::Action
+        && c.controller_id == 0
+        && c.userdata.is_empty()
+        && !c.pause
+        && c.meter_id.is_none()
+    {
+        return Ok(Action::Output {
+            port: OfPort::CONTROLLER,
+            max_len: c.max_len,
+        });
+    }
+    Ok(Action::Controller(Box::new(c)))
+}
+
+fn fin_timeout(v: &str) -> Result<Action, String> {
+    let (mut idle, mut hard) = (0, 0);
+    let mut list = v;
+    while let Some((k, val)) = next_pair(&mut list) {
+        match k {
+            "idle_timeout" => idle = num16(val, k)?,
+            "hard_timeout" => hard = num16(val, k)?,
+            _ => return Err(format!("invalid key '{k}' in 'fin_timeout' argument")),
+        }
+    }
+    Ok(Action::FinTimeout { idle, hard })
+}
+
+fn conjunction(v: &str) -> Result<Action, String> {
+    let syntax = || "\"conjunction\" syntax is \"conjunction(id,i/n)\"".to_owned();
+    let number = |s: &str| s.trim().parse::<u32>().map_err(|_| syntax());
+    let (id, rest) = v.split_once(',').ok_or_else(syntax)?;
+    let (clause, n) = rest.split_once('/').ok_or_else(syntax)?;
+    let (id, clause, n) = (number(id)?, number(clause)?, number(n)?);
+    if n < 2 {
+        return Err("conjunction must have at least 2 clauses".to_owned());
+    }
+    if n > 64 {
+        return Err("conjunction must have at most 64 clauses".to_owned());
+    }
+    if clause < 1 {
+        return Err("clause index must be positive".to_owned());
+    }
+    if clause > n {
+        return Err("clause index must be less than or equal to number of clauses".to_owned());
+    }
+    Ok(Action::Conjunction {
+        id,
+        clause: clause as u8 - 1,
+        n_clauses: n as u8,
+    })
+}
+
+fn multipath(v: &str) -> Result<Action, String> {
+    let w: Vec<&str> = words(v).collect();
+    let [fields, basis, alg, n_links, arg, dst] = w[..] else {
+        return Err(format!("{v}: not enough arguments to multipath action"));
+    };
+    let hash = HashFields::ALL
+        .iter()
+        .find(|f| f.1.eq_ignore_ascii_case(fields))
+        .ok_or_else(|| format!("{v}: unknown fields `{fields}'"))?
+        .0;
+    let algorithm = MultipathAlgorithm::ALL
+        .iter()
+        .find(|f| f.1.eq_ignore_ascii_case(alg))
+        .ok_or_else(|| format!("{v}: unknown algorithm `{alg}'"))?
+        .0;
+    let links = atoi(n_links);
+    if !(1..=65536).contains(&links) {
+        return Err(format!(
+            "{v}: n_links {links} is not in valid range 1 to 65536"
+        ));
+    }
+    let sf = SubField::parse(dst)?;
+    if sf.n_bits < 16 && links > 1 << sf.n_bits {
+        return Err(format!(
+            "{v}: {}-bit destination field has {} possible values, less than specified n_links {links}",
+            sf.n_bits,
+            1u32 << sf.n_bits
+        ));
+    }
+    if !sf.field.field().writable {
+        return Err(format!("{v}: cannot write into {}", sf.field.field().name));
+    }
+    Ok(Action::Multipath(Box::new(Multipath {
+        fields: hash,
+        basis: atoi(basis) as u16,
+        algorithm,
+        max_link: (links - 1) as u16,
+        arg: atoi(arg) as u32,
+        dst: sf,
+    })))
+}
+
+fn nat(v: &str) -> Result<Nat, String> {
+    let mut n = Nat::default();
+    let mut list = v;
+    while let Some((k, val)) = next_pair(&mut list) {
+        match k {
+            "src" | "dst" => {
+                if k == "src" {
+                    n.snat = true;
+                } else {
+                    n.dnat = true;
+                }
+                if !val.is_empty() {
+                    nat_range(val, &mut n)?;
+                }
+            }
+            "persistent" => n.persistent = true,
+            "hash" => n.proto_hash = true,
+            "random" => n.proto_random = true,
+            _ => return Err(format!("invalid key \"{k}\" in \"nat\" argument")),
+        }
+    }
+    if n.snat && n.dnat {
+        return Err("May only specify one of \"src\" or \"dst\".".to_owned());
+    }
+    if !n.snat && !n.dnat {
+        if n.persistent {
+            return Err("Flags allowed only with \"src\" or \"dst\".".to_owned());
+        }
+        if n.proto_hash || n.proto_random {
+            return Err("Flags allowed only with \"src\" or \"dst\".".to_owned());
+        }
+    }
+    if n.proto_hash && n.proto_random {
+        return Err("Both \"hash\" and \"random\" are not allowed.".to_owned());
+    }
+    Ok(n)
+}
+
+/// `A[-B][:P[-Q]]`, IPv6 addresses in brackets if ports follow.
+fn nat_range(v: &str, n: &mut Nat) -> Result<(), String> {
+    let invalid = || format!("invalid ip range \"{v}\"").replace("ip range", "argument to nat");
+    let (addrs, ports) = if v.starts_with('[') {
+        match v.rfind("]:") {
+            Some(i) => (&v[..=i], Some(&v[i + 2..])),
+            None => (v, None),
+        }
+    } else if v.matches(':').count() > 1 {
+        (v, None)
+    } else {
+        v.split_once(':').map_or((v, None), |(a, p)| (a, Some(p)))
+    };
+    if !addrs.is_empty() {
+        let strip = |s: &str| s.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let (min, max) = addrs
+            .split_once('-')
+            .map_or((addrs, None), |(a, b)| (a, Some(b)));
+        let (min, max) = (strip(min), max.map(strip));
+        if let Ok(min) = min.parse::<Ipv4Addr>() {
+            let max = match max {
+                Some(m) => Some(m.parse::<Ipv4Addr>().map_err(|_| invalid())?),
+                None => None,
+            };
+            if max.is_some_and(|m| m < min) {
+                return Err(format!("invalid IP address range: {v}"));
+            }
+            n.range = NatRange::V4 {
+                min,
+                max: max.filter(|m| *m != min),
+            };
+        } else if let Ok(min) = min.parse::<Ipv6Addr>() {
+            let max = match max {
+                Some(m) => Some(m.parse::<Ipv6Addr>().map_err(|_| invalid())?),
+                None => None,
+            };
+            n.range = NatRange::V6 {
+                min,
+                max: max.filter(|m| *m != min),
+            };
+        } else {
+            return Err(invalid());
+        }
+    }
+    if let Some(p) = ports {
+        let (min, max) = p.split_once('-').map_or((p, None), |(a, b)| (a, Some(b)));
+        n.proto_min = num16(min, "port").map_err(|_| invalid())?;
+        if let Some(m) = max {
+            n.proto_max = num16(m, "port").map_err(|_| invalid())?;
+        }
+    }
+    Ok(())
+}
+
+fn encap(v: &str) -> Result<Action, String> {
+    let name_end = v.find('(').unwrap_or(v.len());
+    let (name, args) = v.split_at(name_end);
+    let mut e = Encap {
+        new_packet_type: 0,
+        header_size: 0,
+        props: Vec::new(),
+    };
+    e.new_packet_type = match name.trim() {
+        "ethernet" => 0,
+        "nsh" => 0x1894f,
+        "mpls" => 0x18847,
+        "mpls_mc" => 0x18848,
+        other => return Err(format!("Encap hdr not supported: {other}")),
+    };
+    let inside = args
+        .strip_prefix('(')
+        .map_or("", |a| a.strip_suffix(')').unwrap_or(a));
+    let mut list = inside;
+    while let Some((k, val)) = next_pair(&mut list) {
+        e.props.push(match k {
+            "md_type" => {
+                let t = num8(val, "md_type")?;
+                if t != 1 && t != 2 {
+                    return Err("invalid md_type".to_owned());
+                }
+                EncapProp::NshMdType(t)
+            }
+            "tlv" => {
+                let parts: Vec<&str> = val.splitn(3, ',').collect();
+                let [class, type_, data] = parts[..] else {
+                    return Err(
+                        "tlv value malformed".replace("value malformed", ": invalid syntax")
+                    );
+                };
+                let h = data.trim().strip_prefix("0x").unwrap_or(data);
+                let h = if h.len() % 2 == 1 {
+                    format!("0{h}")
+                } else {
+                    h.to_owned()
+                };
+                EncapProp::NshTlv {
+                    class: num16(class.trim(), "tlv_class")?,
+                    type_: num8(type_.trim(), "tlv_type")?,
+                    data: hex_bytes(&h).ok_or("invalid NSH TLV value")?,
+                }
+            }
+            _ => {
+                return Err(format!(
+                    "Value {val} is not valid for key {k} in encap({name})"
+                ));
+            }
+        });
+    }
+    Ok(Action::Encap(e))
+}
+
+fn decap(v: &str) -> Result<Action, String> {
+    let mut new_packet_type = 0xfffe;
+    let mut list = v;
+    while let Some((k, val)) = next_pair(&mut list) {
+        if k != "packet_type" {
+            return Err(format!("Invalid decap argument: {k}"));
+        }
+        let (mut ns, mut ty) = (0u32, 0u32);
+        let mut inner = val;
+        while let Some((k, val)) = next_pair(&mut inner) {
+            match k {
+                "ns" => ns = num16(val, "namespace")?.into(),
+                "type" => ty = num16(val, "type")?.into(),
+                _ => return Err(format!("Invalid decap packet_type argument: {k}")),
+            }
+        }
+        new_packet_type = ns << 16 | ty;
+    }
+    Ok(Action::Decap { new_packet_type })
+}
