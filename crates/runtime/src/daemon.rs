@@ -12,6 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ferrovs_sys::lockfile::{self, LockError};
@@ -266,6 +267,7 @@ impl Daemon {
             ));
         }
         fatal_signal::keep(&tmp);
+        *OWN.lock().unwrap_or_else(PoisonError::into_inner) = inode(path);
         self.locked = Some(file);
     }
 
@@ -405,8 +407,33 @@ pub fn describe_exit(exit: Exit) -> String {
     }
 }
 
+/// This process's pidfile. Opening it again, and closing that, would drop the lock on it: the kernel
+/// keeps such locks per process and file.
+static OWN: Mutex<Option<(u64, u64)>> = Mutex::new(None);
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
+}
+
+fn is_own(path: &Path) -> bool {
+    let own = *OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    own.is_some() && inode(path) == own
+}
+
+/// The process id that a pidfile holds, whether or not its owner lives.
+pub fn pidfile_contents(path: &Path) -> Option<i32> {
+    if is_own(path) {
+        return Some(process::pid());
+    }
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
 /// The process id in a pidfile whose owner lives. The error is `ESRCH` for a stale one.
 pub fn read_pidfile(path: &Path) -> io::Result<i32> {
+    if is_own(path) {
+        return Ok(process::pid());
+    }
     let mut file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(f) => f,
         Err(e) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use ferrovs_runtime::{clock, dirs};
+use ferrovs_runtime::{clock, daemon, dirs};
 
 /// Everything that can be told now.
 pub(crate) fn collect() -> BTreeMap<String, String> {
