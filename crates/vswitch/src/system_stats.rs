@@ -83,10 +83,7 @@ fn processes(all: &mut BTreeMap<String, String>) {
         let Some(name) = file.strip_suffix(".pid") else {
             continue;
         };
-        let pid = fs::read_to_string(entry.path())
-            .ok()
-            .and_then(|t| t.trim().parse::<i32>().ok());
-        if let Some(text) = pid.and_then(process) {
+        if let Some(text) = daemon::pidfile_contents(&entry.path()).and_then(process) {
             all.insert(format!("process_{name}"), text);
         }
     }
