@@ -59,6 +59,9 @@ fn main() -> ExitCode {
             Dummy::Override => Replace::All,
         });
     }
+    if arguments.disable_system_route {
+        ferrovs_tunnel::router::disable_system();
+    }
     let classes = ferrovs_dpif_netdev::classes(dummy);
     let switch = match Switch::new(&arguments.remote, classes, clock::now()) {
         Ok(s) => s,

@@ -8,11 +8,17 @@ use ferrovs_runtime::{Interest, Poller};
 
 fn main() -> std::io::Result<()> {
     let names: Vec<String> = std::env::args().skip(1).take(2).collect();
-    let devices: Vec<_> = names.iter().map(|n| open(n, "system")).collect::<Result<_, _>>()?;
+    let devices: Vec<_> = names
+        .iter()
+        .map(|n| open(n, "system"))
+        .collect::<Result<_, _>>()?;
     for d in &devices {
         d.update_flags(Flags::empty(), Flags::PROMISC)?;
     }
-    let mut queues: Vec<_> = devices.iter().map(|d| d.rxq_open(0)).collect::<Result<_, _>>()?;
+    let mut queues: Vec<_> = devices
+        .iter()
+        .map(|d| d.rxq_open(0))
+        .collect::<Result<_, _>>()?;
     let mut poller = Poller::new();
     let mut batch = Batch::new();
     loop {

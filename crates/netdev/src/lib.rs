@@ -21,7 +21,7 @@ mod vport;
 pub use registry::{
     Class, change_seq, exists, kinds, lookup, open, open_all, register, run, set_keep_devices, wait,
 };
-pub use vport::{PacketTypeMode, TunnelConfig, dpif_port_name, set_egress_status};
+pub use vport::{PacketTypeMode, TunnelConfig, dpif_port_name, set_egress_status, tunnels_changed};
 
 use std::collections::BTreeMap;
 use std::io;
@@ -133,6 +133,8 @@ pub trait Netdev: Send + Sync {
     fn change_seq(&self) -> u64;
     /// Adds (packets, bytes) received and sent by a port that has no device: patch and tunnel ports.
     fn account(&self, _rx: (u64, u64), _tx: (u64, u64)) {}
+    /// For tunnel ports: the way to their remote may have changed.
+    fn route_event(&self) {}
     /// For tunnel ports: their configuration; see the tunnel crate.
     fn tunnel_config(&self) -> Option<Arc<TunnelConfig>> {
         None

@@ -51,6 +51,13 @@ pub fn set_egress_status(f: EgressStatus) {
     let _ = EGRESS.set(f);
 }
 
+/// Routes changed: tunnel ports may report another egress device.
+pub fn tunnels_changed() {
+    for d in crate::open_all() {
+        d.route_event();
+    }
+}
+
 /// The name of the datapath port that serves the device: its own name, except for tunnel ports.
 pub fn dpif_port_name(netdev: &dyn Netdev) -> String {
     let class = CLASSES.iter().find(|c| c.kind == netdev.kind());
@@ -236,6 +243,10 @@ impl Netdev for Vport {
 
     fn change_seq(&self) -> u64 {
         self.seq.load(Ordering::Relaxed)
+    }
+
+    fn route_event(&self) {
+        self.changed();
     }
 
     fn tunnel_config(&self) -> Option<Arc<TunnelConfig>> {

@@ -125,7 +125,8 @@ impl Table {
             });
             let slot = t.groups[at].routes.entry((r.dst, r.mark));
             slot.and_modify(|old| {
-                if r.metric < old.metric {
+                // Of equal ones the latest counts.
+                if r.metric <= old.metric {
                     *old = r.clone();
                 }
             })
@@ -214,6 +215,8 @@ fn publish(s: &State) {
     all.retain(|r| matches!(r.table, RT_TABLE_MAIN | RT_TABLE_LOCAL | RT_TABLE_DEFAULT));
     TABLE.store(Arc::new(Table::new(&all)));
     crate::change_seq().change();
+    // The device that a tunnel leaves by may be another now.
+    ferrovs_netdev::tunnels_changed();
 }
 
 /// Adds a route of the user. False if the device has no address for it.

@@ -36,6 +36,7 @@ pub(super) fn open(device: &Arc<Linux>) -> io::Result<Box<dyn Rxq>> {
             Ok(Box::new(SocketRxq {
                 rx,
                 device: device.clone(),
+                empty: 0,
                 _count: count,
             }))
         }
@@ -55,6 +56,8 @@ impl Drop for RingCount {
 struct SocketRxq {
     rx: PacketRx,
     device: Arc<Linux>,
+    /// Calls in a row that found nothing.
+    empty: u32,
     _count: RingCount,
 }
 
@@ -87,6 +90,16 @@ fn vlan((tpid, tci): (u16, u16)) -> [u8; 4] {
 }
 
 impl SocketRxq {
+    /// A pending error (the device is down or gone, which the monitor reports) keeps poll(2) awake
+    /// until it is taken. Looking for one costs a system call, so only after a while.
+    fn found_nothing(&mut self) {
+        const PATIENCE: u32 = 64;
+        self.empty += 1;
+        if self.empty % PATIENCE == 0 {
+            let _ = self.rx.take_error();
+        }
+    }
+
     /// Fetches a frame that did not fit its slot.
     fn large(&mut self, meta: &RxMeta) -> io::Result<Option<Packet>> {
         let room = if meta.vlan.is_some() { 4 } else { 0 };
@@ -114,10 +127,8 @@ impl Rxq for SocketRxq {
         while !batch.is_full() {
             let got = match self.rx.peek() {
                 Slot::Empty => {
-                    if n == 0 && batch.is_empty() {
-                        // A pending error would keep poll(2) awake; the device is down or gone,
-                        // which the monitor reports.
-                        let _ = self.rx.take_error();
+                    if n == 0 {
+                        self.found_nothing();
                     }
                     break;
                 }
@@ -133,6 +144,7 @@ impl Rxq for SocketRxq {
                 }
                 None => self.device.rx_dropped.add(1),
             }
+            self.empty = 0;
         }
         Ok(n)
     }
