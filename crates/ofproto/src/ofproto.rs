@@ -7,7 +7,7 @@
 //! snapshot for all that changed. Tables, groups and the MAC table are shared and change in place.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,6 @@ use crate::meters::Meters;
 use crate::rule::{MAX_PRIORITY, NewRule, RuleActions};
 use crate::tables::{ChangeHook, Criteria, Requester, RuleMatch, TBL_INTERNAL, Tables};
 use crate::time::to_ms;
-use crate::udpif::Udpif;
 use crate::xlate::snapshot::{AsyncPacketIn, BridgeId, BundleId, VlanSet, XMirror};
 
 pub mod bundle;
@@ -46,18 +45,18 @@ pub const MAX_PORTS: u16 = OfPort::MAX.0;
 /// How often timeouts of flows are looked at.
 const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Wakes the revalidators when flows changed.
-struct Revalidate(Arc<Udpif>);
-
-impl std::fmt::Debug for Revalidate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Revalidate")
-    }
+/// Remembers that flows changed, and has the main thread tell the revalidators: once for many changes.
+#[derive(Debug)]
+struct Stale {
+    flag: AtomicBool,
+    waker: Arc<Waker>,
 }
 
-impl ChangeHook for Revalidate {
+impl ChangeHook for Arc<Stale> {
     fn flows_changed(&self) {
-        self.0.changed();
+        if !self.flag.swap(true, Relaxed) {
+            self.waker.wake();
+        }
     }
 }
 
@@ -96,6 +95,7 @@ pub struct Ofproto {
     connmgr: ConnMgr,
     /// Revalidation has reached this change of the tables.
     barrier_at: u64,
+    stale: Arc<Stale>,
     next_expire: Option<Instant>,
 }
 
@@ -108,8 +108,11 @@ impl Ofproto {
         waker: &Arc<Waker>,
         now: Instant,
     ) -> Ofproto {
-        let hook = Box::new(Revalidate(backer.udpif.clone()));
-        let tables = Arc::new(Tables::new(waker.clone(), hook));
+        let stale = Arc::new(Stale {
+            flag: AtomicBool::new(false),
+            waker: waker.clone(),
+        });
+        let tables = Arc::new(Tables::new(waker.clone(), Box::new(stale.clone())));
         let mut ofproto = Ofproto {
             name: name.to_string(),
             id,
@@ -143,6 +146,7 @@ impl Ofproto {
             notices: Vec::new(),
             connmgr: ConnMgr::new(name),
             barrier_at: 0,
+            stale,
             next_expire: None,
         };
         ofproto.add_internal_rules(now);
@@ -264,7 +268,18 @@ impl Ofproto {
         let at = self.tables.change_seq();
         if self.barrier_at != at {
             self.barrier_at = at;
-            self.backer.udpif.barrier();
+            self.revalidate();
+            // Without flows there is nothing that could disagree: packets that miss see the tables themselves.
+            if self.backer.udpif.n_flows() > 0 {
+                self.backer.udpif.barrier();
+            }
+        }
+    }
+
+    /// Lets installed flows be checked if the tables changed.
+    fn revalidate(&self) {
+        if self.stale.flag.swap(false, Relaxed) {
+            self.backer.udpif.changed();
         }
     }
 
@@ -282,6 +297,7 @@ impl Ofproto {
         let mut connmgr = std::mem::take(&mut self.connmgr);
         connmgr.run(self, now);
         self.connmgr = connmgr;
+        self.revalidate();
     }
 
     /// Removes flows whose time is over.

@@ -76,8 +76,10 @@ pub struct Rconn {
     last_disconnected: Option<Instant>,
     last_error: Option<String>,
     connection_seqno: u64,
+    /// Received bytes are those from `rx_at` to `rx_end`; the rest is room.
     rx: Vec<u8>,
     rx_at: usize,
+    rx_end: usize,
     tx: VecDeque<Vec<u8>>,
     tx_at: usize,
     tx_bytes: usize,
@@ -130,6 +132,7 @@ impl Rconn {
             connection_seqno: 0,
             rx: Vec::new(),
             rx_at: 0,
+            rx_end: 0,
             tx: VecDeque::new(),
             tx_at: 0,
             tx_bytes: 0,
@@ -512,13 +515,15 @@ impl Rconn {
             return Ok(0);
         };
         if self.rx_at > 0 {
-            self.rx.drain(..self.rx_at);
+            self.rx.copy_within(self.rx_at..self.rx_end, 0);
+            self.rx_end -= self.rx_at;
             self.rx_at = 0;
         }
-        let old = self.rx.len();
-        self.rx.resize(old + READ_SIZE, 0);
-        let got = stream.recv(&mut self.rx[old..]);
-        self.rx.truncate(old + *got.as_ref().unwrap_or(&0));
+        if self.rx.len() < self.rx_end + READ_SIZE {
+            self.rx.resize(self.rx_end + READ_SIZE, 0);
+        }
+        let got = stream.recv(&mut self.rx[self.rx_end..]);
+        self.rx_end += *got.as_ref().unwrap_or(&0);
         match got {
             Ok(0) => Err(ferrovs_stream::eof_error()),
             Ok(n) => Ok(n),
@@ -528,7 +533,7 @@ impl Rconn {
     }
 
     fn next_frame(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let have = &self.rx[self.rx_at..];
+        let have = &self.rx[self.rx_at..self.rx_end];
         if have.len() < HEADER_LEN {
             return Ok(None);
         }
@@ -546,16 +551,12 @@ impl Rconn {
         }
         let msg = have[..size].to_vec();
         self.rx_at += size;
-        if self.rx_at == self.rx.len() {
-            self.rx.clear();
-            self.rx_at = 0;
-        }
         Ok(Some(msg))
     }
 
     /// Whether a whole message waits that [`Rconn::recv`] would return without reading.
     fn has_frame(&self) -> bool {
-        let have = &self.rx[self.rx_at..];
+        let have = &self.rx[self.rx_at..self.rx_end];
         have.len() >= HEADER_LEN
             && have.len() >= usize::from(u16::from_be_bytes([have[2], have[3]]))
     }
@@ -596,6 +597,7 @@ impl Rconn {
         self.version = None;
         self.rx = Vec::new();
         self.rx_at = 0;
+        self.rx_end = 0;
         self.tx.clear();
         self.tx_at = 0;
         self.tx_bytes = 0;
