@@ -64,9 +64,14 @@ pub fn dump_flows(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
         if offload_stats {
             out.push_str("n_offload_packets=0, n_offload_bytes=0, ");
         }
-        crate::codec::format_match(&mut out, &rule.match_.expand(), Some(rule.priority));
+        crate::codec::format_match(
+            &mut out,
+            &rule.match_.expand(),
+            rule.priority,
+            &bridge.tun_table,
+        );
         out.push_str(",actions=");
-        crate::codec::format_actions(&mut out, &rule.actions.actions);
+        crate::codec::format_actions(&mut out, &rule.actions.actions, &bridge.tun_table);
         out.push('\n');
     }
     text(out)
