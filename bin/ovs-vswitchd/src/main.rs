@@ -62,6 +62,10 @@ fn main() -> ExitCode {
     if arguments.disable_system_route {
         ferrovs_tunnel::router::disable_system();
     }
+    if arguments.disable_system_route {
+        ferrovs_tunnel::router::disable_system();
+    }
+    // `--disable-system` forbids the kernel's datapath, of which there is none among these.
     let classes = ferrovs_dpif_netdev::classes(dummy);
     let switch = match Switch::new(&arguments.remote, classes, clock::now()) {
         Ok(s) => s,
