@@ -99,7 +99,7 @@ pub fn format_match(
 
 impl Printer<'_, '_> {
     fn comma(&mut self) {
-        if !matches!(self.out.as_bytes().last(), None | Some(b' ' | b'(')) {
+        if !matches!(self.out.as_bytes().last(), None | Some(b' ' | b'(' | b'\n')) {
             self.out.push(',');
         }
     }
