@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::hash::mix;
 use ferrovs_packet::types::DpPort;
 
 use crate::action::Action;
@@ -27,6 +28,7 @@ impl Errno {
     pub const EINVAL: Errno = Errno(22);
     pub const EFBIG: Errno = Errno(27);
     pub const EOPNOTSUPP: Errno = Errno(95);
+    pub const EAFNOSUPPORT: Errno = Errno(97);
 }
 
 impl fmt::Display for Errno {
@@ -42,6 +44,17 @@ impl std::error::Error for Errno {}
 /// Unique flow identifier: a hash of the masked key, made by [`Ufid::of`] or by who installs the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ufid(pub u128);
+
+impl Ufid {
+    /// A hash of the whole key: the identifier of a flow that is made by hand.
+    pub fn of(flow: &Flow) -> Ufid {
+        let half = |basis: u64| {
+            let words = flow.words().iter();
+            u128::from(words.fold(basis, |hash, word| mix(hash, *word)))
+        };
+        Ufid(half(0x6b65_795f_6869_6768) << 64 | half(0x6b65_795f_6c6f_7700))
+    }
+}
 
 /// Which polling thread a flow belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -79,6 +92,24 @@ pub struct DpPortInfo {
     pub port: DpPort,
     /// Options that matter to a reader of `dpctl/show`.
     pub config: BTreeMap<String, String>,
+}
+
+/// Counters of a port's device; None where it cannot tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortStats {
+    pub rx_packets: Option<u64>,
+    pub tx_packets: Option<u64>,
+    pub rx_bytes: Option<u64>,
+    pub tx_bytes: Option<u64>,
+    pub rx_errors: Option<u64>,
+    pub tx_errors: Option<u64>,
+    pub rx_dropped: Option<u64>,
+    pub tx_dropped: Option<u64>,
+    pub collisions: Option<u64>,
+    pub rx_over_errors: Option<u64>,
+    pub rx_frame_errors: Option<u64>,
+    pub tx_aborted_errors: Option<u64>,
+    pub tx_carrier_errors: Option<u64>,
 }
 
 /// Where the work of a flow is done.
@@ -159,6 +190,10 @@ pub trait Dpif: Send + Sync {
     fn port_by_number(&self, port: DpPort) -> Result<DpPortInfo, Errno>;
     fn port_by_name(&self, name: &str) -> Result<DpPortInfo, Errno>;
     fn ports(&self) -> Vec<DpPortInfo>;
+    /// Counters of a port's device.
+    fn port_stats(&self, _port: DpPort) -> Result<PortStats, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
     /// Applies `Interface.other_config` that concerns the datapath.
     fn port_set_config(&self, port: DpPort, config: &BTreeMap<String, String>)
     -> Result<(), Errno>;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod dpctl;
 pub mod dpif;
 pub mod edit;
 pub mod text;

@@ -1,7 +1,7 @@
 //! The kinds of datapath that this crate makes: `netdev` and, for tests, `dummy`.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
 
@@ -19,6 +19,16 @@ pub enum Dummy {
     System,
     /// Every kind is a dummy.
     Override,
+}
+
+/// Every datapath of the program, for control commands.
+static ALL: Mutex<Vec<Weak<Datapath>>> = Mutex::new(Vec::new());
+
+/// The datapaths that are open.
+pub fn open_datapaths() -> Vec<Arc<Datapath>> {
+    let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let open = all.iter().filter_map(Weak::upgrade);
+    open.filter(|d| !d.is_destroyed()).collect()
 }
 
 struct Class {
@@ -74,6 +84,9 @@ impl DpifClass for Class {
         }
         let dp = Datapath::new(name, self.kind, self.dummy)?;
         datapaths.insert(name.to_owned(), dp.clone());
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|d| d.strong_count() > 0);
+        all.push(Arc::downgrade(&dp));
         Ok(dp)
     }
 

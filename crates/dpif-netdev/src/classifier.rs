@@ -112,10 +112,6 @@ impl Dpcls {
         }
     }
 
-    pub fn masks(&self) -> usize {
-        self.subtables.len()
-    }
-
     pub fn is_empty(&self) -> bool {
         self.subtables.is_empty()
     }
@@ -210,10 +206,6 @@ impl Emc {
             }
             *at = at.wrapping_add(1);
         }
-    }
-
-    pub fn clear(&mut self) {
-        self.entries = Vec::new();
     }
 }
 

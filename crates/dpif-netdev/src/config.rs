@@ -115,7 +115,7 @@ pub fn assign(dp: &Datapath) {
         None => topology
             .nodes
             .values()
-            .filter_map(|cpus| cpus.iter().min().copied())
+            .filter_map(|cpus| cpus.iter().max().copied())
             .collect(),
     };
     let mut changed = false;
@@ -216,7 +216,10 @@ pub fn assign(dp: &Datapath) {
         let at = if lap % 2 == 0 { at } else { len.get() - 1 - at };
         lists[open[at]].push(rxq);
     }
-    for (thread, list) in threads.iter().zip(lists) {
+    for (i, (thread, list)) in threads.iter().zip(lists).enumerate() {
+        thread
+            .isolated
+            .store(isolated.contains(&i), Ordering::Relaxed);
         thread.rxqs.store(Arc::new(list));
     }
 }

@@ -1,6 +1,11 @@
 //! What a thread has done, counted by itself and read by others.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use ferrovs_runtime::clock;
+use ferrovs_sys::cycles;
 
 /// Kinds of counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,16 +35,31 @@ pub enum Count {
     IterationsIdle,
     /// Batches that ports received.
     RecvBatches,
+    /// Times and microseconds that a polling thread slept.
+    Sleeps,
+    SleptUs,
 }
 
-pub const N_COUNTS: usize = Count::RecvBatches as usize + 1;
+const N_COUNTS: usize = Count::SleptUs as usize + 1;
 
 /// Counts of one thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     now: [AtomicU64; N_COUNTS],
     /// Values at the last clear.
     zero: [AtomicU64; N_COUNTS],
+    /// When that was, by the clock and by the processor.
+    cleared: Mutex<(Instant, u64)>,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters {
+            now: Default::default(),
+            zero: Default::default(),
+            cleared: Mutex::new((clock::now(), cycles::now())),
+        }
+    }
 }
 
 impl Counters {
@@ -67,5 +87,12 @@ impl Counters {
         for (zero, now) in self.zero.iter().zip(&self.now) {
             zero.store(now.load(Relaxed), Relaxed);
         }
+        let now = (clock::now(), cycles::now());
+        *self.cleared.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// When the last clear was, by the clock and by the processor.
+    pub fn cleared(&self) -> (Instant, u64) {
+        *self.cleared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ferrovs_datapath::dpif::{
-    DpPortInfo, DpStats, Dpif, Errno, Execute, FlowEntry, FlowPut, FlowStats, Meter, PmdId, Ufid,
+    DpPortInfo, DpStats, Dpif, Errno, Execute, FlowEntry, FlowPut, FlowStats, Meter, PmdId,
+    PortStats, Ufid,
 };
 use ferrovs_datapath::upcall::UpcallHandler;
 use ferrovs_netdev::Flags;
@@ -85,6 +86,16 @@ impl Datapath {
         Ok(dp)
     }
 
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// Gives the receive queues to the threads anew, on demand.
+    pub fn rebalance(&self) {
+        let _guard = lock(&self.changing);
+        self.reassign();
+    }
+
     pub fn is_destroyed(&self) -> bool {
         self.destroyed.load(Ordering::Relaxed)
     }
@@ -141,6 +152,10 @@ impl Datapath {
         };
         let netdev = ferrovs_netdev::open(name, kind).map_err(|e| errno(&e))?;
         let tunnel = netdev.tunnel_config().is_some();
+        if !netdev.is_ethernet() {
+            vlog::err!(DPIF_NETDEV, "{name}: not an Ethernet device");
+            return Err(Errno::EINVAL);
+        }
         if !tunnel {
             let flags = netdev.flags().map_err(|e| errno(&e))?;
             if flags.contains(Flags::LOOPBACK) {
@@ -305,6 +320,27 @@ impl Dpif for Datapath {
 
     fn ports(&self) -> Vec<DpPortInfo> {
         self.ports.load().iter().map(|p| p.info()).collect()
+    }
+
+    fn port_stats(&self, port: DpPort) -> Result<PortStats, Errno> {
+        let ports = self.ports.load_full();
+        let port = ports.get(port).ok_or(Errno::ENODEV)?;
+        let s = port.netdev.stats().map_err(|e| errno(&e))?;
+        Ok(PortStats {
+            rx_packets: s.rx_packets,
+            tx_packets: s.tx_packets,
+            rx_bytes: s.rx_bytes,
+            tx_bytes: s.tx_bytes,
+            rx_errors: s.rx_errors,
+            tx_errors: s.tx_errors,
+            rx_dropped: s.rx_dropped,
+            tx_dropped: s.tx_dropped,
+            collisions: s.collisions,
+            rx_over_errors: s.rx_over_errors,
+            rx_frame_errors: s.rx_frame_errors,
+            tx_aborted_errors: None,
+            tx_carrier_errors: None,
+        })
     }
 
     fn port_set_config(

@@ -16,6 +16,7 @@
 
 mod class;
 mod classifier;
+mod commands;
 mod config;
 mod counters;
 mod datapath;
@@ -24,8 +25,10 @@ mod flow;
 mod meter;
 mod port;
 mod process;
+mod show;
 mod thread;
 mod tunnel;
 mod worker;
 
 pub use class::{Dummy, classes};
+pub use commands::register_commands;

@@ -22,8 +22,6 @@ pub enum Message {
     Execute(Box<Execute>),
     /// The list of receive queues or ports has changed.
     Reload,
-    /// Forget every cached flow.
-    FlushCaches,
     /// Handle what waits in the queues, then answer.
     Barrier(SyncSender<()>),
     Exit,
@@ -44,6 +42,8 @@ pub struct Thread {
     pub counters: Counters,
     pub flows: papaya::HashMap<Ufid, Arc<DpFlow>, RandomState>,
     pub rxqs: ArcSwap<Vec<Assigned>>,
+    /// Serves only queues that the user pinned to it.
+    pub isolated: AtomicBool,
     pending: AtomicBool,
     mailbox: Mutex<Vec<Message>>,
     pub waker: Waker,
@@ -57,6 +57,7 @@ impl Thread {
             counters: Counters::default(),
             flows: papaya::HashMap::with_hasher(RandomState::default()),
             rxqs: ArcSwap::default(),
+            isolated: AtomicBool::new(false),
             pending: AtomicBool::new(false),
             mailbox: Mutex::default(),
             waker: Waker::new()?,

@@ -151,6 +151,8 @@ impl Worker {
         let max = self.dp.config.load().pmd_sleep_max;
         if max > 0 {
             std::thread::sleep(Duration::from_micros(max));
+            self.me.counters.add(Count::Sleeps, 1);
+            self.me.counters.add(Count::SleptUs, max);
         }
     }
 
@@ -222,7 +224,6 @@ impl Worker {
                 }
                 Message::Execute(execute) => self.execute_message(*execute),
                 Message::Reload => self.reload(),
-                Message::FlushCaches => self.emc.clear(),
                 Message::Barrier(done) => barriers.push(done),
                 Message::Exit => self.exit = true,
             }

@@ -7,6 +7,21 @@ use proptest::prelude::*;
 use super::*;
 use crate::text::parse_actions;
 
+/// One's complement sum of bytes, not folded.
+fn sum(bytes: &[u8]) -> u32 {
+    bytes
+        .chunks(2)
+        .map(|p| u32::from(p[0]) << 8 | u32::from(*p.get(1).unwrap_or(&0)))
+        .sum()
+}
+
+fn fold(mut sum: u32) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
 fn transport_sum(packet: &[u8], proto: u8) -> u16 {
     let ip = &packet[14..];
     let l4 = &ip[20..];

@@ -1,0 +1,163 @@
+//! Connection tracking and reassembly.
+//!
+//! The datapaths here track no connections: there are none to list, none to flush and no limits, and what would
+//! configure the tracker is not supported.
+
+use super::Context;
+use crate::dpif::Errno;
+
+/// Takes the datapath and the arguments of the form `prefix=..` that may stand behind it.
+fn arguments<'x>(
+    cx: &mut Context<'_>,
+    args: &'x [&'x str],
+    max: usize,
+    prefix: &str,
+) -> Option<Vec<&'x str>> {
+    let mut values = Vec::new();
+    let mut rest = args;
+    while let Some((last, front)) = rest.split_last()
+        && let Some(value) = last.strip_prefix(prefix)
+        && value.parse::<u32>().is_ok()
+    {
+        values.push(value);
+        rest = front;
+    }
+    cx.datapath(rest, max)?;
+    Some(values)
+}
+
+/// Opens the datapath and says that what was asked is not supported.
+fn unsupported(cx: &mut Context<'_>, args: &[&str], max: usize, message: &str) {
+    if cx.datapath(args, max).is_some() {
+        cx.error(message, Some(Errno::EOPNOTSUPP));
+    }
+}
+
+pub fn dump(cx: &mut Context<'_>, args: &[&str]) {
+    arguments(cx, args, 1, "zone=");
+}
+
+pub fn flush(cx: &mut Context<'_>, args: &[&str]) {
+    let zone = args.iter().find_map(|a| a.strip_prefix("zone="));
+    if let Some(zone) = zone
+        && zone.parse::<u16>().is_err()
+    {
+        return cx.error("failed to parse zone", Some(Errno::EINVAL));
+    }
+    let rest: Vec<&str> = args.iter().copied().filter(|a| !a.contains('=')).collect();
+    cx.datapath(&rest, 1);
+}
+
+pub fn stats(cx: &mut Context<'_>, args: &[&str]) {
+    if arguments(cx, args, 1, "zone=").is_some() {
+        cx.out.push_str("Connections Stats:\n    Total: 0\n");
+    }
+}
+
+pub fn buckets(cx: &mut Context<'_>, args: &[&str]) {
+    if arguments(cx, args, 1, "gt=").is_some() {
+        cx.out
+            .push_str("Total Buckets: 1\nCurrent Connections: 0\n\n");
+    }
+}
+
+pub fn set_maxconns(cx: &mut Context<'_>, args: &[&str]) {
+    if args.last().is_none_or(|n| n.parse::<u32>().is_err()) {
+        return cx.error("maxconns missing or malformed", Some(Errno::EINVAL));
+    }
+    unsupported(cx, args, 2, "ct set maxconns failed");
+}
+
+pub fn maxconns(cx: &mut Context<'_>, args: &[&str]) {
+    unsupported(cx, args, 1, "maxconns could not be retrieved");
+}
+
+pub fn nconns(cx: &mut Context<'_>, args: &[&str]) {
+    if cx.datapath(args, 1).is_some() {
+        cx.out.push_str("0\n");
+    }
+}
+
+pub fn enable_seq_check(cx: &mut Context<'_>, args: &[&str]) {
+    unsupported(cx, args, 1, "enabling TCP sequence checking failed");
+}
+
+pub fn disable_seq_check(cx: &mut Context<'_>, args: &[&str]) {
+    unsupported(cx, args, 1, "disabling TCP sequence checking failed");
+}
+
+pub fn seq_check(cx: &mut Context<'_>, args: &[&str]) {
+    unsupported(cx, args, 1, "get TCP sequence checking failed");
+}
+
+pub fn set_limits(cx: &mut Context<'_>, args: &[&str]) {
+    let first = args.first().copied().unwrap_or_default();
+    let own = usize::from(!first.contains('='));
+    let Some(bad) = args[own..]
+        .iter()
+        .find(|a| !a.starts_with("default=") && !a.starts_with("zone="))
+    else {
+        return unsupported(cx, &args[..own], 1, "failed to set conntrack limit");
+    };
+    cx.error(&format!("invalid argument {bad}"), Some(Errno::EINVAL));
+}
+
+pub fn del_limits(cx: &mut Context<'_>, args: &[&str]) {
+    unsupported(
+        cx,
+        &args[..args.len() - 1],
+        1,
+        "failed to delete conntrack limit",
+    );
+}
+
+pub fn limits(cx: &mut Context<'_>, args: &[&str]) {
+    let own = args.iter().take_while(|a| !a.starts_with("zone=")).count();
+    unsupported(cx, &args[..own], 1, "failed to get conntrack limit");
+}
+
+pub fn sweep_interval(cx: &mut Context<'_>, args: &[&str]) {
+    unsupported(cx, args, 1, "failed to get sweep interval");
+}
+
+pub fn set_sweep_interval(cx: &mut Context<'_>, args: &[&str]) {
+    if args.last().is_none_or(|n| n.parse::<u32>().is_err()) {
+        return cx.error("invalid sweep value", Some(Errno::EINVAL));
+    }
+    unsupported(cx, args, 2, "failed to set sweep interval");
+}
+
+fn family(cx: &mut Context<'_>, args: &[&str], at: usize) -> bool {
+    let ok = args.len() > at && matches!(args[args.len() - 1 - at], "v4" | "v6");
+    if !ok {
+        let message = "parameter missing: 'v4' for IPv4 or 'v6' for IPv6";
+        cx.error(message, Some(Errno::EINVAL));
+    }
+    ok
+}
+
+pub fn ipf_enable(cx: &mut Context<'_>, args: &[&str]) {
+    if family(cx, args, 0) {
+        unsupported(cx, args, 2, "enabling fragmentation reassembly failed");
+    }
+}
+
+pub fn ipf_disable(cx: &mut Context<'_>, args: &[&str]) {
+    if family(cx, args, 0) {
+        unsupported(cx, args, 2, "disabling fragmentation reassembly failed");
+    }
+}
+
+pub fn ipf_min_frag(cx: &mut Context<'_>, args: &[&str]) {
+    if family(cx, args, 1) {
+        unsupported(cx, args, 3, "setting minimum fragment size failed");
+    }
+}
+
+pub fn ipf_max_nfrags(cx: &mut Context<'_>, args: &[&str]) {
+    unsupported(cx, args, 2, "setting maximum fragments failed");
+}
+
+pub fn ipf_status(cx: &mut Context<'_>, args: &[&str]) {
+    unsupported(cx, args, 1, "ipf status could not be retrieved");
+}

@@ -1,0 +1,140 @@
+//! The control commands `dpctl/*` and `dpif-netdev/*`.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use ferrovs_datapath::dpctl::{COMMANDS, Context, FilterParser};
+use ferrovs_datapath::dpif::{DpifClass, PmdId};
+use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request};
+use ferrovs_runtime::{clock, dirs};
+
+use crate::class::open_datapaths;
+use crate::datapath::Datapath;
+use crate::show;
+use crate::thread::Thread;
+
+/// Adds the commands. `filter` reads the OpenFlow match of `dpctl/dump-flows filter=`.
+pub fn register_commands<S: 'static>(
+    commands: &mut Commands<S>,
+    classes: &[Arc<dyn DpifClass>],
+    filter: FilterParser,
+) {
+    for command in COMMANDS {
+        let classes = classes.to_vec();
+        commands.register(
+            command.name,
+            command.usage,
+            command.min,
+            command.max,
+            move |_, request| {
+                let args: Vec<&str> = request.argv[1..].iter().map(String::as_str).collect();
+                let program = dirs::program_name();
+                let context = Context::new(&classes, program, clock::now(), filter);
+                context.run_with_options(command, &args).map(Output::from)
+            },
+        );
+    }
+    type Show = fn(&mut String, &Datapath, &[Arc<Thread>]);
+    let threads: [(&str, &str, usize, Show); 5] = [
+        (
+            "dpif-netdev/pmd-stats-show",
+            "[-pmd core] [dp]",
+            3,
+            show::stats,
+        ),
+        (
+            "dpif-netdev/pmd-stats-clear",
+            "[-pmd core] [dp]",
+            3,
+            show::clear,
+        ),
+        (
+            "dpif-netdev/pmd-rxq-show",
+            "[-pmd core] [-secs secs] [dp]",
+            5,
+            show::rxqs,
+        ),
+        (
+            "dpif-netdev/pmd-perf-show",
+            "[-nh] [-it iter-history-len] [-ms ms-history-len] [-pmd core] [dp]",
+            8,
+            show::perf,
+        ),
+        ("dpif-netdev/pmd-sleep-show", "[dp]", 1, show::sleeps),
+    ];
+    for (name, usage, max, show) in threads {
+        commands.register(name, usage, 0, max, move |_, request| {
+            let (dp, threads) = select(request)?;
+            let mut out = String::new();
+            show(&mut out, &dp, &threads);
+            Ok(out.into())
+        });
+    }
+    commands.register(
+        "dpif-netdev/pmd-rxq-rebalance",
+        "[dp]",
+        0,
+        1,
+        |_, request| {
+            let (dp, _) = select(request)?;
+            dp.rebalance();
+            Ok("pmd rxq rebalance requested.\n".into())
+        },
+    );
+    commands.register(
+        "dpif-netdev/bond-show",
+        "[dp]",
+        0,
+        1,
+        |_, request| -> Reply {
+            // Bonds are balanced above this datapath, so it has none of its own.
+            select(request).map(|_| Output::empty())
+        },
+    );
+}
+
+/// The datapath and the threads that the arguments mean.
+fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>), String> {
+    let mut args = request.argv[1..].iter();
+    let (mut core, mut name) = (None, None);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "-pmd" => core = args.next().and_then(|c| c.parse::<u32>().ok()),
+            "-secs" | "-it" | "-ms" => _ = args.next(),
+            "-nh" => {}
+            other => name = Some(other),
+        }
+    }
+    let mut all = open_datapaths();
+    let at = name.and_then(|n| {
+        let n = n.split_once('@').map_or(n, |(_, n)| n);
+        all.iter().position(|d| d.is_called(n))
+    });
+    let dp = match at {
+        Some(at) => all.swap_remove(at),
+        None if all.len() == 1 => all.remove(0),
+        None => return Err("please specify an existing datapath".to_owned()),
+    };
+    let mut threads: Vec<_> = dp
+        .threads
+        .load()
+        .iter()
+        .filter(|t| core.is_none_or(|c| t.id == PmdId(c)))
+        .cloned()
+        .collect();
+    threads.sort_by_key(|t| t.id);
+    Ok((dp, threads))
+}
+
+/// `HH:MM:SS.mmm` of now, for `pmd-perf-show`.
+pub fn time_of_day(out: &mut String) {
+    let ms = clock::wall_ms().rem_euclid(86_400_000);
+    _ = write!(
+        out,
+        "{:02}:{:02}:{:02}.{:03}",
+        ms / 3_600_000,
+        ms / 60_000 % 60,
+        ms / 1000 % 60,
+        ms % 1000
+    );
+}

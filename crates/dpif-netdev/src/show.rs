@@ -1,0 +1,266 @@
+//! What the threads tell about themselves.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use ferrovs_runtime::clock;
+use ferrovs_sys::cycles;
+
+use crate::commands::time_of_day;
+use crate::counters::Count;
+use crate::datapath::Datapath;
+use crate::thread::Thread;
+
+fn header(out: &mut String, thread: &Thread) {
+    if thread.is_pmd() {
+        _ = writeln!(
+            out,
+            "pmd thread numa_id {} core_id {}:",
+            thread.numa, thread.id.0
+        );
+    } else {
+        out.push_str("main thread:\n");
+    }
+}
+
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { 0.0 } else { a as f64 / b as f64 }
+}
+
+pub fn stats(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
+    for thread in threads {
+        header(out, thread);
+        let c = |count| thread.counters.since_clear(count);
+        let (recv, recirc) = (c(Count::Recv), c(Count::Recirc));
+        _ = write!(
+            out,
+            "  packets received: {recv}\n  packet recirculations: {recirc}\n  \
+             avg. datapath passes per packet: {:.2}\n  phwol hits: 0\n  mfex opt hits: 0\n  \
+             simple match hits: 0\n  emc hits: {}\n  smc hits: {}\n  megaflow hits: {}\n  \
+             avg. subtable lookups per megaflow hit: {:.2}\n  miss with success upcall: {}\n  \
+             miss with failed upcall: {}\n  avg. packets per output batch: {:.2}\n",
+            ratio(recv + recirc, recv),
+            c(Count::EmcHit),
+            c(Count::SmcHit),
+            c(Count::MegaflowHit),
+            ratio(c(Count::MaskLookup), c(Count::MegaflowHit)),
+            c(Count::Miss),
+            c(Count::Lost),
+            ratio(c(Count::SentPackets), c(Count::SentBatches)),
+        );
+        let (idle, busy) = (c(Count::CyclesIdle), c(Count::CyclesBusy));
+        if !thread.is_pmd() || idle + busy == 0 {
+            continue;
+        }
+        let total = idle + busy;
+        _ = write!(
+            out,
+            "  idle cycles: {idle} ({:.2}%)\n  processing cycles: {busy} ({:.2}%)\n",
+            ratio(idle, total) * 100.0,
+            ratio(busy, total) * 100.0
+        );
+        if recv > 0 {
+            _ = write!(
+                out,
+                "  avg cycles per packet: {:.2} ({total}/{recv})\n  \
+                 avg processing cycles per packet: {:.2} ({busy}/{recv})\n",
+                ratio(total, recv),
+                ratio(busy, recv)
+            );
+        }
+    }
+}
+
+pub fn clear(_: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
+    for thread in threads {
+        thread.counters.clear();
+    }
+}
+
+pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
+    out.push_str("Displaying last 60 seconds pmd usage %\n");
+    for thread in threads.iter().filter(|t| t.is_pmd()) {
+        header(out, thread);
+        let rxqs = thread.rxqs.load();
+        let isolated = thread.isolated.load(Relaxed);
+        _ = writeln!(out, "  isolated : {isolated}");
+        let mut list: Vec<_> = rxqs.iter().collect();
+        list.sort_by_key(|a| (a.port.name.clone(), a.queue));
+        for a in list {
+            _ = writeln!(
+                out,
+                "  port: {:<16}  queue-id: {:2} (enabled)   pmd usage: NOT AVAIL",
+                a.port.name, a.queue
+            );
+        }
+        if !rxqs.is_empty() {
+            out.push_str("  overhead: NOT AVAIL\n");
+        }
+    }
+}
+
+pub fn sleeps(out: &mut String, dp: &Datapath, threads: &[Arc<Thread>]) {
+    let max = dp.config.load().pmd_sleep_max;
+    _ = writeln!(out, "Default max sleep: {max:4} us");
+    for thread in threads.iter().filter(|t| t.is_pmd()) {
+        header(out, thread);
+        _ = writeln!(out, "  max sleep: {max:4} us");
+    }
+}
+
+fn line(out: &mut String, label: &str, value: u64, rest: std::fmt::Arguments<'_>) {
+    _ = writeln!(out, "{label:<22}{value:>12}{rest}");
+}
+
+pub fn perf(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
+    let now = clock::now();
+    for thread in threads.iter().filter(|t| t.is_pmd()) {
+        let (since, at_cycles) = thread.counters.cleared();
+        let seconds = now.saturating_duration_since(since).as_secs_f64();
+        let hz = match seconds > 0.0 {
+            true => cycles::now().wrapping_sub(at_cycles) as f64 / seconds,
+            false => 1.0,
+        };
+        out.push_str("\nTime: ");
+        time_of_day(out);
+        _ = write!(out, "\nMeasurement duration: {seconds:.3} s\n\n");
+        header(out, thread);
+        out.push('\n');
+        let c = |count| thread.counters.since_clear(count);
+        let (idle, busy) = (c(Count::CyclesIdle), c(Count::CyclesBusy));
+        let (idle_it, busy_it) = (c(Count::IterationsIdle), c(Count::IterationsBusy));
+        let iterations = idle_it + busy_it;
+        let used = idle + busy;
+        let percent = |a, b| ratio(a, b) * 100.0;
+        let us = |cycles: f64| cycles / hz * 1e6;
+        line(
+            out,
+            "  Iterations:",
+            iterations,
+            format_args!("  ({:.2} us/it)", us(ratio(used, iterations))),
+        );
+        let all = (hz * seconds) as u64;
+        line(
+            out,
+            "  - Used TSC cycles:",
+            used,
+            format_args!("  ({:5.1} % of total cycles)", percent(used, all)),
+        );
+        line(
+            out,
+            "  - idle iterations:",
+            idle_it,
+            format_args!("  ({:5.1} % of used cycles)", percent(idle, used)),
+        );
+        line(
+            out,
+            "  - busy iterations:",
+            busy_it,
+            format_args!("  ({:5.1} % of used cycles)", percent(busy, used)),
+        );
+        let (sleeps, slept) = (c(Count::Sleeps), c(Count::SleptUs));
+        line(
+            out,
+            "  - sleep iterations:",
+            sleeps,
+            format_args!("  ({:5.1} % of iterations)", percent(sleeps, iterations)),
+        );
+        line(
+            out,
+            "  Sleep time (us):",
+            slept,
+            format_args!("  ({:3.0} us/iteration avg.)", ratio(slept, sleeps)),
+        );
+        let (recv, recirc) = (c(Count::Recv), c(Count::Recirc));
+        let kpps = |n: u64| {
+            if seconds > 0.0 {
+                n as f64 / seconds / 1000.0
+            } else {
+                0.0
+            }
+        };
+        if recv > 0 {
+            line(
+                out,
+                "  Rx packets:",
+                recv,
+                format_args!(
+                    "  ({:.0} Kpps, {:.0} cycles/pkt)",
+                    kpps(recv),
+                    ratio(busy, recv)
+                ),
+            );
+            let passes = recv + recirc;
+            line(
+                out,
+                "  Datapath passes:",
+                passes,
+                format_args!("  ({:.2} passes/pkt)", ratio(passes, recv)),
+            );
+            for (label, n) in [
+                ("  - PHWOL hits:", 0),
+                ("  - MFEX Opt hits:", 0),
+                ("  - Simple Match hits:", 0),
+                ("  - EMC hits:", c(Count::EmcHit)),
+                ("  - SMC hits:", c(Count::SmcHit)),
+            ] {
+                line(
+                    out,
+                    label,
+                    n,
+                    format_args!("  ({:5.1} %)", percent(n, passes)),
+                );
+            }
+            let mega = c(Count::MegaflowHit);
+            line(
+                out,
+                "  - Megaflow hits:",
+                mega,
+                format_args!(
+                    "  ({:5.1} %, {:.2} subtbl lookups/hit)",
+                    percent(mega, passes),
+                    ratio(c(Count::MaskLookup), mega)
+                ),
+            );
+            let (upcalls, lost) = (c(Count::Miss), c(Count::Lost));
+            line(
+                out,
+                "  - Upcalls:",
+                upcalls,
+                format_args!(
+                    "  ({:5.1} %, {:.1} us/upcall)",
+                    percent(upcalls, passes),
+                    us(ratio(c(Count::CyclesUpcall), upcalls))
+                ),
+            );
+            line(
+                out,
+                "  - Lost upcalls:",
+                lost,
+                format_args!("  ({:5.1} %)", percent(lost, passes)),
+            );
+        } else {
+            line(out, "  Rx packets:", 0, format_args!(""));
+        }
+        let sent = c(Count::SentPackets);
+        if sent > 0 {
+            let batches = c(Count::SentBatches);
+            line(
+                out,
+                "  Tx packets:",
+                sent,
+                format_args!("  ({:.0} Kpps)", kpps(sent)),
+            );
+            line(
+                out,
+                "  Tx batches:",
+                batches,
+                format_args!("  ({:.2} pkts/batch)", ratio(sent, batches)),
+            );
+        } else {
+            line(out, "  Tx packets:", 0, format_args!(""));
+        }
+        out.push('\n');
+    }
+}
