@@ -1,5 +1,6 @@
 //! The application that control commands act on, and the commands of the program itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferrovs_runtime::daemon::Daemon;
@@ -7,9 +8,13 @@ use ferrovs_runtime::memory::{self, Usage};
 use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request, Responder};
 use ferrovs_runtime::{Poller, clock};
 
-use ferrovs_datapath::text::parse_key;
-use ferrovs_packet::buffer::Packet;
-use ferrovs_packet::compose::{Payload, compose};
+use ferrovs_datapath::dpctl::Filter;
+use ferrovs_datapath::dpif::DpifClass;
+use ferrovs_datapath::text::packet_from_text;
+use ferrovs_openflow::text::Names;
+use ferrovs_openflow::text::flow::parse_flow_stats_request;
+use ferrovs_openflow::tun::Tun;
+use ferrovs_openflow::version::Protocol;
 use ferrovs_vswitch::Switch;
 
 /// Everything that runs on the main thread.
@@ -59,13 +64,35 @@ pub fn register(commands: &mut Commands<App>, dummy: bool) {
     memory::register(commands, |app, usage| *usage = app.memory_usage());
     ferrovs_ofproto::unixctl::register(commands, |app: &mut App| &mut app.switch.ofprotos);
     if dummy {
-        ferrovs_netdev::dummy::register_commands(commands, parse_flow);
+        ferrovs_netdev::dummy::register_commands(commands, packet_from_text);
         commands.register("time/stop", "", 0, 0, |_, _| {
             clock::stop();
             Ok(Output::empty())
         });
         commands.register("time/warp", "[large_msecs] msecs", 1, 2, |_, r| warp(r));
     }
+}
+
+/// Registers the commands about datapaths.
+pub fn register_datapaths(commands: &mut Commands<App>, classes: &[Arc<dyn DpifClass>]) {
+    ferrovs_dpif_netdev::register_commands(commands, classes, flow_filter);
+}
+
+/// Reads `filter=` of `dpctl/dump-flows`. A flow passes unless it matches a bit that the filter
+/// has otherwise.
+fn flow_filter(text: &str) -> Result<Filter, String> {
+    let mut usable = Protocol::all();
+    let tun = Tun::auto();
+    let names = Names::none(&tun);
+    let request = parse_flow_stats_request(text, false, &names, &mut usable)?;
+    let want = request.match_;
+    Ok(Box::new(move |flow, wc| {
+        let words = flow.words().iter().zip(wc.masks.words());
+        let wanted = want.flow.words().iter().zip(want.wc.masks.words());
+        words
+            .zip(wanted)
+            .all(|((have, mask), (want, filter))| (have ^ want) & mask & filter == 0)
+    }))
 }
 
 fn exit(app: &mut App, request: &Request) -> Reply {
@@ -91,13 +118,4 @@ fn warp(request: &Request) -> Reply {
     let responder = request.responder();
     clock::warp_then(total, step, move || responder.reply(Ok("warped".into())));
     Ok(Output::Deferred)
-}
-
-/// Makes a packet from the text of a datapath flow, for `netdev-dummy/receive`.
-fn parse_flow(text: &str, size: Option<usize>) -> Result<Packet, String> {
-    let bad = || "bad packet or flow syntax".to_string();
-    let key = parse_key(text, None).map_err(|e| e.to_string())?;
-    let flow = key.into_flow().map_err(|_| bad())?;
-    let payload = size.map_or(Payload::Default, Payload::TotalLen);
-    compose(&flow, payload).ok_or_else(bad)
 }

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
     }
     // `--disable-system` forbids the kernel's datapath, of which there is none among these.
     let classes = ferrovs_dpif_netdev::classes(dummy);
+    commands::register_datapaths(&mut commands, &classes);
     let switch = match Switch::new(&arguments.remote, classes, clock::now()) {
         Ok(s) => s,
         Err(e) => fatal_io(&e, "could not start the switch"),
