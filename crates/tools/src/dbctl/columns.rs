@@ -186,9 +186,7 @@ pub(super) fn is_condition_satisfied<E>(
     let ty = condition.column.column_type(def);
     let have = condition.column.value(ctx.view(), table, row);
     let Some(key) = condition.key else {
-        let set = matches!(condition.operator, "{in}" | "{not-in}");
-        let want_type = if set { ty.any_number() } else { ty.clone() };
-        let want = Datum::from_text(&want_type, condition.value, Some(ctx.symbols))?;
+        let want = Datum::from_text(&ty, condition.value, Some(ctx.symbols))?;
         return Ok(evaluate(&have, &ty, condition.operator, &want));
     };
     let Some(value_type) = &ty.value else {
