@@ -21,6 +21,7 @@ mod pstream;
 pub mod reconnect;
 mod socket;
 mod stream;
+pub mod tls;
 
 pub use pstream::PStream;
 pub use stream::{Stream, needs_probes, verify_active, verify_passive};

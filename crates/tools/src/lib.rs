@@ -12,6 +12,7 @@ pub mod ofctl;
 pub mod ovsdb_client;
 pub mod ovsdb_tool;
 pub mod table;
+mod tls;
 pub mod vsctl;
 
 pub use ferrovs_runtime::dirs::set_program_name;

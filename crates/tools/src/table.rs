@@ -115,6 +115,7 @@ impl Style {
 #[derive(Clone, Debug)]
 pub enum Cell {
     Text(String),
+    Json(Value),
     Datum(Datum, ColumnType),
 }
 
@@ -122,6 +123,7 @@ impl Cell {
     fn text(&self, style: &Style) -> String {
         match self {
             Cell::Text(text) => text.clone(),
+            Cell::Json(json) => to_string(json),
             Cell::Datum(datum, ty) => match style.cell_format() {
                 CellFormat::String => datum.to_text(ty),
                 CellFormat::Bare => datum.to_bare(),
@@ -133,6 +135,7 @@ impl Cell {
     fn json(&self) -> Value {
         match self {
             Cell::Text(text) => text.as_str().into(),
+            Cell::Json(json) => json.clone(),
             Cell::Datum(datum, ty) => datum.to_json(ty),
         }
     }
@@ -173,17 +176,9 @@ impl Table {
         out
     }
 
-    fn title(&self) -> Option<String> {
-        match (&self.timestamp, &self.caption) {
-            (Some(at), Some(caption)) => Some(format!("{at} {caption}")),
-            (Some(text), None) | (None, Some(text)) => Some(text.clone()),
-            (None, None) => None,
-        }
-    }
-
     fn push_title(&self, out: &mut String) {
-        if let Some(title) = self.title() {
-            out.push_str(&title);
+        for line in self.timestamp.iter().chain(&self.caption) {
+            out.push_str(line);
             out.push('\n');
         }
     }
@@ -217,16 +212,19 @@ impl Table {
             })
             .collect();
         let mut push_line = |cells: &[String]| {
-            let last = cells.len().saturating_sub(1);
-            for (i, cell) in cells.iter().enumerate() {
+            // Blanks go before what follows them, so no line ends in blanks.
+            let mut blanks = 0;
+            for (cell, &wide) in cells.iter().zip(&widths) {
                 let cut: String = match style.max_column_width {
                     0 => cell.clone(),
-                    _ => cell.chars().take(widths[i]).collect(),
+                    _ => cell.chars().take(wide).collect(),
                 };
-                out.push_str(&cut);
-                if i < last {
-                    out.extend(std::iter::repeat_n(' ', widths[i] + 1 - width(&cut)));
+                if !cut.is_empty() {
+                    out.extend(std::iter::repeat_n(' ', blanks));
+                    out.push_str(&cut);
+                    blanks = 0;
                 }
+                blanks += wide + 1 - width(&cut);
             }
             out.push('\n');
         };
@@ -272,8 +270,11 @@ impl Table {
 
     fn as_html(&self, style: &Style, out: &mut String) {
         out.push_str("<table border=1>\n");
-        if let Some(title) = self.title() {
-            out.push_str(&format!("    <caption>{}</caption>\n", html_escape(&title)));
+        if let Some(caption) = &self.caption {
+            out.push_str(&format!(
+                "    <caption>{}</caption>\n",
+                html_escape(caption)
+            ));
         }
         if style.headings {
             out.push_str("  <tr>\n");
@@ -382,7 +383,7 @@ mod tests {
     #[test]
     fn each_format_looks_as_open_vswitch_prints_it() {
         let text = |format| sample().format(&Style::new(format), &mut true);
-        assert_eq!(text(Format::Table), "name x\n---- -\na,b  1\nc    \n");
+        assert_eq!(text(Format::Table), "name x\n---- -\na,b  1\nc\n");
         assert_eq!(
             text(Format::List),
             "name                : a,b\nx                   : 1\n\nname                : c\nx                   : \n"

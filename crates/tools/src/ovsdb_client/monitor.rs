@@ -1,0 +1,311 @@
+//! Watching a database: `monitor`, `monitor-cond`, `monitor-cond-since`.
+//!
+//! The tool asks for the columns, prints the initial contents and then every change, until the
+//! connection ends or a signal comes. With `--detach` it goes on in the background, and its
+//! control socket takes `exit`.
+
+use super::Client;
+use super::monitor_print::Watched;
+use ferrovs_ovsdb::{DatabaseSchema, TableSchema, uuid};
+use ferrovs_runtime::daemon::Access;
+use ferrovs_runtime::unixctl::{Commands, Output, Server};
+use ferrovs_runtime::vlog::{self, modules};
+use ferrovs_runtime::{Poller, fatal, fatal_io};
+use ferrovs_stream::error_text;
+use ferrovs_stream::json::{Map, Value, parse, to_string};
+use ferrovs_stream::jsonrpc::Msg;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The kind of monitor: which request, which updates.
+#[derive(Clone, Debug, PartialEq)]
+enum Version {
+    Plain,
+    Cond(Value),
+    Since(Value, String),
+}
+
+pub(super) fn monitor(client: &mut Client, args: Vec<String>) {
+    let (table, rest) = (args[0].clone(), args[1..].to_vec());
+    run(client, Version::Plain, &table, &rest);
+}
+
+fn parse_condition(text: &str) -> Value {
+    parse(text).unwrap_or_else(|e| fatal(format_args!("\"{text}\": {e}")))
+}
+
+pub(super) fn monitor_cond(client: &mut Client, args: Vec<String>) {
+    let version = Version::Cond(parse_condition(&args[0]));
+    run(client, version, &args[1], &args[2..]);
+}
+
+pub(super) fn monitor_cond_since(client: &mut Client, mut args: Vec<String>) {
+    let last_id = match uuid::parse(&args[0]) {
+        Some(id) => {
+            args.remove(0);
+            id.to_string()
+        }
+        None => uuid::Uuid::nil().to_string(),
+    };
+    if args.len() < 2 {
+        fatal("invalid syntax for 'monitor-cond-since' (use --help for help)");
+    }
+    let version = Version::Since(parse_condition(&args[0]), last_id);
+    run(client, version, &args[1], &args[2..]);
+}
+
+/// One table to watch, and the requests for it.
+fn watch(
+    client_name: &str,
+    schema: &DatabaseSchema,
+    table: &Arc<TableSchema>,
+    columns: &[String],
+    condition: Option<&Value>,
+) -> (Watched, Value) {
+    let mut watched = Watched {
+        table: Arc::clone(table),
+        columns: Vec::new(),
+    };
+    let none = [String::new()];
+    let words = if columns.is_empty() {
+        &none[..]
+    } else {
+        columns
+    };
+    let requests: Vec<Value> = words
+        .iter()
+        .map(|word| watch_columns(client_name, schema, &mut watched, word, condition))
+        .collect();
+    (watched, Value::Array(requests))
+}
+
+/// One word: columns and kinds of changes that are not wanted, separated by commas.
+fn watch_columns(
+    name: &str,
+    schema: &DatabaseSchema,
+    watched: &mut Watched,
+    word: &str,
+    condition: Option<&Value>,
+) -> Value {
+    let mut select = Map::new();
+    for kind in ["initial", "insert", "delete", "modify"] {
+        select.insert(kind.into(), true.into());
+    }
+    let table = Arc::clone(&watched.table);
+    let mut columns: Vec<usize> = Vec::new();
+    for token in word.split(',').filter(|t| !t.is_empty()) {
+        let kind = token.strip_prefix('!').filter(|k| select.contains_key(*k));
+        if let Some(kind) = kind {
+            select.insert(kind.into(), false.into());
+        } else if let Some(column) = table.column(token) {
+            columns.push(column.index);
+        } else {
+            fatal(format_args!(
+                "{name}: table \"{}\" in {} does not have a column named \"{token}\"",
+                table.name, schema.name
+            ));
+        }
+    }
+    if columns.is_empty() {
+        columns = (ferrovs_ovsdb::schema::STANDARD_COLUMNS..table.columns.len()).collect();
+        columns.push(ferrovs_ovsdb::schema::COL_VERSION);
+    }
+    let mut seen: BTreeSet<usize> = watched.columns.iter().copied().collect();
+    for &column in &columns {
+        if !seen.insert(column) {
+            fatal(format_args!(
+                "{name}: column \"{}\" mentioned multiple times as table column",
+                table.columns[column].name
+            ));
+        }
+    }
+    let names: Vec<Value> = columns
+        .iter()
+        .map(|&c| Value::from(table.columns[c].name.as_str()))
+        .collect();
+    watched.columns.extend(columns);
+    let mut request = Map::new();
+    request.insert("columns".into(), names.into());
+    request.insert("select".into(), Value::Object(select));
+    if let Some(condition) = condition {
+        request.insert("where".into(), condition.clone());
+    }
+    Value::Object(request)
+}
+
+fn run(client: &mut Client, version: Version, table: &str, columns: &[String]) {
+    let database = client.database.clone();
+    let schema = client.rpc().schema(&database);
+    let name = client.rpc().name.clone();
+    let condition = match &version {
+        Version::Plain => None,
+        Version::Cond(condition) | Version::Since(condition, _) => Some(condition),
+    };
+    let mut watched = Vec::new();
+    let mut requests = Map::new();
+    let mut add = |table: &Arc<TableSchema>, columns: &[String]| {
+        let (w, request) = watch(&name, &schema, table, columns, condition);
+        requests.insert(table.name.clone(), request);
+        watched.push(w);
+    };
+    if table == "ALL" && schema.table("ALL").is_none() {
+        if !columns.is_empty() {
+            fatal(format_args!("{name}: columns cannot be specified with ALL"));
+        }
+        schema.tables.values().for_each(|table| add(table, &[]));
+    } else {
+        match schema.table(table) {
+            Some(table) => add(table, columns),
+            None if version == Version::Plain || !matches!(version, Version::Since(..)) => {
+                fatal(format_args!(
+                    "{name}: {} does not have a table named \"{table}\"",
+                    schema.name
+                ))
+            }
+            None => fatal(format_args!(
+                "{} does not have a table named \"{table}\"",
+                schema.name
+            )),
+        }
+    }
+    if client.change_aware == Some(true) {
+        client.rpc().call("set_db_change_aware", vec![true.into()]);
+    }
+    let id = Value::Array(vec!["monid".into(), database.as_str().into()]);
+    let mut params = vec![Value::from(database), id.clone(), Value::Object(requests)];
+    let method = match &version {
+        Version::Plain => "monitor",
+        Version::Cond(_) => "monitor_cond",
+        Version::Since(_, last_id) => {
+            params.push(last_id.as_str().into());
+            "monitor_cond_since"
+        }
+    };
+    let request = client.rpc().send(method, params);
+    follow(client, &watched, &request, &id);
+}
+
+/// Prints what comes until the connection ends.
+fn follow(client: &mut Client, watched: &[Watched], request: &Value, id: &Value) {
+    let mut control: Option<(Server, Commands<bool>)> = None;
+    let mut exiting = false;
+    let mut poller = Poller::new();
+    if client.daemon.detaching() {
+        client.daemon.daemonize_start(Access::default());
+    }
+    loop {
+        if let Some((server, commands)) = &mut control {
+            server.run(commands, &mut exiting);
+        }
+        let received = client.rpc().connection.recv();
+        match received {
+            Err(e) => {
+                let name = client.rpc().name.clone();
+                fatal(format_args!("{name}: receive failed ({})", error_text(&e)));
+            }
+            Ok(Some(msg)) => {
+                handle(client, watched, request, id, msg, &mut control);
+                continue;
+            }
+            Ok(None) => {}
+        }
+        client.rpc().connection.run();
+        if exiting {
+            if let Some((server, _)) = &mut control {
+                server.flush();
+            }
+            return;
+        }
+        let connection = &client.rpc().connection;
+        connection.wait(&mut poller);
+        connection.recv_wait(&mut poller);
+        if let Some((server, _)) = &control {
+            server.wait(&mut poller);
+        }
+        poller.block();
+    }
+}
+
+fn handle(
+    client: &mut Client,
+    watched: &[Watched],
+    request: &Value,
+    id: &Value,
+    msg: Msg,
+    control: &mut Option<(Server, Commands<bool>)>,
+) {
+    match msg {
+        Msg::Request { method, params, id } if method == "echo" => {
+            client
+                .rpc()
+                .connection
+                .send(&Msg::reply(Value::Array(params), id));
+        }
+        Msg::Reply { result, id } if id == *request => {
+            match &result {
+                Value::Array(parts) if parts.len() == 3 => {
+                    let found = parts[0].as_bool().unwrap_or(false);
+                    let last_id = parts[1].as_str().unwrap_or_default();
+                    println!("found: {found}, last_id: {last_id}");
+                    super::monitor_print::print2(client, watched, &parts[2], true);
+                }
+                updates => super::monitor_print::print_initial(client, watched, updates),
+            }
+            flush();
+            if client.daemon.detaching() {
+                client.daemon.daemonize_complete();
+                *control = Some(open_control());
+            }
+        }
+        Msg::Error { error, id } if id == *request => {
+            fatal(format_args!("monitor failed: {}", to_string(&error)));
+        }
+        Msg::Notify { method, params } if params.first() == Some(id) => {
+            match (method.as_str(), params.as_slice()) {
+                ("update", [_, updates]) => {
+                    super::monitor_print::print1(client, watched, updates, false);
+                }
+                ("update2", [_, updates]) => {
+                    super::monitor_print::print2(client, watched, updates, false);
+                }
+                ("update3", [_, last_id, updates]) => {
+                    println!("\nlast_id: {}", last_id.as_str().unwrap_or_default());
+                    client.first_table = true;
+                    super::monitor_print::print2(client, watched, updates, false);
+                }
+                ("monitor_canceled", _) => {
+                    println!("monitor canceled");
+                    flush();
+                    let name = client.database.clone();
+                    fatal(format_args!("{name} database was removed"));
+                }
+                _ => {}
+            }
+            flush();
+        }
+        other => {
+            vlog::dbg!(
+                modules::OVSDB_CLIENT,
+                "unexpected message {}",
+                other.to_wire()
+            );
+        }
+    }
+}
+
+fn open_control() -> (Server, Commands<bool>) {
+    let server =
+        Server::open(None).unwrap_or_else(|e| fatal_io(&e, "failed to create unixctl server"));
+    let mut commands: Commands<bool> = Commands::new();
+    commands.register("exit", "", 0, 0, |exiting, _| {
+        *exiting = true;
+        Ok(Output::empty())
+    });
+    (server, commands)
+}
+
+fn flush() {
+    use std::io::Write;
+    // A reader that went away ends the tool at the next print.
+    let _ = std::io::stdout().flush();
+}
