@@ -71,8 +71,8 @@ impl PacketInReason {
         (PacketInReason::ActionSet, "action_set"),
         (PacketInReason::Group, "group"),
         (PacketInReason::PacketOut, "packet_out"),
-        (PacketInReason::ExplicitMiss, "explicit_miss"),
-        (PacketInReason::ImplicitMiss, "implicit_miss"),
+        (PacketInReason::ExplicitMiss, ""),
+        (PacketInReason::ImplicitMiss, ""),
     ];
 
     pub fn from_wire(n: u8) -> Option<PacketInReason> {
