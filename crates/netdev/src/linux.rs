@@ -76,7 +76,9 @@ pub fn open_existing(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netde
         _ => e,
     })?;
     let ifindex = ifreq::ifindex(name)?;
-    let ethernet = ifreq::hwaddr(name)?.0 == ifreq::ARPHRD_ETHER;
+    // Frames of the loopback device have an Ethernet header too.
+    let hw_type = ifreq::hwaddr(name)?.0;
+    let ethernet = matches!(hw_type, ifreq::ARPHRD_ETHER | ifreq::ARPHRD_LOOPBACK);
     let tx = PacketTx::open(ifindex)?;
     let binders = Mutex::new(vec![tx.binder()?]);
     Ok(Device::new(
@@ -328,7 +330,11 @@ impl Netdev for Device {
     }
 
     fn flags(&self) -> io::Result<Flags> {
-        let iff = self.0.iff()?;
+        // A device that is away is down.
+        let iff = match self.0.iff() {
+            Err(_) if self.ifindex().is_none() => 0,
+            iff => iff?,
+        };
         let mut f = Flags::empty();
         f.set(Flags::UP, iff & IFF_UP != 0);
         f.set(Flags::PROMISC, iff & IFF_PROMISC != 0);
@@ -553,7 +559,7 @@ mod tests {
         let seq = b.change_seq();
         sh("ip link del a0");
         crate::run();
-        assert_eq!(b.ifindex(), None);
+        assert_eq!((b.ifindex(), b.flags().unwrap()), (None, Flags::empty()));
         assert_ne!(b.change_seq(), seq);
         assert!(!b.carrier());
         sh("ip link add a0 type veth peer name b0; ip link set a0 up; ip link set b0 up");
