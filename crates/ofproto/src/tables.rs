@@ -36,8 +36,6 @@ pub const N_TABLES: usize = 255;
 pub const TBL_INTERNAL: u8 = 254;
 /// Tables that OpenFlow can see.
 pub const N_VISIBLE_TABLES: u8 = 254;
-/// Removed rules are unlinked at the latest when so many have gathered.
-const GC_BATCH: usize = 256;
 
 /// One table.
 #[derive(Debug)]

@@ -15,8 +15,8 @@ use ferrovs_openflow::match_text::{Names, format_flow, format_match};
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_packet::field::{NO_TUN_TABLE, NoPorts};
-use ferrovs_packet::flow::{Flow, Match};
-use ferrovs_packet::types::DpPort;
+use ferrovs_packet::flow::{Flow, Match, VLAN_CFI};
+use ferrovs_packet::types::{DpPort, eth_type};
 use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Output, Reply, Request};
 
@@ -145,8 +145,14 @@ fn packet_of(hex: &str) -> Result<Packet, String> {
 fn bridge_subject(ofprotos: &Ofprotos, name: &str, text: &str) -> Result<Subject, String> {
     let unknown = || format!("{name}: unknown bridge");
     let (backer, bridge) = find_bridge(ofprotos, name).ok_or_else(unknown)?;
-    let (flow, _) =
+    let (mut flow, _) =
         parse_flow_key(text, &NoPorts).map_err(|e| format!("Bad openflow flow syntax: {e}"))?;
+    for vlan in &mut flow.vlans {
+        // Text does not say of which protocol a tag is.
+        if vlan.tci.get() & VLAN_CFI != 0 && vlan.tpid.get() == 0 {
+            vlan.tpid = eth_type::VLAN_8021Q.into();
+        }
+    }
     Ok(Subject {
         backer,
         bridge,

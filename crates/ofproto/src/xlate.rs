@@ -8,7 +8,7 @@
 //!
 //! It runs on any thread, on snapshots ([`snapshot`]), without a lock on the way. [`ctx`] is the state and the
 //! walk through the tables, [`actions`] what each action does, [`output`] how a packet leaves, [`normal`] the
-//! learning switch, [`tunnel`] encapsulation, [`commit`] the difference between what the packet is and what it
+//! learning switch, [`tunnel`] encapsulation, [`learn`] the actions that compute, [`commit`] the difference between what the packet is and what it
 //! shall be. [`recirc`] freezes a pipeline whose packet is away; [`xcache`] remembers whom to credit for packets
 //! that the datapath forwards by itself.
 
@@ -16,6 +16,7 @@ pub mod actions;
 pub mod commit;
 pub mod ctx;
 pub mod group;
+pub mod learn;
 pub mod normal;
 pub mod output;
 pub mod recirc;

@@ -58,6 +58,8 @@ struct Entry {
     refreshed: Instant,
     /// Position in the order of refreshes; 0 for a static entry.
     turn: u64,
+    /// Position in the order in which entries are shown.
+    shown: u64,
     lock_until: Option<Instant>,
 }
 
@@ -147,6 +149,7 @@ impl MacTable {
             port,
             refreshed: now,
             turn: self.last_turn,
+            shown: self.last_turn,
             lock_until,
         };
         self.entries.insert(key, entry);
@@ -171,12 +174,14 @@ impl MacTable {
             Some(old) => self.unlink(old),
             None => self.make_room(),
         }
+        self.last_turn += 1;
         self.entries.insert(
             key,
             Entry {
                 port,
                 refreshed: now,
                 turn: 0,
+                shown: self.last_turn,
                 lock_until: None,
             },
         );
@@ -241,10 +246,10 @@ impl MacTable {
         Some(self.entries.get(key)?.refreshed + self.aging)
     }
 
-    /// All entries, the one refreshed last first; static ones at the end.
+    /// All entries, the one refreshed longest ago first; static ones as if refreshed when they were added.
     pub fn entries(&self, now: Instant) -> Vec<MacEntry> {
         let mut all: Vec<_> = self.entries.iter().collect();
-        all.sort_by_key(|(key, e)| (std::cmp::Reverse(e.turn), **key));
+        all.sort_unstable_by_key(|(_, e)| e.shown);
         let age = |e: &Entry| (e.turn != 0).then(|| now.saturating_duration_since(e.refreshed));
         let shown = all.into_iter().map(|(k, e)| MacEntry {
             mac: k.0,

@@ -13,9 +13,7 @@ use ferrovs_openflow::flow::{
 };
 use ferrovs_packet::types::OfPort;
 
-use super::{
-    GC_BATCH, N_TABLES, N_VISIBLE_TABLES, RuleMatch, TBL_INTERNAL, TableEvent, Tables, Writer,
-};
+use super::{N_TABLES, N_VISIBLE_TABLES, RuleMatch, TBL_INTERNAL, TableEvent, Tables, Writer};
 use crate::rule::{NewRule, Rule, RuleActions};
 
 /// On whose behalf a change is made: a connection and the transaction id of its message.
@@ -460,9 +458,8 @@ impl Change<'_> {
                 }
             }
         }
-        if self.writer.garbage.len() >= GC_BATCH {
-            tables.collect(&mut self.writer);
-        }
+        // A removed rule that stays linked would go on narrowing the flows that lookups make.
+        tables.collect(&mut self.writer);
         tables.change_seq.fetch_add(1, Relaxed);
         if !events.is_empty() {
             tables

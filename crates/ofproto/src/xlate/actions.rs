@@ -25,6 +25,11 @@ impl Ctx<'_> {
             if let Some(trace) = &mut self.trace {
                 trace.leaf(NodeKind::Action, &crate::trace::describe_action(action));
             }
+            if let Action::CheckPktLarger { pkt_len, dst } = action {
+                // Both outcomes run the rest of the list, each in its branch.
+                self.check_pkt_larger(*pkt_len, dst, &actions[i + 1..]);
+                return;
+            }
             self.do_action(action, last && i + 1 == actions.len());
             if std::mem::take(&mut self.stop) {
                 break;
@@ -61,12 +66,10 @@ impl Ctx<'_> {
                 self.output_action(*port, 0, false);
                 self.flow.skb_priority = before;
             }
-            Action::Bundle(_)
-            | Action::Learn(_)
-            | Action::Multipath(_)
-            | Action::FinTimeout { .. } => {
-                self.more_actions(action);
-            }
+            Action::Bundle(bundle) => self.bundle(bundle),
+            Action::Learn(learn) => self.learn(learn),
+            Action::Multipath(multipath) => self.multipath(multipath),
+            Action::FinTimeout { idle, hard } => self.fin_timeout(*idle, *hard),
 
             Action::SetField(set) => self.set_field(set),
             Action::RegMove { src, dst } => self.reg_move(src, dst),
@@ -160,10 +163,8 @@ impl Ctx<'_> {
             Action::SetTunnel { id, .. } => self.flow.tunnel.tun_id = (*id).into(),
             Action::SetQueue(queue) => self.set_queue(*queue),
             Action::PopQueue => {
-                let before = self.orig_skb_priority;
-                if self.flow.skb_priority != before {
-                    self.flow.skb_priority = before;
-                }
+                self.wc.masks.skb_priority = u32::MAX;
+                self.flow.skb_priority = self.orig_skb_priority;
             }
 
             Action::Resubmit(resubmit) => self.resubmit(resubmit),
@@ -180,7 +181,8 @@ impl Ctx<'_> {
             },
             Action::Exit => self.exit = true,
             Action::Clone(nested) => self.clone_action(nested, last),
-            Action::CheckPktLarger { pkt_len, dst } => self.check_pkt_larger(*pkt_len, dst),
+            // `do_actions` does it.
+            Action::CheckPktLarger { .. } => {}
             Action::DebugSlow => self.slow |= SlowPath::ACTION,
             Action::CtClear => {
                 if self.conntracked {
@@ -311,12 +313,10 @@ impl Ctx<'_> {
             self.warn("too many VLAN headers, push_vlan ignored");
             return;
         }
-        // A new header copies VID and priority of the one that it covers (OpenFlow 1.3.5, 5.12).
-        let outer = self.flow.vlans[0].tci.get() & !VLAN_CFI;
         self.flow.vlans.copy_within(..FLOW_MAX_VLAN_HEADERS - 1, 1);
         self.flow.vlans[0] = VlanHdr {
             tpid,
-            tci: (outer | VLAN_CFI).into(),
+            tci: VLAN_CFI.into(),
         };
     }
 
@@ -359,7 +359,7 @@ impl Ctx<'_> {
     }
 
     fn push_mpls(&mut self, ethertype: Be16) {
-        let n = mpls_count(&self.flow);
+        let n = self.count_mpls();
         if n >= FLOW_MAX_MPLS_LABELS.min(self.snapshot.features.max_mpls_depth) {
             self.fail(
                 ferrovs_datapath::action::DropReason::TooManyMplsLabels,
@@ -398,12 +398,24 @@ impl Ctx<'_> {
         clear_above_mpls(&mut self.base);
     }
 
-    fn pop_mpls(&mut self, ethertype: Be16) {
+    /// Number of labels; the bottom-of-stack bits that tell it matter.
+    fn count_mpls(&mut self) -> usize {
         let n = mpls_count(&self.flow);
+        for mask in &mut self.wc.masks.mpls_lse[..n] {
+            *mask = (mask.get() | 0x100).into();
+        }
+        n
+    }
+
+    fn pop_mpls(&mut self, ethertype: Be16) {
+        let n = self.count_mpls();
         if n == 0 {
             return;
         }
-        self.wc.masks.mpls_lse[0] = u32::MAX.into();
+        // The label below becomes visible.
+        for mask in &mut self.wc.masks.mpls_lse[1..n] {
+            *mask = u32::MAX.into();
+        }
         let f = &mut self.flow;
         f.mpls_lse.copy_within(1.., 0);
         f.mpls_lse[FLOW_MAX_MPLS_LABELS - 1] = 0.into();
@@ -411,20 +423,38 @@ impl Ctx<'_> {
     }
 
     fn set_queue(&mut self, queue: u32) {
-        // Queue N of a Linux class is the class 1:N+1.
-        self.flow.skb_priority = 1 << 16 | queue.wrapping_add(1) & 0xffff;
+        self.wc.masks.skb_priority = u32::MAX;
+        // The userspace datapath takes the queue's number itself for the priority.
+        self.flow.skb_priority = queue;
     }
 
-    fn check_pkt_larger(&mut self, pkt_len: u16, dst: &SubField) {
-        let Some(packet) = self.packet else {
-            // Without a packet (a revalidation or a trace) each packet has to be asked.
-            self.slow |= SlowPath::ACTION;
-            return;
+    /// Leaves it to the datapath to compare the length of each packet, and translates `rest` for both outcomes.
+    fn check_pkt_larger(&mut self, pkt_len: u16, dst: &SubField, rest: &[Action]) {
+        self.commit();
+        let outer = std::mem::take(&mut self.actions);
+        let (flow, base) = (self.flow, self.base);
+        let (stack, set) = (self.stack.clone(), self.action_set.clone());
+        let (table, exit, stop) = (self.table_id, self.exit, self.stop);
+        let branch = |ctx: &mut Self, larger: bool| {
+            dst.set(&FieldValue::from(u128::from(larger)), &mut ctx.flow);
+            ctx.depth += 1;
+            ctx.do_actions(rest, true);
+            ctx.run_action_set();
+            ctx.depth -= 1;
+            (ctx.flow, ctx.base) = (flow, base);
+            (ctx.stack, ctx.action_set) = (stack.clone(), set.clone());
+            (ctx.table_id, ctx.exit, ctx.stop) = (table, exit, stop);
+            std::mem::take(&mut ctx.actions)
         };
-        self.slow |= SlowPath::ACTION;
-        let larger = packet.size() > usize::from(pkt_len);
-        self.mask_subfield(dst);
-        dst.set(&FieldValue::from(u128::from(larger)), &mut self.flow);
+        let greater = branch(self, true);
+        let less_equal = branch(self, false);
+        self.action_set.clear();
+        self.actions = outer;
+        self.actions.push(DpAction::CheckPktLen {
+            size: pkt_len,
+            greater,
+            less_equal,
+        });
     }
 
     // Tables and nesting.

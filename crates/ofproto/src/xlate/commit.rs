@@ -16,13 +16,15 @@ use ferrovs_packet::flow::{
 };
 use ferrovs_packet::types::{Be16, Be32, MacAddr, eth_type, ip_proto};
 
-/// Appends to `out` what turns a packet that looks like `base` into one that looks like `flow`.
-pub fn commit(flow: &Flow, base: &mut Flow, out: &mut Vec<Action>, wc: &mut FlowWildcards) {
+/// Appends to `out` what turns a packet that looks like `base` into one that looks like `flow`. True if that takes
+/// an action that not every datapath has, so that packets of the flow go through userspace.
+pub fn commit(flow: &Flow, base: &mut Flow, out: &mut Vec<Action>, wc: &mut FlowWildcards) -> bool {
     let mut c = Commit {
         flow,
         base,
         out,
         wc,
+        slow: false,
     };
     c.packet_type();
     c.ethernet();
@@ -39,6 +41,7 @@ pub fn commit(flow: &Flow, base: &mut Flow, out: &mut Vec<Action>, wc: &mut Flow
     }
     c.vlans();
     c.metadata();
+    c.slow
 }
 
 /// Number of VLAN headers in the key.
@@ -70,6 +73,7 @@ struct Commit<'a> {
     base: &'a mut Flow,
     out: &'a mut Vec<Action>,
     wc: &'a mut FlowWildcards,
+    slow: bool,
 }
 
 /// Mask of a member to set: what translation looked at, and in any case what differs.
@@ -204,8 +208,15 @@ impl Commit<'_> {
         self.name_protocol();
     }
 
-    /// A set of IP members says in its value which protocol and fragment it is for.
+    /// A set of IP members says in its value which protocol and fragment it is for; the protocol then decides which
+    /// checksum follows, so it matters.
     fn name_protocol(&mut self) {
+        if matches!(
+            self.out.last(),
+            Some(Action::Set(Set::Ipv4(_) | Set::Ipv6(_)))
+        ) {
+            self.wc.masks.nw_proto = 0xff;
+        }
         match self.out.last_mut() {
             Some(Action::Set(Set::Ipv4(m))) => {
                 m.value.proto = self.flow.nw_proto;
@@ -243,6 +254,7 @@ impl Commit<'_> {
         if m.nw_proto == 0xff {
             mask.op = 0xffff.into();
         }
+        self.slow = true;
         self.out.push(Action::Set(Set::Arp(Masked {
             value: key(f),
             mask,
@@ -256,7 +268,9 @@ impl Commit<'_> {
         if self.flow.nw_proto != ip_proto::ICMPV6 || !(icmp_type == 135 || icmp_type == 136) {
             return;
         }
+        let n = self.out.len();
         set_members!(self, Nd, NdKey { target = nd_target, sll = arp_sha, tll = arp_tha });
+        self.slow |= self.out.len() > n;
         if self.flow.igmp_group_ip4 != self.base.igmp_group_ip4
             || self.flow.tcp_flags != self.base.tcp_flags
         {
@@ -271,6 +285,7 @@ impl Commit<'_> {
                 reserved: x.igmp_group_ip4,
                 options_type: x.tcp_flags.get() as u8,
             };
+            self.slow = true;
             self.out.push(Action::Set(Set::NdExtensions(Masked {
                 value: key(self.flow),
                 mask: key(m),
@@ -318,6 +333,7 @@ impl Commit<'_> {
             value: key(f),
             mask: key(m),
         };
+        self.slow = true;
         self.out.push(Action::Set(if v6 {
             Set::Icmpv6(masked)
         } else {
@@ -397,6 +413,7 @@ impl Commit<'_> {
     fn metadata(&mut self) {
         if self.flow.skb_priority != self.base.skb_priority {
             let value = self.flow.skb_priority;
+            self.wc.masks.skb_priority = u32::MAX;
             self.out.push(Action::Set(Set::SkbPriority(Masked {
                 value,
                 mask: u32::MAX,
@@ -406,6 +423,7 @@ impl Commit<'_> {
         if self.flow.pkt_mark != self.base.pkt_mark {
             let value = self.flow.pkt_mark;
             let mask = self.wc.masks.pkt_mark.or_diff(value, self.base.pkt_mark);
+            self.wc.masks.pkt_mark = mask;
             self.out
                 .push(Action::Set(Set::SkbMark(Masked { value, mask })));
             self.base.pkt_mark = value;

@@ -13,10 +13,12 @@ use ferrovs_openflow::action::{Action, TABLE_ALL};
 use ferrovs_openflow::switch::TableMiss;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::field::FieldValue;
-use ferrovs_packet::flow::{CS_TRACKED, Flow, FlowTnl, FlowWildcards, IP_ECN_MASK, NW_FRAG_MASK};
-use ferrovs_packet::types::{Be16, OfPort, eth_type};
+use ferrovs_packet::flow::{
+    CS_TRACKED, Flow, FlowTnl, FlowWildcards, IP_ECN_MASK, NW_FRAG_LATER, NW_FRAG_MASK,
+};
+use ferrovs_packet::types::{Be16, MacAddr, OfPort, eth_type, ip_proto};
 
-use super::commit::commit;
+use super::commit::{commit, is_mpls};
 use super::recirc::{Recirc, RecircTable};
 use super::snapshot::{FragHandling, XBridge, XPort, XlateSnapshot};
 use super::trace::{NodeKind, Trace};
@@ -174,7 +176,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
     };
     ctx.init_wildcards();
     ctx.run(xin.start);
-    ctx.finish_wildcards();
+    ctx.finish_wildcards(&xin.flow);
     if ctx.error != DropReason::Ok {
         ctx.actions.clear();
     }
@@ -311,17 +313,44 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    /// Drops what no datapath can match, and completes what only matters as a whole.
-    fn finish_wildcards(&mut self) {
+    /// Drops what no datapath can match and what the packet `orig` did not have (actions that add a header look at
+    /// it too), and completes what only matters as a whole.
+    fn finish_wildcards(&mut self, orig: &Flow) {
         let m = &mut self.wc.masks;
         m.regs = [0; ferrovs_packet::flow::FLOW_N_REGS];
         m.metadata = 0.into();
         m.actset_output = 0;
         m.conj_id = 0;
-        for vlan in &mut m.vlans {
+        if !orig.tunnel.dst_is_set() {
+            m.tunnel = FlowTnl::default();
+        }
+        if !orig.is_ethernet() {
+            m.dl_src = MacAddr::ZERO;
+            m.dl_dst = MacAddr::ZERO;
+        }
+        if !is_mpls(orig.dl_type) {
+            m.mpls_lse = Default::default();
+        }
+        let n_vlans = orig.n_vlans();
+        for vlan in &mut m.vlans[n_vlans..] {
+            *vlan = Default::default();
+        }
+        for vlan in &mut m.vlans[..n_vlans] {
             if vlan.tci.get() != 0 {
                 vlan.tci = (vlan.tci.get() | ferrovs_packet::flow::VLAN_CFI).into();
             }
+        }
+        if !is_ip_any(orig) {
+            return;
+        }
+        // Types and codes have 8 bits; later fragments have no ports to look at.
+        if matches!(orig.nw_proto, ip_proto::ICMP | ip_proto::ICMPV6) {
+            m.tp_src = (m.tp_src.get() & 0xff).into();
+            m.tp_dst = (m.tp_dst.get() & 0xff).into();
+        }
+        if orig.nw_frag & NW_FRAG_LATER != 0 {
+            m.tp_src = Be16::ZERO;
+            m.tp_dst = Be16::ZERO;
         }
     }
 
@@ -524,7 +553,9 @@ impl<'a> Ctx<'a> {
 
     /// Brings the datapath's packet to the state of the flow.
     pub fn commit(&mut self) {
-        commit(&self.flow, &mut self.base, &mut self.actions, &mut self.wc);
+        if commit(&self.flow, &mut self.base, &mut self.actions, &mut self.wc) {
+            self.slow |= SlowPath::ACTION;
+        }
     }
 
     /// Whether the port takes packets at all.
@@ -554,6 +585,13 @@ impl<'a> Ctx<'a> {
     pub fn report(&mut self, text: &str) {
         if let Some(trace) = &mut self.trace {
             trace.leaf(NodeKind::Detail, text);
+        }
+    }
+
+    /// Tells of something that is wrong with the packet or the configuration.
+    pub fn report_error(&mut self, text: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.leaf(NodeKind::Error, text);
         }
     }
 

@@ -170,7 +170,7 @@ impl Ctx<'_> {
         };
         let in_xvlan = XVlan::of(&self.flow.vlans);
         if !self.input_vid_is_valid(&in_bundle, &in_xvlan) {
-            self.report("disallowed VLAN VID for this input port, dropping");
+            self.warn("disallowed VLAN VID for this input port, dropping");
             return;
         }
         let xvlan = input_translate(&in_bundle, in_xvlan);
@@ -180,7 +180,7 @@ impl Ctx<'_> {
             *tci = (tci.get() | VLAN_VID_MASK | VLAN_CFI).into();
         }
         if !bridge.forward_bpdu && self.flow.dl_dst.is_reserved() {
-            self.report("packet has bogus source or reserved destination, dropping");
+            self.report("packet has reserved destination MAC, dropping");
             return;
         }
         self.learn_source(&in_bundle, in_port, vid);
@@ -204,10 +204,6 @@ impl Ctx<'_> {
                     self.output_normal(out, xvlan);
                 }
             }
-            None if self.flow.dl_dst.is_multicast() => {
-                self.report("multicast traffic, flooding");
-                self.flood_bundles(&in_bundle, &xvlan);
-            }
             None => {
                 self.report("no learned MAC for destination, flooding");
                 self.flood_bundles(&in_bundle, &xvlan);
@@ -223,10 +219,10 @@ impl Ctx<'_> {
             .get(&in_port)
             .and_then(|p| bridge.bundles.get(&p.bundle?));
         if bundle.is_none() {
-            self.report("no input bundle, dropping");
             if in_port != OfPort::NONE {
-                self.warn(&format!("received packet on unknown port {}", in_port.0));
+                self.report_error(&format!("received packet on unknown port {}", in_port.0));
             }
+            self.warn("no input bundle, dropping");
         }
         bundle.map(|b| (in_port, b.clone()))
     }
@@ -235,7 +231,7 @@ impl Ctx<'_> {
         let vid = xvlan.v[0].vid;
         match bundle.vlan_mode {
             VlanMode::Access if vid != 0 => {
-                self.warn(&format!(
+                self.report_error(&format!(
                     "dropping VLAN {vid} tagged packet received on port {} configured as VLAN {} access port",
                     bundle.name, bundle.vlan
                 ));
@@ -248,7 +244,7 @@ impl Ctx<'_> {
             VlanMode::Trunk | VlanMode::NativeTagged | VlanMode::NativeUntagged => {
                 let carried = bundle.trunks_vlan(vid);
                 if !carried {
-                    self.warn(&format!(
+                    self.report_error(&format!(
                         "dropping VLAN {vid} tagged packet received on port {} not configured for trunking VLAN {vid}",
                         bundle.name
                     ));
@@ -258,7 +254,7 @@ impl Ctx<'_> {
             VlanMode::Dot1qTunnel => {
                 let allowed = bundle.allows_cvlan(vid);
                 if !allowed {
-                    self.warn(&format!(
+                    self.report_error(&format!(
                         "dropping VLAN {vid} packet received on dot1q-tunnel port {} that exclude this VLAN",
                         bundle.name
                     ));

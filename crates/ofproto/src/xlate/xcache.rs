@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ferrovs_openflow::flow::FlowMod;
 use ferrovs_packet::types::MacAddr;
 
 use ferrovs_protocols::mac_learning::GratuitousArp;
@@ -10,6 +11,11 @@ use ferrovs_protocols::mac_learning::GratuitousArp;
 use super::snapshot::{BundleId, PortCounters, XBridge};
 use crate::groups::Group;
 use crate::rule::Rule;
+use crate::tables::Tables;
+use crate::time::to_ms;
+
+/// TCP flags that end a connection.
+pub const TCP_FIN_RST: u16 = 0x5;
 
 /// One thing to credit.
 pub enum Credit {
@@ -26,6 +32,19 @@ pub enum Credit {
     },
     PortRx(Arc<PortCounters>),
     PortTx(Arc<PortCounters>),
+    /// `learn` made this flow: each packet refreshes it.
+    Learn {
+        tables: Arc<Tables>,
+        flow_mod: Arc<FlowMod>,
+        limit: u32,
+    },
+    /// `fin_timeout` of a rule, for packets that end a connection.
+    FinTimeout {
+        tables: Arc<Tables>,
+        rule: Arc<Rule>,
+        idle: u16,
+        hard: u16,
+    },
     /// NORMAL saw this address behind that bundle.
     Mac {
         bridge: Arc<XBridge>,
@@ -78,6 +97,25 @@ impl Credit {
             Credit::Group { group, bucket } => group.credit(*bucket, count.packets, count.bytes),
             Credit::PortRx(counters) => counters.rx(count.packets, count.bytes),
             Credit::PortTx(counters) => counters.tx(count.packets, count.bytes),
+            Credit::Learn {
+                tables,
+                flow_mod,
+                limit,
+            } => {
+                if count.packets > 0 {
+                    tables.learn((**flow_mod).clone(), *limit, to_ms(used));
+                }
+            }
+            Credit::FinTimeout {
+                tables,
+                rule,
+                idle,
+                hard,
+            } => {
+                if count.tcp_flags & TCP_FIN_RST != 0 {
+                    tables.reduce_timeouts(rule, *idle, *hard);
+                }
+            }
             Credit::Mac {
                 bridge,
                 mac,

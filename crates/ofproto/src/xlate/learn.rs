@@ -1,0 +1,288 @@
+//! Actions that compute: `learn`, `multipath`, `bundle`, `fin_timeout`.
+
+use std::sync::Arc;
+
+use ferrovs_openflow::action::{
+    Action, Bundle, BundleAlgorithm, Learn, LearnDst, LearnSpec, LearnSrc, Multipath,
+    MultipathAlgorithm, SetField, SetFieldForm,
+};
+use ferrovs_openflow::flow::{FlowMod, FlowModCommand, FlowModFlags};
+use ferrovs_packet::field::{FieldId, FieldValue, NO_TUN_TABLE, SubField};
+use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::hash::{HashFields, fold32, mix};
+use ferrovs_packet::types::{OfPort, ip_proto};
+
+use super::ctx::{Ctx, is_ip_any};
+use super::xcache::{Credit, TCP_FIN_RST};
+use crate::time::to_ms;
+
+/// The value that a spec takes from the packet or brings itself.
+fn source(spec: &LearnSpec, flow: &Flow) -> FieldValue {
+    match &spec.src {
+        LearnSrc::Field(src) => src.value(flow),
+        LearnSrc::Immediate(value) => value.extract(0, usize::from(spec.n_bits)),
+    }
+}
+
+fn match_bits(m: &mut Match, dst: &SubField, value: &FieldValue) {
+    let field = dst.field.field();
+    let mut whole = field.value(&m.flow);
+    whole.insert(usize::from(dst.ofs), usize::from(dst.n_bits), value);
+    let mask = field.mask_of(&m.wc).with_masked(&dst.mask(), &dst.mask());
+    field.set_match(&whole, &mask, m);
+}
+
+/// The flow that `learn` makes for a packet with key `flow`.
+fn flow_mod(learn: &Learn, flow: &Flow) -> FlowMod {
+    let mut fm = FlowMod {
+        match_: Match::catchall(),
+        priority: learn.priority,
+        new_cookie: learn.cookie,
+        table_id: learn.table_id,
+        command: FlowModCommand::ModifyStrict,
+        idle_timeout: learn.idle_timeout,
+        hard_timeout: learn.hard_timeout,
+        ..FlowMod::default()
+    };
+    if learn.send_flow_rem {
+        fm.flags |= FlowModFlags::SEND_FLOW_REM;
+    }
+    if learn.fin_idle_timeout != 0 || learn.fin_hard_timeout != 0 {
+        fm.actions.push(Action::FinTimeout {
+            idle: learn.fin_idle_timeout,
+            hard: learn.fin_hard_timeout,
+        });
+    }
+    for spec in &learn.specs {
+        let value = source(spec, flow);
+        match &spec.dst {
+            LearnDst::Match(dst) => match_bits(&mut fm.match_, dst, &value),
+            LearnDst::Load(dst) => {
+                let mut whole = FieldValue::ZERO;
+                whole.insert(usize::from(dst.ofs), usize::from(dst.n_bits), &value);
+                fm.actions.push(Action::SetField(Box::new(SetField {
+                    field: dst.field,
+                    value: whole,
+                    mask: dst.mask(),
+                    form: SetFieldForm::RegLoad,
+                    flow_has_vlan: false,
+                })));
+            }
+            LearnDst::Output => {
+                let port = value.to_u64();
+                // Only ordinary ports and those that make sense in a learned flow.
+                let reserved = [OfPort::IN_PORT, OfPort::FLOOD, OfPort::LOCAL, OfPort::ALL];
+                let port = OfPort(port as u16);
+                if port < OfPort::MAX || reserved.contains(&port) {
+                    fm.actions.push(Action::output(port));
+                }
+            }
+        }
+    }
+    fm
+}
+
+impl Ctx<'_> {
+    /// Adds or refreshes a flow that is built from the packet.
+    pub fn learn(&mut self, learn: &Learn) {
+        for spec in &learn.specs {
+            if let LearnSrc::Field(src) = &spec.src {
+                src.mask_bits_in(&mut self.wc, &NO_TUN_TABLE);
+            }
+        }
+        if !self.side_effects && self.xcache.is_none() {
+            self.report("suppressing side effects, so learn action ignored");
+            return;
+        }
+        let fm = flow_mod(learn, &self.flow);
+        let credit = Credit::Learn {
+            tables: self.bridge.tables.clone(),
+            flow_mod: Arc::new(fm.clone()),
+            limit: learn.limit,
+        };
+        if self.side_effects {
+            let learned = self.bridge.tables.learn(fm, learn.limit, to_ms(self.now));
+            if let Some(dst) = &learn.result_dst {
+                dst.set(&FieldValue::from(u128::from(learned)), &mut self.flow);
+            }
+        }
+        if let Some(cache) = &mut self.xcache {
+            cache.credits.push(credit);
+        }
+    }
+
+    /// A connection that ends need not be remembered for long.
+    pub fn fin_timeout(&mut self, idle: u16, hard: u16) {
+        if !is_ip_any(&self.flow) {
+            return;
+        }
+        self.wc.masks.nw_proto = 0xff;
+        let ends = |flags: u16| flags & TCP_FIN_RST != 0;
+        if self.flow.nw_proto != ip_proto::TCP {
+            return;
+        }
+        let Some(rule) = self.rule.clone() else {
+            return;
+        };
+        let flags = self.count.map_or(0, |c| c.tcp_flags) | self.packet_tcp_flags();
+        if self.side_effects && ends(flags) {
+            self.bridge.tables.reduce_timeouts(&rule, idle, hard);
+        }
+        if let Some(cache) = &mut self.xcache {
+            cache.credits.push(Credit::FinTimeout {
+                tables: self.bridge.tables.clone(),
+                rule,
+                idle,
+                hard,
+            });
+        }
+    }
+
+    fn packet_tcp_flags(&self) -> u16 {
+        self.packet.map_or(0, |_| self.flow.tcp_flags.get())
+    }
+
+    /// Hashes the packet onto a link.
+    pub fn multipath(&mut self, mp: &Multipath) {
+        let fields = hash_fields(mp.fields);
+        fields.mask(&self.flow, &mut self.wc);
+        let hash = fields.hash(&self.flow, mp.basis);
+        let n_links = u32::from(mp.max_link) + 1;
+        let link = match mp.algorithm {
+            MultipathAlgorithm::ModuloN => hash % n_links,
+            MultipathAlgorithm::HashThreshold => {
+                (u64::from(hash) * u64::from(n_links) >> 32) as u32
+            }
+            MultipathAlgorithm::Hrw => highest_random_weight(hash, n_links, |_| true).unwrap_or(0),
+            MultipathAlgorithm::IterHash => {
+                // The smallest power of two that the links fit into, tried until one is hit.
+                let modulo = mp
+                    .arg
+                    .clamp(1, n_links.next_power_of_two())
+                    .next_power_of_two();
+                let mut hash = hash;
+                let mut link = hash % modulo.max(n_links.next_power_of_two());
+                for _ in 0..1000 {
+                    if link < n_links {
+                        break;
+                    }
+                    hash = fold32(mix(u64::from(hash), 1));
+                    link = hash % modulo.max(n_links.next_power_of_two());
+                }
+                link.min(n_links - 1)
+            }
+        };
+        self.mask_and_set(&mp.dst, u64::from(link));
+    }
+
+    /// Chooses a live member port.
+    pub fn bundle(&mut self, bundle: &Bundle) {
+        let live = |port: OfPort| {
+            matches!(port, OfPort::IN_PORT | OfPort::LOCAL | OfPort::NONE)
+                || self.bridge.ports.get(&port).is_some_and(|p| p.may_enable)
+        };
+        let chosen = match bundle.algorithm {
+            BundleAlgorithm::ActiveBackup => bundle.members.iter().copied().find(|&p| live(p)),
+            BundleAlgorithm::Hrw => {
+                let hash = hash_fields(bundle.fields).hash(&self.flow, bundle.basis);
+                let n = bundle.members.len() as u32;
+                let alive = |i: u32| bundle.members.get(i as usize).is_some_and(|&p| live(p));
+                highest_random_weight(hash, n, alive)
+                    .and_then(|i| bundle.members.get(i as usize).copied())
+            }
+        };
+        if bundle.algorithm == BundleAlgorithm::Hrw {
+            hash_fields(bundle.fields).mask(&self.flow, &mut self.wc);
+        }
+        let port = chosen.unwrap_or(OfPort::NONE);
+        match &bundle.dst {
+            Some(dst) => self.mask_and_set(dst, u64::from(port.0)),
+            None => self.output_action(port, 0, false),
+        }
+    }
+
+    fn mask_and_set(&mut self, dst: &SubField, value: u64) {
+        if dst.field.is_register() || dst.field == FieldId::Metadata {
+            dst.set(&FieldValue::from(value), &mut self.flow);
+            return;
+        }
+        dst.mask_bits(&mut self.wc);
+        dst.set(&FieldValue::from(value), &mut self.flow);
+    }
+}
+
+/// The hash that the fields of an action stand for.
+fn hash_fields(fields: ferrovs_openflow::action::HashFields) -> HashFields {
+    HashFields::from_number(fields as u16).unwrap_or(HashFields::SymmetricL4)
+}
+
+/// The link of 0 to `n - 1` whose hash together with the packet's is the greatest, so that a link that comes or goes
+/// moves no more flows than it must.
+fn highest_random_weight(hash: u32, n: u32, usable: impl Fn(u32) -> bool) -> Option<u32> {
+    let weight = |i: &u32| fold32(mix(u64::from(*i), u64::from(hash)));
+    (0..n).filter(|&i| usable(i)).max_by_key(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_learned_flow_matches_and_loads_what_the_packet_had() {
+        let sub = |text: &str| SubField::parse(text).unwrap();
+        let learn = Learn {
+            idle_timeout: 10,
+            hard_timeout: 0,
+            fin_idle_timeout: 0,
+            fin_hard_timeout: 0,
+            priority: 100,
+            table_id: 2,
+            cookie: 7,
+            send_flow_rem: false,
+            delete_learned: false,
+            limit: 0,
+            result_dst: None,
+            specs: vec![
+                LearnSpec {
+                    n_bits: 12,
+                    src: LearnSrc::Field(sub("vlan_tci[0..11]")),
+                    dst: LearnDst::Match(sub("vlan_tci[0..11]")),
+                },
+                LearnSpec {
+                    n_bits: 48,
+                    src: LearnSrc::Field(sub("eth_src")),
+                    dst: LearnDst::Match(sub("eth_dst")),
+                },
+                LearnSpec {
+                    n_bits: 16,
+                    src: LearnSrc::Field(sub("in_port")),
+                    dst: LearnDst::Output,
+                },
+            ],
+        };
+        let mut flow = Flow {
+            in_port: 3,
+            ..Flow::default()
+        };
+        flow.dl_src.0[5] = 9;
+        flow.vlans[0].tci = 0x7005.into();
+        let fm = flow_mod(&learn, &flow);
+        assert_eq!((fm.table_id, fm.priority, fm.new_cookie), (2, 100, 7));
+        assert_eq!(fm.match_.flow.dl_dst.0[5], 9);
+        let vlan = (
+            fm.match_.flow.vlans[0].tci.get(),
+            fm.match_.wc.masks.vlans[0].tci.get(),
+        );
+        assert_eq!(vlan, (5, 0xfff));
+        assert_eq!(fm.actions, [Action::output(OfPort(3))]);
+    }
+
+    #[test]
+    fn a_link_that_goes_moves_its_own_flows_only() {
+        for hash in 0..200 {
+            let all = highest_random_weight(hash, 5, |_| true).unwrap();
+            let without = highest_random_weight(hash, 5, |i| i != 2).unwrap();
+            assert!(all == 2 || all == without);
+        }
+    }
+}
