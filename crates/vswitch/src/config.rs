@@ -13,6 +13,8 @@ pub type Pairs = BTreeMap<String, String>;
 pub struct Config {
     /// `Open_vSwitch.other_config`.
     pub other_config: Pairs,
+    /// `Datapath` rows by the type of datapath.
+    pub datapaths: BTreeMap<String, Uuid>,
     /// Bridges by name.
     pub bridges: BTreeMap<String, BridgeConfig>,
 }
@@ -101,8 +103,6 @@ pub struct MirrorConfig {
     pub select_all: bool,
     pub select_src: Vec<String>,
     pub select_dst: Vec<String>,
-    /// Whether the row names any port at all, known or not.
-    pub selects_ports: bool,
     pub select_vlans: Vec<u16>,
     pub output_port: Option<String>,
     pub output_vlan: Option<u16>,

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ferrovs_idl::open_vswitch as db;
 use ferrovs_idl::{Idl, Txn};
 use ferrovs_ofproto::ofprotos::Ofprotos;
+use ferrovs_ofproto::xlate::snapshot::DpFeatures;
 
 use crate::apply::{Bridges, Outcome};
 use crate::config::Config;
@@ -63,6 +64,49 @@ pub(crate) fn bridges(txn: &mut Txn, idl: &Idl, all: &Bridges, config: &Config) 
             "<built-in>",
         );
     }
+}
+
+/// Writes what the datapaths can do, for those that have a row.
+pub(crate) fn datapaths(txn: &mut Txn, idl: &Idl, ofprotos: &Ofprotos, config: &Config) {
+    for (kind, uuid) in &config.datapaths {
+        if let Some(backer) = ofprotos.backer(kind) {
+            let pairs = capabilities(&backer.snapshot.load().features);
+            put(txn, idl, *uuid, db::Datapath::CAPABILITIES, pairs);
+        }
+    }
+}
+
+fn capabilities(f: &DpFeatures) -> Vec<(&'static str, String)> {
+    vec![
+        ("add_mpls", f.add_mpls.to_string()),
+        ("check_pkt_len", f.check_pkt_len.to_string()),
+        ("clone", f.clone.to_string()),
+        ("ct_clear", f.ct_clear.to_string()),
+        ("ct_eventmask", f.ct_eventmask.to_string()),
+        ("ct_flush", f.ct_state.to_string()),
+        ("ct_label", f.ct_label.to_string()),
+        ("ct_mark", f.ct_mark.to_string()),
+        ("ct_orig_tuple", f.ct_orig_tuple.to_string()),
+        ("ct_orig_tuple6", f.ct_orig_tuple6.to_string()),
+        ("ct_state", f.ct_state.to_string()),
+        ("ct_state_nat", f.ct_state_nat.to_string()),
+        ("ct_timeout", f.ct_timeout.to_string()),
+        ("ct_zero_snat", f.ct_zero_snat.to_string()),
+        ("ct_zone", f.ct_zone.to_string()),
+        ("explicit_drop_action", f.explicit_drop_action.to_string()),
+        ("lb_output_action", f.lb_output_action.to_string()),
+        ("masked_set_action", f.masked_set_action.to_string()),
+        ("max_hash_alg", f.max_hash_alg.to_string()),
+        ("max_mpls_depth", f.max_mpls_depth.to_string()),
+        ("max_vlan_headers", f.max_vlan_headers.to_string()),
+        ("nd_ext", f.nd_ext.to_string()),
+        ("psample", f.psample.to_string()),
+        ("recirc", f.recirc.to_string()),
+        ("sample_nesting", f.sample_nesting.to_string()),
+        ("tnl_push_pop", f.tnl_push_pop.to_string()),
+        ("trunc", f.trunc.to_string()),
+        ("ufid", f.ufid.to_string()),
+    ]
 }
 
 /// Writes the state of the interfaces whose devices changed, or of all.

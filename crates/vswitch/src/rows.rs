@@ -46,6 +46,11 @@ pub(crate) fn read(idl: &Idl) -> Config {
         return config;
     };
     config.other_config = pairs(root.other_config());
+    config.datapaths = root
+        .datapaths()
+        .iter()
+        .map(|(k, u)| (k.to_string(), u))
+        .collect();
     let mut taken = BTreeSet::new();
     for uuid in root.bridges().iter() {
         let Some(row) = idl.row::<db::Bridge>(uuid) else {
@@ -231,7 +236,6 @@ fn read_mirror(idl: &Idl, row: Row<'_, db::Mirror>) -> MirrorConfig {
         uuid: row.uuid(),
         name: row.name().to_string(),
         select_all: row.select_all(),
-        selects_ports: !src.is_empty() || !dst.is_empty(),
         select_src: src.iter().filter_map(name_of).collect(),
         select_dst: dst.iter().filter_map(name_of).collect(),
         select_vlans: vlans(row.select_vlan()),

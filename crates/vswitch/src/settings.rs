@@ -111,12 +111,9 @@ fn mirror(bridge: &str, m: &MirrorConfig) -> Option<MirrorSettings> {
             "bridge {bridge}: mirror {name} specifies both output port and output vlan; using output port"
         );
     }
-    // A row that selects ports of which none exists selects nothing, not everything.
-    let everything = m.select_all || (!m.selects_ports && m.select_vlans.is_empty());
-    let by_vlan_only = !m.select_all && !m.selects_ports && !m.select_vlans.is_empty();
     Some(MirrorSettings {
         name: name.clone(),
-        select_all: everything && m.select_all || by_vlan_only,
+        select_all: m.select_all,
         select_src: m.select_src.clone(),
         select_dst: m.select_dst.clone(),
         select_vlans: (!m.select_vlans.is_empty()).then(|| m.select_vlans.clone()),

@@ -283,6 +283,7 @@ impl Switch {
         refresh::abilities(&mut txn, &self.idl, &self.ofprotos);
         refresh::outcome(&mut txn, &self.idl, &outcome);
         refresh::bridges(&mut txn, &self.idl, &self.bridges, &self.config);
+        refresh::datapaths(&mut txn, &self.idl, &self.ofprotos, &self.config);
         refresh::status(&mut txn, &self.idl, &mut self.bridges, &self.config, false);
         if let Some(root) = self.idl.first::<db::OpenVSwitch>() {
             let next = root.next_cfg();
