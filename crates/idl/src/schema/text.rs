@@ -58,10 +58,12 @@ fn column(column: &ColumnDef) -> String {
 }
 
 fn column_type(def: &TypeDef) -> String {
-    if def.value.is_none() && (def.min, def.max) == (1, 1) {
-        return base(def.key);
+    let key = base(def.key);
+    // Only a plain type may stand alone; one with constraints is the key of a set.
+    if def.value.is_none() && (def.min, def.max) == (1, 1) && !key.starts_with('{') {
+        return key;
     }
-    let mut text = format!("{{\"key\": {}", base(def.key));
+    let mut text = format!("{{\"key\": {key}");
     if let Some(value) = def.value {
         text.push_str(&format!(", \"value\": {}", base(value)));
     }
