@@ -120,7 +120,8 @@ impl Clause {
                 }
                 ty.min = 1;
             }
-            Function::Includes | Function::Excludes if !ty.is_scalar() => ty.min = 0,
+            Function::Includes if !ty.is_scalar() => ty.min = 0,
+            Function::Excludes if !ty.is_scalar() => ty = ty.any_number(),
             _ => {}
         }
         Ok(Self {

@@ -21,7 +21,8 @@ pub(super) fn count(db: &mut Database, table: usize, uuid: Uuid, by: i32) {
     }
 }
 
-/// The references of one kind in a row: target table, target, column.
+/// The references of one kind in a row: target table, target, column. A strong reference of a row to
+/// its own UUID keeps nothing alive and does not count.
 fn each_ref(
     db: &Database,
     table: usize,
@@ -29,6 +30,12 @@ fn each_ref(
     kind: RefType,
     mut f: impl FnMut(usize, Uuid, usize),
 ) {
+    let own = (kind == RefType::Strong).then_some(row.uuid);
+    let mut f = |t, u, c| {
+        if Some(u) != own {
+            f(t, u, c);
+        }
+    };
     for r in &db.refs[table] {
         let d = row.field(r.column);
         if let Some((target, k)) = r.key
@@ -96,22 +103,28 @@ impl Txn {
         if self.changes.is_empty() {
             return Ok(());
         }
-        self.count_references(db)?;
+        self.count_references(db);
+        self.check_references(db)?;
         self.collect_garbage(db);
         self.check_max_rows(db)?;
         self.drop_dangling_weak(db)?;
-        self.drop_unchanged(db);
+        // A row that only gained weak references to nothing stays in: Open vSwitch gives it a new
+        // version, which monitors of that column see.
+        self.forget(db, |c| c.old.is_none() && c.new.is_none());
         self.check_indexes(db)
     }
 
     /// Forgets rows that are as they were, so that their version does not change.
     fn drop_unchanged(&mut self, db: &mut Database) {
-        let same = |c: &Change| match (&c.old, &c.new) {
+        self.forget(db, |c| match (&c.old, &c.new) {
             (None, None) => true,
             (Some(a), Some(b)) => a.same_fields(b),
             _ => false,
-        };
-        if !self.changes.iter().any(same) {
+        });
+    }
+
+    fn forget(&mut self, db: &mut Database, same: impl Fn(&Change) -> bool) {
+        if !self.changes.iter().any(&same) {
             return;
         }
         for c in std::mem::take(&mut self.changes) {
@@ -127,7 +140,7 @@ impl Txn {
         }
     }
 
-    fn count_references(&mut self, db: &mut Database) -> Result<(), Error> {
+    fn count_references(&mut self, db: &mut Database) {
         let mut deltas = Vec::new();
         for c in &self.changes {
             if !refs_changed(db, c.table, RefType::Strong, c) {
@@ -138,13 +151,35 @@ impl Txn {
                     deltas.push((t, u, -1))
                 });
             }
+            if let Some(new) = &c.new {
+                each_ref(db, c.table, new, RefType::Strong, |t, u, _| {
+                    deltas.push((t, u, 1))
+                });
+            }
+        }
+        // Additions first: a count that saturates at zero on the way would be lost.
+        for &(t, u, n) in deltas
+            .iter()
+            .filter(|d| d.2 > 0)
+            .chain(deltas.iter().filter(|d| d.2 < 0))
+        {
+            count(db, t, u, n);
+        }
+        self.counts = deltas;
+    }
+
+    /// Every strong reference has a target, and nothing that is referred to goes away.
+    fn check_references(&self, db: &Database) -> Result<(), Error> {
+        for c in &self.changes {
             let Some(new) = &c.new else { continue };
+            if !refs_changed(db, c.table, RefType::Strong, c) {
+                continue;
+            }
             let mut missing = None;
             each_ref(db, c.table, new, RefType::Strong, |t, u, column| {
-                if missing.is_none() && !db.tables[t].contains(&u) {
+                if missing.is_none() && !db.tables[t].contains(&u) && !self.deleted(t, &u) {
                     missing = Some((t, u, column));
                 }
-                deltas.push((t, u, 1));
             });
             if let Some((t, u, column)) = missing {
                 let schema = &db.tables[c.table].schema;
@@ -157,15 +192,6 @@ impl Txn {
                 ));
             }
         }
-        // Additions first: a count that saturates at zero on the way would be lost.
-        for &(t, u, n) in deltas
-            .iter()
-            .filter(|d| d.2 > 0)
-            .chain(deltas.iter().filter(|d| d.2 < 0))
-        {
-            count(db, t, u, n);
-        }
-        self.counts = deltas;
         for c in &self.changes {
             let n = db.tables[c.table].strong_refs(&c.uuid);
             if c.new.is_none() && n > 0 {
