@@ -3,7 +3,7 @@
 //!
 //! Nothing here sends; translation queries for a missing entry and later sees the reply pass by on
 //! its way to the host, and [`snoop`] takes note. An entry lasts for the ageing time after it was
-//! last confirmed.
+//! last confirmed or used.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -26,7 +26,7 @@ const ARP_OP_REPLY: u8 = 2;
 const ND_NEIGHBOR_ADVERT: u16 = 136;
 
 static AGEING_S: AtomicU64 = AtomicU64::new(900);
-static RETRANS_MS: AtomicU64 = AtomicU64::new(0);
+static RETRANS_MS: AtomicU64 = AtomicU64::new(1000);
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -81,15 +81,16 @@ impl Cache {
     }
 }
 
-/// The Ethernet address of `ip` beyond the bridge called `bridge`.
+/// The Ethernet address of `ip` beyond the bridge called `bridge`. Being used keeps an entry.
 pub fn lookup(bridge: &str, ip: IpAddr) -> Option<MacAddr> {
     let now = clock::now();
-    let cache = read();
-    cache
-        .entries
-        .get(&(name_of(bridge), ip))
-        .filter(|e| e.expires > now)
-        .map(|e| e.mac)
+    let mut cache = write();
+    let entry = cache.entries.get_mut(&(name_of(bridge), ip))?;
+    if entry.expires <= now {
+        return None;
+    }
+    entry.expires = now + ageing();
+    Some(entry.mac)
 }
 
 /// Whether a missing neighbour shall be asked for now: not more often than

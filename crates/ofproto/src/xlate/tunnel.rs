@@ -169,6 +169,10 @@ impl Ctx<'_> {
             self.ask_for_neighbour(bridge, eth_src, hop.src, next);
             return;
         };
+        self.credit(super::xcache::Credit::Neighbour {
+            bridge: bridge.clone(),
+            address: next,
+        });
         self.report(&format!(
             "tunneling from {eth_src} {} to {eth_dst} {next}",
             hop.src

@@ -45,6 +45,11 @@ pub enum Credit {
         idle: u16,
         hard: u16,
     },
+    /// A tunnel's packets leave by this bridge to that next hop.
+    Neighbour {
+        bridge: Arc<XBridge>,
+        address: std::net::IpAddr,
+    },
     /// NORMAL saw this address behind that bundle.
     Mac {
         bridge: Arc<XBridge>,
@@ -115,6 +120,10 @@ impl Credit {
                 if count.tcp_flags & TCP_FIN_RST != 0 {
                     tables.reduce_timeouts(rule, *idle, *hard);
                 }
+            }
+            Credit::Neighbour { bridge, address } => {
+                // An entry that is used stays.
+                let _ = ferrovs_tunnel::neigh::lookup(&bridge.name, *address);
             }
             Credit::Mac {
                 bridge,
