@@ -62,13 +62,10 @@ fn main() -> ExitCode {
     if arguments.disable_system_route {
         ferrovs_tunnel::router::disable_system();
     }
-    if arguments.disable_system_route {
-        ferrovs_tunnel::router::disable_system();
-    }
     // `--disable-system` forbids the kernel's datapath, of which there is none among these.
     let classes = ferrovs_dpif_netdev::classes(dummy);
     commands::register_datapaths(&mut commands, &classes);
-    let switch = match Switch::new(&arguments.remote, classes, clock::now()) {
+    let switch = match Switch::new(&arguments.remote, classes, arguments.ssl, clock::now()) {
         Ok(s) => s,
         Err(e) => fatal_io(&e, "could not start the switch"),
     };

@@ -13,6 +13,8 @@ pub type Pairs = BTreeMap<String, String>;
 pub struct Config {
     /// `Open_vSwitch.other_config`.
     pub other_config: Pairs,
+    /// The `SSL` row: private key, certificate, CA certificate, whether to learn the last.
+    pub tls: Option<(String, String, String, bool)>,
     /// `Datapath` rows by the type of datapath.
     pub datapaths: BTreeMap<String, Uuid>,
     /// Bridges by name.

@@ -46,6 +46,16 @@ pub(crate) fn read(idl: &Idl) -> Config {
         return config;
     };
     config.other_config = pairs(root.other_config());
+    config.tls = root.ssl().and_then(|u| idl.row::<db::Ssl>(u)).map(|row| {
+        let text = |s: &str| s.to_string();
+        let (key, certificate) = (text(row.private_key()), text(row.certificate()));
+        (
+            key,
+            certificate,
+            text(row.ca_cert()),
+            row.bootstrap_ca_cert(),
+        )
+    });
     config.datapaths = root
         .datapaths()
         .iter()

@@ -14,6 +14,7 @@ use ferrovs_idl::open_vswitch::{self as db, OPEN_VSWITCH};
 use ferrovs_idl::{Idl, Options, Status, Txn};
 use ferrovs_ofproto::ofprotos::Ofprotos;
 use ferrovs_runtime::memory::Usage;
+use ferrovs_runtime::options::Ssl;
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_runtime::{Poller, clock, coverage, version};
@@ -34,6 +35,7 @@ const STATS_INTERVAL_MS: i64 = 5000;
 pub struct Switch {
     idl: Idl,
     pub ofprotos: Ofprotos,
+    ssl: Ssl,
     bridges: Bridges,
     config: Config,
     /// The database's state that `config` was read from.
@@ -55,17 +57,22 @@ pub struct Switch {
 
 impl Switch {
     /// A switch that takes its configuration from the database at `remote`.
+    ///
+    /// `ssl` is what the command line says about TLS; the database's `SSL` row overrules it.
     pub fn new(
         remote: &str,
         classes: Vec<Arc<dyn DpifClass>>,
+        ssl: Ssl,
         now: Instant,
     ) -> std::io::Result<Switch> {
+        ferrovs_stream::tls::configure(&ssl);
         let mut idl = Idl::new(remote, &OPEN_VSWITCH, Options::default(), now);
         rows::monitor(&mut idl);
         idl.set_lock(Some("ovs_vswitchd"));
         Ok(Switch {
             idl,
             ofprotos: Ofprotos::new(classes)?,
+            ssl,
             bridges: Bridges::new(),
             config: Config::default(),
             seqno: 0,
@@ -315,6 +322,14 @@ impl Switch {
     /// `Open_vSwitch.other_config`, as far as it concerns no single bridge.
     fn apply_global(&self) {
         let other: &Pairs = &self.config.other_config;
+        if let Some((key, certificate, ca_cert, bootstrap)) = &self.config.tls {
+            let mut ssl = self.ssl.clone();
+            ssl.private_key = Some(key.into());
+            ssl.certificate = Some(certificate.into());
+            ssl.ca_cert = (!bootstrap).then(|| ca_cert.into());
+            ssl.bootstrap_ca_cert = bootstrap.then(|| ca_cert.into());
+            ferrovs_stream::tls::configure(&ssl);
+        }
         let settings = &self.ofprotos.settings;
         let int =
             |key: &str, default: i64, least: i64| get_int(other, key, default).max(least) as u64;
