@@ -9,6 +9,7 @@ use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::upcall::{Upcall, UpcallKind};
 use ferrovs_packet::buffer::{Batch, Offload, Packet};
 use ferrovs_packet::flow::Flow;
+use ferrovs_packet::gso;
 use ferrovs_packet::hash::{flow_hash_symmetric_l4, fold32, hash_5tuple, mix};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
@@ -232,7 +233,24 @@ impl Worker {
         }
     }
 
+    /// Sends a packet up. What goes up is complete: whoever looks at it, or keeps it and gives it back, does not
+    /// know of checksums and segments that were left to the hardware.
     fn userspace(&mut self, mut packet: Packet, what: &Userspace, actions: &[Action], depth: u32) {
+        let max = packet.size().saturating_sub(packet.cutlen as usize);
+        packet.cutlen = 0;
+        gso::finish(packet, |mut packet| {
+            packet.cutlen = packet.size().saturating_sub(max) as u32;
+            self.userspace_one(packet, what, actions, depth);
+        });
+    }
+
+    fn userspace_one(
+        &mut self,
+        mut packet: Packet,
+        what: &Userspace,
+        actions: &[Action],
+        depth: u32,
+    ) {
         let flow = Flow::from_packet(&mut packet);
         if packet.cutlen > 0 {
             cut(&mut packet);
@@ -272,10 +290,13 @@ fn uncut(batch: &mut Batch) {
 }
 
 fn cut(packet: &mut Packet) {
+    if packet.offload.gso.is_none() {
+        gso::complete_checksum(packet);
+    }
     let size = packet.size().saturating_sub(packet.cutlen as usize);
     packet.truncate(size);
     packet.cutlen = 0;
-    // A checksum or segments over bytes that are gone cannot be made.
+    // Segments of bytes that are gone cannot be made.
     packet.offload = Offload::default();
 }
 
