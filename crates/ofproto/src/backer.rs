@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
 use ferrovs_netdev::Netdev;
 use ferrovs_packet::types::{DpPort, ip_proto};
+use ferrovs_runtime::vlog;
 use ferrovs_sync::Snapshot;
 
 use crate::meters::MAX_METERS;
 use crate::udpif::{Settings, Udpif};
-use crate::xlate::snapshot::XlateSnapshot;
+use crate::xlate::snapshot::{DpFeatures, XlateSnapshot};
 
 /// A port of the datapath that stands for all tunnels of one type and port number.
 struct TunnelPort {
@@ -34,6 +35,53 @@ fn listens_on(netdev: &dyn Netdev) -> (u8, u16) {
     }
 }
 
+/// Tells in the log what the datapath can do.
+fn log_features(dpif: &dyn Dpif, f: &DpFeatures) {
+    let name = format!("{}@{}", dpif.kind(), dpif.name());
+    let say = |text: String| vlog::info!(vlog::modules::OFPROTO_DPIF, "{name}: {text}");
+    let can = |on: bool, what: &str| {
+        say(format!(
+            "Datapath {} {what}",
+            if on { "supports" } else { "does not support" }
+        ));
+    };
+    can(f.recirc, "recirculation");
+    say(format!(
+        "VLAN header stack length probed as {}",
+        f.max_vlan_headers
+    ));
+    say(format!(
+        "MPLS label stack length probed as {}",
+        f.max_mpls_depth
+    ));
+    can(f.trunc, "truncate action");
+    can(f.ufid, "unique flow ids");
+    can(f.clone, "clone action");
+    say(format!(
+        "Max sample nesting level probed as {}",
+        f.sample_nesting
+    ));
+    can(f.ct_eventmask, "eventmask in conntrack action");
+    can(f.ct_clear, "ct_clear action");
+    say(format!(
+        "Max dp_hash algorithm probed to be {}",
+        f.max_hash_alg
+    ));
+    can(f.check_pkt_len, "check_pkt_len action");
+    can(f.ct_timeout, "timeout policy in conntrack action");
+    can(f.ct_zero_snat, "ct_zero_snat");
+    can(f.add_mpls, "add_mpls action");
+    can(f.psample, "psample action");
+    can(f.ct_state, "ct_state");
+    can(f.ct_zone, "ct_zone");
+    can(f.ct_mark, "ct_mark");
+    can(f.ct_label, "ct_label");
+    can(f.ct_state_nat, "ct_state_nat");
+    can(f.ct_orig_tuple, "ct_orig_tuple");
+    can(f.ct_orig_tuple6, "ct_orig_tuple6");
+    can(f.nd_ext, "IPv6 ND Extensions");
+}
+
 /// See the module's text.
 pub struct Backer {
     pub kind: String,
@@ -48,6 +96,7 @@ impl Backer {
     /// Opens the datapath `ovs-<kind>`, makes it if need be, and begins to answer its questions.
     pub fn open(class: &dyn DpifClass, settings: Arc<Settings>) -> Result<Backer, Errno> {
         let dpif = class.open(&format!("ovs-{}", class.kind()), true)?;
+        log_features(&*dpif, &DpFeatures::default());
         let snapshot = Arc::new(Snapshot::new(XlateSnapshot::default()));
         let udpif = Udpif::start(dpif.clone(), snapshot.clone(), settings);
         Ok(Backer {
