@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use ferrovs_datapath::action::SlowPath;
 use ferrovs_datapath::text::{format_actions, parse_key};
-use ferrovs_openflow::action::{self, Action};
-use ferrovs_openflow::flow_text::parse_flow_key;
-use ferrovs_openflow::match_text::{Names, format_flow, format_match};
+use ferrovs_openflow::action::Action;
+use ferrovs_openflow::text::Names;
+use ferrovs_openflow::text::action::format_action;
+use ferrovs_openflow::text::key::{format_flow, parse_flow_key};
+use ferrovs_openflow::text::match_::format_match;
+use ferrovs_openflow::text::parse_action::parse_actions;
+use ferrovs_openflow::tun::Tun;
+use ferrovs_openflow::version::Protocol;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
-use ferrovs_packet::field::{NO_TUN_TABLE, NoPorts};
 use ferrovs_packet::flow::{Flow, Match, VLAN_CFI};
 use ferrovs_packet::types::{DpPort, eth_type};
 use ferrovs_runtime::clock;
@@ -27,16 +31,16 @@ use crate::xlate::snapshot::XBridge;
 use crate::xlate::trace::{NodeKind, Trace};
 use crate::xlate::{Start, XlateIn, translate};
 
-const NAMES: Names<'static> = Names {
-    ports: &NoPorts,
-    tunnel: &NO_TUN_TABLE,
-};
+/// Texts of a trace have numbers for ports and tables.
+fn with_names<R>(run: impl FnOnce(&Names<'_>) -> R) -> R {
+    run(&Names::none(&Tun::auto()))
+}
 
 /// A rule as a trace names it: match, priority, cookie if it has one.
 pub fn describe_rule(rule: &Arc<Rule>) -> String {
     let mut text = String::new();
     // The priority is told behind the match, also when it is the default.
-    format_match(&rule.match_.expand(), 32768, NAMES, &mut text);
+    with_names(|names| format_match(&rule.match_.expand(), None, names, &mut text));
     if !text.is_empty() {
         text.push_str(", ");
     }
@@ -48,7 +52,9 @@ pub fn describe_rule(rule: &Arc<Rule>) -> String {
 }
 
 pub fn describe_action(action: &Action) -> String {
-    action::text::format(action)
+    let mut out = String::new();
+    with_names(|names| format_action(action, names, &mut out));
+    out
 }
 
 /// What is to be traced.
@@ -77,8 +83,9 @@ pub fn trace_packet_out(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
         .filter(|a| *a != "-consistent" && *a != "--consistent")
         .cloned()
         .collect();
-    let actions =
-        action::parse::parse_actions(actions, &NoPorts).map_err(|e| format!("Bad actions: {e}"))?;
+    let mut usable = Protocol::all();
+    let parsed = with_names(|names| parse_actions(actions, names, &mut usable, true));
+    let actions = parsed.map_err(|e| format!("Bad actions: {e}"))?;
     let subject = subject(ofprotos, &rest)?;
     Ok(Output::Text(run(&subject, Some(&actions))))
 }
@@ -145,8 +152,8 @@ fn packet_of(hex: &str) -> Result<Packet, String> {
 fn bridge_subject(ofprotos: &Ofprotos, name: &str, text: &str) -> Result<Subject, String> {
     let unknown = || format!("{name}: unknown bridge");
     let (backer, bridge) = find_bridge(ofprotos, name).ok_or_else(unknown)?;
-    let (mut flow, _) =
-        parse_flow_key(text, &NoPorts).map_err(|e| format!("Bad openflow flow syntax: {e}"))?;
+    let mut flow = with_names(|names| parse_flow_key(text, names))
+        .map_err(|e| format!("Bad openflow flow syntax: {e}"))?;
     for vlan in &mut flow.vlans {
         // Text does not say of which protocol a tag is.
         if vlan.tci.get() & VLAN_CFI != 0 && vlan.tpid.get() == 0 {
@@ -206,7 +213,7 @@ fn dp_subject(ofprotos: &Ofprotos, dp: Option<&str>, text: &str) -> Result<Subje
 }
 
 fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
-    let mut out = format!("Flow: {}\n", format_flow(&subject.flow, NAMES));
+    let mut out = format!("Flow: {}\n", with_names(|n| format_flow(&subject.flow, n)));
     let snapshot = subject.backer.snapshot.load_full();
     let mut trace = Trace::default();
     trace.open(
@@ -236,15 +243,10 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
     if last == subject.flow {
         out += "unchanged";
     } else {
-        out += &format_flow(&last, NAMES);
+        out += &with_names(|n| format_flow(&last, n));
     }
     out += "\nMegaflow: ";
-    format_match(
-        &Match::new(&subject.flow, &result.wc),
-        32768,
-        NAMES,
-        &mut out,
-    );
+    with_names(|n| format_match(&Match::new(&subject.flow, &result.wc), None, n, &mut out));
     out += "\nDatapath actions: ";
     format_actions(&mut out, &result.actions, None);
     explain_slow_path(&mut out, result.slow);

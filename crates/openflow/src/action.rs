@@ -9,8 +9,6 @@ pub mod check;
 pub mod decode;
 pub mod encode;
 pub mod instructions;
-pub mod parse;
-pub mod text;
 
 use ferrovs_packet::field::{FieldId, FieldValue, SubField};
 use ferrovs_packet::types::{Be16, MacAddr, OfPort};

@@ -7,6 +7,7 @@ pub mod action;
 pub mod cursor;
 pub mod flow;
 pub mod format;
+pub mod key;
 pub mod learn;
 pub mod match_;
 pub mod parse_action;

@@ -123,10 +123,12 @@ macro_rules! set_members {
             let mut value = $key::default();
             let mut mask = $key::default();
             $(
-                value.$member = $c.flow.$field;
-                mask.$member = $c.wc.masks.$field.or_diff($c.flow.$field, $c.base.$field);
-                $c.wc.masks.$field = mask.$member;
-                $c.base.$field = $c.flow.$field;
+                if $c.flow.$field != $c.base.$field {
+                    value.$member = $c.flow.$field;
+                    mask.$member = $c.wc.masks.$field.or_diff($c.flow.$field, $c.base.$field);
+                    $c.wc.masks.$field = mask.$member;
+                    $c.base.$field = $c.flow.$field;
+                }
             )*
             $c.out.push(Action::Set(Set::$variant(Masked { value, mask })));
         }

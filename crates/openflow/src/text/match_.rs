@@ -220,7 +220,8 @@ impl Printer<'_> {
         if w.packet_type.get() != 0 {
             let pt = flow.packet_type.get();
             if pt == 0 {
-                if !has_type {
+                // A megaflow always tells it; elsewhere an EtherType implies it.
+                if !has_type || w.recirc_id != 0 {
                     self.out.push_str("eth,");
                 }
             } else {
