@@ -27,6 +27,11 @@ fn tokens(target: &str) -> Option<(&str, &str)> {
     }
 }
 
+/// The host in "HOST[:PORT]", without brackets.
+pub fn host(target: &str) -> &str {
+    tokens(target).map_or(target, |(host, _)| host)
+}
+
 /// Reads "HOST[:PORT]". `default_port` is used when none is written; without one it is a fault.
 ///
 /// `None` means a fault that has been logged, or a host name that is still being looked up.

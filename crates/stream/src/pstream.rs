@@ -3,7 +3,7 @@
 //! A Unix socket's file is removed when its listener goes, also when a signal ends the program.
 
 use crate::stream::unix_path;
-use crate::{Stream, address_family_error, errno, error_text, inet, socket};
+use crate::{Stream, address_family_error, errno, error_text, inet, socket, tls};
 use ferrovs_runtime::{Interest, Poller};
 use ferrovs_runtime::{fatal_signal, vlog};
 use rustix::net::SocketFlags;
@@ -20,6 +20,7 @@ static UNIX_CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 enum Kind {
     Unix(PathBuf),
     Tcp(SocketAddr),
+    Tls(SocketAddr),
 }
 
 /// A listener.
@@ -44,7 +45,11 @@ impl PStream {
         let (class, target) = name.split_once(':').ok_or_else(address_family_error)?;
         match class {
             "punix" => PStream::open_unix(name, unix_path(target)),
-            "ptcp" => PStream::open_tcp(target, default_port, dscp),
+            "ptcp" => PStream::open_tcp(target, default_port, dscp, Kind::Tcp),
+            "pssl" => {
+                tls::check_server()?;
+                PStream::open_tcp(target, default_port, dscp, Kind::Tls)
+            }
             _ => Err(address_family_error()),
         }
     }
@@ -72,7 +77,12 @@ impl PStream {
         }
     }
 
-    fn open_tcp(target: &str, default_port: Option<u16>, dscp: Option<u8>) -> io::Result<PStream> {
+    fn open_tcp(
+        target: &str,
+        default_port: Option<u16>,
+        dscp: Option<u8>,
+        kind: fn(SocketAddr) -> Kind,
+    ) -> io::Result<PStream> {
         let asked = inet::parse_passive(target, default_port).ok_or_else(address_family_error)?;
         let fd = socket::listen_tcp(&asked, dscp).inspect_err(|e| {
             vlog::err!(modules::SOCKET_UTIL, "{target}: bind: {}", error_text(e));
@@ -88,15 +98,17 @@ impl PStream {
                 bound.port()
             );
         }
-        let name = match bound {
-            SocketAddr::V4(a) => format!("ptcp:{}:{}", a.port(), a.ip()),
-            SocketAddr::V6(a) => format!("ptcp:{}:[{}]", a.port(), a.ip()),
+        let kind = kind(bound);
+        let class = if matches!(kind, Kind::Tls(_)) {
+            "pssl"
+        } else {
+            "ptcp"
         };
-        Ok(PStream {
-            name,
-            fd,
-            kind: Kind::Tcp(bound),
-        })
+        let name = match bound {
+            SocketAddr::V4(a) => format!("{class}:{}:{}", a.port(), a.ip()),
+            SocketAddr::V6(a) => format!("{class}:{}:[{}]", a.port(), a.ip()),
+        };
+        Ok(PStream { name, fd, kind })
     }
 
     /// The name, with the address that was bound.
@@ -107,7 +119,7 @@ impl PStream {
     /// The TCP port that was bound.
     pub fn bound_port(&self) -> Option<u16> {
         match &self.kind {
-            Kind::Tcp(address) => Some(address.port()),
+            Kind::Tcp(address) | Kind::Tls(address) => Some(address.port()),
             Kind::Unix(_) => None,
         }
     }
@@ -127,12 +139,15 @@ impl PStream {
                 let number = UNIX_CONNECTIONS.fetch_add(1, Ordering::Relaxed);
                 Stream::from_fd(format!("unix#{number}"), fd, None)
             }
-            Kind::Tcp(_) => {
+            Kind::Tcp(_) | Kind::Tls(_) => {
                 let peer = rustix::net::getpeername(&fd)
                     .map_err(errno)
                     .and_then(|a| a.ok_or_else(address_family_error))
                     .and_then(|a| SocketAddr::try_from(a).map_err(|_| address_family_error()))?;
-                Stream::from_fd(format!("tcp:{peer}"), fd, Some(peer))
+                match &self.kind {
+                    Kind::Tls(_) => Stream::accept_tls(format!("ssl:{peer}"), fd, peer)?,
+                    _ => Stream::from_fd(format!("tcp:{peer}"), fd, Some(peer)),
+                }
             }
         }))
     }

@@ -3,7 +3,7 @@
 //! A stream is opened at once and connects in its own time: [`Stream::connect`] says how far it
 //! is. Afterwards `send` and `recv` move bytes without blocking; `WouldBlock` means wait.
 
-use crate::{address_family_error, errno, inet, socket};
+use crate::{address_family_error, errno, inet, socket, tls};
 use ferrovs_runtime::{Interest, Poller};
 use ferrovs_runtime::{dirs, vlog};
 use rustix::event::{PollFd, PollFlags};
@@ -21,6 +21,7 @@ pub struct Stream {
     connected: bool,
     local: Option<SocketAddr>,
     peer: Option<SocketAddr>,
+    tls: Option<Box<tls::Session>>,
 }
 
 impl Stream {
@@ -45,17 +46,29 @@ impl Stream {
                     connected: true,
                     local: None,
                     peer: None,
+                    tls: None,
                 })
             }
             "tcp" => {
                 let (name, target) = with_default_port(name, target, default_port);
-                Stream::open_tcp(name, &target, dscp)
+                Stream::open_tcp(name, &target, dscp, None)
+            }
+            "ssl" => {
+                tls::check_client()?;
+                let (name, target) = with_default_port(name, target, default_port);
+                let session = tls::Session::client(inet::host(&target))?;
+                Stream::open_tcp(name, &target, dscp, Some(Box::new(session)))
             }
             _ => Err(address_family_error()),
         }
     }
 
-    fn open_tcp(name: String, target: &str, dscp: Option<u8>) -> io::Result<Stream> {
+    fn open_tcp(
+        name: String,
+        target: &str,
+        dscp: Option<u8>,
+        tls: Option<Box<tls::Session>>,
+    ) -> io::Result<Stream> {
         let opened = inet::parse_active(target, None)
             .ok_or_else(address_family_error)
             .and_then(|address| {
@@ -71,6 +84,7 @@ impl Stream {
                     connected: false,
                     local: None,
                     peer: Some(address),
+                    tls,
                 };
                 if connected {
                     stream.established();
@@ -96,9 +110,22 @@ impl Stream {
             connected: false,
             local: None,
             peer,
+            tls: None,
         };
         stream.established();
         stream
+    }
+
+    /// The server's side of TLS over a socket that is connected already.
+    pub(crate) fn accept_tls(name: String, fd: OwnedFd, peer: SocketAddr) -> io::Result<Stream> {
+        let mut stream = Stream::from_fd(name, fd, Some(peer));
+        stream.tls = Some(Box::new(tls::Session::server()?));
+        Ok(stream)
+    }
+
+    /// The common name in the peer's certificate, of TLS streams whose peer was verified.
+    pub fn peer_name(&self) -> Option<String> {
+        self.tls.as_ref()?.peer_name()
     }
 
     /// Two streams connected to each other.
@@ -154,12 +181,18 @@ impl Stream {
                 .map_err(errno)?;
             self.established();
         }
-        Ok(())
+        match &mut self.tls {
+            Some(tls) if tls.is_handshaking() => tls.handshake(&self.fd),
+            _ => Ok(()),
+        }
     }
 
     /// Receives into `buffer`; 0 is the end of the stream.
     pub fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.connect()?;
+        if let Some(tls) = &mut self.tls {
+            return tls.recv(&self.fd, buffer);
+        }
         let flags = rustix::net::RecvFlags::empty();
         loop {
             match rustix::net::recv(&self.fd, &mut *buffer, flags) {
@@ -173,6 +206,9 @@ impl Stream {
     /// Sends what fits of `bytes`; returns how many bytes went.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.connect()?;
+        if let Some(tls) = &mut self.tls {
+            return tls.send(&self.fd, bytes);
+        }
         loop {
             match rustix::net::send(&self.fd, bytes, rustix::net::SendFlags::NOSIGNAL) {
                 Ok(n) => return Ok(n),
@@ -182,34 +218,57 @@ impl Stream {
         }
     }
 
-    /// Lets the stream do its own work (handshakes).
-    pub fn run(&mut self) {}
+    /// Lets the stream do its own work: what is encrypted already goes out.
+    pub fn run(&mut self) {
+        if let Some(tls) = &mut self.tls
+            && self.connected
+        {
+            // An error shows again where the caller can see it.
+            tls.flush(&self.fd).ok();
+        }
+    }
 
     /// Wakes when [`Stream::run`] has something to do.
-    pub fn run_wait(&self, _poller: &mut Poller) {}
-
-    /// Wakes when [`Stream::connect`] is complete.
-    pub fn connect_wait(&self, poller: &mut Poller) {
-        if self.connected {
-            poller.wake_now();
-        } else {
+    pub fn run_wait(&self, poller: &mut Poller) {
+        if self.connected && self.tls.as_ref().is_some_and(|tls| tls.wants_write()) {
             poller.wait_fd(self.fd.as_fd(), Interest::WRITE);
         }
     }
 
-    /// Wakes when something can be received.
-    pub fn recv_wait(&self, poller: &mut Poller) {
-        let interest = if self.connected {
-            Interest::READ
+    /// Wakes when [`Stream::connect`] may have come further.
+    pub fn connect_wait(&self, poller: &mut Poller) {
+        match &self.tls {
+            _ if !self.connected => poller.wait_fd(self.fd.as_fd(), Interest::WRITE),
+            Some(tls) if tls.is_handshaking() => self.handshake_wait(tls, poller),
+            _ => poller.wake_now(),
+        }
+    }
+
+    fn handshake_wait(&self, tls: &tls::Session, poller: &mut Poller) {
+        let interest = if tls.wants_write() {
+            Interest::BOTH
         } else {
-            Interest::WRITE
+            Interest::READ
         };
         poller.wait_fd(self.fd.as_fd(), interest);
     }
 
+    /// Wakes when something can be received.
+    pub fn recv_wait(&self, poller: &mut Poller) {
+        match &self.tls {
+            _ if !self.connected => poller.wait_fd(self.fd.as_fd(), Interest::WRITE),
+            Some(tls) if tls.is_handshaking() => self.handshake_wait(tls, poller),
+            Some(tls) if tls.has_pending() => poller.wake_now(),
+            _ => poller.wait_fd(self.fd.as_fd(), Interest::READ),
+        }
+    }
+
     /// Wakes when something can be sent.
     pub fn send_wait(&self, poller: &mut Poller) {
-        poller.wait_fd(self.fd.as_fd(), Interest::WRITE);
+        match &self.tls {
+            Some(tls) if self.connected && tls.is_handshaking() => self.handshake_wait(tls, poller),
+            _ => poller.wait_fd(self.fd.as_fd(), Interest::WRITE),
+        }
     }
 }
 

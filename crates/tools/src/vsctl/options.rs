@@ -140,6 +140,7 @@ pub(super) fn parse(args: Vec<String>) -> Settings {
             }
         }
     }
+    crate::tls::configure(&tls);
     settings.words = parser.operands();
     settings
 }
