@@ -56,6 +56,154 @@ pub fn parse_string_token(token: &str) -> Result<String, String> {
     }
 }
 
+/// Why a walk over a text ended early: the text is bad, or what was found in it.
+pub(crate) enum WalkError<E> {
+    Json(ParseError),
+    Found(E),
+}
+
+/// Goes through the members of the object that fills the text, without building a tree of it all.
+/// `f` must consume each member's value by `Walker::value`, `members` or `skip`.
+pub(crate) fn walk<E>(
+    text: &[u8],
+    f: impl FnMut(String, &mut Walker<'_>) -> Result<(), Stop<E>>,
+) -> Result<(), WalkError<E>> {
+    let mut w = Walker {
+        p: Parser {
+            text,
+            pos: 0,
+            depth: 0,
+        },
+    };
+    w.p.skip_space();
+    let result = w.members(f).and_then(|()| {
+        w.p.skip_space();
+        match w.p.peek() {
+            None => Ok(()),
+            Some(_) => Err(Stop::Json(
+                w.p.pos,
+                "trailing garbage at end of input".into(),
+            )),
+        }
+    });
+    match result {
+        Ok(()) => Ok(()),
+        Err(Stop::Json(at, message)) => Err(WalkError::Json(locate(text, at, message))),
+        Err(Stop::Found(e)) => Err(WalkError::Found(e)),
+    }
+}
+
+pub(crate) struct Walker<'a> {
+    p: Parser<'a>,
+}
+
+/// Ends a walk.
+pub(crate) enum Stop<E> {
+    Json(usize, String),
+    Found(E),
+}
+
+impl<E> From<Fail> for Stop<E> {
+    fn from((at, message): Fail) -> Self {
+        Self::Json(at, message)
+    }
+}
+
+impl<'a> Walker<'a> {
+    /// A walk that begins at a value.
+    pub(crate) fn at(text: &'a [u8]) -> Self {
+        Self {
+            p: Parser {
+                text,
+                pos: 0,
+                depth: 0,
+            },
+        }
+    }
+
+    /// The value here as a tree.
+    pub(crate) fn value<E>(&mut self) -> Result<Value, Stop<E>> {
+        Ok(self.p.value("syntax error expecting value")?)
+    }
+
+    /// True if the value here is an object.
+    pub(crate) fn at_object(&self) -> bool {
+        self.p.peek() == Some(b'{')
+    }
+
+    /// Where the walk is.
+    pub(crate) fn position(&self) -> usize {
+        self.p.pos
+    }
+
+    /// Passes over the value here; what is inside an array or object is not checked.
+    pub(crate) fn skip<E>(&mut self) -> Result<(), Stop<E>> {
+        if !matches!(self.p.peek(), Some(b'{' | b'[')) {
+            self.value()?;
+            return Ok(());
+        }
+        let mut depth = 0usize;
+        loop {
+            match self.p.peek() {
+                Some(b'{' | b'[') => depth += 1,
+                Some(b'}' | b']') => depth -= 1,
+                Some(b'"') => {
+                    self.p.skip_string()?;
+                    continue;
+                }
+                Some(_) => {}
+                None => return Err((self.p.pos, "unexpected end of input".to_owned()).into()),
+            }
+            self.p.pos += 1;
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The members of the object here.
+    pub(crate) fn members<E>(
+        &mut self,
+        mut f: impl FnMut(String, &mut Self) -> Result<(), Stop<E>>,
+    ) -> Result<(), Stop<E>> {
+        if !self.at_object() {
+            return Err((self.p.pos, "object expected".to_owned()).into());
+        }
+        self.p.enter()?;
+        if self.p.peek() == Some(b'}') {
+            self.p.leave();
+            return Ok(());
+        }
+        loop {
+            if self.p.peek() != Some(b'"') {
+                return Ok(self
+                    .p
+                    .wrong("syntax error parsing object expecting string")?);
+            }
+            let name = self.p.string()?;
+            self.p.skip_space();
+            if self.p.peek() != Some(b':') {
+                return Ok(self.p.wrong("syntax error parsing object expecting ':'")?);
+            }
+            self.p.pos += 1;
+            self.p.skip_space();
+            f(name, self)?;
+            self.p.skip_space();
+            match self.p.peek() {
+                Some(b',') => {
+                    self.p.pos += 1;
+                    self.p.skip_space();
+                }
+                Some(b'}') => {
+                    self.p.leave();
+                    return Ok(());
+                }
+                _ => return Ok(self.p.wrong("syntax error expecting '}' or ','")?),
+            }
+        }
+    }
+}
+
 fn locate(text: &[u8], at: usize, message: String) -> ParseError {
     let before = &text[..at.min(text.len())];
     let line = memchr::memchr_iter(b'\n', before).count();
@@ -243,6 +391,23 @@ impl Parser<'_> {
         }
         let token = &self.text[start..self.pos];
         number_token(token).or_else(|m| self.fail(m))
+    }
+
+    fn skip_string(&mut self) -> Result<(), Fail> {
+        loop {
+            self.pos += 1;
+            match memchr::memchr2(b'"', b'\\', &self.text[self.pos.min(self.text.len())..]) {
+                Some(i) if self.text[self.pos + i] == b'"' => {
+                    self.pos += i + 1;
+                    return Ok(());
+                }
+                Some(i) => self.pos += i + 1,
+                None => {
+                    self.pos = self.text.len();
+                    return self.fail("unexpected end of input in quoted string");
+                }
+            }
+        }
     }
 
     fn string(&mut self) -> Result<String, Fail> {

@@ -144,15 +144,29 @@ impl LogFile {
         };
         match json::parse_bytes(&body) {
             Ok(v) => {
-                self.end = self.pos;
+                self.accept();
                 Ok(Some(v))
             }
-            Err(e) => Err(Error::plain_syntax(format!(
-                "{}: {} bytes starting at offset {offset} are not valid JSON ({e})",
-                self.name,
-                body.len()
-            ))),
+            Err(e) => Err(self.not_json(offset, body.len(), &e)),
         }
+    }
+
+    /// The next record as its offset and text. It counts as part of the log once it is accepted.
+    pub fn read_text(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        self.read_body()
+    }
+
+    /// Keeps the record that was read last.
+    pub fn accept(&mut self) {
+        self.end = self.pos;
+    }
+
+    /// The error for a record that is no JSON.
+    pub fn not_json(&self, offset: u64, len: usize, e: &json::ParseError) -> Error {
+        Error::plain_syntax(format!(
+            "{}: {len} bytes starting at offset {offset} are not valid JSON ({e})",
+            self.name
+        ))
     }
 
     fn read_body(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
@@ -208,11 +222,6 @@ impl LogFile {
         debug_assert!(h.magic == MAGIC_JSON || h.magic == MAGIC_CLUSTER);
         self.pos = offset + h.len;
         Ok(Some((offset, body)))
-    }
-
-    /// Treats the record that was read last as not there: it will be overwritten.
-    pub fn unread(&mut self, before: u64) {
-        self.end = before;
     }
 
     /// Where the last good record ends.

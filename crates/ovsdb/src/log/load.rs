@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::file::{LogFile, Mode, Warn};
-use super::records::{self, ReadOptions};
+use super::records::{self, ApplyError, ReadOptions};
 use crate::{Database, DatabaseSchema, Error};
 
 pub struct Loaded {
@@ -43,22 +43,21 @@ pub fn load(
     let mut db = Database::new(Arc::new(alternate.unwrap_or(own)));
     let mut damage = None;
     let mut n_records = 0;
-    loop {
-        let before = log.position();
-        let record = match log.read() {
-            Ok(Some(r)) => r,
+    while damage.is_none() {
+        match log.read_text() {
             Ok(None) => break,
-            Err(e) => {
-                damage = Some(e);
-                break;
-            }
-        };
-        if let Err(e) = records::apply(&mut db, &record, options) {
-            log.unread(before);
-            damage = Some(e);
-            break;
+            Ok(Some((offset, text))) => match records::apply(&mut db, &text, options) {
+                Ok(_) => {
+                    log.accept();
+                    n_records += 1;
+                }
+                Err(ApplyError::NotJson(e)) => {
+                    damage = Some(log.not_json(offset, text.len(), &e));
+                }
+                Err(ApplyError::Invalid(e)) => damage = Some(e),
+            },
+            Err(e) => damage = Some(e),
         }
-        n_records += 1;
     }
     Ok(Loaded {
         db,

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::db::{Database, Snapshot};
 use crate::error::tag;
 use crate::exec::member;
-use crate::json;
+use crate::json::{self, Stop, WalkError};
 use crate::row::Row;
 use crate::schema::TableSchema;
 use crate::txn::{Change, Committed, Txn};
@@ -184,71 +184,116 @@ pub struct ReadOptions {
     pub converting: bool,
 }
 
-/// Applies a record to the database, all of it or nothing.
-pub fn apply(db: &mut Database, record: &Value, options: ReadOptions) -> Result<Committed, Error> {
+/// Applies a record, given as its text, to the database, all of it or nothing. The rows are taken
+/// one by one: the record of a whole database is never a tree in memory.
+pub fn apply(
+    db: &mut Database,
+    record: &[u8],
+    options: ReadOptions,
+) -> Result<Committed, ApplyError> {
     let mut txn = Txn::new();
     match apply_to(db, &mut txn, record, options) {
-        Ok(()) => txn.commit(db, &mut |_, _| Ok(())),
+        Ok(()) => txn
+            .commit(db, &mut |_, _| Ok(()))
+            .map_err(ApplyError::Invalid),
         Err(e) => {
             txn.rollback(db);
-            Err(e)
+            Err(match e {
+                WalkError::Json(e) => ApplyError::NotJson(e),
+                WalkError::Found(e) => ApplyError::Invalid(e),
+            })
         }
     }
+}
+
+/// Why a record cannot be applied.
+#[derive(Debug)]
+pub enum ApplyError {
+    NotJson(json::ParseError),
+    Invalid(Error),
 }
 
 fn apply_to(
     db: &mut Database,
     txn: &mut Txn,
-    record: &Value,
+    record: &[u8],
+    options: ReadOptions,
+) -> Result<(), WalkError<Error>> {
+    // Whether changed columns are differences is said after the first rows.
+    let mut is_diff = false;
+    json::walk(record, |name, w| {
+        match name.as_str() {
+            "_is_diff" => is_diff = w.value()? == Value::Bool(true),
+            "_comment" => {
+                if let Value::String(c) = w.value()? {
+                    txn.comment = c;
+                }
+            }
+            _ => w.skip()?,
+        }
+        Ok(())
+    })?;
+    json::walk(record, |name, w| {
+        let Some(table) = db.table_index(&name) else {
+            if name.starts_with('_') || options.converting {
+                return w.skip();
+            }
+            let syntax = String::from_utf8_lossy(record).trim_end().to_owned();
+            return Err(Stop::Found(Error {
+                syntax: Some(syntax),
+                ..Error::new("unknown table", format!("No table named {name}."))
+            }));
+        };
+        if !w.at_object() {
+            let v = w.value()?;
+            return Err(Stop::Found(Error::syntax(&v, "object expected")));
+        }
+        let schema = Arc::clone(&db.tables()[table].schema);
+        let start = w.position();
+        w.members(|id, w| {
+            let Some(id) = uuid::parse(&id) else {
+                // The whole table is quoted, as far as it is one.
+                let rest = &record[start..];
+                let mut table = json::Walker::at(rest);
+                let end = table
+                    .skip::<Error>()
+                    .map_or(rest.len(), |()| table.position());
+                return Err(Stop::Found(Error {
+                    syntax: Some(String::from_utf8_lossy(&rest[..end]).into_owned()),
+                    ..Error::plain_syntax(format!("\"{id}\" is not a valid UUID"))
+                }));
+            };
+            let columns = w.value()?;
+            apply_row(db, txn, table, &schema, id, &columns, is_diff, options).map_err(Stop::Found)
+        })
+    })
+}
+
+#[allow(clippy::too_many_arguments)]
+fn apply_row(
+    db: &mut Database,
+    txn: &mut Txn,
+    table: usize,
+    schema: &TableSchema,
+    id: crate::Uuid,
+    columns: &Value,
+    is_diff: bool,
     options: ReadOptions,
 ) -> Result<(), Error> {
-    let Some(map) = record.as_object() else {
-        return Err(Error::syntax(record, "object expected"));
-    };
-    let is_diff = map.get("_is_diff") == Some(&Value::Bool(true));
-    for (name, rows) in map {
-        let Some(table) = db.table_index(name) else {
-            if name.starts_with('_') || options.converting {
-                continue;
-            }
-            return Err(Error::about(
-                record,
-                "unknown table",
-                format!("No table named {name}."),
-            ));
-        };
-        let Some(rows) = rows.as_object() else {
-            return Err(Error::syntax(rows, "object expected"));
-        };
-        let schema = Arc::clone(&db.tables()[table].schema);
-        db.tables[table].reserve(rows.len());
-        for (id, columns) in rows {
-            let Some(id) = uuid::parse(id) else {
-                let text = json::to_string(&Value::Object(rows.clone()));
-                return Err(Error {
-                    syntax: Some(text),
-                    ..Error::plain_syntax(format!("\"{id}\" is not a valid UUID"))
-                });
-            };
-            let old = db.tables[table].get(&id).cloned();
-            if columns.is_null() {
-                if old.is_none() {
-                    return Err(Error::plain_syntax(format!(
-                        "transaction deletes row {id} that does not exist"
-                    )));
-                }
-                txn.delete(db, table, id);
-                continue;
-            }
-            let fresh = old.is_none();
-            let mut row = old.map_or_else(|| Row::new(&schema, id), |o| o.next());
-            set_columns(&schema, &mut row, columns, is_diff && !fresh, options)?;
-            txn.modify(db, table, row);
+    let old = db.tables[table].get(&id).cloned();
+    if columns.is_null() {
+        if old.is_none() {
+            return Err(Error::plain_syntax(format!(
+                "transaction deletes row {id} that does not exist"
+            )));
         }
+        txn.delete(db, table, id);
+        return Ok(());
     }
-    if let Some(c) = map.get("_comment").and_then(Value::as_str) {
-        txn.comment = c.to_owned();
-    }
+    let fresh = old.is_none();
+    let mut row = old.map_or_else(|| Row::new(schema, id), |o| o.next());
+    set_columns(schema, &mut row, columns, is_diff && !fresh, options)?;
+    txn.modify(db, table, row);
     Ok(())
 }
 

@@ -1,0 +1,189 @@
+//! Sessions: requests in, texts out.
+
+use std::time::Duration;
+
+use ferrovs_ovsdb::json;
+use ferrovs_ovsdb::monitor::SessionId;
+use ferrovs_ovsdb::server::{Access, Backing, Db, Server};
+use serde_json::{Value, json as tree};
+
+use crate::{database, now, schema};
+
+struct Client {
+    server: Server,
+    sessions: Vec<SessionId>,
+}
+
+impl Client {
+    fn new(n: usize) -> Self {
+        let mut server = Server::new(now());
+        assert!(server.add_db(Db::new(database(), Backing::Memory)));
+        server.run(now());
+        let sessions = (0..n)
+            .map(|_| server.add_session(Access::default()))
+            .collect();
+        Self { server, sessions }
+    }
+
+    /// What session `i` gets after a request, as JSON.
+    fn call(&mut self, i: usize, method: &str, params: Value) -> Vec<Value> {
+        let Value::Array(params) = params else {
+            panic!("an array")
+        };
+        self.server
+            .request(self.sessions[i], method, params, tree!("id"), now());
+        self.server.flush(|_| true);
+        self.output(i)
+    }
+
+    fn output(&mut self, i: usize) -> Vec<Value> {
+        let mut out = Vec::new();
+        let mut others = Vec::new();
+        self.server.output(|s, texts| {
+            if s == self.sessions[i] {
+                out.extend(texts.iter().map(|t| json::parse(t).unwrap()));
+            } else {
+                others.push((s, texts));
+            }
+        });
+        out.extend(others.into_iter().flat_map(|(_, t)| t).map(|t| {
+            let mut v = json::parse(&t).unwrap();
+            v["other"] = true.into();
+            v
+        }));
+        out
+    }
+}
+
+#[test]
+fn locks_pass_from_one_to_the_next() {
+    let mut c = Client::new(2);
+    assert_eq!(
+        c.call(0, "lock", tree!(["L"]))[0]["result"],
+        tree!({"locked": true})
+    );
+    assert_eq!(
+        c.call(1, "lock", tree!(["L"]))[0]["result"],
+        tree!({"locked": false})
+    );
+    let out = c.call(0, "unlock", tree!(["L"]));
+    assert_eq!(out[0]["result"], tree!({}));
+    assert_eq!(
+        (&out[1]["method"], &out[1]["params"]),
+        (&tree!("locked"), &tree!(["L"]))
+    );
+    let out = c.call(0, "steal", tree!(["L"]));
+    assert_eq!(out[0]["result"], tree!({"locked": true}));
+    assert_eq!(out[1]["method"], "stolen");
+    let mine = c.sessions[0];
+    c.server.remove_session(mine);
+    assert_eq!(
+        c.output(1)[0]["method"],
+        "locked",
+        "a lock outlives no session"
+    );
+}
+
+#[test]
+fn a_waiting_transaction_goes_on_when_the_database_changes_or_time_is_up() {
+    let mut c = Client::new(1);
+    let wait = |timeout: Value| {
+        let mut op = tree!({"op": "wait", "table": "C", "where": [], "columns": ["n"],
+                            "until": "==", "rows": [{"n": "w"}]});
+        if !timeout.is_null() {
+            op["timeout"] = timeout;
+        }
+        tree!(["t", op])
+    };
+    assert!(c.call(0, "transact", wait(Value::Null)).is_empty());
+    assert!(c.call(0, "transact", wait(tree!(100))).is_empty());
+    let deadline = c.server.deadline().unwrap();
+    let mut later = now();
+    later.instant = deadline.max(later.instant + Duration::from_millis(100));
+    c.server.run(later);
+    let out = c.output(0);
+    assert_eq!(out[0]["result"][0]["error"], "timed out");
+    let out = c.call(
+        0,
+        "transact",
+        tree!(["t", {"op": "insert", "table": "C", "row": {"n": "w"}}]),
+    );
+    assert_eq!(
+        out[1]["result"],
+        tree!([{}]),
+        "the waiting one follows the one that changed"
+    );
+    assert!(c.call(0, "transact", wait(Value::Null))[0]["result"] == tree!([{}]));
+    let mut other = wait(Value::Null);
+    other[1]["rows"] = tree!([{"n": "never"}]);
+    assert!(c.call(0, "transact", other).is_empty());
+    let session = c.sessions[0];
+    c.server.notification(session, "cancel", &[tree!("id")]);
+    assert_eq!(c.output(0)[0]["error"], "canceled");
+}
+
+#[test]
+fn an_update_comes_before_the_reply_to_the_transaction_that_caused_it() {
+    let mut c = Client::new(1);
+    c.call(0, "monitor", tree!(["t", "m", {"C": {"columns": ["n"]}}]));
+    let out = c.call(
+        0,
+        "transact",
+        tree!(["t", {"op": "insert", "table": "C", "row": {"n": "x"}}]),
+    );
+    assert_eq!(out[0]["method"], "update");
+    assert!(out[1]["result"].is_array());
+}
+
+#[test]
+fn a_conversion_keeps_what_fits_and_ends_the_monitors() {
+    let mut c = Client::new(2);
+    c.call(
+        0,
+        "transact",
+        tree!(["t", {"op": "insert", "table": "C", "row": {"n": "kept"}}]),
+    );
+    c.call(0, "set_db_change_aware", tree!([true]));
+    c.call(0, "monitor", tree!(["t", "m0", {"C": {}}]));
+    c.call(1, "monitor", tree!(["t", "m1", {"C": {}}]));
+    let mut new = schema().to_json();
+    new["tables"]["C"]["columns"]["more"] = tree!({"type": "integer"});
+    let out = c.call(0, "convert", tree!(["t", new]));
+    assert_eq!(
+        (&out[0]["method"], &out[0]["params"]),
+        (&tree!("monitor_canceled"), &tree!(["m0"]))
+    );
+    assert_eq!(out[1]["result"], tree!({}));
+    let doomed: Vec<SessionId> = c.server.take_doomed().into_iter().map(|d| d.0).collect();
+    assert_eq!(
+        doomed,
+        [c.sessions[1]],
+        "who cannot be told is disconnected"
+    );
+    let out = c.call(
+        0,
+        "transact",
+        tree!(["t", {"op": "select", "table": "C", "where": [], "columns": ["n", "more"]}]),
+    );
+    assert_eq!(
+        out[0]["result"],
+        tree!([{"rows": [{"n": "kept", "more": 0}]}])
+    );
+}
+
+#[test]
+fn the_server_database_describes_the_others() {
+    let mut c = Client::new(1);
+    let select = tree!(["_Server", {"op": "select", "table": "Database", "where": [],
+                                    "columns": ["name", "model"]}]);
+    let mut out = c.call(0, "transact", select);
+    let rows = out[0]["result"][0]["rows"].take();
+    let mut names: Vec<&str> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|r| r["name"].as_str())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["_Server", "t"]);
+}
