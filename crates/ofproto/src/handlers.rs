@@ -9,6 +9,7 @@ use std::time::Instant;
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::switch::Role;
+use ferrovs_openflow::version::Version;
 use ferrovs_runtime::vlog;
 
 use crate::connmgr::OfConn;
@@ -38,6 +39,8 @@ pub(crate) struct Request<'a> {
     pub conn: &'a mut OfConn,
     pub generation_id: &'a mut Option<u64>,
     pub xid: u32,
+    /// The message's version, which for echoes may differ from the connection's.
+    pub version: Version,
     pub now: Instant,
 }
 
@@ -63,6 +66,7 @@ pub fn handle(
             conn: &mut *conn,
             generation_id,
             xid: msg.xid,
+            version: msg.version,
             now,
         };
         request.dispatch(msg.body)

@@ -23,58 +23,74 @@ pub fn encode(allowed: Versions, xid: u32) -> Vec<u8> {
     msg
 }
 
-/// The versions that a peer's hello offers.
-pub fn decode(msg: &[u8]) -> Result<Versions, &'static str> {
-    if msg.len() < 8 || msg[1] != OFPT_HELLO {
-        return Err("expected OFPT_HELLO, received a different message");
+/// What a peer's hello says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The versions that it offers, also those that are not known here.
+    pub versions: Versions,
+    /// Whether everything in it was understood.
+    pub understood: bool,
+}
+
+/// Reads a peer's hello; None for another message, or one of a version that cannot be.
+pub fn decode(msg: &[u8]) -> Option<Hello> {
+    if msg.len() < 8 || msg[1] != OFPT_HELLO || msg[0] == 0 {
+        return None;
     }
+    // Every version up to the header's, unless a bitmap says otherwise.
+    let newest = u32::from(msg[0]).min(31);
+    let mut hello = Hello {
+        versions: Versions((u32::MAX >> (31 - newest)) & !1),
+        understood: true,
+    };
     let mut at = 8;
-    while at + 4 <= msg.len() {
-        let kind = u16::from_be_bytes([msg[at], msg[at + 1]]);
-        let len = usize::from(u16::from_be_bytes([msg[at + 2], msg[at + 3]]));
+    while at < msg.len() {
+        let Some(head) = msg.get(at..at + 4) else {
+            hello.understood = false;
+            break;
+        };
+        let kind = u16::from_be_bytes([head[0], head[1]]);
+        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
         if len < 4 || at + len > msg.len() {
+            hello.understood = false;
             break;
         }
         if kind == OFPHET_VERSIONBITMAP && len >= 8 {
             let b = &msg[at + 4..at + 8];
-            return Ok(Versions(
-                u32::from_be_bytes([b[0], b[1], b[2], b[3]]) & Versions::ALL.0,
-            ));
+            hello.versions = Versions(u32::from_be_bytes([b[0], b[1], b[2], b[3]]) & !1);
+        } else {
+            hello.understood = false;
         }
         at += len.next_multiple_of(8);
     }
-    // A peer that is newer than everything known here supports everything known here.
-    match msg[0] {
-        0 => Err("expected OFPT_HELLO, received a version 0 message"),
-        wire => Ok(match Version::from_wire(wire) {
-            Some(version) => Versions::up_to(version),
-            None => Versions::ALL,
-        }),
-    }
+    Some(hello)
 }
 
-/// The error (`OFPET_HELLO_FAILED`, `OFPHFC_INCOMPATIBLE`) that answers `hello`, with a text for people.
-pub fn failed(hello: &[u8], text: &str) -> Vec<u8> {
-    let version = hello.first().copied().unwrap_or(1).clamp(1, 6);
-    let mut msg = vec![version, OFPT_ERROR, 0, 0];
-    msg.extend_from_slice(hello.get(4..8).unwrap_or(&[0; 4]));
-    msg.extend_from_slice(&[0, 0, 0, 0]);
+/// The error (`OFPET_HELLO_FAILED`, `OFPHFC_INCOMPATIBLE`) that answers a hello with nothing in common, in the
+/// newest version that the peer may understand, with a text for people.
+pub fn failed(peer: Versions, text: &str) -> Vec<u8> {
+    let version = Versions(peer.0 & Versions::ALL.0)
+        .newest()
+        .unwrap_or(Version::ALL[0]);
+    let mut msg = vec![version.wire(), OFPT_ERROR, 0, 0];
+    msg.extend_from_slice(&[0; 8]);
     msg.extend_from_slice(text.as_bytes());
     let size = (msg.len() as u16).to_be_bytes();
     msg[2..4].copy_from_slice(&size);
     msg
 }
 
-/// "version 0x01", "versions 0x01, 0x04".
+/// "version 0x01", "version 0x04 and earlier", "versions 0x01, 0x04".
 pub fn versions_text(versions: Versions) -> String {
-    let list: Vec<String> = versions
-        .iter()
-        .map(|v| format!("0x{:02x}", v.wire()))
-        .collect();
-    match list.len() {
-        0 => "no versions".into(),
-        1 => format!("version {}", list[0]),
-        _ => format!("versions {}", list.join(", ")),
+    let list: Vec<u32> = (1..32).filter(|n| versions.0 & 1 << n != 0).collect();
+    let shown: Vec<String> = list.iter().map(|n| format!("0x{n:02x}")).collect();
+    match list.as_slice() {
+        [] => "no versions".into(),
+        [_] => format!("version {}", shown[0]),
+        [1, .., last] if *last as usize == list.len() => {
+            format!("version 0x{last:02x} and earlier")
+        }
+        _ => format!("versions {}", shown.join(", ")),
     }
 }
 
@@ -88,15 +104,24 @@ mod tests {
         offer.insert(Version::ALL[3]);
         let msg = encode(offer, 7);
         assert_eq!(msg.len(), 16);
-        assert_eq!(decode(&msg), Ok(offer));
+        assert_eq!(decode(&msg).unwrap().versions, offer);
         let all = Versions::up_to(Version::ALL[3]);
         let msg = encode(all, 7);
-        assert_eq!((msg.len(), decode(&msg)), (8, Ok(all)));
+        assert_eq!((msg.len(), decode(&msg).unwrap().versions), (8, all));
+        assert_eq!(versions_text(all), "version 0x04 and earlier");
+        assert_eq!(versions_text(offer), "versions 0x01, 0x04");
     }
 
     #[test]
     fn truncated_elements_fall_back_to_the_header() {
         let msg = [4, 0, 0, 12, 0, 0, 0, 1, 0, 1, 0, 9];
-        assert_eq!(decode(&msg), Ok(Versions::up_to(Version::ALL[3])));
+        let versions = Versions::up_to(Version::ALL[3]);
+        assert_eq!(
+            decode(&msg),
+            Some(Hello {
+                versions,
+                understood: false
+            })
+        );
     }
 }

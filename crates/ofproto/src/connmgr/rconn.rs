@@ -23,8 +23,6 @@ pub const HEADER_LEN: usize = 8;
 const READ_SIZE: usize = 64 * 1024;
 /// Copies for snoopers are dropped when one of them has this much waiting.
 const SNOOP_BACKLOG: usize = 256 * 1024;
-/// How long an attempt to connect, or the wait for the peer's hello, may last.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const OFPT_ECHO_REQUEST: u8 = 2;
 const OFPT_ECHO_REPLY: u8 = 3;
@@ -279,7 +277,10 @@ impl Rconn {
     }
 
     fn connect_failed(&mut self, e: &io::Error, now: Instant) {
-        if self.reliable && self.logs_attempts() {
+        if !self.reliable {
+            return self.dropped(e, now);
+        }
+        if self.logs_attempts() {
             vlog::warn!(
                 vlog::modules::RCONN,
                 "{}: connection failed ({})",
@@ -324,7 +325,7 @@ impl Rconn {
 
     fn check_connect_timeout(&mut self, now: Instant) {
         if now >= self.entered + self.connect_timeout() {
-            if self.logs_attempts() {
+            if !self.reliable || self.logs_attempts() {
                 vlog::info!(vlog::modules::RCONN, "{}: connection timed out", self.name);
             }
             let timeout = io::Error::from_raw_os_error(110);
@@ -332,25 +333,31 @@ impl Rconn {
         }
     }
 
+    /// How long an attempt to connect, or the wait for the peer's hello, may last.
     fn connect_timeout(&self) -> Duration {
-        if self.reliable {
-            self.backoff.max(Duration::from_secs(1))
-        } else {
-            CONNECT_TIMEOUT
-        }
+        self.backoff.max(Duration::from_secs(1))
     }
 
     fn negotiate(&mut self, msg: &[u8], now: Instant) {
-        let peer = match hello::decode(msg) {
-            Ok(peer) => peer,
-            Err(text) => {
-                vlog::warn_rl!(RL, vlog::modules::VCONN, "{}: {}", self.target, text);
-                let bytes = hello::failed(msg, text);
-                self.queue(bytes);
-                self.flush(now);
-                return self.connect_failed(&ferrovs_stream::protocol_error(), now);
-            }
+        let Some(hello) = hello::decode(msg) else {
+            vlog::warn_rl!(
+                RL,
+                vlog::modules::VCONN,
+                "{}: received message while expecting hello: {}",
+                self.target,
+                crate::codec::title(msg)
+            );
+            return self.connect_failed(&ferrovs_stream::protocol_error(), now);
         };
+        if !hello.understood {
+            vlog::warn_rl!(
+                RL,
+                vlog::modules::VCONN,
+                "{}: unknown data in hello:",
+                self.target
+            );
+        }
+        let peer = hello.versions;
         let Some(version) = peer.intersect(self.allowed).newest() else {
             let ours = hello::versions_text(self.allowed);
             let theirs = hello::versions_text(peer);
@@ -361,8 +368,9 @@ impl Rconn {
                 "{}: version negotiation failed (we support {ours}, peer supports {theirs})",
                 self.target
             );
-            self.queue(hello::failed(msg, &text));
-            self.flush(now);
+            // The connection ends whether or not the peer can still be told why.
+            let bytes = hello::failed(peer, &text);
+            let _ = self.stream.as_mut().map(|s| s.send(&bytes));
             return self.connect_failed(&ferrovs_stream::protocol_error(), now);
         };
         vlog::dbg!(
@@ -433,7 +441,8 @@ impl Rconn {
                         self.enter(State::Active, now);
                     }
                     let ours = self.version.map_or(0, |v| v.wire());
-                    if msg[0] != ours {
+                    // Hellos, errors and echoes are taken in any version.
+                    if msg[0] != ours && msg[1] > OFPT_ECHO_REPLY {
                         vlog::err_rl!(
                             RL,
                             vlog::modules::VCONN,
@@ -442,8 +451,8 @@ impl Rconn {
                             msg[0],
                             ours
                         );
-                        self.dropped(&ferrovs_stream::protocol_error(), now);
-                        return None;
+                        self.send(crate::codec::bad_version(&msg), now);
+                        continue;
                     }
                     self.copy_to_snoopers(&msg, now);
                     if msg[1] == OFPT_ECHO_REPLY {
@@ -525,6 +534,14 @@ impl Rconn {
         let got = stream.recv(&mut self.rx[self.rx_end..]);
         self.rx_end += *got.as_ref().unwrap_or(&0);
         match got {
+            Ok(0) if self.rx_end > self.rx_at => {
+                vlog::err_rl!(
+                    RL,
+                    vlog::modules::VCONN_STREAM,
+                    "connection dropped mid-packet"
+                );
+                Err(ferrovs_stream::protocol_error())
+            }
             Ok(0) => Err(ferrovs_stream::eof_error()),
             Ok(n) => Ok(n),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(0),

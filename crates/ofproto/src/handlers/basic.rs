@@ -1,11 +1,11 @@
 //! Echo, features, configuration, barriers, roles, asynchronous message masks and descriptions.
 
-use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::switch::{
     AsyncMod, Capabilities, FragHandling, Role, RoleRequest, SwitchConfig, SwitchFeatures,
 };
 use ferrovs_openflow::version::Version;
+use ferrovs_openflow::{Msg, OfpErr};
 use ferrovs_runtime::vlog;
 
 use super::{Done, Request};
@@ -19,7 +19,14 @@ static RL: vlog::RateLimit = vlog::RateLimit::new(1, 5);
 
 impl Request<'_> {
     pub(super) fn echo(&mut self, data: Vec<u8>) -> Done {
-        self.reply(Message::EchoReply(data));
+        let body = Message::EchoReply(data);
+        if self.version == self.conn.version() {
+            self.reply(body);
+        } else {
+            let (version, xid) = (self.version, self.xid);
+            let bytes = crate::codec::encode(&Msg { version, xid, body }, &self.conn.tun_table);
+            self.conn.rconn.send(bytes, self.now);
+        }
         Ok(())
     }
 

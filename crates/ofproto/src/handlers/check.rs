@@ -12,7 +12,6 @@ use ferrovs_packet::flow::{Flow, Match, VLAN_CFI};
 use ferrovs_packet::types::{OfPort, eth_type, ip_proto};
 
 use crate::ofproto::{MAX_PORTS, Ofproto};
-use crate::tables::N_VISIBLE_TABLES;
 
 /// What actions are checked against.
 pub(crate) struct Check<'a> {
@@ -197,7 +196,7 @@ impl Check<'_> {
             Action::Clone(nested) => self.list(nested, &mut flow.clone()),
             Action::WriteActions(nested) => self.list(nested, &mut flow.clone()),
             Action::GotoTable(table) => {
-                if *table <= self.table_id || *table >= N_VISIBLE_TABLES {
+                if *table <= self.table_id {
                     return Err(OfpErr::OFPBIC_BAD_TABLE_ID);
                 }
                 Ok(())

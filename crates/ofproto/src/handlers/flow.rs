@@ -31,6 +31,9 @@ pub(crate) fn prepare(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod) -> Don
             fm.flags |= FlowModFlags::RESET_COUNTS;
         }
     }
+    if version > Version::V10 && fm.command == FlowModCommand::Add && fm.table_id == TABLE_ALL {
+        return Err(OfpErr::OFPFMFC_BAD_TABLE_ID);
+    }
     if fm.command.is_delete() {
         return Ok(());
     }

@@ -44,7 +44,8 @@ fn vacancy(table: &Table, config: &TableConfig) -> u8 {
 impl Request<'_> {
     pub(super) fn table_mod(&mut self, m: TableMod) -> Done {
         if m.table_id != TABLE_ALL && m.table_id >= N_VISIBLE_TABLES {
-            return Err(OfpErr::OFPTMFC_BAD_TABLE);
+            // The switch's own table exists, but is not for controllers.
+            return Err(OfpErr::OFPTMFC_EPERM);
         }
         let ids = match m.table_id {
             TABLE_ALL => 0..N_VISIBLE_TABLES,
