@@ -187,7 +187,7 @@ impl Dec<'_, '_> {
                 flow_metadata = m;
             }
             _ => {
-                flow_metadata = in_port_match(port32(&mut r, OfpErr::OFPBRC_BAD_PORT)?);
+                flow_metadata = in_port_match(port32(&mut r, OfpErr::OFPBAC_BAD_OUT_PORT)?);
                 actions_len = r.u16()?;
                 r.skip(6)?;
             }
