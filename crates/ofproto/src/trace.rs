@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use ferrovs_datapath::action::SlowPath;
+use ferrovs_datapath::action::{DropReason, SlowPath};
 use ferrovs_datapath::text::{format_actions, parse_key};
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::text::Names;
@@ -20,7 +20,7 @@ use ferrovs_openflow::version::Protocol;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_packet::flow::{Flow, Match, VLAN_CFI};
-use ferrovs_packet::types::{DpPort, eth_type};
+use ferrovs_packet::types::{DpPort, OfPort, eth_type};
 use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Output, Reply, Request};
 
@@ -239,7 +239,9 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
     out += &trace.text();
     out += "\nFinal flow: ";
     let mut last = result.final_flow;
-    last.actset_output = 0;
+    if last.actset_output == u32::from(OfPort::UNSET.0) {
+        last.actset_output = subject.flow.actset_output;
+    }
     if last == subject.flow {
         out += "unchanged";
     } else {
@@ -249,8 +251,37 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
     with_names(|n| format_match(&Match::new(&subject.flow, &result.wc), None, n, &mut out));
     out += "\nDatapath actions: ";
     format_actions(&mut out, &result.actions, None);
+    if result.error != DropReason::Ok {
+        let _ = write!(
+            out,
+            "\nTranslation failed ({}), packet is dropped.",
+            strerror(result.error)
+        );
+    }
     explain_slow_path(&mut out, result.slow);
     out
+}
+
+/// What went wrong, in words.
+fn strerror(error: DropReason) -> &'static str {
+    match error {
+        DropReason::Ok => "OK",
+        DropReason::BridgeNotFound => "Bridge not found",
+        DropReason::RecursionTooDeep => "Recursion too deep",
+        DropReason::TooManyResubmits => "Too many resubmits",
+        DropReason::StackTooDeep => "Stack too deep",
+        DropReason::NoRecirculationContext => "No recirculation context",
+        DropReason::RecirculationConflict => "Recirculation conflict",
+        DropReason::TooManyMplsLabels => "Too many MPLS labels",
+        DropReason::InvalidTunnelMetadata => "Invalid tunnel metadata",
+        DropReason::UnsupportedPacketType => "Unsupported packet type",
+        DropReason::CongestionDrop => "Congestion Drop",
+        DropReason::ForwardingDisabled => "Forwarding is disabled",
+        DropReason::TunnelRoutingFailed => "Native tunnel routing failed",
+        DropReason::TunnelOutputNoEthernet => "Tunnel output device lacks Ethernet address",
+        DropReason::TunnelNeighCacheMiss => "Native tunnel neighbor cache miss",
+        DropReason::TunnelHeaderBuildFailed => "Native tunnel header build failed",
+    }
 }
 
 fn explain_slow_path(out: &mut String, slow: SlowPath) {

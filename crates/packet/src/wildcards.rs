@@ -12,12 +12,16 @@ const U16: Be16 = Be16::MAX_VALUE;
 const U32: Be32 = Be32::MAX_VALUE;
 
 impl FlowWildcards {
-    /// The mask that matches exactly the packets with the key `flow`.
+    /// The mask that matches exactly the packets with the key `flow`, apart from the reserved bits and option type
+    /// of neighbour discovery, which only some datapaths know.
     pub fn for_packet(flow: &Flow) -> FlowWildcards {
         let mut wc = FlowWildcards::catchall();
         let m = &mut wc.masks;
         if flow.tunnel.dst_is_set() {
             mask_tunnel(&flow.tunnel, &mut m.tunnel);
+        } else {
+            // An action may have set it for a tunnel to come.
+            m.tunnel.tun_id = u64::MAX.into();
         }
         m.metadata = u64::MAX.into();
         m.regs = [u32::MAX; crate::flow::FLOW_N_REGS];
@@ -122,8 +126,6 @@ impl FlowWildcards {
                     m.nd_target = IP6;
                     m.arp_sha = MAC;
                     m.arp_tha = MAC;
-                    m.tcp_flags = U16;
-                    m.igmp_group_ip4 = U32;
                 }
             }
             ip_proto::IGMP => {
@@ -215,6 +217,11 @@ mod tests {
         #[test]
         fn the_exact_mask_keeps_every_bit_of_a_packet_s_key(flow in any_packet_flow()) {
             let wc = FlowWildcards::for_packet(&flow);
+            let mut flow = flow;
+            if flow.is_nd() {
+                flow.tcp_flags = 0.into();
+                flow.igmp_group_ip4 = 0.into();
+            }
             let mut masked = flow;
             masked.mask(&wc);
             prop_assert_eq!(masked, flow);

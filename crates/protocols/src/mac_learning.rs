@@ -193,6 +193,12 @@ impl MacTable {
         self.entries.get(&(mac, vlan)).map(|e| e.port)
     }
 
+    /// The port of an entry, and whether it is static.
+    pub fn find(&self, mac: MacAddr, vlan: u16) -> Option<(u32, bool)> {
+        let entry = self.entries.get(&(mac, vlan))?;
+        Some((entry.port, entry.turn == 0))
+    }
+
     /// Removes one entry; false if there was none.
     pub fn remove(&mut self, mac: MacAddr, vlan: u16) -> bool {
         let Some(old) = self.entries.remove(&(mac, vlan)) else {

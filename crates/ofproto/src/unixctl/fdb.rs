@@ -50,12 +50,19 @@ pub fn add(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let bundle = bundle.ok_or("software error, odp port is present but no ofp port")?;
     let vlan = atoi(request.arg(3).unwrap_or_default()) as u16;
     let mac = mac_arg(request.arg(4))?;
-    let added = bridge.macs().add_static(clock::now(), mac, vlan, bundle);
-    if !added {
-        return Err("could not add static mac entry".into());
-    }
+    let old = bridge.macs().find(mac, vlan);
+    bridge.macs().add_static(clock::now(), mac, vlan, bundle);
     bridge.backer.udpif.changed();
-    text("")
+    match old.filter(|&old| old != (bundle, true)) {
+        Some((port, is_static)) => {
+            let kind = if is_static { "static" } else { "dynamic" };
+            let port = port_name(bridge, port);
+            text(format!(
+                "Overriding already existing {kind} entry on {port}"
+            ))
+        }
+        None => text(""),
+    }
 }
 
 pub fn del(ofprotos: &mut Ofprotos, request: &Request) -> Reply {

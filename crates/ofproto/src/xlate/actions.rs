@@ -3,7 +3,7 @@
 use ferrovs_datapath::action::{Action as DpAction, Cookie, SlowPath, Userspace};
 use ferrovs_openflow::action::{Action, Resubmit, SetField, TABLE_ALL};
 use ferrovs_openflow::packet_in::PacketInReason;
-use ferrovs_packet::field::{FieldId, FieldValue, NO_TUN_TABLE, SubField};
+use ferrovs_packet::field::{FieldId, FieldValue, NO_TUN_TABLE, Prereq, SubField};
 use ferrovs_packet::flow::{
     FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, IP_DSCP_MASK, IP_ECN_MASK, VLAN_CFI,
     VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr,
@@ -102,22 +102,27 @@ impl Ctx<'_> {
                 self.flow.dl_dst = *mac;
             }
             Action::SetIpv4Src(ip) if self.flow.dl_type.get() == eth_type::IP => {
+                self.wc.masks.nw_proto = 0xff;
                 self.wc.masks.nw_src = u32::MAX.into();
                 self.flow.nw_src = u32::from(*ip).into();
             }
             Action::SetIpv4Dst(ip) if self.flow.dl_type.get() == eth_type::IP => {
+                self.wc.masks.nw_proto = 0xff;
                 self.wc.masks.nw_dst = u32::MAX.into();
                 self.flow.nw_dst = u32::from(*ip).into();
             }
             Action::SetIpDscp(dscp) if is_ip_any(&self.flow) => {
+                self.wc.masks.nw_proto = 0xff;
                 self.wc.masks.nw_tos |= IP_DSCP_MASK;
                 self.flow.nw_tos = self.flow.nw_tos & !IP_DSCP_MASK | dscp & IP_DSCP_MASK;
             }
             Action::SetIpEcn(ecn) if is_ip_any(&self.flow) => {
+                self.wc.masks.nw_proto = 0xff;
                 self.wc.masks.nw_tos |= IP_ECN_MASK;
                 self.flow.nw_tos = self.flow.nw_tos & !IP_ECN_MASK | ecn & IP_ECN_MASK;
             }
             Action::SetIpTtl(ttl) if is_ip_any(&self.flow) => {
+                self.wc.masks.nw_proto = 0xff;
                 self.wc.masks.nw_ttl = 0xff;
                 self.flow.nw_ttl = *ttl;
             }
@@ -176,6 +181,7 @@ impl Ctx<'_> {
                 Some(value) => {
                     self.mask_subfield(dst);
                     dst.set(&value, &mut self.flow);
+                    self.report_subfield(dst);
                 }
                 None => self.warn("attempted to pop from empty stack"),
             },
@@ -209,7 +215,13 @@ impl Ctx<'_> {
             Action::Conjunction { .. } | Action::Note(_) => {}
 
             Action::Meter(id) => self.meter(*id),
-            Action::ClearActions => self.action_set.clear(),
+            Action::ClearActions => {
+                if self.trace.is_some() {
+                    let was = self.describe_action_set("action set was");
+                    self.report(&was);
+                }
+                self.action_set.clear();
+            }
             Action::WriteActions(set) => self.write_actions(set),
             Action::WriteMetadata { metadata, mask } => {
                 let old = self.flow.metadata.get();
@@ -259,6 +271,7 @@ impl Ctx<'_> {
             ));
             return;
         }
+        self.mask_protocol_of(set.field);
         field.mask_field_bits_in(&set.mask, &mut self.wc, &NO_TUN_TABLE);
         let value = field.value(&self.flow).with_masked(&set.value, &set.mask);
         field.set_value(&value, &mut self.flow);
@@ -272,6 +285,17 @@ impl Ctx<'_> {
         let value = self.read(src);
         self.mask_subfield(dst);
         dst.set(&value, &mut self.flow);
+        self.report_subfield(dst);
+    }
+
+    /// The protocol decides which checksum follows a change of an IP header.
+    fn mask_protocol_of(&mut self, field: FieldId) {
+        if matches!(
+            field.field().prereq,
+            Prereq::Ipv4 | Prereq::Ipv6 | Prereq::IpAny
+        ) {
+            self.wc.masks.nw_proto = 0xff;
+        }
     }
 
     fn has_ports(&self) -> bool {
@@ -325,6 +349,7 @@ impl Ctx<'_> {
             return;
         }
         self.wc.masks.nw_ttl = 0xff;
+        self.wc.masks.nw_proto = 0xff;
         if self.flow.nw_ttl > 1 {
             self.flow.nw_ttl -= 1;
             return;
@@ -520,46 +545,42 @@ impl Ctx<'_> {
         {
             self.flow.actset_output = u32::from(OfPort::UNSET.0);
         }
+        if self.trace.is_some() {
+            let is = self.describe_action_set("action set is:");
+            self.report(&is);
+        }
     }
 
-    /// Runs the action set in the order of OpenFlow 1.5.1, section 5.6.
+    fn describe_action_set(&self, what: &str) -> String {
+        let list = ordered_set(&self.action_set);
+        if list.is_empty() {
+            return format!("{} empty", what.trim_end_matches(':'));
+        }
+        let texts: Vec<_> = list.iter().map(crate::trace::describe_action).collect();
+        format!("{what} {}", texts.join(","))
+    }
+
+    /// Runs the action set of a bucket or of the packet's way through the tables.
     pub fn run_action_set(&mut self) {
-        if self.action_set.is_empty()
-            || self.exit && self.error != ferrovs_datapath::action::DropReason::Ok
-        {
+        if self.exit && self.error != ferrovs_datapath::action::DropReason::Ok {
             return;
         }
         let set = std::mem::take(&mut self.action_set);
-        let rank = |a: &Action| match a {
-            Action::StripVlan => 0,
-            Action::PopMpls(_) => 1,
-            Action::Decap { .. } => 2,
-            Action::Encap(_) => 3,
-            Action::PushMpls(_) => 4,
-            Action::PushVlan(_) => 5,
-            Action::DecTtl { .. } => 6,
-            Action::DecMplsTtl => 7,
-            Action::DecNshTtl => 8,
-            Action::SetQueue(_) => 10,
-            Action::Group(_) => 11,
-            Action::Output { .. } => 12,
-            Action::Resubmit(_) => 13,
-            Action::Ct(_) => 14,
-            _ => 9,
-        };
-        let mut list: Vec<Action> = set.clone();
-        list.sort_by_key(rank);
-        let has = |r: u32| list.iter().any(|a| rank(a) == r);
-        let finals: Vec<u32> = [11, 12, 13, 14].into_iter().filter(|&r| has(r)).collect();
-        let Some(&chosen) = finals.first() else {
+        let list = ordered_set(&set);
+        if list.is_empty() {
             return;
-        };
-        list.retain(|a| rank(a) <= 10 || rank(a) == chosen);
-        self.report("action set");
+        }
+        let in_bucket = self.in_group;
+        if !in_bucket && let Some(trace) = &mut self.trace {
+            trace.open(NodeKind::Table, "--. Executing action set:");
+        }
         self.in_action_set = true;
         self.exit = false;
         self.do_actions(&list, true);
         self.in_action_set = false;
+        if !in_bucket && let Some(trace) = &mut self.trace {
+            trace.close();
+        }
     }
 
     // Controllers.
@@ -646,6 +667,37 @@ impl Ctx<'_> {
             None => self.warn(&format!("meter {id} does not exist, ignored")),
         }
     }
+}
+
+/// The actions of a set in the order of OpenFlow 1.5.1, section 5.6; nothing if none of them sends the packet.
+fn ordered_set(set: &[Action]) -> Vec<Action> {
+    let rank = |a: &Action| match a {
+        Action::StripVlan => 0,
+        Action::PopMpls(_) => 1,
+        Action::Decap { .. } => 2,
+        Action::Encap(_) => 3,
+        Action::PushMpls(_) => 4,
+        Action::PushVlan(_) => 5,
+        Action::DecTtl { .. } => 6,
+        Action::DecMplsTtl => 7,
+        Action::DecNshTtl => 8,
+        Action::SetQueue(_) => 10,
+        Action::Group(_) => 11,
+        Action::Output { .. } => 12,
+        Action::Resubmit(_) => 13,
+        Action::Ct(_) => 14,
+        _ => 9,
+    };
+    let Some(chosen) = set.iter().map(rank).filter(|&r| r > 10).min() else {
+        return Vec::new();
+    };
+    let mut list: Vec<Action> = set
+        .iter()
+        .filter(|a| rank(a) <= 10 || rank(a) == chosen)
+        .cloned()
+        .collect();
+    list.sort_by_key(rank);
+    list
 }
 
 /// Whether a later commit can undo what the action did to the packet.

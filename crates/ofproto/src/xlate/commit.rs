@@ -331,6 +331,9 @@ impl Commit<'_> {
             icmp_type: x.tp_src.get() as u8,
             code: x.tp_dst.get() as u8,
         };
+        // Never under a mask: the whole of it is set, and matters.
+        m.tp_src = (m.tp_src.get() | 0xff).into();
+        m.tp_dst = (m.tp_dst.get() | 0xff).into();
         let masked = Masked {
             value: key(f),
             mask: key(m),

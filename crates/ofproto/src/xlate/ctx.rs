@@ -12,7 +12,7 @@ use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath};
 use ferrovs_openflow::action::{Action, TABLE_ALL};
 use ferrovs_openflow::switch::TableMiss;
 use ferrovs_packet::buffer::Packet;
-use ferrovs_packet::field::FieldValue;
+use ferrovs_packet::field::{FieldValue, NoPorts, SubField};
 use ferrovs_packet::flow::{
     CS_TRACKED, Flow, FlowTnl, FlowWildcards, IP_ECN_MASK, NW_FRAG_LATER, NW_FRAG_MASK,
 };
@@ -102,6 +102,10 @@ pub struct Ctx<'a> {
     pub resubmits: usize,
     pub in_group: bool,
     pub in_action_set: bool,
+    /// The next table's node of the trace stays open.
+    pub keep_open: bool,
+    /// The port that the packet came through does not receive.
+    pub deaf: bool,
     /// An `exit` action ends the translation.
     pub exit: bool,
     /// The rest of this list of actions is not for the packet any more: its TTL ran out.
@@ -153,6 +157,8 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         resubmits: 0,
         in_group: false,
         in_action_set: false,
+        keep_open: false,
+        deaf: false,
         exit: false,
         stop: false,
         error: DropReason::Ok,
@@ -219,16 +225,15 @@ impl<'a> Ctx<'a> {
                 let in_port = OfPort(self.flow.in_port as u16);
                 let port = self.bridge.ports.get(&in_port).cloned();
                 if let Some(port) = &port {
-                    if !self.may_receive(port) {
-                        return;
-                    }
                     self.credit_rx(port);
-                }
-                if let Some(port) = &port {
                     if self.process_special(port) {
                         return;
                     }
+                    // The packet is looked up and counted all the same.
+                    self.deaf = !self.may_receive(port);
                 }
+                // The action set is told of below the first table.
+                self.keep_open = true;
                 self.table_action(in_port, 0, false, true);
             }
         }
@@ -364,6 +369,7 @@ impl<'a> Ctx<'a> {
         with_ct_orig: bool,
         honor_miss: bool,
     ) {
+        let keep_open = std::mem::take(&mut self.keep_open);
         if !self.enter(table_id) {
             return;
         }
@@ -377,7 +383,9 @@ impl<'a> Ctx<'a> {
             self.swap_ct_tuple();
         }
         self.flow.in_port = old_in_port;
-        if let Found::Rule(rule) = &rule {
+        if std::mem::take(&mut self.deaf) {
+            // The port does not receive.
+        } else if let Found::Rule(rule) = &rule {
             let (old_rule, old_cookie) = (self.rule.replace(rule.clone()), self.rule_cookie);
             self.rule_cookie = rule.cookie;
             self.depth += 1;
@@ -392,18 +400,21 @@ impl<'a> Ctx<'a> {
             if matches!(rule, Found::Nothing) {
                 trace.leaf(NodeKind::Action, "drop");
             }
-            trace.close();
+            if !keep_open {
+                trace.close();
+            }
         }
         self.table_id = old_table;
     }
 
     fn enter(&mut self, _table_id: u8) -> bool {
-        if self.depth >= MAX_DEPTH {
+        // The first table is not a nested one.
+        if self.depth > MAX_DEPTH {
             self.fail(
                 DropReason::RecursionTooDeep,
                 "over max translation depth 64",
             );
-        } else if self.resubmits >= MAX_RESUBMITS {
+        } else if self.resubmits > MAX_RESUBMITS {
             self.fail(DropReason::TooManyResubmits, "over 4096 resubmit actions");
         } else if self.stack.len() * size_of::<FieldValue>() > 65536 {
             self.fail(
@@ -559,12 +570,8 @@ impl<'a> Ctx<'a> {
     }
 
     /// Whether the port takes packets at all.
-    pub fn may_receive(&mut self, port: &XPort) -> bool {
-        if port.config & PC_NO_RECV != 0 {
-            self.report("port is configured not to receive, dropping");
-            return false;
-        }
-        true
+    pub fn may_receive(&self, port: &XPort) -> bool {
+        port.config & PC_NO_RECV == 0
     }
 
     /// Handles packets that belong to the switch itself; true if the packet was one.
@@ -580,6 +587,26 @@ impl<'a> Ctx<'a> {
                 trace.leaf(NodeKind::Error, text);
             }
         }
+    }
+
+    /// Tells the value that an action gave to a subfield.
+    pub fn report_subfield(&mut self, sub: &SubField) {
+        let Some(trace) = &mut self.trace else {
+            return;
+        };
+        let field = sub.field.field();
+        let mut text = format!("{sub} is now ");
+        if sub.ofs == 0 && sub.n_bits >= field.n_bits {
+            field.format(&field.value(&self.flow), None, &NoPorts, &mut text);
+        } else {
+            let value = sub.value(&self.flow).to_u128();
+            text += &if value == 0 {
+                "0".to_string()
+            } else {
+                format!("{value:#x}")
+            };
+        }
+        trace.leaf(NodeKind::Detail, &text);
     }
 
     pub fn report(&mut self, text: &str) {

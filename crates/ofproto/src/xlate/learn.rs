@@ -204,10 +204,11 @@ impl Ctx<'_> {
     fn mask_and_set(&mut self, dst: &SubField, value: u64) {
         if dst.field.is_register() || dst.field == FieldId::Metadata {
             dst.set(&FieldValue::from(value), &mut self.flow);
-            return;
+        } else {
+            dst.mask_bits(&mut self.wc);
+            dst.set(&FieldValue::from(value), &mut self.flow);
         }
-        dst.mask_bits(&mut self.wc);
-        dst.set(&FieldValue::from(value), &mut self.flow);
+        self.report_subfield(dst);
     }
 }
 

@@ -21,7 +21,7 @@ impl Ctx<'_> {
             OfPort::ALL => self.flood_ports(true),
             OfPort::CONTROLLER => self.send_to_controller(max_len, PacketInReason::Action, 0, &[]),
             OfPort::NONE => {}
-            port if port == in_port => self.report("skipping output to input port"),
+            port if port == in_port => self.warn("skipping output to input port"),
             port => self.compose_output(port, 0),
         }
     }
@@ -48,7 +48,8 @@ impl Ctx<'_> {
         let in_port = OfPort(self.flow.in_port as u16);
         let bridge = self.bridge;
         let mut ports: Vec<_> = bridge.ports.values().collect();
-        ports.sort_unstable_by_key(|p| p.ofport);
+        // The bridge's own port first, then by number.
+        ports.sort_unstable_by_key(|p| (p.ofport != OfPort::LOCAL, p.ofport));
         for port in ports {
             if port.ofport != in_port && (all || port.config & PC_NO_FLOOD == 0) {
                 self.compose_output(port.ofport, 0);
@@ -60,7 +61,7 @@ impl Ctx<'_> {
     pub fn compose_output(&mut self, ofport: OfPort, max_len: u32) {
         let bridge = self.bridge;
         let Some(port) = bridge.ports.get(&ofport) else {
-            self.report("Nonexistent output port");
+            self.warn("Nonexistent output port");
             return;
         };
         if port.config & PC_NO_FWD != 0 {

@@ -51,8 +51,16 @@ impl Printer<'_> {
     }
 
     /// A 16-bit field of the transport layer.
+    /// A transport port or ICMP type: 16 bits in the key, hexadecimal under a partial mask.
     fn port(&mut self, id: FieldId, name: &str) {
-        self.field_as(id, name);
+        let field = id.field();
+        let mask = field.value(&self.m.wc.masks).to_u64();
+        let value = field.value(&self.m.flow).to_u64();
+        let _ = match mask {
+            0 => return,
+            0xffff => write!(self.out, "{name}={value},"),
+            _ => write!(self.out, "{name}={value:#x}/{mask:#x},"),
+        };
     }
 
     fn hex(&mut self, name: &str, value: u64, mask: u64, full: u64) {
