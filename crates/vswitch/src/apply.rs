@@ -3,7 +3,7 @@
 //! A step that fails is told in the log and, for an interface, in its row; the rest goes on. What
 //! failed is tried again at the next change of the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -84,6 +84,11 @@ pub(crate) fn apply(
     now: Instant,
 ) -> Outcome {
     let mut errors: BTreeMap<String, String> = BTreeMap::new();
+    let mut wanted: HashMap<&str, &InterfaceConfig> = HashMap::new();
+    for i in config.bridges.values().flat_map(BridgeConfig::interfaces) {
+        // A name stands for one interface only: what reads the rows sees to that.
+        wanted.insert(&i.name, i);
+    }
     for step in steps {
         match step {
             Step::RemovePort { bridge, iface } => remove_port(ofprotos, bridges, &bridge, &iface),
@@ -93,7 +98,7 @@ pub(crate) fn apply(
             }
             Step::AddBridge { name, kind } => add_bridge(ofprotos, bridges, &name, &kind, now),
             Step::AddPort { bridge, iface, .. } => {
-                let Some(wanted) = find_iface(config, &bridge, &iface) else {
+                let Some(wanted) = wanted.get(iface.as_str()) else {
                     continue;
                 };
                 if let Some(Err(e)) = add_port(ofprotos, bridges, &bridge, wanted) {
@@ -111,7 +116,7 @@ pub(crate) fn apply(
 fn outcome(bridges: &Bridges, config: &Config, mut errors: BTreeMap<String, String>) -> Outcome {
     let mut outcome = Outcome::default();
     for (name, wanted) in &config.bridges {
-        for iface in wanted.ports.iter().flat_map(|p| &p.interfaces) {
+        for iface in wanted.interfaces() {
             let Some(uuid) = iface.uuid else { continue };
             if let Some(i) = bridges.get(name).and_then(|b| b.ifaces.get(&iface.name)) {
                 outcome.works.push((uuid, i.ofport));
@@ -121,14 +126,6 @@ fn outcome(bridges: &Bridges, config: &Config, mut errors: BTreeMap<String, Stri
         }
     }
     outcome
-}
-
-fn find_iface<'a>(config: &'a Config, bridge: &str, iface: &str) -> Option<&'a InterfaceConfig> {
-    let ports = &config.bridges.get(bridge)?.ports;
-    ports
-        .iter()
-        .flat_map(|p| &p.interfaces)
-        .find(|i| i.name == iface)
 }
 
 fn add_bridge(
@@ -239,7 +236,7 @@ fn configure_bridge(
     if !bridges.contains_key(name) {
         return;
     }
-    let ifaces: Vec<&InterfaceConfig> = config.ports.iter().flat_map(|p| &p.interfaces).collect();
+    let ifaces: Vec<&InterfaceConfig> = config.interfaces().collect();
     for i in &ifaces {
         let Some(there) = bridges
             .get_mut(name)
@@ -303,11 +300,12 @@ fn configure_bridge(
             }
         }
     }
+    let names: HashSet<&str> = config.ports.iter().map(|p| p.name.as_str()).collect();
     let stale: Vec<String> = ofproto
         .bundles
         .values()
         .map(|b| b.settings.name.clone())
-        .filter(|n| !config.ports.iter().any(|p| p.name == *n))
+        .filter(|n| !names.contains(n.as_str()))
         .collect();
     stale.iter().for_each(|n| ofproto.bundle_remove(n));
     settings::configure(ofproto, config, now);

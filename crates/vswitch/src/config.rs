@@ -39,6 +39,13 @@ pub struct BridgeConfig {
     pub flow_tables: BTreeMap<u8, FlowTableConfig>,
 }
 
+impl BridgeConfig {
+    /// The interfaces of all ports.
+    pub fn interfaces(&self) -> impl Iterator<Item = &InterfaceConfig> {
+        self.ports.iter().flat_map(|p| &p.interfaces)
+    }
+}
+
 /// A `Port` row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PortConfig {

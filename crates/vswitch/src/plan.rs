@@ -4,11 +4,11 @@
 //! then bridges; then ports, and of those first the ones that ask for a number, so that nobody else
 //! takes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ferrovs_packet::types::OfPort;
 
-use crate::config::Config;
+use crate::config::{Config, InterfaceConfig};
 
 /// The bridges that exist, by name.
 pub type Present = BTreeMap<String, PresentBridge>;
@@ -73,13 +73,12 @@ pub fn plan(config: &Config, present: &Present, kind_of: impl Fn(&str) -> String
     }
     let mut kept: BTreeSet<(&str, &str)> = BTreeSet::new();
     for &name in &staying {
-        let wanted = &config.bridges[name];
+        let wanted: HashMap<&str, &InterfaceConfig> = config.bridges[name]
+            .interfaces()
+            .map(|i| (i.name.as_str(), i))
+            .collect();
         for (iface, there) in &present[name].ifaces {
-            let config = wanted
-                .ports
-                .iter()
-                .flat_map(|p| &p.interfaces)
-                .find(|i| i.name == *iface);
+            let config = wanted.get(iface.as_str());
             let stays = config.is_some_and(|c| {
                 let number = c
                     .ofport_request
@@ -107,11 +106,12 @@ pub fn plan(config: &Config, present: &Present, kind_of: impl Fn(&str) -> String
     }
     for (name, bridge) in &config.bridges {
         let ifaces = || {
-            let all = bridge.ports.iter().flat_map(|p| &p.interfaces);
-            all.filter(|i| !kept.contains(&(name.as_str(), i.name.as_str())))
+            bridge
+                .interfaces()
+                .filter(|i| !kept.contains(&(name.as_str(), i.name.as_str())))
         };
         // The local port first: the bridge's own device is what everything else leans on.
-        let class = |i: &crate::config::InterfaceConfig| {
+        let class = |i: &InterfaceConfig| {
             if i.name == *name {
                 0
             } else if i.wanted_ofport().is_some() {

@@ -115,7 +115,7 @@ pub(crate) fn status(txn: &mut Txn, idl: &Idl, all: &mut Bridges, config: &Confi
         let Some(bridge) = all.get_mut(name) else {
             continue;
         };
-        for i in wanted.ports.iter().flat_map(|p| &p.interfaces) {
+        for i in wanted.interfaces() {
             let (Some(uuid), Some(there)) = (i.uuid, bridge.ifaces.get_mut(&i.name)) else {
                 continue;
             };
@@ -151,7 +151,7 @@ pub(crate) fn statistics(
         let (Some(bridge), Some(ofproto)) = (all.get(name), ofprotos.bridge(name)) else {
             continue;
         };
-        for i in wanted.ports.iter().flat_map(|p| &p.interfaces) {
+        for i in wanted.interfaces() {
             if let (Some(uuid), Some(there)) = (i.uuid, bridge.ifaces.get(&i.name)) {
                 if let Some(port) = ofproto.ports.get(&there.ofport) {
                     port.sync_counters();

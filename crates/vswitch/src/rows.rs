@@ -84,6 +84,7 @@ pub(crate) fn read(idl: &Idl) -> Config {
 fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>, taken: &mut BTreeSet<String>) -> BridgeConfig {
     let name = row.name().to_string();
     let mut ports: Vec<PortConfig> = Vec::new();
+    let mut names = BTreeSet::new();
     let mut rows: Vec<Row<'_, db::Port>> = row
         .ports()
         .iter()
@@ -92,7 +93,7 @@ fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>, taken: &mut BTreeSet<String>
     rows.sort_by(|a, b| a.name().cmp(b.name()));
     for port_row in rows {
         let port_name = port_row.name();
-        if ports.iter().any(|p| p.name == port_name) {
+        if !names.insert(port_name) {
             vlog::warn_rl!(
                 RL,
                 BRIDGE,
@@ -102,7 +103,7 @@ fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>, taken: &mut BTreeSet<String>
         }
         ports.push(read_port(idl, &name, port_row, taken));
     }
-    if !ports.iter().any(|p| p.name == name) && taken.insert(name.clone()) {
+    if !names.contains(name.as_str()) && taken.insert(name.clone()) {
         // A bridge always has its own device, also when the database forgot it.
         ports.push(PortConfig {
             name: name.clone(),

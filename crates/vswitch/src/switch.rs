@@ -353,7 +353,7 @@ impl Switch {
             let Some(bridge) = self.bridges.get(name) else {
                 continue;
             };
-            for i in wanted.ports.iter().flat_map(|p| &p.interfaces) {
+            for i in wanted.interfaces() {
                 if !bridge.ifaces.contains_key(&i.name) {
                     self.broken
                         .insert(i.name.clone(), ferrovs_netdev::exists(&i.name));

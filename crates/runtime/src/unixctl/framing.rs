@@ -4,7 +4,7 @@
 //! bytes arrive, and knows only strings and nesting; what it cuts off goes to the JSON parser.
 
 /// Longest message that is taken from a peer.
-const MAX_MESSAGE: usize = 64 << 20;
+const MAX_MESSAGE: usize = 16 << 20;
 
 /// Cuts a byte stream into JSON objects.
 #[derive(Debug, Default)]
