@@ -362,7 +362,7 @@ impl Parser<'_> {
         match self.text[self.pos] {
             b'"' => self.string().map(Value::String),
             b'-' | b'0'..=b'9' => self.number(),
-            c if c.is_ascii_alphabetic() => {
+            c if c.is_ascii_lowercase() => {
                 let start = self.pos;
                 while self.peek().is_some_and(|c| c.is_ascii_alphabetic()) {
                     self.pos += 1;
