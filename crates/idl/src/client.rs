@@ -354,3 +354,6 @@ fn split_remotes(remotes: &str) -> Vec<&str> {
     parts.push(&remotes[start..]);
     parts
 }
+
+#[cfg(test)]
+mod tests;

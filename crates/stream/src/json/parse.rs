@@ -207,7 +207,7 @@ impl Parser {
                 0x21..=0x7e => self.fail(format!("invalid character '{}'", char::from(c))),
                 _ => self.fail(format!("invalid character U+{c:04x}")),
             },
-            Lexer::Keyword if c.is_ascii_lowercase() => self.buffer.push(c),
+            Lexer::Keyword if c.is_ascii_alphabetic() => self.buffer.push(c),
             Lexer::Number if matches!(c, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E') => {
                 self.buffer.push(c);
             }

@@ -173,7 +173,10 @@ fn find_by<E>(
         let named = view
             .get(in_table, row, name_at)
             .scalar()
-            .is_some_and(|a| a.to_bare() == word);
+            .is_some_and(|a| match a.as_str() {
+                Some(text) => text == word,
+                None => a.to_bare() == word,
+            });
         if !named {
             continue;
         }
@@ -181,7 +184,6 @@ fn find_by<E>(
             return Err(format!("multiple rows in {} match \"{word}\"", def.name).into());
         }
         found = Some(row);
-        // A conditional write to a row found by name must notice that the name moved.
     }
     Ok(match (found, refers) {
         (Some(row), Some(column)) => view.get(in_table, row, column).as_uuid(),
