@@ -10,6 +10,7 @@ type Tool = fn(Vec<String>) -> ExitCode;
 /// Every tool, by the name of its program.
 const TOOLS: &[(&str, Tool)] = &[
     ("ovs-appctl", ferrovs_tools::appctl::run),
+    ("ovs-dpctl", ferrovs_tools::dpctl::run),
     ("ovs-vsctl", ferrovs_tools::vsctl::run),
     ("ovsdb-client", ferrovs_tools::ovsdb_client::run),
     ("ovsdb-tool", ferrovs_tools::ovsdb_tool::run),

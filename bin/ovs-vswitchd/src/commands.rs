@@ -84,7 +84,8 @@ fn flow_filter(text: &str) -> Result<Filter, String> {
     let mut usable = Protocol::all();
     let tun = Tun::auto();
     let names = Names::none(&tun);
-    let request = parse_flow_stats_request(text, false, &names, &mut usable)?;
+    let request = parse_flow_stats_request(text, false, &names, &mut usable)
+        .map_err(|e| format!("{text}: {}", e.replace("unknown keyword", "unknown field")))?;
     let want = request.match_;
     Ok(Box::new(move |flow, wc| {
         let words = flow.words().iter().zip(wc.masks.words());

@@ -118,10 +118,8 @@ commands! {
 fn list_commands(cx: &mut Context<'_>, _: &[&str]) {
     cx.out.push_str("The available commands are:\n");
     for command in COMMANDS {
-        _ = writeln!(cx.out, "  {:<23}\t{}", command.name, command.usage);
+        _ = writeln!(cx.out, "  {:<30}{}", command.name, command.usage);
     }
-    // Columns are made of blanks alone.
-    cx.out = cx.out.replace('\t', " ");
 }
 
 impl<'a> Context<'a> {
@@ -277,7 +275,7 @@ impl<'a> Context<'a> {
             }
         }
         let mut found = None;
-        if args.len() < max {
+        if args.len() != max {
             match &all[..] {
                 [] => self.error("no datapaths exist", None),
                 [one] => found = self.open(one, false).ok(),

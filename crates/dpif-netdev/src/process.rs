@@ -12,7 +12,7 @@ use ferrovs_packet::flow::{Flow, Match, VLAN_CFI, VLAN_VID_MASK};
 use ferrovs_packet::hash::{flow_hash_5tuple, fold32, mix};
 use ferrovs_packet::miniflow::{MiniRef, MiniflowBuf};
 use ferrovs_packet::parse::Parsed;
-use ferrovs_packet::types::{DpPort, ip_proto};
+use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
 use ferrovs_sys::cycles;
 
@@ -39,14 +39,11 @@ struct Group {
 
 const NONE: u8 = u8::MAX;
 
-/// TCP flags in a key, 0 for other protocols.
+/// TCP flags in a key. For neighbour discovery the member holds its option type, which counts as flags too: so
+/// it is in the statistics that users know.
 #[inline]
 fn tcp_flags(key: MiniRef<'_>) -> u16 {
-    const NW: usize = offset_of!(Flow, nw_proto) / 8;
     const FLAGS: usize = offset_of!(Flow, tcp_flags) / 8;
-    if key.word(NW).to_ne_bytes()[offset_of!(Flow, nw_proto) % 8] != ip_proto::TCP {
-        return 0;
-    }
     let bytes = key.word(FLAGS).to_ne_bytes();
     let at = offset_of!(Flow, tcp_flags) % 8;
     u16::from_be_bytes([bytes[at], bytes[at + 1]]) & 0xfff

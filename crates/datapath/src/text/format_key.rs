@@ -57,7 +57,10 @@ pub fn format_flow(
 /// lookup table that a flow is in.
 pub fn miniflow_bits(m: &Match) -> (usize, usize) {
     let words = m.wc.masks.words();
-    let used = |range: std::ops::Range<usize>| words[range].iter().filter(|&&w| w != 0).count();
+    // The VLAN word is in every mask and does not count.
+    const VLANS: usize = std::mem::offset_of!(Flow, vlans) / 8;
+    let used =
+        |range: std::ops::Range<usize>| range.filter(|&i| words[i] != 0 && i != VLANS).count();
     (used(0..64), used(64..words.len()))
 }
 
@@ -265,16 +268,20 @@ impl Printer<'_, '_> {
             let mut w = FieldWriter::new(self.out, true);
             let tci_mask = mask.tci.get();
             let vid_mask = tci_mask & VLAN_VID_MASK;
-            if vid_mask != 0 || self.verbose || tci & VLAN_CFI != 0 {
-                w.dec("vid", (tci & VLAN_VID_MASK).into(), 0xfff, 0xfff);
+            let vid = tci & VLAN_VID_MASK;
+            if vid_mask != 0 || vid != 0 || self.verbose {
+                w.dec("vid", vid.into(), 0xfff, 0xfff);
                 if vid_mask != 0xfff {
                     _ = write!(w.raw(), "/0x{vid_mask:x}");
                 }
             }
             let pcp_mask = tci_mask >> VLAN_PCP_SHIFT;
-            w.dec("pcp", (tci >> VLAN_PCP_SHIFT).into(), 7, 7);
-            if pcp_mask != 7 {
-                _ = write!(w.raw(), "/0x{pcp_mask:x}");
+            let pcp = tci >> VLAN_PCP_SHIFT;
+            if pcp_mask != 0 || pcp != 0 || self.verbose {
+                w.dec("pcp", pcp.into(), 7, 7);
+                if pcp_mask != 7 {
+                    _ = write!(w.raw(), "/0x{pcp_mask:x}");
+                }
             }
             if tci & VLAN_CFI == 0 {
                 w.raw().push_str(",cfi=0");
