@@ -23,6 +23,7 @@ const NAME_MAX: usize = 15;
 const MAX_ENTRIES: usize = 65536;
 
 const ARP_OP_REPLY: u8 = 2;
+const ND_NEIGHBOR_SOLICIT: u16 = 135;
 const ND_NEIGHBOR_ADVERT: u16 = 136;
 
 static AGEING_S: AtomicU64 = AtomicU64::new(900);
@@ -117,15 +118,22 @@ pub fn set(bridge: &str, ip: IpAddr, mac: MacAddr) {
     }
 }
 
-/// What a packet that passes `bridge` on its way to the host says about a neighbour: an ARP reply,
-/// a gratuitous ARP or a neighbour advertisement. Makes the bits that decided matter in `wc`.
-pub fn announced(flow: &Flow, wc: &mut FlowWildcards) -> Option<(IpAddr, MacAddr)> {
+/// What a packet that is about to reach the host says about a neighbour: an ARP reply to us, a
+/// gratuitous ARP or a neighbour advertisement. Makes the bits that decided matter in `wc`.
+/// `is_ours` tells the host's addresses.
+fn announced(
+    flow: &Flow,
+    wc: &mut FlowWildcards,
+    is_ours: impl Fn(IpAddr) -> bool,
+) -> Option<(IpAddr, MacAddr)> {
     let m = &mut wc.masks;
     match flow.dl_type.get() {
         eth_type::ARP => {
             (m.nw_src, m.nw_dst) = (Be32::new(!0), Be32::new(!0));
-            let gratuitous = flow.nw_src == flow.nw_dst;
-            if !gratuitous {
+            if flow.nw_src != flow.nw_dst {
+                if !is_ours(flow.nw_dst.get().to_be_bytes().into()) {
+                    return None;
+                }
                 m.nw_proto = 0xff;
                 if flow.nw_proto != ARP_OP_REPLY {
                     return None;
@@ -137,21 +145,24 @@ pub fn announced(flow: &Flow, wc: &mut FlowWildcards) -> Option<(IpAddr, MacAddr
             }
             Some((IpAddr::from(flow.nw_src.get().to_be_bytes()), flow.arp_sha))
         }
-        eth_type::IPV6 => {
+        // What is no neighbour discovery leaves no mark: it would make every flow of IPv6 to the
+        // host as narrow as its protocol. Unicast advertisements differ from it by what
+        // `ports::lookup` has marked.
+        eth_type::IPV6
+            if flow.nw_proto == ip_proto::ICMPV6
+                && matches!(flow.tp_src.get(), ND_NEIGHBOR_SOLICIT | ND_NEIGHBOR_ADVERT) =>
+        {
             m.nw_proto = 0xff;
-            if flow.nw_proto != ip_proto::ICMPV6 {
-                return None;
-            }
             m.tp_src = (!0u16).into();
-            if flow.tp_src.get() != ND_NEIGHBOR_ADVERT {
+            m.tp_dst = (!0u16).into();
+            if flow.tp_src.get() != ND_NEIGHBOR_ADVERT || flow.tp_dst.get() != 0 {
                 return None;
             }
-            m.tp_dst = (!0u16).into();
-            if flow.tp_dst.get() != 0 {
+            m.ipv6_dst = [0xff; 16];
+            if !is_ours(flow.ipv6_dst.into()) {
                 return None;
             }
             m.ipv6_src = [0xff; 16];
-            m.ipv6_dst = [0xff; 16];
             m.nd_target = [0xff; 16];
             m.arp_tha = MacAddr::BROADCAST;
             if flow.arp_tha.is_zero() {
@@ -163,9 +174,11 @@ pub fn announced(flow: &Flow, wc: &mut FlowWildcards) -> Option<(IpAddr, MacAddr
     }
 }
 
-/// Learns from a packet; see [`announced`]. `learn` false only marks the bits that matter.
+/// Learns from a packet that is about to leave `bridge` for the host: an ARP reply to one of its
+/// addresses, a gratuitous ARP, a neighbour advertisement. Makes the bits that decided matter in
+/// `wc`; `learn` false does nothing else.
 pub fn snoop(flow: &Flow, wc: &mut FlowWildcards, bridge: &str, learn: bool) {
-    if let Some((ip, mac)) = announced(flow, wc)
+    if let Some((ip, mac)) = announced(flow, wc, crate::ports::is_local_address)
         && learn
     {
         set(bridge, ip, mac);
@@ -301,22 +314,30 @@ mod tests {
     #[test]
     fn replies_and_advertisements_announce_a_neighbour() {
         let mac: MacAddr = "02:00:00:00:00:01".parse().unwrap();
+        let ours = |a: IpAddr| a == "1.1.1.2".parse::<IpAddr>().unwrap();
         let mut f = Flow {
             dl_type: eth_type::ARP.into(),
+            nw_src: 0x0101_0101.into(),
+            nw_dst: 0x0101_0109.into(),
+            arp_sha: mac,
+            nw_proto: 2,
             ..Flow::default()
         };
-        f.nw_src = 0x0101_0101.into();
-        f.nw_dst = 0x0101_0102.into();
-        f.arp_sha = mac;
-        f.nw_proto = 1;
         let mut wc = FlowWildcards::default();
-        assert_eq!(announced(&f, &mut wc), None);
+        // Not to us: whether it is a reply does not matter.
+        assert_eq!(announced(&f, &mut wc, ours), None);
+        assert_eq!(wc.masks.nw_proto, 0);
+        f.nw_dst = 0x0101_0102.into();
+        f.nw_proto = 1;
+        assert_eq!(announced(&f, &mut wc, ours), None);
         assert_eq!(wc.masks.nw_proto, 0xff);
         f.nw_proto = 2;
-        assert_eq!(
-            announced(&f, &mut wc),
-            Some(("1.1.1.1".parse().unwrap(), mac))
-        );
+        let one: IpAddr = "1.1.1.1".parse().unwrap();
+        assert_eq!(announced(&f, &mut wc, ours), Some((one, mac)));
+        // Gratuitous.
+        f.nw_dst = f.nw_src;
+        f.nw_proto = 1;
+        assert_eq!(announced(&f, &mut wc, ours), Some((one, mac)));
         let mut f = Flow {
             dl_type: eth_type::IPV6.into(),
             nw_proto: 58,
@@ -325,8 +346,13 @@ mod tests {
         f.tp_src = 136.into();
         f.nd_target[15] = 9;
         f.arp_tha = mac;
-        assert_eq!(announced(&f, &mut wc), Some(("::9".parse().unwrap(), mac)));
+        assert_eq!(
+            announced(&f, &mut wc, ours),
+            Some(("::9".parse().unwrap(), mac))
+        );
         f.tp_src = 128.into();
-        assert_eq!(announced(&f, &mut wc), None);
+        let mut wc = FlowWildcards::default();
+        assert_eq!(announced(&f, &mut wc, ours), None);
+        assert!(wc.is_catchall());
     }
 }

@@ -5,7 +5,7 @@
 //! rebuilt on the main thread when tunnels, addresses or routes change; translation reads a
 //! snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -39,6 +39,9 @@ struct Device {
 struct Map {
     listeners: Vec<Listener>,
     devices: Vec<Device>,
+    /// Devices by name and by Ethernet address, as places in `devices`.
+    by_name: HashMap<String, usize>,
+    by_mac: HashMap<MacAddr, Vec<usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +95,19 @@ pub fn remove(dp_port: DpPort, nw_proto: u8, tp_port: u16) {
 }
 
 impl Map {
+    fn set_devices(&mut self, devices: Vec<Device>) {
+        self.by_name = devices
+            .iter()
+            .enumerate()
+            .map(|(i, d)| (d.name.clone(), i))
+            .collect();
+        self.by_mac.clear();
+        for (i, d) in devices.iter().enumerate() {
+            self.by_mac.entry(d.mac).or_default().push(i);
+        }
+        self.devices = devices;
+    }
+
     fn lookup(&self, flow: &Flow, wc: &mut FlowWildcards) -> Option<DpPort> {
         if self.listeners.is_empty() {
             return None;
@@ -104,18 +120,16 @@ impl Map {
         // Only what was needed to decide becomes significant.
         let m = &mut wc.masks;
         m.dl_dst = MacAddr::BROADCAST;
-        let mut ours = self
-            .devices
-            .iter()
-            .filter(|d| d.mac == flow.dl_dst)
-            .peekable();
-        ours.peek()?;
+        let ours = self.by_mac.get(&flow.dl_dst)?;
         if dst.is_ipv4() {
             m.nw_dst = Be32::new(!0);
         } else {
             m.ipv6_dst = [0xff; 16];
         }
-        if !ours.any(|d| d.addresses.contains(&dst)) {
+        if !ours
+            .iter()
+            .any(|i| self.devices[*i].addresses.contains(&dst))
+        {
             return None;
         }
         m.nw_proto = 0xff;
@@ -172,11 +186,6 @@ impl Map {
     }
 }
 
-/// Whether there is any tunnel that packets could be for.
-pub fn any() -> bool {
-    !MAP.load().listeners.is_empty()
-}
-
 /// The tunnel that a packet which is about to reach the host belongs to. Makes the bits that
 /// decided matter in `wc`.
 pub fn lookup(flow: &Flow, wc: &mut FlowWildcards) -> Option<DpPort> {
@@ -192,13 +201,9 @@ pub(crate) fn run() {
     if state().seen == Some(now) {
         return;
     }
-    let devices = if MAP.load().listeners.is_empty() {
-        Vec::new()
-    } else {
-        find_devices()
-    };
+    let devices = find_devices();
     if devices != MAP.load().devices {
-        change(|m| m.devices = devices);
+        change(|m| m.set_devices(devices));
     }
     state().seen = Some((now.0, crate::change_seq().read()));
 }
@@ -207,40 +212,58 @@ fn find_devices() -> Vec<Device> {
     let mut by_name: BTreeMap<String, Device> = BTreeMap::new();
     let mut add = |name: &str, mac: MacAddr, addresses: Vec<IpAddr>| {
         if !mac.is_zero() && !addresses.is_empty() {
-            by_name.entry(name.to_owned()).or_insert(Device {
-                name: name.to_owned(),
-                mac,
-                addresses,
-            });
+            by_name.insert(
+                name.to_owned(),
+                Device {
+                    name: name.to_owned(),
+                    mac,
+                    addresses,
+                },
+            );
         }
     };
-    let names = crate::router::devices();
-    // Devices that we hold, the dummy ones among them, answer for themselves.
-    let mut rest = Vec::new();
-    for name in names {
-        match ferrovs_netdev::lookup(&name) {
-            Some(d) => {
-                let addresses = d.addresses().unwrap_or_default();
-                let addresses = addresses.into_iter().map(|(a, _)| a).collect();
-                add(&name, d.etheraddr().unwrap_or_default(), addresses);
-            }
-            None => rest.push(name),
-        }
-    }
-    if !rest.is_empty()
+    let mut names: HashSet<String> = crate::router::devices().into_iter().collect();
+    // Devices without a link in the kernel (the dummy ones) answer for themselves. For the others
+    // one look at the kernel's tables serves all.
+    names.retain(|name| {
+        let own = |d: &Arc<dyn ferrovs_netdev::Netdev>| {
+            d.ifindex().is_none() || d.kind().starts_with("dummy")
+        };
+        let Some(d) = ferrovs_netdev::lookup(name).filter(own) else {
+            return true;
+        };
+        let addresses = d.addresses().unwrap_or_default();
+        let addresses = addresses.into_iter().map(|(a, _)| a).collect();
+        add(name, d.etheraddr().unwrap_or_default(), addresses);
+        false
+    });
+    if !names.is_empty()
         && let Ok(mut rtnl) = ferrovs_sys::rtnetlink::Rtnl::open()
         && let (Ok(links), Ok(addrs)) = (rtnl.links(), rtnl.addrs())
     {
-        for l in links.iter().filter(|l| rest.contains(&l.name)) {
-            let own = addrs
-                .iter()
-                .filter(|a| a.index == l.index)
-                .map(|a| a.addr)
-                .collect();
-            add(&l.name, MacAddr(l.mac.unwrap_or_default()), own);
+        let mut own: HashMap<u32, Vec<IpAddr>> = HashMap::new();
+        for a in addrs {
+            own.entry(a.index).or_default().push(a.addr);
+        }
+        for l in links.iter().filter(|l| names.contains(&l.name)) {
+            let addresses = own.remove(&l.index).unwrap_or_default();
+            add(&l.name, MacAddr(l.mac.unwrap_or_default()), addresses);
         }
     }
     by_name.into_values().collect()
+}
+
+/// Whether the device of that name has an address: only what leaves by such a one can be for us.
+pub fn is_local_device(name: &str) -> bool {
+    MAP.load().by_name.contains_key(name)
+}
+
+/// Whether the address is one of this host's.
+pub fn is_local_address(addr: IpAddr) -> bool {
+    MAP.load()
+        .devices
+        .iter()
+        .any(|d| d.addresses.contains(&addr))
 }
 
 pub(crate) fn wait(poller: &mut Poller) {
@@ -272,7 +295,7 @@ mod tests {
     use super::*;
 
     fn map() -> Map {
-        Map {
+        let mut map = Map {
             listeners: vec![Listener {
                 name: "vxlan_sys_4789".into(),
                 dp_port: DpPort(5),
@@ -280,12 +303,14 @@ mod tests {
                 tp_port: 4789,
                 refs: 2,
             }],
-            devices: vec![Device {
-                name: "br0".into(),
-                mac: MacAddr([2, 0, 0, 0, 0, 1]),
-                addresses: vec!["172.31.1.1".parse().unwrap(), "fd00::1".parse().unwrap()],
-            }],
-        }
+            ..Map::default()
+        };
+        map.set_devices(vec![Device {
+            name: "br0".into(),
+            mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            addresses: vec!["172.31.1.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+        }]);
+        map
     }
 
     #[test]

@@ -311,7 +311,6 @@ impl<'a> Ctx<'a> {
                 | ferrovs_packet::flow::FLOW_TNL_F_CSUM
                 | ferrovs_packet::flow::FLOW_TNL_F_KEY;
             t.ip_tos = 0xff;
-            t.ip_ttl = 0xff;
             if is_ip_any(&self.flow) && self.flow.tunnel.ip_tos & IP_ECN_MASK == IP_ECN_MASK {
                 m.nw_tos |= IP_ECN_MASK;
             }

@@ -257,13 +257,12 @@ impl Ctx<'_> {
     /// The tunnel port that a packet about to leave through `port` is for. A packet that tells of a neighbour is
     /// remembered.
     pub fn terminates_tunnel(&mut self, port: &XPort) -> Option<DpPort> {
-        if port.ofport != OfPort::LOCAL {
+        // Only a device with an address takes packets for the host.
+        if !ports::is_local_device(&port.name) {
             return None;
         }
         let found = ports::lookup(&self.flow, &mut self.wc);
-        let nd =
-            self.flow.dl_type.get() == eth_type::IPV6 && self.flow.nw_proto == ip_proto::ICMPV6;
-        if found.is_none() && (self.flow.dl_type.get() == eth_type::ARP || nd) && ports::any() {
+        if found.is_none() {
             neigh::snoop(
                 &self.flow,
                 &mut self.wc,

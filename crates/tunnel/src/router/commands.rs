@@ -165,6 +165,11 @@ fn show(r: &Request) -> Reply {
             .cloned()
             .collect()
     });
+    // Of several ways to one network the one that counts.
+    let key = |r: &Route| (r.plen, r.dst, r.mark, r.table, r.user);
+    routes.reverse();
+    routes.sort_by_key(|r| (key(r), r.metric));
+    routes.dedup_by_key(|r| key(r));
     // By length, the length that has the most urgent route first.
     let urgency: HashMap<u8, u16> = routes.iter().fold(HashMap::new(), |mut most, r| {
         let p = most.entry(r.plen).or_default();
