@@ -202,8 +202,8 @@ pub struct Context<'a, E: 'static> {
     pub txn: &'a mut Txn,
     pub symbols: &'a mut SymbolTable,
     pub ext: &'a mut E,
-    /// Set by commands that may have changed what `ext` knows.
-    pub stale: bool,
+    /// What generic commands changed: tables, and columns unless whole rows.
+    pub touched: Vec<(usize, Option<usize>)>,
 }
 
 impl<E> Context<'_, E> {

@@ -209,10 +209,14 @@ fn attempt(
             txn: &mut txn,
             symbols: &mut symbols,
             ext: &mut switch,
-            stale: false,
+            touched: Vec::new(),
         };
         let outcome = (inv.command.run)(&mut ctx, inv);
-        if ctx.stale {
+        let touched = std::mem::take(&mut ctx.touched);
+        if touched
+            .into_iter()
+            .any(|(table, column)| switch::is_model(table, column))
+        {
             switch.forget();
         }
         match outcome {

@@ -171,6 +171,7 @@ pub fn set_column<E>(ctx: &mut Context<'_, E>, table: usize, row: Uuid, arg: &st
             ctx.txn.write(table, row, position, datum);
         }
     }
+    ctx.touched.push((table, Some(position)));
     Ok(())
 }
 

@@ -348,7 +348,6 @@ fn set<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     for arg in inv.argv[3..].to_vec() {
         set_column(ctx, table, row, &arg)?;
     }
-    ctx.stale = true;
     Ok(())
 }
 
@@ -380,7 +379,7 @@ fn add<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
         )?;
         ctx.txn.add(ctx.idl, table, row, column, &members);
     }
-    ctx.stale = true;
+    ctx.touched.push((table, Some(column)));
     Ok(())
 }
 
@@ -412,7 +411,7 @@ fn remove<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
         }?;
         ctx.txn.remove(ctx.idl, table, row, column, &members);
     }
-    ctx.stale = true;
+    ctx.touched.push((table, Some(column)));
     Ok(())
 }
 
@@ -444,8 +443,8 @@ fn clear<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
             .into());
         }
         ctx.txn.write(table, row, column, Datum::Empty);
+        ctx.touched.push((table, Some(column)));
     }
-    ctx.stale = true;
     Ok(())
 }
 
@@ -487,7 +486,7 @@ fn create<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     }
     inv.created = Some(row);
     inv.say(row);
-    ctx.stale = true;
+    ctx.touched.push((table, None));
     Ok(())
 }
 
@@ -523,7 +522,7 @@ fn destroy<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
             ctx.txn.delete_row(table, row);
         }
     }
-    ctx.stale = true;
+    ctx.touched.push((table, None));
     Ok(())
 }
 

@@ -204,6 +204,14 @@ fn add(
     for setting in settings {
         set_column(ctx, Port::INDEX, port, setting)?;
     }
+    // Only where fake bridges are, a port's VLAN says whose it is.
+    let real = bridge
+        .fake
+        .as_ref()
+        .map_or(&bridge.name, |(parent, ..)| parent);
+    if ctx.ext.children(real).is_empty() {
+        ctx.touched.clear();
+    }
     add_refs(ctx, bridge.row, Bridge::PORTS, &reference(port));
     for (name, row) in ifaces.iter().zip(rows) {
         ctx.ext.ifaces.insert(
@@ -221,13 +229,6 @@ fn add(
             bridge: bridge.name,
         },
     );
-    if settings
-        .iter()
-        .any(|s| s.starts_with("ta") || s.starts_with("fake"))
-    {
-        // Its VLAN may have made it another bridge's.
-        ctx.ext.forget();
-    }
     Ok(())
 }
 

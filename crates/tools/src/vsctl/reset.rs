@@ -113,6 +113,6 @@ fn run(ctx: &mut Ctx<'_>, _: &mut Inv) -> Outcome {
         )*};
     }
     delete_all! { Mirror Controller Manager NetFlow SFlow Ipfix Ssl FlowSampleCollectorSet }
-    ctx.stale = true;
+    ctx.ext.forget();
     Ok(())
 }

@@ -79,6 +79,29 @@ impl Switch {
     }
 }
 
+/// Whether a change there changes the model.
+pub(crate) fn is_model(table: usize, column: Option<usize>) -> bool {
+    const COLUMNS: &[(usize, &[usize])] = &[
+        (OpenVSwitch::INDEX, &[OpenVSwitch::BRIDGES.index()]),
+        (
+            Bridge::INDEX,
+            &[Bridge::NAME.index(), Bridge::PORTS.index()],
+        ),
+        (
+            Port::INDEX,
+            &[
+                Port::NAME.index(),
+                Port::INTERFACES.index(),
+                Port::TAG.index(),
+                Port::FAKE_BRIDGE.index(),
+            ],
+        ),
+        (Interface::INDEX, &[Interface::NAME.index()]),
+    ];
+    let of_table = COLUMNS.iter().find(|(t, _)| *t == table);
+    of_table.is_some_and(|(_, columns)| column.is_none_or(|c| columns.contains(&c)))
+}
+
 /// Says that a command needs the model.
 pub(crate) fn prepare(p: &mut Prepare<'_>, _: &Inv) -> Outcome {
     p.need("Open_vSwitch", &["bridges"]);
