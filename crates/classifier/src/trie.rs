@@ -209,6 +209,9 @@ impl TrieField {
     }
 
     fn prefix_of(&self, m: MatchRef<'_>) -> Option<(u128, u8)> {
+        if !m.map.contains(self.word) {
+            return None;
+        }
         let (mut mask, mut value) = (Flow::default(), Flow::default());
         for (at, i) in m.map.iter().enumerate() {
             mask.words_mut()[i] = m.masks[at];

@@ -19,6 +19,7 @@ use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::Protocol;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
+use ferrovs_packet::field::PortMap;
 use ferrovs_packet::flow::{Flow, Match, VLAN_CFI};
 use ferrovs_packet::types::{DpPort, OfPort, eth_type};
 use ferrovs_runtime::clock;
@@ -55,6 +56,16 @@ pub fn describe_action(action: &Action) -> String {
     let mut out = String::new();
     with_names(|names| format_action(action, names, &mut out));
     out
+}
+
+/// The names of a bridge's ports, to be read.
+struct BridgePorts<'a>(&'a XBridge);
+
+impl PortMap for BridgePorts<'_> {
+    fn port_by_name(&self, name: &str) -> Option<OfPort> {
+        let ports = &self.0.ports;
+        ports.values().find(|p| p.name == name).map(|p| p.ofport)
+    }
 }
 
 /// What is to be traced.
@@ -152,8 +163,15 @@ fn packet_of(hex: &str) -> Result<Packet, String> {
 fn bridge_subject(ofprotos: &Ofprotos, name: &str, text: &str) -> Result<Subject, String> {
     let unknown = || format!("{name}: unknown bridge");
     let (backer, bridge) = find_bridge(ofprotos, name).ok_or_else(unknown)?;
-    let mut flow = with_names(|names| parse_flow_key(text, names))
-        .map_err(|e| format!("Bad openflow flow syntax: {e}"))?;
+    let ports = BridgePorts(&bridge);
+    let mut flow = with_names(|names| {
+        let names = Names {
+            ports: &ports,
+            ..*names
+        };
+        parse_flow_key(text, &names)
+    })
+    .map_err(|e| format!("Bad openflow flow syntax: {e}"))?;
     for vlan in &mut flow.vlans {
         // Text does not say of which protocol a tag is.
         if vlan.tci.get() & VLAN_CFI != 0 && vlan.tpid.get() == 0 {

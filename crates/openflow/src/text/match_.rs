@@ -167,7 +167,7 @@ impl Printer<'_> {
             let suffix = if i == 0 {
                 String::new()
             } else {
-                (i + 1).to_string()
+                i.to_string()
             };
             let (vid, pcp) = (mask & VLAN_VID_MASK, mask & VLAN_PCP_MASK);
             let cfi = mask & VLAN_CFI != 0;
