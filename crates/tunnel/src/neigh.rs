@@ -346,6 +346,9 @@ mod tests {
         f.tp_src = 136.into();
         f.nd_target[15] = 9;
         f.arp_tha = mac;
+        // To somebody else, then to us.
+        assert_eq!(announced(&f, &mut wc, ours), None);
+        let ours = |a: IpAddr| a == "::".parse::<IpAddr>().unwrap();
         assert_eq!(
             announced(&f, &mut wc, ours),
             Some(("::9".parse().unwrap(), mac))
