@@ -205,6 +205,7 @@ impl Worker {
 
     fn mail(&mut self) {
         let mut barriers: Vec<SyncSender<()>> = Vec::new();
+        let mut reloaded = false;
         for message in self.me.take_mail() {
             match message {
                 Message::Insert(flow) => {
@@ -223,7 +224,12 @@ impl Worker {
                     self.slots.remove(&flow);
                 }
                 Message::Execute(execute) => self.execute_message(*execute),
-                Message::Reload => self.reload(),
+                // The first sees what all that wait here were sent for.
+                Message::Reload if reloaded => {}
+                Message::Reload => {
+                    self.reload();
+                    reloaded = true;
+                }
                 Message::Barrier(done) => barriers.push(done),
                 Message::Exit => self.exit = true,
             }
@@ -276,13 +282,14 @@ impl Worker {
     /// Opens the queues that are new and closes those that are gone; forgets ports that are gone.
     fn reload(&mut self) {
         let assigned = self.me.rxqs.load_full();
-        let mut old = std::mem::take(&mut self.queues);
+        let key = |port: &Arc<Port>, queue: usize| (Arc::as_ptr(port), queue);
+        let mut old: HashMap<_, Queue> = std::mem::take(&mut self.queues)
+            .into_iter()
+            .map(|q| (key(&q.port, q.queue), q))
+            .collect();
         for a in assigned.iter() {
-            let known = old
-                .iter()
-                .position(|q| Arc::ptr_eq(&q.port, &a.port) && q.queue == a.queue);
-            if let Some(at) = known {
-                self.queues.push(old.swap_remove(at));
+            if let Some(q) = old.remove(&key(&a.port, a.queue)) {
+                self.queues.push(q);
                 continue;
             }
             match a.port.netdev.rxq_open(a.queue) {
