@@ -162,6 +162,7 @@ impl Daemon {
     /// Goes into the background, starts the monitor, writes the pidfile and changes user, as
     /// asked. Returns in the process that serves.
     pub fn daemonize_start(&mut self, access: Access) {
+        abort_on_panic();
         if self.detach {
             match fork_and_wait(&mut self.notify) {
                 Fork::Parent(_) => process::exit_immediately(0),
@@ -330,6 +331,29 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Makes a panic of any thread the end of the process, by SIGABRT: half a daemon helps nobody, and a
+/// monitor starts it again. The log says what happened.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|info| {
+        let payload = info.payload();
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("unknown cause");
+        let at = info
+            .location()
+            .map(|l| format!(" at {}:{}", l.file(), l.line()));
+        let at = at.unwrap_or_default();
+        if vlog::is_free() {
+            vlog::emer!(DAEMON_UNIX, "internal error{at}: {text}");
+        } else {
+            eprintln!("{}: internal error{at}: {text}", dirs::program_name());
+        }
+        std::process::abort();
+    }));
 }
 
 /// A failure to start, on the console and in the log.

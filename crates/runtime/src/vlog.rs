@@ -218,6 +218,11 @@ struct State {
     target: Option<syslog::Syslog>,
 }
 
+/// Whether a message can be written now: false inside the writing of another.
+pub(crate) fn is_free() -> bool {
+    !matches!(STATE.try_lock(), Err(std::sync::TryLockError::WouldBlock))
+}
+
 /// Whether there is a log file.
 static FILE_OPEN: AtomicBool = AtomicBool::new(false);
 
