@@ -1,6 +1,7 @@
 //! The daemon's state and one turn of its loop.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use ferrovs_ovsdb::log::load::load;
 use ferrovs_ovsdb::server::{Backing, Compaction, Db, Now, Server};
 use ferrovs_runtime::daemon::{self, Daemon};
 use ferrovs_runtime::memory::Usage;
+use ferrovs_runtime::options::Ssl;
 use ferrovs_runtime::unixctl::{Output, Responder};
 use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_SERVER};
 use ferrovs_runtime::{Poller, clock, vlog};
@@ -28,6 +30,8 @@ pub struct App {
     /// File name of each database by its name.
     pub files: BTreeMap<String, String>,
     pub tls: Tls,
+    /// What the streams were told last.
+    tls_now: Option<Ssl>,
     pub exiting: Vec<Responder>,
     daemon: Daemon,
     databases: Vec<String>,
@@ -78,6 +82,7 @@ impl App {
             remote_names: a.remotes,
             files: BTreeMap::new(),
             tls: a.tls,
+            tls_now: None,
             exiting: Vec::new(),
             daemon: a.daemon,
             databases: a.databases,
@@ -166,9 +171,41 @@ impl App {
             return;
         }
         self.configured_at = Some(commits);
+        self.configure_tls();
         let wanted = db_config::remotes(&self.server, &self.remote_names);
         self.remotes
             .configure(&mut self.server, wanted, clock::now());
+    }
+
+    /// Gives the streams their TLS material, where it comes from a database as that says now.
+    fn configure_tls(&mut self) {
+        let resolve = |name: &Option<String>| -> Option<PathBuf> {
+            let name = name.as_ref()?;
+            let file = if name.starts_with("db:") {
+                db_config::text(&self.server, name)?
+            } else {
+                name.clone()
+            };
+            Some(file.into())
+        };
+        let t = &self.tls;
+        let ca = resolve(&t.ca_cert);
+        let (ca_cert, bootstrap_ca_cert) = if t.bootstrap { (None, ca) } else { (ca, None) };
+        let ssl = Ssl {
+            private_key: resolve(&t.private_key),
+            certificate: resolve(&t.certificate),
+            ca_cert,
+            bootstrap_ca_cert,
+            peer_ca_cert: resolve(&t.peer_ca_cert),
+            protocols: t.protocols.clone(),
+            ciphers: t.ciphers.clone(),
+            ciphersuites: t.ciphersuites.clone(),
+            server_name: None,
+        };
+        if self.tls_now.as_ref() != Some(&ssl) {
+            ferrovs_stream::tls::configure(&ssl);
+            self.tls_now = Some(ssl);
+        }
     }
 
     /// Forces `reconfigure` to look again.

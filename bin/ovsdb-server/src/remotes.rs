@@ -32,7 +32,6 @@ struct Client {
     id: SessionId,
     session: Session,
     seqno: u64,
-    since: Instant,
 }
 
 struct Remote {
@@ -159,7 +158,6 @@ impl Remotes {
             id,
             session,
             seqno,
-            since: now,
         });
     }
 
@@ -309,31 +307,22 @@ fn write_status(server: &mut Server, r: &Remote, db: &str, table: &str, row: Uui
     if let Some(port) = r.listener.as_ref().and_then(PStream::bound_port) {
         put("bound_port", port.to_string());
     }
-    if r.listener.is_some() && connected > 1 {
-        put("n_connections", connected.to_string());
-    }
-    if let Some(c) = r.clients.first() {
+    if r.listener.is_some() {
+        // What Open vSwitch says of a listener, whoever is connected.
+        put("sec_since_connect", "0".into());
+        put("sec_since_disconnect", "0".into());
+        if connected > 1 {
+            put("n_connections", connected.to_string());
+        }
+    } else if let Some(c) = r.clients.first() {
         let stats = c.session.stats(now.instant);
         put("state", stats.state.to_owned());
-        let ago = |t: Instant| {
-            now.instant
-                .saturating_duration_since(t)
-                .as_secs()
-                .to_string()
-        };
-        if r.listener.is_some() {
-            put("sec_since_connect", ago(c.since));
-        } else {
-            stats
-                .last_connected
-                .into_iter()
-                .for_each(|t| put("sec_since_connect", ago(t)));
-            stats
-                .last_disconnected
-                .into_iter()
-                .for_each(|t| put("sec_since_disconnect", ago(t)));
-        }
-        if let Some(e) = c.session.last_error().filter(|_| !c.session.is_connected()) {
+        let ago = |t: Instant| now.instant.saturating_duration_since(t).as_secs().to_string();
+        stats.last_connected.into_iter().for_each(|t| put("sec_since_connect", ago(t)));
+        stats.last_disconnected.into_iter().for_each(|t| put("sec_since_disconnect", ago(t)));
+        // The error that ended a connection, not that of an attempt to make one.
+        let ended = stats.last_connected.is_some() && !c.session.is_connected();
+        if let Some(e) = c.session.last_error().filter(|_| ended) {
             put("last_error", e.to_owned());
         }
         let (held, waiting) = server.locks_of(c.id);
@@ -371,7 +360,6 @@ impl Client {
         self.session.run(now.instant);
         if self.session.seqno() != self.seqno {
             self.seqno = self.session.seqno();
-            self.since = now.instant;
             server.reset_session(self.id);
         }
         for _ in 0..REQUESTS_PER_TURN {
