@@ -21,6 +21,8 @@ use crate::db_config::Options;
 
 /// Requests of one client in one turn of the loop.
 const REQUESTS_PER_TURN: usize = 50;
+/// Bytes of replies to one client that may wait for the end of the turn.
+const MAX_PENDING: usize = 1 << 16;
 /// Accepted connections of one listener in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// How often status columns are brought up to date.
@@ -154,11 +156,7 @@ impl Remotes {
         });
         self.places.insert(id, name.to_owned());
         let seqno = session.seqno();
-        remote.clients.push(Client {
-            id,
-            session,
-            seqno,
-        });
+        remote.clients.push(Client { id, session, seqno });
     }
 
     /// Accepts, reads requests, has them handled.
@@ -317,9 +315,20 @@ fn write_status(server: &mut Server, r: &Remote, db: &str, table: &str, row: Uui
     } else if let Some(c) = r.clients.first() {
         let stats = c.session.stats(now.instant);
         put("state", stats.state.to_owned());
-        let ago = |t: Instant| now.instant.saturating_duration_since(t).as_secs().to_string();
-        stats.last_connected.into_iter().for_each(|t| put("sec_since_connect", ago(t)));
-        stats.last_disconnected.into_iter().for_each(|t| put("sec_since_disconnect", ago(t)));
+        let ago = |t: Instant| {
+            now.instant
+                .saturating_duration_since(t)
+                .as_secs()
+                .to_string()
+        };
+        stats
+            .last_connected
+            .into_iter()
+            .for_each(|t| put("sec_since_connect", ago(t)));
+        stats
+            .last_disconnected
+            .into_iter()
+            .for_each(|t| put("sec_since_disconnect", ago(t)));
         // The error that ended a connection, not that of an attempt to make one.
         let ended = stats.last_connected.is_some() && !c.session.is_connected();
         if let Some(e) = c.session.last_error().filter(|_| ended) {
@@ -363,7 +372,7 @@ impl Client {
             server.reset_session(self.id);
         }
         for _ in 0..REQUESTS_PER_TURN {
-            if self.session.backlog() > 0 {
+            if self.session.backlog() > 0 || server.pending(self.id) > MAX_PENDING {
                 break;
             }
             let Some(msg) = self.session.recv(now.instant) else {

@@ -221,6 +221,13 @@ impl Server {
         self.send(session, text.into());
     }
 
+    /// Bytes that wait in a session's output.
+    pub fn pending(&self, session: SessionId) -> usize {
+        self.sessions
+            .get(&session)
+            .map_or(0, |s| s.output.iter().map(|t| t.len()).sum())
+    }
+
     /// What is to be sent, session by session, in order.
     pub fn output(&mut self, mut send: impl FnMut(SessionId, Vec<Arc<str>>)) {
         for id in std::mem::take(&mut self.busy) {
