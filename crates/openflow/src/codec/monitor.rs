@@ -1,5 +1,6 @@
 //! Flow monitors in Nicira's form (1.0 to 1.2), the ONF's (1.3) and OpenFlow's own (1.4 and later).
 
+use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::OfPort;
 
 use crate::action::{decode, encode, instructions};
@@ -23,7 +24,8 @@ const NX_FLAGS: [(u16, FlowMonitorFlags); 6] = [
 ];
 
 impl Dec<'_, '_> {
-    /// Whether bodies have Nicira's layout; the ONF's extension of 1.3 uses it too.
+    /// Whether bodies have Nicira's layout; the ONF's extension of 1.3 has it too, but for 32-bit ports, matches
+    /// and instructions.
     fn nx_monitor(&self) -> bool {
         self.version <= Version::V13
     }
@@ -34,11 +36,18 @@ impl Dec<'_, '_> {
         while !r.is_empty() {
             let id = r.u32()?;
             let req = if self.nx_monitor() {
+                let onf = self.version == Version::V13;
                 let flags = r.u16()?;
-                let out_port = OfPort(r.u16()?);
-                let match_len = r.u16()?;
+                let (out_port, match_len);
+                if onf {
+                    match_len = r.u16()?;
+                    out_port = port32(&mut r, OfpErr::OFPBAC_BAD_OUT_PORT)?;
+                } else {
+                    out_port = OfPort(r.u16()?);
+                    match_len = r.u16()?;
+                }
                 let table_id = r.u8()?;
-                if !r.zeros(5)? {
+                if !r.zeros(if onf { 3 } else { 5 })? {
                     return Err(OfpErr::NXBRC_MUST_BE_ZERO);
                 }
                 let known: u16 = NX_FLAGS.iter().map(|f| f.0).sum();
@@ -50,7 +59,11 @@ impl Dec<'_, '_> {
                     .filter(|f| flags & f.0 != 0)
                     .map(|f| f.1)
                     .collect();
-                let match_ = oxm::pull_nx_match(&mut r, match_len, &opt, self.tun)?.match_;
+                let match_ = if onf {
+                    oxm::pull_ofp11_match(&mut r, &opt, self.tun)?
+                } else {
+                    oxm::pull_nx_match(&mut r, match_len, &opt, self.tun)?.match_
+                };
                 FlowMonitorRequest {
                     id,
                     command: FlowMonitorCommand::Add,
@@ -143,8 +156,13 @@ impl Dec<'_, '_> {
                 u.cookie = b.u64()?;
                 u.reason = FlowRemovedReason::from_wire(reason as u8)
                     .unwrap_or(FlowRemovedReason::IdleTimeout);
-                u.match_ = oxm::pull_nx_match(&mut b, match_len, &opt, self.tun)?.match_;
-                u.actions = decode::actions(b.rest(), self.version, self.tun)?;
+                if self.version == Version::V13 {
+                    u.match_ = oxm::pull_ofp11_match(&mut b, &opt, self.tun)?;
+                    u.actions = instructions::decode(b.rest(), self.version, self.tun)?;
+                } else {
+                    u.match_ = oxm::pull_nx_match(&mut b, match_len, &opt, self.tun)?.match_;
+                    u.actions = decode::actions(b.rest(), self.version, self.tun)?;
+                }
             } else {
                 u.table_id = b.u8()?;
                 u.reason =
@@ -190,6 +208,15 @@ impl Enc<'_, '_> {
                         .map(|f| f.0)
                         .sum();
                     o.put_u16(flags);
+                    if self.version == Version::V13 {
+                        let at = o.len();
+                        o.put_u16(0);
+                        put_port32(o, m.out_port);
+                        o.put_u8(m.table_id);
+                        o.put_zeros(3);
+                        self.onf_match(&m.match_, at, o);
+                        continue;
+                    }
                     o.put_u16(m.out_port.0);
                     let at = o.len();
                     o.put_u16(0);
@@ -208,6 +235,14 @@ impl Enc<'_, '_> {
             }
         });
         Some(())
+    }
+
+    /// Appends a match in 1.3's form, its length without padding at `len_at`.
+    fn onf_match(&self, m: &Match, len_at: usize, o: &mut Vec<u8>) {
+        let start = o.len();
+        oxm::put_ofp11_match(m, self.version, self.tun, o);
+        let len = u16::from_be_bytes([o[start + 2], o[start + 3]]);
+        o.set_u16(len_at, len);
     }
 
     pub(super) fn flow_monitor_reply(
@@ -265,6 +300,11 @@ impl Enc<'_, '_> {
             o.put_u8(u.table_id);
             o.put_u8(0);
             o.put_u64(u.cookie);
+            if self.version == Version::V13 {
+                self.onf_match(&u.match_, at, o);
+                instructions::encode(&u.actions, self.version, self.tun, o);
+                return;
+            }
             let len = oxm::put_nx_match(&u.match_, 0, 0, self.tun, o);
             o.set_u16(at, len);
             encode::actions(&u.actions, self.version, self.tun, o);
