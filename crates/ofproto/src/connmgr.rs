@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ferrovs_openflow::message::Message;
-use ferrovs_openflow::port::{PortReason, PortStatus};
+use ferrovs_openflow::message::{Message, Msg};
+use ferrovs_openflow::port::{PortDesc, PortStatus};
 use ferrovs_openflow::switch::{AsyncType, Role, RoleReason, RoleStatus};
 use ferrovs_openflow::version::{Version, Versions};
 use ferrovs_runtime::{Poller, vlog};
@@ -108,16 +108,15 @@ pub struct ControllerStatus {
 /// Something to tell to the connections that want it.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    Port(PortStatus),
+    /// A port's description as it is, and as it was before a change.
+    Port {
+        status: PortStatus,
+        old: Option<PortDesc>,
+    },
     /// A connection became primary: the others that were become secondary.
-    Demote {
-        except: u64,
-    },
+    Demote { except: u64 },
     /// A group or meter mod of one connection, for the others.
-    Request {
-        from: u64,
-        request: Message,
-    },
+    Request { from: u64, request: Message },
     TableStatus {
         vacancy_up: bool,
         desc: ferrovs_openflow::switch::TableDesc,
@@ -448,13 +447,35 @@ impl ConnMgr {
 
     fn tell(&mut self, notice: Notice, now: Instant) {
         match notice {
-            Notice::Port(status) => {
+            Notice::Port { status, old } => {
                 let reason = status.reason as u32;
-                // Deletions and additions are told apart from changes by old controllers only in the reason.
                 for conn in &mut self.conns {
-                    if conn.wants(AsyncType::PortStatus, reason) {
-                        conn.send(Message::PortStatus(status.clone()), now);
+                    if !conn.wants(AsyncType::PortStatus, reason) {
+                        continue;
                     }
+                    // A change that the connection's version cannot say is no news to it.
+                    let say = |desc: &PortDesc| {
+                        let body = Message::PortStatus(PortStatus {
+                            reason: status.reason,
+                            desc: desc.clone(),
+                        });
+                        let version = conn.version();
+                        crate::codec::encode(
+                            &Msg {
+                                version,
+                                xid: 0,
+                                body,
+                            },
+                            &conn.tun_table,
+                        )
+                    };
+                    if old
+                        .as_ref()
+                        .is_some_and(|old| say(old) == say(&status.desc))
+                    {
+                        continue;
+                    }
+                    conn.send(Message::PortStatus(status.clone()), now);
                 }
             }
             Notice::Demote { except } => {
@@ -542,11 +563,6 @@ impl ConnMgr {
             conn.wait(poller);
         }
         self.fail_open.wait(poller);
-    }
-
-    /// A port came, changed or went.
-    pub fn port_notice(reason: PortReason, desc: ferrovs_openflow::port::PortDesc) -> Notice {
-        Notice::Port(PortStatus { reason, desc })
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use ferrovs_openflow::action::{Action, Controller};
 use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
 use ferrovs_openflow::packet_in::PacketInReason;
-use ferrovs_openflow::port::{PortConfig, PortReason};
+use ferrovs_openflow::port::{PortConfig, PortDesc, PortReason, PortStatus};
 use ferrovs_openflow::switch::{DescStats, FragHandling};
 use ferrovs_packet::field::TunTable;
 use ferrovs_packet::flow::Match;
@@ -362,10 +362,14 @@ impl Ofproto {
         self.connmgr = ConnMgr::default();
     }
 
-    pub(crate) fn notice_port(&mut self, reason: PortReason, port: OfPort) {
+    /// Tells the connections that a port came, or changed from `old`.
+    pub(crate) fn notice_port(&mut self, reason: PortReason, port: OfPort, old: Option<PortDesc>) {
         if let Some(p) = self.ports.get(&port) {
-            self.notices
-                .push(ConnMgr::port_notice(reason, p.desc.clone()));
+            let status = PortStatus {
+                reason,
+                desc: p.desc.clone(),
+            };
+            self.notices.push(Notice::Port { status, old });
         }
     }
 }

@@ -138,13 +138,9 @@ impl OfConn {
         };
         let version = self.version();
         let is_miss = reason_for(reason, Version::V14) == PacketInReason::NoMatch;
-        let max_len = if is_miss {
-            self.miss_send_len
-        } else {
-            p.max_len
-        };
         let packet_in = PacketIn {
-            packet: p.data[..p.data.len().min(usize::from(max_len))].to_vec(),
+            // Packets are not buffered here, and so never cut either.
+            packet: p.data.clone(),
             total_len: p.data.len(),
             buffer_id: NO_BUFFER,
             reason: reason_for(reason, version),

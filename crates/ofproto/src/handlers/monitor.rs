@@ -106,7 +106,7 @@ pub fn deliver(conn: &mut OfConn, event: &TableEvent, now: Instant) {
         }
     }
     let own = requester.0.filter(|(id, _)| *id == conn.id);
-    if flags.is_empty() || (flags.contains(FlowMonitorFlags::ONLY_OWN) && own.is_none()) {
+    if flags.is_empty() {
         return;
     }
     if conn.monitor_paused {
@@ -118,7 +118,10 @@ pub fn deliver(conn: &mut OfConn, event: &TableEvent, now: Instant) {
         return;
     }
     let update = match own {
-        Some((_, xid)) if !flags.contains(FlowMonitorFlags::NO_ABBREV) => {
+        // "Own" asks for the connection's own changes in full; Open vSwitch takes 1.4's "only own" so, too.
+        Some((_, xid))
+            if !flags.intersects(FlowMonitorFlags::NO_ABBREV | FlowMonitorFlags::ONLY_OWN) =>
+        {
             FlowUpdate::Abbrev { xid }
         }
         _ => full(

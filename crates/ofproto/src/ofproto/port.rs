@@ -13,11 +13,13 @@ use ferrovs_netdev::{Flags, Netdev};
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::port::{
     CustomStat, PortConfig, PortDesc, PortFeatures, PortMod, PortReason, PortState, PortStats,
+    PortStatus,
 };
 use ferrovs_packet::types::{DpPort, OfPort};
 use ferrovs_runtime::clock;
 
 use super::{MAX_PORTS, Ofproto};
+use crate::connmgr::Notice;
 use crate::time::sec_nsec;
 use crate::xlate::snapshot::{BundleId, PortCounters};
 
@@ -143,6 +145,12 @@ fn describe(ofport: OfPort, netdev: &dyn Netdev, config: PortConfig) -> PortDesc
     }
 }
 
+/// The description of a port that was just added: nobody has seen it live.
+fn fresh(mut desc: PortDesc) -> PortDesc {
+    desc.state.remove(PortState::LIVE);
+    desc
+}
+
 /// The administrative state of the device, as OpenFlow tells it.
 fn down_bit(netdev: &dyn Netdev) -> PortConfig {
     match netdev.flags() {
@@ -178,18 +186,19 @@ impl Ofproto {
             dp_port,
             tunnel_port,
             config,
-            desc: describe(ofport, &*netdev, config),
+            desc: fresh(describe(ofport, &*netdev, config)),
             bundle: None,
             counters: Arc::default(),
             created: now,
             mtu_is_set: false,
-            change_seq: netdev.change_seq(),
+            // Looked at in the next run, which finds the port live.
+            change_seq: netdev.change_seq().wrapping_sub(1),
             netdev,
         };
         self.port_freed.remove(&ofport);
         self.port_names.insert(port.name().to_string(), ofport);
         self.ports.insert(ofport, port);
-        self.notice_port(PortReason::Add, ofport);
+        self.notice_port(PortReason::Add, ofport, None);
         self.update_mtus();
         self.dirty = true;
         Ok(ofport)
@@ -234,10 +243,11 @@ impl Ofproto {
         if let Some(id) = port.bundle {
             self.bundle_drop_port(id, ofport);
         }
-        self.notices.push(crate::connmgr::ConnMgr::port_notice(
-            PortReason::Delete,
-            port.desc.clone(),
-        ));
+        let status = PortStatus {
+            reason: PortReason::Delete,
+            desc: port.desc.clone(),
+        };
+        self.notices.push(Notice::Port { status, old: None });
         self.update_mtus();
         self.dirty = true;
         Ok(self
@@ -267,8 +277,7 @@ impl Ofproto {
             port.config = port.config - PortConfig::DOWN | down_bit(&*port.netdev);
             let desc = describe(port.ofport, &*port.netdev, port.config);
             if desc != port.desc {
-                port.desc = desc;
-                changed.push(port.ofport);
+                changed.push((port.ofport, std::mem::replace(&mut port.desc, desc)));
             }
             self.dirty = true;
         }
@@ -287,8 +296,8 @@ impl Ofproto {
         if !changed.is_empty() {
             self.update_mtus();
         }
-        for ofport in changed {
-            self.notice_port(PortReason::Modify, ofport);
+        for (ofport, old) in changed {
+            self.notice_port(PortReason::Modify, ofport, Some(old));
         }
     }
 
@@ -351,11 +360,11 @@ impl Ofproto {
         port.config = port.config - PortConfig::DOWN | down_bit(&*port.netdev);
         let desc = describe(port.ofport, &*port.netdev, port.config);
         let changed = desc != port.desc;
-        port.desc = desc;
+        let old = std::mem::replace(&mut port.desc, desc);
         port.change_seq = port.netdev.change_seq();
         let ofport = port.ofport;
         if changed {
-            self.notice_port(PortReason::Modify, ofport);
+            self.notice_port(PortReason::Modify, ofport, Some(old));
             self.dirty = true;
         }
         Ok(())

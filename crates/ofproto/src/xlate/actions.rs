@@ -605,6 +605,7 @@ impl Ctx<'_> {
         let reason = match reason {
             PacketInReason::Action if self.in_action_set => PacketInReason::ActionSet,
             PacketInReason::Action if self.in_group => PacketInReason::Group,
+            PacketInReason::Action if self.in_packet_out => PacketInReason::PacketOut,
             other => other,
         };
         self.commit();

@@ -102,6 +102,8 @@ pub struct Ctx<'a> {
     pub resubmits: usize,
     pub in_group: bool,
     pub in_action_set: bool,
+    /// The actions are those of a packet-out, or reached from there.
+    pub in_packet_out: bool,
     /// The next table's node of the trace stays open.
     pub keep_open: bool,
     /// The port that the packet came through does not receive.
@@ -157,6 +159,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         resubmits: 0,
         in_group: false,
         in_action_set: false,
+        in_packet_out: matches!(xin.start, Start::Actions(_)),
         keep_open: false,
         deaf: false,
         exit: false,
