@@ -425,7 +425,11 @@ impl Change<'_> {
                     by_add,
                 } => {
                     old.forward_to(&new, reset_counts);
-                    if monitored {
+                    // A modification that leaves everything as it was is no news.
+                    let same = !by_add
+                        && old.cookie == new.cookie
+                        && old.actions.actions == new.actions.actions;
+                    if monitored && !same {
                         let old = old.clone();
                         events.push(if by_add {
                             TableEvent::Added {
