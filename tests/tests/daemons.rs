@@ -2,3 +2,11 @@
 
 #[path = "daemons/bridge.rs"]
 mod bridge;
+#[path = "daemons/clock.rs"]
+mod clock;
+#[path = "daemons/hosts.rs"]
+mod hosts;
+#[path = "daemons/life.rs"]
+mod life;
+#[path = "daemons/oracle.rs"]
+mod oracle;

@@ -2,25 +2,42 @@
 
 use ferrovs_testkit::Switch;
 
-#[test]
-fn normal_floods_then_forwards_to_the_learned_port() {
+/// A switch with bridge br0 and dummy ports p1 to p3.
+fn three_ports() -> Switch {
     let sw = Switch::dummy();
     sw.vsctl(
         "add-br br0 -- set Bridge br0 datapath_type=dummy \
          -- add-port br0 p1 -- set Interface p1 type=dummy ofport_request=1 \
-         -- add-port br0 p2 -- set Interface p2 type=dummy ofport_request=2",
+         -- add-port br0 p2 -- set Interface p2 type=dummy ofport_request=2 \
+         -- add-port br0 p3 -- set Interface p3 type=dummy ofport_request=3",
     );
-    let flow = |port: u8, src: u8, dst: u8| {
-        format!(
-            "in_port({port}),eth(src=50:54:00:00:00:0{src},dst=50:54:00:00:00:0{dst}),eth_type(0x0800),\
-             ipv4(src=10.0.0.{src},dst=10.0.0.{dst},proto=1,tos=0,ttl=64,frag=no),icmp(type=8,code=0)"
-        )
-    };
-    sw.appctl(&format!("netdev-dummy/receive p1 {}", flow(1, 1, 2)));
-    sw.appctl(&format!("netdev-dummy/receive p2 {}", flow(2, 2, 1)));
+    sw
+}
+
+fn icmp(port: u8, src: u8, dst: u8) -> String {
+    format!(
+        "in_port({port}),eth(src=50:54:00:00:00:0{src},dst=50:54:00:00:00:0{dst}),eth_type(0x0800),\
+         ipv4(src=10.0.0.{src},dst=10.0.0.{dst},proto=1,tos=0,ttl=64,frag=no),icmp(type=8,code=0)"
+    )
+}
+
+#[test]
+fn normal_floods_then_forwards_to_the_learned_port() {
+    let sw = three_ports();
+    sw.appctl(&format!("netdev-dummy/receive p1 {}", icmp(1, 1, 2)));
+    sw.appctl(&format!("netdev-dummy/receive p2 {}", icmp(2, 2, 1)));
     let flows = sw.appctl("dpctl/dump-flows");
+    let back = flows
+        .lines()
+        .find(|l| l.contains("in_port(2)"))
+        .unwrap_or_default();
+    assert!(back.ends_with("actions:1"), "{flows}");
+    let flood = flows
+        .lines()
+        .find(|l| l.contains("in_port(1)"))
+        .unwrap_or_default();
     assert!(
-        flows.contains("in_port(2)") && flows.contains("actions:1\n"),
+        flood.ends_with("actions:2") || flood.ends_with("actions:100,2,3"),
         "{flows}"
     );
     let fdb = sw.appctl("fdb/show br0");
@@ -28,4 +45,107 @@ fn normal_floods_then_forwards_to_the_learned_port() {
         fdb.contains("50:54:00:00:00:01") && fdb.contains("50:54:00:00:00:02"),
         "{fdb}"
     );
+}
+
+#[test]
+fn a_vlan_is_kept_apart() {
+    let sw = three_ports();
+    sw.vsctl("set Port p1 tag=10 -- set Port p2 tag=20 -- set Port p3 trunks=10");
+    sw.appctl(&format!("netdev-dummy/receive p1 {}", icmp(1, 1, 2)));
+    let flows = sw.appctl("dpctl/dump-flows");
+    assert!(
+        flows.contains("actions:push_vlan(vid=10,pcp=0),"),
+        "{flows}"
+    );
+    assert!(
+        !flows.contains(",2,") && !flows.trim_end().ends_with(",2"),
+        "{flows}"
+    );
+}
+
+#[test]
+fn a_megaflow_hits_for_packets_that_differ_where_nobody_looked() {
+    let sw = three_ports();
+    sw.client("ovs-vsctl", &["set-fail-mode", "br0", "secure"])
+        .ok();
+    sw.ofctl("del-flows br0");
+    sw.ofctl("add-flow br0 in_port=1,ip,actions=output:2");
+    for n in 1..=5 {
+        sw.appctl(&format!("netdev-dummy/receive p1 {}", icmp(1, n, 9)));
+    }
+    let show = sw.appctl("dpctl/show");
+    assert!(
+        show.contains("lookups: hit:4 missed:1 lost:0") && show.contains("flows: 1"),
+        "{show}"
+    );
+    sw.appctl("revalidator/wait");
+    let flows = sw.ofctl("dump-flows br0");
+    assert!(flows.contains("n_packets=5"), "{flows}");
+}
+
+#[test]
+fn a_flow_mod_changes_what_is_already_installed() {
+    let sw = three_ports();
+    sw.ofctl("add-flow br0 priority=1,in_port=1,actions=output:2");
+    sw.appctl(&format!("netdev-dummy/receive p1 {}", icmp(1, 1, 2)));
+    assert!(sw.appctl("dpctl/dump-flows").contains("actions:2"));
+    sw.ofctl("add-flow br0 priority=1,in_port=1,actions=output:3");
+    sw.appctl("revalidator/wait");
+    let flows = sw.appctl("dpctl/dump-flows");
+    assert!(
+        flows.contains("actions:3") && !flows.contains("actions:2"),
+        "{flows}"
+    );
+}
+
+#[test]
+fn bad_input_is_answered_and_survived() {
+    let sw = three_ports();
+    let bad = sw.client("ovs-appctl", &["nosuch"]);
+    assert_eq!(bad.code, 2, "{}", bad.text());
+    assert!(
+        bad.stderr.contains("\"nosuch\" is not a valid command"),
+        "{}",
+        bad.stderr
+    );
+    let bad = sw.client("ovs-ofctl", &["add-flow", "br0", "actions=bogus"]);
+    assert_eq!(
+        (bad.code, bad.stderr.as_str()),
+        (1, "ovs-ofctl: unknown action bogus\n")
+    );
+    let port = sw.client(
+        "ovs-vsctl",
+        &[
+            "add-port",
+            "br0",
+            "x",
+            "--",
+            "set",
+            "Interface",
+            "x",
+            "type=foo",
+        ],
+    );
+    assert!(
+        port.stderr.contains("Error detected while setting up 'x'"),
+        "{}",
+        port.text()
+    );
+    sw.vsctl("del-port x");
+    // Junk on every socket.
+    let dir = sw.path().display().to_string();
+    for socket in ["db.sock", "br0.mgmt"] {
+        ferrovs_testkit::command::sh(&format!(
+            "head -c 20000 /dev/urandom | timeout 5 python3 -c 'import socket,sys
+s=socket.socket(socket.AF_UNIX)
+s.connect(\"{dir}/{socket}\")
+try:
+    s.sendall(sys.stdin.buffer.read())
+except OSError:
+    pass'"
+        ));
+    }
+    sw.appctl("netdev-dummy/receive p1 0102030405");
+    assert!(sw.vsctl("list-ports br0").contains("p3"));
+    assert!(sw.ofctl("dump-ports br0").contains("port  1"));
 }
