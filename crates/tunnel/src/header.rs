@@ -34,8 +34,11 @@ const VXLAN_I: u32 = 0x0800_0000;
 const VXLAN_G: u32 = 0x8000_0000;
 const GBP_DONT_LEARN: u32 = 0x0040_0000;
 const GBP_APPLIED: u32 = 0x0008_0000;
-/// `exts` bit of group based policy.
+/// VXLAN-GPE: the next protocol is given, and it is Ethernet.
+const VXLAN_P_ETHERNET: u32 = 0x0400_0003;
+/// `exts` bits of group based policy and of the generic protocol extension.
 const EXT_GBP: u32 = 1;
+const EXT_GPE: u32 = 2;
 
 /// Source ports of outer UDP headers: least and greatest.
 static PORT_MIN: AtomicU32 = AtomicU32::new(32768);
@@ -73,7 +76,9 @@ pub fn build(
         "vxlan" => {
             let mut bytes = outer_udp(config, tnl, link)?;
             let mut flags = VXLAN_I;
-            if config.exts & EXT_GBP != 0 {
+            if config.exts & EXT_GPE != 0 {
+                flags |= VXLAN_P_ETHERNET;
+            } else if config.exts & EXT_GBP != 0 {
                 flags |= VXLAN_G | u32::from(tnl.gbp_id.get());
                 let gbp = u32::from(tnl.gbp_flags);
                 flags |= gbp << 16 & (GBP_DONT_LEARN | GBP_APPLIED);
@@ -209,6 +214,23 @@ mod tests {
             h.bytes[34..],
             [0, 0, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0x2a, 0]
         );
+        let gpe = TunnelConfig {
+            exts: EXT_GPE,
+            ..config.clone()
+        };
+        let h = build("vxlan", &gpe, &tnl, &link).unwrap();
+        assert_eq!(h.bytes[42..46], [0x0c, 0, 0, 3]);
+        let gbp = TunnelConfig {
+            exts: EXT_GBP,
+            ..config.clone()
+        };
+        let marked = FlowTnl {
+            gbp_id: 0x1234.into(),
+            gbp_flags: 0x08,
+            ..tnl
+        };
+        let h = build("vxlan", &gbp, &marked, &link).unwrap();
+        assert_eq!(h.bytes[42..46], [0x88, 0x08, 0x12, 0x34]);
         let six = FlowTnl {
             ip_dst: 0.into(),
             ipv6_dst: [9; 16],

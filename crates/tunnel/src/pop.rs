@@ -21,6 +21,8 @@ use crate::header::{ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VXLAN_LEN};
 
 const VXLAN_I: u32 = 0x0800_0000;
 const VXLAN_G: u32 = 0x8000_0000;
+/// VXLAN-GPE with Ethernet inside.
+const VXLAN_GPE_ETHERNET: u32 = 0x0c00_0003;
 
 static RL: RateLimit = RateLimit::new(60, 5);
 
@@ -176,7 +178,7 @@ fn vxlan(packet: &mut Packet) -> Result<(), PopError> {
     if flags & VXLAN_G != 0 && flags & VXLAN_I != 0 {
         tnl.gbp_id = (flags as u16).into();
         tnl.gbp_flags = (flags >> 16) as u8;
-    } else if flags != VXLAN_I || vni & 0xff != 0 {
+    } else if !matches!(flags, VXLAN_I | VXLAN_GPE_ETHERNET) || vni & 0xff != 0 {
         vlog::warn_rl!(
             RL,
             NATIVE_TNL,
