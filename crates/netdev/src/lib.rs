@@ -15,6 +15,7 @@ mod linux;
 mod offload;
 mod patch;
 mod registry;
+mod replay;
 mod virt;
 mod vport;
 

@@ -18,7 +18,7 @@ use ferrovs_runtime::{Interest, Poller, vlog};
 use ferrovs_sync::Seq;
 use ferrovs_sys::rtnetlink::{Event, Groups, Monitor, Rtnl};
 
-use crate::{Netdev, dummy, linux, patch, vport};
+use crate::{Netdev, dummy, linux, patch, replay, vport};
 
 /// A type of device.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,14 @@ fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
                 open: patch::open,
             },
             Class {
+                kind: "replay",
+                open: replay::open,
+            },
+            Class {
+                kind: "null",
+                open: replay::open,
+            },
+            Class {
                 kind: "vxlan",
                 open: vport::open,
             },
@@ -80,9 +88,13 @@ pub fn register(class: Class) {
     );
 }
 
-/// Names of all classes, sorted.
+/// Classes for measurements, which are not told.
+const UNTOLD: [&str; 2] = ["null", "replay"];
+
+/// Names of the classes that users are told of, sorted.
 pub fn kinds() -> Vec<&'static str> {
-    let mut k: Vec<_> = with(|r| r.classes.iter().map(|c| c.kind).collect());
+    let told = |c: &Class| (!UNTOLD.contains(&c.kind)).then_some(c.kind);
+    let mut k: Vec<_> = with(|r| r.classes.iter().filter_map(told).collect());
     k.sort_unstable();
     k
 }

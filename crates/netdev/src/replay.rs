@@ -1,0 +1,290 @@
+//! Load for measurements: `replay` receives the frames of a capture file as fast as they are taken, `null`
+//! sends packets nowhere.
+//!
+//! Both are polled devices. Every packet that `replay` receives is a fresh copy in a pooled buffer, as one from
+//! a card would be; with `options:loop=true` the file begins anew when it has ended. Neither is told in the list
+//! of device types.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ferrovs_packet::buffer::{Batch, Packet};
+use ferrovs_packet::types::MacAddr;
+
+use crate::virt::{VirtualStats, fresh_mac};
+use crate::{Features, Flags, Netdev, Rxq, Stats};
+
+struct Device {
+    name: String,
+    kind: &'static str,
+    state: Mutex<State>,
+    stats: Arc<VirtualStats>,
+    up: AtomicBool,
+    seq: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    options: BTreeMap<String, String>,
+    mac: MacAddr,
+    frames: Arc<[Box<[u8]>]>,
+    again: bool,
+}
+
+pub fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
+    Ok(Arc::new(Device {
+        name: name.to_owned(),
+        kind,
+        state: Mutex::new(State {
+            mac: fresh_mac(),
+            ..State::default()
+        }),
+        stats: Arc::default(),
+        up: AtomicBool::new(true),
+        seq: AtomicU64::new(1),
+    }))
+}
+
+/// The frames of a capture file in the classic format, of either byte order.
+fn read_pcap(path: &str) -> Result<Arc<[Box<[u8]>]>, String> {
+    const MICROSECONDS: u32 = 0xa1b2_c3d4;
+    const NANOSECONDS: u32 = 0xa1b2_3c4d;
+    let bytes = std::fs::read(path).map_err(|e| format!("{path}: {e}"))?;
+    let malformed = || format!("{path}: not a capture file");
+    let word = |at: usize| -> Option<[u8; 4]> { bytes.get(at..at + 4)?.try_into().ok() };
+    let magic = word(0).ok_or_else(malformed)?;
+    let read: fn([u8; 4]) -> u32 = match magic {
+        m if matches!(u32::from_le_bytes(m), MICROSECONDS | NANOSECONDS) => u32::from_le_bytes,
+        m if matches!(u32::from_be_bytes(m), MICROSECONDS | NANOSECONDS) => u32::from_be_bytes,
+        _ => return Err(malformed()),
+    };
+    let mut frames = Vec::new();
+    let mut at = 24;
+    // A record that is cut short ends the file.
+    while let Some(len) = word(at + 8).map(|w| read(w) as usize)
+        && let Some(frame) = bytes.get(at + 16..at + 16 + len)
+    {
+        if frame.len() >= 14 {
+            frames.push(frame.into());
+        }
+        at += 16 + len;
+    }
+    Ok(frames.into())
+}
+
+impl Device {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.seq.fetch_add(1, Ordering::Relaxed);
+        crate::change_seq().change();
+    }
+}
+
+struct Queue {
+    frames: Arc<[Box<[u8]>]>,
+    next: usize,
+    again: bool,
+    stats: Arc<VirtualStats>,
+}
+
+impl Rxq for Queue {
+    fn recv(&mut self, batch: &mut Batch) -> io::Result<usize> {
+        let (mut n, mut bytes) = (0, 0);
+        while !batch.is_full() {
+            if self.next == self.frames.len() {
+                if !self.again || self.frames.is_empty() {
+                    break;
+                }
+                self.next = 0;
+            }
+            let frame = &self.frames[self.next];
+            self.next += 1;
+            n += 1;
+            bytes += frame.len() as u64;
+            batch.push(Packet::from_slice(frame));
+        }
+        if n > 0 {
+            self.stats.account((n, bytes), (0, 0));
+        }
+        Ok(n as usize)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Netdev for Device {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn is_pmd(&self) -> bool {
+        true
+    }
+
+    fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
+        let mut state = self.state();
+        if state.options == *options {
+            return Ok(());
+        }
+        if self.kind == "replay" {
+            let path = options
+                .get("pcap")
+                .ok_or_else(|| format!("{}: replay needs options:pcap", self.name))?;
+            state.frames = read_pcap(path)?;
+            state.again = options.get("loop").is_some_and(|v| v == "true");
+        }
+        state.options.clone_from(options);
+        drop(state);
+        self.changed();
+        Ok(())
+    }
+
+    fn config(&self) -> BTreeMap<String, String> {
+        self.state().options.clone()
+    }
+
+    fn n_rxq(&self) -> usize {
+        usize::from(self.kind == "replay")
+    }
+
+    fn n_txq(&self) -> usize {
+        1
+    }
+
+    fn rxq_open(&self, _queue: usize) -> io::Result<Box<dyn Rxq>> {
+        let state = self.state();
+        Ok(Box::new(Queue {
+            frames: state.frames.clone(),
+            next: 0,
+            again: state.again,
+            stats: self.stats.clone(),
+        }))
+    }
+
+    fn send(&self, _queue: usize, batch: &mut Batch) -> io::Result<()> {
+        let bytes = batch.iter().map(|p| p.size() as u64).sum();
+        self.stats.account((0, 0), (batch.len() as u64, bytes));
+        batch.clear();
+        Ok(())
+    }
+
+    fn etheraddr(&self) -> io::Result<MacAddr> {
+        Ok(self.state().mac)
+    }
+
+    fn set_etheraddr(&self, mac: MacAddr) -> io::Result<()> {
+        self.state().mac = mac;
+        self.changed();
+        Ok(())
+    }
+
+    fn mtu(&self) -> io::Result<u32> {
+        Ok(1500)
+    }
+
+    fn set_mtu(&self, _mtu: u32) -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(95)) // EOPNOTSUPP
+    }
+
+    fn flags(&self) -> io::Result<Flags> {
+        let up = self.up.load(Ordering::Relaxed);
+        Ok(if up { Flags::UP } else { Flags::empty() })
+    }
+
+    fn update_flags(&self, off: Flags, on: Flags) -> io::Result<()> {
+        if on.contains(Flags::UP) {
+            self.up.store(true, Ordering::Relaxed);
+        } else if off.contains(Flags::UP) {
+            self.up.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn carrier(&self) -> bool {
+        true
+    }
+
+    fn carrier_resets(&self) -> u64 {
+        0
+    }
+
+    fn ifindex(&self) -> Option<u32> {
+        None
+    }
+
+    fn stats(&self) -> io::Result<Stats> {
+        Ok(self.stats.stats())
+    }
+
+    fn features(&self) -> io::Result<Features> {
+        Ok(Features::default())
+    }
+
+    fn addresses(&self) -> io::Result<Vec<(IpAddr, u8)>> {
+        Ok(Vec::new())
+    }
+
+    fn status(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn change_seq(&self) -> u64 {
+        self.seq.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_is_replayed_in_order_and_begins_anew() {
+        let mut file = 0xa1b2_c3d4u32.to_le_bytes().to_vec();
+        file.resize(24, 0);
+        for n in 0..3u8 {
+            file.extend([0; 8]);
+            file.extend(20u32.to_le_bytes());
+            file.extend(20u32.to_le_bytes());
+            file.extend([n; 20]);
+        }
+        // A record that is cut short.
+        file.extend([0, 0, 0, 0, 0, 0, 0, 0, 99]);
+        let path = std::env::temp_dir().join(format!("replay-{}.pcap", std::process::id()));
+        std::fs::write(&path, file).unwrap();
+        let dev = open("r0", "replay").unwrap();
+        let path = path.to_string_lossy().into_owned();
+        let options = |again: &str| {
+            BTreeMap::from([
+                ("pcap".to_owned(), path.clone()),
+                ("loop".to_owned(), again.to_owned()),
+            ])
+        };
+        for (again, count) in [("false", 3), ("true", 32)] {
+            dev.set_config(&options(again)).unwrap();
+            let mut batch = Batch::new();
+            assert_eq!(dev.rxq_open(0).unwrap().recv(&mut batch).unwrap(), count);
+            for (i, packet) in batch.iter().enumerate() {
+                assert_eq!(packet.data(), [(i % 3) as u8; 20]);
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(dev.set_config(&options("x")).is_err());
+    }
+}
