@@ -222,7 +222,7 @@ impl Idl {
 
     /// False once the connection is gone for good (only without `retry`).
     pub fn is_alive(&self) -> bool {
-        self.session.is_alive() && !self.sync.is_hopeless()
+        self.session.is_alive()
     }
 
     /// Why the connection, or the last attempt at one, ended.

@@ -139,7 +139,7 @@ pub fn run(args: Vec<String>) -> ExitCode {
     loop {
         idl.run(clock::now());
         if !idl.is_alive() {
-            let error = idl.last_error().unwrap_or("End of file").to_string();
+            let error = idl.last_error().unwrap_or_default().to_string();
             fatal(format_args!(
                 "{}: database connection failed ({error})",
                 settings.db

@@ -93,10 +93,6 @@ impl Sync {
     pub(super) fn is_talking(&self) -> bool {
         self.state != State::Disconnected
     }
-
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.state == State::Failed
-    }
 }
 
 impl Idl {

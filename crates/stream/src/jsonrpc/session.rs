@@ -39,9 +39,11 @@ impl Session {
         let mut session = Session::bare(now);
         session.remotes = remotes;
         session.pick_remote(now);
+        // Without retrying, each remote gets its one chance.
+        let tries = u32::try_from(session.remotes.len()).unwrap_or(u32::MAX);
         session
             .reconnect
-            .set_max_tries(if retry { None } else { Some(1) });
+            .set_max_tries(if retry { None } else { Some(tries) });
         if session.remotes.len() > 1 {
             session
                 .reconnect

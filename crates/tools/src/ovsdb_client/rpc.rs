@@ -21,8 +21,14 @@ impl Rpc {
         let mut last = None;
         for (i, remote) in remotes.iter().enumerate() {
             let more = i + 1 < remotes.len();
+            if remotes.len() > 1 {
+                vlog::info!(modules::RECONNECT, "{remote}: connecting...");
+            }
             match connect(remote) {
                 Ok(connection) => {
+                    if remotes.len() > 1 {
+                        vlog::info!(modules::RECONNECT, "{remote}: connected");
+                    }
                     let mut rpc = Rpc {
                         connection,
                         name: remote.to_string(),
