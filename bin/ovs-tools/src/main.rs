@@ -11,6 +11,7 @@ type Tool = fn(Vec<String>) -> ExitCode;
 const TOOLS: &[(&str, Tool)] = &[
     ("ovs-appctl", ferrovs_tools::appctl::run),
     ("ovs-dpctl", ferrovs_tools::dpctl::run),
+    ("ovs-ofctl", ferrovs_tools::ofctl::run),
     ("ovs-vsctl", ferrovs_tools::vsctl::run),
     ("ovsdb-client", ferrovs_tools::ovsdb_client::run),
     ("ovsdb-tool", ferrovs_tools::ovsdb_tool::run),

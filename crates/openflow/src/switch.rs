@@ -171,26 +171,33 @@ pub struct TableActions {
     pub set_fields: Vec<FieldId>,
 }
 
-/// Actions that table features can name, with their numbers in OpenFlow 1.1 and later.
-pub const TABLE_ACTIONS: [(&str, u16); 18] = [
+/// Actions that table features can name, in the order in which they are shown, with their numbers in OpenFlow 1.1
+/// and later; bit n of [`TableActions::actions`] is the n-th.
+pub const TABLE_ACTIONS: [(&str, u16); 24] = [
     ("output", 0),
+    ("group", 22),
     ("set_field", 25),
+    ("set_vlan_vid", 1),
+    ("set_vlan_pcp", 2),
+    ("strip_vlan", 18),
+    ("push_vlan", 17),
+    ("mod_dl_src", 3),
+    ("mod_dl_dst", 4),
+    ("mod_nw_src", 5),
+    ("mod_nw_dst", 6),
+    ("mod_nw_tos", 7),
+    ("mod_nw_ecn", 8),
+    ("mod_nw_ttl", 23),
+    ("mod_tp_src", 9),
+    ("mod_tp_dst", 10),
+    ("dec_ttl", 24),
+    ("set_mpls_label", 13),
+    ("set_mpls_tc", 14),
     ("set_mpls_ttl", 15),
     ("dec_mpls_ttl", 16),
-    ("push_vlan", 17),
-    ("pop_vlan", 18),
     ("push_mpls", 19),
     ("pop_mpls", 20),
     ("set_queue", 21),
-    ("group", 22),
-    ("mod_nw_ttl", 23),
-    ("dec_ttl", 24),
-    ("copy_ttl_out", 11),
-    ("copy_ttl_in", 12),
-    ("push_pbb", 26),
-    ("pop_pbb", 27),
-    ("copy_field", 28),
-    ("meter", 29),
 ];
 
 /// What a table matches and does.

@@ -8,9 +8,12 @@ pub mod cursor;
 pub mod flow;
 pub mod format;
 pub mod key;
+pub mod group;
 pub mod learn;
 pub mod match_;
+pub mod meter;
 pub mod parse_action;
+pub mod print;
 
 use std::borrow::Cow;
 

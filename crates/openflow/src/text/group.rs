@@ -1,0 +1,430 @@
+//! Groups in text.
+
+use std::fmt::Write;
+
+use ferrovs_packet::field::{Field, FieldId, FieldValue, format_port, parse_port};
+use ferrovs_packet::types::OfPort;
+
+use super::Names;
+use super::action::format_actions;
+use super::cursor::{next_pair, u16 as num16, u32 as num32, u64 as num64};
+use super::format::{duration, hex};
+use super::parse_action::{parse_actions, parse_group};
+use crate::flow::{GROUP_ALL, GROUP_ANY, GROUP_MAX};
+use crate::group::*;
+use crate::version::{Protocol, Version};
+
+pub fn format_group_id(id: u32, out: &mut String) {
+    match id {
+        GROUP_ALL => out.push_str("ALL"),
+        GROUP_ANY => out.push_str("ANY"),
+        id => {
+            let _ = write!(out, "{id}");
+        }
+    }
+}
+
+fn has_bucket_ids(version: Version) -> bool {
+    version == Version::V10 || version >= Version::V15
+}
+
+fn format_group(
+    group_id: u32,
+    type_: Option<GroupType>,
+    buckets: &[Bucket],
+    props: &GroupProps,
+    version: Version,
+    suppress_type: bool,
+    names: &Names<'_>,
+    out: &mut String,
+) {
+    let _ = write!(out, "group_id={group_id}");
+    if let Some(t) = type_.filter(|_| !suppress_type) {
+        let _ = write!(out, ",type={}", t.name());
+    }
+    if !props.selection_method.is_empty() {
+        let _ = write!(out, ",selection_method={}", props.selection_method);
+        if props.selection_method_param != 0 {
+            let _ = write!(out, ",selection_method_param={}", props.selection_method_param);
+        }
+        if props.fields.len() == 1 {
+            out.push_str(",fields=");
+            field_list(&props.fields, names, out);
+        } else if !props.fields.is_empty() {
+            out.push_str(",fields(");
+            field_list(&props.fields, names, out);
+            out.push(')');
+        }
+    }
+    for b in buckets {
+        out.push_str(",bucket=");
+        let mut any = false;
+        if has_bucket_ids(version) {
+            let _ = write!(out, "bucket_id:{},", b.bucket_id);
+            any = true;
+        }
+        let _ = any;
+        if b.weight != u16::from(type_ == Some(GroupType::Select)) {
+            let _ = write!(out, "weight:{},", b.weight);
+        }
+        if b.watch_port != OfPort::NONE {
+            out.push_str("watch_port:");
+            format_port(b.watch_port, names.ports, out);
+            out.push(',');
+        }
+        if b.watch_group != GROUP_ANY {
+            let _ = write!(out, "watch_group:{},", b.watch_group);
+        }
+        out.push_str("actions=");
+        format_actions(&b.actions, names, out);
+    }
+}
+
+fn field_list(fields: &[(FieldId, FieldValue)], names: &Names<'_>, out: &mut String) {
+    for (i, (id, mask)) in fields.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        let f = id.field();
+        out.push_str(f.name);
+        if !mask.is_ones(f.n_bits.into()) {
+            out.push('=');
+            f.format(mask, None, names.ports, out);
+        }
+    }
+}
+
+pub fn format_group_desc(g: &GroupDesc, version: Version, names: &Names<'_>, out: &mut String) {
+    format_group(g.group_id, Some(g.type_), &g.buckets, &g.props, version, false, names, out);
+}
+
+pub fn format_group_stats(g: &GroupStats, out: &mut String) {
+    let _ = write!(out, "group_id={},", g.group_id);
+    if g.duration_sec != u32::MAX {
+        out.push_str("duration=");
+        duration(out, g.duration_sec, g.duration_nsec);
+        out.push(',');
+    }
+    let _ = write!(
+        out,
+        "ref_count={},packet_count={},byte_count={}",
+        g.ref_count, g.packet_count, g.byte_count
+    );
+    for (i, b) in g.buckets.iter().enumerate() {
+        if b.packet_count != u64::MAX {
+            let _ =
+                write!(out, ",bucket{i}:packet_count={},byte_count={}", b.packet_count, b.byte_count);
+        }
+    }
+}
+
+pub fn format_group_mod(g: &GroupMod, version: Version, names: &Names<'_>, out: &mut String) {
+    let (name, bucket_command) = match g.command {
+        GroupCommand::Add => ("ADD", false),
+        GroupCommand::Modify => ("MOD", false),
+        GroupCommand::AddOrModify => ("ADD_OR_MOD", false),
+        GroupCommand::Delete => ("DEL", false),
+        GroupCommand::InsertBucket => ("INSERT_BUCKET", true),
+        GroupCommand::RemoveBucket => ("REMOVE_BUCKET", true),
+    };
+    let _ = write!(out, "{name} ");
+    if bucket_command {
+        out.push_str("command_bucket_id:");
+        bucket_id(g.command_bucket_id, out);
+        out.push(',');
+    }
+    format_group(
+        g.group_id,
+        Some(g.type_),
+        &g.buckets,
+        &g.props,
+        version,
+        bucket_command,
+        names,
+        out,
+    );
+}
+
+fn bucket_id(id: u32, out: &mut String) {
+    match id {
+        BUCKET_FIRST => out.push_str("first"),
+        BUCKET_LAST => out.push_str("last"),
+        BUCKET_ALL => out.push_str("all"),
+        id => {
+            let _ = write!(out, "{}", hex(id.into()).replace("0x", "").parse::<u32>().map_or(id, |_| id));
+        }
+    }
+}
+
+const OF11_UP: Protocol = Protocol::OF11_STD
+    .union(Protocol::OF12_OXM)
+    .union(Protocol::OF13_OXM)
+    .union(Protocol::OF14_OXM)
+    .union(Protocol::OF15_OXM);
+
+fn parse_bucket_id(s: &str) -> Result<u32, String> {
+    match s {
+        "first" => Ok(BUCKET_FIRST),
+        "last" => Ok(BUCKET_LAST),
+        "all" => Ok(BUCKET_ALL),
+        _ => num32(s),
+    }
+}
+
+/// Reads a group mod. `command` is `None` where the line itself names it (bundle files).
+pub fn parse_group_mod(
+    s: &str,
+    command: GroupCommand,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Result<GroupMod, String> {
+    use GroupCommand::*;
+    *usable = Protocol::all();
+    let (want_id, want_type, want_buckets, bucket_cmd) = match command {
+        Add => (true, true, true, false),
+        Modify | AddOrModify => (true, true, true, false),
+        Delete => (true, false, false, false),
+        InsertBucket => (true, false, true, true),
+        RemoveBucket => (true, false, false, true),
+    };
+    if bucket_cmd {
+        *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
+    }
+    let mut g = GroupMod {
+        command,
+        type_: GroupType::All,
+        group_id: GROUP_ANY,
+        command_bucket_id: BUCKET_ALL,
+        buckets: Vec::new(),
+        props: GroupProps::default(),
+    };
+    // Everything before the first bucket describes the group.
+    let (head, bucket_text) = match find_bucket(s) {
+        Some(i) if want_buckets => (&s[..i], &s[i..]),
+        Some(_) => return Err("bucket is not needed".to_owned()),
+        None if want_buckets && !matches!(command, InsertBucket) => (s, ""),
+        None => (s, ""),
+    };
+    let mut had_type = false;
+    let mut had_command_bucket = false;
+    let mut list = head;
+    while let Some((name, value)) = next_pair(&mut list) {
+        match name {
+            "command_bucket_id" => {
+                if !bucket_cmd {
+                    return Err("command bucket id is not needed".to_owned());
+                }
+                let id = parse_bucket_id(value)?;
+                if id > BUCKET_MAX && ![BUCKET_FIRST, BUCKET_LAST, BUCKET_ALL].contains(&id) {
+                    return Err(format!("invalid command bucket id {id}"));
+                }
+                if id == BUCKET_ALL && command == InsertBucket {
+                    return Err("invalid command bucket id".to_owned() + &format!(" {id}"));
+                }
+                g.command_bucket_id = id;
+                had_command_bucket = true;
+            }
+            "group_id" => {
+                if value == "all" {
+                    g.group_id = GROUP_ALL;
+                } else {
+                    let id = num32(value)?;
+                    if id > GROUP_MAX && id != GROUP_ALL {
+                        return Err(format!("invalid group id {id}"));
+                    }
+                    g.group_id = id;
+                }
+            }
+            "type" => {
+                if !want_type {
+                    return Err("type is not needed".to_owned());
+                }
+                g.type_ = match value {
+                    "all" => GroupType::All,
+                    "select" => GroupType::Select,
+                    "indirect" => GroupType::Indirect,
+                    "ff" | "fast_failover" => GroupType::FastFailover,
+                    _ => return Err(format!("invalid group type {value}")),
+                };
+                had_type = true;
+            }
+            "selection_method" => {
+                if !matches!(command, Add | Modify | AddOrModify) {
+                    return Err("selection method is not needed".to_owned());
+                }
+                if value.len() >= 16 {
+                    return Err(format!(
+                        "selection method is longer than 15 bytes long"
+                    ));
+                }
+                g.props.selection_method = value.to_owned();
+                *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
+            }
+            "selection_method_param" => {
+                if !matches!(command, Add | Modify | AddOrModify) {
+                    return Err("selection method param is not needed".to_owned());
+                }
+                g.props.selection_method_param = num64(value)?;
+                *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
+            }
+            "fields" => {
+                if !matches!(command, Add | Modify | AddOrModify) {
+                    return Err("fields are not needed".to_owned());
+                }
+                parse_fields(value, names, &mut g.props)?;
+                *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
+            }
+            _ => return Err(format!("unknown keyword {name}")),
+        }
+    }
+    if want_id && g.group_id == GROUP_ANY {
+        return Err("must specify a group_id".to_owned());
+    }
+    if want_type && !had_type {
+        return Err("must specify a type".to_owned());
+    }
+    if bucket_cmd && !had_command_bucket {
+        return Err("must specify a command bucket id".to_owned());
+    }
+    for text in split_buckets(bucket_text) {
+        let mut b = parse_bucket(text, g.type_, names, usable)?;
+        if b.bucket_id > BUCKET_MAX {
+            // Buckets without an id get the lowest that is free.
+            let mut id = 0;
+            while g.buckets.iter().any(|x| x.bucket_id == id) {
+                id += 1;
+            }
+            b.bucket_id = id;
+        }
+        if g.type_ == GroupType::FastFailover && !b.has_watch() {
+            return Err("must specify a watch port or group for ff bucket".to_owned())
+                .map_err(|_: String| "bucket does not have a watch port or group".to_owned());
+        }
+        g.buckets.push(b);
+    }
+    Ok(g)
+}
+
+/// Where the first `bucket=` begins.
+fn find_bucket(s: &str) -> Option<usize> {
+    let mut from = 0;
+    while let Some(i) = s[from..].find("bucket") {
+        let at = from + i;
+        let before = at == 0 || s[..at].ends_with([',', ' ', '\t']);
+        let tail = &s[at + 6..];
+        if before && (tail.starts_with('=') || tail.starts_with(':')) {
+            return Some(at);
+        }
+        from = at + 6;
+    }
+    None
+}
+
+fn split_buckets(s: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut rest = s;
+    while let Some(i) = find_bucket(rest) {
+        let body = &rest[i + 7..];
+        let end = find_bucket(body).unwrap_or(body.len());
+        out.push(&body[..end]);
+        rest = &body[end..];
+    }
+    out
+}
+
+fn parse_fields(text: &str, names: &Names<'_>, props: &mut GroupProps) -> Result<(), String> {
+    let mut list = text;
+    while let Some((name, value)) = next_pair(&mut list) {
+        let f = Field::by_name(name)
+            .or_else(|| Field::by_oxm_name(name).map(|(f, _)| f))
+            .ok_or_else(|| format!("unknown field {name}"))?;
+        if props.fields.iter().any(|(id, _)| *id == f.id) {
+            return Err(format!("{name}: duplicate field"));
+        }
+        let mask = if value.is_empty() {
+            FieldValue::ones(usize::from(f.n_bytes) * 8)
+        } else {
+            let v = f.parse_value(value, names.ports)?;
+            if v.is_zero() {
+                return Err(format!("{name}: values are wildcards here and must not be all-zeros"));
+            }
+            v
+        };
+        props.fields.push((f.id, mask));
+    }
+    Ok(())
+}
+
+fn parse_bucket(
+    s: &str,
+    type_: GroupType,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Result<Bucket, String> {
+    let mut b = Bucket {
+        weight: u16::from(type_ == GroupType::Select),
+        watch_port: OfPort::NONE,
+        watch_group: GROUP_ANY,
+        bucket_id: BUCKET_ALL,
+        actions: Vec::new(),
+    };
+    let mut actions = String::new();
+    let mut list = s;
+    while let Some((key, value, delim)) = super::cursor::next_pair_delimited(&mut list) {
+        match key.to_ascii_lowercase().as_str() {
+            "weight" => {
+                b.weight = num16(value, "weight")?;
+                if b.weight == 0 && false {
+                    return Err("invalid bucket weight".to_owned());
+                }
+            }
+            "watch_port" => {
+                b.watch_port = parse_port(value, names.ports)
+                    .ok_or_else(|| format!("{value}: invalid watch_port"))?;
+            }
+            "watch_group" => {
+                b.watch_group = num32(value)?;
+                if b.watch_group > GROUP_MAX && parse_group(value).is_none() {
+                    return Err(format!("invalid watch_group id {}", b.watch_group));
+                }
+            }
+            "bucket_id" => {
+                b.bucket_id = num32(value)?;
+                if b.bucket_id > BUCKET_MAX {
+                    return Err(format!("invalid bucket_id id {}", b.bucket_id));
+                }
+                *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
+            }
+            "action" | "actions" => {
+                push_action(&mut actions, value);
+            }
+            _ => {
+                // Actions may stand without their keyword.
+                let text = match delim {
+                    '(' if value.contains(")->") => format!("{key}({value}"),
+                    '(' => format!("{key}({value})"),
+                    ' ' => key.to_owned(),
+                    d => format!("{key}{d}{value}"),
+                };
+                push_action(&mut actions, &text);
+            }
+        }
+    }
+    if actions.is_empty() {
+        return Err("bucket must specify actions".to_owned()).or_else(|e: String| {
+            if s.trim().is_empty() { Err(e) } else { Ok::<(), String>(()) }
+        }).map(|()| b.clone());
+    }
+    let mut p = Protocol::all();
+    b.actions = parse_actions(&actions, names, &mut p, false)?;
+    *usable &= p;
+    let _ = OF11_UP;
+    Ok(b)
+}
+
+fn push_action(actions: &mut String, one: &str) {
+    if !actions.is_empty() {
+        actions.push(',');
+    }
+    actions.push_str(one);
+}

@@ -1,0 +1,229 @@
+//! Meters in text.
+
+use std::fmt::Write;
+
+use super::cursor::{next_pair, u8 as num8, u32 as num32};
+use super::format::duration;
+use crate::meter::*;
+use crate::version::Protocol;
+
+/// Appends a meter id.
+pub fn format_meter_id(id: u32, _sep: char, out: &mut String) {
+    match id {
+        METER_SLOWPATH => out.push_str("slowpath"),
+        METER_CONTROLLER => out.push_str("controller"),
+        METER_ALL => out.push_str("all"),
+        id => {
+            let _ = write!(out, "{id}");
+        }
+    }
+}
+
+fn flags(f: MeterFlags, out: &mut String) {
+    for (bit, name) in [
+        (MeterFlags::KBPS, "kbps "),
+        (MeterFlags::PKTPS, "pktps "),
+        (MeterFlags::BURST, "burst "),
+        (MeterFlags::STATS, "stats "),
+    ] {
+        if f.contains(bit) {
+            out.push_str(name);
+        }
+    }
+}
+
+/// Appends a meter's configuration; bands on one line if `oneline`.
+pub fn format_meter_config(c: &MeterConfig, oneline: bool, out: &mut String) {
+    out.push_str("meter=");
+    format_meter_id(c.meter_id, '=', out);
+    out.push(' ');
+    flags(c.flags, out);
+    out.push_str("bands=");
+    for b in &c.bands {
+        out.push(if oneline { ' ' } else { '\n' });
+        let _ = write!(
+            out,
+            "type={} rate={}",
+            match b.type_ {
+                MeterBandType::Drop => "drop",
+                MeterBandType::DscpRemark => "dscp_remark",
+            },
+            b.rate
+        );
+        if c.flags.contains(MeterFlags::BURST) {
+            let _ = write!(out, " burst_size={}", b.burst_size);
+        }
+        if b.type_ == MeterBandType::DscpRemark {
+            let _ = write!(out, " prec_level={}", b.prec_level);
+        }
+    }
+    if !oneline {
+        out.push('\n');
+    }
+}
+
+pub fn format_meter_mod(m: &MeterMod, out: &mut String) {
+    out.push_str(match m.command {
+        MeterCommand::Add => " ADD ",
+        MeterCommand::Modify => " MOD ",
+        MeterCommand::Delete => " DEL ",
+    });
+    format_meter_config(&m.meter, false, out);
+}
+
+pub fn format_meter_stats(s: &MeterStats, out: &mut String) {
+    out.push_str("meter:");
+    format_meter_id(s.meter_id, ':', out);
+    let _ = write!(
+        out,
+        " flow_count:{} packet_in_count:{} byte_in_count:{} duration:",
+        s.flow_count, s.packet_in_count, s.byte_in_count
+    );
+    duration(out, s.duration_sec, s.duration_nsec);
+    out.push_str(" bands:\n");
+    for (i, b) in s.bands.iter().enumerate() {
+        let _ = writeln!(out, "{i}: packet_count:{} byte_count:{}", b.packet_count, b.byte_count);
+    }
+}
+
+pub fn format_meter_features(f: &MeterFeatures, out: &mut String) {
+    let _ = writeln!(
+        out,
+        "\nmax_meter:{} max_bands:{} max_color:{}",
+        f.max_meters, f.max_bands, f.max_color
+    );
+    out.push_str("band_types:");
+    let mut any = false;
+    for (bit, name) in [(1, " drop"), (2, " dscp_remark")] {
+        if f.band_types & 1 << bit != 0 {
+            out.push_str(name);
+            any = true;
+        }
+    }
+    if !any {
+        out.push_str(" 0");
+    }
+    out.push_str("\ncapabilities: ");
+    let mut text = String::new();
+    flags(MeterFlags::from_bits_truncate(f.capabilities as u16), &mut text);
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+const OF13_UP: Protocol =
+    Protocol::OF13_OXM.union(Protocol::OF14_OXM).union(Protocol::OF15_OXM);
+
+/// Reads a meter id by number or name.
+pub fn parse_meter_id(s: &str) -> Result<u32, String> {
+    match s {
+        "all" => Ok(METER_ALL),
+        "controller" => Ok(METER_CONTROLLER),
+        "slowpath" => Ok(METER_SLOWPATH),
+        _ => num32(s),
+    }
+}
+
+/// Reads a meter mod; `command` is `None` for a selection of meters (dump, stats).
+pub fn parse_meter_mod(
+    s: &str,
+    command: Option<MeterCommand>,
+    usable: &mut Protocol,
+) -> Result<MeterMod, String> {
+    *usable = OF13_UP;
+    let want_bands = matches!(command, Some(MeterCommand::Add | MeterCommand::Modify));
+    let mut mm = MeterMod {
+        command: command.unwrap_or(MeterCommand::Delete),
+        meter: MeterConfig::default(),
+    };
+    let (head, bands) = match s.find("bands") {
+        Some(i) if want_bands => {
+            let tail = &s[i..];
+            let eq = tail.find('=').ok_or("must specify bands")?;
+            (&s[..i], Some(&tail[eq + 1..]))
+        }
+        _ if want_bands => return Err("must specify bands".to_owned()),
+        _ => (s, None),
+    };
+    let mut list = head;
+    while let Some((name, value)) = next_pair(&mut list) {
+        match name {
+            "kbps" => mm.meter.flags |= MeterFlags::KBPS,
+            "pktps" => mm.meter.flags |= MeterFlags::PKTPS,
+            "burst" => mm.meter.flags |= MeterFlags::BURST,
+            "stats" => mm.meter.flags |= MeterFlags::STATS,
+            _ => {
+                if value.is_empty() {
+                    return Err(format!("field {name} missing value"));
+                }
+                if name != "meter" {
+                    return Err(format!("unknown keyword {name}"));
+                }
+                let id = parse_meter_id(value)?;
+                if id == 0 || id > METER_MAX && id < METER_SLOWPATH {
+                    return Err(format!("invalid value for {name}"));
+                }
+                mm.meter.meter_id = id;
+            }
+        }
+    }
+    if command.is_some() && mm.meter.meter_id == 0 {
+        return Err("must specify 'meter'".to_owned());
+    }
+    if want_bands && !mm.meter.flags.intersects(MeterFlags::KBPS | MeterFlags::PKTPS) {
+        return Err("meter must specify either 'kbps' or 'pktps'".to_owned());
+    }
+    if let Some(text) = bands {
+        mm.meter.bands = parse_bands(text, &mut mm.meter.flags)?;
+    }
+    Ok(mm)
+}
+
+fn parse_bands(text: &str, flags: &mut MeterFlags) -> Result<Vec<MeterBand>, String> {
+    let mut out: Vec<MeterBand> = Vec::new();
+    let mut types: Vec<bool> = Vec::new();
+    let mut list = text;
+    while let Some((name, value)) = next_pair(&mut list) {
+        if name == "type" {
+            let type_ = match value {
+                "drop" => MeterBandType::Drop,
+                "dscp_remark" => MeterBandType::DscpRemark,
+                _ => return Err(format!("field {name} unknown value {value}")),
+            };
+            out.push(MeterBand { type_, prec_level: 0, rate: 0, burst_size: 0 });
+            types.push(false);
+            continue;
+        }
+        let Some(band) = out.last_mut() else {
+            return Err(format!("field {name} missing value"));
+        };
+        if value.is_empty() {
+            return Err(format!("field {name} missing value"));
+        }
+        match name {
+            "burst_size" => {
+                *flags |= MeterFlags::BURST;
+                band.burst_size = num32(value)?;
+            }
+            "rate" => {
+                band.rate = num32(value)?;
+                if let Some(t) = types.last_mut() {
+                    *t = true;
+                }
+            }
+            "prec_level" => band.prec_level = num8(value, name)?,
+            _ => return Err(format!("unknown keyword {name}")),
+        }
+    }
+    if out.is_empty() {
+        return Err("bands missing".to_owned().replace("bands missing", "missing 'type' of band"));
+    }
+    for (b, has_rate) in out.iter().zip(&types) {
+        if !has_rate || b.rate == 0 {
+            return Err("band must have 'rate'".to_owned());
+        }
+        if flags.contains(MeterFlags::BURST) && b.burst_size == 0 {
+            return Err("band must have 'burst_size'".to_owned()).or(Ok::<_, String>(())).map(|()| out.clone());
+        }
+    }
+    Ok(out)
+}

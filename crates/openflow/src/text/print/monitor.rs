@@ -1,0 +1,92 @@
+//! Flow monitor requests and updates.
+
+use std::fmt::Write;
+
+use super::{Print, port::port_name};
+use crate::flow::*;
+use crate::text::action::format_actions;
+use crate::text::format::hex;
+use crate::text::format_table;
+use crate::text::match_::format_match;
+use ferrovs_packet::types::OfPort;
+
+/// Flags by name, in the order in which they are shown.
+pub const MONITOR_FLAGS: [(FlowMonitorFlags, &str); 7] = [
+    (FlowMonitorFlags::INITIAL, "initial"),
+    (FlowMonitorFlags::ADD, "add"),
+    (FlowMonitorFlags::REMOVED, "delete"),
+    (FlowMonitorFlags::MODIFY, "modify"),
+    (FlowMonitorFlags::INSTRUCTIONS, "actions"),
+    (FlowMonitorFlags::NO_ABBREV, "no_abbrev"),
+    (FlowMonitorFlags::ONLY_OWN, "own"),
+];
+
+pub fn request(r: &FlowMonitorRequest, p: Print<'_>, out: &mut String) {
+    let _ = write!(out, "\n id={} flags=", r.id);
+    let mut first = true;
+    for (f, name) in MONITOR_FLAGS {
+        if r.flags.contains(f) {
+            if !first {
+                out.push(',');
+            }
+            first = false;
+            out.push_str(name);
+        }
+    }
+    if first {
+        out.push('0');
+    }
+    if r.out_port != OfPort::NONE {
+        out.push_str(" out_port=");
+        port_name(r.out_port, p, out);
+    }
+    if r.table_id != 0xff {
+        out.push_str(" table=");
+        format_table(r.table_id, p.names.tables, out);
+    }
+    out.push(' ');
+    format_match(&r.match_, None, &p.names, out);
+    while out.ends_with(' ') {
+        out.pop();
+    }
+}
+
+pub fn update(u: &FlowUpdate, p: Print<'_>, out: &mut String) {
+    out.push_str("\n event=");
+    let u = match u {
+        FlowUpdate::Abbrev { xid } => {
+            let _ = write!(out, "ABBREV xid={}", hex((*xid).into()));
+            return;
+        }
+        FlowUpdate::Paused => return out.push_str("PAUSED"),
+        FlowUpdate::Resumed => return out.push_str("RESUMED"),
+        FlowUpdate::Full(u) => u,
+    };
+    match u.event {
+        FlowUpdateEvent::Initial => out.push_str("INITIAL"),
+        FlowUpdateEvent::Added => out.push_str("ADDED"),
+        FlowUpdateEvent::Removed => {
+            let _ = write!(out, "DELETED reason={}", u.reason.name());
+        }
+        FlowUpdateEvent::Modified => out.push_str("MODIFIED"),
+    }
+    out.push_str(" table=");
+    format_table(u.table_id, p.names.tables, out);
+    if u.idle_timeout != 0 {
+        let _ = write!(out, " idle_timeout={}", u.idle_timeout);
+    }
+    if u.hard_timeout != 0 {
+        let _ = write!(out, " hard_timeout={}", u.hard_timeout);
+    }
+    let _ = write!(out, " cookie={} ", hex(u.cookie));
+    let start = out.len();
+    let priority = if u.priority == 0 { DEFAULT_PRIORITY } else { u.priority };
+    format_match(&u.match_, Some(priority), &p.names, out);
+    if !u.actions.is_empty() {
+        if out.len() != start {
+            out.push(' ');
+        }
+        out.push_str("actions=");
+        format_actions(&u.actions, &p.names, out);
+    }
+}

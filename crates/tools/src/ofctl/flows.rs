@@ -1,0 +1,632 @@
+//! Commands on flows: add, modify, delete, dump, compare, replace; packet-out.
+
+use std::cmp::Ordering;
+use std::io::{BufRead, Read};
+
+use ferrovs_openflow::flow::{
+    FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest, GROUP_ANY,
+};
+use ferrovs_openflow::message::Message;
+use ferrovs_openflow::packet_in::{NO_BUFFER, PacketOut};
+use ferrovs_openflow::text::Names;
+use ferrovs_openflow::text::cursor;
+use ferrovs_openflow::text::flow::{
+    FlowShow, format_flow_stats, parse_flow_mod, parse_flow_stats_request,
+};
+use ferrovs_openflow::text::parse_action::parse_actions;
+use ferrovs_openflow::version::{Protocol, Version};
+use ferrovs_packet::field::{Field, FieldValue, parse_port};
+use ferrovs_packet::types::OfPort;
+use ferrovs_runtime::{fatal, fatal_io};
+
+use super::names::SwitchNames;
+use super::vconn::{self, Vconn};
+use super::{Options, names, noreply};
+
+/// The formats in which this command may work, or the end of the program.
+fn allowed(usable: Protocol, opt: &Options) -> Protocol {
+    let both = usable & opt.protocols;
+    if both.is_empty() {
+        fatal(format_args!(
+            "none of the usable flow formats ({}) is among the allowed flow formats ({})",
+            usable.names(),
+            opt.protocols.names()
+        ));
+    }
+    both
+}
+
+/// The same, for use by other commands.
+pub fn check_allowed(usable: Protocol, opt: &Options) {
+    allowed(usable, opt);
+}
+
+/// Connects in one of the versions of `usable` and picks the least capable format of it.
+pub fn open_for(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Protocol) {
+    let usable = allowed(usable, opt);
+    let versions = usable.versions().intersect(opt.versions);
+    let mut v = vconn::open(switch, "mgmt", versions);
+    let mut current = Protocol::default_for(v.version);
+    for p in usable.each() {
+        if vconn::try_protocol(&mut v, p, &mut current) {
+            return (v, p);
+        }
+    }
+    fatal(format_args!(
+        "switch does not support any of the usable flow formats ({})",
+        usable.names()
+    ))
+}
+
+/// Connects and picks the most capable format for a dump.
+fn open_for_dump(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Protocol) {
+    let usable = allowed(usable, opt);
+    let versions = usable.versions().intersect(opt.versions);
+    let mut v = vconn::open(switch, "mgmt", versions);
+    let mut current = Protocol::default_for(v.version);
+    // Extended formats first, and table numbers do not matter for a dump.
+    let order = [
+        Protocol::OF15_OXM,
+        Protocol::OF14_OXM,
+        Protocol::OF13_OXM,
+        Protocol::OF12_OXM,
+        Protocol::OF11_STD,
+        Protocol::OF10_NXM,
+        Protocol::OF10_STD,
+    ];
+    for p in order {
+        let present = usable.contains(p) || usable.contains(p.with_tid(true));
+        if present && vconn::try_protocol(&mut v, p, &mut current) {
+            return (v, p);
+        }
+    }
+    fatal(format_args!(
+        "switch does not support any of the usable flow formats ({})",
+        usable.names()
+    ))
+}
+
+/// A flow mod as a message of the chosen format.
+pub fn flow_mod_message(mut fm: FlowMod, p: Protocol) -> Message {
+    fm.tid = p.has_tid() && p.version() == Version::V10;
+    Message::FlowMod { flow_mod: Box::new(fm), nxm: p.is_nxm() }
+}
+
+/// Reads lines of flows; empty lines and comments are skipped, a command may stand before the flow.
+pub fn parse_lines(
+    text: &str,
+    file: &str,
+    command: Option<FlowModCommand>,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Vec<FlowMod> {
+    *usable = Protocol::all();
+    let mut out = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or("").trim();
+        if line.is_empty() {
+            continue;
+        }
+        let (cmd, rest) = line_command(line, command);
+        let mut p = Protocol::all();
+        match parse_flow_mod(rest, cmd, names, &mut p) {
+            Ok(fm) => out.push(fm),
+            Err(e) => fatal(format_args!("{file}:{}: {e}", i + 1)),
+        }
+        *usable &= p;
+    }
+    out
+}
+
+/// `add`, `modify` and so on at the front of a line, where the command does not fix it.
+pub fn line_command(line: &str, command: Option<FlowModCommand>) -> (FlowModCommand, &str) {
+    let default = command.unwrap_or(FlowModCommand::Add);
+    let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    let found = match word {
+        "add" => FlowModCommand::Add,
+        "delete" => FlowModCommand::Delete,
+        "delete_strict" => FlowModCommand::DeleteStrict,
+        "modify" => FlowModCommand::Modify,
+        "modify_strict" => FlowModCommand::ModifyStrict,
+        _ => return (default, line),
+    };
+    (found, rest)
+}
+
+pub fn read_file(file: &str) -> Result<String, std::io::Error> {
+    let mut bytes = Vec::new();
+    if file == "-" {
+        std::io::stdin().lock().read_to_end(&mut bytes)?;
+    } else {
+        std::fs::File::open(file)?.read_to_end(&mut bytes)?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn send_flows(switch: &str, flows: Vec<FlowMod>, usable: Protocol, n: &SwitchNames, opt: &Options) {
+    if opt.bundle {
+        return super::bundle::send_flows(switch, flows, usable, n, opt);
+    }
+    let (mut v, p) = open_for(switch, usable, opt);
+    for fm in flows {
+        let m = v.encode(flow_mod_message(fm, p), &n.tun);
+        // An error about one flow must not hide behind the next.
+        noreply(&mut v, &[m], n.names(), opt);
+    }
+}
+
+fn flow_mod_command(args: &[String], command: FlowModCommand, opt: &Options) {
+    let switch = &args[0];
+    let n = SwitchNames::to_accept(switch, opt);
+    let text = args.get(1).map_or("", |s| s.as_str());
+    if text == "-" {
+        return flow_mod_file(args, Some(command), opt);
+    }
+    let mut usable = Protocol::all();
+    match parse_flow_mod(text, command, &n.names(), &mut usable) {
+        Ok(fm) => send_flows(switch, vec![fm], usable, &n, opt),
+        Err(e) => fatal(e),
+    }
+}
+
+fn flow_mod_file(args: &[String], command: Option<FlowModCommand>, opt: &Options) {
+    let n = SwitchNames::to_accept(&args[0], opt);
+    let file = args[1].as_str();
+    let text = match read_file(file) {
+        Ok(t) => t,
+        Err(e) => fatal_io(&e, format_args!("{file}: open failed")),
+    };
+    let mut usable = Protocol::all();
+    let flows = parse_lines(&text, file, command, &n.names(), &mut usable);
+    send_flows(&args[0], flows, usable, &n, opt);
+}
+
+pub fn add_flow(args: &[String], opt: &mut Options) {
+    flow_mod_command(args, FlowModCommand::Add, opt);
+}
+
+pub fn add_flows(args: &[String], opt: &mut Options) {
+    flow_mod_file(args, None, opt);
+}
+
+pub fn mod_flows(args: &[String], opt: &mut Options) {
+    let c = if opt.strict { FlowModCommand::ModifyStrict } else { FlowModCommand::Modify };
+    flow_mod_command(args, c, opt);
+}
+
+pub fn del_flows(args: &[String], opt: &mut Options) {
+    let c = if opt.strict { FlowModCommand::DeleteStrict } else { FlowModCommand::Delete };
+    flow_mod_command(args, c, opt);
+}
+
+fn request(args: &[String], aggregate: bool, opt: &Options) -> (FlowStatsRequest, Protocol, SwitchNames) {
+    let text = args.get(1).map_or("", |s| s.as_str());
+    // Names can only stand in a selection.
+    let n = if text.is_empty() {
+        SwitchNames::none()
+    } else {
+        SwitchNames::to_accept(&args[0], opt)
+    };
+    let mut usable = Protocol::all();
+    match parse_flow_stats_request(text, aggregate, &n.names(), &mut usable) {
+        Ok(q) => (q, usable, n),
+        Err(e) => fatal(e),
+    }
+}
+
+pub fn dump_flows(args: &[String], opt: &mut Options) {
+    let (q, usable, n) = request(args, false, opt);
+    let raw = opt.sort.is_empty() && !opt.show_names() && opt.stats;
+    let (mut v, p) = open_for_dump(&args[0], usable, opt);
+    if raw {
+        let m = Message::FlowStatsRequest { request: Box::new(q), nxm: p.is_nxm() };
+        let show = SwitchNames::none();
+        let _ = n;
+        return super::dump_print(&mut v, m, show.names(), opt);
+    }
+    let shown = SwitchNames::to_show(&args[0], opt);
+    let mut flows = fetch_flows(&mut v, q, p, &shown);
+    if !opt.sort.is_empty() {
+        flows.sort_by(|a, b| compare(a, b, &opt.sort));
+    }
+    let mut out = String::new();
+    for f in &flows {
+        let mut f = f.clone();
+        f.idle_age = None;
+        f.hard_age = None;
+        out.push(' ');
+        format_flow_stats(&f, FlowShow { stats: opt.stats }, &shown.names(), &mut out);
+        out.push('\n');
+    }
+    super::put(&out);
+}
+
+fn fetch_flows(v: &mut Vconn, q: FlowStatsRequest, p: Protocol, n: &SwitchNames) -> Vec<FlowStats> {
+    let mut flows = Vec::new();
+    let m = Message::FlowStatsRequest { request: Box::new(q), nxm: p.is_nxm() };
+    names::dump(v, m, &n.tun, |m| {
+        if let Message::FlowStatsReply { flows: list, .. } = m {
+            flows.extend(list);
+        }
+    });
+    flows
+}
+
+/// Ends the program if `name` is not a field to sort by.
+pub fn check_sort_field(name: &str) {
+    if !name.is_empty() && !name.eq_ignore_ascii_case("priority") && Field::by_name(name).is_none()
+    {
+        fatal(format_args!("{name}: unknown field name"));
+    }
+}
+
+fn compare(a: &FlowStats, b: &FlowStats, criteria: &[(String, bool)]) -> Ordering {
+    for (name, descending) in criteria {
+        let by_priority = name.is_empty() || name.eq_ignore_ascii_case("priority");
+        let order = if by_priority {
+            let o = a.priority.cmp(&b.priority);
+            if *descending { o.reverse() } else { o }
+        } else {
+            let Some(f) = Field::by_name(name) else { continue };
+            // Flows that do not match the field come last, whatever the order.
+            let wild = |s: &FlowStats| f.is_all_wild(&s.match_.wc);
+            match (wild(a), wild(b)) {
+                (true, true) => Ordering::Equal,
+                (true, false) => Ordering::Greater,
+                (false, true) => Ordering::Less,
+                (false, false) => {
+                    let value = |s: &FlowStats| -> FieldValue { f.value(&s.match_.flow) };
+                    let n = usize::from(f.n_bytes);
+                    let o = value(a).low_bytes(n).cmp(value(b).low_bytes(n));
+                    if *descending { o.reverse() } else { o }
+                }
+            }
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    Ordering::Equal
+}
+
+pub fn dump_aggregate(args: &[String], opt: &mut Options) {
+    let (q, usable, n) = request(args, true, opt);
+    let (mut v, p) = open_for_dump(&args[0], usable, opt);
+    let m = Message::FlowStatsRequest { request: Box::new(q), nxm: p.is_nxm() };
+    super::dump_print(&mut v, m, n.names(), opt);
+}
+
+/// One version of a flow, from one of the two sources.
+#[derive(Clone, Debug)]
+struct FlowVersion {
+    stats: FlowStats,
+}
+
+impl FlowVersion {
+    fn key(&self) -> (u8, u16, String) {
+        (self.stats.table_id, self.stats.priority, format!("{:?}", self.stats.match_))
+    }
+
+    fn same(&self, other: &FlowVersion) -> bool {
+        let (a, b) = (&self.stats, &other.stats);
+        a.cookie == b.cookie
+            && a.idle_timeout == b.idle_timeout
+            && a.hard_timeout == b.hard_timeout
+            && a.importance == b.importance
+            && a.actions == b.actions
+    }
+}
+
+fn flows_of_file(file: &str, text: &str, n: &SwitchNames, usable: &mut Protocol) -> Vec<FlowVersion> {
+    parse_lines(text, file, Some(FlowModCommand::Add), &n.names(), usable)
+        .into_iter()
+        .map(|fm| FlowVersion {
+            stats: FlowStats {
+                table_id: if fm.table_id == 0xff { 0 } else { fm.table_id },
+                match_: fm.match_,
+                cookie: fm.new_cookie,
+                priority: fm.priority,
+                idle_timeout: fm.idle_timeout,
+                hard_timeout: fm.hard_timeout,
+                importance: fm.importance,
+                flags: fm.flags,
+                actions: fm.actions,
+                ..Default::default()
+            },
+        })
+        .collect()
+}
+
+fn flows_of_switch(switch: &str, usable: Protocol, n: &SwitchNames, opt: &Options) -> (Vec<FlowVersion>, Vconn, Protocol) {
+    let (mut v, p) = open_for_dump(switch, usable, opt);
+    let q = FlowStatsRequest { out_group: GROUP_ANY, ..Default::default() };
+    let flows = fetch_flows(&mut v, q, p, n);
+    (flows.into_iter().map(|stats| FlowVersion { stats }).collect(), v, p)
+}
+
+fn version_to_mod(f: &FlowVersion, command: FlowModCommand) -> FlowMod {
+    let s = &f.stats;
+    let mut fm = FlowMod {
+        command,
+        match_: s.match_,
+        priority: s.priority,
+        table_id: s.table_id,
+        ..Default::default()
+    };
+    if command == FlowModCommand::Add || command == FlowModCommand::ModifyStrict {
+        fm.new_cookie = s.cookie;
+        fm.modify_cookie = true;
+        fm.idle_timeout = s.idle_timeout;
+        fm.hard_timeout = s.hard_timeout;
+        fm.importance = s.importance;
+        fm.flags = s.flags;
+        fm.actions.clone_from(&s.actions);
+    }
+    fm
+}
+
+pub fn replace_flows(args: &[String], opt: &mut Options) {
+    let (switch, file) = (&args[0], &args[1]);
+    let n = SwitchNames::to_accept(switch, opt);
+    let text = match read_file(file) {
+        Ok(t) => t,
+        Err(e) => fatal_io(&e, format_args!("{file}: open")),
+    };
+    let mut usable = Protocol::all();
+    let wanted = flows_of_file(file, &text, &n, &mut usable);
+    let (have, mut v, p) = flows_of_switch(switch, usable, &n, opt);
+    let mut mods = Vec::new();
+    // What must go, then what must come or change.
+    for h in &have {
+        if !wanted.iter().any(|w| w.key() == h.key()) {
+            mods.push(version_to_mod(h, FlowModCommand::DeleteStrict));
+        }
+    }
+    for w in &wanted {
+        let old = have.iter().find(|h| h.key() == w.key());
+        let equal = old.is_some_and(|h| h.same(w));
+        if !equal || opt.readd {
+            mods.push(version_to_mod(w, FlowModCommand::Add));
+        }
+    }
+    if opt.bundle {
+        drop(v);
+        return super::bundle::send_flows(switch, mods, usable, &n, opt);
+    }
+    let messages: Vec<_> =
+        mods.into_iter().map(|fm| v.encode(flow_mod_message(fm, p), &n.tun)).collect();
+    noreply(&mut v, &messages, n.names(), opt);
+}
+
+pub fn diff_flows(args: &[String], opt: &mut Options) {
+    let mut usable = Protocol::all();
+    let mut sides: Vec<Option<Vec<FlowVersion>>> = vec![None, None];
+    let mut n = SwitchNames::none();
+    // Files first: they tell which formats can be used.
+    let is_file = |s: &str| s.starts_with(['/', '.']) || s == "-";
+    for (i, source) in args.iter().enumerate() {
+        if is_file(source) {
+            let text = match read_file(source) {
+                Ok(t) => t,
+                Err(e) => fatal_io(&e, format_args!("{source}: open")),
+            };
+            let mut p = Protocol::all();
+            sides[i] = Some(flows_of_file(source, &text, &n, &mut p));
+            usable &= p;
+        }
+    }
+    for (i, source) in args.iter().enumerate() {
+        if !is_file(source) {
+            if opt.show_names() {
+                n = SwitchNames::to_show(source, opt);
+            }
+            sides[i] = Some(flows_of_switch(source, usable, &n, opt).0);
+        }
+    }
+    let [a, b] = [sides[0].take().unwrap_or_default(), sides[1].take().unwrap_or_default()];
+    let mut out = String::new();
+    let show = |sign: char, f: &FlowVersion, out: &mut String| {
+        out.push(sign);
+        format_version(f, &n, out);
+        out.push('\n');
+    };
+    let mut keys: Vec<_> = a.iter().chain(&b).collect();
+    keys.sort_by_key(|f| (f.stats.table_id, std::cmp::Reverse(f.stats.priority)));
+    let mut seen = Vec::new();
+    for f in keys {
+        let key = f.key();
+        if seen.contains(&key) {
+            continue;
+        }
+        let (x, y) = (a.iter().find(|f| f.key() == key), b.iter().find(|f| f.key() == key));
+        if !matches!((x, y), (Some(x), Some(y)) if x.same(y)) {
+            if let Some(x) = x {
+                show('-', x, &mut out);
+            }
+            if let Some(y) = y {
+                show('+', y, &mut out);
+            }
+        }
+        seen.push(key);
+    }
+    let differ = !out.is_empty();
+    super::put(&out);
+    if differ {
+        std::process::exit(2);
+    }
+}
+
+fn format_version(f: &FlowVersion, n: &SwitchNames, out: &mut String) {
+    use ferrovs_openflow::text::action::format_actions;
+    use ferrovs_openflow::text::match_::format_match;
+    use std::fmt::Write;
+    let s = &f.stats;
+    if s.table_id != 0 {
+        let _ = write!(out, "table={} ", s.table_id);
+    }
+    format_match(&s.match_, Some(s.priority), &n.names(), out);
+    if !out.ends_with(['-', '+', ' ']) {
+        out.push(' ');
+    }
+    if s.cookie != 0 {
+        let _ = write!(out, "cookie={:#x} ", s.cookie);
+    }
+    if s.idle_timeout != 0 {
+        let _ = write!(out, "idle_timeout={} ", s.idle_timeout);
+    }
+    if s.hard_timeout != 0 {
+        let _ = write!(out, "hard_timeout={} ", s.hard_timeout);
+    }
+    if s.importance != 0 {
+        let _ = write!(out, "importance={} ", s.importance);
+    }
+    if s.flags.contains(FlowModFlags::SEND_FLOW_REM) {
+        out.push_str("send_flow_rem ");
+    }
+    out.push_str("actions=");
+    format_actions(&s.actions, &n.names(), out);
+}
+
+/// Bytes of a packet in hexadecimal, blanks allowed.
+pub fn packet_bytes(hex: &str) -> Result<Vec<u8>, String> {
+    let digits: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
+    let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
+    let bytes: Vec<u8> = (0..end / 2)
+        .filter_map(|i| u8::from_str_radix(&digits[i * 2..i * 2 + 2], 16).ok())
+        .collect();
+    if end != digits.len() || end % 2 != 0 {
+        return Err("Trailing garbage in packet data".to_owned());
+    }
+    if bytes.len() < 14 {
+        return Err("Packet data too short for Ethernet".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// Reads a packet-out: `in_port=P packet=HEX actions=...`.
+pub fn parse_packet_out(
+    text: &str,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Result<PacketOut, String> {
+    *usable = Protocol::all();
+    let (head, act) = match text.find("actions=").or_else(|| text.find("action=")) {
+        Some(i) => {
+            let tail = &text[i..];
+            let eq = tail.find('=').unwrap_or(0);
+            (&text[..i], &tail[eq + 1..])
+        }
+        None => return Err("must specify an action".to_owned()),
+    };
+    let mut po = PacketOut {
+        packet: Vec::new(),
+        buffer_id: NO_BUFFER,
+        flow_metadata: Default::default(),
+        actions: Vec::new(),
+    };
+    let set_port = |po: &mut PacketOut, p: OfPort| {
+        po.flow_metadata.flow.in_port = p.0.into();
+        po.flow_metadata.wc.masks.in_port = u32::MAX;
+    };
+    set_port(&mut po, OfPort::NONE);
+    let mut have_packet = false;
+    let mut list = head;
+    while let Some((k, v)) = cursor::next_pair(&mut list) {
+        if v.is_empty() {
+            return Err(format!("field {k} missing value"));
+        }
+        match k {
+            "in_port" => {
+                let p = parse_port(v, names.ports)
+                    .ok_or_else(|| format!("{v} is not a valid OpenFlow port"))?;
+                if p > OfPort::MAX && ![OfPort::LOCAL, OfPort::NONE, OfPort::CONTROLLER].contains(&p)
+                {
+                    return Err(format!(
+                        "{v} is not a valid OpenFlow port for PACKET_OUT"
+                    ));
+                }
+                set_port(&mut po, p);
+            }
+            "packet_type" => {
+                let f = Field::by_name(k).ok_or_else(|| format!("unknown keyword {k}"))?;
+                let value = f.parse_value(v, names.ports)?;
+                f.set_match_exact(&value, &mut po.flow_metadata);
+                *usable &= Protocol::OF15_OXM;
+            }
+            "packet" => {
+                po.packet = packet_bytes(v).map_err(|e| format!("packet: {e}"))?;
+                have_packet = true;
+            }
+            _ => {
+                let f = Field::by_name(k)
+                    .filter(|f| ferrovs_openflow::oxm::is_pipeline_field(f.id))
+                    .ok_or_else(|| format!("unknown keyword {k}"))?;
+                ferrovs_openflow::text::flow::parse_match_field(
+                    f,
+                    v,
+                    names,
+                    &mut po.flow_metadata,
+                    usable,
+                )?;
+                *usable &= Protocol::OF15_OXM;
+            }
+        }
+    }
+    if !have_packet {
+        return Err("must specify packet".to_owned());
+    }
+    let mut p = Protocol::all();
+    po.actions = parse_actions(act, names, &mut p, false)?;
+    *usable &= p;
+    Ok(po)
+}
+
+pub fn packet_out(args: &[String], opt: &mut Options) {
+    let switch = &args[0];
+    let n = SwitchNames::to_accept(switch, opt);
+    let mut usable = Protocol::all();
+    let mut list = Vec::new();
+    if args.len() == 2 {
+        match parse_packet_out(&args[1], &n.names(), &mut usable) {
+            Ok(po) => list.push(po),
+            Err(e) => fatal(e),
+        }
+    } else if args.len() >= 4 {
+        // The older form: IN_PORT ACTIONS PACKET...
+        let actions = match parse_actions(&args[2], &n.names(), &mut usable, false) {
+            Ok(a) => a,
+            Err(e) => fatal(e),
+        };
+        let port = match parse_port(&args[1], n.names().ports) {
+            Some(p) => p,
+            None => fatal(format_args!("{switch}: unknown port `{}'", args[1])),
+        };
+        for hex in &args[3..] {
+            let packet = match packet_bytes(hex) {
+                Ok(p) => p,
+                Err(e) => fatal(e),
+            };
+            let mut po = PacketOut {
+                packet,
+                buffer_id: NO_BUFFER,
+                flow_metadata: Default::default(),
+                actions: actions.clone(),
+            };
+            po.flow_metadata.flow.in_port = port.0.into();
+            po.flow_metadata.wc.masks.in_port = u32::MAX;
+            list.push(po);
+        }
+    } else {
+        fatal("Too few arguments");
+    }
+    let (mut v, _) = open_for(switch, usable, opt);
+    for po in list {
+        let m = v.encode(Message::PacketOut(Box::new(po)), &n.tun);
+        noreply(&mut v, &[m], n.names(), opt);
+    }
+}
+
+/// Reads lines of standard input.
+pub fn stdin_lines() -> impl Iterator<Item = String> {
+    std::io::stdin().lock().lines().map_while(Result::ok)
+}

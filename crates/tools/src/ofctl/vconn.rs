@@ -1,0 +1,311 @@
+//! Blocking OpenFlow connections: opening with version negotiation, sending, receiving, asking.
+//!
+//! Transaction ids come from one counter for the whole program, hellos included, as in Open vSwitch: the numbers
+//! that are printed with replies are the same.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ferrovs_openflow::codec::{encode_hello, frame_len, hello_error};
+use ferrovs_openflow::error::OfpErr;
+use ferrovs_openflow::message::{Message, Msg};
+use ferrovs_openflow::raw::{self, Kind};
+use ferrovs_openflow::tun::Tun;
+use ferrovs_openflow::version::{Protocol, Version, Versions};
+use ferrovs_runtime::vlog::modules;
+use ferrovs_runtime::{Poller, dirs, fatal, fatal_io, vlog};
+use ferrovs_stream::{OPENFLOW_PORT, Stream};
+
+use super::Options;
+
+static NEXT_XID: AtomicU32 = AtomicU32::new(1);
+
+/// The next transaction id.
+pub fn next_xid() -> u32 {
+    NEXT_XID.fetch_add(1, Ordering::Relaxed)
+}
+
+/// An OpenFlow connection.
+pub struct Vconn {
+    stream: Stream,
+    pub name: String,
+    pub version: Version,
+    rx: Vec<u8>,
+    /// Whole messages that were received while waiting for another.
+    stash: VecDeque<Vec<u8>>,
+}
+
+fn wait(stream: &Stream, write: bool) {
+    let mut poller = Poller::new();
+    if write {
+        stream.send_wait(&mut poller);
+    } else {
+        stream.recv_wait(&mut poller);
+    }
+    poller.block();
+}
+
+/// The versions' numbers as in the log about a failed negotiation.
+fn describe(v: Versions) -> String {
+    let list: Vec<u8> = v.iter().map(Version::wire).collect();
+    match list[..] {
+        [] => "no versions".to_owned(),
+        [one] => format!("version 0x{one:02x}"),
+        [a, .., b] if usize::from(b - a) == list.len() - 1 && a == 1 => {
+            format!("version 0x{b:02x} and earlier")
+        }
+        _ => {
+            let texts: Vec<String> = list.iter().map(|n| format!("0x{n:02x}")).collect();
+            match texts.split_last() {
+                Some((last, [first])) => format!("versions {first} and {last}"),
+                Some((last, init)) => format!("versions {}, and {last}", init.join(", ")),
+                None => String::new(),
+            }
+        }
+    }
+}
+
+impl Vconn {
+    /// Connects and negotiates a version.
+    pub fn connect(target: &str, allowed: Versions) -> io::Result<Vconn> {
+        let mut stream = Stream::open_with(target, Some(OPENFLOW_PORT), None)?;
+        loop {
+            match stream.connect() {
+                Ok(()) => break,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    let mut poller = Poller::new();
+                    stream.connect_wait(&mut poller);
+                    poller.block();
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let version = allowed.newest().unwrap_or(Version::V10);
+        let mut v = Vconn {
+            stream,
+            name: target.to_owned(),
+            version,
+            rx: Vec::new(),
+            stash: VecDeque::new(),
+        };
+        let mut hello = encode_hello(allowed);
+        hello[4..8].copy_from_slice(&next_xid().to_be_bytes());
+        v.send_bytes(&hello)?;
+        let msg = v.recv()?;
+        if msg.get(1) != Some(&0) {
+            vlog::warn!(
+                modules::VCONN,
+                "{}: received message while expecting hello",
+                v.name
+            );
+            return Err(ferrovs_stream::protocol_error());
+        }
+        let (peer, _) = ferrovs_openflow::codec::decode_hello(&msg);
+        let both = allowed.intersect(peer);
+        let Some(version) = both.newest() else {
+            vlog::warn!(
+                modules::VCONN,
+                "{}: version negotiation failed (we support {}, peer supports {})",
+                v.name,
+                describe(allowed),
+                describe(peer)
+            );
+            let text =
+                format!("We support {}, you support {}, no common versions.", describe(allowed), describe(peer));
+            let newest = allowed.newest().unwrap_or(Version::V10);
+            let error = hello_error(OfpErr::OFPHFC_INCOMPATIBLE, newest, &text);
+            let _ = v.send_bytes(&error);
+            return Err(ferrovs_stream::protocol_error());
+        };
+        v.version = version;
+        Ok(v)
+    }
+
+    pub fn send_bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.stream.send(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => wait(&self.stream, true),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a whole message from what has arrived, without waiting.
+    pub fn try_recv(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if let Some(m) = self.stash.pop_front() {
+            return Ok(Some(m));
+        }
+        loop {
+            match frame_len(&self.rx) {
+                Some(Err(_)) => return Err(ferrovs_stream::protocol_error()),
+                Some(Ok(len)) if self.rx.len() >= len => {
+                    let rest = self.rx.split_off(len);
+                    return Ok(Some(std::mem::replace(&mut self.rx, rest)));
+                }
+                _ => {}
+            }
+            let mut buf = [0; 65536];
+            match self.stream.recv(&mut buf) {
+                Ok(0) => return Err(ferrovs_stream::eof_error()),
+                Ok(n) => self.rx.extend_from_slice(&buf[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Waits for the next message.
+    pub fn recv(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(m) = self.try_recv()? {
+                return Ok(m);
+            }
+            wait(&self.stream, false);
+        }
+    }
+
+    /// Wakes when something may be received.
+    pub fn recv_wait(&self, poller: &mut Poller) {
+        if self.stash.is_empty() {
+            self.stream.recv_wait(poller);
+        } else {
+            poller.wake_now();
+        }
+    }
+
+    /// Encodes with a new transaction id.
+    pub fn encode(&self, body: Message, tun: &Tun<'_>) -> (u32, Vec<u8>) {
+        let xid = next_xid();
+        (xid, Msg::new(self.version, xid, body).to_bytes(tun))
+    }
+
+    /// Waits for the message with this transaction id; others are put aside or dropped as Open vSwitch does.
+    pub fn recv_xid(&mut self, xid: u32) -> io::Result<Vec<u8>> {
+        loop {
+            let m = self.recv()?;
+            if m[4..8] == xid.to_be_bytes() {
+                return Ok(m);
+            }
+            // An echo request must not be left unanswered.
+            self.answer_echo(&m)?;
+        }
+    }
+
+    fn answer_echo(&mut self, m: &[u8]) -> io::Result<()> {
+        if m.get(1) == Some(&2) {
+            let mut reply = m.to_vec();
+            reply[1] = 3;
+            self.send_bytes(&reply)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a request and waits for its reply.
+    pub fn transact(&mut self, body: Message, tun: &Tun<'_>) -> io::Result<Vec<u8>> {
+        let (xid, bytes) = self.encode(body, tun);
+        self.send_bytes(&bytes)?;
+        self.recv_xid(xid)
+    }
+
+    /// Sends messages that have no reply and a barrier; gives the first error that comes back.
+    pub fn transact_noreply(&mut self, messages: &[(u32, Vec<u8>)]) -> io::Result<Option<Vec<u8>>> {
+        for (_, bytes) in messages {
+            self.send_bytes(bytes)?;
+        }
+        let (barrier, bytes) = self.encode(Message::BarrierRequest, &Tun::none());
+        self.send_bytes(&bytes)?;
+        let mut error = None;
+        loop {
+            let m = self.recv()?;
+            let xid = u32::from_be_bytes([m[4], m[5], m[6], m[7]]);
+            if xid == barrier {
+                return Ok(error);
+            }
+            if m[1] == 1 && error.is_none() && messages.iter().any(|(x, _)| *x == xid) {
+                error = Some(m);
+            } else {
+                self.answer_echo(&m)?;
+            }
+        }
+    }
+}
+
+/// What kind of message bytes are, if they are any.
+pub fn kind_of(msg: &[u8]) -> Option<Kind> {
+    raw::parse(msg).ok().map(|p| p.raw.kind)
+}
+
+/// Resolves a bridge's name or a connection method to a target; ends the program if it is neither.
+pub fn target_of(name: &str, suffix: &str) -> String {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket =
+        |p: &Path| std::fs::metadata(p).is_ok_and(|m| m.file_type().is_socket());
+    if name.contains(':') {
+        return name.to_owned();
+    }
+    let in_rundir = dirs::rundir().join(format!("{name}.{suffix}"));
+    if is_socket(&in_rundir) {
+        return format!("unix:{}", in_rundir.display());
+    }
+    if is_socket(Path::new(name)) {
+        return format!("unix:{name}");
+    }
+    fatal(format_args!("{name} is not a bridge or a socket"))
+}
+
+/// Opens a connection to a switch; ends the program on failure.
+pub fn open(name: &str, suffix: &str, versions: Versions) -> Vconn {
+    let target = target_of(name, suffix);
+    match Vconn::connect(&target, versions) {
+        Ok(mut v) => {
+            v.name = target;
+            v
+        }
+        Err(e) if name.contains(':') => fatal_io(&e, format_args!("connecting to {name}")),
+        Err(e) => fatal_io(&e, format_args!("{name}: failed to connect to socket")),
+    }
+}
+
+/// Opens a connection in the versions that the options allow.
+pub fn open_switch(name: &str, opt: &Options) -> Vconn {
+    open(name, "mgmt", opt.versions)
+}
+
+/// Ends the program because a connection failed in the middle.
+pub fn talking(v: &Vconn, e: &io::Error) -> ! {
+    fatal_io(e, format_args!("talking to {}", v.name))
+}
+
+/// Tries to switch to `want`; whether the connection now speaks it.
+pub fn try_protocol(v: &mut Vconn, want: Protocol, current: &mut Protocol) -> bool {
+    if want.version() != v.version {
+        return false;
+    }
+    let tun = Tun::none();
+    let ask = |v: &mut Vconn, body: Message| -> bool {
+        let m = v.encode(body, &tun);
+        match v.transact_noreply(&[m]) {
+            Ok(None) => true,
+            Ok(Some(_)) => false,
+            Err(e) => talking(v, &e),
+        }
+    };
+    if want.is_nxm() != current.is_nxm() && v.version == Version::V10 {
+        if !ask(v, Message::SetFlowFormat { nxm: want.is_nxm() }) {
+            return false;
+        }
+        *current = if want.is_nxm() { Protocol::OF10_NXM } else { Protocol::OF10_STD }
+            .with_tid(current.has_tid());
+    }
+    if want.has_tid() != current.has_tid() && v.version == Version::V10 {
+        if !ask(v, Message::FlowModTableId(want.has_tid())) {
+            return false;
+        }
+        *current = current.with_tid(want.has_tid());
+    }
+    *current == want
+}
