@@ -86,7 +86,8 @@ impl Options {
     /// Names are shown to people (a terminal) and on demand.
     pub fn show_names(&self) -> bool {
         use std::io::IsTerminal;
-        self.use_names.unwrap_or_else(|| std::io::stdout().is_terminal())
+        self.use_names
+            .unwrap_or_else(|| std::io::stdout().is_terminal())
     }
 }
 
@@ -111,37 +112,121 @@ const fn cmd(
     writes: bool,
     run: Handler,
 ) -> Command {
-    Command { name, usage, min, max, writes, run }
+    Command {
+        name,
+        usage,
+        min,
+        max,
+        writes,
+        run,
+    }
 }
 
 const MANY: usize = usize::MAX;
 
 const COMMANDS: &[Command] = &[
     cmd("show", "switch", 1, 1, false, show::show),
-    cmd("monitor", "switch [misslen] [invalid_ttl] [watch:[...]]", 1, 3, false, monitor::monitor),
+    cmd(
+        "monitor",
+        "switch [misslen] [invalid_ttl] [watch:[...]]",
+        1,
+        3,
+        false,
+        monitor::monitor,
+    ),
     cmd("snoop", "switch", 1, 1, false, monitor::snoop),
     cmd("dump-desc", "switch", 1, 1, false, show::dump_desc),
     cmd("dump-tables", "switch", 1, 1, false, show::dump_tables),
-    cmd("dump-table-features", "switch", 1, 1, false, show::dump_table_features),
-    cmd("dump-table-desc", "switch", 1, 1, false, show::dump_table_desc),
+    cmd(
+        "dump-table-features",
+        "switch",
+        1,
+        1,
+        false,
+        show::dump_table_features,
+    ),
+    cmd(
+        "dump-table-desc",
+        "switch",
+        1,
+        1,
+        false,
+        show::dump_table_desc,
+    ),
     cmd("dump-flows", "switch", 1, 2, false, flows::dump_flows),
-    cmd("dump-aggregate", "switch", 1, 2, false, flows::dump_aggregate),
-    cmd("queue-stats", "switch [port [queue]]", 1, 3, false, show::queue_stats),
-    cmd("queue-get-config", "switch [port [queue]]", 1, 3, false, show::queue_get_config),
+    cmd(
+        "dump-aggregate",
+        "switch",
+        1,
+        2,
+        false,
+        flows::dump_aggregate,
+    ),
+    cmd(
+        "queue-stats",
+        "switch [port [queue]]",
+        1,
+        3,
+        false,
+        show::queue_stats,
+    ),
+    cmd(
+        "queue-get-config",
+        "switch [port [queue]]",
+        1,
+        3,
+        false,
+        show::queue_get_config,
+    ),
     cmd("add-flow", "switch flow", 2, 2, true, flows::add_flow),
     cmd("add-flows", "switch file", 2, 2, true, flows::add_flows),
     cmd("mod-flows", "switch flow", 2, 2, true, flows::mod_flows),
     cmd("del-flows", "switch [flow]", 1, 2, true, flows::del_flows),
-    cmd("replace-flows", "switch file", 2, 2, true, flows::replace_flows),
-    cmd("diff-flows", "source1 source2", 2, 2, false, flows::diff_flows),
+    cmd(
+        "replace-flows",
+        "switch file",
+        2,
+        2,
+        true,
+        flows::replace_flows,
+    ),
+    cmd(
+        "diff-flows",
+        "source1 source2",
+        2,
+        2,
+        false,
+        flows::diff_flows,
+    ),
     cmd("add-meter", "switch meter", 2, 2, true, groups::add_meter),
     cmd("mod-meter", "switch meter", 2, 2, true, groups::mod_meter),
     cmd("del-meter", "switch meter", 1, 2, true, groups::del_meters),
     cmd("del-meters", "switch", 1, 2, true, groups::del_meters),
-    cmd("dump-meter", "switch meter", 1, 2, false, groups::dump_meters),
+    cmd(
+        "dump-meter",
+        "switch meter",
+        1,
+        2,
+        false,
+        groups::dump_meters,
+    ),
     cmd("dump-meters", "switch", 1, 2, false, groups::dump_meters),
-    cmd("meter-stats", "switch [meter]", 1, 2, false, groups::meter_stats),
-    cmd("meter-features", "switch", 1, 1, false, groups::meter_features),
+    cmd(
+        "meter-stats",
+        "switch [meter]",
+        1,
+        2,
+        false,
+        groups::meter_stats,
+    ),
+    cmd(
+        "meter-features",
+        "switch",
+        1,
+        1,
+        false,
+        groups::meter_features,
+    ),
     cmd(
         "packet-out",
         "switch \"in_port=<port> packet=<hex data> actions=...\"",
@@ -151,7 +236,14 @@ const COMMANDS: &[Command] = &[
         flows::packet_out,
     ),
     cmd("dump-ports", "switch [port]", 1, 2, false, show::dump_ports),
-    cmd("dump-ports-desc", "switch [port]", 1, 2, false, show::dump_ports_desc),
+    cmd(
+        "dump-ports-desc",
+        "switch [port]",
+        1,
+        2,
+        false,
+        show::dump_ports_desc,
+    ),
     cmd("mod-port", "switch iface act", 3, 3, true, show::mod_port),
     cmd("mod-table", "switch mod", 3, 3, true, show::mod_table),
     cmd("get-frags", "switch", 1, 1, false, show::get_frags),
@@ -159,9 +251,30 @@ const COMMANDS: &[Command] = &[
     cmd("probe", "target", 1, 1, false, show::probe),
     cmd("ping", "target [n]", 1, 2, false, show::ping),
     cmd("benchmark", "target n count", 3, 3, false, show::benchmark),
-    cmd("dump-ipfix-bridge", "switch", 1, 1, false, show::dump_ipfix_bridge),
-    cmd("dump-ipfix-flow", "switch", 1, 1, false, show::dump_ipfix_flow),
-    cmd("ct-flush-zone", "switch zone", 2, 2, true, groups::ct_flush_zone),
+    cmd(
+        "dump-ipfix-bridge",
+        "switch",
+        1,
+        1,
+        false,
+        show::dump_ipfix_bridge,
+    ),
+    cmd(
+        "dump-ipfix-flow",
+        "switch",
+        1,
+        1,
+        false,
+        show::dump_ipfix_flow,
+    ),
+    cmd(
+        "ct-flush-zone",
+        "switch zone",
+        2,
+        2,
+        true,
+        groups::ct_flush_zone,
+    ),
     cmd(
         "ct-flush",
         "switch [zone=N] [ct-orig-tuple [ct-reply-tuple]]",
@@ -171,19 +284,75 @@ const COMMANDS: &[Command] = &[
         groups::ct_flush,
     ),
     cmd("ofp-parse", "file", 1, 1, false, debug::ofp_parse),
-    cmd("ofp-parse-pcap", "pcap", 1, MANY, false, debug::ofp_parse_pcap),
+    cmd(
+        "ofp-parse-pcap",
+        "pcap",
+        1,
+        MANY,
+        false,
+        debug::ofp_parse_pcap,
+    ),
     cmd("add-group", "switch group", 1, 2, true, groups::add_group),
     cmd("add-groups", "switch file", 1, 2, true, groups::add_groups),
     cmd("mod-group", "switch group", 1, 2, true, groups::mod_group),
-    cmd("del-groups", "switch [group]", 1, 2, true, groups::del_groups),
-    cmd("insert-buckets", "switch [group]", 1, 2, true, groups::insert_buckets),
-    cmd("remove-buckets", "switch [group]", 1, 2, true, groups::remove_buckets),
-    cmd("dump-groups", "switch [group]", 1, 2, false, groups::dump_groups),
-    cmd("dump-group-stats", "switch [group]", 1, 2, false, groups::dump_group_stats),
-    cmd("dump-group-features", "switch", 1, 1, false, groups::dump_group_features),
+    cmd(
+        "del-groups",
+        "switch [group]",
+        1,
+        2,
+        true,
+        groups::del_groups,
+    ),
+    cmd(
+        "insert-buckets",
+        "switch [group]",
+        1,
+        2,
+        true,
+        groups::insert_buckets,
+    ),
+    cmd(
+        "remove-buckets",
+        "switch [group]",
+        1,
+        2,
+        true,
+        groups::remove_buckets,
+    ),
+    cmd(
+        "dump-groups",
+        "switch [group]",
+        1,
+        2,
+        false,
+        groups::dump_groups,
+    ),
+    cmd(
+        "dump-group-stats",
+        "switch [group]",
+        1,
+        2,
+        false,
+        groups::dump_group_stats,
+    ),
+    cmd(
+        "dump-group-features",
+        "switch",
+        1,
+        1,
+        false,
+        groups::dump_group_features,
+    ),
     cmd("bundle", "switch file", 2, 2, true, bundle::bundle),
     cmd("add-tlv-map", "switch map", 2, 2, true, groups::add_tlv_map),
-    cmd("del-tlv-map", "switch [map]", 1, 2, true, groups::del_tlv_map),
+    cmd(
+        "del-tlv-map",
+        "switch [map]",
+        1,
+        2,
+        true,
+        groups::del_tlv_map,
+    ),
     cmd("dump-tlv-map", "switch", 1, 1, false, groups::dump_tlv_map),
     cmd("help", "", 0, MANY, false, help),
     cmd("list-commands", "", 0, MANY, false, list_commands),
@@ -194,14 +363,49 @@ const COMMANDS: &[Command] = &[
     cmd("parse-nxm", "", 0, 0, false, debug::parse_nxm),
     cmd("parse-oxm", "", 1, 1, false, debug::parse_oxm),
     cmd("parse-actions", "", 1, 1, false, debug::parse_actions),
-    cmd("parse-instructions", "", 1, 1, false, debug::parse_instructions),
-    cmd("parse-ofp10-match", "", 0, 0, false, debug::parse_ofp10_match),
-    cmd("parse-ofp11-match", "", 0, 0, false, debug::parse_ofp11_match),
+    cmd(
+        "parse-instructions",
+        "",
+        1,
+        1,
+        false,
+        debug::parse_instructions,
+    ),
+    cmd(
+        "parse-ofp10-match",
+        "",
+        0,
+        0,
+        false,
+        debug::parse_ofp10_match,
+    ),
+    cmd(
+        "parse-ofp11-match",
+        "",
+        0,
+        0,
+        false,
+        debug::parse_ofp11_match,
+    ),
     cmd("print-error", "", 1, 1, false, debug::print_error),
-    cmd("encode-error-reply", "", 2, 2, false, debug::encode_error_reply),
+    cmd(
+        "encode-error-reply",
+        "",
+        2,
+        2,
+        false,
+        debug::encode_error_reply,
+    ),
     cmd("ofp-print", "", 1, 2, false, debug::ofp_print),
     cmd("encode-hello", "", 1, 1, false, debug::encode_hello),
-    cmd("parse-key-value", "", 1, MANY, false, debug::parse_key_value),
+    cmd(
+        "parse-key-value",
+        "",
+        1,
+        MANY,
+        false,
+        debug::parse_key_value,
+    ),
 ];
 
 /// Runs the program; `args` begins with its name.
@@ -211,7 +415,9 @@ pub fn run(args: Vec<String>) -> ExitCode {
         fatal("missing command name; use --help for help");
     };
     let Some(command) = COMMANDS.iter().find(|c| c.name == name) else {
-        fatal(format_args!("unknown command '{name}'; use --help for help"));
+        fatal(format_args!(
+            "unknown command '{name}'; use --help for help"
+        ));
     };
     if rest.len() < command.min {
         fatal(format_args!(
@@ -220,22 +426,30 @@ pub fn run(args: Vec<String>) -> ExitCode {
         ));
     }
     if rest.len() > command.max {
-        fatal(format_args!("'{name}' command takes at most {} arguments", command.max));
+        fatal(format_args!(
+            "'{name}' command takes at most {} arguments",
+            command.max
+        ));
     }
     if opt.read_only && command.writes {
-        fatal(format_args!("'{name}' command can not be used in read only mode")
-            .to_string()
-            .as_str());
+        fatal(
+            format_args!("'{name}' command can not be used in read only mode")
+                .to_string()
+                .as_str(),
+        );
     }
     (command.run)(rest, &mut opt);
     ExitCode::SUCCESS
 }
 
 fn parse(args: Vec<String>) -> (Options, Vec<String>) {
-    let tables = [OPTIONS, daemon::OPTIONS, options::VLOG, options::SSL, &[
-        options::SSL_BOOTSTRAP,
-        options::SSL_PEER_CA,
-    ]];
+    let tables = [
+        OPTIONS,
+        daemon::OPTIONS,
+        options::VLOG,
+        options::SSL,
+        &[options::SSL_BOOTSTRAP, options::SSL_PEER_CA],
+    ];
     let mut parser = Parser::new(&tables, args, true);
     let mut opt = Options {
         versions: Versions::of(Version::V10),
@@ -346,7 +560,9 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
     }
     // The formats of versions that are not allowed cannot be used.
     let mut allowed = Protocol::empty();
-    opt.versions.iter().for_each(|v| allowed |= Protocol::all_of(v));
+    opt.versions
+        .iter()
+        .for_each(|v| allowed |= Protocol::all_of(v));
     let both = opt.protocols & allowed;
     if both.is_empty() {
         fatal(format_args!(
@@ -378,7 +594,9 @@ fn list_commands(_: &[String], _: &mut Options) {
 
 /// Whether a multipart reply has further parts.
 pub fn has_more(msg: &[u8]) -> bool {
-    let Ok(p) = ferrovs_openflow::raw::parse(msg) else { return false };
+    let Ok(p) = ferrovs_openflow::raw::parse(msg) else {
+        return false;
+    };
     p.more
 }
 
@@ -386,7 +604,14 @@ pub fn has_more(msg: &[u8]) -> bool {
 pub fn bad_reply(msg: &[u8]) -> ! {
     let tun = Tun::auto();
     let mut out = String::new();
-    format_message(msg, Print { names: Names::none(&tun), verbosity: 2 }, &mut out);
+    format_message(
+        msg,
+        Print {
+            names: Names::none(&tun),
+            verbosity: 2,
+        },
+        &mut out,
+    );
     fatal(format_args!("received bad reply: {}", out.trim_end()))
 }
 
@@ -394,7 +619,11 @@ pub fn bad_reply(msg: &[u8]) -> ! {
 pub fn put(text: &str) {
     let stdout = std::io::stdout();
     let mut lock = stdout.lock();
-    if lock.write_all(text.as_bytes()).and_then(|()| lock.flush()).is_err() {
+    if lock
+        .write_all(text.as_bytes())
+        .and_then(|()| lock.flush())
+        .is_err()
+    {
         std::process::exit(1);
     }
 }
@@ -416,14 +645,28 @@ pub fn print_with(msg: &[u8], names: Names<'_>, verbosity: u8) {
 pub fn print_to_stderr(msg: &[u8], verbosity: u8) {
     let tun = Tun::auto();
     let mut out = String::new();
-    format_message(msg, Print { names: Names::none(&tun), verbosity }, &mut out);
+    format_message(
+        msg,
+        Print {
+            names: Names::none(&tun),
+            verbosity,
+        },
+        &mut out,
+    );
     eprint!("{out}");
 }
 
 /// Prints an error reply and ends the program.
 pub fn die_of(reply: &[u8], names: Names<'_>, opt: &Options) -> ! {
     let mut out = String::new();
-    format_message(reply, Print { names, verbosity: opt.verbosity + 2 }, &mut out);
+    format_message(
+        reply,
+        Print {
+            names,
+            verbosity: opt.verbosity + 2,
+        },
+        &mut out,
+    );
     eprint!("{out}");
     std::process::exit(1)
 }

@@ -45,7 +45,11 @@ fn format_group(
     if !props.selection_method.is_empty() {
         let _ = write!(out, ",selection_method={}", props.selection_method);
         if props.selection_method_param != 0 {
-            let _ = write!(out, ",selection_method_param={}", props.selection_method_param);
+            let _ = write!(
+                out,
+                ",selection_method_param={}",
+                props.selection_method_param
+            );
         }
         if props.fields.len() == 1 {
             out.push_str(",fields=");
@@ -95,7 +99,16 @@ fn field_list(fields: &[(FieldId, FieldValue)], names: &Names<'_>, out: &mut Str
 }
 
 pub fn format_group_desc(g: &GroupDesc, version: Version, names: &Names<'_>, out: &mut String) {
-    format_group(g.group_id, Some(g.type_), &g.buckets, &g.props, version, false, names, out);
+    format_group(
+        g.group_id,
+        Some(g.type_),
+        &g.buckets,
+        &g.props,
+        version,
+        false,
+        names,
+        out,
+    );
 }
 
 pub fn format_group_stats(g: &GroupStats, out: &mut String) {
@@ -112,8 +125,11 @@ pub fn format_group_stats(g: &GroupStats, out: &mut String) {
     );
     for (i, b) in g.buckets.iter().enumerate() {
         if b.packet_count != u64::MAX {
-            let _ =
-                write!(out, ",bucket{i}:packet_count={},byte_count={}", b.packet_count, b.byte_count);
+            let _ = write!(
+                out,
+                ",bucket{i}:packet_count={},byte_count={}",
+                b.packet_count, b.byte_count
+            );
         }
     }
 }
@@ -151,7 +167,14 @@ fn bucket_id(id: u32, out: &mut String) {
         BUCKET_LAST => out.push_str("last"),
         BUCKET_ALL => out.push_str("all"),
         id => {
-            let _ = write!(out, "{}", hex(id.into()).replace("0x", "").parse::<u32>().map_or(id, |_| id));
+            let _ = write!(
+                out,
+                "{}",
+                hex(id.into())
+                    .replace("0x", "")
+                    .parse::<u32>()
+                    .map_or(id, |_| id)
+            );
         }
     }
 }
@@ -253,9 +276,7 @@ pub fn parse_group_mod(
                     return Err("selection method is not needed".to_owned());
                 }
                 if value.len() >= 16 {
-                    return Err(format!(
-                        "selection method is longer than 15 bytes long"
-                    ));
+                    return Err(format!("selection method is longer than 15 bytes long"));
                 }
                 g.props.selection_method = value.to_owned();
                 *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
@@ -346,7 +367,9 @@ fn parse_fields(text: &str, names: &Names<'_>, props: &mut GroupProps) -> Result
         } else {
             let v = f.parse_value(value, names.ports)?;
             if v.is_zero() {
-                return Err(format!("{name}: values are wildcards here and must not be all-zeros"));
+                return Err(format!(
+                    "{name}: values are wildcards here and must not be all-zeros"
+                ));
             }
             v
         };
@@ -411,9 +434,15 @@ fn parse_bucket(
         }
     }
     if actions.is_empty() {
-        return Err("bucket must specify actions".to_owned()).or_else(|e: String| {
-            if s.trim().is_empty() { Err(e) } else { Ok::<(), String>(()) }
-        }).map(|()| b.clone());
+        return Err("bucket must specify actions".to_owned())
+            .or_else(|e: String| {
+                if s.trim().is_empty() {
+                    Err(e)
+                } else {
+                    Ok::<(), String>(())
+                }
+            })
+            .map(|()| b.clone());
     }
     let mut p = Protocol::all();
     b.actions = parse_actions(&actions, names, &mut p, false)?;

@@ -164,11 +164,7 @@ impl Printer<'_> {
             if mask == 0 {
                 continue;
             }
-            let suffix = if i == 0 {
-                String::new()
-            } else {
-                i.to_string()
-            };
+            let suffix = if i == 0 { String::new() } else { i.to_string() };
             let (vid, pcp) = (mask & VLAN_VID_MASK, mask & VLAN_PCP_MASK);
             let cfi = mask & VLAN_CFI != 0;
             let whole = (vid == 0 || vid == VLAN_VID_MASK) && (pcp == 0 || pcp == VLAN_PCP_MASK);

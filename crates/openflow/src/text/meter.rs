@@ -82,7 +82,11 @@ pub fn format_meter_stats(s: &MeterStats, out: &mut String) {
     duration(out, s.duration_sec, s.duration_nsec);
     out.push_str(" bands:\n");
     for (i, b) in s.bands.iter().enumerate() {
-        let _ = writeln!(out, "{i}: packet_count:{} byte_count:{}", b.packet_count, b.byte_count);
+        let _ = writeln!(
+            out,
+            "{i}: packet_count:{} byte_count:{}",
+            b.packet_count, b.byte_count
+        );
     }
 }
 
@@ -105,13 +109,17 @@ pub fn format_meter_features(f: &MeterFeatures, out: &mut String) {
     }
     out.push_str("\ncapabilities: ");
     let mut text = String::new();
-    flags(MeterFlags::from_bits_truncate(f.capabilities as u16), &mut text);
+    flags(
+        MeterFlags::from_bits_truncate(f.capabilities as u16),
+        &mut text,
+    );
     out.push_str(text.trim_end());
     out.push('\n');
 }
 
-const OF13_UP: Protocol =
-    Protocol::OF13_OXM.union(Protocol::OF14_OXM).union(Protocol::OF15_OXM);
+const OF13_UP: Protocol = Protocol::OF13_OXM
+    .union(Protocol::OF14_OXM)
+    .union(Protocol::OF15_OXM);
 
 /// Reads a meter id by number or name.
 pub fn parse_meter_id(s: &str) -> Result<u32, String> {
@@ -169,7 +177,12 @@ pub fn parse_meter_mod(
     if command.is_some() && mm.meter.meter_id == 0 {
         return Err("must specify 'meter'".to_owned());
     }
-    if want_bands && !mm.meter.flags.intersects(MeterFlags::KBPS | MeterFlags::PKTPS) {
+    if want_bands
+        && !mm
+            .meter
+            .flags
+            .intersects(MeterFlags::KBPS | MeterFlags::PKTPS)
+    {
         return Err("meter must specify either 'kbps' or 'pktps'".to_owned());
     }
     if let Some(text) = bands {
@@ -189,7 +202,12 @@ fn parse_bands(text: &str, flags: &mut MeterFlags) -> Result<Vec<MeterBand>, Str
                 "dscp_remark" => MeterBandType::DscpRemark,
                 _ => return Err(format!("field {name} unknown value {value}")),
             };
-            out.push(MeterBand { type_, prec_level: 0, rate: 0, burst_size: 0 });
+            out.push(MeterBand {
+                type_,
+                prec_level: 0,
+                rate: 0,
+                burst_size: 0,
+            });
             types.push(false);
             continue;
         }
@@ -215,14 +233,18 @@ fn parse_bands(text: &str, flags: &mut MeterFlags) -> Result<Vec<MeterBand>, Str
         }
     }
     if out.is_empty() {
-        return Err("bands missing".to_owned().replace("bands missing", "missing 'type' of band"));
+        return Err("bands missing"
+            .to_owned()
+            .replace("bands missing", "missing 'type' of band"));
     }
     for (b, has_rate) in out.iter().zip(&types) {
         if !has_rate || b.rate == 0 {
             return Err("band must have 'rate'".to_owned());
         }
         if flags.contains(MeterFlags::BURST) && b.burst_size == 0 {
-            return Err("band must have 'burst_size'".to_owned()).or(Ok::<_, String>(())).map(|()| out.clone());
+            return Err("band must have 'burst_size'".to_owned())
+                .or(Ok::<_, String>(()))
+                .map(|()| out.clone());
         }
     }
     Ok(out)

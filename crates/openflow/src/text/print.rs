@@ -164,7 +164,10 @@ fn body(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), Ofp
     let parsed = raw::parse(msg)?;
     let decoded = Msg::decode(msg, p.names.tun)?;
     if raw::prefix_len(raw.carrier, decoded.version) > HEADER_LEN
-        && matches!(raw.carrier, raw::Carrier::Mp { .. } | raw::Carrier::NxMp { .. } | raw::Carrier::OnfMp { .. })
+        && matches!(
+            raw.carrier,
+            raw::Carrier::Mp { .. } | raw::Carrier::NxMp { .. } | raw::Carrier::OnfMp { .. }
+        )
     {
         multipart_flags(msg, raw, out);
     }
@@ -266,7 +269,11 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
             let _ = write!(
                 out,
                 " reason={}\ntable_desc:-",
-                if *vacancy_up { "VACANCY_UP" } else { "VACANCY_DOWN" }
+                if *vacancy_up {
+                    "VACANCY_UP"
+                } else {
+                    "VACANCY_DOWN"
+                }
             );
             table::table_desc(desc, p, out);
         }
@@ -284,7 +291,13 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
             }
         }
         Message::AggregateReply { stats, .. } => {
-            let n = |v: u64| if v == u64::MAX { "unknown".to_owned() } else { v.to_string() };
+            let n = |v: u64| {
+                if v == u64::MAX {
+                    "unknown".to_owned()
+                } else {
+                    v.to_string()
+                }
+            };
             let _ = write!(
                 out,
                 " packet_count={} byte_count={} flow_count={}",
@@ -472,7 +485,10 @@ fn group_features(f: &GroupFeatures, version: Version, out: &mut String) {
     let _ = writeln!(out, "\n Group table:");
     let _ = writeln!(out, "    Types:  {}", hex(f.types.into()));
     let _ = writeln!(out, "    Capabilities:  {}", hex(f.capabilities.into()));
-    for (i, name) in ["all", "select", "indirect", "fast failover"].iter().enumerate() {
+    for (i, name) in ["all", "select", "indirect", "fast failover"]
+        .iter()
+        .enumerate()
+    {
         if f.types & 1 << i == 0 {
             continue;
         }

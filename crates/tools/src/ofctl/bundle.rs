@@ -14,19 +14,36 @@ use super::names::SwitchNames;
 use super::vconn::{self, Vconn};
 use super::{Options, die_of};
 
-const BUNDLE_PROTOCOLS: Protocol =
-    Protocol::OF13_OXM.union(Protocol::OF14_OXM).union(Protocol::OF15_OXM);
+const BUNDLE_PROTOCOLS: Protocol = Protocol::OF13_OXM
+    .union(Protocol::OF14_OXM)
+    .union(Protocol::OF15_OXM);
 const FLAGS: BundleFlags = BundleFlags::ATOMIC.union(BundleFlags::ORDERED);
 
-fn control(v: &mut Vconn, type_: BundleCtrlType, want: BundleCtrlType, n: &SwitchNames, opt: &Options) {
-    let m = Message::BundleControl(BundleCtrl { bundle_id: 0, type_, flags: FLAGS });
+fn control(
+    v: &mut Vconn,
+    type_: BundleCtrlType,
+    want: BundleCtrlType,
+    n: &SwitchNames,
+    opt: &Options,
+) {
+    let m = Message::BundleControl(BundleCtrl {
+        bundle_id: 0,
+        type_,
+        flags: FLAGS,
+    });
     let reply = match v.transact(m, &n.tun) {
         Ok(r) => r,
         Err(e) => vconn::talking(v, &e),
     };
     match Msg::decode(&reply, &n.tun) {
-        Ok(Msg { body: Message::BundleControl(b), .. }) if b.type_ == want => {}
-        Ok(Msg { body: Message::Error(_), .. }) => die_of(&reply, n.names(), opt),
+        Ok(Msg {
+            body: Message::BundleControl(b),
+            ..
+        }) if b.type_ == want => {}
+        Ok(Msg {
+            body: Message::Error(_),
+            ..
+        }) => die_of(&reply, n.names(), opt),
         _ => super::bad_reply(&reply),
     }
 }
@@ -44,9 +61,22 @@ pub fn send(switch: &str, list: Vec<Message>, usable: Protocol, n: &SwitchNames,
     if usable.is_empty() {
         fatal("none of the usable flow formats supports bundles");
     }
-    let wide = Options { versions, protocols: opt_versions, daemon: Default::default(), sort: Vec::new(), unixctl: None, ..*opt };
+    let wide = Options {
+        versions,
+        protocols: opt_versions,
+        daemon: Default::default(),
+        sort: Vec::new(),
+        unixctl: None,
+        ..*opt
+    };
     let (mut v, _) = open_for(switch, usable, &wide);
-    control(&mut v, BundleCtrlType::OpenRequest, BundleCtrlType::OpenReply, n, opt);
+    control(
+        &mut v,
+        BundleCtrlType::OpenRequest,
+        BundleCtrlType::OpenReply,
+        n,
+        opt,
+    );
     let mut messages = Vec::new();
     for body in list {
         let xid = vconn::next_xid();
@@ -54,7 +84,11 @@ pub fn send(switch: &str, list: Vec<Message>, usable: Protocol, n: &SwitchNames,
         if inner.is_empty() {
             fatal("message cannot be part of a bundle in this version");
         }
-        let add = Message::BundleAdd(BundleAdd { bundle_id: 0, flags: FLAGS, msg: inner });
+        let add = Message::BundleAdd(BundleAdd {
+            bundle_id: 0,
+            flags: FLAGS,
+            msg: inner,
+        });
         messages.push((xid, Msg::new(v.version, xid, add).to_bytes(&n.tun)));
     }
     match v.transact_noreply(&messages) {
@@ -62,12 +96,27 @@ pub fn send(switch: &str, list: Vec<Message>, usable: Protocol, n: &SwitchNames,
         Ok(Some(error)) => die_of(&error, n.names(), opt),
         Err(e) => vconn::talking(&v, &e),
     }
-    control(&mut v, BundleCtrlType::CommitRequest, BundleCtrlType::CommitReply, n, opt);
+    control(
+        &mut v,
+        BundleCtrlType::CommitRequest,
+        BundleCtrlType::CommitReply,
+        n,
+        opt,
+    );
 }
 
 /// Sends flow mods as one bundle.
-pub fn send_flows(switch: &str, flows: Vec<FlowMod>, usable: Protocol, n: &SwitchNames, opt: &Options) {
-    let list = flows.into_iter().map(|fm| flow_mod_message(fm, Protocol::OF14_OXM)).collect();
+pub fn send_flows(
+    switch: &str,
+    flows: Vec<FlowMod>,
+    usable: Protocol,
+    n: &SwitchNames,
+    opt: &Options,
+) {
+    let list = flows
+        .into_iter()
+        .map(|fm| flow_mod_message(fm, Protocol::OF14_OXM))
+        .collect();
     send(switch, list, usable, n, opt);
 }
 

@@ -24,7 +24,12 @@ use super::flows::{flow_mod_message, parse_lines, read_file, stdin_lines};
 use super::{Options, print_message, put};
 
 fn print_flow_mods(list: Vec<FlowMod>, usable: Protocol, opt: &Options) {
-    let protocols = opt.protocols | if opt.protocols.is_empty() { Protocol::all() } else { Protocol::empty() };
+    let protocols = opt.protocols
+        | if opt.protocols.is_empty() {
+            Protocol::all()
+        } else {
+            Protocol::empty()
+        };
     let Some(p) = (usable & protocols).each().next() else {
         println!("usable protocols: {}", usable.names());
         fatal("no usable protocol");
@@ -42,7 +47,12 @@ fn print_flow_mods(list: Vec<FlowMod>, usable: Protocol, opt: &Options) {
 pub fn parse_flow(args: &[String], opt: &mut Options) {
     let tun = Tun::auto();
     let mut usable = Protocol::all();
-    match parse_flow_mod(&args[0], FlowModCommand::Add, &Names::none(&tun), &mut usable) {
+    match parse_flow_mod(
+        &args[0],
+        FlowModCommand::Add,
+        &Names::none(&tun),
+        &mut usable,
+    ) {
         Ok(fm) => print_flow_mods(vec![fm], usable, opt),
         Err(e) => fatal(e),
     }
@@ -55,8 +65,13 @@ pub fn parse_flows(args: &[String], opt: &mut Options) {
     };
     let tun = Tun::auto();
     let mut usable = Protocol::all();
-    let list =
-        parse_lines(&text, &args[0], Some(FlowModCommand::Add), &Names::none(&tun), &mut usable);
+    let list = parse_lines(
+        &text,
+        &args[0],
+        Some(FlowModCommand::Add),
+        &Names::none(&tun),
+        &mut usable,
+    );
     print_flow_mods(list, usable, opt);
 }
 
@@ -72,8 +87,11 @@ pub fn parse_group(args: &[String], opt: &mut Options) {
         Ok(g) => g,
         Err(e) => fatal(e),
     };
-    let Some(p) = (usable & opt.protocols).each().next() else { fatal("no usable protocol") };
-    let bytes = Msg::new(p.version(), super::vconn::next_xid(), Message::GroupMod(g)).to_bytes(&tun);
+    let Some(p) = (usable & opt.protocols).each().next() else {
+        fatal("no usable protocol")
+    };
+    let bytes =
+        Msg::new(p.version(), super::vconn::next_xid(), Message::GroupMod(g)).to_bytes(&tun);
     print_message(&bytes, opt.verbosity);
 }
 
@@ -106,18 +124,22 @@ fn entries_from_text(line: &str) -> Option<Vec<u8>> {
             Some(b) => (b, true),
             None => (name, false),
         };
-        let (val, mask) = value.split_once('/').map_or((value, None), |(a, b)| (a, Some(b)));
+        let (val, mask) = value
+            .split_once('/')
+            .map_or((value, None), |(a, b)| (a, Some(b)));
         let v = hex_line(val)?;
         let m = match mask {
             Some(m) => Some(hex_line(m)?),
             None => None,
         };
         if base == "NXM_NX_COOKIE" {
-            let header: u32 = 0x0001 << 16 | 30 << 9 | u32::from(masked) << 8 | if masked { 16 } else { 8 };
+            let header: u32 =
+                0x0001 << 16 | 30 << 9 | u32::from(masked) << 8 | if masked { 16 } else { 8 };
             out.extend_from_slice(&header.to_be_bytes());
         } else {
             let (_, o) = Field::by_oxm_name(base)?;
-            o.header(v.len() as u8, masked || m.is_some()).write(&mut out);
+            o.header(v.len() as u8, masked || m.is_some())
+                .write(&mut out);
         }
         out.extend(&v);
         out.extend(m.iter().flatten());
@@ -151,9 +173,11 @@ fn entries_to_text(mut data: &[u8]) -> String {
             out.push_str("_W");
         }
         out.push('(');
-        let hex = |b: &[u8], out: &mut String| b.iter().for_each(|x| {
-            let _ = write!(out, "{x:02x}");
-        });
+        let hex = |b: &[u8], out: &mut String| {
+            b.iter().for_each(|x| {
+                let _ = write!(out, "{x:02x}");
+            })
+        };
         if h.has_mask {
             hex(&body[..n / 2], &mut out);
             out.push('/');
@@ -177,7 +201,11 @@ fn parse_entries(flavor: oxm::Flavor, opt: &Options) {
         let Some(bytes) = entries_from_text(line) else {
             fatal(format_args!("{line}: unknown field or bad syntax"));
         };
-        let o = PullOptions { lenient: !opt.strict, cookie: flavor.is_none(), ..Default::default() };
+        let o = PullOptions {
+            lenient: !opt.strict,
+            cookie: flavor.is_none(),
+            ..Default::default()
+        };
         match oxm::pull_entries(&bytes, &o, &tun) {
             Ok(p) => {
                 let mut out = Vec::new();
@@ -196,14 +224,22 @@ pub fn parse_nxm(_: &[String], opt: &mut Options) {
 pub fn parse_oxm(args: &[String], opt: &mut Options) {
     match Version::from_name(&args[0]) {
         Some(v) if v >= Version::V12 => parse_entries(Some(v), opt),
-        _ => fatal(format_args!("{}: not a valid OXM version", args[0]).to_string().as_str()),
+        _ => fatal(
+            format_args!("{}: not a valid OXM version", args[0])
+                .to_string()
+                .as_str(),
+        ),
     }
 }
 
 fn version_arg(s: &str) -> Version {
     match Version::from_name(s) {
         Some(v) => v,
-        None => fatal(format_args!("{s}: not a valid OpenFlow version").to_string().as_str()),
+        None => fatal(
+            format_args!("{s}: not a valid OpenFlow version")
+                .to_string()
+                .as_str(),
+        ),
     }
 }
 
@@ -239,7 +275,11 @@ fn parse_hex_actions(args: &[String], as_instructions: bool) {
             Err(e) => println!(
                 "bad {} {}: {}\n",
                 version.name(),
-                if as_instructions { "instructions" } else { "actions" },
+                if as_instructions {
+                    "instructions"
+                } else {
+                    "actions"
+                },
                 e.name()
             ),
         }
@@ -268,16 +308,25 @@ fn parse_legacy(len: usize, v11: bool) {
     let tun = Tun::auto();
     for line in stdin_lines() {
         let text = line.split('#').next().unwrap_or("");
-        let Some(bytes) = hex_line(text) else { fatal("Trailing garbage in hex data") };
+        let Some(bytes) = hex_line(text) else {
+            fatal("Trailing garbage in hex data")
+        };
         if bytes.is_empty() {
             println!("{line}");
             continue;
         }
         if bytes.len() != len {
-            fatal(format_args!("{} bytes, but {len} expected", bytes.len()).to_string().as_str());
+            fatal(
+                format_args!("{} bytes, but {len} expected", bytes.len())
+                    .to_string()
+                    .as_str(),
+            );
         }
-        let parsed =
-            if v11 { legacy::match_from_ofp11(&bytes) } else { legacy::match_from_ofp10(&bytes) };
+        let parsed = if v11 {
+            legacy::match_from_ofp11(&bytes)
+        } else {
+            legacy::match_from_ofp10(&bytes)
+        };
         match parsed {
             Ok(m) => {
                 let mut out = String::new();
@@ -310,7 +359,11 @@ pub fn print_error(args: &[String], _: &mut Options) {
     };
     for v in Version::ALL {
         if let Some(c) = e.code(v) {
-            let vendor = if c.vendor == 0 { "0".to_owned() } else { format!("{:#x}", c.vendor) };
+            let vendor = if c.vendor == 0 {
+                "0".to_owned()
+            } else {
+                format!("{:#x}", c.vendor)
+            };
             println!(
                 "OpenFlow 1.{}: vendor {vendor}, type {}, code {}",
                 v.minor(),
@@ -325,7 +378,9 @@ pub fn encode_error_reply(args: &[String], _: &mut Options) {
     let Some(e) = OfpErr::from_name(&args[0]) else {
         fatal(format_args!("unknown error \"{}\"", args[0]));
     };
-    let Some(bytes) = hex_line(&args[1]) else { fatal("Trailing garbage in hex data") };
+    let Some(bytes) = hex_line(&args[1]) else {
+        fatal("Trailing garbage in hex data")
+    };
     super::put_hex(&error_reply(e, &bytes));
 }
 
@@ -334,7 +389,14 @@ pub fn ofp_print(args: &[String], opt: &mut Options) {
         fatal("trailing garbage following hex bytes");
     };
     let verbosity = args.get(1).map_or(opt.verbosity, |v| cursor::atoi(v) as u8);
-    print_message(&bytes, if args.len() > 1 { verbosity } else { verbosity.max(2) });
+    print_message(
+        &bytes,
+        if args.len() > 1 {
+            verbosity
+        } else {
+            verbosity.max(2)
+        },
+    );
 }
 
 /// `encode-hello BITMAP`
@@ -378,14 +440,23 @@ pub fn ofp_parse(args: &[String], opt: &mut Options) {
     let mut rest = &bytes[..];
     while !rest.is_empty() {
         if rest.len() < 8 {
-            fatal(format_args!("{}: unexpected end of file mid-message", args[0]));
+            fatal(format_args!(
+                "{}: unexpected end of file mid-message",
+                args[0]
+            ));
         }
         let len = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
         if len < 8 {
-            fatal(format_args!("{}: {len}-byte message is too short for OpenFlow", args[0]));
+            fatal(format_args!(
+                "{}: {len}-byte message is too short for OpenFlow",
+                args[0]
+            ));
         }
         if len > rest.len() {
-            fatal(format_args!("{}: unexpected end of file mid-message", args[0]));
+            fatal(format_args!(
+                "{}: unexpected end of file mid-message",
+                args[0]
+            ));
         }
         print_message(&rest[..len], opt.verbosity + 2);
         rest = &rest[len..];
@@ -406,16 +477,26 @@ pub fn ofp_parse_pcap(args: &[String], opt: &mut Options) {
     let mut streams: std::collections::HashMap<Vec<u8>, Vec<u8>> = Default::default();
     let u32_at = |o: usize, swap: bool| -> Option<u32> {
         let b: [u8; 4] = bytes.get(o..o + 4)?.try_into().ok()?;
-        Some(if swap { u32::from_be_bytes(b) } else { u32::from_le_bytes(b) })
+        Some(if swap {
+            u32::from_be_bytes(b)
+        } else {
+            u32::from_le_bytes(b)
+        })
     };
     let swap = match u32_at(0, false) {
         Some(0xa1b2_c3d4 | 0xa1b2_3c4d) => false,
         Some(0xd4c3_b2a1 | 0x4d3c_b2a1) => true,
-        _ => fatal(format_args!("{}: bad magic, not a pcap file", args[0]).to_string().as_str()),
+        _ => fatal(
+            format_args!("{}: bad magic, not a pcap file", args[0])
+                .to_string()
+                .as_str(),
+        ),
     };
     let mut at = 24;
     while let Some(len) = u32_at(at + 8, swap) {
-        let Some(packet) = bytes.get(at + 16..at + 16 + len as usize) else { break };
+        let Some(packet) = bytes.get(at + 16..at + 16 + len as usize) else {
+            break;
+        };
         at += 16 + len as usize;
         if let Some((key, payload, from, to)) = tcp_payload(packet) {
             if !ports.contains(&from) && !ports.contains(&to) {

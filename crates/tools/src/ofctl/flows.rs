@@ -89,7 +89,10 @@ fn open_for_dump(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Proto
 /// A flow mod as a message of the chosen format.
 pub fn flow_mod_message(mut fm: FlowMod, p: Protocol) -> Message {
     fm.tid = p.has_tid() && p.version() == Version::V10;
-    Message::FlowMod { flow_mod: Box::new(fm), nxm: p.is_nxm() }
+    Message::FlowMod {
+        flow_mod: Box::new(fm),
+        nxm: p.is_nxm(),
+    }
 }
 
 /// Reads lines of flows; empty lines and comments are skipped, a command may stand before the flow.
@@ -190,16 +193,28 @@ pub fn add_flows(args: &[String], opt: &mut Options) {
 }
 
 pub fn mod_flows(args: &[String], opt: &mut Options) {
-    let c = if opt.strict { FlowModCommand::ModifyStrict } else { FlowModCommand::Modify };
+    let c = if opt.strict {
+        FlowModCommand::ModifyStrict
+    } else {
+        FlowModCommand::Modify
+    };
     flow_mod_command(args, c, opt);
 }
 
 pub fn del_flows(args: &[String], opt: &mut Options) {
-    let c = if opt.strict { FlowModCommand::DeleteStrict } else { FlowModCommand::Delete };
+    let c = if opt.strict {
+        FlowModCommand::DeleteStrict
+    } else {
+        FlowModCommand::Delete
+    };
     flow_mod_command(args, c, opt);
 }
 
-fn request(args: &[String], aggregate: bool, opt: &Options) -> (FlowStatsRequest, Protocol, SwitchNames) {
+fn request(
+    args: &[String],
+    aggregate: bool,
+    opt: &Options,
+) -> (FlowStatsRequest, Protocol, SwitchNames) {
     let text = args.get(1).map_or("", |s| s.as_str());
     // Names can only stand in a selection.
     let n = if text.is_empty() {
@@ -219,7 +234,10 @@ pub fn dump_flows(args: &[String], opt: &mut Options) {
     let raw = opt.sort.is_empty() && !opt.show_names() && opt.stats;
     let (mut v, p) = open_for_dump(&args[0], usable, opt);
     if raw {
-        let m = Message::FlowStatsRequest { request: Box::new(q), nxm: p.is_nxm() };
+        let m = Message::FlowStatsRequest {
+            request: Box::new(q),
+            nxm: p.is_nxm(),
+        };
         let show = SwitchNames::none();
         let _ = n;
         return super::dump_print(&mut v, m, show.names(), opt);
@@ -243,7 +261,10 @@ pub fn dump_flows(args: &[String], opt: &mut Options) {
 
 fn fetch_flows(v: &mut Vconn, q: FlowStatsRequest, p: Protocol, n: &SwitchNames) -> Vec<FlowStats> {
     let mut flows = Vec::new();
-    let m = Message::FlowStatsRequest { request: Box::new(q), nxm: p.is_nxm() };
+    let m = Message::FlowStatsRequest {
+        request: Box::new(q),
+        nxm: p.is_nxm(),
+    };
     names::dump(v, m, &n.tun, |m| {
         if let Message::FlowStatsReply { flows: list, .. } = m {
             flows.extend(list);
@@ -267,7 +288,9 @@ fn compare(a: &FlowStats, b: &FlowStats, criteria: &[(String, bool)]) -> Orderin
             let o = a.priority.cmp(&b.priority);
             if *descending { o.reverse() } else { o }
         } else {
-            let Some(f) = Field::by_name(name) else { continue };
+            let Some(f) = Field::by_name(name) else {
+                continue;
+            };
             // Flows that do not match the field come last, whatever the order.
             let wild = |s: &FlowStats| f.is_all_wild(&s.match_.wc);
             match (wild(a), wild(b)) {
@@ -292,7 +315,10 @@ fn compare(a: &FlowStats, b: &FlowStats, criteria: &[(String, bool)]) -> Orderin
 pub fn dump_aggregate(args: &[String], opt: &mut Options) {
     let (q, usable, n) = request(args, true, opt);
     let (mut v, p) = open_for_dump(&args[0], usable, opt);
-    let m = Message::FlowStatsRequest { request: Box::new(q), nxm: p.is_nxm() };
+    let m = Message::FlowStatsRequest {
+        request: Box::new(q),
+        nxm: p.is_nxm(),
+    };
     super::dump_print(&mut v, m, n.names(), opt);
 }
 
@@ -304,7 +330,11 @@ struct FlowVersion {
 
 impl FlowVersion {
     fn key(&self) -> (u8, u16, String) {
-        (self.stats.table_id, self.stats.priority, format!("{:?}", self.stats.match_))
+        (
+            self.stats.table_id,
+            self.stats.priority,
+            format!("{:?}", self.stats.match_),
+        )
     }
 
     fn same(&self, other: &FlowVersion) -> bool {
@@ -317,7 +347,12 @@ impl FlowVersion {
     }
 }
 
-fn flows_of_file(file: &str, text: &str, n: &SwitchNames, usable: &mut Protocol) -> Vec<FlowVersion> {
+fn flows_of_file(
+    file: &str,
+    text: &str,
+    n: &SwitchNames,
+    usable: &mut Protocol,
+) -> Vec<FlowVersion> {
     parse_lines(text, file, Some(FlowModCommand::Add), &n.names(), usable)
         .into_iter()
         .map(|fm| FlowVersion {
@@ -337,11 +372,26 @@ fn flows_of_file(file: &str, text: &str, n: &SwitchNames, usable: &mut Protocol)
         .collect()
 }
 
-fn flows_of_switch(switch: &str, usable: Protocol, n: &SwitchNames, opt: &Options) -> (Vec<FlowVersion>, Vconn, Protocol) {
+fn flows_of_switch(
+    switch: &str,
+    usable: Protocol,
+    n: &SwitchNames,
+    opt: &Options,
+) -> (Vec<FlowVersion>, Vconn, Protocol) {
     let (mut v, p) = open_for_dump(switch, usable, opt);
-    let q = FlowStatsRequest { out_group: GROUP_ANY, ..Default::default() };
+    let q = FlowStatsRequest {
+        out_group: GROUP_ANY,
+        ..Default::default()
+    };
     let flows = fetch_flows(&mut v, q, p, n);
-    (flows.into_iter().map(|stats| FlowVersion { stats }).collect(), v, p)
+    (
+        flows
+            .into_iter()
+            .map(|stats| FlowVersion { stats })
+            .collect(),
+        v,
+        p,
+    )
 }
 
 fn version_to_mod(f: &FlowVersion, command: FlowModCommand) -> FlowMod {
@@ -393,8 +443,10 @@ pub fn replace_flows(args: &[String], opt: &mut Options) {
         drop(v);
         return super::bundle::send_flows(switch, mods, usable, &n, opt);
     }
-    let messages: Vec<_> =
-        mods.into_iter().map(|fm| v.encode(flow_mod_message(fm, p), &n.tun)).collect();
+    let messages: Vec<_> = mods
+        .into_iter()
+        .map(|fm| v.encode(flow_mod_message(fm, p), &n.tun))
+        .collect();
     noreply(&mut v, &messages, n.names(), opt);
 }
 
@@ -423,7 +475,10 @@ pub fn diff_flows(args: &[String], opt: &mut Options) {
             sides[i] = Some(flows_of_switch(source, usable, &n, opt).0);
         }
     }
-    let [a, b] = [sides[0].take().unwrap_or_default(), sides[1].take().unwrap_or_default()];
+    let [a, b] = [
+        sides[0].take().unwrap_or_default(),
+        sides[1].take().unwrap_or_default(),
+    ];
     let mut out = String::new();
     let show = |sign: char, f: &FlowVersion, out: &mut String| {
         out.push(sign);
@@ -438,7 +493,10 @@ pub fn diff_flows(args: &[String], opt: &mut Options) {
         if seen.contains(&key) {
             continue;
         }
-        let (x, y) = (a.iter().find(|f| f.key() == key), b.iter().find(|f| f.key() == key));
+        let (x, y) = (
+            a.iter().find(|f| f.key() == key),
+            b.iter().find(|f| f.key() == key),
+        );
         if !matches!((x, y), (Some(x), Some(y)) if x.same(y)) {
             if let Some(x) = x {
                 show('-', x, &mut out);
@@ -490,7 +548,9 @@ fn format_version(f: &FlowVersion, n: &SwitchNames, out: &mut String) {
 /// Bytes of a packet in hexadecimal, blanks allowed.
 pub fn packet_bytes(hex: &str) -> Result<Vec<u8>, String> {
     let digits: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
-    let end = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
+    let end = digits
+        .find(|c: char| !c.is_ascii_hexdigit())
+        .unwrap_or(digits.len());
     let bytes: Vec<u8> = (0..end / 2)
         .filter_map(|i| u8::from_str_radix(&digits[i * 2..i * 2 + 2], 16).ok())
         .collect();
@@ -539,11 +599,10 @@ pub fn parse_packet_out(
             "in_port" => {
                 let p = parse_port(v, names.ports)
                     .ok_or_else(|| format!("{v} is not a valid OpenFlow port"))?;
-                if p > OfPort::MAX && ![OfPort::LOCAL, OfPort::NONE, OfPort::CONTROLLER].contains(&p)
+                if p > OfPort::MAX
+                    && ![OfPort::LOCAL, OfPort::NONE, OfPort::CONTROLLER].contains(&p)
                 {
-                    return Err(format!(
-                        "{v} is not a valid OpenFlow port for PACKET_OUT"
-                    ));
+                    return Err(format!("{v} is not a valid OpenFlow port for PACKET_OUT"));
                 }
                 set_port(&mut po, p);
             }

@@ -7,10 +7,10 @@ use ferrovs_openflow::group::{BUCKET_ALL, GroupCommand, GroupMod, GroupProps, Gr
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::meter::{METER_ALL, MeterCommand, MeterConfig, MeterMod};
 use ferrovs_openflow::switch::{CtFlush, CtTuple, TlvMap, TlvTableCommand, TlvTableMod};
+use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::cursor;
 use ferrovs_openflow::text::group::parse_group_mod;
 use ferrovs_openflow::text::meter::parse_meter_mod;
-use ferrovs_openflow::text::Names;
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::{Protocol, Version};
 use ferrovs_runtime::vlog::modules;
@@ -21,10 +21,17 @@ use super::names::SwitchNames;
 use super::vconn;
 use super::{Options, dump_print, noreply, noreply_one};
 
-const OF13_UP: Protocol =
-    Protocol::OF13_OXM.union(Protocol::OF14_OXM).union(Protocol::OF15_OXM);
+const OF13_UP: Protocol = Protocol::OF13_OXM
+    .union(Protocol::OF14_OXM)
+    .union(Protocol::OF15_OXM);
 
-fn send_groups(switch: &str, list: Vec<GroupMod>, usable: Protocol, n: &SwitchNames, opt: &Options) {
+fn send_groups(
+    switch: &str,
+    list: Vec<GroupMod>,
+    usable: Protocol,
+    n: &SwitchNames,
+    opt: &Options,
+) {
     if opt.bundle {
         let msgs = list.into_iter().map(Message::GroupMod).collect();
         return super::bundle::send(switch, msgs, usable, n, opt);
@@ -113,7 +120,11 @@ pub fn add_groups(args: &[String], opt: &mut Options) {
 }
 
 pub fn mod_group(args: &[String], opt: &mut Options) {
-    let c = if opt.may_create { GroupCommand::AddOrModify } else { GroupCommand::Modify };
+    let c = if opt.may_create {
+        GroupCommand::AddOrModify
+    } else {
+        GroupCommand::Modify
+    };
     group_command(args, c, opt);
 }
 
@@ -129,7 +140,13 @@ pub fn del_groups(args: &[String], opt: &mut Options) {
         buckets: Vec::new(),
         props: GroupProps::default(),
     };
-    send_groups(&args[0], vec![all], Protocol::all(), &SwitchNames::none(), opt);
+    send_groups(
+        &args[0],
+        vec![all],
+        Protocol::all(),
+        &SwitchNames::none(),
+        opt,
+    );
 }
 
 pub fn insert_buckets(args: &[String], opt: &mut Options) {
@@ -142,7 +159,9 @@ pub fn remove_buckets(args: &[String], opt: &mut Options) {
 
 /// The group that a dump is about.
 fn group_id(args: &[String]) -> u32 {
-    let Some(text) = args.get(1) else { return GROUP_ALL };
+    let Some(text) = args.get(1) else {
+        return GROUP_ALL;
+    };
     if text.eq_ignore_ascii_case("all") {
         return GROUP_ALL;
     }
@@ -176,7 +195,12 @@ pub fn dump_groups(args: &[String], opt: &mut Options) {
         Version::V10 | Version::V15 => group,
         _ => GROUP_ALL,
     };
-    dump_print(&mut v, Message::GroupDescRequest { group }, shown.names(), opt);
+    dump_print(
+        &mut v,
+        Message::GroupDescRequest { group },
+        shown.names(),
+        opt,
+    );
 }
 
 pub fn dump_group_stats(args: &[String], opt: &mut Options) {
@@ -199,7 +223,12 @@ pub fn dump_group_stats(args: &[String], opt: &mut Options) {
 pub fn dump_group_features(args: &[String], opt: &mut Options) {
     let mut v = vconn::open_switch(&args[0], opt);
     let tun = Tun::auto();
-    dump_print(&mut v, Message::GroupFeaturesRequest, Names::none(&tun), opt);
+    dump_print(
+        &mut v,
+        Message::GroupFeaturesRequest,
+        Names::none(&tun),
+        opt,
+    );
 }
 
 fn meter_command(args: &[String], command: MeterCommand, opt: &Options) {
@@ -211,7 +240,10 @@ fn meter_command(args: &[String], command: MeterCommand, opt: &Options) {
         },
         None => MeterMod {
             command,
-            meter: MeterConfig { meter_id: METER_ALL, ..Default::default() },
+            meter: MeterConfig {
+                meter_id: METER_ALL,
+                ..Default::default()
+            },
         },
     };
     let (mut v, _) = open_for(&args[0], usable, opt);
@@ -267,7 +299,12 @@ fn parse_tlv_maps(text: &str) -> Result<Vec<TlvMap>, String> {
         rest = rest.trim_start_matches([',', ' ']);
         let inner = rest.strip_prefix('{').ok_or("invalid tlv mapping")?;
         let (body, tail) = inner.split_once('}').ok_or("invalid tlv mapping")?;
-        let mut m = TlvMap { option_class: 0, option_type: 0, option_len: 0, index: 0 };
+        let mut m = TlvMap {
+            option_class: 0,
+            option_type: 0,
+            option_len: 0,
+            index: 0,
+        };
         let mut list = body;
         while let Some((k, v)) = cursor::next_pair(&mut list) {
             match k {
@@ -277,9 +314,15 @@ fn parse_tlv_maps(text: &str) -> Result<Vec<TlvMap>, String> {
                 _ => return Err("invalid tlv mapping".to_owned()),
             }
         }
-        let field = tail.strip_prefix("->tun_metadata").ok_or("invalid tlv mapping")?;
-        let end = field.find(|c: char| !c.is_ascii_digit()).unwrap_or(field.len());
-        m.index = field[..end].parse().map_err(|_| "invalid tlv mapping".to_owned())?;
+        let field = tail
+            .strip_prefix("->tun_metadata")
+            .ok_or("invalid tlv mapping")?;
+        let end = field
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(field.len());
+        m.index = field[..end]
+            .parse()
+            .map_err(|_| "invalid tlv mapping".to_owned())?;
         out.push(m);
         rest = field[end..].trim();
     }
@@ -311,7 +354,11 @@ pub fn add_tlv_map(args: &[String], opt: &mut Options) {
 }
 
 pub fn del_tlv_map(args: &[String], opt: &mut Options) {
-    let c = if args.len() > 1 { TlvTableCommand::Delete } else { TlvTableCommand::Clear };
+    let c = if args.len() > 1 {
+        TlvTableCommand::Delete
+    } else {
+        TlvTableCommand::Clear
+    };
     tlv_mod(args, c, opt);
 }
 
@@ -396,5 +443,10 @@ pub fn ct_flush(args: &[String], opt: &mut Options) {
     }
     let mut v = vconn::open_switch(&args[0], opt);
     let tun = Tun::auto();
-    noreply_one(&mut v, Message::CtFlush(Box::new(f)), Names::none(&tun), opt);
+    noreply_one(
+        &mut v,
+        Message::CtFlush(Box::new(f)),
+        Names::none(&tun),
+        opt,
+    );
 }

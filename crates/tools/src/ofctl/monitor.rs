@@ -3,9 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 
-use ferrovs_openflow::flow::{
-    FlowMonitorCommand, FlowMonitorFlags, FlowMonitorRequest, GROUP_ANY,
-};
+use ferrovs_openflow::flow::{FlowMonitorCommand, FlowMonitorFlags, FlowMonitorRequest, GROUP_ANY};
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::packet_in::PacketInFormat;
 use ferrovs_openflow::switch::{AsyncMod, AsyncType};
@@ -39,7 +37,9 @@ fn hex(s: &str) -> Option<Vec<u8>> {
     if s.len() % 2 != 0 {
         return None;
     }
-    (0..s.len() / 2).map(|i| u8::from_str_radix(s.get(i * 2..i * 2 + 2)?, 16).ok()).collect()
+    (0..s.len() / 2)
+        .map(|i| u8::from_str_radix(s.get(i * 2..i * 2 + 2)?, 16).ok())
+        .collect()
 }
 
 fn commands() -> Commands<State> {
@@ -48,27 +48,33 @@ fn commands() -> Commands<State> {
         s.exiting = true;
         Ok(Output::Text(String::new()))
     });
-    c.register("ofctl/send", "OFMSG...", 1, usize::MAX, |s: &mut State, r: &Request| -> Reply {
-        let mut out = String::new();
-        let mut ok = true;
-        for arg in &r.argv[1..] {
-            let Some(msg) = hex(arg).filter(|m| m.len() >= 8) else {
-                out.push_str("bad hex\n");
-                ok = false;
-                break;
-            };
-            print_prefixed("send: ", &msg, s, 1);
-            match s.vconn.send_bytes(&msg) {
-                Ok(()) => out.push_str("sent\n"),
-                Err(e) => {
-                    out.push_str(&format!("{}\n", ferrovs_stream::error_text(&e)));
+    c.register(
+        "ofctl/send",
+        "OFMSG...",
+        1,
+        usize::MAX,
+        |s: &mut State, r: &Request| -> Reply {
+            let mut out = String::new();
+            let mut ok = true;
+            for arg in &r.argv[1..] {
+                let Some(msg) = hex(arg).filter(|m| m.len() >= 8) else {
+                    out.push_str("bad hex\n");
                     ok = false;
                     break;
+                };
+                print_prefixed("send: ", &msg, s, 1);
+                match s.vconn.send_bytes(&msg) {
+                    Ok(()) => out.push_str("sent\n"),
+                    Err(e) => {
+                        out.push_str(&format!("{}\n", ferrovs_stream::error_text(&e)));
+                        ok = false;
+                        break;
+                    }
                 }
             }
-        }
-        if ok { Ok(Output::Text(out)) } else { Err(out) }
-    });
+            if ok { Ok(Output::Text(out)) } else { Err(out) }
+        },
+    );
     c.register(
         "ofctl/packet-out",
         "\"in_port=<port> packet=<hex data> actions=...\"",
@@ -86,49 +92,75 @@ fn commands() -> Commands<State> {
             }
         },
     );
-    c.register("ofctl/barrier", "", 0, 0, |s: &mut State, _: &Request| -> Reply {
-        if s.barrier.is_some() {
-            return Err("already waiting for barrier reply".to_owned());
-        }
-        let n = SwitchNames::none();
-        let (xid, bytes) = s.vconn.encode(Message::BarrierRequest, &n.tun);
-        s.vconn.send_bytes(&bytes).map_err(|e| ferrovs_stream::error_text(&e))?;
-        s.barrier = Some(xid);
-        // The reply must be here before the client is answered; what comes before it is printed.
-        loop {
-            match s.vconn.recv() {
-                Ok(m) => {
-                    if handle(s, &m) {
-                        return Ok(Output::Text(String::new()));
+    c.register(
+        "ofctl/barrier",
+        "",
+        0,
+        0,
+        |s: &mut State, _: &Request| -> Reply {
+            if s.barrier.is_some() {
+                return Err("already waiting for barrier reply".to_owned());
+            }
+            let n = SwitchNames::none();
+            let (xid, bytes) = s.vconn.encode(Message::BarrierRequest, &n.tun);
+            s.vconn
+                .send_bytes(&bytes)
+                .map_err(|e| ferrovs_stream::error_text(&e))?;
+            s.barrier = Some(xid);
+            // The reply must be here before the client is answered; what comes before it is printed.
+            loop {
+                match s.vconn.recv() {
+                    Ok(m) => {
+                        if handle(s, &m) {
+                            return Ok(Output::Text(String::new()));
+                        }
                     }
+                    Err(e) => return Err(ferrovs_stream::error_text(&e)),
                 }
-                Err(e) => return Err(ferrovs_stream::error_text(&e)),
             }
-        }
-    });
-    c.register("ofctl/set-output-file", "FILE", 1, 1, |s: &mut State, r: &Request| -> Reply {
-        match File::create(&r.argv[1]) {
-            Ok(f) => {
-                s.output = Some(f);
-                Ok(Output::Text(String::new()))
+        },
+    );
+    c.register(
+        "ofctl/set-output-file",
+        "FILE",
+        1,
+        1,
+        |s: &mut State, r: &Request| -> Reply {
+            match File::create(&r.argv[1]) {
+                Ok(f) => {
+                    s.output = Some(f);
+                    Ok(Output::Text(String::new()))
+                }
+                Err(e) => Err(ferrovs_stream::error_text(&e)),
             }
-            Err(e) => Err(ferrovs_stream::error_text(&e)),
-        }
-    });
-    c.register("ofctl/block", "", 0, 0, |s: &mut State, _: &Request| -> Reply {
-        if s.blocked {
-            return Err("already blocking".to_owned());
-        }
-        s.blocked = true;
-        Ok(Output::Text(String::new()))
-    });
-    c.register("ofctl/unblock", "", 0, 0, |s: &mut State, _: &Request| -> Reply {
-        if !s.blocked {
-            return Err("already unblocked".to_owned());
-        }
-        s.blocked = false;
-        Ok(Output::Text(String::new()))
-    });
+        },
+    );
+    c.register(
+        "ofctl/block",
+        "",
+        0,
+        0,
+        |s: &mut State, _: &Request| -> Reply {
+            if s.blocked {
+                return Err("already blocking".to_owned());
+            }
+            s.blocked = true;
+            Ok(Output::Text(String::new()))
+        },
+    );
+    c.register(
+        "ofctl/unblock",
+        "",
+        0,
+        0,
+        |s: &mut State, _: &Request| -> Reply {
+            if !s.blocked {
+                return Err("already unblocked".to_owned());
+            }
+            s.blocked = false;
+            Ok(Output::Text(String::new()))
+        },
+    );
     c
 }
 
@@ -152,7 +184,14 @@ fn print_prefixed(prefix: &str, msg: &[u8], s: &mut State, _: u8) {
     let n = SwitchNames::none();
     let mut out = prefix.to_owned();
     let verbosity = VERBOSITY.load(std::sync::atomic::Ordering::Relaxed);
-    format_message(msg, Print { names: n.names(), verbosity }, &mut out);
+    format_message(
+        msg,
+        Print {
+            names: n.names(),
+            verbosity,
+        },
+        &mut out,
+    );
     emit(s, &out);
 }
 
@@ -229,7 +268,12 @@ fn run(v: Vconn, reply_to_echo: bool, opt: &mut Options) {
                     handle(&mut state, &m);
                 }
                 Ok(None) => break,
-                Err(e) => fatal_io(&e, format_args!("{}: receive failed", state.vconn.name).to_string().as_str()),
+                Err(e) => fatal_io(
+                    &e,
+                    format_args!("{}: receive failed", state.vconn.name)
+                        .to_string()
+                        .as_str(),
+                ),
             }
         }
         if state.exiting {
@@ -250,7 +294,11 @@ pub fn snoop(args: &[String], opt: &mut Options) {
 }
 
 /// Reads what follows `watch:`.
-fn parse_watch(text: &str, names: &Names<'_>, usable: &mut Protocol) -> Result<FlowMonitorRequest, String> {
+fn parse_watch(
+    text: &str,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Result<FlowMonitorRequest, String> {
     let mut r = FlowMonitorRequest {
         id: next_monitor_id(),
         command: FlowMonitorCommand::Add,
@@ -290,8 +338,7 @@ fn parse_watch(text: &str, names: &Names<'_>, usable: &mut Protocol) -> Result<F
             }
             "out_group" => r.out_group = cursor::u32(v)?,
             _ => {
-                let f = Field::by_name(k)
-                    .ok_or_else(|| format!("{text}: unknown keyword {k}"))?;
+                let f = Field::by_name(k).ok_or_else(|| format!("{text}: unknown keyword {k}"))?;
                 parse_match_field(f, v, names, &mut r.match_, usable)?;
             }
         }
@@ -354,8 +401,18 @@ pub fn monitor(args: &[String], opt: &mut Options) {
         noreply_one(&mut v, Message::SetConfig(c), n.names(), opt);
         if invalid_ttl && v.version >= Version::V13 {
             // From 1.3 on the mask of asynchronous messages decides.
-            let change = AsyncMod { changes: vec![(AsyncType::PacketIn, false, 0x7)] };
-            noreply_one(&mut v, Message::SetAsync { change, nicira: false }, n.names(), opt);
+            let change = AsyncMod {
+                changes: vec![(AsyncType::PacketIn, false, 0x7)],
+            };
+            noreply_one(
+                &mut v,
+                Message::SetAsync {
+                    change,
+                    nicira: false,
+                },
+                n.names(),
+                opt,
+            );
         }
     }
     if !watches.is_empty() {
@@ -386,14 +443,16 @@ pub fn monitor(args: &[String], opt: &mut Options) {
             Ok(None) => break,
             Ok(Some(e)) if opt.packet_in_format.is_some() && i == 0 => {
                 let _ = Msg::decode(&e, &n.tun);
-                fatal(format_args!(
-                    "{}: failed to set packet in format to {}, {}",
-                    args[0],
-                    f.name(),
-                    "the switch does not support it"
-                )
-                .to_string()
-                .as_str());
+                fatal(
+                    format_args!(
+                        "{}: failed to set packet in format to {}, {}",
+                        args[0],
+                        f.name(),
+                        "the switch does not support it"
+                    )
+                    .to_string()
+                    .as_str(),
+                );
             }
             Ok(Some(_)) => {}
             Err(e) => vconn::talking(&v, &e),

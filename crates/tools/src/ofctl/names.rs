@@ -83,7 +83,10 @@ impl TableMap for Tables {
     }
 
     fn table_name(&self, table: u8) -> Option<Cow<'_, str>> {
-        self.names.borrow().get(&table).map(|n| Cow::Owned(n.clone()))
+        self.names
+            .borrow()
+            .get(&table)
+            .map(|n| Cow::Owned(n.clone()))
     }
 }
 
@@ -95,7 +98,11 @@ pub fn fetch_ports(v: &mut Vconn) -> Vec<PortDesc> {
             Ok(r) => r,
             Err(e) => vconn::talking(v, &e),
         };
-        if let Ok(Msg { body: Message::FeaturesReply(f), .. }) = Msg::decode(&reply, &tun) {
+        if let Ok(Msg {
+            body: Message::FeaturesReply(f),
+            ..
+        }) = Msg::decode(&reply, &tun)
+        {
             // A full reply may have been cut.
             if f.ports.len() < 1000 {
                 return f.ports;
@@ -103,11 +110,16 @@ pub fn fetch_ports(v: &mut Vconn) -> Vec<PortDesc> {
         }
     }
     let mut out = Vec::new();
-    dump(v, Message::PortDescRequest { port: OfPort::NONE }, &tun, |m| {
-        if let Message::PortDescReply { ports, .. } = m {
-            out.extend(ports);
-        }
-    });
+    dump(
+        v,
+        Message::PortDescRequest { port: OfPort::NONE },
+        &tun,
+        |m| {
+            if let Message::PortDescReply { ports, .. } = m {
+                out.extend(ports);
+            }
+        },
+    );
     out
 }
 
@@ -138,7 +150,10 @@ fn fetch_tables(v: &mut Vconn) -> Tables {
     let tables = Tables::default();
     let tun = Tun::auto();
     let request = if v.version >= Version::V13 {
-        Message::TableFeaturesRequest { tables: Vec::new(), more: false }
+        Message::TableFeaturesRequest {
+            tables: Vec::new(),
+            more: false,
+        }
     } else {
         Message::TableStatsRequest
     };
@@ -168,7 +183,11 @@ pub struct SwitchNames {
 impl SwitchNames {
     /// No names.
     pub fn none() -> SwitchNames {
-        SwitchNames { ports: Ports::default(), tables: Tables::default(), tun: Tun::auto() }
+        SwitchNames {
+            ports: Ports::default(),
+            tables: Tables::default(),
+            tun: Tun::auto(),
+        }
     }
 
     fn fetch(switch: &str, opt: &Options) -> SwitchNames {
@@ -177,20 +196,36 @@ impl SwitchNames {
         for d in fetch_ports(&mut vconn::open_switch(switch, opt)) {
             ports.add(&d);
         }
-        SwitchNames { ports, tables, tun: Tun::auto() }
+        SwitchNames {
+            ports,
+            tables,
+            tun: Tun::auto(),
+        }
     }
 
     /// The names that may be used in what the user gives.
     pub fn to_accept(switch: &str, opt: &Options) -> SwitchNames {
-        if opt.accept_names() { Self::fetch(switch, opt) } else { Self::none() }
+        if opt.accept_names() {
+            Self::fetch(switch, opt)
+        } else {
+            Self::none()
+        }
     }
 
     /// The names that are shown.
     pub fn to_show(switch: &str, opt: &Options) -> SwitchNames {
-        if opt.show_names() { Self::fetch(switch, opt) } else { Self::none() }
+        if opt.show_names() {
+            Self::fetch(switch, opt)
+        } else {
+            Self::none()
+        }
     }
 
     pub fn names(&self) -> ferrovs_openflow::text::Names<'_> {
-        ferrovs_openflow::text::Names { ports: &self.ports, tables: &self.tables, tun: &self.tun }
+        ferrovs_openflow::text::Names {
+            ports: &self.ports,
+            tables: &self.tables,
+            tun: &self.tun,
+        }
     }
 }

@@ -43,7 +43,12 @@ pub fn show(args: &[String], opt: &mut Options) {
     print_message(&reply, opt.verbosity + 1);
     // Later versions leave the ports out of the reply, and a full one may have been cut.
     if v.version >= Version::V13 || ports >= 1000 {
-        dump_print(&mut v, Message::PortDescRequest { port: OfPort::NONE }, Names::none(&tun), opt);
+        dump_print(
+            &mut v,
+            Message::PortDescRequest { port: OfPort::NONE },
+            Names::none(&tun),
+            opt,
+        );
     }
     let reply = get_config(&mut v);
     print_message(&reply, opt.verbosity + 1);
@@ -73,8 +78,14 @@ pub fn dump_table_features(args: &[String], opt: &mut Options) {
     let shown = SwitchNames::to_show(&args[0], opt);
     let mut printer = ferrovs_openflow::text::print::FeaturePrinter::default();
     let mut out = String::new();
-    let p = Print { names: shown.names(), verbosity: opt.verbosity + 1 };
-    let m = Message::TableFeaturesRequest { tables: Vec::new(), more: false };
+    let p = Print {
+        names: shown.names(),
+        verbosity: opt.verbosity + 1,
+    };
+    let m = Message::TableFeaturesRequest {
+        tables: Vec::new(),
+        more: false,
+    };
     names::dump(&mut v, m, &shown.tun, |m| {
         if let Message::TableFeaturesReply { tables, .. } = m {
             for t in &tables {
@@ -116,19 +127,31 @@ fn find_port(switch: &str, text: &str, opt: &Options) -> Option<PortDesc> {
 }
 
 pub fn dump_ports(args: &[String], opt: &mut Options) {
-    let port = args.get(1).map_or(OfPort::NONE, |p| port_number(&args[0], p, opt));
+    let port = args
+        .get(1)
+        .map_or(OfPort::NONE, |p| port_number(&args[0], p, opt));
     let mut v = vconn::open_switch(&args[0], opt);
     let shown = SwitchNames::to_show(&args[0], opt);
-    dump_print(&mut v, Message::PortStatsRequest { port }, shown.names(), opt);
+    dump_print(
+        &mut v,
+        Message::PortStatsRequest { port },
+        shown.names(),
+        opt,
+    );
 }
 
 pub fn dump_ports_desc(args: &[String], opt: &mut Options) {
-    let port = args.get(1).map_or(OfPort::NONE, |p| port_number(&args[0], p, opt));
+    let port = args
+        .get(1)
+        .map_or(OfPort::NONE, |p| port_number(&args[0], p, opt));
     dump_trivial(&args[0], Message::PortDescRequest { port }, opt);
 }
 
 pub fn queue_stats(args: &[String], opt: &mut Options) {
-    let mut q = QueueRequest { port: OfPort::NONE, queue: QUEUE_ALL };
+    let mut q = QueueRequest {
+        port: OfPort::NONE,
+        queue: QUEUE_ALL,
+    };
     if let Some(p) = args.get(1).filter(|p| !p.eq_ignore_ascii_case("all")) {
         q.port = port_number(&args[0], p, opt);
     }
@@ -146,9 +169,7 @@ pub fn queue_get_config(args: &[String], opt: &mut Options) {
         _ => OfPort::NONE,
     };
     let queue = match args.get(2) {
-        Some(q) if !q.eq_ignore_ascii_case("all") => {
-            ferrovs_openflow::text::cursor::atoi(q) as u32
-        }
+        Some(q) if !q.eq_ignore_ascii_case("all") => ferrovs_openflow::text::cursor::atoi(q) as u32,
         _ => QUEUE_ALL,
     };
     let mut v = vconn::open_switch(&args[0], opt);
@@ -160,14 +181,22 @@ pub fn queue_get_config(args: &[String], opt: &mut Options) {
             if d.port_no >= OfPort::MAX {
                 continue;
             }
-            let q = QueueRequest { port: d.port_no, queue: QUEUE_ALL };
+            let q = QueueRequest {
+                port: d.port_no,
+                queue: QUEUE_ALL,
+            };
             let reply = transact(&mut v, Message::QueueGetConfigRequest(q));
             print_message(&reply, opt.verbosity + 1);
         }
         return;
     }
     let q = QueueRequest { port, queue };
-    dump_print(&mut v, Message::QueueGetConfigRequest(q), Names::none(&tun), opt);
+    dump_print(
+        &mut v,
+        Message::QueueGetConfigRequest(q),
+        Names::none(&tun),
+        opt,
+    );
 }
 
 pub fn mod_port(args: &[String], opt: &mut Options) {
@@ -192,7 +221,10 @@ pub fn mod_port(args: &[String], opt: &mut Options) {
         ("no-noflood", PortConfig::NO_FLOOD, false),
     ];
     let Some(d) = find_port(&args[0], &args[1], opt) else {
-        fatal(format_args!("{}: couldn't find port `{}'", args[0], args[1]));
+        fatal(format_args!(
+            "{}: couldn't find port `{}'",
+            args[0], args[1]
+        ));
     };
     let Some((_, bit, on)) = ACTIONS.iter().find(|a| a.0.eq_ignore_ascii_case(&args[2])) else {
         fatal(format_args!("unknown mod-port command '{}'", args[2]));
@@ -259,10 +291,17 @@ pub fn mod_table(args: &[String], opt: &mut Options) {
                     .as_str());
                 }
                 if up > 100 {
-                    fatal(format_args!("Invalid vacancy threshold \"{up}\"").to_string().as_str());
+                    fatal(
+                        format_args!("Invalid vacancy threshold \"{up}\"")
+                            .to_string()
+                            .as_str(),
+                    );
                 }
-                m.vacancy =
-                    Some(Some(Vacancy { down: down as u8, up: up as u8, vacancy: 0 }));
+                m.vacancy = Some(Some(Vacancy {
+                    down: down as u8,
+                    up: up as u8,
+                    vacancy: 0,
+                }));
                 new
             }
             None => fatal(format_args!("invalid table_mod setting {setting}")),
@@ -282,12 +321,19 @@ pub fn mod_table(args: &[String], opt: &mut Options) {
         let mut found = None;
         names::dump(&mut v, Message::TableDescRequest, &tun, |r| {
             if let Message::TableDescReply { tables, .. } = r {
-                found = found
-                    .or_else(|| tables.into_iter().find(|t| m.table_id == 0xff || t.table_id == m.table_id));
+                found = found.or_else(|| {
+                    tables
+                        .into_iter()
+                        .find(|t| m.table_id == 0xff || t.table_id == m.table_id)
+                });
             }
         });
         let Some(t) = found else {
-            fatal(format_args!("table {table} not found on switch").to_string().as_str());
+            fatal(
+                format_args!("table {table} not found on switch")
+                    .to_string()
+                    .as_str(),
+            );
         };
         if m.eviction.is_none() {
             m.eviction = t.eviction;
@@ -349,9 +395,14 @@ pub fn probe(args: &[String], opt: &mut Options) {
 }
 
 pub fn ping(args: &[String], opt: &mut Options) {
-    let payload = args.get(1).map_or(64, |n| ferrovs_openflow::text::cursor::atoi(n));
+    let payload = args
+        .get(1)
+        .map_or(64, |n| ferrovs_openflow::text::cursor::atoi(n));
     if payload < 0 || payload > 65535 - 8 {
-        fatal(format_args!("payload must be between 0 and {} bytes", 65535 - 8));
+        fatal(format_args!(
+            "payload must be between 0 and {} bytes",
+            65535 - 8
+        ));
     }
     let mut v = vconn::open_switch(&args[0], opt);
     for i in 0..10 {
@@ -385,7 +436,10 @@ pub fn ping(args: &[String], opt: &mut Options) {
 pub fn benchmark(args: &[String], opt: &mut Options) {
     let payload = ferrovs_openflow::text::cursor::atoi(&args[1]);
     if !(0..=65535 - 8).contains(&payload) {
-        fatal(format_args!("payload must be between 0 and {} bytes", 65535 - 8));
+        fatal(format_args!(
+            "payload must be between 0 and {} bytes",
+            65535 - 8
+        ));
     }
     let count = ferrovs_openflow::text::cursor::atoi(&args[2]).max(0);
     let size = payload + 8;
@@ -402,7 +456,9 @@ pub fn benchmark(args: &[String], opt: &mut Options) {
             vconn::talking(&v, &e);
         }
     }
-    let elapsed = clock::now().duration_since(start).max(Duration::from_nanos(1));
+    let elapsed = clock::now()
+        .duration_since(start)
+        .max(Duration::from_nanos(1));
     let secs = elapsed.as_secs_f64();
     println!(
         "Finished in {:.1} ms ({:.0} packets/s) ({:.0} bytes/s)",
@@ -419,4 +475,3 @@ pub fn dump_ipfix_bridge(args: &[String], opt: &mut Options) {
 pub fn dump_ipfix_flow(args: &[String], opt: &mut Options) {
     dump_trivial(&args[0], Message::IpfixFlowRequest, opt);
 }
-

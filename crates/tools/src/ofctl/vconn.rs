@@ -112,8 +112,11 @@ impl Vconn {
                 describe(allowed),
                 describe(peer)
             );
-            let text =
-                format!("We support {}, you support {}, no common versions.", describe(allowed), describe(peer));
+            let text = format!(
+                "We support {}, you support {}, no common versions.",
+                describe(allowed),
+                describe(peer)
+            );
             let newest = allowed.newest().unwrap_or(Version::V10);
             let error = hello_error(OfpErr::OFPHFC_INCOMPATIBLE, newest, &text);
             let _ = v.send_bytes(&error);
@@ -242,8 +245,7 @@ pub fn kind_of(msg: &[u8]) -> Option<Kind> {
 /// Resolves a bridge's name or a connection method to a target; ends the program if it is neither.
 pub fn target_of(name: &str, suffix: &str) -> String {
     use std::os::unix::fs::FileTypeExt;
-    let is_socket =
-        |p: &Path| std::fs::metadata(p).is_ok_and(|m| m.file_type().is_socket());
+    let is_socket = |p: &Path| std::fs::metadata(p).is_ok_and(|m| m.file_type().is_socket());
     if name.contains(':') {
         return name.to_owned();
     }
@@ -298,8 +300,12 @@ pub fn try_protocol(v: &mut Vconn, want: Protocol, current: &mut Protocol) -> bo
         if !ask(v, Message::SetFlowFormat { nxm: want.is_nxm() }) {
             return false;
         }
-        *current = if want.is_nxm() { Protocol::OF10_NXM } else { Protocol::OF10_STD }
-            .with_tid(current.has_tid());
+        *current = if want.is_nxm() {
+            Protocol::OF10_NXM
+        } else {
+            Protocol::OF10_STD
+        }
+        .with_tid(current.has_tid());
     }
     if want.has_tid() != current.has_tid() && v.version == Version::V10 {
         if !ask(v, Message::FlowModTableId(want.has_tid())) {

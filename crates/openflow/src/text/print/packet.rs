@@ -2,22 +2,25 @@
 
 use std::fmt::Write;
 
-use ferrovs_packet::field::{NO_TUN_TABLE, NoPorts, format_port};
 use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::field::format_port;
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{OfPort, eth_type, ip_proto};
 
 use super::{Print, hex_dump};
 use crate::packet_in::*;
+use crate::text::Names;
 use crate::text::action::format_actions;
 use crate::text::format::hex;
+use crate::text::key::format_flow;
 use crate::text::match_::format_match;
+use crate::tun::Tun;
 
 /// Appends a packet as a flow, with its transport checksum.
 pub fn format_packet(packet: &[u8], out: &mut String) {
     let flow: Flow = Flow::from_packet(&mut Packet::from_slice(packet));
-    let names = crate::match_text::Names { ports: &NoPorts, tunnel: &NO_TUN_TABLE };
-    out.push_str(&crate::match_text::format_flow(&flow, names));
+    let tun = Tun::none();
+    out.push_str(&format_flow(&flow, &Names::none(&tun)));
     if let Some((name, csum)) = l4_checksum(packet, &flow) {
         let _ = write!(out, " {name}:{csum:x}");
     }
@@ -41,7 +44,10 @@ fn l4_checksum(packet: &[u8], flow: &Flow) -> Option<(&'static str, u32)> {
         _ => return None,
     };
     let be16 = |ofs: usize| {
-        Some(u32::from(u16::from_be_bytes([*packet.get(l4 + ofs)?, *packet.get(l4 + ofs + 1)?])))
+        Some(u32::from(u16::from_be_bytes([
+            *packet.get(l4 + ofs)?,
+            *packet.get(l4 + ofs + 1)?,
+        ])))
     };
     match flow.nw_proto {
         ip_proto::TCP => Some(("tcp_csum", be16(16)?)),
@@ -97,9 +103,8 @@ pub fn packet_in(pin: &PacketIn, resume: bool, p: Print<'_>, out: &mut String) {
 
 fn continuation(c: &Continuation, p: Print<'_>, out: &mut String) {
     let b = &c.bridge;
-    let part = |r: std::ops::Range<usize>| -> String {
-        b[r].iter().map(|x| format!("{x:02x}")).collect()
-    };
+    let part =
+        |r: std::ops::Range<usize>| -> String { b[r].iter().map(|x| format!("{x:02x}")).collect() };
     let _ = writeln!(
         out,
         " continuation.bridge={}-{}-{}-{}-{}",
@@ -155,7 +160,11 @@ pub fn packet_out(po: &PacketOut, p: Print<'_>, out: &mut String) {
         m.flow.in_port = 0;
         m.wc.masks.in_port = 0;
         out.push_str("in_port=");
-        format_port(OfPort(po.flow_metadata.flow.in_port as u16), p.names.ports, out);
+        format_port(
+            OfPort(po.flow_metadata.flow.in_port as u16),
+            p.names.ports,
+            out,
+        );
         let start = out.len();
         format_match(&m, None, &p.names, out);
         if out.len() != start {

@@ -92,12 +92,24 @@ pub fn phy_port(d: &PortDesc, p: Print<'_>, out: &mut String) {
     out.push(' ');
     // The number, not the name: the name stands in parentheses.
     let no_names = Print {
-        names: crate::text::Names { ports: &ferrovs_packet::field::NoPorts, ..p.names },
+        names: crate::text::Names {
+            ports: &ferrovs_packet::field::NoPorts,
+            ..p.names
+        },
         ..p
     };
     port_name(d.port_no, no_names, out);
-    let name: String =
-        d.name.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '.' }).collect();
+    let name: String = d
+        .name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else {
+                '.'
+            }
+        })
+        .collect();
     let _ = write!(out, "({name}): addr:{}", d.hw_addr);
     if d.hw_addr64 != [0; 8] {
         let text: Vec<String> = d.hw_addr64.iter().map(|b| format!("{b:02x}")).collect();
@@ -191,7 +203,11 @@ pub fn port_stats(ports: &[PortStats], p: Print<'_>, out: &mut String) {
         if !s.custom.is_empty() {
             out.push_str("           CUSTOM Statistics");
             for (i, c) in s.custom.iter().filter(|c| c.value != u64::MAX).enumerate() {
-                out.push_str(if i % 3 == 0 { "\n                      " } else { " " });
+                out.push_str(if i % 3 == 0 {
+                    "\n                      "
+                } else {
+                    " "
+                });
                 let _ = write!(out, "{}={}, ", c.name, c.value);
             }
             out.push('\n');

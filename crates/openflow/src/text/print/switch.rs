@@ -55,12 +55,19 @@ pub fn features(f: &SwitchFeatures, version: Version, p: Print<'_>, out: &mut St
         let _ = write!(out, ", auxiliary_id:{}", f.auxiliary_id);
     }
     out.push_str("\ncapabilities: ");
-    let mut names: Vec<&str> =
-        CAPABILITIES.iter().filter(|(c, _)| f.capabilities.contains(*c)).map(|c| c.1).collect();
+    let mut names: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(c, _)| f.capabilities.contains(*c))
+        .map(|c| c.1)
+        .collect();
     if f.capabilities.contains(Capabilities::FLOW_MONITORING) {
         names.push("FLOW_MONITORING");
     }
-    out.push_str(&if names.is_empty() { "0".to_owned() } else { names.join(" ") });
+    out.push_str(&if names.is_empty() {
+        "0".to_owned()
+    } else {
+        names.join(" ")
+    });
     out.push('\n');
     if version == Version::V10 {
         out.push_str("actions: ");
@@ -125,12 +132,19 @@ pub fn role_status(r: &RoleStatus, out: &mut String) {
 pub fn async_config(c: &AsyncConfig, out: &mut String) {
     let reason = |kind: usize, bit: usize| -> Option<&'static str> {
         match kind {
-            0 => PacketInReason::ALL.get(bit).filter(|_| bit < 6).map(|r| r.1),
+            0 => PacketInReason::ALL
+                .get(bit)
+                .filter(|_| bit < 6)
+                .map(|r| r.1),
             1 => ["add", "delete", "modify"].get(bit).copied(),
             2 => crate::flow::FlowRemovedReason::ALL.get(bit).map(|r| r.1),
-            3 => ["primary_request", "configuration_changed", "experimenter_data_changed"]
-                .get(bit)
-                .copied(),
+            3 => [
+                "primary_request",
+                "configuration_changed",
+                "experimenter_data_changed",
+            ]
+            .get(bit)
+            .copied(),
             4 => match bit {
                 3 => Some("vacancy_down"),
                 4 => Some("vacancy_up"),
@@ -139,12 +153,17 @@ pub fn async_config(c: &AsyncConfig, out: &mut String) {
             _ => ["group_mod_request", "meter_mod_request"].get(bit).copied(),
         }
     };
-    for (i, (name, masks)) in
-        [("primary", &c.primary), ("secondary", &c.secondary)].into_iter().enumerate()
+    for (i, (name, masks)) in [("primary", &c.primary), ("secondary", &c.secondary)]
+        .into_iter()
+        .enumerate()
     {
         let _ = writeln!(out, "\n {name}:");
         for (kind, label) in [
-            "PACKET_IN", "PORT_STATUS", "FLOW_REMOVED", "ROLE_STATUS", "TABLE_STATUS",
+            "PACKET_IN",
+            "PORT_STATUS",
+            "FLOW_REMOVED",
+            "ROLE_STATUS",
+            "TABLE_STATUS",
             "REQUESTFORWARD",
         ]
         .iter()
@@ -171,12 +190,7 @@ pub fn async_config(c: &AsyncConfig, out: &mut String) {
     }
 }
 
-pub fn bundle_flags(
-    id: u32,
-    flags: BundleFlags,
-    type_: Option<BundleCtrlType>,
-    out: &mut String,
-) {
+pub fn bundle_flags(id: u32, flags: BundleFlags, type_: Option<BundleCtrlType>, out: &mut String) {
     let _ = write!(out, "\n bundle_id={}", hex(id.into()));
     if let Some(t) = type_ {
         out.push_str(" type=");
@@ -201,7 +215,11 @@ pub fn bundle_flags(
     if flags.contains(BundleFlags::ORDERED) {
         names.push("ordered");
     }
-    out.push_str(&if names.is_empty() { "0".to_owned() } else { names.join(" ") });
+    out.push_str(&if names.is_empty() {
+        "0".to_owned()
+    } else {
+        names.join(" ")
+    });
 }
 
 pub fn bundle_control(b: &BundleCtrl, out: &mut String) {
@@ -217,7 +235,11 @@ fn tlv_table(maps: &[TlvMap], out: &mut String) {
             out,
             "\n {:#06x}  {:>4}  {:>6}  tun_metadata{}",
             m.option_class,
-            if m.option_type == 0 { "0".to_owned() } else { format!("{:#x}", m.option_type) },
+            if m.option_type == 0 {
+                "0".to_owned()
+            } else {
+                format!("{:#x}", m.option_type)
+            },
             m.option_len,
             m.index
         );
@@ -251,7 +273,8 @@ pub fn tlv_reply(t: &TlvTableReply, out: &mut String) {
 fn ct_tuple(t: &CtTuple, proto: u8, with_proto: bool, out: &mut String) {
     use std::net::IpAddr;
     out.push('\'');
-    let v6 = matches!(t.src, Some(IpAddr::V6(_))) || matches!(t.dst, Some(IpAddr::V6(_)))
+    let v6 = matches!(t.src, Some(IpAddr::V6(_)))
+        || matches!(t.dst, Some(IpAddr::V6(_)))
         || t.src.is_none() && t.dst.is_none();
     let field = if v6 { "ct_ipv6" } else { "ct_nw" };
     let text = |a: Option<IpAddr>| match a {
@@ -260,7 +283,12 @@ fn ct_tuple(t: &CtTuple, proto: u8, with_proto: bool, out: &mut String) {
         None if v6 => "::".to_owned(),
         None => "0.0.0.0".to_owned(),
     };
-    let _ = write!(out, "{field}_src={},{field}_dst={},", text(t.src), text(t.dst));
+    let _ = write!(
+        out,
+        "{field}_src={},{field}_dst={},",
+        text(t.src),
+        text(t.dst)
+    );
     if proto == 1 || proto == 58 {
         let _ = write!(
             out,

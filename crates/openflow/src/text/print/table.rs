@@ -8,8 +8,8 @@ use ferrovs_packet::field::{FieldId, FieldSet};
 
 use super::Print;
 use crate::switch::*;
-use crate::text::format_table;
 use crate::text::format::hex;
+use crate::text::format_table;
 
 /// Names of actions of a table, in order.
 pub fn actions(bits: u64, out: &mut String) {
@@ -53,7 +53,10 @@ fn factor(names: &[&str], from: usize, sep: char, out: &mut String) {
         }
         let group = prefix_len(name, from).map_or(1, |len| {
             let prefix = &name[..len];
-            names[i..].iter().take_while(|n| n.starts_with(prefix)).count()
+            names[i..]
+                .iter()
+                .take_while(|n| n.starts_with(prefix))
+                .count()
         });
         if group > 1 {
             let len = prefix_len(name, from).unwrap_or(from);
@@ -151,7 +154,11 @@ fn eviction_flags(f: Option<EvictionFlags>, out: &mut String) {
             .filter(|(b, _)| f.contains(*b))
             .map(|b| b.1)
             .collect();
-            out.push_str(&if names.is_empty() { "0".to_owned() } else { names.join("|") });
+            out.push_str(&if names.is_empty() {
+                "0".to_owned()
+            } else {
+                names.join("|")
+            });
         }
     }
 }
@@ -162,7 +169,11 @@ pub fn table_desc(d: &TableDesc, p: Print<'_>, out: &mut String) {
     let _ = write!(
         out,
         ":\n   eviction={} eviction_flags=",
-        if d.eviction == Some(true) { "on" } else { "off" }
+        if d.eviction == Some(true) {
+            "on"
+        } else {
+            "off"
+        }
     );
     eviction_flags(d.eviction_flags, out);
     out.push('\n');
@@ -195,7 +206,11 @@ fn same_features(a: &TableFeatures, b: &TableFeatures) -> bool {
 
 /// Whether there is any next table.
 fn next_kind(next: &[u64; 4]) -> [u64; 4] {
-    if *next == [0; 4] { [0; 4] } else { [1, 0, 0, 0] }
+    if *next == [0; 4] {
+        [0; 4]
+    } else {
+        [1, 0, 0, 0]
+    }
 }
 
 pub fn table_stats(tables: &[TableStats], p: Print<'_>, out: &mut String) {
@@ -217,7 +232,12 @@ pub fn table_stats(tables: &[TableStats], p: Print<'_>, out: &mut String) {
             };
             let n = tables[i..].iter().take_while(|t| same(t, prev)).count();
             if n > 0 {
-                ditto(t.table_id, tables[i + n - 1].table_id, i + n == tables.len(), out);
+                ditto(
+                    t.table_id,
+                    tables[i + n - 1].table_id,
+                    i + n == tables.len(),
+                    out,
+                );
                 i += n;
                 previous = Some(&tables[i - 1]);
                 continue;
@@ -246,7 +266,11 @@ pub fn table_stats(tables: &[TableStats], p: Print<'_>, out: &mut String) {
 
 /// A name that says only the number is no name.
 fn default_name(name: &str, id: u8) -> &str {
-    if name.is_empty() || name == format!("table{id}") { "" } else { name }
+    if name.is_empty() || name == format!("table{id}") {
+        ""
+    } else {
+        name
+    }
 }
 
 fn ditto(first: u8, last: u8, at_end: bool, out: &mut String) {
@@ -318,18 +342,27 @@ fn features_body(f: &TableFeatures, prev: Option<&TableFeatures>, out: &mut Stri
     if let Some(m) = miss_name(f.miss) {
         let _ = writeln!(out, "    config={m}");
     }
-    for (label, v) in
-        [("eviction", f.supports_eviction), ("vacancy events", f.supports_vacancy)]
-    {
+    for (label, v) in [
+        ("eviction", f.supports_eviction),
+        ("vacancy events", f.supports_vacancy),
+    ] {
         if let Some(v) = v {
-            let _ = writeln!(out, "    {label}: {}", if v { "supported" } else { "not supported" });
+            let _ = writeln!(
+                out,
+                "    {label}: {}",
+                if v { "supported" } else { "not supported" }
+            );
         }
     }
     if f.max_entries != 0 {
         let _ = writeln!(out, "    max_entries={}", f.max_entries);
     }
     let any = |i: &TableInstructions| *i != TableInstructions::default();
-    let miss = if any(&f.miss_instructions) { &f.miss_instructions } else { &f.nonmiss };
+    let miss = if any(&f.miss_instructions) {
+        &f.miss_instructions
+    } else {
+        &f.nonmiss
+    };
     if any(&f.nonmiss) || any(miss) {
         if f.nonmiss == *miss {
             out.push_str("    instructions (table miss and others):\n");
@@ -367,8 +400,9 @@ fn features_body(f: &TableFeatures, prev: Option<&TableFeatures>, out: &mut Stri
 }
 
 fn instructions(i: &TableInstructions, prev: Option<&TableInstructions>, out: &mut String) {
-    let next: Vec<u8> =
-        (0..=255u8).filter(|t| i.next[usize::from(t / 64)] & 1 << (t % 64) != 0).collect();
+    let next: Vec<u8> = (0..=255u8)
+        .filter(|t| i.next[usize::from(t / 64)] & 1 << (t % 64) != 0)
+        .collect();
     if !next.is_empty() {
         out.push_str("      next tables: ");
         let mut k = 0;
@@ -400,9 +434,16 @@ fn instructions(i: &TableInstructions, prev: Option<&TableInstructions>, out: &m
         (2, "write_metadata"),
         (1, "goto_table"),
     ];
-    let list: Vec<&str> =
-        names.iter().filter(|(b, _)| i.instructions & 1 << b != 0).map(|n| n.1).collect();
-    out.push_str(&if list.is_empty() { "none".to_owned() } else { list.join(" ") });
+    let list: Vec<&str> = names
+        .iter()
+        .filter(|(b, _)| i.instructions & 1 << b != 0)
+        .map(|n| n.1)
+        .collect();
+    out.push_str(&if list.is_empty() {
+        "none".to_owned()
+    } else {
+        list.join(" ")
+    });
     out.push('\n');
     if prev.is_some_and(|p| p.write == i.write && p.apply == i.apply) {
         out.push_str("      (same actions)\n");
@@ -422,6 +463,10 @@ fn table_actions(a: &TableActions, out: &mut String) {
     actions(a.actions, out);
     out.push('\n');
     if !a.set_fields.is_empty() {
-        let _ = writeln!(out, "        supported on Set-Field: {}", field_names(&a.set_fields));
+        let _ = writeln!(
+            out,
+            "        supported on Set-Field: {}",
+            field_names(&a.set_fields)
+        );
     }
 }
