@@ -17,6 +17,8 @@ pub struct Options {
     pub probe_interval: Option<Duration>,
     pub dscp: Option<u8>,
     pub read_only: bool,
+    /// Role of its clients for access control.
+    pub role: String,
     /// Database, table and row that describe the remote and take its status.
     pub row: Option<(String, String, Uuid)>,
 }
@@ -133,6 +135,10 @@ fn described(db: &Database, table: &Table, row: &Row) -> Option<(String, Options
             read_only: get(table, row, "read_only")
                 .and_then(Datum::as_bool)
                 .unwrap_or(false),
+            role: get(table, row, "role")
+                .and_then(Datum::as_str)
+                .unwrap_or_default()
+                .to_owned(),
             row: Some((db.name().to_owned(), table.schema.name.clone(), row.uuid)),
         },
     ))

@@ -92,6 +92,7 @@ impl Remotes {
                         r.options = options;
                         for c in &mut r.clients {
                             apply(&r.options, &mut c.session, now);
+                            server.set_access(c.id, access(&r.options, &c.session));
                         }
                     }
                     if r.failed && retry {
@@ -151,9 +152,7 @@ impl Remotes {
         now: Instant,
     ) {
         apply(&remote.options, &mut session, now);
-        let id = server.add_session(Access {
-            read_only: remote.options.read_only,
-        });
+        let id = server.add_session(access(&remote.options, &session));
         self.places.insert(id, name.to_owned());
         let seqno = session.seqno();
         remote.clients.push(Client { id, session, seqno });
@@ -169,7 +168,7 @@ impl Remotes {
             };
             self.accept(server, &name, &mut remote, now.instant);
             remote.clients.retain_mut(|c| {
-                let alive = c.run(server, now);
+                let alive = c.run(server, &remote.options, now);
                 if !alive {
                     self.places.remove(&c.id);
                     server.remove_session(c.id);
@@ -351,6 +350,15 @@ fn write_status(server: &mut Server, r: &Remote, db: &str, table: &str, row: Uui
     }
 }
 
+/// What the clients of a remote may do.
+fn access(options: &Options, session: &Session) -> Access {
+    Access {
+        read_only: options.read_only,
+        role: options.role.clone(),
+        client: session.stream().and_then(ferrovs_stream::Stream::peer_name),
+    }
+}
+
 fn apply(options: &Options, session: &mut Session, now: Instant) {
     if let Some(d) = options.max_backoff {
         session.set_max_backoff(d.max(Duration::from_secs(1)));
@@ -365,7 +373,7 @@ fn apply(options: &Options, session: &mut Session, now: Instant) {
 
 impl Client {
     /// False once the session is over.
-    fn run(&mut self, server: &mut Server, now: Now) -> bool {
+    fn run(&mut self, server: &mut Server, options: &Options, now: Now) -> bool {
         self.session.run(now.instant);
         if self.session.seqno() != self.seqno {
             self.seqno = self.session.seqno();
@@ -378,6 +386,10 @@ impl Client {
             let Some(msg) = self.session.recv(now.instant) else {
                 break;
             };
+            if !options.role.is_empty() {
+                // The certificate is known once the handshake is over.
+                server.set_access(self.id, access(options, &self.session));
+            }
             match msg {
                 Msg::Request { method, params, id } => {
                     server.request(self.id, &method, params, id, now);

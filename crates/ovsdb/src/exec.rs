@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::db::Database;
 use crate::error::tag;
 use crate::parser::{Kind, Parser};
+use crate::rbac::Who;
 use crate::txn::{Committed, Txn};
 use crate::{Error, SymbolTable};
 
@@ -23,6 +24,8 @@ use crate::{Error, SymbolTable};
 pub struct Context<'a> {
     /// Refuse operations that change something.
     pub read_only: bool,
+    /// Whose rights count.
+    pub who: Who<'a>,
     /// Does the client own this lock?
     pub owns_lock: &'a dyn Fn(&str) -> bool,
     /// Time since the request arrived, for `wait`.
@@ -145,11 +148,11 @@ impl Run<'_> {
             ));
         }
         match name {
-            "insert" => self.insert(p),
+            "insert" => self.insert(p, cx),
             "select" => self.select(p),
-            "update" => self.update(p),
-            "mutate" => self.mutate(p),
-            "delete" => self.delete(p),
+            "update" => self.update(p, cx),
+            "mutate" => self.mutate(p, cx),
+            "delete" => self.delete(p, cx),
             "wait" => self.wait(p, cx),
             "commit" => self.commit(p),
             "abort" => self.abort(p),

@@ -27,6 +27,7 @@ pub mod log;
 pub mod monitor;
 pub mod mutation;
 pub mod parser;
+pub mod rbac;
 pub mod row;
 pub mod schema;
 pub mod server;

@@ -179,6 +179,13 @@ impl Server {
         }
     }
 
+    /// Changes what a client may do.
+    pub fn set_access(&mut self, id: SessionId, access: Access) {
+        if let Some(s) = self.sessions.get_mut(&id) {
+            s.access = access;
+        }
+    }
+
     pub fn session(&self, id: SessionId) -> Option<&Session> {
         self.sessions.get(&id)
     }

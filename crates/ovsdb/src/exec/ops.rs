@@ -48,7 +48,7 @@ impl Run<'_> {
         Ok(Step::Next)
     }
 
-    pub(super) fn insert(&mut self, p: &mut Parser<'_>) -> Result<Step> {
+    pub(super) fn insert(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step> {
         let table = self.table(p);
         let uuid_name = p.optional("uuid-name", Kind::ID);
         let uuid_json = p.optional("uuid", Kind::STRING);
@@ -105,6 +105,7 @@ impl Run<'_> {
         for c in schema.own_columns().iter().filter(|c| !c.default_ok) {
             row.field(c.index).check(&c.ty)?;
         }
+        cx.who.may_insert(self.db, table)?;
         self.txn.insert(self.db, table, row);
         self.out.extend_from_slice(b"{\"uuid\":[\"uuid\",\"");
         crate::uuid::write(&mut self.out, &uuid);
@@ -140,7 +141,7 @@ impl Run<'_> {
         Ok(Step::Next)
     }
 
-    pub(super) fn update(&mut self, p: &mut Parser<'_>) -> Result<Step> {
+    pub(super) fn update(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step> {
         let table = self.table(p);
         let wher = p.required("where", Kind::ARRAY);
         let row_json = p.required("row", Kind::OBJECT);
@@ -162,6 +163,9 @@ impl Run<'_> {
         }
         let condition = self.condition(&schema, wher)?;
         let rows = condition.select(&self.db.tables[table]);
+        let named = columns.iter().map(|(c, _)| *c);
+        cx.who
+            .may_update(self.db, table, rows.iter().map(|r| &**r), named)?;
         for row in &rows {
             if columns.iter().any(|(c, d)| row.field(*c) != d) {
                 let mut new = row.next();
@@ -172,7 +176,7 @@ impl Run<'_> {
         self.count(rows.len())
     }
 
-    pub(super) fn mutate(&mut self, p: &mut Parser<'_>) -> Result<Step> {
+    pub(super) fn mutate(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step> {
         let table = self.table(p);
         let wher = p.required("where", Kind::ARRAY);
         let mutations = p.required("mutations", Kind::ARRAY);
@@ -185,6 +189,8 @@ impl Run<'_> {
         let mutations = crate::mutation::from_json(&schema, mutations, Some(&mut self.symtab))?;
         let condition = self.condition(&schema, wher)?;
         let rows = condition.select(&self.db.tables[table]);
+        cx.who
+            .may_mutate(self.db, table, rows.iter().map(|r| &**r), &mutations)?;
         for row in &rows {
             let mut new = row.next();
             for m in &mutations {
@@ -197,7 +203,7 @@ impl Run<'_> {
         self.count(rows.len())
     }
 
-    pub(super) fn delete(&mut self, p: &mut Parser<'_>) -> Result<Step> {
+    pub(super) fn delete(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step> {
         let table = self.table(p);
         let wher = p.required("where", Kind::ARRAY);
         let (Some(table), Some(wher), false) = (table, wher, p.failed()) else {
@@ -206,6 +212,8 @@ impl Run<'_> {
         let schema = self.schema(table);
         let condition = self.condition(&schema, wher)?;
         let rows = condition.select(&self.db.tables[table]);
+        cx.who
+            .may_delete(self.db, table, rows.iter().map(|r| &**r))?;
         for row in &rows {
             self.txn.delete(self.db, table, row.uuid);
         }

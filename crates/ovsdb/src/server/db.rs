@@ -10,9 +10,10 @@ use crate::exec::{self, Outcome};
 use crate::log::file::{LogFile, Replacement};
 use crate::log::{Storage, frame, records};
 use crate::monitor::{Monitors, SessionId};
+use crate::rbac::Who;
 use crate::txn::{Committed, Txn};
 
-use super::Now;
+use super::{Access, Now};
 
 /// Where the records go.
 pub enum Backing {
@@ -139,7 +140,7 @@ impl Db {
     pub(crate) fn transact(
         &mut self,
         params: &Value,
-        read_only: bool,
+        access: &Access,
         owns_lock: &dyn Fn(&str) -> bool,
         elapsed: Duration,
         now: Now,
@@ -164,7 +165,11 @@ impl Db {
             database,
             params,
             &mut exec::Context {
-                read_only,
+                read_only: access.read_only,
+                who: Who {
+                    role: &access.role,
+                    client: access.client.as_deref(),
+                },
                 owns_lock,
                 elapsed,
                 can_wait: true,

@@ -128,16 +128,20 @@ impl Server {
     /// Runs a transaction and replies, or returns it if it has to wait.
     fn try_trigger(&mut self, name: &str, mut t: Trigger, now: Now) -> Option<Trigger> {
         let session = t.session;
-        let read_only = self
-            .sessions
-            .get(&session)
-            .is_some_and(|s| s.access.read_only);
         let diff = self.column_diff;
-        let Self { dbs, locks, .. } = self;
+        let Self {
+            dbs,
+            locks,
+            sessions,
+            ..
+        } = self;
+        let Some(client) = sessions.get(&session) else {
+            return None;
+        };
         let db = dbs.get_mut(name)?;
         let elapsed = now.instant.saturating_duration_since(t.arrived);
         let owns = |lock: &str| locks.owns(session, lock);
-        match db.transact(&t.params, read_only, &owns, elapsed, now, diff) {
+        match db.transact(&t.params, &client.access, &owns, elapsed, now, diff) {
             Outcome::Done(result, _) => {
                 // A client sees the effect of its transaction before the reply to it.
                 self.flush_session(name, session);

@@ -6,6 +6,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     pub read_only: bool,
+    /// Role for access control; empty is none.
+    pub role: String,
+    /// Who the client is, by its certificate.
+    pub client: Option<String>,
 }
 
 #[derive(Default)]

@@ -47,6 +47,7 @@ pub fn run(db: &mut Database, ops: &str) -> (Value, Committed) {
         &params,
         &mut exec::Context {
             read_only: false,
+            who: Default::default(),
             owns_lock: &|_| false,
             elapsed: Duration::ZERO,
             can_wait: false,

@@ -311,3 +311,87 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_role_may_do_what_its_permissions_say_with_rows_of_the_client() {
+    use ferrovs_ovsdb::exec::{self, Outcome};
+    use ferrovs_ovsdb::rbac::Who;
+    let schema = r#"{"name":"t","tables":{
+      "RBAC_Role":{"isRoot":true,"columns":{"name":{"type":"string"},"permissions":{"type":
+        {"key":"string","value":{"type":"uuid","refTable":"RBAC_Permission","refType":"weak"},
+         "min":0,"max":"unlimited"}}}},
+      "RBAC_Permission":{"isRoot":true,"columns":{"table":{"type":"string"},
+        "authorization":{"type":{"key":"string","min":0,"max":"unlimited"}},
+        "insert_delete":{"type":"boolean"},
+        "update":{"type":{"key":"string","min":0,"max":"unlimited"}}}},
+      "T":{"isRoot":true,"columns":{"owner":{"type":"string"},"n":{"type":"integer"},
+        "m":{"type":{"key":"string","value":"string","min":0,"max":"unlimited"}}}}}}"#;
+    let schema = ferrovs_ovsdb::json::parse(schema).unwrap();
+    let schema = ferrovs_ovsdb::DatabaseSchema::from_json(&schema).unwrap();
+    let mut db = ferrovs_ovsdb::Database::new(schema.into());
+    run(
+        &mut db,
+        r#"{"op":"insert","table":"RBAC_Permission","uuid-name":"p","row":{"table":"T",
+             "authorization":["set",["owner","m:owner"]],"insert_delete":true,
+             "update":["set",["n","m:k"]]}},
+           {"op":"insert","table":"RBAC_Role","row":{"name":"r",
+             "permissions":["map",[["T",["named-uuid","p"]]]]}},
+           {"op":"insert","table":"T","row":{"owner":"me"}},
+           {"op":"insert","table":"T","row":{"n":1,"m":["map",[["owner","me"]]]}},
+           {"op":"insert","table":"T","row":{"owner":"you","n":7}}"#,
+    );
+    let mut allowed = |client: &str, op: &str| {
+        let params = ferrovs_ovsdb::json::parse(&format!("[\"t\",{op}]")).unwrap();
+        let mut cx = exec::Context {
+            read_only: false,
+            who: Who {
+                role: "r",
+                client: Some(client),
+            },
+            owns_lock: &|_| false,
+            elapsed: std::time::Duration::ZERO,
+            can_wait: false,
+            persist: &mut |_, _| Ok(()),
+        };
+        let Outcome::Done(reply, _) = exec::execute(&mut db, &params, &mut cx) else {
+            panic!("it waits")
+        };
+        !String::from_utf8(reply)
+            .unwrap()
+            .contains("permission error")
+    };
+    let mine = r#"[["n","<",7]]"#;
+    let update = |wher: &str, row: &str| {
+        format!(r#"{{"op":"update","table":"T","where":{wher},"row":{row}}}"#)
+    };
+    assert!(allowed("me", &update(mine, r#"{"n":2}"#)));
+    assert!(
+        !allowed("me", &update("[]", r#"{"n":2}"#)),
+        "one row is not mine"
+    );
+    assert!(!allowed("you", &update(mine, r#"{"n":2}"#)));
+    assert!(
+        !allowed("me", &update(mine, r#"{"owner":"x"}"#)),
+        "the column is not to be changed"
+    );
+    let insert_key = |key: &str| {
+        format!(
+            r#"{{"op":"mutate","table":"T","where":{mine},"mutations":[["m","insert",["map",[["{key}","v"]]]]]}}"#
+        )
+    };
+    assert!(allowed("me", &insert_key("k")));
+    assert!(!allowed("me", &insert_key("other")));
+    assert!(allowed(
+        "me",
+        r#"{"op":"insert","table":"T","row":{"owner":"me"}}"#
+    ));
+    assert!(!allowed(
+        "me",
+        r#"{"op":"delete","table":"RBAC_Role","where":[]}"#
+    ));
+    assert!(!allowed("me", r#"{"op":"delete","table":"T","where":[]}"#));
+    assert!(allowed(
+        "you",
+        r#"{"op":"delete","table":"T","where":[["n","==",7]]}"#
+    ));
+}

@@ -7,6 +7,7 @@ use ferrovs_ovsdb::exec::{self, Outcome};
 use ferrovs_ovsdb::log::file::{LogFile, Mode};
 use ferrovs_ovsdb::log::load::{Loaded, load, schema_from_file};
 use ferrovs_ovsdb::log::{Storage, frame, records};
+use ferrovs_ovsdb::rbac::Who;
 use ferrovs_ovsdb::{Database, Error, json};
 use ferrovs_runtime::{clock, fatal, version};
 
@@ -105,12 +106,6 @@ fn run(cx: &Context, write: bool) -> Result {
         Mode::ReadOnly
     };
     let (mut db, mut log) = open(&name, mode, None)?;
-    if cx.rbac_role.is_some() && db.table("RBAC_Role").is_some() {
-        return Err(Error::new(
-            ferrovs_ovsdb::error::tag::NOT_SUPPORTED,
-            "this program does not check roles",
-        ));
-    }
     let mut persist = |db: &Database, c: &ferrovs_ovsdb::txn::Committed| -> Result<()> {
         if !write {
             return Ok(());
@@ -128,6 +123,10 @@ fn run(cx: &Context, write: bool) -> Result {
         &params,
         &mut exec::Context {
             read_only: false,
+            who: Who {
+                role: cx.rbac_role.as_deref().unwrap_or(""),
+                client: None,
+            },
             owns_lock: &|_| false,
             elapsed: Duration::ZERO,
             can_wait: false,
