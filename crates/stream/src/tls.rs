@@ -117,6 +117,11 @@ impl Session {
 
     /// Takes decrypted bytes; 0 is the end.
     pub fn recv(&mut self, fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+        // Whoever receives gives what waits to be sent its chance, too.
+        match self.flush(&fd) {
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
+            _ => {}
+        }
         loop {
             match self.connection.reader().read(buffer) {
                 Ok(n) => {
@@ -178,6 +183,12 @@ impl Session {
                 Err(error)
             }
         }
+    }
+
+    /// Says goodbye, so that the peer can tell an end from an accident.
+    pub fn close(&mut self, fd: impl AsFd) {
+        self.connection.send_close_notify();
+        let _ = self.flush(fd);
     }
 
     pub fn is_handshaking(&self) -> bool {
