@@ -22,6 +22,7 @@ use crate::ofproto::Ofproto;
 
 pub mod conn;
 mod fail_open;
+pub mod flow_mods;
 pub mod hello;
 pub mod packet_in;
 pub mod rconn;
@@ -206,22 +207,26 @@ impl ConnMgr {
                 dscp: 0,
                 ..ControllerSettings::new(&mgmt)
             });
-        let gone: Vec<String> = self
+        let changed = |w: &ControllerSettings, s: &Service| w.kind() != s.settings.kind();
+        let replaced: Vec<String> = self
             .services
             .iter()
-            .filter(|(target, s)| {
-                wanted
-                    .get(*target)
-                    .is_none_or(|w| w.kind() != s.settings.kind())
-            })
+            .filter(|(target, s)| wanted.get(*target).is_some_and(|w| changed(w, s)))
             .map(|(target, _)| target.clone())
             .collect();
-        for target in gone {
-            self.remove_service(&target);
-        }
+        replaced
+            .iter()
+            .for_each(|target| self.remove_service(target));
+        let gone: Vec<String> = self
+            .services
+            .keys()
+            .filter(|target| !wanted.contains_key(*target))
+            .cloned()
+            .collect();
         for (target, settings) in wanted {
             self.set_service(target, settings, now);
         }
+        gone.iter().for_each(|target| self.remove_service(target));
         had != self.has_controllers()
     }
 
@@ -235,6 +240,10 @@ impl ConnMgr {
             "{}: removed {kind} controller \"{target}\"",
             self.bridge
         );
+        let now = ferrovs_runtime::clock::now();
+        for conn in self.conns.iter_mut().filter(|c| c.service == target) {
+            conn.flow_mods.report(conn.rconn.name(), true, now);
+        }
         self.conns.retain(|c| c.service != target);
     }
 
@@ -335,10 +344,9 @@ impl ConnMgr {
                 }
             }
             if let Some(conn) = conns.next() {
-                status = ControllerStatus {
-                    pairs: status.pairs,
-                    ..conn.status(now)
-                };
+                let more = std::mem::take(&mut status.pairs);
+                status = conn.status(now);
+                status.pairs.extend(more);
             }
             all.insert(target.clone(), status);
         }
@@ -384,7 +392,11 @@ impl ConnMgr {
             let snooper = Rconn::accepted(&self.bridge, stream, Versions::ALL, now);
             let best = self.conns.iter_mut().max_by_key(|c| c.snoop_preference());
             match best.filter(|c| c.snoop_preference() > 0) {
-                Some(conn) => conn.rconn.add_snooper(snooper),
+                Some(conn) => {
+                    let name = snooper.target();
+                    vlog::info!(vlog::modules::RCONN, "new monitor connection from {name}");
+                    conn.rconn.add_snooper(snooper);
+                }
                 None => {
                     vlog::info_rl!(
                         RL,
@@ -406,6 +418,10 @@ impl ConnMgr {
         }
         self.deliver(ofproto, now);
         self.send_packet_ins(ofproto, now);
+        for conn in &mut self.conns {
+            conn.flow_mods
+                .report(conn.rconn.name(), !conn.rconn.is_alive(), now);
+        }
         self.conns.retain(|c| c.rconn.is_alive());
         self.run_fail_open(ofproto, now);
         ofproto.packet_ins.set_wants_misses(self.wants_misses());

@@ -17,6 +17,7 @@ use ferrovs_packet::field::TunTable;
 use ferrovs_runtime::Poller;
 
 use super::ControllerSettings;
+use super::flow_mods::FlowMods;
 use super::rconn::Rconn;
 use super::schedule::Schedule;
 use crate::handlers::bundle::Bundle;
@@ -74,6 +75,8 @@ pub struct OfConn {
     pub monitors: BTreeMap<u32, Monitor>,
     /// Flow monitor updates that were held back because the peer reads too slowly.
     pub monitor_paused: bool,
+    /// Flow mods of the connection, for the log.
+    pub flow_mods: FlowMods,
     replies: VecDeque<Reply>,
     schedule: Schedule,
     connection_seqno: u64,
@@ -105,6 +108,7 @@ impl OfConn {
             bundles: BTreeMap::new(),
             monitors: BTreeMap::new(),
             monitor_paused: false,
+            flow_mods: FlowMods::default(),
             replies: VecDeque::new(),
             schedule: Schedule::default(),
             connection_seqno: 0,
@@ -160,6 +164,7 @@ impl OfConn {
         self.rconn.run(now);
         if self.connection_seqno != self.rconn.connection_seqno() {
             self.connection_seqno = self.rconn.connection_seqno();
+            self.flow_mods.report(self.rconn.name(), true, now);
             self.reset();
         }
     }
@@ -316,5 +321,6 @@ impl OfConn {
             poller.wait_until(at);
         }
         self.schedule.wait(poller);
+        self.flow_mods.wait(poller);
     }
 }

@@ -46,6 +46,7 @@ impl FailOpen {
                         down.as_secs()
                     );
                     self.open = true;
+                    ofproto.flush_flows(now);
                     set_rule(ofproto, true, now);
                 }
             }

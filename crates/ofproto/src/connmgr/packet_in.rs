@@ -63,6 +63,7 @@ impl PacketInSink for PacketInQueue {
 /// The reason that a connection of `version` is told: versions before 1.4 know fewer.
 fn reason_for(reason: PacketInReason, version: Version) -> PacketInReason {
     match reason {
+        PacketInReason::ExplicitMiss if version < Version::V13 => PacketInReason::Action,
         PacketInReason::ExplicitMiss | PacketInReason::ImplicitMiss => PacketInReason::NoMatch,
         PacketInReason::ActionSet | PacketInReason::Group | PacketInReason::PacketOut
             if version < Version::V14 =>

@@ -280,14 +280,12 @@ impl Rconn {
         if !self.reliable {
             return self.dropped(e, now);
         }
-        if self.logs_attempts() {
-            vlog::warn!(
-                vlog::modules::RCONN,
-                "{}: connection failed ({})",
-                self.name,
-                error_text(e)
-            );
-        }
+        vlog::warn!(
+            vlog::modules::RCONN,
+            "{}: connection failed ({})",
+            self.name,
+            error_text(e)
+        );
         self.disconnect(Some(e), now);
     }
 
@@ -623,14 +621,11 @@ impl Rconn {
         }
         let second = Duration::from_secs(1);
         // A connection that stood for longer than the wait before it has earned a fresh start.
-        let lasted = now.saturating_duration_since(self.entered);
-        if self.backoff.is_zero() || (was_connected && lasted >= self.backoff) {
+        let lasted = self
+            .last_connected
+            .map(|at| now.saturating_duration_since(at));
+        if was_connected && lasted.is_some_and(|lasted| lasted >= self.backoff) {
             self.backoff = second;
-            vlog::info!(
-                vlog::modules::RCONN,
-                "{}: waiting 1 seconds before reconnect",
-                self.name
-            );
         } else if self.backoff < self.max_backoff / 2 {
             self.backoff = (self.backoff * 2).max(second);
             vlog::info!(

@@ -170,6 +170,7 @@ impl Request<'_> {
         for entry in entries {
             let result = match entry.body {
                 Message::FlowMod { mut flow_mod, .. } => {
+                    self.conn.flow_mods.count(flow_mod.command, self.now);
                     let checked = flow::prepare(self.ofproto, self.conn, &mut flow_mod);
                     let change = change.get_or_insert_with(|| tables.change(requester, now_ms));
                     checked.and_then(|()| change.flow_mod(*flow_mod))

@@ -63,6 +63,7 @@ impl Request<'_> {
     }
 
     pub(super) fn flow_mod(&mut self, mut fm: FlowMod) -> Done {
+        self.conn.flow_mods.count(fm.command, self.now);
         prepare(self.ofproto, self.conn, &mut fm)?;
         let buffered = fm.buffer_id != NO_BUFFER;
         self.ofproto

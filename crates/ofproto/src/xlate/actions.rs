@@ -606,6 +606,15 @@ impl Ctx<'_> {
             PacketInReason::Action if self.in_action_set => PacketInReason::ActionSet,
             PacketInReason::Action if self.in_group => PacketInReason::Group,
             PacketInReason::Action if self.in_packet_out => PacketInReason::PacketOut,
+            // The flow that takes what no other of its table takes.
+            PacketInReason::Action
+                if self
+                    .rule
+                    .as_ref()
+                    .is_some_and(|r| r.priority == 0 && r.match_.is_catchall()) =>
+            {
+                PacketInReason::ExplicitMiss
+            }
             other => other,
         };
         self.commit();
