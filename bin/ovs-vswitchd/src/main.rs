@@ -23,6 +23,8 @@ use commands::App;
 fn main() -> ExitCode {
     clock::init();
     dirs::set_program_name("ovs-vswitchd");
+    // A translation may nest 4096 resubmits deep.
+    ferrovs_sys::process::raise_stack_limit(64 << 20);
     let mut arguments = arguments::parse();
     arguments.daemon.daemonize_start(Access {
         datapath: true,

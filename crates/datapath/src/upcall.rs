@@ -51,3 +51,7 @@ pub trait UpcallHandler: Send + Sync {
     /// The flow that an upcall asked for could not be installed (`installed` false) or was.
     fn installed(&self, ufid: Ufid, pmd: PmdId, installed: bool);
 }
+
+/// Stack of a thread that asks an [`UpcallHandler`]: a translation may nest thousands of tables deep. Only what
+/// is used takes memory.
+pub const STACK_SIZE: usize = 32 << 20;

@@ -112,6 +112,7 @@ impl Datapath {
         };
         let handle = std::thread::Builder::new()
             .name(name)
+            .stack_size(ferrovs_datapath::upcall::STACK_SIZE)
             .spawn(move || worker.run())
             .map_err(|e| errno(&e))?;
         lock(&self.handles).insert(thread.id, handle);

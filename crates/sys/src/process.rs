@@ -385,6 +385,23 @@ pub fn forbid_core_dumps() {
     );
 }
 
+/// Lets the stack of the main thread grow to `bytes`, as far as the hard limit allows. Linux looks
+/// at the limit when the stack grows, so this helps the running process too.
+pub fn raise_stack_limit(bytes: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Stack);
+    let wanted = now.maximum.map_or(bytes, |max| max.min(bytes));
+    if now.current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(
+            Resource::Stack,
+            Rlimit {
+                current: Some(wanted),
+                maximum: now.maximum,
+            },
+        );
+    }
+}
+
 /// Time since the system started, sleep included.
 pub fn boot_time() -> Duration {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -395,7 +412,10 @@ pub fn boot_time() -> Duration {
 pub fn disk_usage(path: &Path) -> Option<(u64, u64)> {
     let s = rustix::fs::statvfs(path).ok()?;
     let total = s.f_blocks.checked_mul(s.f_frsize)?;
-    Some((total, total.saturating_sub(s.f_bfree.saturating_mul(s.f_frsize))))
+    Some((
+        total,
+        total.saturating_sub(s.f_bfree.saturating_mul(s.f_frsize)),
+    ))
 }
 
 /// Sends this process SIGALRM `seconds` from now; 0 calls a pending one off.

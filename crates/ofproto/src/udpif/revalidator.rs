@@ -45,6 +45,7 @@ pub fn spawn(udpif: &Arc<Udpif>) {
     let weak = Arc::downgrade(udpif);
     let thread = std::thread::Builder::new()
         .name("revalidator".into())
+        .stack_size(ferrovs_datapath::upcall::STACK_SIZE)
         .spawn(move || main(&weak));
     match thread {
         Ok(thread) => udpif

@@ -390,9 +390,11 @@ impl<'a> Ctx<'a> {
         } else if let Found::Rule(rule) = &rule {
             let (old_rule, old_cookie) = (self.rule.replace(rule.clone()), self.rule_cookie);
             self.rule_cookie = rule.cookie;
-            self.depth += 1;
+            // A pipeline may be long, as long as it goes forward.
+            let deeper = usize::from(table_id <= old_table);
+            self.depth += deeper;
             self.do_actions(&rule.actions.actions, true);
-            self.depth -= 1;
+            self.depth -= deeper;
             self.rule = old_rule;
             self.rule_cookie = old_cookie;
         } else if let Found::ToController = rule {

@@ -156,9 +156,7 @@ impl Ctx<'_> {
         let in_group = std::mem::replace(&mut self.in_group, false);
         self.exit = false;
         self.conntracked = false;
-        self.depth += 1;
         run(self);
-        self.depth -= 1;
         (
             self.table_id,
             self.rule_cookie,
