@@ -11,12 +11,16 @@ use std::time::Instant;
 use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath};
 use ferrovs_openflow::action::{Action, TABLE_ALL};
 use ferrovs_openflow::switch::TableMiss;
+use ferrovs_openflow::text::Names;
+use ferrovs_openflow::text::key::format_flow;
+use ferrovs_openflow::tun::Tun;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::field::{FieldValue, NoPorts, SubField};
 use ferrovs_packet::flow::{
     CS_TRACKED, Flow, FlowTnl, FlowWildcards, IP_ECN_MASK, NW_FRAG_LATER, NW_FRAG_MASK,
 };
 use ferrovs_packet::types::{Be16, MacAddr, OfPort, eth_type, ip_proto};
+use ferrovs_runtime::vlog::{self, RateLimit};
 
 use super::commit::{commit, is_mpls};
 use super::recirc::{Recirc, RecircTable};
@@ -589,6 +593,15 @@ impl<'a> Ctx<'a> {
             self.error = error;
             if let Some(trace) = &mut self.trace {
                 trace.leaf(NodeKind::Error, text);
+            } else {
+                static RL: RateLimit = RateLimit::new(5, 1);
+                vlog::warn_rl!(
+                    RL,
+                    vlog::modules::OFPROTO_DPIF_XLATE,
+                    "{text} on bridge {} while processing {}",
+                    self.bridge.name,
+                    format_flow(&self.flow, &Names::none(&Tun::auto()))
+                );
             }
         }
     }
