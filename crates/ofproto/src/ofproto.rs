@@ -190,8 +190,14 @@ impl Ofproto {
         }
     }
 
-    /// Removes every flow that OpenFlow can see or the fail mode made.
+    /// Removes every flow that OpenFlow can see or the fail mode made, and begins anew.
     pub fn flush_flows(&mut self, now: Instant) {
+        self.remove_flows(now);
+        self.flushed(now);
+    }
+
+    /// Removes every flow but the switch's own.
+    pub(crate) fn remove_flows(&mut self, now: Instant) {
         let mut change = self.tables.change(Requester::default(), to_ms(now));
         let everything = Criteria {
             hidden: true,
@@ -203,7 +209,6 @@ impl Ofproto {
             }
         }
         change.commit();
-        self.flushed(now);
     }
 
     pub fn connmgr(&self) -> &ConnMgr {

@@ -46,7 +46,7 @@ impl FailOpen {
                         down.as_secs()
                     );
                     self.open = true;
-                    ofproto.flush_flows(now);
+                    ofproto.remove_flows(now);
                     set_rule(ofproto, true, now);
                 }
             }
