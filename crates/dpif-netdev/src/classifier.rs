@@ -33,13 +33,14 @@ pub struct Subtable {
 
 impl Subtable {
     #[inline]
-    fn lookup(&self, key: MiniRef<'_>) -> Option<&Arc<DpFlow>> {
-        let mask = self.mask.view();
-        let hash = key.hash_in_mask(mask, BASIS);
-        self.flows.find(hash, |f| {
-            key.matches(f.rule.flow.view().values, mask) && !f.is_dead()
-        })
+    fn hash(&self, key: MiniRef<'_>) -> u64 {
+        key.hash_in_mask(self.mask.view(), BASIS)
     }
+}
+
+#[inline]
+fn table_match(flow: &DpFlow, key: MiniRef<'_>) -> bool {
+    flow.rule.matches(key) && !flow.is_dead()
 }
 
 fn rule_hash(flow: &DpFlow) -> u64 {
@@ -58,15 +59,19 @@ pub struct Dpcls {
 impl Dpcls {
     /// The flow that matches, and how many masks were tried.
     #[inline]
-    pub fn lookup(&mut self, key: MiniRef<'_>) -> (Option<Arc<DpFlow>>, usize) {
+    pub fn lookup(&mut self, key: MiniRef<'_>) -> (Option<&Arc<DpFlow>>, usize) {
+        let tried = self.subtables.len();
         for (i, table) in self.subtables.iter_mut().enumerate() {
-            if let Some(flow) = table.lookup(key) {
-                let flow = flow.clone();
+            if let Some(flow) = table.flows.find(table.hash(key), |f| table_match(f, key)) {
                 table.hits += 1;
                 return (Some(flow), i + 1);
             }
         }
-        (None, self.subtables.len())
+        (None, tried)
+    }
+
+    pub fn masks(&self) -> usize {
+        self.subtables.len()
     }
 
     pub fn insert(&mut self, flow: Arc<DpFlow>) {

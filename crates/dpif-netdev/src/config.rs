@@ -20,8 +20,11 @@ pub struct Config {
     pub all: BTreeMap<String, String>,
     /// `pmd-cpu-mask`; none means one core of each NUMA node.
     pub pmd_cores: Option<BTreeSet<u32>>,
-    /// `pmd-sleep-max` in microseconds.
+    /// `pmd-sleep-max` in microseconds: for all threads, and for those on some cores.
     pub pmd_sleep_max: u64,
+    pub pmd_sleep_cores: BTreeMap<u32, u64>,
+    /// `tx-flush-interval` in microseconds: how long packets may wait for others to be sent with.
+    pub tx_flush_interval: u64,
     pub pmd_perf_metrics: bool,
     pub rxq_isolate: bool,
 }
@@ -44,11 +47,12 @@ pub fn parse_core_mask(mask: &str) -> Option<BTreeSet<u32>> {
     Some(cores)
 }
 
-/// Takes the configuration over; true when the assignment of queues must be made anew.
-pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> bool {
+/// Takes the configuration over. None when nothing has changed, else whether the assignment of queues must be
+/// made anew.
+pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
     let old = dp.config.load_full();
     if old.all == *all {
-        return false;
+        return None;
     }
     let get = |key: &str| all.get(key).map(String::as_str);
     let flag = |key: &str| get(key) == Some("true");
@@ -71,19 +75,65 @@ pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> bool {
         let state = if smc { "enabled" } else { "disabled" };
         vlog::info!(DPIF_NETDEV, "SMC cache is {state}");
     }
+    let sleeps = parse_sleeps(get("pmd-sleep-max").unwrap_or_default());
+    if sleeps.0 != old.pmd_sleep_max {
+        vlog::info!(DPIF_NETDEV, "PMD max sleep request is {} usecs.", sleeps.0);
+        let state = if sleeps.0 > 0 { "enabled" } else { "disabled" };
+        vlog::info!(DPIF_NETDEV, "PMD load based sleeps are {state}.");
+    }
+    let tx_flush_interval = get("tx-flush-interval")
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0)
+        .min(MAX_FLUSH_INTERVAL);
+    if tx_flush_interval != old.tx_flush_interval {
+        vlog::info!(
+            DPIF_NETDEV,
+            "Flushing interval for tx queues set to {tx_flush_interval} us"
+        );
+    }
     let new = Config {
         all: all.clone(),
         pmd_cores: get("pmd-cpu-mask").and_then(parse_core_mask),
-        pmd_sleep_max: get("pmd-sleep-max")
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(0)
-            .min(10_000),
+        pmd_sleep_max: sleeps.0,
+        pmd_sleep_cores: sleeps.1,
+        tx_flush_interval,
         pmd_perf_metrics: flag("pmd-perf-metrics"),
         rxq_isolate: get("pmd-rxq-isolate") != Some("false"),
     };
-    let reassign = old.pmd_cores != new.pmd_cores || old.rxq_isolate != new.rxq_isolate;
+    let reassign = old.pmd_cores != new.pmd_cores
+        || old.rxq_isolate != new.rxq_isolate
+        || Algorithm::of(&old) != Algorithm::of(&new);
     dp.config.store(Arc::new(new));
-    reassign
+    Some(reassign)
+}
+
+/// Longest `tx-flush-interval` in microseconds.
+const MAX_FLUSH_INTERVAL: u64 = 1_000_000;
+/// Longest `pmd-sleep-max` in microseconds.
+const MAX_SLEEP: u64 = 10_000;
+
+/// Reads `pmd-sleep-max`: a list of microseconds for all threads and `core:microseconds` for one.
+fn parse_sleeps(text: &str) -> (u64, BTreeMap<u32, u64>) {
+    let (mut all, mut cores) = (0, BTreeMap::new());
+    for item in text.split([',', ' ']).filter(|i| !i.is_empty()) {
+        match item.split_once(':') {
+            Some((core, us)) => {
+                if let (Ok(core), Ok(us)) = (core.parse(), us.parse::<u64>()) {
+                    cores.insert(core, us.min(MAX_SLEEP));
+                }
+            }
+            None => all = item.parse().unwrap_or(0).min(MAX_SLEEP),
+        }
+    }
+    (all, cores)
+}
+
+impl Config {
+    /// How long the thread on `core` may sleep at a time, in microseconds.
+    pub fn sleep_of(&self, core: u32) -> u64 {
+        let own = self.pmd_sleep_cores.get(&core);
+        own.copied().unwrap_or(self.pmd_sleep_max)
+    }
 }
 
 /// Queues that a port's `pmd-rxq-affinity` pins, by queue.
@@ -97,6 +147,32 @@ fn affinity(config: &BTreeMap<String, String>) -> BTreeMap<usize, u32> {
             Some((queue.parse().ok()?, core.parse().ok()?))
         })
         .collect()
+}
+
+/// `pmd-rxq-assign`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Algorithm {
+    Cycles,
+    RoundRobin,
+    Group,
+}
+
+impl Algorithm {
+    fn of(config: &Config) -> Algorithm {
+        match config.all.get("pmd-rxq-assign").map(String::as_str) {
+            Some("roundrobin") => Algorithm::RoundRobin,
+            Some("group") => Algorithm::Group,
+            _ => Algorithm::Cycles,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Algorithm::Cycles => "cycles",
+            Algorithm::RoundRobin => "roundrobin",
+            Algorithm::Group => "group",
+        }
+    }
 }
 
 /// Makes the threads that there shall be and gives each its queues.
@@ -175,6 +251,7 @@ pub fn assign(dp: &Datapath) {
                 port: port.clone(),
                 queue,
                 pinned: false,
+                load: port.load(queue),
             };
             if !port.netdev.is_pmd() {
                 lists[0].push(rxq);
@@ -195,7 +272,18 @@ pub fn assign(dp: &Datapath) {
             }
         }
     }
-    // What is not pinned goes around, in a zigzag so that no thread is always the one with more.
+    let algorithm = Algorithm::of(&config);
+    if polled {
+        vlog::info!(
+            DPIF_NETDEV,
+            "Performing pmd to rx queue assignment using {} algorithm.",
+            algorithm.name()
+        );
+    }
+    // The busiest queues choose first, so that what is left evens out.
+    if algorithm != Algorithm::RoundRobin {
+        rest.sort_by_key(|rxq| std::cmp::Reverse(rxq.load.recent()));
+    }
     let open: Vec<usize> = pmds
         .iter()
         .copied()
@@ -212,9 +300,22 @@ pub fn assign(dp: &Datapath) {
             );
             continue;
         };
-        let (lap, at) = (n / len, n % len);
-        let at = if lap % 2 == 0 { at } else { len.get() - 1 - at };
-        lists[open[at]].push(rxq);
+        let (lap, turn) = (n / len, n % len);
+        let at = match algorithm {
+            Algorithm::RoundRobin => open[turn],
+            // In a zigzag, so that no thread is always the one with more.
+            Algorithm::Cycles if lap % 2 == 0 => open[turn],
+            Algorithm::Cycles => open[len.get() - 1 - turn],
+            // Where there is least to do.
+            Algorithm::Group => {
+                let least = |&&i: &&usize| {
+                    let load: u64 = lists[i].iter().map(|a| a.load.recent()).sum();
+                    (load, lists[i].len())
+                };
+                open.iter().min_by_key(least).copied().unwrap_or(open[turn])
+            }
+        };
+        lists[at].push(rxq);
     }
     for (i, (thread, list)) in threads.iter().zip(lists).enumerate() {
         thread

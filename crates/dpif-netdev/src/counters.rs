@@ -1,8 +1,8 @@
 //! What a thread has done, counted by itself and read by others.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferrovs_runtime::clock;
 use ferrovs_sys::cycles;
@@ -94,5 +94,39 @@ impl Counters {
     /// When the last clear was, by the clock and by the processor.
     pub fn cleared(&self) -> (Instant, u64) {
         *self.cleared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Intervals over which loads are told.
+const INTERVALS: usize = 12;
+/// Length of an interval.
+pub const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Cycles in each of the last intervals of five seconds: a minute in all.
+#[derive(Debug, Default)]
+pub struct Load {
+    current: AtomicU64,
+    past: [AtomicU64; INTERVALS],
+    next: AtomicUsize,
+}
+
+impl Load {
+    /// For the owning thread.
+    #[inline]
+    pub fn add(&self, cycles: u64) {
+        let now = self.current.load(Relaxed).wrapping_add(cycles);
+        self.current.store(now, Relaxed);
+    }
+
+    /// Ends an interval; for the owning thread.
+    pub fn turn(&self) {
+        let at = self.next.load(Relaxed);
+        self.past[at].store(self.current.swap(0, Relaxed), Relaxed);
+        self.next.store((at + 1) % INTERVALS, Relaxed);
+    }
+
+    /// Cycles in the intervals that have ended.
+    pub fn recent(&self) -> u64 {
+        self.past.iter().map(|c| c.load(Relaxed)).sum()
     }
 }

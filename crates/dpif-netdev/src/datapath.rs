@@ -174,6 +174,7 @@ impl Datapath {
             netdev,
             emc: AtomicBool::new(true),
             config: Mutex::default(),
+            loads: Mutex::default(),
         }));
         self.ports.store(Arc::new(ports));
         self.reassign();
@@ -370,8 +371,14 @@ impl Dpif for Datapath {
 
     fn set_config(&self, config: &BTreeMap<String, String>) {
         let _guard = lock(&self.changing);
-        if crate::config::apply(self, config) {
+        let Some(reassign) = crate::config::apply(self, config) else {
+            return;
+        };
+        if reassign {
             self.reassign();
+        }
+        for thread in self.threads.load().iter() {
+            thread.post(Message::Configure);
         }
     }
 

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrovs_datapath::dpif::DpPortInfo;
 use ferrovs_netdev::Netdev;
 use ferrovs_packet::types::DpPort;
+
+use crate::counters::Load;
 
 /// Numbers below this can be given to ports.
 const MAX_PORTS: u32 = 65535;
@@ -21,6 +23,8 @@ pub struct Port {
     pub emc: AtomicBool,
     /// `Interface.other_config` that concerns the datapath.
     pub config: Mutex<BTreeMap<String, String>>,
+    /// Loads of the receive queues; they stay when a queue moves to another thread.
+    pub loads: Mutex<Vec<Arc<Load>>>,
 }
 
 impl Port {
@@ -31,6 +35,15 @@ impl Port {
             port: self.number,
             config: self.netdev.config(),
         }
+    }
+
+    /// The load of a receive queue.
+    pub fn load(&self, queue: usize) -> Arc<Load> {
+        let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
+        if loads.len() <= queue {
+            loads.resize_with(queue + 1, Arc::default);
+        }
+        loads[queue].clone()
     }
 
     pub fn emc_enabled(&self) -> bool {

@@ -62,6 +62,10 @@ impl Worker {
         let emc = emc && inverse != 0;
         let smc = self.dp.smc.load(Relaxed);
         let (mut n_emc, mut n_smc, mut n_mega, mut n_masks) = (0, 0, 0, 0);
+        let in_port = batch.first().map_or(DpPort::NONE, |p| p.md.in_port);
+        let mut dpcls = self.dpcls.get_mut(&in_port.0);
+        // With one mask its table is as quick as the cache of signatures.
+        let signatures = smc || dpcls.as_ref().is_some_and(|d| d.masks() > 1);
         for (i, packet) in batch.iter_mut().enumerate() {
             let key = &mut keys.0[i];
             if key.extract(packet) == Parsed::TruncatedEthernet {
@@ -83,7 +87,7 @@ impl Worker {
                 group_of[i] = join(&mut groups, flow, size, tcp_flags(key));
                 continue;
             }
-            if let Some(flow) = self.signatures.lookup(hash, key, &self.slots) {
+            if signatures && let Some(flow) = self.signatures.lookup(hash, key, &self.slots) {
                 if smc {
                     n_smc += 1;
                 } else {
@@ -96,22 +100,23 @@ impl Worker {
                 }
                 continue;
             }
-            let Some(dpcls) = self.dpcls.get_mut(&packet.md.in_port.0) else {
+            let Some(dpcls) = &mut dpcls else {
                 misses.push(i as u8);
                 continue;
             };
-            let (found, masks) = dpcls.lookup(key);
-            match found {
-                Some(flow) => {
+            match dpcls.lookup(key) {
+                (Some(flow), masks) => {
                     n_mega += 1;
                     n_masks += masks as u64;
-                    group_of[i] = join(&mut groups, &flow, size, tcp_flags(key));
-                    self.signatures.insert(hash, flow.slot.load(Relaxed));
+                    group_of[i] = join(&mut groups, flow, size, tcp_flags(key));
+                    if signatures {
+                        self.signatures.insert(hash, flow.slot.load(Relaxed));
+                    }
                     if emc && wins(&mut self.random, inverse) {
-                        self.emc.insert(hash, key, &flow);
+                        self.emc.insert(hash, key, flow);
                     }
                 }
-                None => misses.push(i as u8),
+                (None, _) => misses.push(i as u8),
             }
         }
         let c = &self.me.counters;
@@ -164,6 +169,7 @@ impl Worker {
         if let Some(dpcls) = self.dpcls.get_mut(&packet.md.in_port.0)
             && let (Some(flow), masks) = dpcls.lookup(key)
         {
+            let flow = flow.clone();
             let c = &self.me.counters;
             c.add(Count::MegaflowHit, 1);
             c.add(Count::MaskLookup, masks as u64);

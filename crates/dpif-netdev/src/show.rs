@@ -78,6 +78,15 @@ pub fn clear(_: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
     }
 }
 
+/// A share in percent, of what has been measured; nothing yet means that it is not known.
+fn usage(out: &mut String, part: u64, whole: u64) {
+    if whole == 0 {
+        out.push_str("NOT AVAIL\n");
+    } else {
+        _ = writeln!(out, "{:2} %", part * 100 / whole);
+    }
+}
+
 pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
     out.push_str("Displaying last 60 seconds pmd usage %\n");
     for thread in threads.iter().filter(|t| t.is_pmd()) {
@@ -87,24 +96,32 @@ pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
         _ = writeln!(out, "  isolated : {isolated}");
         let mut list: Vec<_> = rxqs.iter().collect();
         list.sort_by_key(|a| (a.port.name.clone(), a.queue));
+        let total = thread.load.recent();
+        let mut used = 0;
         for a in list {
-            _ = writeln!(
+            _ = write!(
                 out,
-                "  port: {:<16}  queue-id: {:2} (enabled)   pmd usage: NOT AVAIL",
+                "  port: {:<16}  queue-id: {:2} (enabled)   pmd usage: ",
                 a.port.name, a.queue
             );
+            let part = a.load.recent();
+            used += part;
+            usage(out, part, total);
         }
         if !rxqs.is_empty() {
-            out.push_str("  overhead: NOT AVAIL\n");
+            let busy = thread.busy.recent();
+            out.push_str("  overhead: ");
+            usage(out, busy.saturating_sub(used), total);
         }
     }
 }
 
 pub fn sleeps(out: &mut String, dp: &Datapath, threads: &[Arc<Thread>]) {
-    let max = dp.config.load().pmd_sleep_max;
-    _ = writeln!(out, "Default max sleep: {max:4} us");
+    let config = dp.config.load();
+    _ = writeln!(out, "Default max sleep: {:4} us", config.pmd_sleep_max);
     for thread in threads.iter().filter(|t| t.is_pmd()) {
         header(out, thread);
+        let max = config.sleep_of(thread.id.0);
         _ = writeln!(out, "  max sleep: {max:4} us");
     }
 }

@@ -9,7 +9,7 @@ use ferrovs_datapath::dpif::{Execute, PmdId, Ufid};
 use ferrovs_sync::Waker;
 use foldhash::fast::RandomState;
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Load};
 use crate::flow::DpFlow;
 use crate::port::Port;
 
@@ -22,6 +22,8 @@ pub enum Message {
     Execute(Box<Execute>),
     /// The list of receive queues or ports has changed.
     Reload,
+    /// The configuration has changed.
+    Configure,
     /// Handle what waits in the queues, then answer.
     Barrier(SyncSender<()>),
     Exit,
@@ -34,12 +36,17 @@ pub struct Assigned {
     pub queue: usize,
     /// Pinned to the thread by the user.
     pub pinned: bool,
+    /// Cycles that its packets took.
+    pub load: Arc<Load>,
 }
 
 pub struct Thread {
     pub id: PmdId,
     pub numa: u32,
     pub counters: Counters,
+    /// All cycles, and those of iterations with packets.
+    pub load: Load,
+    pub busy: Load,
     pub flows: papaya::HashMap<Ufid, Arc<DpFlow>, RandomState>,
     pub rxqs: ArcSwap<Vec<Assigned>>,
     /// Serves only queues that the user pinned to it.
@@ -55,6 +62,8 @@ impl Thread {
             id,
             numa,
             counters: Counters::default(),
+            load: Load::default(),
+            busy: Load::default(),
             flows: papaya::HashMap::with_hasher(RandomState::default()),
             rxqs: ArcSwap::default(),
             isolated: AtomicBool::new(false),

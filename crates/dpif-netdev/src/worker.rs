@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::Execute;
 use ferrovs_netdev::Rxq;
-use ferrovs_packet::buffer::Batch;
+use ferrovs_packet::buffer::{BATCH, Batch};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, vlog};
@@ -21,7 +21,7 @@ use hashbrown::HashMap;
 use rustix::event::epoll;
 
 use crate::classifier::{Dpcls, Emc, FlowSlots, SignatureCache};
-use crate::counters::Count;
+use crate::counters::{Count, INTERVAL, Load};
 use crate::datapath::Datapath;
 use crate::port::Port;
 use crate::process::Keys;
@@ -32,6 +32,7 @@ struct Queue {
     port: Arc<Port>,
     queue: usize,
     rxq: Box<dyn Rxq>,
+    load: Arc<Load>,
 }
 
 /// Packets on their way out of a port.
@@ -64,6 +65,14 @@ pub struct Worker {
     epoll: Option<rustix::fd::OwnedFd>,
     ranked: Instant,
     swept: usize,
+    turned: Instant,
+    /// When packets that wait for others shall go.
+    flush_at: Option<Instant>,
+    /// `tx-flush-interval`, as last looked at.
+    flush_interval: Duration,
+    /// How long to sleep next, when there is little to do: `pmd-sleep-max`.
+    nap_us: u64,
+    nap_max: u64,
     exit: bool,
 }
 
@@ -86,6 +95,11 @@ impl Worker {
             epoll: None,
             ranked: now,
             swept: 0,
+            turned: now,
+            flush_at: None,
+            flush_interval: Duration::ZERO,
+            nap_us: 0,
+            nap_max: 0,
             exit: false,
         })
     }
@@ -116,28 +130,36 @@ impl Worker {
                 self.now = clock::now();
                 self.housekeeping();
             }
-            let mut n = 0;
+            let (mut n, mut most) = (0, 0);
             for i in 0..self.queues.len() {
-                n += self.receive(i);
+                let got = self.receive(i);
+                n += got;
+                most = most.max(got);
+            }
+            if self.flush_at.is_some() {
+                self.now = clock::now();
+                self.flush_due();
             }
             let end = cycles::now();
             self.count_iteration(n, end.wrapping_sub(start));
             start = end;
-            if n == 0 {
-                if self.queues.is_empty() {
-                    self.sleep(&mut Vec::new());
-                    start = cycles::now();
-                } else {
+            if self.queues.is_empty() {
+                self.sleep(&mut Vec::new());
+                start = cycles::now();
+            } else {
+                if n == 0 {
                     std::hint::spin_loop();
-                    self.maybe_sleep();
                 }
+                self.maybe_nap(most);
             }
         }
     }
 
     fn count_iteration(&self, packets: usize, cycles: u64) {
         let c = &self.me.counters;
+        self.me.load.add(cycles);
         if packets > 0 {
+            self.me.busy.add(cycles);
             c.add(Count::CyclesBusy, cycles);
             c.add(Count::IterationsBusy, 1);
         } else {
@@ -146,14 +168,22 @@ impl Worker {
         }
     }
 
-    /// `pmd-sleep-max`.
-    fn maybe_sleep(&mut self) {
-        let max = self.dp.config.load().pmd_sleep_max;
-        if max > 0 {
-            std::thread::sleep(Duration::from_micros(max));
-            self.me.counters.add(Count::Sleeps, 1);
-            self.me.counters.add(Count::SleptUs, max);
+    /// Sleeps a little longer each time that no queue had half a batch, up to `pmd-sleep-max`.
+    fn maybe_nap(&mut self, most: usize) {
+        if most >= BATCH / 2 {
+            self.nap_us = 0;
+            return;
         }
+        let max = self.nap_max;
+        if max == 0 {
+            return;
+        }
+        self.nap_us = (self.nap_us + 1).min(max);
+        self.flush();
+        std::thread::sleep(Duration::from_micros(self.nap_us));
+        self.me.counters.add(Count::Sleeps, 1);
+        self.me.counters.add(Count::SleptUs, self.nap_us);
+        self.now = clock::now();
     }
 
     fn run_sleeping(&mut self) {
@@ -178,6 +208,10 @@ impl Worker {
                 self.housekeeping();
                 self.count_iteration(n, cycles::now().wrapping_sub(start));
             }
+            if self.flush_at.is_some() {
+                self.now = clock::now();
+                self.flush_due();
+            }
             self.sleep(&mut ready);
         }
     }
@@ -192,8 +226,16 @@ impl Worker {
         };
         let mut events: [std::mem::MaybeUninit<epoll::Event>; 64] =
             [const { std::mem::MaybeUninit::uninit() }; 64];
+        // Packets that wait for others to be sent with may wait so long.
+        let timeout = self.flush_at.map(|at| {
+            let left = at.saturating_duration_since(self.now);
+            rustix::time::Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: i64::from(left.subsec_nanos()),
+            }
+        });
         // An error is an interrupted call.
-        if let Ok((events, _)) = epoll::wait(epoll, &mut events, None) {
+        if let Ok((events, _)) = epoll::wait(epoll, &mut events, timeout.as_ref()) {
             for event in events.iter() {
                 let data = event.data.u64();
                 if data != u64::MAX {
@@ -225,6 +267,7 @@ impl Worker {
                 }
                 Message::Execute(execute) => self.execute_message(*execute),
                 // The first sees what all that wait here were sent for.
+                Message::Configure => self.configure(),
                 Message::Reload if reloaded => {}
                 Message::Reload => {
                     self.reload();
@@ -245,6 +288,7 @@ impl Worker {
                     break;
                 }
             }
+            self.flush();
         }
         for done in barriers {
             // Who asked may have given up.
@@ -279,8 +323,16 @@ impl Worker {
         self.execute(&mut batch, &actions, 0);
     }
 
+    /// Takes over what the thread looks at for every packet.
+    fn configure(&mut self) {
+        let config = self.dp.config.load();
+        self.flush_interval = Duration::from_micros(config.tx_flush_interval);
+        self.nap_max = config.sleep_of(self.me.id.0);
+    }
+
     /// Opens the queues that are new and closes those that are gone; forgets ports that are gone.
     fn reload(&mut self) {
+        self.configure();
         let assigned = self.me.rxqs.load_full();
         let key = |port: &Arc<Port>, queue: usize| (Arc::as_ptr(port), queue);
         let mut old: HashMap<_, Queue> = std::mem::take(&mut self.queues)
@@ -297,6 +349,7 @@ impl Worker {
                     port: a.port.clone(),
                     queue: a.queue,
                     rxq,
+                    load: a.load.clone(),
                 }),
                 Err(error) => vlog::warn!(
                     DPIF_NETDEV,
@@ -362,12 +415,19 @@ impl Worker {
             for packet in &mut batch {
                 packet.md.in_port = number;
             }
+            let start = cycles::now();
             self.me.counters.add(Count::Recv, n as u64);
             self.me.counters.add(Count::RecvBatches, 1);
             total += n;
             let full = batch.is_full();
             self.process(&mut batch, emc, 0);
-            self.flush();
+            if self.flush_interval.is_zero() {
+                self.flush();
+            } else if !self.dirty.is_empty() && self.flush_at.is_none() {
+                self.flush_at = Some(self.now + self.flush_interval);
+            }
+            let took = cycles::now().wrapping_sub(start);
+            self.queues[at].load.add(took);
             if !full {
                 break;
             }
@@ -375,8 +435,15 @@ impl Worker {
         total
     }
 
+    fn flush_due(&mut self) {
+        if self.flush_at.is_some_and(|at| self.now >= at) {
+            self.flush();
+        }
+    }
+
     /// Sends what is on its way out.
     pub fn flush(&mut self) {
+        self.flush_at = None;
         while let Some(number) = self.dirty.pop() {
             if let Some(tx) = self.tx.get_mut(&number) {
                 send(tx, &self.me);
@@ -385,6 +452,14 @@ impl Worker {
     }
 
     fn housekeeping(&mut self) {
+        if self.now.saturating_duration_since(self.turned) >= INTERVAL {
+            self.turned = self.now;
+            self.me.load.turn();
+            self.me.busy.turn();
+            for q in &self.queues {
+                q.load.turn();
+            }
+        }
         if self.now.saturating_duration_since(self.ranked) >= RANK_EVERY {
             self.ranked = self.now;
             for dpcls in self.dpcls.values_mut() {

@@ -423,7 +423,6 @@ fn meters_drop_what_exceeds_them() {
         }],
         ..Meter::default()
     };
-    ferrovs_runtime::clock::stop();
     dp.meter_set(3, &meter, ferrovs_runtime::clock::now())
         .unwrap();
     for _ in 0..20 {
@@ -480,5 +479,29 @@ fn ports_of_a_dummy_are_numbered_by_their_names() {
         Err(Errno::EBUSY)
     );
     assert_eq!(dp.port_add("p7", "memory", None), Err(Errno::EEXIST));
+    dp.destroy();
+}
+
+#[test]
+fn packets_may_wait_to_be_sent_with_others_but_not_longer_than_told() {
+    let dp = datapath("dp-i", &[("i1", "memory"), ("i2", "memory")]);
+    let switch = Switch::new(&[(0, "2")], true);
+    dp.set_upcall_handler(Some(switch));
+    let config = [("tx-flush-interval", "20000"), ("emc-insert-inv-prob", "1")];
+    dp.set_config(&config.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    dp.quiesce();
+    receive("i1", UDP);
+    let deadline = 200;
+    let arrived = (0..deadline).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        !sent("i2").is_empty()
+    });
+    assert!(arrived);
+    // A barrier waits for no interval.
+    for _ in 0..3 {
+        receive("i1", UDP);
+        dp.quiesce();
+    }
+    assert_eq!(sent("i2").len(), 3);
     dp.destroy();
 }
