@@ -25,4 +25,7 @@ pub mod trace;
 pub mod tunnel;
 pub mod xcache;
 
+#[cfg(test)]
+mod tests;
+
 pub use ctx::{Start, XlateIn, XlateOut, translate};

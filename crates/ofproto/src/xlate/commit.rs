@@ -79,6 +79,9 @@ struct Commit<'a> {
 /// Mask of a member to set: what translation looked at, and in any case what differs.
 trait MaskOf: Copy + PartialEq {
     fn or_diff(self, a: Self, b: Self) -> Self;
+
+    /// The value under a mask: what lies outside belongs to the packet and differs between packets of a flow.
+    fn under(self, mask: Self) -> Self;
 }
 
 macro_rules! mask_of_int {
@@ -86,6 +89,10 @@ macro_rules! mask_of_int {
         impl MaskOf for $t {
             fn or_diff(self, a: Self, b: Self) -> Self {
                 self | (a ^ b)
+            }
+
+            fn under(self, mask: Self) -> Self {
+                self & mask
             }
         }
     )*};
@@ -96,11 +103,19 @@ impl MaskOf for Be16 {
     fn or_diff(self, a: Self, b: Self) -> Self {
         (self.get() | (a.get() ^ b.get())).into()
     }
+
+    fn under(self, mask: Self) -> Self {
+        (self.get() & mask.get()).into()
+    }
 }
 
 impl MaskOf for Be32 {
     fn or_diff(self, a: Self, b: Self) -> Self {
         (self.get() | (a.get() ^ b.get())).into()
+    }
+
+    fn under(self, mask: Self) -> Self {
+        (self.get() & mask.get()).into()
     }
 }
 
@@ -108,11 +123,19 @@ impl<const N: usize> MaskOf for [u8; N] {
     fn or_diff(self, a: Self, b: Self) -> Self {
         std::array::from_fn(|i| self[i] | (a[i] ^ b[i]))
     }
+
+    fn under(self, mask: Self) -> Self {
+        std::array::from_fn(|i| self[i] & mask[i])
+    }
 }
 
 impl MaskOf for MacAddr {
     fn or_diff(self, a: Self, b: Self) -> Self {
         MacAddr(self.0.or_diff(a.0, b.0))
+    }
+
+    fn under(self, mask: Self) -> Self {
+        MacAddr(self.0.under(mask.0))
     }
 }
 
@@ -124,8 +147,8 @@ macro_rules! set_members {
             let mut mask = $key::default();
             $(
                 if $c.flow.$field != $c.base.$field {
-                    value.$member = $c.flow.$field;
                     mask.$member = $c.wc.masks.$field.or_diff($c.flow.$field, $c.base.$field);
+                    value.$member = $c.flow.$field.under(mask.$member);
                     $c.wc.masks.$field = mask.$member;
                     $c.base.$field = $c.flow.$field;
                 }
@@ -239,28 +262,31 @@ impl Commit<'_> {
         {
             return;
         }
+        // Only what differs is set.
         let m = &mut self.wc.masks;
-        m.nw_src = m.nw_src.or_diff(f.nw_src, b.nw_src);
-        m.nw_dst = m.nw_dst.or_diff(f.nw_dst, b.nw_dst);
-        m.nw_proto = m.nw_proto.or_diff(f.nw_proto, b.nw_proto);
-        m.arp_sha = m.arp_sha.or_diff(f.arp_sha, b.arp_sha);
-        m.arp_tha = m.arp_tha.or_diff(f.arp_tha, b.arp_tha);
-        let key = |x: &Flow| ArpKey {
-            sip: x.nw_src,
-            tip: x.nw_dst,
-            op: u16::from(x.nw_proto).into(),
-            sha: x.arp_sha,
-            tha: x.arp_tha,
-        };
-        let mut mask = key(m);
-        if m.nw_proto == 0xff {
-            mask.op = 0xffff.into();
+        let (mut value, mut mask) = (ArpKey::default(), ArpKey::default());
+        if f.nw_src != b.nw_src {
+            m.nw_src = m.nw_src.or_diff(f.nw_src, b.nw_src);
+            (value.sip, mask.sip) = (f.nw_src.under(m.nw_src), m.nw_src);
+        }
+        if f.nw_dst != b.nw_dst {
+            m.nw_dst = m.nw_dst.or_diff(f.nw_dst, b.nw_dst);
+            (value.tip, mask.tip) = (f.nw_dst.under(m.nw_dst), m.nw_dst);
+        }
+        if f.nw_proto != b.nw_proto {
+            m.nw_proto = 0xff;
+            (value.op, mask.op) = (u16::from(f.nw_proto).into(), 0xffff.into());
+        }
+        if f.arp_sha != b.arp_sha {
+            m.arp_sha = m.arp_sha.or_diff(f.arp_sha, b.arp_sha);
+            (value.sha, mask.sha) = (f.arp_sha.under(m.arp_sha), m.arp_sha);
+        }
+        if f.arp_tha != b.arp_tha {
+            m.arp_tha = m.arp_tha.or_diff(f.arp_tha, b.arp_tha);
+            (value.tha, mask.tha) = (f.arp_tha.under(m.arp_tha), m.arp_tha);
         }
         self.slow = true;
-        self.out.push(Action::Set(Set::Arp(Masked {
-            value: key(f),
-            mask,
-        })));
+        self.out.push(Action::Set(Set::Arp(Masked { value, mask })));
         (b.nw_src, b.nw_dst, b.nw_proto, b.arp_sha, b.arp_tha) =
             (f.nw_src, f.nw_dst, f.nw_proto, f.arp_sha, f.arp_tha);
     }
@@ -378,6 +404,7 @@ impl Commit<'_> {
             let (value, old) = (self.flow.mpls_lse[0].get(), self.base.mpls_lse[0].get());
             let mask = self.wc.masks.mpls_lse[0].get() | (value ^ old);
             self.wc.masks.mpls_lse[0] = mask.into();
+            let value = value & mask;
             self.out
                 .push(Action::Set(Set::Mpls(Masked { value, mask })));
         }
@@ -429,9 +456,10 @@ impl Commit<'_> {
             let value = self.flow.pkt_mark;
             let mask = self.wc.masks.pkt_mark.or_diff(value, self.base.pkt_mark);
             self.wc.masks.pkt_mark = mask;
+            let value = value & mask;
             self.out
                 .push(Action::Set(Set::SkbMark(Masked { value, mask })));
-            self.base.pkt_mark = value;
+            self.base.pkt_mark = self.flow.pkt_mark;
         }
     }
 }
