@@ -49,6 +49,10 @@ struct Linux {
     ifindex: AtomicU32,
     /// `IFF_*` as last heard.
     flags: AtomicU32,
+    /// As last heard; 0 when unknown.
+    mtu: AtomicU32,
+    /// As last heard; 0 when unknown.
+    mac: AtomicU64,
     carrier_resets: AtomicU64,
     seq: AtomicU64,
     tx_dropped: Counter,
@@ -123,6 +127,8 @@ impl Device {
             io,
             ifindex: ifindex.into(),
             flags: flags.into(),
+            mtu: 0.into(),
+            mac: 0.into(),
             carrier_resets: 0.into(),
             seq: 1.into(),
             tx_dropped: Counter::new(),
@@ -262,10 +268,15 @@ impl Netdev for Device {
             Some(l) => {
                 d.appear(l.index);
                 d.note_flags(l.flags);
+                d.mtu.store(l.mtu, Ordering::Relaxed);
+                let mac = l.mac.map_or(0, |m| MacAddr(m).to_u64());
+                d.mac.store(mac, Ordering::Relaxed);
             }
             None => {
                 d.ifindex.store(0, Ordering::Relaxed);
                 d.note_flags(0);
+                d.mtu.store(0, Ordering::Relaxed);
+                d.mac.store(0, Ordering::Relaxed);
             }
         }
         d.changed();
@@ -304,7 +315,13 @@ impl Netdev for Device {
     }
 
     fn etheraddr(&self) -> io::Result<MacAddr> {
-        Ok(MacAddr(ifreq::hwaddr(&self.0.name)?.1))
+        let known = self.0.mac.load(Ordering::Relaxed);
+        if known != 0 {
+            return Ok(MacAddr::from_u64(known));
+        }
+        let mac = MacAddr(ifreq::hwaddr(&self.0.name)?.1);
+        self.0.mac.store(mac.to_u64(), Ordering::Relaxed);
+        Ok(mac)
     }
 
     fn set_etheraddr(&self, mac: MacAddr) -> io::Result<()> {
@@ -312,12 +329,19 @@ impl Netdev for Device {
             return Ok(());
         }
         ifreq::set_hwaddr(&self.0.name, mac.0)?;
+        self.0.mac.store(mac.to_u64(), Ordering::Relaxed);
         self.0.changed();
         Ok(())
     }
 
     fn mtu(&self) -> io::Result<u32> {
-        ifreq::mtu(&self.0.name)
+        let known = self.0.mtu.load(Ordering::Relaxed);
+        if known != 0 {
+            return Ok(known);
+        }
+        let mtu = ifreq::mtu(&self.0.name)?;
+        self.0.mtu.store(mtu, Ordering::Relaxed);
+        Ok(mtu)
     }
 
     fn set_mtu(&self, mtu: u32) -> io::Result<()> {
@@ -325,6 +349,7 @@ impl Netdev for Device {
             return Ok(());
         }
         ifreq::set_mtu(&self.0.name, mtu)?;
+        self.0.mtu.store(mtu, Ordering::Relaxed);
         self.0.changed();
         Ok(())
     }
@@ -565,6 +590,12 @@ mod tests {
         sh("ip link add a0 type veth peer name b0; ip link set a0 up; ip link set b0 up");
         crate::run();
         assert!(b.ifindex().is_some() && b.carrier());
+        sh("ip link set b0 mtu 1400 address 02:00:00:00:00:0b");
+        crate::run();
+        assert_eq!(
+            (b.mtu().unwrap(), b.etheraddr().unwrap().0[5]),
+            (1400, 0x0b)
+        );
         assert!(b.flags().unwrap().contains(Flags::PROMISC));
         let a = open_existing("a0", "system").unwrap();
         a.send(0, &mut [frame(3)].into_iter().collect()).unwrap();

@@ -325,7 +325,9 @@ impl Ofproto {
 
     /// Tells whether the user chose the port's MTU.
     pub fn set_mtu_is_set(&mut self, ofport: OfPort, is_set: bool) {
-        if let Some(port) = self.ports.get_mut(&ofport) {
+        if let Some(port) = self.ports.get_mut(&ofport)
+            && port.mtu_is_set != is_set
+        {
             port.mtu_is_set = is_set;
             self.update_mtus();
         }
