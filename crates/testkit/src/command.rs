@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 /// Seconds after which a command of a test is killed.
-const LIMIT_S: &str = "60";
+const LIMIT_S: u32 = 60;
 
 /// What a command printed and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +43,15 @@ impl Outcome {
 
 /// Runs `program` with `args` and an environment, killed after a minute.
 pub fn run(program: &str, args: &[&str], env: &[(String, String)]) -> Outcome {
+    run_within(LIMIT_S, program, args, env)
+}
+
+/// The same with a limit of one's own, in seconds.
+pub fn run_within(limit_s: u32, program: &str, args: &[&str], env: &[(String, String)]) -> Outcome {
+    let limit = limit_s.to_string();
     let mut command = Command::new("timeout");
     command
-        .args(["-k", "5", LIMIT_S, program])
+        .args(["-k", "5", &limit, program])
         .args(args)
         .stdin(std::process::Stdio::null());
     command.envs(env.iter().map(|(k, v)| (k, v)));

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::command::sh;
+use crate::command::run_within;
 use crate::programs::Programs;
 use crate::switch::{Cast, Switch};
 use crate::text::normalise;
@@ -56,7 +56,8 @@ fn unpack(dir: &Path) -> Programs {
         root = root.display(),
         bin = bin.display(),
     );
-    sh(&script);
+    // Downloads take as long as they take.
+    run_within(900, "sh", &["-ec", &script], &[]).ok();
     programs
 }
 
