@@ -145,7 +145,11 @@ except OSError:
     pass'"
         ));
     }
-    sw.appctl("netdev-dummy/receive p1 0102030405");
+    let short = sw.client("ovs-appctl", &["netdev-dummy/receive", "p1", "0102030405"]);
+    assert_eq!(
+        (short.code, short.stderr.lines().next()),
+        (2, Some("syntax error at 0102030405"))
+    );
     assert!(sw.vsctl("list-ports br0").contains("p3"));
     assert!(sw.ofctl("dump-ports br0").contains("port  1"));
 }
