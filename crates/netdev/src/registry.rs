@@ -199,9 +199,13 @@ pub fn run() {
             .and_then(|m| m.recv().ok())
             .unwrap_or_default()
     });
-    if events.is_empty() {
-        return;
+    if !events.is_empty() {
+        deliver(events);
     }
+}
+
+/// Tells the devices that `events` concern.
+pub(crate) fn deliver(events: Vec<Event>) {
     let device = |name: &str| lookup(name);
     for e in events {
         match e {
