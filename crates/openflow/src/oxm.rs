@@ -180,6 +180,11 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
             return Err(OfpErr::OFPBMC_BAD_VALUE);
         }
         tun.with(|t| field.set_match_in(&e.value, &e.mask, m, t));
+        if let Some(i) = field.id.tun_metadata_index() {
+            // An option may be matched for being there at all.
+            m.flow.tunnel.metadata.present |= 1 << i;
+            m.wc.masks.tunnel.metadata.present |= 1 << i;
+        }
     }
     Ok(out)
 }

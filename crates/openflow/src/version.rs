@@ -235,29 +235,29 @@ impl Protocol {
             .map(|(_, n)| *n)
     }
 
-    /// Comma separated names, shortened to groups where a whole group is there.
+    /// Comma separated names; whole groups come first, by their own names.
     pub fn names(self) -> String {
-        let mut left = self;
-        let mut out: Vec<&str> = Vec::new();
-        if left.is_empty() {
+        if self.is_empty() {
             return "none".to_owned();
         }
-        while !left.is_empty() {
-            let (group, name) = if left == Protocol::all() {
-                (left, "any")
-            } else if left.contains(Protocol::OF10_STD_ANY) {
-                (Protocol::OF10_STD_ANY, "OpenFlow10")
-            } else if left.contains(Protocol::OF10_NXM_ANY)
-                && !left.intersects(Protocol::OF10_STD_ANY)
-            {
-                (Protocol::OF10_NXM_ANY, "NXM")
-            } else {
-                let Some(p) = left.each().next() else { break };
-                (p, p.name().unwrap_or_default())
-            };
-            out.push(name);
-            left -= group;
+        if self == Protocol::all() {
+            return "any".to_owned();
         }
+        let oxm = Protocol::OF12_OXM | Protocol::OF13_OXM | Protocol::OF14_OXM | Protocol::OF15_OXM;
+        let groups = [
+            (Protocol::OF10_STD_ANY, "OpenFlow10"),
+            (Protocol::OF10_NXM_ANY, "NXM"),
+            (oxm, "OXM"),
+        ];
+        let mut left = self;
+        let mut out: Vec<&str> = Vec::new();
+        for (group, name) in groups {
+            if left.contains(group) {
+                out.push(name);
+                left -= group;
+            }
+        }
+        out.extend(left.each().filter_map(Protocol::name));
         out.join(",")
     }
 

@@ -659,14 +659,17 @@ pub fn print_to_stderr(msg: &[u8], verbosity: u8) {
 /// Prints an error reply and ends the program.
 pub fn die_of(reply: &[u8], names: Names<'_>, opt: &Options) -> ! {
     let mut out = String::new();
-    format_message(
-        reply,
-        Print {
-            names,
-            verbosity: opt.verbosity + 2,
-        },
-        &mut out,
-    );
+    // What was accepted by name is shown by name only if that was asked for.
+    let names = if opt.show_names() {
+        names
+    } else {
+        Names::none(names.tun)
+    };
+    let p = Print {
+        names,
+        verbosity: opt.verbosity + 2,
+    };
+    format_message(reply, p, &mut out);
     eprint!("{out}");
     std::process::exit(1)
 }

@@ -11,6 +11,7 @@ use ferrovs_packet::field::{FieldId, FieldValue, SubField, port_from_ofp11};
 use ferrovs_packet::flow::{IP_DSCP_MASK, IP_ECN_MASK};
 use ferrovs_packet::types::{OfPort, eth_type};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::error::{NX_VENDOR, ONF_VENDOR, OfpErr};
@@ -22,9 +23,35 @@ use crate::wire::Reader;
 /// Nesting of `clone`, `ct` and action sets that is read.
 const MAX_DEPTH: usize = 64;
 
+/// Whether the actions that only serve tests are understood.
+static DEBUG_ACTIONS: AtomicBool = AtomicBool::new(false);
+
+/// Lets `debug_slow` and `debug_recirc` be used, as a daemon with dummy devices does.
+pub fn enable_debug_actions() {
+    DEBUG_ACTIONS.store(true, Ordering::Relaxed);
+}
+
 /// Reads a list of actions.
 pub fn actions(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action>, OfpErr> {
-    nested(data, version, tun, 0)
+    let list = nested(data, version, tun, 0)?;
+    verify_order(&list)?;
+    Ok(list)
+}
+
+/// Instructions that 1.0 carries as actions must keep the order of OpenFlow 1.1.
+fn verify_order(list: &[Action]) -> Result<(), OfpErr> {
+    let mut metadata = false;
+    for a in list {
+        match a {
+            Action::WriteMetadata { .. } if metadata => {
+                return Err(OfpErr::OFPBAC_UNSUPPORTED_ORDER);
+            }
+            Action::WriteMetadata { .. } => metadata = true,
+            _ if metadata => return Err(OfpErr::OFPBAC_UNSUPPORTED_ORDER),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn nested(
@@ -562,6 +589,9 @@ impl Decoder<'_, '_> {
                 let field = self.header(&mut r)?;
                 zeros(&mut r)?;
                 Action::DeleteField(field)
+            }
+            254 | 255 if !DEBUG_ACTIONS.load(Ordering::Relaxed) => {
+                return Err(OfpErr::OFPBAC_BAD_VENDOR_TYPE);
             }
             254 => {
                 exact(&r, 6)?;

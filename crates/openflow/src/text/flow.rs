@@ -365,25 +365,8 @@ fn parse_keys(
             }
             _ => {}
         }
-        let known = [
-            "table",
-            "priority",
-            "idle_timeout",
-            "hard_timeout",
-            "importance",
-            "out_port",
-            "out_group",
-            "cookie",
-            "duration",
-            "n_packets",
-            "n_bytes",
-            "idle_age",
-            "hard_age",
-        ]
-        .contains(&name);
-        if value.is_empty()
-            && (known || Field::by_name(name).is_some_and(|f| f.id.tun_metadata_index().is_none()))
-        {
+        let optional = || Field::by_name(name).is_some_and(|f| f.id.tun_metadata_index().is_some());
+        if value.is_empty() && !optional() {
             return Err(format!("field {name} missing value"));
         }
         match name {
@@ -449,7 +432,9 @@ fn cookie(
         return Ok(());
     }
     if command.is_delete() || request {
-        return Err("cannot set cookie (use cookie=xxx/-1 to match on a cookie)".to_owned());
+        return Err(
+            "cannot set cookie (to match on a cookie, specify a mask, e.g. cookie=1/-1)".to_owned(),
+        );
     }
     fm.new_cookie = num(value)?;
     fm.modify_cookie = true;
@@ -583,9 +568,6 @@ pub fn format_flow_mod(fm: &FlowMod, names: &Names<'_>, out: &mut String) {
         out.push_str("out_port:");
         ferrovs_packet::field::format_port(fm.out_port, names.ports, out);
         out.push(' ');
-    }
-    if fm.out_group != GROUP_ANY {
-        let _ = write!(out, "out_group:{} ", fm.out_group);
     }
     format_flags(fm.flags, out);
     out.push_str("actions=");

@@ -8,7 +8,7 @@ use ferrovs_packet::types::OfPort;
 use super::Names;
 use super::action::format_actions;
 use super::cursor::{next_pair, u16 as num16, u32 as num32, u64 as num64};
-use super::format::{duration, hex};
+use super::format::duration;
 use super::parse_action::{parse_actions, parse_group};
 use crate::flow::{GROUP_ALL, GROUP_ANY, GROUP_MAX};
 use crate::group::*;
@@ -62,12 +62,9 @@ fn format_group(
     }
     for b in buckets {
         out.push_str(",bucket=");
-        let mut any = false;
         if has_bucket_ids(version) {
             let _ = write!(out, "bucket_id:{},", b.bucket_id);
-            any = true;
         }
-        let _ = any;
         if b.weight != u16::from(type_ == Some(GroupType::Select)) {
             let _ = write!(out, "weight:{},", b.weight);
         }
@@ -167,23 +164,10 @@ fn bucket_id(id: u32, out: &mut String) {
         BUCKET_LAST => out.push_str("last"),
         BUCKET_ALL => out.push_str("all"),
         id => {
-            let _ = write!(
-                out,
-                "{}",
-                hex(id.into())
-                    .replace("0x", "")
-                    .parse::<u32>()
-                    .map_or(id, |_| id)
-            );
+            let _ = write!(out, "{id}");
         }
     }
 }
-
-const OF11_UP: Protocol = Protocol::OF11_STD
-    .union(Protocol::OF12_OXM)
-    .union(Protocol::OF13_OXM)
-    .union(Protocol::OF14_OXM)
-    .union(Protocol::OF15_OXM);
 
 fn parse_bucket_id(s: &str) -> Result<u32, String> {
     match s {
@@ -276,24 +260,21 @@ pub fn parse_group_mod(
                     return Err("selection method is not needed".to_owned());
                 }
                 if value.len() >= 16 {
-                    return Err(format!("selection method is longer than 15 bytes long"));
+                    return Err("selection method is longer than 15 bytes long".to_owned());
                 }
                 g.props.selection_method = value.to_owned();
-                *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
             }
             "selection_method_param" => {
                 if !matches!(command, Add | Modify | AddOrModify) {
                     return Err("selection method param is not needed".to_owned());
                 }
                 g.props.selection_method_param = num64(value)?;
-                *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
             }
             "fields" => {
                 if !matches!(command, Add | Modify | AddOrModify) {
                     return Err("fields are not needed".to_owned());
                 }
                 parse_fields(value, names, &mut g.props)?;
-                *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
             }
             _ => return Err(format!("unknown keyword {name}")),
         }
@@ -318,8 +299,7 @@ pub fn parse_group_mod(
             b.bucket_id = id;
         }
         if g.type_ == GroupType::FastFailover && !b.has_watch() {
-            return Err("must specify a watch port or group for ff bucket".to_owned())
-                .map_err(|_: String| "bucket does not have a watch port or group".to_owned());
+            return Err("fast failover bucket requires watch_port or watch_group".to_owned());
         }
         g.buckets.push(b);
     }
@@ -397,9 +377,6 @@ fn parse_bucket(
         match key.to_ascii_lowercase().as_str() {
             "weight" => {
                 b.weight = num16(value, "weight")?;
-                if b.weight == 0 && false {
-                    return Err("invalid bucket weight".to_owned());
-                }
             }
             "watch_port" => {
                 b.watch_port = parse_port(value, names.ports)
@@ -433,21 +410,9 @@ fn parse_bucket(
             }
         }
     }
-    if actions.is_empty() {
-        return Err("bucket must specify actions".to_owned())
-            .or_else(|e: String| {
-                if s.trim().is_empty() {
-                    Err(e)
-                } else {
-                    Ok::<(), String>(())
-                }
-            })
-            .map(|()| b.clone());
-    }
     let mut p = Protocol::all();
     b.actions = parse_actions(&actions, names, &mut p, false)?;
     *usable &= p;
-    let _ = OF11_UP;
     Ok(b)
 }
 

@@ -193,7 +193,6 @@ pub fn parse_meter_mod(
 
 fn parse_bands(text: &str, flags: &mut MeterFlags) -> Result<Vec<MeterBand>, String> {
     let mut out: Vec<MeterBand> = Vec::new();
-    let mut types: Vec<bool> = Vec::new();
     let mut list = text;
     while let Some((name, value)) = next_pair(&mut list) {
         if name == "type" {
@@ -208,11 +207,10 @@ fn parse_bands(text: &str, flags: &mut MeterFlags) -> Result<Vec<MeterBand>, Str
                 rate: 0,
                 burst_size: 0,
             });
-            types.push(false);
             continue;
         }
         let Some(band) = out.last_mut() else {
-            return Err(format!("field {name} missing value"));
+            return Err("band must start with the 'type' keyword".to_owned());
         };
         if value.is_empty() {
             return Err(format!("field {name} missing value"));
@@ -224,27 +222,20 @@ fn parse_bands(text: &str, flags: &mut MeterFlags) -> Result<Vec<MeterBand>, Str
             }
             "rate" => {
                 band.rate = num32(value)?;
-                if let Some(t) = types.last_mut() {
-                    *t = true;
-                }
             }
             "prec_level" => band.prec_level = num8(value, name)?,
             _ => return Err(format!("unknown keyword {name}")),
         }
     }
     if out.is_empty() {
-        return Err("bands missing"
-            .to_owned()
-            .replace("bands missing", "missing 'type' of band"));
+        return Err("meter must have bands".to_owned());
     }
-    for (b, has_rate) in out.iter().zip(&types) {
-        if !has_rate || b.rate == 0 {
-            return Err("band must have 'rate'".to_owned());
-        }
+    for b in &out {
         if flags.contains(MeterFlags::BURST) && b.burst_size == 0 {
-            return Err("band must have 'burst_size'".to_owned())
-                .or(Ok::<_, String>(()))
-                .map(|()| out.clone());
+            return Err("band must have 'burst_size' when 'burst' flag is set".to_owned());
+        }
+        if b.rate == 0 {
+            return Err("band must have 'rate'".to_owned());
         }
     }
     Ok(out)

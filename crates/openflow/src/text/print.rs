@@ -161,8 +161,11 @@ fn body(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), Ofp
         hello::format_hello(versions, ok, msg, out);
         return Ok(());
     }
-    let parsed = raw::parse(msg)?;
     let decoded = Msg::decode(msg, p.names.tun)?;
+    // Numbers that nobody knows are as good as no error message.
+    if matches!(&decoded.body, Message::Error(e) if e.error.is_none()) {
+        return Err(OfpErr::OFPBRC_BAD_LEN);
+    }
     if raw::prefix_len(raw.carrier, decoded.version) > HEADER_LEN
         && matches!(
             raw.carrier,
@@ -171,7 +174,6 @@ fn body(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), Ofp
     {
         multipart_flags(msg, raw, out);
     }
-    let _ = parsed;
     format_body(&decoded, p, out);
     Ok(())
 }
@@ -181,11 +183,14 @@ fn multipart_flags(msg: &[u8], raw: &Raw, out: &mut String) {
     if flags == 0 {
         return;
     }
-    let reply = raw.name.ends_with("reply");
-    if reply && flags & !1 == 0 {
-        out.push_str(" flags=[more]");
-    } else if reply {
-        let _ = write!(out, " flags={}[more]", if flags & 1 != 0 { "" } else { "" });
+    if raw.name.ends_with("reply") {
+        out.push_str(" flags=");
+        if flags & 1 != 0 {
+            out.push_str("[more]");
+        }
+        if flags & !1 != 0 {
+            let _ = write!(out, "[***unknown flags 0x{:04x}***]", flags & !1);
+        }
     } else {
         let _ = write!(out, " ***unknown flags 0x{flags:04x}***");
     }
@@ -222,8 +227,8 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         Message::FeaturesReply(f) => switch::features(f, m.version, p, out),
         Message::GetConfigReply(c) | Message::SetConfig(c) => switch::config(c, out),
         Message::DescReply(d) => switch::desc(d, out),
-        Message::PacketIn { packet_in, .. } => packet::packet_in(packet_in, false, p, out),
-        Message::Resume(pin) => packet::packet_in(pin, true, p, out),
+        Message::PacketIn { packet_in, .. } => packet::packet_in(packet_in, p, out),
+        Message::Resume(pin) => packet::packet_in(pin, p, out),
         Message::PacketOut(po) => packet::packet_out(po, p, out),
         Message::FlowRemoved { removed, .. } => flow_removed(removed, names, out),
         Message::PortStatus(s) => port::port_status(s, p, out),
@@ -369,7 +374,9 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         }
         Message::PortDescReply { ports, .. } => {
             out.push('\n');
-            for d in ports {
+            let mut sorted: Vec<_> = ports.iter().collect();
+            sorted.sort_by_key(|d| d.port_no);
+            for d in sorted {
                 port::phy_port(d, p, out);
             }
         }
@@ -381,6 +388,9 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         Message::FlowMonitorReply { updates, .. } => {
             for u in updates {
                 monitor::update(u, p, out);
+            }
+            if out.ends_with(' ') {
+                out.pop();
             }
         }
         Message::FlowMonitorCancel { id } => {

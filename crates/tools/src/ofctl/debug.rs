@@ -21,9 +21,10 @@ use ferrovs_openflow::version::{Protocol, Version, Versions};
 use ferrovs_runtime::{fatal, fatal_io};
 
 use super::flows::{flow_mod_message, parse_lines, read_file, stdin_lines};
+use super::names::SwitchNames;
 use super::{Options, print_message, put};
 
-fn print_flow_mods(list: Vec<FlowMod>, usable: Protocol, opt: &Options) {
+fn print_flow_mods(list: Vec<FlowMod>, usable: Protocol, tun: &Tun<'_>, opt: &Options) {
     let protocols = opt.protocols
         | if opt.protocols.is_empty() {
             Protocol::all()
@@ -36,24 +37,18 @@ fn print_flow_mods(list: Vec<FlowMod>, usable: Protocol, opt: &Options) {
     };
     println!("usable protocols: {}", usable.names());
     println!("chosen protocol: {}", p.name().unwrap_or_default());
-    let tun = Tun::auto();
     for fm in list {
         let body = flow_mod_message(fm, p);
-        let bytes = Msg::new(p.version(), super::vconn::next_xid(), body).to_bytes(&tun);
-        print_message(&bytes, opt.verbosity);
+        let bytes = Msg::new(p.version(), super::vconn::next_xid(), body).to_bytes(tun);
+        super::print_with(&bytes, Names::none(tun), opt.verbosity);
     }
 }
 
 pub fn parse_flow(args: &[String], opt: &mut Options) {
-    let tun = Tun::auto();
+    let n = SwitchNames::none();
     let mut usable = Protocol::all();
-    match parse_flow_mod(
-        &args[0],
-        FlowModCommand::Add,
-        &Names::none(&tun),
-        &mut usable,
-    ) {
-        Ok(fm) => print_flow_mods(vec![fm], usable, opt),
+    match parse_flow_mod(&args[0], FlowModCommand::Add, &n.names(), &mut usable) {
+        Ok(fm) => print_flow_mods(vec![fm], usable, &n.tun, opt),
         Err(e) => fatal(e),
     }
 }
@@ -63,16 +58,16 @@ pub fn parse_flows(args: &[String], opt: &mut Options) {
         Ok(t) => t,
         Err(e) => fatal_io(&e, format_args!("{}: open failed", args[0])),
     };
-    let tun = Tun::auto();
+    let n = SwitchNames::none();
     let mut usable = Protocol::all();
     let list = parse_lines(
         &text,
         &args[0],
         Some(FlowModCommand::Add),
-        &Names::none(&tun),
+        &n.names(),
         &mut usable,
     );
-    print_flow_mods(list, usable, opt);
+    print_flow_mods(list, usable, &n.tun, opt);
 }
 
 pub fn parse_group(args: &[String], opt: &mut Options) {

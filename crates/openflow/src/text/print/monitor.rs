@@ -80,12 +80,7 @@ pub fn update(u: &FlowUpdate, p: Print<'_>, out: &mut String) {
     }
     let _ = write!(out, " cookie={} ", hex(u.cookie));
     let start = out.len();
-    let priority = if u.priority == 0 {
-        DEFAULT_PRIORITY
-    } else {
-        u.priority
-    };
-    format_match(&u.match_, Some(priority), &p.names, out);
+    format_match(&u.match_, None, &p.names, out);
     if !u.actions.is_empty() {
         if out.len() != start {
             out.push(' ');

@@ -18,7 +18,9 @@ use crate::tun::Tun;
 
 /// Appends a packet as a flow, with its transport checksum.
 pub fn format_packet(packet: &[u8], out: &mut String) {
-    let flow: Flow = Flow::from_packet(&mut Packet::from_slice(packet));
+    let mut flow = Flow::from_packet(&mut Packet::from_slice(packet));
+    // Where the packet came from is told elsewhere.
+    flow.in_port = OfPort::NONE.0.into();
     let tun = Tun::none();
     out.push_str(&format_flow(&flow, &Names::none(&tun)));
     if let Some((name, csum)) = l4_checksum(packet, &flow) {
@@ -59,8 +61,8 @@ fn l4_checksum(packet: &[u8], flow: &Flow) -> Option<(&'static str, u32)> {
     }
 }
 
-pub fn packet_in(pin: &PacketIn, resume: bool, p: Print<'_>, out: &mut String) {
-    if pin.table_id != 0 || resume && false {
+pub fn packet_in(pin: &PacketIn, p: Print<'_>, out: &mut String) {
+    if pin.table_id != 0 {
         out.push_str(" table_id=");
         crate::text::format_table(pin.table_id, p.names.tables, out);
     }
