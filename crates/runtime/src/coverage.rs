@@ -267,7 +267,7 @@ pub(crate) fn run() {
             h.last = total;
             h.samples[taken % PER_MINUTE] = delta;
             let minute = &mut h.minutes[taken / PER_MINUTE % MINUTES];
-            if taken % PER_MINUTE == 0 {
+            if taken.is_multiple_of(PER_MINUTE) {
                 *minute = 0;
             }
             *minute += delta;
