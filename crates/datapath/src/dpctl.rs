@@ -193,6 +193,13 @@ impl<'a> Context<'a> {
                 command.name.trim_start_matches("dpctl/")
             ));
         }
+        // Options that stood among the arguments were counted as such before.
+        if args.len() < command.min {
+            return Err(format!(
+                "\"{}\" command requires at least {} arguments\n",
+                command.name, command.min
+            ));
+        }
         (command.run)(&mut self, args);
         if self.failed {
             Err(self.out)

@@ -182,8 +182,12 @@ pub fn modify(cx: &mut Context<'_>, args: &[&str]) {
 }
 
 fn put_args(cx: &mut Context<'_>, args: &[&str], change: Change) {
-    if let Some((dp, rest)) = cx.datapath(args, 3) {
-        put(cx, &*dp, rest[0], rest[1], change);
+    let Some((dp, rest)) = cx.datapath(args, 3) else {
+        return;
+    };
+    match rest {
+        [flow, actions] => put(cx, &*dp, flow, actions, change),
+        _ => cx.error("parsing flow key", Some(Errno::EINVAL)),
     }
 }
 
@@ -192,7 +196,7 @@ pub fn get(cx: &mut Context<'_>, args: &[&str]) {
         return;
     };
     // A bad identifier is told but is no failure.
-    let Some(text) = rest[0].strip_prefix("ufid:") else {
+    let Some(text) = rest.first().and_then(|a| a.strip_prefix("ufid:")) else {
         return cx.warn("parsing flow ufid", None);
     };
     let Some(ufid) = Ufid::parse(text) else {
@@ -211,8 +215,12 @@ pub fn get(cx: &mut Context<'_>, args: &[&str]) {
 }
 
 pub fn delete(cx: &mut Context<'_>, args: &[&str]) {
-    if let Some((dp, rest)) = cx.datapath(args, 2) {
-        delete_one(cx, &*dp, rest[0]);
+    let Some((dp, rest)) = cx.datapath(args, 2) else {
+        return;
+    };
+    match rest {
+        [flow] => delete_one(cx, &*dp, flow),
+        _ => cx.error("parsing flow key", Some(Errno::EINVAL)),
     }
 }
 
