@@ -281,3 +281,89 @@ impl FlowSlots {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use ferrovs_datapath::dpif::Ufid;
+    use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
+    use ferrovs_packet::miniflow::Miniflow;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Keys and masks that often meet: a few members, few bits.
+    fn key() -> impl Strategy<Value = Flow> {
+        (0..4u32, 0..4u8, 0..4u16, 0..4u32).prop_map(|(ip, proto, port, mark)| Flow {
+            nw_src: ip.into(),
+            nw_proto: proto,
+            tp_dst: port.into(),
+            pkt_mark: mark,
+            ..Flow::default()
+        })
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn flow(n: usize, (key, mask): &(Flow, Flow)) -> Arc<DpFlow> {
+        let m = Match {
+            flow: *key,
+            wc: FlowWildcards { masks: *mask },
+        };
+        Arc::new(DpFlow::new(
+            Ufid(n as u128),
+            &m,
+            Arc::default(),
+            Instant::now(),
+        ))
+    }
+
+    proptest! {
+        #[test]
+        fn a_lookup_finds_a_flow_that_matches_if_there_is_one(
+            rules in prop::collection::vec((key(), key()), 0..40),
+            removed in prop::collection::vec(any::<bool>(), 40),
+            packets in prop::collection::vec(key(), 1..60),
+        ) {
+            let flows: Vec<_> = rules.iter().enumerate().map(|(n, r)| flow(n, r)).collect();
+            let (mut dpcls, mut emc) = (Dpcls::default(), Emc::default());
+            let (mut cache, mut slots) = (SignatureCache::default(), FlowSlots::default());
+            for f in &flows {
+                dpcls.insert(f.clone());
+                slots.insert(f);
+            }
+            for round in 0..2 {
+                if round == 1 {
+                    for (f, _) in flows.iter().zip(&removed).filter(|(_, r)| **r) {
+                        f.dead.store(true, Relaxed);
+                        dpcls.remove(f);
+                        slots.remove(f);
+                    }
+                    dpcls.rank();
+                }
+                for packet in &packets {
+                    let mini = Miniflow::new(packet);
+                    let key = mini.view();
+                    let wanted = flows.iter().any(|f| !f.is_dead() && f.rule.matches(key));
+                    // A hash with few values makes entries of the caches meet.
+                    let hash = packet.nw_src.get() << 13 | u32::from(packet.nw_proto);
+                    if let Some(f) = emc.lookup(hash, key) {
+                        prop_assert!(f.rule.matches(key) && !f.is_dead());
+                    }
+                    if let Some(f) = cache.lookup(hash, key, &slots) {
+                        prop_assert!(f.rule.matches(key) && !f.is_dead());
+                    }
+                    let found = dpcls.lookup(key).0.cloned();
+                    prop_assert_eq!(found.is_some(), wanted);
+                    if let Some(f) = found {
+                        prop_assert!(f.rule.matches(key) && !f.is_dead());
+                        emc.insert(hash, key, &f);
+                        prop_assert!(Arc::ptr_eq(emc.lookup(hash, key).unwrap(), &f));
+                        cache.insert(hash, f.slot.load(Relaxed));
+                        prop_assert!(cache.lookup(hash, key, &slots).is_some());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -34,6 +34,15 @@ pub fn register_commands<S: 'static>(
             },
         );
     }
+    if classes.iter().any(|c| c.kind() == "dummy") {
+        commands.register(
+            "dpif-dummy/change-port-number",
+            "dp port new-number",
+            3,
+            3,
+            |_, request| change_port_number(request),
+        );
+    }
     type Show = fn(&mut String, &Datapath, &[Arc<Thread>]);
     let threads: [(&str, &str, usize, Show); 5] = [
         (
@@ -91,6 +100,14 @@ pub fn register_commands<S: 'static>(
             select(request).map(|_| Output::empty())
         },
     );
+}
+
+fn change_port_number(request: &Request) -> Reply {
+    let arg = |n| request.arg(n).unwrap_or_default();
+    let dp = open_datapaths().into_iter().find(|d| d.is_called(arg(1)));
+    let dp = dp.ok_or("unknown datapath or not a dummy")?;
+    dp.renumber(arg(2), arg(3).parse().unwrap_or(0))?;
+    Ok(Output::empty())
 }
 
 /// The datapath and the threads that the arguments mean.

@@ -90,6 +90,35 @@ impl Datapath {
         self.name == name
     }
 
+    /// Gives a port of a dummy datapath another number; the error is the text that the user sees.
+    pub fn renumber(&self, name: &str, number: u32) -> Result<(), &'static str> {
+        if !self.dummy {
+            return Err("unknown datapath or not a dummy");
+        }
+        let _guard = lock(&self.changing);
+        let mut ports = Ports::clone(&self.ports.load());
+        let port = ports.by_name(name).cloned().ok_or("unknown port")?;
+        if number == 0 || number == DpPort::NONE.0 {
+            return Err("bad port number");
+        }
+        if ports.get(DpPort(number)).is_some() {
+            return Err("port number already in use");
+        }
+        ports.remove(port.number);
+        ports.insert(Arc::new(Port {
+            number: DpPort(number),
+            name: port.name.clone(),
+            kind: port.kind.clone(),
+            netdev: port.netdev.clone(),
+            emc: AtomicBool::new(port.emc_enabled()),
+            config: Mutex::new(lock(&port.config).clone()),
+            loads: Mutex::default(),
+        }));
+        self.ports.store(Arc::new(ports));
+        self.reassign();
+        Ok(())
+    }
+
     /// Gives the receive queues to the threads anew, on demand.
     pub fn rebalance(&self) {
         let _guard = lock(&self.changing);
