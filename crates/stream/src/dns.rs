@@ -1,6 +1,6 @@
 //! Host names, looked up without blocking: the caller asks again until an answer is there.
 //!
-//! A thread per name asks the system's resolver; answers are kept for a minute, failures for ten
+//! Names in /etc/hosts are known at once. For others, a thread per name asks the system's resolver; answers are kept for a minute, failures for ten
 //! seconds. Whoever opens a stream by name sees it fail at first and succeeds on the retry that
 //! its reconnection machine makes anyway.
 
@@ -25,6 +25,10 @@ static CACHE: LazyLock<Mutex<HashMap<String, Lookup>>> = LazyLock::new(Mutex::de
 pub(crate) fn resolve(host: &str) -> Option<IpAddr> {
     if host.is_empty() {
         return None;
+    }
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    if let Some(address) = in_hosts(&hosts, host) {
+        return Some(address);
     }
     let now = clock::now();
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,4 +70,39 @@ pub(crate) fn resolve(host: &str) -> Option<IpAddr> {
         cache.insert(host.to_string(), Lookup::Answered(None, now));
     }
     None
+}
+
+/// The address of `host` in the text of a hosts file, IPv4 if there is one.
+fn in_hosts(text: &str, host: &str) -> Option<IpAddr> {
+    let mut found: Option<IpAddr> = None;
+    for line in text.lines() {
+        let mut words = line
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else {
+            continue;
+        };
+        if words.any(|name| name.eq_ignore_ascii_case(host))
+            && (found.is_none() || (address.is_ipv4() && found.is_some_and(|f| f.is_ipv6())))
+        {
+            found = Some(address);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_the_hosts_file_are_known_at_once() {
+        let text = "::1 localhost\n127.0.0.1 localhost me # you\njunk x\n";
+        assert_eq!(in_hosts(text, "LOCALHOST"), "127.0.0.1".parse().ok());
+        assert_eq!(in_hosts(text, "me"), "127.0.0.1".parse().ok());
+        assert_eq!(in_hosts(text, "you"), None);
+        assert_eq!(in_hosts(text, "x"), None);
+    }
 }
