@@ -1,8 +1,8 @@
 //! Host names, looked up without blocking: the caller asks again until an answer is there.
 //!
-//! Names in /etc/hosts are known at once. For others, a thread per name asks the system's resolver; answers are kept for a minute, failures for ten
-//! seconds. Whoever opens a stream by name sees it fail at first and succeeds on the retry that
-//! its reconnection machine makes anyway.
+//! Names in /etc/hosts are known at once. For others, a thread per name asks the system's resolver;
+//! answers are kept for a minute, failures for ten seconds. Whoever opens a stream by name sees it
+//! fail at first and succeeds on the retry that its reconnection machine makes anyway.
 
 use ferrovs_runtime::clock;
 use std::collections::HashMap;
