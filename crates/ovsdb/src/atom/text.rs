@@ -65,6 +65,11 @@ impl Atom {
                 if let Some(v) = parse_integer(token) {
                     Self::Integer(v)
                 } else if let Some((a, b)) = parse_range(token).filter(|_| ranges) {
+                    if b < a {
+                        return Err(plain(format!(
+                            "\"{token}\" is not a valid range. Range end cannot be before start."
+                        )));
+                    }
                     end = Some(Self::Integer(b));
                     Self::Integer(a)
                 } else {
@@ -162,7 +167,7 @@ fn parse_integer(s: &str) -> Option<i64> {
 fn parse_range(s: &str) -> Option<(i64, i64)> {
     let dash = s.char_indices().skip(1).find(|(_, c)| *c == '-')?.0;
     let (a, b) = (parse_integer(&s[..dash])?, parse_integer(&s[dash + 1..])?);
-    (a < b).then_some((a, b))
+    Some((a, b))
 }
 
 fn parse_real(s: &str) -> Option<f64> {
