@@ -189,7 +189,7 @@ fn a_transaction_sends_only_what_changed_and_learns_real_uuids() {
     let name = format!("row{}", port.to_string().replace('-', "_"));
     assert_eq!(
         params[2]["mutations"],
-        json!([["ports", "insert", ["named-uuid", name]]])
+        json!([["ports", "insert", ["set", [["named-uuid", name]]]]])
     );
     assert_eq!(params[3]["uuid-name"], name);
     let results = json!([{}, { "count": 1 }, { "uuid": ["uuid", PORT] }, { "count": 1 },

@@ -304,6 +304,11 @@ fn push_mutations(
 ) {
     let any = ty.any_number();
     let mut push = |how: &str, json: Value| {
+        // Always as a set or map, never as the bare member.
+        let json = match json.get(0).and_then(Value::as_str) {
+            Some("set" | "map") => json,
+            _ => Value::Array(vec!["set".into(), Value::Array(vec![json])]),
+        };
         mutations.push(Value::Array(vec![name.into(), how.into(), json]));
     };
     if !delete.is_empty() {

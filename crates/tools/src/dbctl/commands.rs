@@ -150,19 +150,18 @@ pub const fn generic<E: 'static>() -> [Command<E>; 12] {
 
 fn prepare_get<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
     let table = p.need_table(inv.arg(1))?;
-    for arg in inv.argv.iter().skip(3).filter(|a| *a != "_uuid") {
+    for arg in inv.argv.iter().skip(3).filter(|a| !is_uuid(a)) {
         let named = parse_column_key(&p.db.tables[table], arg)?;
         if let Some(i) = named.column.position() {
             p.idl.monitor_column(table, i);
         }
     }
-    if inv.has("--id") && inv.argv.len() > 3 {
-        vlog::warn!(
-            modules::DB_CTL_BASE,
-            "\"get\" command specifies --id option and column names together"
-        );
-    }
     Ok(())
+}
+
+/// Whether a word is the name of the column that every table has.
+fn is_uuid(word: &str) -> bool {
+    word.eq_ignore_ascii_case("_uuid")
 }
 
 /// Makes `--id=@NAME` stand for a row.
@@ -195,7 +194,7 @@ fn get<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
         bind_id(ctx, &id, Some(row))?;
     }
     for arg in inv.argv[3..].to_vec() {
-        if arg == "_uuid" {
+        if is_uuid(&arg) {
             inv.say(row);
             continue;
         }
@@ -244,7 +243,10 @@ fn listed_columns<E>(
     };
     let mut columns = Vec::new();
     for name in names.split([',', ' ']).filter(|n| !n.is_empty()) {
-        columns.push(find_column(def, name)?);
+        columns.push(match is_uuid(name) {
+            true => ColumnRef::Uuid,
+            false => find_column(def, name)?,
+        });
     }
     if columns.is_empty() {
         return Err("must specify at least one column name".into());
@@ -410,6 +412,15 @@ fn remove<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
             ok => ok,
         }?;
         ctx.txn.remove(ctx.idl, table, row, column, &members);
+    }
+    let left = ctx.view().get(table, row, column).len();
+    if left < ty.min as usize {
+        return Err(format!(
+            "\"remove\" operation would put {left} values in column {} of table {} but the minimum \
+             number is {}",
+            def.columns[column].name, def.name, ty.min
+        )
+        .into());
     }
     ctx.touched.push((table, Some(column)));
     Ok(())

@@ -62,13 +62,10 @@ pub fn find_table(db: &Database, word: &str) -> Result<usize, Fail> {
     }
 }
 
-/// The column that `word` names.
+/// The column that `word` names. `_uuid` is none: commands that take it look for it themselves.
 pub fn find_column(table: &'static TableDef, word: &str) -> Result<ColumnRef, Fail> {
-    // `_uuid` is a column like any other here; it comes first.
-    let names = std::iter::once("_uuid").chain(table.columns.iter().map(|c| c.name));
-    match best(names, word) {
-        Ok(Some(0)) => Ok(ColumnRef::Uuid),
-        Ok(Some(i)) => Ok(ColumnRef::At(i - 1)),
+    match best(table.columns.iter().map(|c| c.name), word) {
+        Ok(Some(i)) => Ok(ColumnRef::At(i)),
         Ok(None) => Err(format!(
             "{} does not contain a column whose name matches \"{word}\"",
             table.name
@@ -206,7 +203,7 @@ mod tests {
         assert!(table("foo").is_err());
         let port = OPEN_VSWITCH.table("Port").unwrap();
         assert!(find_column(port, "external-ids").is_ok());
-        assert!(matches!(find_column(port, "_u"), Ok(ColumnRef::Uuid)));
+        assert!(find_column(port, "_uuid").is_err());
         let Err(Fail::Fatal(text)) = find_column(port, "t") else {
             panic!()
         };

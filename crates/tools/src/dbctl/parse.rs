@@ -1,7 +1,7 @@
 //! From words to commands: `[OPTION...] COMMAND [ARG...] [-- ...]`.
 
 use super::{Command, Invocation, Spec};
-use ferrovs_runtime::options::Opt;
+use ferrovs_runtime::options::{Arg, Opt};
 use std::collections::BTreeMap;
 
 /// Splits words at `--` into commands and checks each against its table row. `leading` are the
@@ -95,22 +95,14 @@ fn parse_command<E>(
         ));
     }
     if n > command.max_args {
-        // Someone who forgot the separator gets a hint.
-        let stray = words[1..]
-            .iter()
-            .position(|w| commands(spec).any(|c| c.name == *w));
-        return Err(match stray {
-            Some(i) => format!(
-                "'{name}' command takes at most {} arguments (note that options must precede command \
-                 names and follow a \"--\" argument: see \"{}\")",
-                command.max_args,
-                words[i + 1]
-            ),
-            None => format!(
-                "'{name}' command takes at most {} arguments",
-                command.max_args
-            ),
-        });
+        let hint = match words[1..].iter().any(|w| w.starts_with('-')) {
+            true => " (note that options must precede command names and follow a \"--\" argument)",
+            false => "",
+        };
+        return Err(format!(
+            "'{name}' command takes at most {} arguments{hint}",
+            command.max_args
+        ));
     }
     Ok(Invocation {
         command,
@@ -136,5 +128,11 @@ pub fn print_commands<E>(spec: &'static Spec<E>) {
 
 /// Prints the tool's options for shell completion: letters after their long names.
 pub fn print_options(tables: &[&[Opt]]) {
-    ferrovs_runtime::options::print_options(tables);
+    for option in tables.iter().flat_map(|table| table.iter()) {
+        let takes = option.arg != Arg::None;
+        println!("--{}{}", option.long, if takes { "=ARG" } else { "" });
+        if let Some(letter) = option.short {
+            println!("-{letter}{}", if takes { " ARG" } else { "" });
+        }
+    }
 }

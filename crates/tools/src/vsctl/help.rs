@@ -72,10 +72,6 @@ Port commands (a bond is considered to be a single port):
   del-port [BRIDGE] PORT      delete PORT (which may be bonded) from BRIDGE
   port-to-br PORT             print name of bridge that contains PORT
 
-Bond commands:
-  add-bond-iface BOND IFACE   add IFACE to BOND
-  del-bond-iface [BOND] IFACE delete IFACE from BOND
-
 Interface commands (a bond consists of multiple interfaces):
   list-ifaces BRIDGE          print the names of all interfaces on BRIDGE
   iface-to-br IFACE           print name of bridge that contains IFACE

@@ -173,6 +173,12 @@ fn add(
     settings: &[String],
     fake_iface: bool,
 ) -> Outcome {
+    if inv.arg(2).is_empty() {
+        return Err("port name must not be empty string".into());
+    }
+    if ifaces.iter().any(String::is_empty) {
+        return Err("interface name must not be empty string".into());
+    }
     load(ctx);
     let (bridge_name, port_name) = (inv.arg(1).to_string(), inv.arg(2).to_string());
     if inv.has("--may-exist")
