@@ -21,6 +21,7 @@ pub mod handlers;
 pub mod meters;
 pub mod ofproto;
 pub mod ofprotos;
+pub mod port_order;
 pub mod rule;
 pub mod tables;
 pub mod time;

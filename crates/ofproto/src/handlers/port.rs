@@ -19,7 +19,9 @@ impl Request<'_> {
     /// The ports that a request for `port` means.
     fn ports(&self, port: OfPort) -> Result<Vec<&Port>, OfpErr> {
         if matches!(port, OfPort::NONE | OfPort::ALL) {
-            return Ok(self.ofproto.ports.values().collect());
+            let ports = &self.ofproto.ports;
+            let order = crate::port_order::listed(ports.keys().copied());
+            return Ok(order.iter().filter_map(|port| ports.get(port)).collect());
         }
         Ok(self.ofproto.ports.get(&port).into_iter().collect())
     }

@@ -47,12 +47,10 @@ impl Ctx<'_> {
     fn flood_ports(&mut self, all: bool) {
         let in_port = OfPort(self.flow.in_port as u16);
         let bridge = self.bridge;
-        let mut ports: Vec<_> = bridge.ports.values().collect();
-        // The bridge's own port first, then by number.
-        ports.sort_unstable_by_key(|p| (p.ofport != OfPort::LOCAL, p.ofport));
-        for port in ports {
-            if port.ofport != in_port && (all || port.config & PC_NO_FLOOD == 0) {
-                self.compose_output(port.ofport, 0);
+        for ofport in crate::port_order::listed(bridge.ports.keys().copied()) {
+            let floods = |p: &XPort| all || p.config & PC_NO_FLOOD == 0;
+            if ofport != in_port && bridge.ports.get(&ofport).is_some_and(|p| floods(p)) {
+                self.compose_output(ofport, 0);
             }
         }
     }
