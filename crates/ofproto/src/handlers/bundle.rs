@@ -19,16 +19,12 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BUNDLES: usize = 64;
 const MAX_BYTES: usize = 512 * 1024 * 1024;
 
-struct Entry {
-    body: Message,
-    bytes: Vec<u8>,
-}
-
 pub struct Bundle {
     flags: BundleFlags,
     closed: bool,
     used: Instant,
-    entries: Vec<Entry>,
+    /// The messages as they came, which is their smallest form; all of them could be read.
+    entries: Vec<Box<[u8]>>,
     size: usize,
 }
 
@@ -150,15 +146,12 @@ impl Request<'_> {
         }
         bundle.used = self.now;
         bundle.size += add.msg.len();
-        bundle.entries.push(Entry {
-            body: msg.body,
-            bytes: add.msg,
-        });
+        bundle.entries.push(add.msg.into());
         Ok(())
     }
 
     /// Does what the messages say, or nothing.
-    fn commit(&mut self, entries: Vec<Entry>) -> Done {
+    fn commit(&mut self, entries: Vec<Box<[u8]>>) -> Done {
         let now_ms = to_ms(self.now);
         let requester = self.requester();
         let saved_groups = self.ofproto.groups.save();
@@ -167,19 +160,22 @@ impl Request<'_> {
         let mut change = None;
         let mut later = Vec::new();
         let mut failed = None;
-        for entry in entries {
-            let result = match entry.body {
-                Message::FlowMod { mut flow_mod, .. } => {
+        let tun_table = self.ofproto.tun_table.clone();
+        for bytes in entries {
+            let body = crate::codec::decode(&bytes, &tun_table).map(|msg| msg.body);
+            let result = match body {
+                Err(error) => Err(error),
+                Ok(Message::FlowMod { mut flow_mod, .. }) => {
                     self.conn.flow_mods.count(flow_mod.command, self.now);
                     let checked = flow::prepare(self.ofproto, self.conn, &mut flow_mod);
                     let change = change.get_or_insert_with(|| tables.change(requester, now_ms));
                     checked.and_then(|()| change.flow_mod(*flow_mod))
                 }
-                Message::GroupMod(m) => {
+                Ok(Message::GroupMod(m)) => {
                     let change = change.get_or_insert_with(|| tables.change(requester, now_ms));
                     group::apply(self.ofproto, &m, change, version, now_ms)
                 }
-                Message::PortMod(m) => {
+                Ok(Message::PortMod(m)) => {
                     let known = self.ofproto.ports.contains_key(&m.port_no);
                     later.push(Message::PortMod(m));
                     if known {
@@ -188,13 +184,13 @@ impl Request<'_> {
                         Err(OfpErr::OFPPMFC_BAD_PORT)
                     }
                 }
-                body => {
+                Ok(body) => {
                     later.push(body);
                     Ok(())
                 }
             };
             if let Err(error) = result {
-                failed = Some((entry.bytes, error));
+                failed = Some((bytes, error));
                 break;
             }
         }
