@@ -12,7 +12,7 @@ use ferrovs_datapath::text::{packet_from_text, parse_actions, parse_key};
 use ferrovs_datapath::upcall::{Upcall, UpcallHandler, UpcallKind, UpcallReply};
 use ferrovs_dpif_netdev::{Dummy, classes};
 use ferrovs_netdev::{Class, Features, Flags, Netdev, Rxq, Stats};
-use ferrovs_packet::buffer::{Batch, Packet};
+use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, Offload, Packet};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_packet::types::{DpPort, MacAddr};
 use ferrovs_sync::Waker;
@@ -406,6 +406,45 @@ fn truncation_holds_for_one_output_and_packets_can_be_sent_up_or_out() {
     assert_eq!(sizes, [20, size, size, size]);
     assert_eq!(sent("e1")[0].len(), size - 14);
     assert_eq!(*switch.sent_up.lock().unwrap(), [size]);
+    dp.destroy();
+}
+
+#[test]
+fn large_frames_are_sent_up_as_ordinary_ones_with_their_checksums() {
+    let dp = datapath("dp-j", &[("j1", "memory"), ("j2", "memory")]);
+    let switch = Switch::new(&[], true);
+    dp.set_upcall_handler(Some(switch.clone()));
+    let text = UDP
+        .replace("proto=17", "proto=6")
+        .replace("udp(src=1,dst=2)", "tcp(src=1,dst=2)");
+    let mut packet = packet_from_text(&text, Some(54 + 2500)).unwrap();
+    packet.offload = Offload {
+        checksum: Checksum::Partial {
+            start: 34,
+            offset: 16,
+        },
+        gso: Some(Gso {
+            kind: GsoType::Tcp4,
+            size: 1000,
+            hdr_len: 54,
+            ecn: false,
+        }),
+    };
+    dp.execute(Execute {
+        packet,
+        flow: Box::new(Flow {
+            in_port: 1,
+            ..Flow::default()
+        }),
+        actions: parse_actions("2,userspace(pid=0,slow_path(action))", None)
+            .unwrap()
+            .into(),
+        mtu: 0,
+    })
+    .unwrap();
+    dp.quiesce();
+    assert_eq!(*switch.sent_up.lock().unwrap(), [1054, 1054, 554]);
+    assert_eq!(sent("j2")[0].len(), 2554);
     dp.destroy();
 }
 
