@@ -155,3 +155,27 @@ fn test_instant() -> Instant {
     #[allow(clippy::disallowed_methods)]
     Instant::now()
 }
+
+proptest::proptest! {
+    #[test]
+    fn junk_is_refused_and_never_fatal(parts in proptest::collection::vec(proptest::sample::select(&[
+        "in_port(", "1", ")", ",", "(", "/", "0x", "ffffffffffffffffffff", "eth(", "src=", "dst=", "tunnel(",
+        "geneve({", "class=1,type=2,len=124,", "0xffffffffff", "}", "mpls(", "label=1", "bos=", "vlan(", "encap(",
+        "eth_type(0x8100)", "flags(", "+df-", "csum|", "nsh(", "spi=0xffffff", "ct_label(", "tcp_flags(", "é", " ",
+        "ufid:", "clone(", "sample(sample=", "50.5%,actions(", "userspace(pid=1,", "userdata(0", "set(", "ct(", "nat(",
+        "src=[::1]:", "push_nsh(", "md2=0x", "tnl_push(tnl_port(1),header(size=50,type=4,", "ipv4(", "trunc(", "-1",
+    ][..]), 0..40)) {
+        let text = parts.concat();
+        if let Ok(key) = parse_key(&text, None) {
+            let mut out = String::new();
+            format_match(&mut out, &key.flow, Some(&key.wc), None, true);
+            _ = key.into_match();
+        }
+        if let Ok(actions) = parse_actions(&text, None) {
+            let mut out = String::new();
+            format_actions(&mut out, &actions, None);
+            // What is printed can be read again.
+            proptest::prop_assert!(parse_actions(&out, None).is_ok(), "{out}");
+        }
+    }
+}
