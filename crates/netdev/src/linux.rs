@@ -85,7 +85,7 @@ pub fn open_existing(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netde
     let ethernet = matches!(hw_type, ifreq::ARPHRD_ETHER | ifreq::ARPHRD_LOOPBACK);
     let tx = PacketTx::open(ifindex)?;
     let binders = Mutex::new(vec![tx.binder()?]);
-    Ok(Device::new(
+    Ok(Device::share(
         name,
         kind,
         ethernet,
@@ -108,11 +108,18 @@ pub fn open_tap(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
     tap.set_best_offload();
     let ifindex = ifreq::ifindex(name)?;
     let flags = ifreq::flags(name)?;
-    Ok(Device::new(name, kind, true, Io::Tap(tap), ifindex, flags))
+    Ok(Device::share(
+        name,
+        kind,
+        true,
+        Io::Tap(tap),
+        ifindex,
+        flags,
+    ))
 }
 
 impl Device {
-    fn new(
+    fn share(
         name: &str,
         kind: &'static str,
         ethernet: bool,

@@ -49,7 +49,7 @@ pub fn register<S: 'static>(commands: &mut Commands<S>, parse: FlowParser) {
 /// A frame written as hexadecimal digits, with any white space between.
 fn from_hex(text: &str) -> Option<Packet> {
     let digits: Vec<u8> = text.bytes().filter(|c| !c.is_ascii_whitespace()).collect();
-    if digits.len() % 2 != 0 || digits.len() < 2 * super::ETH_HEADER_LEN {
+    if !digits.len().is_multiple_of(2) || digits.len() < 2 * super::ETH_HEADER_LEN {
         return None;
     }
     let bytes: Option<Vec<u8>> = digits

@@ -95,7 +95,7 @@ impl SocketRxq {
     fn found_nothing(&mut self) {
         const PATIENCE: u32 = 64;
         self.empty += 1;
-        if self.empty % PATIENCE == 0 {
+        if self.empty.is_multiple_of(PATIENCE) {
             let _ = self.rx.take_error();
         }
     }
@@ -106,7 +106,7 @@ impl SocketRxq {
         let mut p = Packet::with_capacity(meta.len.min(MAX_DATA) + room);
         p.set_size(room + meta.len.min(MAX_DATA));
         let (vnet, len) = self.rx.recv_large(&mut p.data_mut()[room..])?;
-        if len > MAX_DATA || len < 14 {
+        if !(14..=MAX_DATA).contains(&len) {
             return Ok(None);
         }
         p.set_size(room + len);
