@@ -461,7 +461,8 @@ impl Printer<'_, '_> {
             self.k.tcp_flags.get() & 0xfff,
             self.m.tcp_flags.get() & 0xfff,
         );
-        if mask == 0 && !self.verbose {
+        // A key without flags has no such attribute, unless the flow matches on that.
+        if mask == 0 && (!self.verbose || flags == 0) {
             return;
         }
         self.comma();
