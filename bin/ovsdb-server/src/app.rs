@@ -13,7 +13,8 @@ use ferrovs_runtime::daemon::{self, Daemon};
 use ferrovs_runtime::memory::Usage;
 use ferrovs_runtime::options::Ssl;
 use ferrovs_runtime::unixctl::{Output, Responder};
-use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_SERVER};
+use ferrovs_runtime::vlog::RateLimit;
+use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_SERVER, TRANSACTION};
 use ferrovs_runtime::{Poller, clock, vlog};
 use ferrovs_sync::Waker;
 use ferrovs_sys::process::Exit;
@@ -21,6 +22,9 @@ use ferrovs_sys::process::Exit;
 use crate::arguments::{Arguments, Tls};
 use crate::db_config;
 use crate::remotes::Remotes;
+
+/// Changes of logged tables: as many lines as Open vSwitch lets through.
+static TLOG_LIMIT: RateLimit = RateLimit::new(30, 60);
 
 pub struct App {
     pub server: Server,
@@ -219,6 +223,9 @@ impl App {
         self.remotes.run(&mut self.server);
         self.server.run(now());
         self.remotes.update_status(&mut self.server, now());
+        for line in self.server.take_log_lines() {
+            vlog::info_rl!(TLOG_LIMIT, TRANSACTION, "{line}");
+        }
         self.finish_compactions();
         self.start_compactions();
         self.remotes.deliver(&mut self.server);

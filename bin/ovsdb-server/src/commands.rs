@@ -101,6 +101,8 @@ pub fn register(c: &mut Commands<App>) {
     c.register("ovsdb-server/perf-counters-clear", "", 0, 0, |_, _| {
         nothing()
     });
+    c.register("ovsdb-server/tlog-set", "DB:TABLE on|off", 2, 2, tlog_set);
+    c.register("ovsdb-server/tlog-list", "", 0, 0, tlog_list);
     replication(c);
 }
 
@@ -157,6 +159,45 @@ fn replication(c: &mut Commands<App>) {
             nothing()
         },
     );
+}
+
+fn tlog_set(app: &mut App, r: &Request) -> Reply {
+    let Some((db, table)) = r.arg(1).unwrap_or_default().split_once(':') else {
+        return Err("invalid DB:TABLE argument".into());
+    };
+    let Some(db) = app.server.db_mut(db) else {
+        return Err("no such database".into());
+    };
+    if db.is_logged(table).is_none() {
+        return Err("no such table".into());
+    }
+    let on = match r.arg(2) {
+        Some(w) if w.eq_ignore_ascii_case("on") => true,
+        Some(w) if w.eq_ignore_ascii_case("off") => false,
+        _ => return Err("invalid command argument".into()),
+    };
+    db.set_logged(table, on);
+    nothing()
+}
+
+fn tlog_list(app: &mut App, _: &Request) -> Reply {
+    let mut out = String::from(
+        "database        table                       logging\n\
+         --------        -----                       -------\n",
+    );
+    for db in app.server.dbs() {
+        out.push_str(&format!("{:<16} \n", db.name()));
+        for t in db.database().tables() {
+            let name = &t.schema.name;
+            let on = if db.is_logged(name) == Some(true) {
+                "ON"
+            } else {
+                "OFF"
+            };
+            out.push_str(&format!("                {name:<27} {on}\n"));
+        }
+    }
+    Ok(out.into())
 }
 
 fn add_remote(app: &mut App, r: &Request) -> Reply {

@@ -305,6 +305,14 @@ impl Server {
         self.dbs.values().any(|d| d.monitors.has_news())
     }
 
+    /// Lines about changes of tables that are to be logged.
+    pub fn take_log_lines(&mut self) -> Vec<String> {
+        self.dbs
+            .values_mut()
+            .flat_map(|d| std::mem::take(&mut d.log_lines))
+            .collect()
+    }
+
     /// Counts commits to any database, so that others notice a change cheaply.
     pub fn commits(&self) -> u64 {
         self.dbs.values().map(|d| d.n_commits).sum::<u64>() + self.removed_commits

@@ -37,6 +37,10 @@ pub struct Db {
     pub(crate) triggers: Vec<Trigger>,
     /// The contents changed since the triggers ran.
     pub(crate) touched: bool,
+    /// Tables whose changes are to be logged.
+    logged: Vec<bool>,
+    /// What the log is to say.
+    pub(crate) log_lines: Vec<String>,
     pub(crate) n_commits: u64,
     /// Records that were written while a compaction is under way.
     during_compaction: Option<Vec<u8>>,
@@ -92,6 +96,8 @@ impl Db {
             monitors: Monitors::default(),
             triggers: Vec::new(),
             touched: false,
+            logged: Vec::new(),
+            log_lines: Vec::new(),
             n_commits: 0,
             during_compaction: None,
             base_size,
@@ -186,8 +192,49 @@ impl Db {
 
     pub(crate) fn committed(&mut self, c: &Committed) {
         self.monitors.committed(&c.changes);
+        self.log_changes(c);
         self.touched = true;
         self.n_commits += 1;
+    }
+
+    /// Whether changes of a table are logged; none if there is no such table.
+    pub fn is_logged(&self, table: &str) -> Option<bool> {
+        let i = self.database.table_index(table)?;
+        Some(self.logged.get(i).copied().unwrap_or(false))
+    }
+
+    /// Turns the log of a table's changes on or off; false if there is no such table.
+    pub fn set_logged(&mut self, table: &str, on: bool) -> bool {
+        let Some(i) = self.database.table_index(table) else {
+            return false;
+        };
+        self.logged.resize(self.database.tables().len(), false);
+        self.logged[i] = on;
+        true
+    }
+
+    fn log_changes(&mut self, c: &Committed) {
+        if !self.logged.contains(&true) {
+            return;
+        }
+        for change in &c.changes {
+            if !self.logged.get(change.table).copied().unwrap_or(false) {
+                continue;
+            }
+            let schema = &self.database.tables()[change.table].schema;
+            let (op, row) = match (&change.old, &change.new) {
+                (None, Some(row)) => ("inserted", row),
+                (Some(_), Some(row)) => ("updated", row),
+                (Some(row), None) => ("deleted", row),
+                (None, None) => continue,
+            };
+            let mut line = format!("table:{},op:{op}", schema.name);
+            for column in &schema.columns {
+                let value = row.get(column.index).to_text(&column.ty);
+                line.push_str(&format!(",{}:{value}", column.name));
+            }
+            self.log_lines.push(line);
+        }
     }
 
     pub(crate) fn set_columns(
@@ -305,6 +352,7 @@ impl Db {
             self.n_records = 0;
         }
         self.database = database;
+        self.logged.clear();
         self.touched = true;
         self.n_commits += 1;
         Ok(())
