@@ -99,7 +99,7 @@ fn verbose_keys_show_wild_members_too() {
          recirc_id(0),dp_hash(0/0),in_port(1),packet_type(ns=0/0,id=0/0),\
          eth(src=00:00:00:00:00:00/00:00:00:00:00:00,dst=00:00:00:00:00:00/00:00:00:00:00:00),\
          eth_type(0x0800),ipv4(src=0.0.0.0/0.0.0.0,dst=0.0.0.0/0.0.0.0,proto=6,tos=0/0,ttl=0/0,\
-         frag=no),tcp(src=0/0,dst=0/0),tcp_flags(0/0)"
+         frag=no),tcp(src=0/0,dst=0/0)"
     );
 }
 
