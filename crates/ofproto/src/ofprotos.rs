@@ -80,7 +80,14 @@ impl Ofprotos {
         if self.bridges.contains_key(name) {
             return Err(Errno::EEXIST);
         }
-        let class = self.class(dp_kind).ok_or(EAFNOSUPPORT)?.clone();
+        let Some(class) = self.class(dp_kind).cloned() else {
+            vlog::warn!(vlog::modules::OFPROTO, "unknown datapath type {dp_kind}");
+            vlog::warn!(
+                vlog::modules::OFPROTO,
+                "could not create datapath {name} of unknown type {dp_kind}"
+            );
+            return Err(EAFNOSUPPORT);
+        };
         let backer = match self.backers.get(class.kind()) {
             Some(backer) => backer.clone(),
             None => {
