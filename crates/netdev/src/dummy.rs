@@ -42,7 +42,7 @@ pub enum Replace {
     Nothing,
     /// The type "system".
     System,
-    /// Every type that is a device of the host.
+    /// Every type but patch ports, tunnels too.
     All,
 }
 
@@ -52,7 +52,7 @@ pub fn enable(replace: Replace) {
     match replace {
         Replace::Nothing => {}
         Replace::System => kinds.push("system"),
-        Replace::All => kinds.extend(["system", "internal", "tap"]),
+        Replace::All => kinds.extend(crate::kinds().into_iter().filter(|k| *k != "patch")),
     }
     for kind in kinds {
         registry::register(Class { kind, open });
