@@ -31,6 +31,13 @@ pub fn open_datapaths() -> Vec<Arc<Datapath>> {
     open.filter(|d| !d.is_destroyed()).collect()
 }
 
+/// Waits until every datapath has handled the packets that it was given before.
+pub fn quiesce_all() {
+    for dp in open_datapaths() {
+        dp.quiesce();
+    }
+}
+
 struct Class {
     kind: &'static str,
     dummy: bool,

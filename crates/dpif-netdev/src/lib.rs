@@ -30,5 +30,5 @@ mod thread;
 mod tunnel;
 mod worker;
 
-pub use class::{Dummy, classes};
+pub use class::{Dummy, classes, quiesce_all};
 pub use commands::register_commands;

@@ -69,6 +69,17 @@ pub fn set_address_hook(hook: AddressHook) {
     let _ = ADDRESS_HOOK.set(hook);
 }
 
+/// Called when a command has made a dummy device receive packets.
+pub type ReceiveHook = fn();
+
+static RECEIVE_HOOK: OnceLock<ReceiveHook> = OnceLock::new();
+
+/// Who forwards packets calls this once, with what waits until those that were received are handled: so the
+/// answer to the command means that they are.
+pub fn set_receive_hook(hook: ReceiveHook) {
+    let _ = RECEIVE_HOOK.set(hook);
+}
+
 /// Dummy devices that are open, oldest first.
 static DEVICES: Mutex<Vec<Weak<Dummy>>> = Mutex::new(Vec::new());
 /// Changes when a stream has something left to send.

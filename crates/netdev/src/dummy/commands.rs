@@ -97,6 +97,9 @@ fn receive(r: &Request, parse: FlowParser) -> Reply {
         dev.receive(queue, packet);
         i += 1;
     }
+    if let Some(handled) = super::RECEIVE_HOOK.get() {
+        handled();
+    }
     Ok("".into())
 }
 
