@@ -88,7 +88,7 @@ impl Level {
             Level::Off | Level::Emer => 1,
             Level::Err => 3,
             Level::Warn => 4,
-            Level::Info => 6,
+            Level::Info => 5,
             Level::Dbg => 7,
         }
     }
@@ -486,10 +486,14 @@ pub fn set_syslog_method(method: &str) -> Result<(), String> {
 
 /// Also sends what goes to the system log to `HOST:PORT` by UDP. A bad target is logged.
 pub fn set_syslog_target(target: &str) {
-    match syslog::Syslog::udp(target) {
+    match syslog::Syslog::target(target) {
         Ok(s) => state().target = Some(s),
         Err(e) => err!(modules::SOCKET_UTIL, "{e}"),
     }
+    warn!(
+        VLOG,
+        "--syslog-target flag is deprecated, use --syslog-method instead"
+    );
 }
 
 /// Prints the part of a `--help` text that tells of the logging options.

@@ -10,6 +10,9 @@ use crate::clock;
 /// Facility number of daemons, the default.
 pub(super) const DAEMON: u8 = 3;
 
+/// Facility number of local use 0, which `--syslog-target` always has.
+const LOCAL0: u8 = 16;
+
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "clock", "ftp",
     "ntp", "audit", "alert", "clock2", "local0", "local1", "local2", "local3", "local4", "local5",
@@ -27,9 +30,11 @@ pub(super) fn facility_by_name(name: &str) -> Option<u8> {
 enum Way {
     /// As syslog(3): a short header, then the message.
     Libc,
-    /// A datagram socket that takes whole RFC 3164 lines.
+    /// A datagram socket: the priority, then the message as the pattern makes it.
     Unix(String),
     Udp(UdpSocket),
+    /// `--syslog-target`: RFC 5424, whatever the pattern is.
+    Target(UdpSocket),
     Null,
 }
 
@@ -73,6 +78,18 @@ impl Syslog {
         }
     }
 
+    /// What `--syslog-target` means.
+    pub(super) fn target(target: &str) -> Result<Syslog, String> {
+        Ok(Syslog {
+            way: match Syslog::udp(target)?.way {
+                Way::Udp(socket) => Way::Target(socket),
+                other => other,
+            },
+            socket: None,
+            retry: None,
+        })
+    }
+
     pub(super) fn udp(target: &str) -> Result<Syslog, String> {
         let Some((host, port)) = target.rsplit_once(':') else {
             return Err(format!("{target}: port must be specified"));
@@ -106,13 +123,17 @@ impl Syslog {
                 let prefix = message.format("<%B>%d{%b %e %T} %A: ");
                 format!("{prefix}{line}")
             }
-            Way::Unix(_) | Way::Udp(_) => {
-                let prefix = message.format("<%B> %D{%h %e %T} %E %A: ");
-                format!("{prefix}{line}")
+            Way::Unix(_) | Way::Udp(_) => format!("{}{line}", message.format("<%B>")),
+            Way::Target(_) => {
+                let local = Message {
+                    facility: LOCAL0,
+                    ..*message
+                };
+                local.format("<%B>1 %D{%Y-%m-%dT%H:%M:%S.###Z} %E %A %P %c - \u{feff}%m")
             }
         };
         let path = match &self.way {
-            Way::Udp(s) => {
+            Way::Udp(s) | Way::Target(s) => {
                 let _ = s.send(packet.as_bytes());
                 return;
             }
