@@ -335,23 +335,15 @@ fn check_interfaces(idl: &Idl, txn: &Txn, expected: &[Uuid]) -> ExitCode {
 
 /// The command line as a shell would take it.
 fn escape_args(args: &[String]) -> String {
-    let mut words: Vec<String> = Vec::new();
-    for (i, arg) in args.iter().enumerate() {
-        let plain = arg
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"\\*?\"'`$&|;<>(){}!".contains(&b));
-        let arg = if i == 0 {
-            arg.rsplit('/').next().unwrap_or(arg)
-        } else {
-            arg
-        };
-        words.push(match plain && !arg.is_empty() {
-            true => arg.to_string(),
-            false => ferrovs_runtime::text::json_quote(arg),
-        });
-    }
-    words.join(" ")
+    let escape = |arg: &String| match arg.contains(UNSAFE) {
+        true => ferrovs_runtime::text::json_quote(arg),
+        false => arg.clone(),
+    };
+    args.iter().map(escape).collect::<Vec<_>>().join(" ")
 }
+
+/// Characters that make an argument need quotes.
+const UNSAFE: [char; 4] = [' ', '\'', '"', '\\'];
 
 /// " (invoked by PROGRAM)", as far as the system tells.
 fn invoked_by() -> String {

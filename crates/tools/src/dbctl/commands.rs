@@ -22,7 +22,7 @@ pub const fn generic<E: 'static>() -> [Command<E>; 12] {
             prepare: |_, _| Ok(()),
             run: |_, _| Ok(()),
             finish: None,
-            writes: true,
+            writes: false,
         },
         Command {
             name: "get",
