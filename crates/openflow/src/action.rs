@@ -64,7 +64,10 @@ pub enum Action {
         push_if_needed: bool,
         flow_has_vlan: bool,
     },
-    StripVlan,
+    /// `pop`: it came as OpenFlow 1.1's pop-VLAN, and is shown so.
+    StripVlan {
+        pop: bool,
+    },
     PushVlan(Be16),
     SetEthSrc(MacAddr),
     SetEthDst(MacAddr),
@@ -463,7 +466,7 @@ impl Action {
             Action::RegMove { .. } => "move",
             Action::SetVlanVid { .. } => "mod_vlan_vid",
             Action::SetVlanPcp { .. } => "mod_vlan_pcp",
-            Action::StripVlan => "strip_vlan",
+            Action::StripVlan { .. } => "strip_vlan",
             Action::PushVlan(_) => "push_vlan",
             Action::SetEthSrc(_) => "mod_dl_src",
             Action::SetEthDst(_) => "mod_dl_dst",

@@ -13,7 +13,7 @@ mod port;
 mod switch;
 mod table;
 
-pub use flow::{decode_flow_stats, encode_flow_stats};
+pub use flow::{decode_flow_stats, decode_flow_stats_into, encode_flow_stats};
 pub use table::action_name_bits;
 
 use ferrovs_packet::field::{port_from_ofp11, port_to_ofp11};

@@ -152,7 +152,7 @@ impl Check<'_> {
                 flow.vlans[0].tci = (flow.vlans[0].tci.get() | VLAN_CFI).into();
                 Ok(())
             }
-            Action::StripVlan => {
+            Action::StripVlan { .. } => {
                 self.legacy(has_vlan(flow))?;
                 flow.vlans[0] = flow.vlans[1];
                 flow.vlans[1] = Default::default();

@@ -91,7 +91,7 @@ impl Ctx<'_> {
                     *push_if_needed,
                 );
             }
-            Action::StripVlan => self.pop_vlan(),
+            Action::StripVlan { .. } => self.pop_vlan(),
             Action::PushVlan(tpid) => self.push_vlan(*tpid),
             Action::SetEthSrc(mac) => {
                 self.wc.masks.dl_src = MacAddr::BROADCAST;
@@ -682,7 +682,7 @@ impl Ctx<'_> {
 /// The actions of a set in the order of OpenFlow 1.5.1, section 5.6; nothing if none of them sends the packet.
 fn ordered_set(set: &[Action]) -> Vec<Action> {
     let rank = |a: &Action| match a {
-        Action::StripVlan => 0,
+        Action::StripVlan { .. } => 0,
         Action::PopMpls(_) => 1,
         Action::Decap { .. } => 2,
         Action::Encap(_) => 3,

@@ -33,11 +33,12 @@ pub enum TextError {
 pub fn check_for_text(
     actions: &mut [Action],
     m: &Match,
+    table_id: u8,
     usable: &mut Protocol,
 ) -> Result<(), TextError> {
     let limits = Limits {
         max_ports: OfPort::MAX,
-        table_id: 255,
+        table_id,
         n_tables: 255,
     };
     check(actions, m, limits, usable).map_err(TextError::Err)
@@ -181,7 +182,7 @@ impl Checker<'_> {
                 self.m.flow.vlans[0].tci = Be16::new(tci);
                 Ok(())
             }
-            Action::StripVlan => {
+            Action::StripVlan { .. } => {
                 if !self.has_vlan() {
                     self.inconsistent();
                 }

@@ -174,7 +174,7 @@ impl Decoder<'_, '_> {
             }
             (0, 3) => {
                 exact(&r, 4)?;
-                Action::StripVlan
+                Action::StripVlan { pop: false }
             }
             (0, 4) | (1.., 3) => {
                 exact(&r, 12)?;
@@ -260,7 +260,7 @@ impl Decoder<'_, '_> {
             }
             (_, 18) => {
                 exact(&r, 4)?;
-                Action::StripVlan
+                Action::StripVlan { pop: true }
             }
             (_, 19) => {
                 exact(&r, 4)?;

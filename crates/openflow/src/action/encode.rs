@@ -207,7 +207,7 @@ impl Encoder<'_, '_> {
                     self.set_exact(FieldId::VlanPcp, (*pcp).into(), out);
                 }
             }
-            Action::StripVlan => std(out, if v10 { 3 } else { 18 }, |_| {}),
+            Action::StripVlan { .. } => std(out, if v10 { 3 } else { 18 }, |_| {}),
             // 1.0 has no push: setting the VLAN ID adds a tag there.
             Action::PushVlan(ty) => {
                 if !v10 {
@@ -553,7 +553,7 @@ impl Encoder<'_, '_> {
                 if tci & VLAN_CFI == 0 {
                     // Popping where there is no tag would be wrong before 1.1's checks.
                     if v10 || has_vlan {
-                        same(Action::StripVlan, out);
+                        same(Action::StripVlan { pop: false }, out);
                     }
                 } else {
                     let (vid, pcp) = (tci & VLAN_VID_MASK, (tci >> VLAN_PCP_SHIFT) as u8);

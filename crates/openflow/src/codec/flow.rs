@@ -107,6 +107,9 @@ impl Dec<'_, '_> {
         if fm.flags.contains(FlowModFlags::CHECK_OVERLAP) && fm.command != FlowModCommand::Add {
             fm.flags -= FlowModFlags::CHECK_OVERLAP;
         }
+        if fm.command == FlowModCommand::Add {
+            fm.flags |= FlowModFlags::RESET_COUNTS;
+        }
         fm.out_group = GROUP_ANY;
         Ok(fm)
     }
@@ -384,6 +387,18 @@ pub fn decode_flow_stats(
     tun: &Tun<'_>,
 ) -> Result<Vec<FlowStats>, OfpErr> {
     let mut out = Vec::new();
+    decode_flow_stats_into(data, version, nxm, tun, &mut out)?;
+    Ok(out)
+}
+
+/// Reads the flows of a reply's body up to the first that is malformed.
+pub fn decode_flow_stats_into(
+    data: &[u8],
+    version: Version,
+    nxm: bool,
+    tun: &Tun<'_>,
+    out: &mut Vec<FlowStats>,
+) -> Result<(), OfpErr> {
     let mut r = Reader::new(data);
     let opt = strict();
     while !r.is_empty() {
@@ -459,7 +474,7 @@ pub fn decode_flow_stats(
         }
         out.push(fs);
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Appends one flow of a reply.

@@ -98,7 +98,7 @@ impl Dec<'_, '_> {
         let mut ids: Vec<u32> = out.iter().map(|b| b.bucket_id).collect();
         ids.sort_unstable();
         if ids.windows(2).any(|w| w[0] == w[1]) {
-            return Err(OfpErr::OFPGMFC_BUCKET_EXISTS);
+            return Err(OfpErr::OFPGMFC_BAD_BUCKET);
         }
         Ok(out)
     }

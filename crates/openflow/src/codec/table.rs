@@ -307,7 +307,7 @@ const FIELDS10: [(u32, FieldId); 13] = [
     (0x3f << 8, FieldId::IpSrc),
     (0x3f << 14, FieldId::IpDst),
     (1 << 20, FieldId::VlanPcp),
-    (1 << 21, FieldId::IpDscp),
+    (1 << 21, FieldId::NwTos),
     (0, FieldId::ArpOp),
 ];
 
@@ -342,12 +342,12 @@ fn table_stats10(r: &mut Reader<'_>) -> Result<TableStats, OfpErr> {
 }
 
 /// 1.1's match bits.
-const FIELDS11: [(u32, FieldId); 14] = [
-    (1 << 0, FieldId::InPortOxm),
+const FIELDS11: [(u32, FieldId); 15] = [
+    (1 << 0, FieldId::InPort),
     (1 << 1, FieldId::VlanVid),
     (1 << 2, FieldId::VlanPcp),
     (1 << 3, FieldId::EthType),
-    (1 << 4, FieldId::IpDscp),
+    (1 << 4, FieldId::NwTos),
     (1 << 5, FieldId::NwProto),
     (1 << 6, FieldId::TcpSrc),
     (1 << 7, FieldId::TcpDst),
@@ -357,6 +357,7 @@ const FIELDS11: [(u32, FieldId); 14] = [
     (1 << 12, FieldId::EthDst),
     (1 << 13, FieldId::IpSrc),
     (1 << 14, FieldId::IpDst),
+    (1 << 15, FieldId::Metadata),
 ];
 
 fn table_stats11(r: &mut Reader<'_>) -> Result<TableStats, OfpErr> {
@@ -394,7 +395,7 @@ fn table_stats11(r: &mut Reader<'_>) -> Result<TableStats, OfpErr> {
 
 /// Fields of the standard class by the bits of a 64-bit map.
 fn fields12(bits: u64) -> Vec<FieldId> {
-    (0..40u8)
+    (0..36u8)
         .filter(|n| bits & 1 << n != 0)
         .filter_map(|number| {
             let h = OxmHeader {
@@ -414,7 +415,7 @@ fn bits12(fields: &[FieldId]) -> u64 {
         id.field()
             .oxms
             .iter()
-            .find(|o| o.class == 0x8000 && o.number < 40)
+            .find(|o| o.class == 0x8000 && o.number < 36)
             .map(|o| o.number)
     };
     fields.iter().filter_map(number).fold(0, |b, n| b | 1 << n)

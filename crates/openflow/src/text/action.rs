@@ -118,13 +118,23 @@ pub fn format_action(a: &Action, names: &Names<'_>, out: &mut String) {
             out.push_str("->");
             subfield(dst, out);
         }
-        Action::SetVlanVid { vid, .. } => {
-            let _ = write!(out, "mod_vlan_vid:{vid}");
+        Action::SetVlanVid {
+            vid,
+            push_if_needed,
+            ..
+        } => {
+            let verb = if *push_if_needed { "mod" } else { "set" };
+            let _ = write!(out, "{verb}_vlan_vid:{vid}");
         }
-        Action::SetVlanPcp { pcp, .. } => {
-            let _ = write!(out, "mod_vlan_pcp:{pcp}");
+        Action::SetVlanPcp {
+            pcp,
+            push_if_needed,
+            ..
+        } => {
+            let verb = if *push_if_needed { "mod" } else { "set" };
+            let _ = write!(out, "{verb}_vlan_pcp:{pcp}");
         }
-        Action::StripVlan => out.push_str("strip_vlan"),
+        Action::StripVlan { pop } => out.push_str(if *pop { "pop_vlan" } else { "strip_vlan" }),
         Action::PushVlan(ty) => {
             let _ = write!(out, "push_vlan:{:#06x}", ty.get());
         }

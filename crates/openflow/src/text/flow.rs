@@ -12,7 +12,7 @@ use super::format::{duration, hex};
 use super::match_::format_match;
 use super::parse_action::parse_actions;
 use super::{Names, format_table, parse_table};
-use crate::action::{Action, TABLE_ALL};
+use crate::action::TABLE_ALL;
 use crate::flow::*;
 use crate::version::Protocol;
 
@@ -71,6 +71,13 @@ pub fn set_protocol(name: &str, m: &mut Match) -> bool {
 /// The protocols that can carry a field with this mask.
 pub fn field_protocols(f: &Field, mask: &FieldValue) -> Protocol {
     use ferrovs_packet::field::LegacyMatch::{Bitwise, Cidr, Exact};
+    // Fields of the datapath alone cannot be said in OpenFlow.
+    if matches!(
+        f.id,
+        FieldId::TunTtl | FieldId::TunTos | FieldId::SkbPriority
+    ) {
+        return Protocol::empty();
+    }
     let mut p = Protocol::NXM_OXM_ANY;
     let exact = mask.is_ones(usize::from(f.n_bytes) * 8)
         || mask.is_ones(f.n_bits.into()) && f.id != FieldId::VlanVid;
@@ -260,23 +267,18 @@ fn parse(
         let mut p = Protocol::all();
         fm.actions = parse_actions(text, names, &mut p, true)?;
         *usable &= p;
-        fill_actions(&mut fm.actions, &fm.match_);
-        crate::action::check::check_for_text(&mut fm.actions, &fm.match_, usable).map_err(|e| {
-            match e {
+        crate::action::check::check_for_text(&mut fm.actions, &fm.match_, fm.table_id, usable)
+            .map_err(|e| match e {
                 crate::action::check::TextError::Err(e) => {
                     format!("actions are invalid with specified match ({})", e.name())
                 }
                 crate::action::check::TextError::Order => {
                     "Incorrect instruction ordering".to_owned()
                 }
-            }
-        })?;
+            })?;
     }
     Ok(fm)
 }
-
-/// Completes actions with what the match tells about the packet.
-fn fill_actions(_actions: &mut [Action], _m: &Match) {}
 
 /// IPv6 beyond its type cannot be said in fixed matches.
 fn ipv6_protocols(m: &Match, usable: &mut Protocol) {

@@ -301,7 +301,13 @@ pub fn parse_group_mod(
         if g.type_ == GroupType::FastFailover && !b.has_watch() {
             return Err("fast failover bucket requires watch_port or watch_group".to_owned());
         }
+        if b.weight != 0 && g.type_ != GroupType::Select && want_type {
+            return Err("Only select groups can have bucket weights.".to_owned());
+        }
         g.buckets.push(b);
+    }
+    if g.type_ == GroupType::Indirect && g.buckets.len() > 1 {
+        return Err("Indirect groups can have at most one bucket.".to_owned());
     }
     Ok(g)
 }
@@ -409,6 +415,9 @@ fn parse_bucket(
                 push_action(&mut actions, &text);
             }
         }
+    }
+    if actions.is_empty() {
+        return Err("bucket must specify actions".to_owned());
     }
     let mut p = Protocol::all();
     b.actions = parse_actions(&actions, names, &mut p, false)?;

@@ -238,7 +238,7 @@ impl Parser<'_, '_> {
                     flow_has_vlan: false,
                 }
             }
-            "strip_vlan" | "pop_vlan" => Action::StripVlan,
+            "strip_vlan" | "pop_vlan" => Action::StripVlan { pop: false },
             "push_vlan" => {
                 *self.usable &= OF11_UP;
                 let ty = num16(v, "ethertype")?;

@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 use super::format::hex;
 use super::{Names, format_table};
-use crate::codec::decode_hello;
+use crate::codec::{decode_flow_stats_into, decode_hello};
 use crate::error::OfpErr;
 use crate::flow::*;
 use crate::group::GroupFeatures;
@@ -116,7 +116,7 @@ fn message(msg: &[u8], p: Print<'_>, out: &mut String) -> bool {
     };
     title(raw, msg, out);
     match body(msg, raw, p, out) {
-        Ok(()) => p.verbosity >= 3,
+        Ok(()) => false,
         Err(e) => {
             let _ = writeln!(out, " ***decode error: {}***", e.name());
             true
@@ -161,6 +161,9 @@ fn body(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), Ofp
         hello::format_hello(versions, ok, msg, out);
         return Ok(());
     }
+    if raw.kind == raw::Kind::FlowStatsReply {
+        return flow_stats_reply(msg, raw, p, out);
+    }
     let decoded = Msg::decode(msg, p.names.tun)?;
     // Numbers that nobody knows are as good as no error message.
     if matches!(&decoded.body, Message::Error(e) if e.error.is_none()) {
@@ -176,6 +179,24 @@ fn body(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), Ofp
     }
     format_body(&decoded, p, out);
     Ok(())
+}
+
+/// Flows are shown up to the first that is malformed.
+fn flow_stats_reply(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), OfpErr> {
+    let parsed = raw::parse(msg)?;
+    multipart_flags(msg, raw, out);
+    let nxm = matches!(raw.carrier, raw::Carrier::NxMp { .. });
+    let mut flows = Vec::new();
+    let body = &msg[parsed.body..];
+    let result = decode_flow_stats_into(body, parsed.version, nxm, p.names.tun, &mut flows);
+    for f in &flows {
+        out.push_str("\n ");
+        format_flow_stats(f, FlowShow { stats: true }, &p.names, out);
+    }
+    if result.is_err() && !flows.is_empty() {
+        out.push('\n');
+    }
+    result
 }
 
 fn multipart_flags(msg: &[u8], raw: &Raw, out: &mut String) {
@@ -234,7 +255,12 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         Message::PortStatus(s) => port::port_status(s, p, out),
         Message::FlowMod { flow_mod, .. } => {
             out.push(' ');
-            format_flow_mod(flow_mod, names, out);
+            let mut fm = flow_mod.clone();
+            if m.version < Version::V12 {
+                // Adding always resets counters there; the message does not say so.
+                fm.flags -= FlowModFlags::RESET_COUNTS;
+            }
+            format_flow_mod(&fm, names, out);
         }
         Message::GroupMod(g) => {
             out.push_str("\n ");
@@ -355,13 +381,13 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         Message::MeterFeaturesReply(f) => super::meter::format_meter_features(f, out),
         Message::TableFeaturesRequest { tables, .. }
         | Message::TableFeaturesReply { tables, .. } => {
+            if !tables.is_empty() {
+                out.push('\n');
+            }
             table::table_features_list(tables, p, out);
         }
         Message::TableDescReply { tables, .. } => {
-            for (i, t) in tables.iter().enumerate() {
-                if i > 0 {
-                    out.push('\n');
-                }
+            for t in tables {
                 table::table_desc(t, p, out);
             }
         }

@@ -1,12 +1,11 @@
 //! Changes that take effect together: `--bundle` and the command `bundle`.
 
-use ferrovs_openflow::flow::{FlowMod, FlowModCommand};
+use ferrovs_openflow::flow::FlowMod;
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
 use ferrovs_openflow::text::flow::parse_flow_mod;
 use ferrovs_openflow::text::group::parse_group_mod;
-use ferrovs_openflow::tun::Tun;
-use ferrovs_openflow::version::{Protocol, Version};
+use ferrovs_openflow::version::Protocol;
 use ferrovs_runtime::{fatal, fatal_io};
 
 use super::flows::{flow_mod_message, line_command, open_for, parse_packet_out, read_file};
@@ -139,7 +138,7 @@ pub fn bundle(args: &[String], opt: &mut Options) {
         let mut p = Protocol::all();
         let parsed = match word {
             "flow" => {
-                let (cmd, rest) = line_command(rest.trim_start(), Some(FlowModCommand::Add));
+                let (cmd, rest) = line_command(rest.trim_start(), None);
                 parse_flow_mod(rest, cmd, &n.names(), &mut p)
                     .map(|fm| flow_mod_message(fm, Protocol::OF14_OXM))
             }
@@ -169,5 +168,4 @@ pub fn bundle(args: &[String], opt: &mut Options) {
         usable &= p;
     }
     send(&args[0], list, usable, &n, opt);
-    let _ = (Tun::none(), Version::V14);
 }

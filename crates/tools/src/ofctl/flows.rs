@@ -123,7 +123,9 @@ pub fn parse_lines(
 
 /// `add`, `modify` and so on at the front of a line, where the command does not fix it.
 pub fn line_command(line: &str, command: Option<FlowModCommand>) -> (FlowModCommand, &str) {
-    let default = command.unwrap_or(FlowModCommand::Add);
+    if let Some(c) = command {
+        return (c, line);
+    }
     let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let found = match word {
         "add" => FlowModCommand::Add,
@@ -131,7 +133,7 @@ pub fn line_command(line: &str, command: Option<FlowModCommand>) -> (FlowModComm
         "delete_strict" => FlowModCommand::DeleteStrict,
         "modify" => FlowModCommand::Modify,
         "modify_strict" => FlowModCommand::ModifyStrict,
-        _ => return (default, line),
+        _ => return (FlowModCommand::Add, line),
     };
     (found, rest)
 }

@@ -150,11 +150,22 @@ pub fn del_groups(args: &[String], opt: &mut Options) {
 }
 
 pub fn insert_buckets(args: &[String], opt: &mut Options) {
+    need_buckets("insert-bucket", opt);
     group_command(args, GroupCommand::InsertBucket, opt);
 }
 
 pub fn remove_buckets(args: &[String], opt: &mut Options) {
+    need_buckets("remove-bucket", opt);
     group_command(args, GroupCommand::RemoveBucket, opt);
+}
+
+/// Single buckets are for 1.5 and Nicira's extension of 1.0.
+fn need_buckets(name: &str, opt: &Options) {
+    if !opt.versions.contains(Version::V15) && !opt.versions.contains(Version::V10) {
+        fatal(format_args!(
+            "{name} needs OpenFlow 1.5 or later ('-O OpenFlow15')"
+        ));
+    }
 }
 
 /// The group that a dump is about.
@@ -207,7 +218,7 @@ pub fn dump_group_stats(args: &[String], opt: &mut Options) {
     let n = SwitchNames::to_accept(&args[0], opt);
     // The selection may be a group's description.
     let group = match args.get(1) {
-        Some(t) if t.contains('=') => {
+        Some(t) => {
             let mut usable = Protocol::all();
             match parse_group_mod(t, GroupCommand::Delete, &n.names(), &mut usable) {
                 Ok(g) => g.group_id,

@@ -6,11 +6,13 @@ use std::collections::HashMap;
 
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::port::PortDesc;
+use ferrovs_openflow::raw::Kind;
 use ferrovs_openflow::text::TableMap;
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::Version;
 use ferrovs_packet::field::PortMap;
 use ferrovs_packet::types::OfPort;
+use ferrovs_runtime::fatal;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules;
 
@@ -137,6 +139,9 @@ pub fn dump(v: &mut Vconn, request: Message, tun: &Tun<'_>, mut each: impl FnMut
         let more = super::has_more(&m);
         match Msg::decode(&m, tun) {
             Ok(msg) => each(msg.body),
+            Err(_) if vconn::kind_of(&m) == Some(Kind::FlowStatsReply) => {
+                fatal("dump flows (Protocol error)")
+            }
             Err(_) => super::bad_reply(&m),
         }
         if !more {

@@ -208,7 +208,7 @@ pub fn port_stats(ports: &[PortStats], p: Print<'_>, out: &mut String) {
                 } else {
                     " "
                 });
-                let _ = write!(out, "{}={}, ", c.name, c.value);
+                let _ = write!(out, "{}={},", c.name, c.value);
             }
             out.push('\n');
         }

@@ -310,18 +310,18 @@ impl FeaturePrinter {
             }
         }
         self.finish(out);
-        out.push_str("\n  table ");
+        out.push_str("  table ");
         table_name(t.table_id, default_name(&t.name, t.table_id), p, out);
         out.push_str(":\n");
         features_body(t, self.previous.as_ref(), out);
+        out.push('\n');
         self.previous = Some(t.clone());
     }
 
     /// Tells what was folded and not said yet.
     pub fn finish(&mut self, out: &mut String) {
         if let Some((first, last)) = self.run.take() {
-            out.push('\n');
-            ditto(first, last, true, out);
+            ditto(first, last, false, out);
         }
     }
 }
