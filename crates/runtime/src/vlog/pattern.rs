@@ -148,7 +148,7 @@ mod tests {
             m.format("ovs|%05N|%c%T|%p|%m"),
             "ovs|00007|bridge(pmd-c01)|INFO|hi"
         );
-        assert_eq!(m.format("[%8c][%-8c]%%%B"), "[  bridge][bridge  ]%30");
+        assert_eq!(m.format("[%8c][%-8c]%%%B"), "[  bridge][bridge  ]%29");
         assert_eq!(m.format("trailing %"), "trailing ");
     }
 
