@@ -143,6 +143,8 @@ pub struct ConnMgr {
     next_id: u64,
     pub fail_mode: FailMode,
     fail_open: FailOpen,
+    /// Whether flows are being restored after a restart: no controller is connected to before they are.
+    pub restoring: bool,
     /// Generation id of the last role request that had one.
     pub generation_id: Option<u64>,
 }
@@ -423,12 +425,17 @@ impl ConnMgr {
                 .report(conn.rconn.name(), !conn.rconn.is_alive(), now);
         }
         self.conns.retain(|c| c.rconn.is_alive());
-        self.run_fail_open(ofproto, now);
+        if !self.restoring {
+            self.run_fail_open(ofproto, now);
+        }
         ofproto.packet_ins.set_wants_misses(self.wants_misses());
     }
 
     fn run_conn(&mut self, i: usize, ofproto: &mut Ofproto, now: Instant) {
         let conn = &mut self.conns[i];
+        if self.restoring && conn.kind == ConnKind::Primary && !conn.rconn.is_connected() {
+            return;
+        }
         conn.run(now);
         conn.tun_table.clone_from(&ofproto.tun_table);
         crate::handlers::monitor::resume(conn, &ofproto.tables, now);
@@ -576,9 +583,13 @@ impl ConnMgr {
             snoop.wait(poller);
         }
         for conn in &self.conns {
-            conn.wait(poller);
+            if !self.restoring || conn.kind != ConnKind::Primary || conn.rconn.is_connected() {
+                conn.wait(poller);
+            }
         }
-        self.fail_open.wait(poller);
+        if !self.restoring {
+            self.fail_open.wait(poller);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use ferrovs_runtime::{Poller, clock, coverage, version};
 use crate::apply::{self, Bridges};
 use crate::config::{Config, Pairs};
 use crate::plan::plan;
-use crate::settings::get_int;
+use crate::settings::{get_bool, get_int};
 use crate::write::put;
 use crate::{refresh, rows};
 
@@ -51,6 +51,8 @@ pub struct Switch {
     /// After a transaction that failed, when to try again.
     not_before: Instant,
     devices_seq: u64,
+    /// Whether flows are being restored: `flow-restore-wait`.
+    restoring: bool,
     /// Interfaces that do not work, and whether the host had a device of that name.
     broken: BTreeMap<String, bool>,
 }
@@ -85,6 +87,7 @@ impl Switch {
             next_stats: now,
             not_before: now,
             devices_seq: 0,
+            restoring: false,
             broken: BTreeMap::new(),
         })
     }
@@ -280,6 +283,7 @@ impl Switch {
             steps,
             now,
         );
+        self.hold_while_restoring();
         self.ofprotos.publish();
         for backer in self.ofprotos.backers() {
             backer.dpif.set_config(&self.config.other_config);
@@ -345,6 +349,23 @@ impl Switch {
         settings
             .min_revalidate_pps
             .store(int("min-revalidate-pps", 5, 0), Relaxed);
+    }
+
+    /// `flow-restore-wait`: as long as a script restores flows after a restart, no packet is handled
+    /// by tables that are not complete, and no controller meddles.
+    fn hold_while_restoring(&mut self) {
+        let restoring = get_bool(&self.config.other_config, "flow-restore-wait", false);
+        for backer in self.ofprotos.backers() {
+            if restoring {
+                backer.dpif.set_upcall_handler(None);
+            } else if self.restoring {
+                backer.dpif.set_upcall_handler(Some(backer.udpif.clone()));
+            }
+        }
+        for bridge in self.ofprotos.bridges_mut() {
+            bridge.connmgr_mut().restoring = restoring;
+        }
+        self.restoring = restoring;
     }
 
     fn note_broken(&mut self) {
