@@ -4,6 +4,7 @@
 //! ([`xlate::trace`](crate::xlate::trace)). Without a packet it changes nothing; with one (given as bytes, or made
 //! by `-generate`) the switch learns and sends as it does for a packet that comes in.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::Protocol;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
-use ferrovs_packet::field::PortMap;
-use ferrovs_packet::flow::{Flow, Match, VLAN_CFI};
+use ferrovs_packet::field::{CT_STATE_FLAGS, PortMap, format_flags};
+use ferrovs_packet::flow::{CS_NEW, CS_TRACKED, Flow, Match, VLAN_CFI};
 use ferrovs_packet::types::{DpPort, OfPort, eth_type};
 use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Output, Reply, Request};
@@ -28,9 +29,10 @@ use ferrovs_runtime::unixctl::{Output, Reply, Request};
 use crate::backer::Backer;
 use crate::ofprotos::Ofprotos;
 use crate::rule::Rule;
+use crate::xlate::ct::CtResume;
 use crate::xlate::snapshot::XBridge;
 use crate::xlate::trace::{NodeKind, Trace};
-use crate::xlate::{Start, XlateIn, translate};
+use crate::xlate::{Start, XlateIn, XlateOut, translate};
 
 /// Texts of a trace have numbers for ports and tables.
 fn with_names<R>(run: impl FnOnce(&Names<'_>) -> R) -> R {
@@ -75,6 +77,8 @@ struct Subject {
     /// With an OpenFlow port.
     flow: Flow,
     packet: Option<Packet>,
+    /// What the connection tracker is to say, one by one.
+    ct_next: Vec<u8>,
 }
 
 /// `ofproto/trace {[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate | packet]`
@@ -103,9 +107,15 @@ pub fn trace_packet_out(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
 
 fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
     let mut generate = false;
+    let mut ct_next = Vec::new();
     let mut words: Vec<&str> = Vec::new();
-    for arg in args {
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
         match arg.as_str() {
+            "-ct-next" | "--ct-next" => {
+                let state = args.next().ok_or("Missing argument for option --ct-next")?;
+                ct_next.push(parse_ct_state(state)?);
+            }
             "-generate" | "--generate" => generate = true,
             "-consistent" | "--consistent" => {
                 return Err("Option -consistent is for trace-packet-out".into());
@@ -134,6 +144,7 @@ fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
         [flow] => dp_subject(ofprotos, None, flow)?,
         _ => return Err("too many arguments".into()),
     };
+    subject.ct_next = ct_next;
     if let Some(mut packet) = packet {
         let in_port = subject.flow.in_port;
         subject.flow = Flow::from_packet(&mut packet);
@@ -183,6 +194,7 @@ fn bridge_subject(ofprotos: &Ofprotos, name: &str, text: &str) -> Result<Subject
         bridge,
         flow,
         packet: None,
+        ct_next: Vec::new(),
     })
 }
 
@@ -227,11 +239,61 @@ fn dp_subject(ofprotos: &Ofprotos, dp: Option<&str>, text: &str) -> Result<Subje
         backer: backer.clone(),
         flow,
         packet: None,
+        ct_next: Vec::new(),
     })
 }
 
+/// Packets that come back from the connection tracker, at most.
+const MAX_RESUMES: usize = 4096;
+
+/// Traces the subject, and then each packet that comes back from the connection tracker.
 fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
-    let mut out = format!("Flow: {}\n", with_names(|n| format_flow(&subject.flow, n)));
+    let recircs = &subject.backer.udpif.recircs;
+    let start = actions.map_or(Start::Tables, Start::Actions);
+    let (mut out, first) = run_one(subject, &subject.flow, start);
+    let mut waiting: VecDeque<CtResume> = first.ct_resumes.into();
+    let mut held = first.recircs;
+    let mut ct_next = subject.ct_next.iter().copied();
+    for _ in 0..MAX_RESUMES {
+        let Some(resume) = waiting.pop_front() else {
+            break;
+        };
+        let Some(recirc) = recircs.find(resume.recirc_id) else {
+            continue;
+        };
+        let (state, how) = match ct_next.next() {
+            Some(state) => (state, ""),
+            None => (CS_TRACKED | CS_NEW, " (use --ct-next to customize)"),
+        };
+        let default = if how.is_empty() { "" } else { "default " };
+        let mut names = String::new();
+        format_flags(&CT_STATE_FLAGS, state.into(), '|', &mut names);
+        // The flags are told in another order here.
+        let names = if how.is_empty() {
+            names
+        } else {
+            "trk|new".to_string()
+        };
+        let line = "=".repeat(79);
+        let _ = write!(
+            out,
+            "\n\n{line}\nrecirc({:#x}) - resume conntrack with {default}ct_state={names}{how}\n{line}\n\n",
+            resume.recirc_id
+        );
+        let mut flow = resume.flow;
+        flow.recirc_id = resume.recirc_id;
+        flow.ct_state = state;
+        flow.ct_zone = resume.zone;
+        let (text, result) = run_one(subject, &flow, Start::Frozen(&recirc));
+        out += &text;
+        waiting.extend(result.ct_resumes);
+        held.extend(result.recircs);
+    }
+    out
+}
+
+fn run_one(subject: &Subject, flow: &Flow, start: Start<'_>) -> (String, XlateOut) {
+    let mut out = format!("Flow: {}\n", with_names(|n| format_flow(flow, n)));
     let snapshot = subject.backer.snapshot.load_full();
     let mut trace = Trace::default();
     trace.open(
@@ -242,9 +304,9 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
         snapshot: &snapshot,
         recircs: &subject.backer.udpif.recircs,
         bridge: &subject.bridge,
-        flow: subject.flow,
+        flow: *flow,
         packet: subject.packet.as_ref(),
-        start: actions.map_or(Start::Tables, Start::Actions),
+        start,
         side_effects: subject.packet.is_some(),
         count: None,
         xcache: None,
@@ -258,15 +320,15 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
     out += "\nFinal flow: ";
     let mut last = result.final_flow;
     if last.actset_output == u32::from(OfPort::UNSET.0) {
-        last.actset_output = subject.flow.actset_output;
+        last.actset_output = flow.actset_output;
     }
-    if last == subject.flow {
+    if last == *flow {
         out += "unchanged";
     } else {
         out += &with_names(|n| format_flow(&last, n));
     }
     out += "\nMegaflow: ";
-    with_names(|n| format_match(&Match::new(&subject.flow, &result.wc), None, n, &mut out));
+    with_names(|n| format_match(&Match::new(flow, &result.wc), None, n, &mut out));
     out += "\nDatapath actions: ";
     format_actions(&mut out, &result.actions, None);
     if result.error != DropReason::Ok {
@@ -277,7 +339,20 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
         );
     }
     explain_slow_path(&mut out, result.slow);
-    out
+    (out, result)
+}
+
+/// Reads what `--ct-next` says: names of state bits, joined by commas or bars.
+fn parse_ct_state(text: &str) -> Result<u8, String> {
+    let mut state = 0;
+    for name in text.split([',', '|']).filter(|n| !n.is_empty()) {
+        let bit = CT_STATE_FLAGS.iter().find(|(_, n)| *n == name);
+        let Some((bit, _)) = bit else {
+            return Err(format!("{name}: unknown connection tracking state flag"));
+        };
+        state |= *bit as u8;
+    }
+    Ok(state | CS_TRACKED)
 }
 
 /// What went wrong, in words.

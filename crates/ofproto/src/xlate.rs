@@ -14,6 +14,7 @@
 
 pub mod actions;
 pub mod commit;
+pub mod ct;
 pub mod ctx;
 pub mod group;
 pub mod learn;

@@ -192,6 +192,7 @@ impl Ctx<'_> {
             Action::DebugSlow => self.slow |= SlowPath::ACTION,
             Action::CtClear => {
                 if self.conntracked {
+                    self.actions.push(DpAction::CtClear);
                     self.clear_conntrack();
                     self.conntracked = false;
                 }
@@ -203,12 +204,9 @@ impl Ctx<'_> {
                 self.table_id = *table_id;
                 self.rule_cookie = *rule_cookie;
             }
-            Action::Encap(_)
-            | Action::Ct(_)
-            | Action::Nat(_)
-            | Action::Decap { .. }
-            | Action::DebugRecirc
-            | Action::Sample(_) => {
+            Action::Ct(ct) => self.ct(ct),
+            Action::Nat(nat) => self.ct_nat(nat),
+            Action::Encap(_) | Action::Decap { .. } | Action::DebugRecirc | Action::Sample(_) => {
                 self.more_actions(action);
             }
             // These say something about the flow and do nothing to the packet.

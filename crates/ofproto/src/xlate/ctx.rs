@@ -23,6 +23,7 @@ use ferrovs_packet::types::{Be16, MacAddr, OfPort, eth_type, ip_proto};
 use ferrovs_runtime::vlog::{self, RateLimit};
 
 use super::commit::{commit, is_mpls};
+use super::ct::CtResume;
 use super::recirc::{Recirc, RecircTable};
 use super::snapshot::{FragHandling, XBridge, XPort, XlateSnapshot};
 use super::trace::{NodeKind, Trace};
@@ -86,6 +87,8 @@ pub struct XlateOut {
     pub learned: bool,
     /// The result holds for this packet only: no flow is to be installed.
     pub avoid_caching: bool,
+    /// Where the packet comes back from the connection tracker; told to traces only.
+    pub ct_resumes: Vec<CtResume>,
     /// Packets to send besides, such as a question for a neighbour.
     pub requests: Vec<Request>,
 }
@@ -122,6 +125,9 @@ pub struct Ctx<'a> {
     pub rule_cookie: u64,
     pub rule: Option<Arc<Rule>>,
     pub conntracked: bool,
+    /// Translation of addresses that the `ct` action in progress asks for.
+    pub ct_nat: Option<ferrovs_datapath::action::Nat>,
+    pub ct_resumes: Vec<CtResume>,
     pub recircs: Vec<Arc<Recirc>>,
     pub packet: Option<&'a Packet>,
     pub side_effects: bool,
@@ -183,6 +189,8 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         now: xin.now,
         learned: false,
         avoid_caching: false,
+        ct_resumes: Vec::new(),
+        ct_nat: None,
         orig_tunnel: xin.flow.tunnel,
         requests: Vec::new(),
         orig_skb_priority: xin.flow.skb_priority,
@@ -214,6 +222,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         final_flow: ctx.flow,
         learned: ctx.learned,
         avoid_caching: ctx.avoid_caching,
+        ct_resumes: ctx.ct_resumes,
         requests: ctx.requests,
     }
 }
@@ -260,6 +269,12 @@ impl<'a> Ctx<'a> {
             self.bridge = bridge;
             self.version = bridge.tables.current_version();
         }
+        if let Some(trace) = &mut self.trace {
+            trace.open(NodeKind::Thaw, "thaw");
+            let text = format!("Resuming from table {}", state.table_id);
+            trace.leaf(NodeKind::Thaw, &text);
+            trace.close();
+        }
         state.metadata.restore(&mut self.flow);
         state.metadata.restore(&mut self.base);
         self.base.tunnel = Default::default();
@@ -272,6 +287,7 @@ impl<'a> Ctx<'a> {
         }
         if state.actions.is_empty() {
             let in_port = OfPort(self.flow.in_port as u16);
+            self.keep_open = true;
             self.table_action(in_port, state.table_id, false, true);
         } else {
             self.do_actions(&state.actions, true);

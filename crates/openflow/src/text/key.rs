@@ -59,7 +59,7 @@ fn clear_zero_metadata(flow: &Flow, wc: &mut FlowWildcards) {
     }
     wc.masks.actset_output = 0;
     wc.masks.packet_type = Be32::ZERO;
-    if flow.packet_type.get() != 0 {
+    if flow.packet_type.get() != 0 || flow.recirc_id != 0 {
         wc.masks.packet_type = u32::MAX.into();
     }
     if flow.in_port == u32::from(OfPort::NONE.0) {
