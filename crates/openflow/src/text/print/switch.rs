@@ -233,13 +233,9 @@ fn tlv_table(maps: &[TlvMap], out: &mut String) {
     for m in maps {
         let _ = write!(
             out,
-            "\n {:#06x}  {:>4}  {:>6}  tun_metadata{}",
-            m.option_class,
-            if m.option_type == 0 {
-                "0".to_owned()
-            } else {
-                format!("{:#x}", m.option_type)
-            },
+            "\n {:>6}  {:>4}  {:>6}  tun_metadata{}",
+            hex(m.option_class.into()),
+            hex(m.option_type.into()),
             m.option_len,
             m.index
         );
