@@ -13,6 +13,7 @@ use ferrovs_datapath::dpif::Execute;
 use ferrovs_netdev::Rxq;
 use ferrovs_packet::buffer::{BATCH, Batch};
 use ferrovs_packet::types::DpPort;
+use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, vlog};
 use ferrovs_sys::cycles;
@@ -405,8 +406,13 @@ impl Worker {
         for _ in 0..BATCHES_PER_QUEUE {
             let mut batch = Batch::new();
             let q = &mut self.queues[at];
-            // An error is the device's: it counts it, and the queue is tried again.
-            let n = q.rxq.recv(&mut batch).unwrap_or(0);
+            let n = match q.rxq.recv(&mut batch) {
+                Ok(n) => n,
+                Err(error) => {
+                    self.failed(at, &error);
+                    break;
+                }
+            };
             if n == 0 {
                 break;
             }
@@ -433,6 +439,24 @@ impl Worker {
             }
         }
         total
+    }
+
+    /// A queue whose device is gone would keep the thread awake for ever: it is not waited for any more, until
+    /// the queues are opened anew.
+    fn failed(&mut self, at: usize, error: &std::io::Error) {
+        static RL: RateLimit = RateLimit::new(60, 5);
+        let q = &self.queues[at];
+        vlog::err_rl!(
+            RL,
+            DPIF_NETDEV,
+            "error receiving data from {}: {}",
+            q.port.name,
+            ferrovs_runtime::text::errno(error)
+        );
+        if let (Some(epoll), Some(fd)) = (&self.epoll, q.rxq.fd()) {
+            // It may have been taken out before.
+            _ = epoll::delete(epoll, fd);
+        }
     }
 
     fn flush_due(&mut self) {
