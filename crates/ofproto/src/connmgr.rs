@@ -198,6 +198,9 @@ impl ConnMgr {
     /// from having primary controllers to having none, or the reverse.
     pub fn set_controllers(&mut self, wanted: Vec<ControllerSettings>, now: Instant) -> bool {
         let had = self.has_controllers();
+        if self.snoop.is_none() {
+            self.open_snoop();
+        }
         let mut wanted: BTreeMap<String, ControllerSettings> =
             wanted.into_iter().map(|s| (s.target.clone(), s)).collect();
         let mgmt = ferrovs_runtime::dirs::rundir().join(format!("{}.mgmt", self.bridge));
@@ -307,7 +310,7 @@ impl ConnMgr {
     }
 
     /// Opens `<bridge>.snoop`.
-    pub fn open_snoop(&mut self) {
+    fn open_snoop(&mut self) {
         let path = ferrovs_runtime::dirs::rundir().join(format!("{}.snoop", self.bridge));
         let target = format!("punix:{}", path.display());
         match PStream::open(&target) {

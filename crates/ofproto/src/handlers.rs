@@ -177,3 +177,6 @@ fn changes_state(body: &Message) -> bool {
             | Message::TlvTableMod(_)
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,7 +151,6 @@ impl Ofproto {
         };
         ofproto.add_internal_rules(now);
         ofproto.flushed(now);
-        ofproto.connmgr.open_snoop();
         ofproto
     }
 

@@ -127,9 +127,6 @@ fn write_tunnel(out: &mut String, c: &TunnelConfig, dp_port: u32) {
         };
         let _ = write!(out, ", out_key={shown}");
     }
-    if let Some(mark) = c.egress_pkt_mark {
-        let _ = write!(out, ", egress_pkt_mark={mark}");
-    }
     let _ = match c.ttl_inherit {
         true => write!(out, ", ttl=inherit"),
         false => write!(out, ", ttl={}", c.ttl),
