@@ -1,23 +1,46 @@
-//! The order in which the ports of a bridge are listed and flooded to: that of a hash table of Open vSwitch, which
-//! scripts see in `dump-ports` and in the actions of floods.
+//! The order in which the ports of a bridge are added, listed and flooded to: that of hash tables of Open vSwitch,
+//! which scripts see in port numbers, in `dump-ports` and in the actions of floods.
 //!
-//! The table is chained and doubles when it holds twice as many ports as it has buckets; a port goes to the front of
-//! its chain. Its hash is MurmurHash3 of the port number. The bridge's own port is the first to come.
+//! A table is chained and doubles when it holds twice as many ports as it has buckets; a port goes to the front of
+//! its chain. The hash is MurmurHash3 of the port's number, or of its name where it has no number yet. The bridge's
+//! own port is the first to come.
 
-use ferrovs_packet::types::OfPort;
+use ferrovs_packet::types::{DpPort, OfPort};
 
-fn hash(port: OfPort) -> u32 {
-    let mut h = u32::from(port.0);
-    // Two words of data, both zero.
-    for _ in 0..2 {
-        h = h.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
-    }
-    h ^= 8;
+fn add(hash: u32, word: u32) -> u32 {
+    let word = word.wrapping_mul(0xcc9e_2d51).rotate_left(15);
+    let hash = hash ^ word.wrapping_mul(0x1b87_3593);
+    hash.rotate_left(13)
+        .wrapping_mul(5)
+        .wrapping_add(0xe654_6b64)
+}
+
+fn finish(hash: u32, n_bytes: usize) -> u32 {
+    let mut h = hash ^ n_bytes as u32;
     h ^= h >> 16;
     h = h.wrapping_mul(0x85eb_ca6b);
     h ^= h >> 13;
     h = h.wrapping_mul(0xc2b2_ae35);
     h ^ h >> 16
+}
+
+fn hash(port: OfPort) -> u32 {
+    finish(add(add(port.0.into(), 0), 0), 8)
+}
+
+fn hash_name(name: &str) -> u32 {
+    let words = name.as_bytes().chunks(4).map(|chunk| {
+        let mut word = [0; 4];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u32::from_le_bytes(word)
+    });
+    finish(words.fold(0, add), name.len())
+}
+
+/// Where a port called `name` comes among the `n` that a bridge is to have: of ports in the same place any may be
+/// the first.
+pub fn place(name: &str, n: usize) -> usize {
+    hash_name(name) as usize & mask_for(n)
 }
 
 /// The mask of a table for `n` ports: all ones, never just one bit.
@@ -28,13 +51,14 @@ fn mask_for(n: usize) -> usize {
     }
 }
 
-/// `ports` in the order in which they are listed.
-pub fn listed(ports: impl IntoIterator<Item = OfPort>) -> Vec<OfPort> {
+/// `ports` in the order in which they are listed. Which of two in one chain comes first depends on when they were
+/// added; the datapath's numbers, which grow, tell it.
+pub fn listed(ports: impl IntoIterator<Item = (OfPort, DpPort)>) -> Vec<OfPort> {
     let mut ports: Vec<_> = ports.into_iter().collect();
-    ports.sort_unstable_by_key(|&p| (p != OfPort::LOCAL, p));
+    ports.sort_unstable_by_key(|&(p, dp)| (p != OfPort::LOCAL, dp, p));
     let mut mask = 0;
     let mut buckets: Vec<Vec<OfPort>> = vec![Vec::new()];
-    for (n, &port) in (1..).zip(&ports) {
+    for (n, &(port, _)) in (1..).zip(&ports) {
         // The front of a chain is the end of its vector.
         buckets[hash(port) as usize & mask].push(port);
         if n / 2 > mask {
@@ -55,12 +79,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ports_are_added_as_open_vswitch_adds_them() {
+        let mut names = [
+            "bar", "baz", "br0", "eth0", "foo", "p2", "port10", "tap3", "veth1", "xp1", "xp2", "p1",
+        ];
+        names.sort_by_key(|name| place(name, 12));
+        let want = [
+            "port10", "xp2", "foo", "baz", "xp1", "p1", "p2", "eth0", "br0", "bar", "veth1", "tap3",
+        ];
+        let place = |list: [&str; 12]| list.map(|name| place(name, 12));
+        assert_eq!(place(names), place(want));
+    }
+
+    #[test]
     fn ports_are_listed_as_open_vswitch_lists_them() {
         let order = |n: u16| {
-            let ports = (1..=n).map(OfPort).chain([OfPort::LOCAL]);
-            listed(ports).into_iter().map(|p| p.0).collect::<Vec<_>>()
+            let ports = (1..=n).map(|p| (OfPort(p), DpPort(p.into())));
+            listed(ports.chain([(OfPort::LOCAL, DpPort(100))]))
+                .into_iter()
+                .map(|p| p.0)
+                .collect::<Vec<_>>()
         };
         const L: u16 = 65534;
+        let late = [
+            (OfPort::LOCAL, DpPort(1)),
+            (OfPort(2), DpPort(2)),
+            (OfPort(1), DpPort(3)),
+        ];
+        assert_eq!(listed(late), [OfPort(1), OfPort::LOCAL, OfPort(2)]);
         assert_eq!(order(2), [L, 1, 2]);
         assert_eq!(order(5), [4, L, 1, 5, 2, 3]);
         assert_eq!(order(7), [L, 5, 1, 4, 6, 7, 2, 3]);

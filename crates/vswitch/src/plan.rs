@@ -120,8 +120,14 @@ pub fn plan(config: &Config, present: &Present, kind_of: impl Fn(&str) -> String
                 2
             }
         };
+        let n_ports = bridge.interfaces().count();
         let mut order: Vec<_> = ifaces().collect();
-        order.sort_by_key(|i| (class(i), i.wanted_ofport().unwrap_or(0)));
+        order.sort_by_key(|i| {
+            (
+                class(i),
+                ferrovs_ofproto::port_order::place(&i.name, n_ports),
+            )
+        });
         for i in order {
             steps.push(Step::AddPort {
                 bridge: name.clone(),

@@ -20,7 +20,8 @@ impl Request<'_> {
     fn ports(&self, port: OfPort) -> Result<Vec<&Port>, OfpErr> {
         if matches!(port, OfPort::NONE | OfPort::ALL) {
             let ports = &self.ofproto.ports;
-            let order = crate::port_order::listed(ports.keys().copied());
+            let order = ports.values().map(|p| (p.ofport, p.dp_port));
+            let order = crate::port_order::listed(order);
             return Ok(order.iter().filter_map(|port| ports.get(port)).collect());
         }
         Ok(self.ofproto.ports.get(&port).into_iter().collect())

@@ -47,7 +47,8 @@ impl Ctx<'_> {
     fn flood_ports(&mut self, all: bool) {
         let in_port = OfPort(self.flow.in_port as u16);
         let bridge = self.bridge;
-        for ofport in crate::port_order::listed(bridge.ports.keys().copied()) {
+        let ports = bridge.ports.values().map(|p| (p.ofport, p.dp_port));
+        for ofport in crate::port_order::listed(ports) {
             let floods = |p: &XPort| all || p.config & PC_NO_FLOOD == 0;
             if ofport != in_port && bridge.ports.get(&ofport).is_some_and(|p| floods(p)) {
                 self.compose_output(ofport, 0);

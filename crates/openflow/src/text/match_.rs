@@ -213,9 +213,11 @@ impl Printer<'_> {
             }
             self.out.push(',');
         }
+        if w.ct_zone != 0 {
+            let _ = write!(self.out, "ct_zone={},", flow.ct_zone);
+        }
         self.fields(&[
-            CtZone, CtMark, CtLabel, CtNwSrc, CtIpv6Src, CtNwDst, CtIpv6Dst, CtNwProto, CtTpSrc,
-            CtTpDst,
+            CtMark, CtLabel, CtNwSrc, CtIpv6Src, CtNwDst, CtIpv6Dst, CtNwProto, CtTpSrc, CtTpDst,
         ]);
         let mut skip_type = true;
         let mut skip_proto = false;
