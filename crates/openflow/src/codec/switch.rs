@@ -52,8 +52,7 @@ impl Dec<'_, '_> {
         }
         let v10 = self.version == Version::V10;
         let known = match self.version {
-            Version::V10 => 0xff & !0x10,
-            Version::V11 => 0x6f & !0x80 | 0x80,
+            Version::V10 | Version::V11 => 0xef,
             Version::V12 | Version::V13 => 0x16f,
             _ => 0x76f,
         };
@@ -75,7 +74,7 @@ impl Dec<'_, '_> {
     pub(super) fn config(&self, mut r: Reader<'_>) -> Result<SwitchConfig, OfpErr> {
         let (flags, miss_send_len) = (r.u16()?, r.u16()?);
         const INVALID_TTL: u16 = 1 << 2;
-        let ttl_in_flags = self.version < Version::V13 && self.version >= Version::V11;
+        let ttl_in_flags = self.version < Version::V13;
         let known = 3 | if ttl_in_flags { INVALID_TTL } else { 0 };
         if self.parsed.raw.kind == Kind::SetConfig && flags & !known != 0 {
             return Err(OfpErr::OFPSCFC_BAD_FLAGS);
@@ -542,7 +541,7 @@ impl Enc<'_, '_> {
     pub(super) fn config(&self, kind: Kind, c: &SwitchConfig, out: &mut Vec<u8>) -> Option<()> {
         self.one(self.raw(kind)?, out, |o| {
             let mut flags = c.frag as u16;
-            let has_ttl = (Version::V11..Version::V13).contains(&self.version);
+            let has_ttl = self.version < Version::V13;
             if has_ttl && c.invalid_ttl_to_controller == Some(true) {
                 flags |= 1 << 2;
             }

@@ -262,6 +262,12 @@ fn parse(
         fm.new_cookie = 0;
     }
     ipv6_protocols(&fm.match_, usable);
+    if want_actions && usable.is_empty() {
+        // No format can carry the match, so none can carry the actions with it.
+        return Err(
+            "actions are invalid with specified match (OFPBAC_MATCH_INCONSISTENT)".to_owned(),
+        );
+    }
     if want_actions {
         let text = act.unwrap_or("");
         let mut p = Protocol::all();

@@ -152,7 +152,7 @@ fn title(raw: &Raw, msg: &[u8], out: &mut String) {
         }
     }
     let xid = u32::from_be_bytes([msg[4], msg[5], msg[6], msg[7]]);
-    let _ = write!(out, " (xid={}):", hex(xid.into()));
+    let _ = write!(out, " (xid={xid:#x}):");
 }
 
 fn body(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), OfpErr> {

@@ -6,11 +6,11 @@ use std::io::Write as _;
 use ferrovs_openflow::flow::{FlowMonitorCommand, FlowMonitorFlags, FlowMonitorRequest, GROUP_ANY};
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::packet_in::PacketInFormat;
-use ferrovs_openflow::switch::{AsyncMod, AsyncType};
+use ferrovs_openflow::switch::SwitchConfig;
 use ferrovs_openflow::text::flow::parse_match_field;
 use ferrovs_openflow::text::print::{Print, format_message};
 use ferrovs_openflow::text::{Names, cursor, parse_table};
-use ferrovs_openflow::version::{Protocol, Version};
+use ferrovs_openflow::version::{Protocol, Version, Versions};
 use ferrovs_packet::field::{Field, parse_port};
 use ferrovs_packet::types::OfPort;
 use ferrovs_runtime::daemon::Access;
@@ -29,7 +29,6 @@ struct State {
     output: Option<File>,
     /// A barrier that a client waits for.
     barrier: Option<u32>,
-    barrier_aux: bool,
 }
 
 fn hex(s: &str) -> Option<Vec<u8>> {
@@ -58,11 +57,11 @@ fn commands() -> Commands<State> {
             let mut ok = true;
             for arg in &r.argv[1..] {
                 let Some(msg) = hex(arg).filter(|m| m.len() >= 8) else {
-                    out.push_str("bad hex\n");
+                    out.push_str("Trailing garbage in hex data\n");
                     ok = false;
                     break;
                 };
-                print_prefixed("send: ", &msg, s, 1);
+                print_prefixed("send: ", &msg, s, 0);
                 match s.vconn.send_bytes(&msg) {
                     Ok(()) => out.push_str("sent\n"),
                     Err(e) => {
@@ -85,7 +84,7 @@ fn commands() -> Commands<State> {
             let mut usable = Protocol::all();
             let po = super::flows::parse_packet_out(&r.argv[1], &n.names(), &mut usable)?;
             let (_, bytes) = s.vconn.encode(Message::PacketOut(Box::new(po)), &n.tun);
-            print_prefixed("send: ", &bytes, s, 1);
+            print_prefixed("send: ", &bytes, s, 0);
             match s.vconn.send_bytes(&bytes) {
                 Ok(()) => Ok(Output::Text(String::new())),
                 Err(e) => Err(ferrovs_stream::error_text(&e)),
@@ -142,7 +141,7 @@ fn commands() -> Commands<State> {
         0,
         |s: &mut State, _: &Request| -> Reply {
             if s.blocked {
-                return Err("already blocking".to_owned());
+                return Ok(Output::Text("already blocking".to_owned()));
             }
             s.blocked = true;
             Ok(Output::Text(String::new()))
@@ -155,7 +154,7 @@ fn commands() -> Commands<State> {
         0,
         |s: &mut State, _: &Request| -> Reply {
             if !s.blocked {
-                return Err("already unblocked".to_owned());
+                return Ok(Output::Text("already unblocked".to_owned()));
             }
             s.blocked = false;
             Ok(Output::Text(String::new()))
@@ -180,10 +179,10 @@ fn emit(s: &mut State, text: &str) {
 static VERBOSITY: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(2);
 static TIMESTAMP: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
-fn print_prefixed(prefix: &str, msg: &[u8], s: &mut State, _: u8) {
+fn print_prefixed(prefix: &str, msg: &[u8], s: &mut State, more: u8) {
     let n = SwitchNames::none();
     let mut out = prefix.to_owned();
-    let verbosity = VERBOSITY.load(std::sync::atomic::Ordering::Relaxed);
+    let verbosity = VERBOSITY.load(std::sync::atomic::Ordering::Relaxed) + more;
     format_message(
         msg,
         Print {
@@ -238,11 +237,10 @@ fn timestamp(ms: i64) -> String {
     )
 }
 
-fn run(v: Vconn, reply_to_echo: bool, opt: &mut Options) {
+fn run(v: Vconn, opt: &mut Options) {
     use std::sync::atomic::Ordering::Relaxed;
-    VERBOSITY.store(opt.verbosity + 2, Relaxed);
+    VERBOSITY.store(opt.verbosity, Relaxed);
     TIMESTAMP.store(opt.timestamp, Relaxed);
-    let _ = reply_to_echo;
     opt.daemon.daemonize_start(Access::default());
     let path = opt.unixctl.as_ref().map(std::path::PathBuf::from);
     let mut server = match Server::open(path.as_deref()) {
@@ -257,7 +255,6 @@ fn run(v: Vconn, reply_to_echo: bool, opt: &mut Options) {
         blocked: false,
         output: None,
         barrier: None,
-        barrier_aux: false,
     };
     let mut poller = Poller::new();
     loop {
@@ -285,12 +282,11 @@ fn run(v: Vconn, reply_to_echo: bool, opt: &mut Options) {
         server.wait(&mut poller);
         poller.block();
     }
-    let _ = state.barrier_aux;
 }
 
 pub fn snoop(args: &[String], opt: &mut Options) {
     let v = vconn::open(&args[0], "snoop", ferrovs_openflow::version::Versions::ALL);
-    run(v, false, opt);
+    run(v, opt);
 }
 
 /// Reads what follows `watch:`.
@@ -352,6 +348,17 @@ fn next_monitor_id() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+fn config(v: &mut Vconn, n: &SwitchNames) -> SwitchConfig {
+    let reply = match v.transact(Message::GetConfigRequest, &n.tun) {
+        Ok(r) => r,
+        Err(e) => vconn::talking(v, &e),
+    };
+    expect(&reply, &n.tun, |m| match m {
+        Message::GetConfigReply(c) => Some(c),
+        _ => None,
+    })
+}
+
 pub fn monitor(args: &[String], opt: &mut Options) {
     let n = SwitchNames::none();
     let mut watches = Vec::new();
@@ -367,6 +374,15 @@ pub fn monitor(args: &[String], opt: &mut Options) {
         if a.bytes().next().is_some_and(|c| c.is_ascii_digit()) {
             miss_len = Some(cursor::atoi(a) as u16);
         } else if a == "invalid_ttl" {
+            // From 1.3 on the mask of asynchronous messages has it.
+            let old = Versions::up_to(Version::V12);
+            if opt.versions.intersect(old).is_empty() {
+                fatal(format_args!(
+                    "invalid_ttl requires one of the OpenFlow versions {} but none is enabled (use -O)",
+                    super::version_names(old)
+                ));
+            }
+            opt.versions = opt.versions.intersect(old);
             invalid_ttl = true;
         } else if let Some(w) = a.strip_prefix("watch:") {
             match parse_watch(w, &accept.names(), &mut usable) {
@@ -383,36 +399,22 @@ pub fn monitor(args: &[String], opt: &mut Options) {
     } else {
         super::flows::open_for(&args[0], usable, opt).0
     };
-    if miss_len.is_some() || invalid_ttl {
-        let reply = match v.transact(Message::GetConfigRequest, &n.tun) {
-            Ok(r) => r,
-            Err(e) => vconn::talking(&v, &e),
-        };
-        let mut c = expect(&reply, &n.tun, |m| match m {
-            Message::GetConfigReply(c) => Some(c),
-            _ => None,
-        });
-        if let Some(len) = miss_len {
-            c.miss_send_len = len;
-        }
-        if invalid_ttl {
-            c.invalid_ttl_to_controller = Some(true);
-        }
+    if let Some(len) = miss_len {
+        let mut c = config(&mut v, &n);
+        c.miss_send_len = len;
         noreply_one(&mut v, Message::SetConfig(c), n.names(), opt);
-        if invalid_ttl && v.version >= Version::V13 {
-            // From 1.3 on the mask of asynchronous messages decides.
-            let change = AsyncMod {
-                changes: vec![(AsyncType::PacketIn, false, 0x7)],
-            };
-            noreply_one(
-                &mut v,
-                Message::SetAsync {
-                    change,
-                    nicira: false,
-                },
-                n.names(),
-                opt,
-            );
+    }
+    if invalid_ttl {
+        let mut c = config(&mut v, &n);
+        if c.invalid_ttl_to_controller != Some(true) {
+            c.invalid_ttl_to_controller = Some(true);
+            noreply_one(&mut v, Message::SetConfig(c), n.names(), opt);
+            if config(&mut v, &n).invalid_ttl_to_controller != Some(true) {
+                fatal(
+                    "setting invalid_ttl_to_controller failed (this switch probably doesn't support this \
+                     flag)",
+                );
+            }
         }
     }
     if !watches.is_empty() {
@@ -458,5 +460,5 @@ pub fn monitor(args: &[String], opt: &mut Options) {
             Err(e) => vconn::talking(&v, &e),
         }
     }
-    run(v, true, opt);
+    run(v, opt);
 }

@@ -67,7 +67,7 @@ pub fn packet_in(pin: &PacketIn, p: Print<'_>, out: &mut String) {
         crate::text::format_table(pin.table_id, p.names.tables, out);
     }
     if pin.cookie != NO_COOKIE {
-        let _ = write!(out, " cookie={}", hex(pin.cookie));
+        let _ = write!(out, " cookie={:#x}", pin.cookie);
     }
     let _ = write!(out, " total_len={} ", pin.total_len);
     format_match(&pin.flow_metadata, None, &p.names, out);
