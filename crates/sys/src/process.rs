@@ -140,10 +140,20 @@ pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps all memory of the process, present and future, in RAM.
+/// Keeps all memory of the process, present and future, in RAM once it is used: memory that was
+/// reserved and never touched, such as deep stacks, costs nothing.
 pub fn mlockall() -> io::Result<()> {
+    let flags = libc::MCL_CURRENT | libc::MCL_FUTURE;
     // SAFETY: no pointers involved.
-    check(unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) })
+    let on_fault = check(unsafe { libc::mlockall(flags | libc::MCL_ONFAULT) });
+    match on_fault {
+        // A kernel that does not know the last flag.
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            // SAFETY: as above.
+            check(unsafe { libc::mlockall(flags) })
+        }
+        result => result,
+    }
 }
 
 /// Names the calling thread for tools such as ps and top (at most 15 bytes are kept).
