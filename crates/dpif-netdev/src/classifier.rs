@@ -13,6 +13,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use ferrovs_packet::flow::FLOW_WORDS;
+use ferrovs_packet::hash::mix;
 use ferrovs_packet::miniflow::{FlowMap, MiniRef, Minimask};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -22,6 +24,46 @@ use crate::flow::DpFlow;
 /// Basis of hashes in masks.
 const BASIS: u64 = 0x6a09_e667_f3bc_c908;
 
+/// A key in which each word has its place, so that masks find theirs without counting bits. All zero between
+/// uses.
+pub struct Dense(Box<[u64; FLOW_WORDS]>);
+
+impl Default for Dense {
+    fn default() -> Dense {
+        Dense(Box::new([0; FLOW_WORDS]))
+    }
+}
+
+impl Dense {
+    #[inline]
+    pub fn fill(&mut self, key: MiniRef<'_>) {
+        for (i, word) in key.iter() {
+            self.0[i] = word;
+        }
+    }
+
+    /// Undoes [`Dense::fill`].
+    #[inline]
+    pub fn clear(&mut self, key: MiniRef<'_>) {
+        for i in key.map.iter() {
+            self.0[i] = 0;
+        }
+    }
+
+    /// As [`MiniRef::hash_in_mask`].
+    #[inline]
+    fn hash_in_mask(&self, mask: MiniRef<'_>) -> u64 {
+        mask.iter().fold(BASIS, |h, (i, m)| mix(h, self.0[i] & m))
+    }
+
+    #[inline]
+    fn matches(&self, flow: &DpFlow) -> bool {
+        let want = flow.rule.flow.view().values;
+        let mut pairs = flow.rule.mask.view().iter().zip(want);
+        pairs.all(|((i, m), want)| self.0[i] & m == *want) && !flow.is_dead()
+    }
+}
+
 /// Flows that share a mask.
 #[derive(Debug)]
 pub struct Subtable {
@@ -29,18 +71,6 @@ pub struct Subtable {
     flows: HashTable<Arc<DpFlow>>,
     /// Hits since the last ranking.
     hits: u64,
-}
-
-impl Subtable {
-    #[inline]
-    fn hash(&self, key: MiniRef<'_>) -> u64 {
-        key.hash_in_mask(self.mask.view(), BASIS)
-    }
-}
-
-#[inline]
-fn table_match(flow: &DpFlow, key: MiniRef<'_>) -> bool {
-    flow.rule.matches(key) && !flow.is_dead()
 }
 
 fn rule_hash(flow: &DpFlow) -> u64 {
@@ -59,10 +89,11 @@ pub struct Dpcls {
 impl Dpcls {
     /// The flow that matches, and how many masks were tried.
     #[inline]
-    pub fn lookup(&mut self, key: MiniRef<'_>) -> (Option<&Arc<DpFlow>>, usize) {
+    pub fn lookup(&mut self, key: &Dense) -> (Option<&Arc<DpFlow>>, usize) {
         let tried = self.subtables.len();
         for (i, table) in self.subtables.iter_mut().enumerate() {
-            if let Some(flow) = table.flows.find(table.hash(key), |f| table_match(f, key)) {
+            let hash = key.hash_in_mask(table.mask.view());
+            if let Some(flow) = table.flows.find(hash, |f| key.matches(f)) {
                 table.hits += 1;
                 return (Some(flow), i + 1);
             }
@@ -214,43 +245,53 @@ impl Emc {
     }
 }
 
-/// Places of the signature cache, a power of two.
-const SIGNATURES: usize = 1 << 16;
+/// Buckets of the signature cache, a power of two, and places in each.
+const BUCKETS: usize = 1 << 14;
+const WAYS: usize = 4;
+
+/// A hash and the slot of a flow, plus one; 0 for none.
+type Place = (u32, u32);
 
 /// Signature cache: which flow a packet with this hash hit last.
 #[derive(Debug, Default)]
 pub struct SignatureCache {
-    /// Upper bits of the hash and an index into `flows`, plus one.
-    places: Vec<(u32, u32)>,
+    buckets: Vec<[Place; WAYS]>,
+    victim: usize,
 }
 
 impl SignatureCache {
     #[inline]
-    fn place(hash: u32) -> usize {
-        (hash ^ hash >> 16) as usize & (SIGNATURES - 1)
+    fn bucket(hash: u32) -> usize {
+        (hash ^ hash >> 16) as usize & (BUCKETS - 1)
     }
 
     #[inline]
     pub fn lookup<'a>(
         &self,
         hash: u32,
-        key: MiniRef<'_>,
+        key: &Dense,
         flows: &'a FlowSlots,
     ) -> Option<&'a Arc<DpFlow>> {
-        let &(sig, slot) = self.places.get(SignatureCache::place(hash))?;
-        if sig != hash || slot == 0 {
-            return None;
-        }
+        let bucket = self.buckets.get(SignatureCache::bucket(hash))?;
+        let &(_, slot) = bucket.iter().find(|p| p.0 == hash && p.1 != 0)?;
         let flow = flows.slots.get(slot as usize - 1)?.as_ref()?;
-        (flow.rule.matches(key) && !flow.is_dead()).then_some(flow)
+        key.matches(flow).then_some(flow)
     }
 
+    /// Takes the place of an older entry with the same hash, a free place, or any.
     #[inline]
     pub fn insert(&mut self, hash: u32, slot: u32) {
-        if self.places.is_empty() {
-            self.places.resize(SIGNATURES, (0, 0));
+        if self.buckets.is_empty() {
+            self.buckets.resize(BUCKETS, [(0, 0); WAYS]);
         }
-        self.places[SignatureCache::place(hash)] = (hash, slot + 1);
+        let bucket = &mut self.buckets[SignatureCache::bucket(hash)];
+        let same = bucket.iter().position(|p| p.0 == hash && p.1 != 0);
+        let at = same.or_else(|| bucket.iter().position(|p| p.1 == 0));
+        let at = at.unwrap_or_else(|| {
+            self.victim = (self.victim + 1) % WAYS;
+            self.victim
+        });
+        bucket[at] = (hash, slot + 1);
     }
 }
 
@@ -327,6 +368,7 @@ mod tests {
         ) {
             let flows: Vec<_> = rules.iter().enumerate().map(|(n, r)| flow(n, r)).collect();
             let (mut dpcls, mut emc) = (Dpcls::default(), Emc::default());
+            let mut dense = Dense::default();
             let (mut cache, mut slots) = (SignatureCache::default(), FlowSlots::default());
             for f in &flows {
                 dpcls.insert(f.clone());
@@ -344,24 +386,27 @@ mod tests {
                 for packet in &packets {
                     let mini = Miniflow::new(packet);
                     let key = mini.view();
+                    dense.fill(key);
                     let wanted = flows.iter().any(|f| !f.is_dead() && f.rule.matches(key));
                     // A hash with few values makes entries of the caches meet.
                     let hash = packet.nw_src.get() << 13 | u32::from(packet.nw_proto);
                     if let Some(f) = emc.lookup(hash, key) {
                         prop_assert!(f.rule.matches(key) && !f.is_dead());
                     }
-                    if let Some(f) = cache.lookup(hash, key, &slots) {
+                    if let Some(f) = cache.lookup(hash, &dense, &slots) {
                         prop_assert!(f.rule.matches(key) && !f.is_dead());
                     }
-                    let found = dpcls.lookup(key).0.cloned();
+                    let found = dpcls.lookup(&dense).0.cloned();
                     prop_assert_eq!(found.is_some(), wanted);
                     if let Some(f) = found {
                         prop_assert!(f.rule.matches(key) && !f.is_dead());
                         emc.insert(hash, key, &f);
                         prop_assert!(Arc::ptr_eq(emc.lookup(hash, key).unwrap(), &f));
                         cache.insert(hash, f.slot.load(Relaxed));
-                        prop_assert!(cache.lookup(hash, key, &slots).is_some());
+                        prop_assert!(cache.lookup(hash, &dense, &slots).is_some());
                     }
+                    dense.clear(key);
+                    prop_assert!(dense.0.iter().all(|w| *w == 0));
                 }
             }
         }

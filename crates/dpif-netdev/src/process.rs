@@ -87,7 +87,10 @@ impl Worker {
                 group_of[i] = join(&mut groups, flow, size, tcp_flags(key));
                 continue;
             }
-            if signatures && let Some(flow) = self.signatures.lookup(hash, key, &self.slots) {
+            self.dense.fill(key);
+            if signatures && let Some(flow) = self.signatures.lookup(hash, &self.dense, &self.slots)
+            {
+                self.dense.clear(key);
                 if smc {
                     n_smc += 1;
                 } else {
@@ -100,11 +103,9 @@ impl Worker {
                 }
                 continue;
             }
-            let Some(dpcls) = &mut dpcls else {
-                misses.push(i as u8);
-                continue;
-            };
-            match dpcls.lookup(key) {
+            let found = dpcls.as_mut().map(|d| d.lookup(&self.dense));
+            self.dense.clear(key);
+            match found.unwrap_or((None, 0)) {
                 (Some(flow), masks) => {
                     n_mega += 1;
                     n_masks += masks as u64;
@@ -166,10 +167,14 @@ impl Worker {
     /// Asks what to do with a packet that no flow matched.
     fn miss(&mut self, mut packet: Packet, key: MiniRef<'_>, depth: u32) {
         // An earlier packet of the batch may have had the flow installed.
-        if let Some(dpcls) = self.dpcls.get_mut(&packet.md.in_port.0)
-            && let (Some(flow), masks) = dpcls.lookup(key)
-        {
-            let flow = flow.clone();
+        self.dense.fill(key);
+        let dpcls = self.dpcls.get_mut(&packet.md.in_port.0);
+        let found = dpcls.and_then(|d| match d.lookup(&self.dense) {
+            (Some(flow), masks) => Some((flow.clone(), masks)),
+            (None, _) => None,
+        });
+        self.dense.clear(key);
+        if let Some((flow, masks)) = found {
             let c = &self.me.counters;
             c.add(Count::MegaflowHit, 1);
             c.add(Count::MaskLookup, masks as u64);

@@ -21,7 +21,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use rustix::event::epoll;
 
-use crate::classifier::{Dpcls, Emc, FlowSlots, SignatureCache};
+use crate::classifier::{Dense, Dpcls, Emc, FlowSlots, SignatureCache};
 use crate::counters::{Count, INTERVAL, Load};
 use crate::datapath::Datapath;
 use crate::port::Port;
@@ -59,6 +59,7 @@ pub struct Worker {
     pub emc: Emc,
     pub signatures: SignatureCache,
     pub slots: FlowSlots,
+    pub dense: Dense,
     pub dpcls: HashMap<u32, Dpcls, FixedState>,
     pub keys: Vec<Box<Keys>>,
     pub now: Instant,
@@ -90,6 +91,7 @@ impl Worker {
             emc: Emc::default(),
             signatures: SignatureCache::default(),
             slots: FlowSlots::default(),
+            dense: Dense::default(),
             dpcls: HashMap::default(),
             keys: Vec::new(),
             now,
