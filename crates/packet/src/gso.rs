@@ -91,7 +91,8 @@ fn inner_network(data: &[u8], l4: usize, proto: u8) -> Option<usize> {
 
 /// Finds the headers of a large frame.
 pub fn shape(packet: &Packet) -> Option<Shape> {
-    let (Some(gso), Checksum::Partial { start, .. }) = (packet.offload.gso, packet.offload.checksum)
+    let (Some(gso), Checksum::Partial { start, .. }) =
+        (packet.offload.gso, packet.offload.checksum)
     else {
         return None;
     };
@@ -116,7 +117,13 @@ pub fn shape(packet: &Packet) -> Option<Shape> {
     };
     let least = if tcp { l4 + 20 } else { l4 + UDP_LEN };
     let whole = payload >= least && payload < data.len() && gso.size > 0;
-    whole.then_some(Shape { outer, l3, l4, payload, tcp })
+    whole.then_some(Shape {
+        outer,
+        l3,
+        l4,
+        payload,
+        tcp,
+    })
 }
 
 /// Whether a large frame is TCP inside a tunnel, which no port takes as it is.
@@ -182,7 +189,9 @@ impl Shape {
                 out[l4 + 13] &= !TCP_CWR;
             }
             put_u16(out, l4 + 16, 0);
-            let sum = pseudo(out, l3, ip_proto::TCP, end - l4).add(&out[l4..]).finish();
+            let sum = pseudo(out, l3, ip_proto::TCP, end - l4)
+                .add(&out[l4..])
+                .finish();
             put_u16(out, l4 + 16, sum);
         } else {
             put_u16(out, l4 + 4, (end - l4) as u16);
@@ -241,7 +250,9 @@ pub fn to_uso(packet: Packet, mut emit: impl FnMut(Packet)) {
     let (Some(shape), Some(gso)) = (shape(&packet), packet.offload.gso) else {
         return emit(packet);
     };
-    let Some((ip, udp)) = shape.outer else { return emit(packet) };
+    let Some((ip, udp)) = shape.outer else {
+        return emit(packet);
+    };
     let mss = usize::from(gso.size);
     let data = packet.data();
     let base = udp + UDP_LEN;
@@ -276,7 +287,10 @@ pub fn to_uso(packet: Packet, mut emit: impl FnMut(Packet)) {
         }
         copy_meta(&packet, &mut frame);
         if partial {
-            frame.offload.checksum = Checksum::Partial { start: udp as u16, offset: 6 };
+            frame.offload.checksum = Checksum::Partial {
+                start: udp as u16,
+                offset: 6,
+            };
         }
         if segments > 1 {
             frame.offload.gso = Some(Gso {
@@ -304,7 +318,11 @@ pub fn split(packet: Packet, max: usize, mut emit: impl FnMut(Packet)) {
         return emit(packet);
     }
     let parts = payload.len().div_ceil(per_part * mss);
-    let proto = if shape.tcp { ip_proto::TCP } else { ip_proto::UDP };
+    let proto = if shape.tcp {
+        ip_proto::TCP
+    } else {
+        ip_proto::UDP
+    };
     for (i, chunk) in payload.chunks(per_part * mss).enumerate() {
         let mut part = Packet::with_capacity(header.len() + chunk.len());
         part.append(header);

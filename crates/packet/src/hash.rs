@@ -49,18 +49,29 @@ fn packet_ports(word: u64) -> u64 {
 /// Hash of addresses, protocol and ports of an IP packet, of the Ethernet header for others; as a port's
 /// receive-side hash would be.
 pub fn flow_hash_5tuple(key: MiniRef<'_>, basis: u32) -> u32 {
+    // One walk over the words that are there costs less than to find each.
+    let (mut nw, mut tp, mut ipv4) = (0, 0, 0);
+    let (mut eth, mut ipv6) = ([0; 2], [0; 4]);
+    for (i, word) in key.iter() {
+        match i {
+            W_TP => tp = word,
+            W_NW => nw = word,
+            W_IPV4 => ipv4 = word,
+            _ if i >= W_IPV6 && i < W_IPV6 + 4 => ipv6[i - W_IPV6] = word,
+            _ if i == W_ETH || i == W_ETH + 1 => eth[i - W_ETH] = word,
+            _ => {}
+        }
+    }
     let basis = u64::from(basis);
-    let nw = key.word(W_NW).to_ne_bytes();
-    let proto = u64::from(nw[7]);
+    let proto = u64::from(nw.to_ne_bytes()[7]);
     let hash = if key.map.contains(W_IPV6) {
-        (0..4).fold(basis, |h, i| mix(h, key.word(W_IPV6 + i)))
+        ipv6.into_iter().fold(basis, mix)
     } else if key.map.contains(W_IPV4) {
-        mix(basis, key.word(W_IPV4))
+        mix(basis, ipv4)
     } else {
-        let hash = mix(mix(basis, key.word(W_ETH)), key.word(W_ETH + 1));
-        return fold32(hash);
+        return fold32(mix(mix(basis, eth[0]), eth[1]));
     };
-    fold32(mix(mix(hash, proto), packet_ports(key.word(W_TP))))
+    fold32(mix(mix(hash, proto), packet_ports(tp)))
 }
 
 /// [`flow_hash_5tuple`] of a full key.

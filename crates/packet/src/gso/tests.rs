@@ -5,7 +5,9 @@ use crate::checksum::checksum;
 const TUNNEL: usize = 8 + 14;
 
 fn ip4(proto: u8, len: usize, last: u8) -> Vec<u8> {
-    let mut h = vec![0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, last];
+    let mut h = vec![
+        0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, last,
+    ];
     fix_ip(&mut h, 0, 20, 0);
     put_u16(&mut h, 2, (20 + len) as u16);
     put_u16(&mut h, 10, 0);
@@ -25,7 +27,9 @@ fn tcp4(len: usize) -> Vec<u8> {
     let mut f = eth(0x0800);
     f.extend(ip4(6, 32 + len, 2));
     let tcp = f.len();
-    f.extend_from_slice(&[0, 80, 0x30, 0, 0xff, 0xff, 0xff, 0, 0, 0, 0, 5, 0x80, 0x99, 1, 0, 0, 0, 0, 0]);
+    f.extend_from_slice(&[
+        0, 80, 0x30, 0, 0xff, 0xff, 0xff, 0, 0, 0, 0, 5, 0x80, 0x99, 1, 0, 0, 0, 0, 0,
+    ]);
     f.extend_from_slice(&[1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
     f.extend((0..len).map(|i| (i * 7) as u8));
     let sum = pseudo(&f, 14, 6, f.len() - tcp).fold();
@@ -37,7 +41,12 @@ fn large(bytes: &[u8], start: u16, mss: u16) -> Packet {
     let mut p = Packet::from_slice(bytes);
     p.offload = Offload {
         checksum: Checksum::Partial { start, offset: 16 },
-        gso: Some(Gso { kind: GsoType::Tcp4, size: mss, hdr_len: start + 32, ecn: false }),
+        gso: Some(Gso {
+            kind: GsoType::Tcp4,
+            size: mss,
+            hdr_len: start + 32,
+            ecn: false,
+        }),
     };
     p
 }
@@ -92,7 +101,13 @@ fn a_tunnel_frame_becomes_datagrams_of_ready_packets() {
         let mut n = 0;
         for f in &frames {
             let d = f.data();
-            assert_eq!(f.offload.checksum, Checksum::Partial { start: 34, offset: 6 });
+            assert_eq!(
+                f.offload.checksum,
+                Checksum::Partial {
+                    start: 34,
+                    offset: 6
+                }
+            );
             assert_eq!(f.offload.gso.unwrap().size, size as u16);
             assert_eq!(u16_at(d, 16) as usize, d.len() - 14);
             assert_eq!(u16_at(d, 38) as usize, d.len() - 34);
@@ -114,7 +129,9 @@ fn segmenting_a_tunnel_frame_directly_or_by_way_of_uso_gives_the_same_packets() 
     let frame = vxlan(&tcp4(4000), true);
     let (mut direct, mut by_uso) = (Vec::new(), Vec::new());
     segment(large(&frame, 84, 1398), |p| direct.push(p.data().to_vec()));
-    to_uso(large(&frame, 84, 1398), |p| segment(p, |s| by_uso.push(s.data().to_vec())));
+    to_uso(large(&frame, 84, 1398), |p| {
+        segment(p, |s| by_uso.push(s.data().to_vec()))
+    });
     assert_eq!(direct.len(), 3);
     assert_eq!(direct, by_uso);
     for f in &direct {
@@ -122,7 +139,9 @@ fn segmenting_a_tunnel_frame_directly_or_by_way_of_uso_gives_the_same_packets() 
     }
     // Without an outer checksum none appears.
     let mut plain = Vec::new();
-    segment(large(&vxlan(&tcp4(4000), false), 84, 1398), |p| plain.push(p));
+    segment(large(&vxlan(&tcp4(4000), false), 84, 1398), |p| {
+        plain.push(p)
+    });
     assert!(plain.iter().all(|p| u16_at(p.data(), 40) == 0));
 }
 
@@ -144,7 +163,10 @@ fn a_frame_can_be_split_into_large_ones() {
 #[test]
 fn a_partial_checksum_is_completed() {
     let mut p = Packet::from_slice(&tcp4(100));
-    p.offload.checksum = Checksum::Partial { start: 34, offset: 16 };
+    p.offload.checksum = Checksum::Partial {
+        start: 34,
+        offset: 16,
+    };
     complete_checksum(&mut p);
     check_tcp4(&p.data()[14..]);
     assert_eq!(p.offload.checksum, Checksum::Unknown);
