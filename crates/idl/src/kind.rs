@@ -280,7 +280,8 @@ macro_rules! into_atom {
 }
 
 into_atom! {
-    Int i64 i32 u32 u16 u8 => |v| Atom::Integer(i64::from(v));
+    Int i64 => Atom::Integer;
+    Int i32 u32 u16 u8 => |v| Atom::Integer(i64::from(v));
     Int u64 => |v| Atom::Integer(i64::try_from(v).unwrap_or(i64::MAX));
     Real f64 => Atom::Real;
     Bool bool => Atom::Boolean;

@@ -115,7 +115,7 @@ pub fn format_real(real: f64) -> String {
         true => s.trim_end_matches('0').trim_end_matches('.').to_string(),
         false => s.to_string(),
     };
-    if exponent < -4 || exponent >= DIGITS {
+    if !(-4..DIGITS).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
     } else {

@@ -80,7 +80,7 @@ pub(super) fn bootstrap(path: &Path, chain: &[CertificateDer<'_>]) {
     let Some(last) = chain.last() else {
         return fail("no certificate presented by peer");
     };
-    if chain.len() < 2 || !names(last).is_some_and(|(issuer, subject)| issuer == subject) {
+    if chain.len() < 2 || names(last).is_none_or(|(issuer, subject)| issuer != subject) {
         return fail("peer did not present its CA certificate (self-signed) with its own");
     }
     let file = std::fs::File::options()
