@@ -7,17 +7,19 @@
 use ferrovs_datapath::action::{Action, DropReason, HashAlg, TunnelPush, Userspace};
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::upcall::{Upcall, UpcallKind};
-use ferrovs_packet::buffer::{Batch, Offload, Packet};
+use ferrovs_packet::buffer::{BATCH, Batch, Offload, Packet};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
 use ferrovs_packet::hash::{flow_hash_symmetric_l4, fold32, hash_5tuple, mix};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
 
-use crate::worker::{Worker, send};
+use crate::worker::{Worker, send, send_batch};
 
 /// Ethernet header: what a truncated packet keeps at least.
 const MIN_TRUNCATED: u32 = 14;
+/// Packets that are worth sending by themselves, without waiting for others.
+const DIRECT: usize = BATCH / 2;
 /// How deep actions may nest in actions.
 const MAX_NESTING: u32 = 32;
 
@@ -192,6 +194,13 @@ impl Worker {
             return;
         };
         if tx.batch.is_empty() {
+            if batch.len() >= DIRECT
+                && self.flush_interval.is_zero()
+                && batch.iter().all(|p| p.cutlen == 0)
+            {
+                send_batch(&*tx.port.netdev, batch, &self.me);
+                return;
+            }
             self.dirty.push(port.0);
         }
         for mut packet in batch.drain(..) {

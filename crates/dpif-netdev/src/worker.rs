@@ -10,7 +10,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::Execute;
-use ferrovs_netdev::Rxq;
+use ferrovs_netdev::{Netdev, Rxq};
 use ferrovs_packet::buffer::{BATCH, Batch};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::RateLimit;
@@ -71,7 +71,7 @@ pub struct Worker {
     /// When packets that wait for others shall go.
     flush_at: Option<Instant>,
     /// `tx-flush-interval`, as last looked at.
-    flush_interval: Duration,
+    pub flush_interval: Duration,
     /// How long to sleep next, when there is little to do: `pmd-sleep-max`.
     nap_us: u64,
     nap_max: u64,
@@ -504,14 +504,18 @@ impl Worker {
 
 /// Sends the batch of a port.
 pub fn send(tx: &mut TxPort, me: &Thread) {
-    if tx.batch.is_empty() {
-        return;
+    if !tx.batch.is_empty() {
+        send_batch(&*tx.port.netdev, &mut tx.batch, me);
     }
-    me.counters.add(Count::SentPackets, tx.batch.len() as u64);
+}
+
+/// Sends and empties a batch.
+pub fn send_batch(netdev: &dyn Netdev, batch: &mut Batch, me: &Thread) {
+    me.counters.add(Count::SentPackets, batch.len() as u64);
     me.counters.add(Count::SentBatches, 1);
     // The device counts what it could not send.
-    _ = tx.port.netdev.send(0, &mut tx.batch);
-    tx.batch.clear();
+    _ = netdev.send(0, batch);
+    batch.clear();
 }
 
 /// The input port that the flow matches.
