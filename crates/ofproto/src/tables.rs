@@ -10,10 +10,12 @@
 //! by [`TableEvent`]s, from which flow-removed messages and flow monitor updates are made.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use ferrovs_openflow::Action;
 use ferrovs_openflow::flow::FlowRemovedReason;
 pub use ferrovs_openflow::switch::TableMiss as MissConfig;
 use ferrovs_packet::field::{Field, FieldId};
@@ -21,7 +23,7 @@ use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_sync::{Counter, VersionGuard, Versions, Waker};
 use hashbrown::HashMap;
 
-use crate::rule::{NO_SLOT, Rule};
+use crate::rule::{NO_SLOT, Rule, RuleActions};
 
 mod change;
 mod cls;
@@ -179,9 +181,25 @@ struct Writer {
     garbage: VecDeque<(u64, Arc<Rule>)>,
     by_cookie: HashMap<u64, Vec<Arc<Rule>>>,
     expirable: Vec<Arc<Rule>>,
+    /// Action lists that were used lately, by hash: flows that do the same share one.
+    recent_actions: Vec<Option<Arc<RuleActions>>>,
 }
 
+/// Places for action lists that were used lately.
+const RECENT_ACTIONS: usize = 256;
+
 impl Writer {
+    /// The shared form of an action list.
+    fn share_actions(&mut self, actions: Vec<Action>) -> Arc<RuleActions> {
+        self.recent_actions.resize(RECENT_ACTIONS, None);
+        let hash = foldhash::fast::FixedState::default().hash_one(&actions);
+        let place = &mut self.recent_actions[hash as usize % RECENT_ACTIONS];
+        match place {
+            Some(shared) if shared.actions == actions => shared.clone(),
+            _ => place.insert(Arc::new(RuleActions::new(actions))).clone(),
+        }
+    }
+
     fn link(&mut self, rule: &Arc<Rule>) {
         let list = self.by_cookie.entry(rule.cookie).or_default();
         rule.cookie_slot.store(list.len() as u32, Relaxed);

@@ -14,7 +14,7 @@ use ferrovs_openflow::flow::{
 use ferrovs_packet::types::OfPort;
 
 use super::{N_TABLES, N_VISIBLE_TABLES, RuleMatch, TBL_INTERNAL, TableEvent, Tables, Writer};
-use crate::rule::{NewRule, Rule, RuleActions};
+use crate::rule::{NewRule, Rule};
 
 /// On whose behalf a change is made: a connection and the transaction id of its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -296,7 +296,7 @@ impl Change<'_> {
             table_id,
             priority,
             match_,
-            actions: Arc::new(RuleActions::new(fm.actions)),
+            actions: self.writer.share_actions(fm.actions),
             cookie: fm.new_cookie,
             flags: fm.flags,
             importance: fm.importance,
@@ -355,7 +355,7 @@ impl Change<'_> {
     fn modify(&mut self, rules: Vec<Arc<Rule>>, fm: FlowMod) -> Result<(), OfpErr> {
         let reset_counts = fm.flags.contains(FlowModFlags::RESET_COUNTS);
         let new_cookie = (fm.modify_cookie && fm.new_cookie != u64::MAX).then_some(fm.new_cookie);
-        let actions = Arc::new(RuleActions::new(fm.actions));
+        let actions = self.writer.share_actions(fm.actions);
         for old in rules {
             let new = NewRule {
                 table_id: old.table_id,
