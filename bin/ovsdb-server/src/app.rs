@@ -169,7 +169,12 @@ impl App {
 
     /// Brings listeners and connections in line with the command line and the databases.
     pub fn reconfigure(&mut self) {
-        let commits = self.server.commits();
+        // Without anything that is kept in a database, no transaction matters here.
+        let commits = if self.watches_databases() {
+            self.server.commits()
+        } else {
+            0
+        };
         let due = self.remotes.retry_due(clock::now());
         if self.configured_at == Some(commits) && !due {
             return;
@@ -179,6 +184,15 @@ impl App {
         let wanted = db_config::remotes(&self.server, &self.remote_names);
         self.remotes
             .configure(&mut self.server, wanted, clock::now());
+    }
+
+    fn watches_databases(&self) -> bool {
+        let t = &self.tls;
+        let tls = [&t.private_key, &t.certificate, &t.ca_cert, &t.peer_ca_cert];
+        self.remote_names
+            .iter()
+            .chain(tls.into_iter().flatten())
+            .any(|n| n.starts_with("db:"))
     }
 
     /// Gives the streams their TLS material, where it comes from a database as that says now.
@@ -219,7 +233,6 @@ impl App {
 
     /// One turn of the loop.
     pub fn run(&mut self) {
-        self.reconfigure();
         self.remotes.run(&mut self.server);
         self.server.run(now());
         self.remotes.update_status(&mut self.server, now());
@@ -229,6 +242,8 @@ impl App {
         self.finish_compactions();
         self.start_compactions();
         self.remotes.deliver(&mut self.server);
+        // Last, so that what this turn changed is in place before the loop sleeps.
+        self.reconfigure();
     }
 
     pub fn wait(&mut self, poller: &mut Poller) {
@@ -237,9 +252,6 @@ impl App {
         }
         if let Some(d) = self.server.deadline() {
             poller.wait_until(d);
-        }
-        if self.configured_at != Some(self.server.commits()) {
-            poller.wake_now();
         }
         self.remotes.wait(poller);
     }
