@@ -6,7 +6,8 @@ use std::time::Duration;
 use ferrovs_runtime::daemon::Daemon;
 use ferrovs_runtime::memory::{self, Usage};
 use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request, Responder};
-use ferrovs_runtime::{Poller, clock};
+use ferrovs_runtime::vlog::modules::BRIDGE;
+use ferrovs_runtime::{Poller, clock, dirs, version, vlog};
 
 use ferrovs_datapath::dpctl::Filter;
 use ferrovs_datapath::dpif::DpifClass;
@@ -23,6 +24,8 @@ pub struct App {
     pub exiting: Vec<Responder>,
     cleanup: bool,
     daemon: Daemon,
+    /// Whether the daemon is ready and has said so.
+    announced: bool,
     switch: Switch,
 }
 
@@ -32,14 +35,17 @@ impl App {
             exiting: Vec::new(),
             cleanup: false,
             daemon,
+            announced: false,
             switch,
         }
     }
 
     pub fn run(&mut self) {
         self.switch.run(clock::now());
-        if self.switch.is_ready() {
+        if self.switch.is_ready() && !self.announced {
             self.daemon.daemonize_complete();
+            self.announced = true;
+            vlog::info!(BRIDGE, "{}", version::line(dirs::program_name()));
         }
     }
 

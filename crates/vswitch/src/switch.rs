@@ -17,7 +17,7 @@ use ferrovs_runtime::memory::Usage;
 use ferrovs_runtime::options::Ssl;
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
-use ferrovs_runtime::{Poller, clock, coverage, version};
+use ferrovs_runtime::{Poller, clock, coverage};
 
 use crate::apply::{self, Bridges};
 use crate::config::{Config, Pairs};
@@ -265,9 +265,6 @@ impl Switch {
 
     fn configure(&mut self, now: Instant) {
         coverage::BRIDGE_RECONFIGURE.inc();
-        if !self.configured {
-            vlog::info!(BRIDGE, "{}", version::line("ovs-vswitchd"));
-        }
         self.seqno = self.idl.seqno();
         self.reconfigure = false;
         self.config = rows::read(&self.idl);
