@@ -47,7 +47,7 @@ pub struct Entry {
 /// How strict reading a list of entries is.
 #[derive(Debug, Default)]
 pub struct PullOptions {
-    /// Skip entries of unknown fields instead of refusing them.
+    /// Skip entries of unknown fields, and do not insist on prerequisites.
     pub lenient: bool,
     /// Only fields that a packet has without its headers.
     pub pipeline_only: bool,
@@ -144,6 +144,9 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
         let (header, field) = pull_header(&mut r)?;
         let bytes = r.take(header.len.into())?;
         if header == COOKIE || header == COOKIE_W {
+            if !opt.cookie && opt.lenient {
+                continue;
+            }
             if !opt.cookie {
                 return Err(OfpErr::OFPBMC_BAD_FIELD);
             }
@@ -167,7 +170,7 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
         };
         let e = entry(field, header, bytes, tun)?;
         let m = &mut out.match_;
-        if !field.match_prereqs_ok(m) {
+        if !opt.lenient && !field.match_prereqs_ok(m) {
             return Err(OfpErr::OFPBMC_BAD_PREREQ);
         }
         if !tun.with(|t| field.is_all_wild_in(&m.wc, t)) {
@@ -198,8 +201,19 @@ pub fn put_entry(
     tun: &Tun<'_>,
     out: &mut Vec<u8>,
 ) {
-    let n = tun.bytes(field);
+    let mut n = tun.bytes(field);
+    if tun.is_auto() && field.id.tun_metadata_index().is_some() {
+        // Places are whole words; the option itself may be shorter.
+        n = option_len(mask).unwrap_or(n);
+    }
     put_entry_of(field, value, mask, n, flavor, out);
+}
+
+/// The length in bytes of an option that is matched or set as a whole.
+pub(crate) fn option_len(mask: &FieldValue) -> Option<usize> {
+    (1..=124)
+        .find(|n| mask.is_ones(n * 8) && !mask.bit(n * 8))
+        .filter(|n| mask.extract(n * 8, 1024 - n * 8).is_zero())
 }
 
 /// Appends one entry of `n` bytes.

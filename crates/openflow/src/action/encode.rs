@@ -515,7 +515,10 @@ impl Encoder<'_, '_> {
 
     fn entry(&self, sf: &SetField, whole: bool, flavor: oxm::Flavor, out: &mut Vec<u8>) {
         let f = sf.field.field();
-        let n = self.tun.bytes(f);
+        let mut n = self.tun.bytes(f);
+        if whole && self.tun.is_auto() && f.id.tun_metadata_index().is_some() {
+            n = oxm::option_len(&sf.mask).unwrap_or(n);
+        }
         let mask = if whole {
             FieldValue::ones(n * 8)
         } else {
@@ -793,7 +796,7 @@ impl Encoder<'_, '_> {
 /// Whether `mask` has every bit of the field, so that no mask need be said.
 pub(crate) fn mask_is_whole(f: &Field, mask: &FieldValue, tun: &Tun<'_>) -> bool {
     if f.id.tun_metadata_index().is_some() {
-        return mask.is_ones(tun.bits(f));
+        return mask.is_ones(tun.bits(f)) || tun.is_auto() && oxm::option_len(mask).is_some();
     }
     // The presence bit belongs to the VLAN ID on the wire.
     let bits = if f.id == FieldId::VlanVid {

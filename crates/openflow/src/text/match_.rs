@@ -145,7 +145,8 @@ impl Printer<'_> {
             // Only the presence of the option is matched.
             if !mask.is_zero() {
                 self.out.push('=');
-                let full = mask.is_ones(tun.bits(f));
+                let full = mask.is_ones(tun.bits(f))
+                    || tun.is_auto() && crate::oxm::option_len(&mask).is_some();
                 f.format(
                     &value,
                     if full { None } else { Some(&mask) },

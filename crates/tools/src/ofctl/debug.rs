@@ -157,9 +157,10 @@ fn entries_to_text(mut data: &[u8]) -> String {
         if !out.is_empty() {
             out.push_str(", ");
         }
+        let cookie = h.class == 1 && h.number == 30 && n >= 8;
         match Field::by_oxm(h) {
+            _ if cookie => out.push_str("NXM_NX_COOKIE"),
             Some((_, o)) => out.push_str(o.name),
-            None if h.class == 1 && h.number == 30 => out.push_str("NXM_NX_COOKIE"),
             None => {
                 let _ = write!(out, "{}:{}", h.class, h.number);
             }
