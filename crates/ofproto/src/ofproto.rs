@@ -332,7 +332,7 @@ impl Ofproto {
         if let Some(at) = self.macs().deadline() {
             poller.wait_until(at);
         }
-        if self.tables.has_expirable()
+        if self.tables.needs_attention()
             && let Some(at) = self.next_expire
         {
             poller.wait_until(at);

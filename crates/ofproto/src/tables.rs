@@ -348,6 +348,9 @@ impl Tables {
     }
 
     fn collect(&self, writer: &mut Writer) {
+        if writer.garbage.is_empty() {
+            return;
+        }
         let oldest = self.versions.oldest_pinned();
         while let Some((version, _)) = writer.garbage.front() {
             if *version > oldest {
@@ -359,9 +362,10 @@ impl Tables {
         }
     }
 
-    /// Whether some rule has a timeout.
-    pub fn has_expirable(&self) -> bool {
-        !self.writer().expirable.is_empty()
+    /// Whether some rule has a timeout, or is removed and waits for its last reader.
+    pub fn needs_attention(&self) -> bool {
+        let writer = self.writer();
+        !writer.expirable.is_empty() || !writer.garbage.is_empty()
     }
 
     /// Rules with a timeout.
