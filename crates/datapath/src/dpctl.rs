@@ -37,6 +37,8 @@ pub struct Context<'a> {
     pub may_create: bool,
     pub read_only: bool,
     pub more: u32,
+    /// The commands are a tool's own, and have no prefix.
+    pub tool: bool,
     names: Option<bool>,
     out: String,
     failed: bool,
@@ -118,7 +120,12 @@ commands! {
 fn list_commands(cx: &mut Context<'_>, _: &[&str]) {
     cx.out.push_str("The available commands are:\n");
     for command in COMMANDS {
-        _ = writeln!(cx.out, "  {:<30}{}", command.name, command.usage);
+        let name = match cx.tool {
+            true => command.name.trim_start_matches("dpctl/"),
+            false => command.name,
+        };
+        let width = if cx.tool { 24 } else { 30 };
+        _ = writeln!(cx.out, "  {name:<width$}{}", command.usage);
     }
 }
 
@@ -139,6 +146,7 @@ impl<'a> Context<'a> {
             may_create: false,
             read_only: false,
             more: 0,
+            tool: false,
             names: None,
             out: String::new(),
             failed: false,
@@ -188,7 +196,7 @@ impl<'a> Context<'a> {
     pub fn run(mut self, command: &Command, args: &[&str]) -> Result<String, String> {
         if self.read_only && command.writes {
             return Err(format!(
-                "{}: {} command is not allowed in read-only mode\n",
+                "{}: '{}' command does not work in read only mode\n",
                 self.program,
                 command.name.trim_start_matches("dpctl/")
             ));
@@ -220,6 +228,11 @@ impl<'a> Context<'a> {
             Some(errno) => writeln!(self.out, "{}: {message} ({errno})", self.program),
             None => writeln!(self.out, "{}: {message}", self.program),
         };
+    }
+
+    /// A list that may lack datapaths makes the answer an error, without a word.
+    fn fail_if_incomplete(&mut self) {
+        self.failed |= self.classes.iter().any(|c| c.enumeration_failed());
     }
 
     fn verbose(&self) -> bool {

@@ -236,6 +236,10 @@ pub trait Dpif: Send + Sync {
 pub trait DpifClass: Send + Sync {
     fn kind(&self) -> &'static str;
     fn enumerate(&self) -> Vec<String>;
+    /// Whether the last enumeration failed, so that the list may lack some.
+    fn enumeration_failed(&self) -> bool {
+        false
+    }
     fn open(&self, name: &str, create: bool) -> Result<Arc<dyn Dpif>, Errno>;
     /// Kind of device to open for a port that a user calls `kind` (the netdev datapath makes `internal` a `tap`).
     fn port_open_kind(&self, kind: &str) -> String;

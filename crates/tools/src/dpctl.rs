@@ -59,6 +59,10 @@ impl DpifClass for System {
         Vec::new()
     }
 
+    fn enumeration_failed(&self) -> bool {
+        true
+    }
+
     fn open(&self, _name: &str, _create: bool) -> Result<Arc<dyn Dpif>, Errno> {
         self.absent();
         Err(Errno::ENOENT)
@@ -79,6 +83,7 @@ pub fn run(args: Vec<String>) -> ExitCode {
         // Never asked: there is no datapath whose flows could be filtered.
         Err(text.to_owned())
     });
+    context.tool = true;
     let tables = [OPTIONS, options::VLOG];
     let mut parser = Parser::new(&tables, args, true);
     while let Some(found) = parser.next_or_exit() {
@@ -118,7 +123,10 @@ pub fn run(args: Vec<String>) -> ExitCode {
     let Some((name, rest)) = operands.split_first() else {
         fatal("missing command name; use --help for help");
     };
-    let full = format!("dpctl/{name}");
+    let full = match name.as_str() {
+        "help" => "dpctl/list-commands".to_owned(),
+        name => format!("dpctl/{name}"),
+    };
     let Some(command) = COMMANDS.iter().find(|c| c.name == full) else {
         fatal(format_args!(
             "unknown command '{name}'; use --help for help"

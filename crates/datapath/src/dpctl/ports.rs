@@ -43,6 +43,7 @@ pub fn dump_dps(cx: &mut Context<'_>, _: &[&str]) {
     for name in cx.all() {
         _ = writeln!(cx.out, "{name}");
     }
+    cx.fail_if_incomplete();
 }
 
 /// `name,type=..,port_no=..`, the other options as they are.
@@ -161,6 +162,7 @@ pub fn show(cx: &mut Context<'_>, args: &[&str]) {
                 Err(errno) => cx.error(&format!("opening datapath {name} failed"), Some(errno)),
             }
         }
+        cx.fail_if_incomplete();
         return;
     }
     for name in args {
@@ -255,6 +257,7 @@ pub fn cache_size(cx: &mut Context<'_>, args: &[&str]) {
         for name in cx.all() {
             _ = writeln!(cx.out, "{name}:");
         }
+        cx.fail_if_incomplete();
     } else if let Some((dp, _)) = cx.datapath(args, 1) {
         _ = writeln!(cx.out, "{}:", full_name(&*dp));
     }
