@@ -120,6 +120,10 @@ commands! {
 fn list_commands(cx: &mut Context<'_>, _: &[&str]) {
     cx.out.push_str("The available commands are:\n");
     for command in COMMANDS {
+        if cx.tool && command.name == "dpctl/list-commands" {
+            // The tool itself answers this one.
+            _ = writeln!(cx.out, "  {:<24}", "help");
+        }
         let name = match cx.tool {
             true => command.name.trim_start_matches("dpctl/"),
             false => command.name,

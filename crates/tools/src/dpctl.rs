@@ -123,10 +123,11 @@ pub fn run(args: Vec<String>) -> ExitCode {
     let Some((name, rest)) = operands.split_first() else {
         fatal("missing command name; use --help for help");
     };
-    let full = match name.as_str() {
-        "help" => "dpctl/list-commands".to_owned(),
-        name => format!("dpctl/{name}"),
-    };
+    if name == "help" {
+        usage();
+        return ExitCode::SUCCESS;
+    }
+    let full = format!("dpctl/{name}");
     let Some(command) = COMMANDS.iter().find(|c| c.name == full) else {
         fatal(format_args!(
             "unknown command '{name}'; use --help for help"
