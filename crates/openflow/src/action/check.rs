@@ -363,6 +363,9 @@ impl Checker<'_> {
                 Ok(())
             }
             Action::Group(_) => Ok(()),
+            Action::DeleteField(f) if f.tun_metadata_index().is_none() => {
+                Err(OfpErr::OFPBAC_BAD_ARGUMENT)
+            }
             Action::GotoTable(t) => {
                 let l = &self.limits;
                 if l.table_id != 255 && *t <= l.table_id || l.n_tables != 255 && *t >= l.n_tables {

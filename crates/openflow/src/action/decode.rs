@@ -947,6 +947,11 @@ impl Decoder<'_, '_> {
             CtZone::Field(sf)
         };
         let actions = nested(r.rest(), self.version, self.tun, self.depth + 1)?;
+        // Without commit only a plain "nat" may be nested.
+        let plain_nat = |a: &Action| matches!(a, Action::Nat(n) if **n == Nat::default());
+        if flags & 1 == 0 && !actions.iter().all(plain_nat) {
+            return Err(OfpErr::OFPBAC_BAD_ARGUMENT);
+        }
         Ok(Action::Ct(Box::new(Ct {
             commit: flags & 1 != 0,
             force: flags & 2 != 0,

@@ -318,9 +318,7 @@ pub fn format_action(a: &Action, names: &Names<'_>, out: &mut String) {
         Action::CtClear => out.push_str("ct_clear"),
         Action::Clone(list) => {
             out.push_str("clone(");
-            if !list.is_empty() {
-                format_actions(list, names, out);
-            }
+            format_actions(list, names, out);
             out.push(')');
         }
         Action::CheckPktLarger { pkt_len, dst } => {

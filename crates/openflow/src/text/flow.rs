@@ -429,7 +429,7 @@ fn cookie(
     request: bool,
     usable: &mut Protocol,
 ) -> Result<(), String> {
-    let num = |s: &str| parse_u64(s).ok_or_else(|| format!("{s}: invalid cookie"));
+    let num = |s: &str| parse_u64(s).ok_or_else(|| format!("invalid numeric format {s}"));
     if let Some((c, mask)) = value.split_once('/') {
         if command == FlowModCommand::Add {
             return Err("flow additions cannot use a cookie mask".to_owned());

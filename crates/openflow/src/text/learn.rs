@@ -153,10 +153,7 @@ pub fn parse_learn(arg: &str, names: &Names<'_>) -> Result<Learn, String> {
                     return Err(format!("{value}: cannot write into {}", f.name));
                 }
                 if dst.n_bits != 1 {
-                    return Err(format!(
-                        "result_dst in `learn' action must be a single bit (value {value} has {} bits)",
-                        dst.n_bits
-                    ));
+                    return Err("result_dst in 'learn' action must be a single bit".to_owned());
                 }
                 l.result_dst = Some(dst);
             }
@@ -212,7 +209,7 @@ fn parse_spec(
             if src.n_bits != dst.n_bits {
                 return Err(format!(
                     "{orig}: bit widths of {name} ({}) and {value} ({}) differ",
-                    dst.n_bits, src.n_bits
+                    src.n_bits, dst.n_bits
                 ));
             }
             return Ok(LearnSpec {
@@ -233,7 +230,7 @@ fn parse_spec(
         "load" => {
             let (src, dst) = value
                 .split_once("->")
-                .ok_or_else(|| format!("{orig}: missing `->' in `{value}'"))?;
+                .ok_or_else(|| format!("load: missing `->' in `{value}'"))?;
             let dst = SubField::parse(dst)?;
             let src = match SubField::parse(src) {
                 Ok(sf) if sf.n_bits == dst.n_bits => LearnSrc::Field(sf),
@@ -241,6 +238,12 @@ fn parse_spec(
                     return Err(format!(
                         "{value}: source field is {} bits wide but destination is {} bits wide",
                         sf.n_bits, dst.n_bits
+                    ));
+                }
+                Err(_) if immediate(src, 128).is_some() && immediate(src, dst.n_bits).is_none() => {
+                    return Err(format!(
+                        "{value}: value does not fit into {} bits",
+                        dst.n_bits
                     ));
                 }
                 Err(e) => match immediate(src, dst.n_bits) {

@@ -51,7 +51,22 @@ pub fn parse_actions(
     }
     .list(s, &mut out)?;
     check_order(&out)?;
+    check_conjunction(&out)?;
     Ok(out)
+}
+
+/// Conjunctions stand alone, but for notes.
+fn check_conjunction(list: &[Action]) -> Result<(), String> {
+    let is = |a: &Action| matches!(a, Action::Conjunction { .. });
+    let other = |a: &&Action| !is(a) && !matches!(a, Action::Note(_));
+    match list.iter().find(other) {
+        Some(a) if list.iter().any(is) => Err(format!(
+            "\"conjunction\" actions may be used along with \"note\" but not any other kind of action \
+             (such as the \"{}\" action used here)",
+            a.name()
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Instructions come in a fixed order, each once.
@@ -77,10 +92,6 @@ fn check_order(list: &[Action]) -> Result<(), String> {
     let mut last: Option<i32> = None;
     for a in list {
         let r = rank(a);
-        // A meter is an action in 1.5 and may be anywhere among them.
-        if r == 0 && last.is_some_and(|l| l <= 1) {
-            continue;
-        }
         if let Some(l) = last {
             if l == r && r != 1 && r != 0 {
                 return Err(format!(
@@ -108,9 +119,6 @@ fn arrow<'a>(arg: &'a str, what: &str) -> Result<(&'a str, &'a str), String> {
     let (value, dst) = arg
         .split_once("->")
         .ok_or_else(|| format!("{arg}: missing `->'"))?;
-    if value.is_empty() {
-        return Err(format!("{arg}: missing value before `->'"));
-    }
     if dst.is_empty() {
         return Err(format!("{arg}: missing field name following `->'"));
     }
@@ -209,9 +217,6 @@ impl Parser<'_, '_> {
                         src.n_bits, dst.n_bits
                     ));
                 }
-                if !dst.field.field().writable {
-                    return Err(format!("{v}: cannot write into {}", dst.field.field().name));
-                }
                 Action::RegMove { src, dst }
             }
             "set_vlan_vid" | "mod_vlan_vid" => {
@@ -308,15 +313,12 @@ impl Parser<'_, '_> {
             "dec_mpls_ttl" => Action::DecMplsTtl,
             "push_mpls" => {
                 let ty = num16(v, "push_mpls")?;
-                if ty != eth_type::MPLS && ty != eth_type::MPLS_MCAST {
-                    return Err(format!("{v}: not a valid MPLS ethertype"));
-                }
                 Action::PushMpls(Be16::new(ty))
             }
             "pop_mpls" => Action::PopMpls(Be16::new(num16(v, "pop_mpls")?)),
             "dec_nsh_ttl" => Action::DecNshTtl,
             "delete_field" => {
-                let f = Field::by_name(v).ok_or_else(|| format!("{v}: unknown field `{v}'"))?;
+                let f = Field::by_name(v).ok_or_else(|| format!("unknown field `{v}'"))?;
                 Action::DeleteField(f.id)
             }
             "set_tunnel" | "set_tunnel64" => Action::SetTunnel {
@@ -333,9 +335,6 @@ impl Parser<'_, '_> {
             "push" => Action::StackPush(stack_field(v)?),
             "pop" => {
                 let sf = stack_field(v)?;
-                if !sf.field.field().writable {
-                    return Err(format!("{v}: cannot write into {}", sf.field.field().name));
-                }
                 Action::StackPop(sf)
             }
             "note" => Action::Note(
@@ -349,7 +348,7 @@ impl Parser<'_, '_> {
                     .to_owned());
             }
             "ct" => self.ct(v)?,
-            "nat" => Action::Nat(Box::new(nat(v)?)),
+            "nat" => return Err("Cannot have NAT action outside of \"ct\" action".to_owned()),
             "ct_clear" => Action::CtClear,
             "clone" => {
                 let nested = self.nested(v)?;
@@ -358,13 +357,13 @@ impl Parser<'_, '_> {
             "check_pkt_larger" => {
                 let (len, dst) = v
                     .split_once(")->")
-                    .ok_or_else(|| format!("{v}: missing `->' following `check_pkt_larger'"))?;
+                    .ok_or_else(|| format!("{v}: missing `->'"))?;
                 let dst = SubField::parse(dst)?;
                 if dst.n_bits != 1 {
-                    return Err(format!("Only 1-bit destination field is allowed: {v}"));
+                    return Err("Only 1-bit destination field is allowed".to_owned());
                 }
                 Action::CheckPktLarger {
-                    pkt_len: num16(len, "check_pkt_larger")?,
+                    pkt_len: num16(len, "(null)")?,
                     dst,
                 }
             }
@@ -400,8 +399,7 @@ impl Parser<'_, '_> {
             }
             _ => {
                 // A port's name or number alone is an output.
-                let known_port = v.is_empty() || lower == "controller";
-                match self.port(key).filter(|_| known_port) {
+                match self.port(key) {
                     Some(p) => Action::output(p),
                     None => return Err(format!("unknown action {key}")),
                 }
@@ -418,7 +416,7 @@ impl Parser<'_, '_> {
     }
 
     fn output(&mut self, v: &str, delim: char) -> Result<Action, String> {
-        if delim == '(' {
+        if delim == '(' && v.contains("port") && v.contains("max_len") {
             let (mut port, mut max_len) = (OfPort::NONE, 0);
             let mut list = v;
             while let Some((k, val)) = next_pair(&mut list) {
@@ -438,7 +436,9 @@ impl Parser<'_, '_> {
                 ));
             }
             if port >= OfPort::MAX && ![OfPort::LOCAL, OfPort::IN_PORT].contains(&port) {
-                return Err("output_trunc does not support port: ".to_owned() + &port.0.to_string());
+                let mut name = String::new();
+                ferrovs_packet::field::format_port(port, self.names.ports, &mut name);
+                return Err(format!("output to unsupported truncate port: {name}"));
             }
             return Ok(Action::OutputTrunc { port, max_len });
         }
@@ -516,11 +516,7 @@ impl Parser<'_, '_> {
             Some(d) => {
                 let sf = SubField::parse(d)?;
                 if !sf.field.field().writable {
-                    return Err(format!(
-                        "{v}: experimental... cannot write into {}",
-                        sf.field.field().name
-                    )
-                    .replace("experimental... ", ""));
+                    return Err(format!("{v}: cannot write into {}", sf.field.field().name));
                 }
                 Some(sf)
             }
@@ -576,14 +572,7 @@ impl Parser<'_, '_> {
     fn load(&mut self, v: &str) -> Result<Action, String> {
         let (value, dst) = arrow(v, "load")?;
         let sf = SubField::parse(dst)?;
-        let f = sf.field.field();
-        if !f.writable {
-            return Err(format!("{v}: cannot write into {}", f.name));
-        }
-        let val = match wide_number(value) {
-            Some(n) => n,
-            None => f.parse_value(value, self.names.ports)?,
-        };
+        let val = wide_number(value).ok_or_else(|| format!("{v}: cannot parse integer value"))?;
         if !val
             .extract(sf.n_bits.into(), 1024 - usize::from(sf.n_bits))
             .is_zero()
@@ -634,7 +623,7 @@ impl Parser<'_, '_> {
         }
         if r.in_port == OfPort::IN_PORT && r.table == TABLE_ALL {
             return Err(
-                "at least one \"in_port\" or \"table\" must be specified  on resubmit".to_owned(),
+                "at least one \"in_port\" or \"table\" must be specified on resubmit".to_owned(),
             );
         }
         r.port_only = !table_given && !r.with_ct_orig;
@@ -719,17 +708,14 @@ impl Parser<'_, '_> {
                 "zone" => {
                     c.zone = match num16(val, "zone") {
                         Ok(z) => CtZone::Immediate(z),
-                        Err(e) => match SubField::parse(val) {
-                            Ok(sf) => CtZone::Field(sf),
-                            Err(_) => return Err(e.clone()),
-                        },
+                        Err(_) => CtZone::Field(SubField::parse(val)?),
                     };
                 }
                 "alg" => {
                     c.alg = match val {
                         "ftp" => 21,
                         "tftp" => 69,
-                        _ => num16(val, "alg")?,
+                        _ => return Err(format!("invalid conntrack helper \"{val}\"")),
                     };
                 }
                 "nat" => {
@@ -747,28 +733,25 @@ impl Parser<'_, '_> {
             return Err("\"force\" flag requires \"commit\" flag.".to_owned());
         }
         for a in &c.actions {
-            let ok = match a {
-                Action::SetField(sf) => matches!(
-                    sf.field,
-                    ferrovs_packet::field::FieldId::CtMark
-                        | ferrovs_packet::field::FieldId::CtLabel
-                ),
-                Action::RegMove { dst, .. } => matches!(
-                    dst.field,
-                    ferrovs_packet::field::FieldId::CtMark
-                        | ferrovs_packet::field::FieldId::CtLabel
-                ),
-                _ => false,
+            use ferrovs_packet::field::FieldId::{CtLabel, CtMark};
+            let target = match a {
+                Action::SetField(sf) => sf.field,
+                Action::RegMove { dst, .. } => dst.field,
+                _ => {
+                    return Err(format!(
+                        "ct action doesn't support nested action {}",
+                        a.name()
+                    ));
+                }
             };
-            if !ok {
-                return Err(format!("{} action doesn't have... in ct exec", a.name()));
+            if target != CtMark && target != CtLabel {
+                return Err(format!(
+                    "ct action doesn't support nested modification of {target}"
+                ));
             }
         }
         if let Some(n) = nat_action {
             c.actions.insert(0, n);
-        }
-        if !c.commit && c.actions.iter().any(|a| !matches!(a, Action::Nat(_))) {
-            return Err("CT mark/label... requires commit".to_owned());
         }
         Ok(Action::Ct(Box::new(c)))
     }
@@ -810,13 +793,13 @@ fn plain(v: &str, name: &str) -> Result<u64, String> {
     if v.is_empty() {
         return Err(format!("{name}: expected label."));
     }
-    Ok(atoi(v).max(0) as u64)
+    num32(v).map(u64::from)
 }
 
 fn stack_field(v: &str) -> Result<SubField, String> {
     match SubField::parse_prefix(v)? {
         (sf, "") => Ok(sf),
-        _ => Err(format!("{v}: trailing garbage following push or pop")),
+        (_, tail) => Err(format!("{tail}: trailing garbage following push or pop")),
     }
 }
 
@@ -998,56 +981,83 @@ fn nat(v: &str) -> Result<Nat, String> {
 
 /// `A[-B][:P[-Q]]`, IPv6 addresses in brackets if ports follow.
 fn nat_range(v: &str, n: &mut Nat) -> Result<(), String> {
-    let invalid = || format!("invalid ip range \"{v}\"").replace("ip range", "argument to nat");
-    let (addrs, ports) = if v.starts_with('[') {
-        match v.rfind("]:") {
-            Some(i) => (&v[..=i], Some(&v[i + 2..])),
-            None => (v, None),
-        }
-    } else if v.matches(':').count() > 1 {
-        (v, None)
-    } else {
-        v.split_once(':').map_or((v, None), |(a, p)| (a, Some(p)))
+    let invalid = || format!("invalid nat range \"{v}\"");
+    let garbage = |rest: &str| {
+        let pos = v.len() - rest.len();
+        format!("garbage ({rest}) after nat range \"{v}\" (pos: {pos})")
     };
-    if !addrs.is_empty() {
-        let strip = |s: &str| s.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let (min, max) = addrs
-            .split_once('-')
-            .map_or((addrs, None), |(a, b)| (a, Some(b)));
-        let (min, max) = (strip(min), max.map(strip));
-        if let Ok(min) = min.parse::<Ipv4Addr>() {
-            let max = match max {
-                Some(m) => Some(m.parse::<Ipv4Addr>().map_err(|_| invalid())?),
-                None => None,
-            };
-            if max.is_some_and(|m| m < min) {
-                return Err(format!("invalid IP address range: {v}"));
+    let mut rest = v;
+    let address = |rest: &mut &str| -> Option<std::net::IpAddr> {
+        if let Some(inner) = rest.strip_prefix('[') {
+            let (a, tail) = inner.split_once(']')?;
+            *rest = tail;
+            return a.parse().ok().map(std::net::IpAddr::V6);
+        }
+        let end = rest
+            .find(|c: char| !c.is_ascii_hexdigit() && c != '.' && c != ':')
+            .unwrap_or(rest.len());
+        let text = &rest[..end];
+        // A colon after an IPv4 address begins the ports.
+        let v4_end = text.find(':').unwrap_or(end);
+        if let Ok(a) = text[..v4_end].parse::<Ipv4Addr>() {
+            *rest = &rest[v4_end..];
+            return Some(a.into());
+        }
+        let a = text.parse::<Ipv6Addr>().ok()?;
+        *rest = &rest[end..];
+        Some(a.into())
+    };
+    if !rest.starts_with(':') {
+        let Some(min) = address(&mut rest) else {
+            // What could be part of a number was read before the rest made no sense.
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len());
+            return Err(garbage(&rest[end..]));
+        };
+        let max = match rest.strip_prefix('-') {
+            Some(tail) => {
+                rest = tail;
+                Some(address(&mut rest).ok_or_else(invalid)?)
             }
-            n.range = NatRange::V4 {
+            None => None,
+        };
+        use std::net::IpAddr::{V4, V6};
+        n.range = match (min, max) {
+            (V4(a), None) if a.is_unspecified() => NatRange::None,
+            (V6(a), None) if a.is_unspecified() => NatRange::None,
+            (V4(min), None) => NatRange::V4 { min, max: None },
+            (V6(min), None) => NatRange::V6 { min, max: None },
+            (V4(min), Some(V4(max))) if max >= min => NatRange::V4 {
                 min,
-                max: max.filter(|m| *m != min),
-            };
-        } else if let Ok(min) = min.parse::<Ipv6Addr>() {
-            let max = match max {
-                Some(m) => Some(m.parse::<Ipv6Addr>().map_err(|_| invalid())?),
-                None => None,
-            };
-            n.range = NatRange::V6 {
+                max: (max != min).then_some(max),
+            },
+            (V6(min), Some(V6(max))) if max >= min => NatRange::V6 {
                 min,
-                max: max.filter(|m| *m != min),
-            };
-        } else {
-            return Err(invalid());
+                max: (max != min).then_some(max),
+            },
+            _ => return Err(invalid()),
+        };
+    }
+    if let Some(p) = rest.strip_prefix(':') {
+        let end = p.find(|c: char| !c.is_ascii_digit()).unwrap_or(p.len());
+        // Like Open vSwitch, only the low 16 bits of a larger number count.
+        n.proto_min = p[..end].parse::<u64>().map_err(|_| invalid())? as u16;
+        rest = &p[end..];
+        if let Some(q) = rest.strip_prefix('-') {
+            let end = q.find(|c: char| !c.is_ascii_digit()).unwrap_or(q.len());
+            n.proto_max = q[..end].parse::<u64>().map_err(|_| invalid())? as u16;
+            if n.proto_max < n.proto_min {
+                return Err(invalid());
+            }
+            rest = &q[end..];
         }
     }
-    if let Some(p) = ports {
-        let (min, max) = p.split_once('-').map_or((p, None), |(a, b)| (a, Some(b)));
-        n.proto_min = num16(min, "port").map_err(|_| invalid())?;
-        if let Some(m) = max {
-            n.proto_max = num16(m, "port").map_err(|_| invalid())?;
-        }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(garbage(rest))
     }
-    Ok(())
 }
 
 fn encap(v: &str) -> Result<Action, String> {
@@ -1063,7 +1073,7 @@ fn encap(v: &str) -> Result<Action, String> {
         "nsh" => 0x1894f,
         "mpls" => 0x18847,
         "mpls_mc" => 0x18848,
-        other => return Err(format!("Encap hdr not supported: {other}")),
+        _ => return Err("Encap hdr not supported: ".to_owned()),
     };
     let inside = args
         .strip_prefix('(')
@@ -1081,9 +1091,7 @@ fn encap(v: &str) -> Result<Action, String> {
             "tlv" => {
                 let parts: Vec<&str> = val.splitn(3, ',').collect();
                 let [class, type_, data] = parts[..] else {
-                    return Err(
-                        "tlv value malformed".replace("value malformed", ": invalid syntax")
-                    );
+                    return Err(format!("Invalid NSH TLV header: {val}"));
                 };
                 let h = data.trim().strip_prefix("0x").unwrap_or(data);
                 let h = if h.len() % 2 == 1 {
@@ -1097,11 +1105,7 @@ fn encap(v: &str) -> Result<Action, String> {
                     data: hex_bytes(&h).ok_or("invalid NSH TLV value")?,
                 }
             }
-            _ => {
-                return Err(format!(
-                    "Value {val} is not valid for key {k} in encap({name})"
-                ));
-            }
+            _ => return Err(format!("Invalid property: {k}")),
         });
     }
     Ok(Action::Encap(e))
@@ -1114,15 +1118,16 @@ fn decap(v: &str) -> Result<Action, String> {
         if k != "packet_type" {
             return Err(format!("Invalid decap argument: {k}"));
         }
-        let (mut ns, mut ty) = (0u32, 0u32);
+        let (mut ns, mut ty) = (0u32, None);
         let mut inner = val;
         while let Some((k, val)) = next_pair(&mut inner) {
             match k {
                 "ns" => ns = num16(val, "namespace")?.into(),
-                "type" => ty = num16(val, "type")?.into(),
+                "type" => ty = Some(u32::from(num16(val, "type")?)),
                 _ => return Err(format!("Invalid decap packet_type argument: {k}")),
             }
         }
+        let ty = ty.ok_or("Missing packet_type attribute type")?;
         new_packet_type = ns << 16 | ty;
     }
     Ok(Action::Decap { new_packet_type })
