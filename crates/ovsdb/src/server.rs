@@ -222,9 +222,10 @@ impl Server {
         self.send(session, text.into());
     }
 
+    /// An error, as Open vSwitch's server words it: without a `result` member.
     pub(crate) fn reply_error(&mut self, session: SessionId, id: &Value, error: &Value) {
         let (id, error) = (crate::json::to_string(id), crate::json::to_string(error));
-        let text = format!("{{\"error\":{error},\"id\":{id},\"result\":null}}");
+        let text = format!("{{\"error\":{error},\"id\":{id}}}");
         self.send(session, text.into());
     }
 
