@@ -67,8 +67,17 @@ struct Group {
     key: String,
     spec: Spec,
     members: usize,
-    /// The last update: span of commits, id, text. Most members want the same.
-    last: Option<(u64, u64, Arc<str>, Option<Arc<str>>)>,
+    /// The last update. Most members want the same.
+    last: Option<Update>,
+}
+
+/// An update that was composed: for a span of commits and a monitor id, its text if there was
+/// anything to say.
+struct Update {
+    from: u64,
+    to: u64,
+    id: Arc<str>,
+    text: Option<Arc<str>>,
 }
 
 /// All monitors of one database.
@@ -263,11 +272,11 @@ impl Monitors {
         let (id, group) = (Arc::clone(&m.id), m.group);
         let group = self.groups[group].as_mut()?;
         if folded.changes.is_empty()
-            && let Some((f, t, last_id, text)) = &group.last
-            && (*f, *t) == (from, head)
-            && *last_id == id
+            && let Some(last) = &group.last
+            && (last.from, last.to) == (from, head)
+            && last.id == id
         {
-            return text.clone();
+            return last.text.clone();
         }
         let span = (from - base) as usize..;
         let private = !folded.changes.is_empty();
@@ -280,7 +289,12 @@ impl Monitors {
         };
         let text = body.map(|b| notification(group.spec.version, &id, &b));
         if !private {
-            group.last = Some((from, head, id, text.clone()));
+            group.last = Some(Update {
+                from,
+                to: head,
+                id,
+                text: text.clone(),
+            });
         }
         text
     }

@@ -98,18 +98,16 @@ impl BaseType {
     /// Checks the constraints; the atom must be of this type already.
     pub fn check(&self, atom: &Atom) -> Result<(), Error> {
         match (&self.constraint, atom) {
-            (Constraint::Enum(values), a) => {
-                if values.binary_search(a).is_err() {
-                    return Err(Error::constraint(format!(
-                        "{} is not one of the allowed values ([{}])",
-                        atom.to_text(),
-                        values
-                            .iter()
-                            .map(Atom::to_text)
-                            .collect::<Vec<_>>()
-                            .join(", ")
-                    )));
-                }
+            (Constraint::Enum(values), a) if values.binary_search(a).is_err() => {
+                return Err(Error::constraint(format!(
+                    "{} is not one of the allowed values ([{}])",
+                    atom.to_text(),
+                    values
+                        .iter()
+                        .map(Atom::to_text)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )));
             }
             (&Constraint::Integer { min, max }, &Atom::Integer(v)) => {
                 range(v, min, max, min != i64::MIN, max != i64::MAX, |v| {

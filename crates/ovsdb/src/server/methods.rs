@@ -135,9 +135,7 @@ impl Server {
             sessions,
             ..
         } = self;
-        let Some(client) = sessions.get(&session) else {
-            return None;
-        };
+        let client = sessions.get(&session)?;
         let db = dbs.get_mut(name)?;
         let elapsed = now.instant.saturating_duration_since(t.arrived);
         let owns = |lock: &str| locks.owns(session, lock);
