@@ -100,7 +100,7 @@ pub fn trace_packet_out(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
         .collect();
     let mut usable = Protocol::all();
     let parsed = with_names(|names| parse_actions(actions, names, &mut usable, true));
-    let actions = parsed.map_err(|e| format!("Bad actions: {e}"))?;
+    let actions = parsed?;
     let subject = subject(ofprotos, &rest)?;
     Ok(Output::Text(run(&subject, Some(&actions))))
 }
@@ -120,7 +120,7 @@ fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
             "-consistent" | "--consistent" => {
                 return Err("Option -consistent is for trace-packet-out".into());
             }
-            option if option.starts_with('-') => return Err(format!("Unknown option: {option}")),
+            option if option.starts_with('-') => return Err(format!("{option}: unknown option")),
             word => words.push(word),
         }
     }
@@ -134,7 +134,7 @@ fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
         _ => return Err("too many arguments".into()),
     };
     if generate && packet.is_some() {
-        return Err("Can't specify both -generate and a packet".into());
+        return Err("Syntax error".into());
     }
     let mut subject = match words[..] {
         [bridge, flow] if ofprotos.bridge(bridge).is_some() => {
@@ -206,12 +206,10 @@ fn find_bridge(ofprotos: &Ofprotos, name: &str) -> Option<(Arc<Backer>, Arc<XBri
 }
 
 fn dp_subject(ofprotos: &Ofprotos, dp: Option<&str>, text: &str) -> Result<Subject, String> {
-    let Ok(key) = parse_key(text, None) else {
-        return Err(match dp {
-            Some(name) => format!("{name}: unknown bridge"),
-            None => format!("Invalid datapath flow: {text}"),
-        });
-    };
+    let key = parse_key(text, None).map_err(|e| match dp {
+        Some(name) => format!("{name}: unknown bridge"),
+        None => format!("{e} (or the bridge name was omitted)"),
+    })?;
     let mut flow = key
         .into_flow()
         .map_err(|_| "Failed to parse datapath flow key".to_string())?;

@@ -137,6 +137,11 @@ impl MacTable {
             if old.turn == 0 || arp == GratuitousArp::ThroughBond && lock_until.is_some() {
                 return false;
             }
+            // An entry that is younger than a second needs no refresh.
+            let fresh = now.saturating_duration_since(old.refreshed) < Duration::from_secs(1);
+            if fresh && old.port == port && arp == GratuitousArp::No {
+                return false;
+            }
             self.unlink(old);
         } else {
             self.make_room();

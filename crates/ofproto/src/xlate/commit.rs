@@ -214,7 +214,30 @@ impl Commit<'_> {
         self.base.nsh = want;
     }
 
+    /// Whether the network layer of `flow` differs from what the datapath has.
+    fn network_differs(&self) -> bool {
+        let key = |f: &Flow| {
+            (
+                f.nw_src,
+                f.nw_dst,
+                f.ipv6_src,
+                f.ipv6_dst,
+                f.ipv6_label,
+                f.nw_tos,
+                f.nw_ttl,
+            )
+        };
+        key(self.flow) != key(self.base)
+    }
+
     fn network(&mut self) {
+        // A protocol of 0 says that there is no such header to change, and so the protocol matters.
+        if self.flow.nw_proto == 0 {
+            if self.network_differs() {
+                self.wc.masks.nw_proto = 0xff;
+            }
+            return;
+        }
         match self.flow.dl_type.get() {
             eth_type::IP => {
                 set_members!(self, Ipv4, Ipv4Key { src = nw_src, dst = nw_dst, tos = nw_tos, ttl = nw_ttl });

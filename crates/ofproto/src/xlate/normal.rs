@@ -156,6 +156,23 @@ pub fn learn(
     table.learn(now, mac, vlan, bundle, arp)
 }
 
+/// What packets that a controller makes come through: a trunk that nothing goes out of.
+fn no_bundle() -> Arc<XBundle> {
+    Arc::new(XBundle {
+        id: BundleId::MAX,
+        name: "OFPP_NONE".into(),
+        vlan_mode: VlanMode::Trunk,
+        vlan: 0,
+        trunks: None,
+        cvlans: None,
+        qinq_ethtype: eth_type::VLAN_8021AD,
+        priority_tags: PriorityTags::Never,
+        protected: false,
+        floodable: false,
+        ports: Vec::new(),
+    })
+}
+
 impl Ctx<'_> {
     /// The NORMAL action for the packet as it is now.
     pub fn normal(&mut self) {
@@ -214,14 +231,15 @@ impl Ctx<'_> {
     fn input_bundle(&mut self) -> Option<(OfPort, Arc<XBundle>)> {
         let in_port = OfPort(self.flow.in_port as u16);
         let bridge = self.bridge;
+        if matches!(in_port, OfPort::NONE | OfPort::CONTROLLER) {
+            return Some((OfPort::NONE, no_bundle()));
+        }
         let bundle = bridge
             .ports
             .get(&in_port)
             .and_then(|p| bridge.bundles.get(&p.bundle?));
         if bundle.is_none() {
-            if in_port != OfPort::NONE {
-                self.report_error(&format!("received packet on unknown port {}", in_port.0));
-            }
+            self.report_error(&format!("received packet on unknown port {}", in_port.0));
             self.warn("no input bundle, dropping");
         }
         bundle.map(|b| (in_port, b.clone()))
