@@ -200,6 +200,47 @@ pub const TABLE_ACTIONS: [(&str, u16); 24] = [
     ("set_queue", 21),
 ];
 
+/// The actions that a switch tells of in `version`, as bits of [`TABLE_ACTIONS`]: until 1.1 each header change has
+/// its own, later set-field stands for them.
+pub fn table_actions_of(version: Version) -> u64 {
+    const GENERAL: [&str; 12] = [
+        "output",
+        "group",
+        "set_field",
+        "strip_vlan",
+        "push_vlan",
+        "mod_nw_ttl",
+        "dec_ttl",
+        "set_mpls_ttl",
+        "dec_mpls_ttl",
+        "push_mpls",
+        "pop_mpls",
+        "set_queue",
+    ];
+    let has = |name: &str| {
+        if version <= Version::V11 {
+            name != "set_field"
+        } else {
+            GENERAL.contains(&name)
+        }
+    };
+    let bits = TABLE_ACTIONS.iter().enumerate();
+    bits.filter(|(_, (name, _))| has(name))
+        .fold(0, |set, (i, _)| set | 1 << i)
+}
+
+/// The same in the version's own numbering of actions.
+pub fn action_numbers_of(version: Version) -> u32 {
+    if version == Version::V10 {
+        // Numbers 0 (output) to 11 (enqueue).
+        return 0xfff;
+    }
+    let bits = table_actions_of(version);
+    let rows = TABLE_ACTIONS.iter().enumerate();
+    rows.filter(|(i, _)| bits & 1 << i != 0)
+        .fold(0, |set, (_, (_, number))| set | 1 << number)
+}
+
 /// What a table matches and does.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct TableFeatures {

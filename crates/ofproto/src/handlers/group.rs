@@ -8,6 +8,7 @@ use ferrovs_openflow::group::{
     GroupDesc, GroupFeatures, GroupMod, GroupProps, GroupStats, GroupType,
 };
 use ferrovs_openflow::message::Message;
+use ferrovs_openflow::switch::action_numbers_of;
 use ferrovs_openflow::version::Version;
 
 use super::check::Check;
@@ -274,25 +275,12 @@ impl Request<'_> {
     }
 
     pub(super) fn group_features(&mut self) -> Done {
-        /// Actions of OpenFlow 1.1 and later that buckets may have: output, the MPLS and VLAN actions,
-        /// set_queue, group, the TTL actions and set_field.
-        const ACTIONS: u32 = 1
-            | 1 << 15
-            | 1 << 16
-            | 1 << 17
-            | 1 << 18
-            | 1 << 19
-            | 1 << 20
-            | 1 << 21
-            | 1 << 22
-            | 1 << 23
-            | 1 << 24
-            | 1 << 25;
+        let actions = action_numbers_of(self.conn.version());
         self.reply(Message::GroupFeaturesReply(GroupFeatures {
             types: 0xf,
             capabilities: 0x7,
             max_groups: [GROUP_MAX; 4],
-            actions: [ACTIONS; 4],
+            actions: [actions; 4],
         }));
         Ok(())
     }

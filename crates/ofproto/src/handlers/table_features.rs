@@ -1,7 +1,7 @@
 //! What each table can match and do. All tables are alike but for the last, from which nothing can be reached.
 
 use ferrovs_openflow::switch::{
-    Instruction, TABLE_ACTIONS, TableActions, TableFeatures, TableInstructions,
+    Instruction, TableActions, TableFeatures, TableInstructions, table_actions_of,
 };
 use ferrovs_openflow::version::Version;
 use ferrovs_packet::field::{FieldId, Maskable};
@@ -10,22 +10,6 @@ use crate::tables::{N_VISIBLE_TABLES, Table};
 
 /// The number of flows that a table without a limit claims to hold.
 const MAX_ENTRIES: u32 = 1_000_000;
-/// Actions of [`TABLE_ACTIONS`] that are there, by name.
-const ACTIONS: [&str; 12] = [
-    "output",
-    "group",
-    "set_field",
-    "pop_vlan",
-    "push_vlan",
-    "mod_nw_ttl",
-    "dec_ttl",
-    "set_mpls_ttl",
-    "dec_mpls_ttl",
-    "push_mpls",
-    "pop_mpls",
-    "set_queue",
-];
-
 fn fields(test: impl Fn(FieldId) -> bool) -> Vec<FieldId> {
     (0..)
         .map_while(FieldId::from_index)
@@ -57,12 +41,8 @@ fn instructions(table_id: u8, version: Version) -> TableInstructions {
             next[id / 64] |= 1 << (id % 64);
         }
     }
-    let named = TABLE_ACTIONS
-        .iter()
-        .enumerate()
-        .filter(|(_, (name, _))| ACTIONS.contains(name));
     let actions = TableActions {
-        actions: named.fold(0, |set, (i, _)| set | 1 << i),
+        actions: table_actions_of(version),
         set_fields: fields(|id| has_code_point(id) && id.field().writable),
     };
     TableInstructions {

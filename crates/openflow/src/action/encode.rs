@@ -610,8 +610,6 @@ impl Encoder<'_, '_> {
             FieldId::IpDscp => same(Action::SetIpDscp((value << 2) as u8), out),
             FieldId::NwEcn if !v10 => same(Action::SetIpEcn(value as u8), out),
             FieldId::NwTtl if !v10 => same(Action::SetIpTtl(value as u8), out),
-            FieldId::MplsLabel => same(Action::SetMplsLabel(value as u32), out),
-            FieldId::MplsTc => same(Action::SetMplsTc(value as u8), out),
             FieldId::TcpSrc | FieldId::UdpSrc => {
                 same(
                     Action::SetL4SrcPort {

@@ -518,7 +518,8 @@ pub fn encode_flow_stats(
             out.set_u16(at, len);
             encode::actions(&fs.actions, Version::V10, tun, out);
         } else {
-            oxm::put_ofp11_match(&fs.match_, version, tun, out);
+            // Statistics carry every field, in 1.1 too.
+            oxm::put_oxm_match(&fs.match_, version, tun, out);
             instructions::encode(&fs.actions, version, tun, out);
         }
     } else if version == Version::V15 {
