@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ferrovs_classifier::Conjunction;
-use ferrovs_openflow::action::Action;
+use ferrovs_openflow::action::{self, Action};
 use ferrovs_openflow::flow::FlowModFlags;
 use ferrovs_packet::types::OfPort;
 
@@ -79,24 +79,12 @@ impl RuleActions {
 
     /// Whether an output action names `port`.
     pub fn outputs_to_port(&self, port: OfPort) -> bool {
-        self.actions.iter().any(|action| match action {
-            Action::Output { port: p, .. } | Action::OutputTrunc { port: p, .. } => *p == port,
-            Action::Enqueue { port: p, .. } => *p == port,
-            Action::Controller(_) => port == OfPort::CONTROLLER,
-            _ => false,
-        })
+        action::outputs_to_port(&self.actions, port)
     }
 
     /// Whether an action, or one to be written into the action set, names `group`.
     pub fn outputs_to_group(&self, group: u32) -> bool {
-        fn in_list(actions: &[Action], group: u32) -> bool {
-            actions.iter().any(|action| match action {
-                Action::Group(g) => *g == group,
-                Action::WriteActions(nested) => in_list(nested, group),
-                _ => false,
-            })
-        }
-        self.has_group && in_list(&self.actions, group)
+        self.has_group && action::outputs_to_group(&self.actions, group)
     }
 
     /// The meter of the rule, if it has one.

@@ -518,12 +518,11 @@ impl Action {
     }
 }
 
-/// Whether the actions can send a packet to `port`.
+/// Whether the actions name `port` as an output, in Open vSwitch's sense: truncated and computed outputs do not
+/// count.
 pub fn outputs_to_port(actions: &[Action], port: OfPort) -> bool {
     actions.iter().any(|a| match a {
-        Action::Output { port: p, .. }
-        | Action::OutputTrunc { port: p, .. }
-        | Action::Enqueue { port: p, .. } => *p == port,
+        Action::Output { port: p, .. } | Action::Enqueue { port: p, .. } => *p == port,
         Action::Controller(_) => port == OfPort::CONTROLLER,
         Action::Clone(nested) | Action::WriteActions(nested) => outputs_to_port(nested, port),
         _ => false,
