@@ -292,5 +292,5 @@ fn wins(random: &mut u64, inverse: u32) -> bool {
     *random ^= *random << 13;
     *random ^= *random >> 7;
     *random ^= *random << 17;
-    (*random >> 32) as u32 % inverse == 0
+    ((*random >> 32) as u32).is_multiple_of(inverse)
 }

@@ -129,7 +129,7 @@ impl Worker {
             }
             // The clock is read often enough for statistics, and whenever there is work.
             spins = spins.wrapping_add(1);
-            if spins % 64 == 0 {
+            if spins.is_multiple_of(64) {
                 self.now = clock::now();
                 self.housekeeping();
             }

@@ -209,7 +209,7 @@ pub struct Flow {
 /// Number of 64-bit words in a [`Flow`].
 pub const FLOW_WORDS: usize = size_of::<Flow>() / 8;
 
-const _: () = assert!(size_of::<Flow>() % 8 == 0 && FLOW_WORDS <= 128);
+const _: () = assert!(size_of::<Flow>().is_multiple_of(8) && FLOW_WORDS <= 128);
 
 impl Default for Flow {
     fn default() -> Self {

@@ -57,7 +57,7 @@ pub fn flow_hash_5tuple(key: MiniRef<'_>, basis: u32) -> u32 {
             W_TP => tp = word,
             W_NW => nw = word,
             W_IPV4 => ipv4 = word,
-            _ if i >= W_IPV6 && i < W_IPV6 + 4 => ipv6[i - W_IPV6] = word,
+            _ if (W_IPV6..W_IPV6 + 4).contains(&i) => ipv6[i - W_IPV6] = word,
             _ if i == W_ETH || i == W_ETH + 1 => eth[i - W_ETH] = word,
             _ => {}
         }

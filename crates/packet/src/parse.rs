@@ -69,7 +69,7 @@ pub fn vlan_limit() -> usize {
 }
 
 const fn word(ofs: usize) -> usize {
-    assert!(ofs % 8 == 0);
+    assert!(ofs.is_multiple_of(8));
     ofs / 8
 }
 

@@ -176,7 +176,7 @@ impl<'a> Cursor<'a> {
     pub fn hex_bytes(&mut self) -> Option<Vec<u8>> {
         let mut copy = *self;
         let digits = copy.take_while(|b| b.is_ascii_hexdigit());
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return None;
         }
         let bytes = (0..digits.len())

@@ -535,7 +535,7 @@ fn read_geneve_options(c: &mut Cursor<'_>, k: &mut FlowTnl, m: &mut FlowTnl) -> 
         let kind = c.number(U8)? as u8;
         c.expect(",len=")?;
         let size = c.number(124)? as usize;
-        if size % 4 != 0 || len + 4 + size > 252 {
+        if !size.is_multiple_of(4) || len + 4 + size > 252 {
             return None;
         }
         let at = len;

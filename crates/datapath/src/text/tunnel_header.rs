@@ -309,7 +309,7 @@ pub fn parse(c: &mut Cursor<'_>) -> Option<TunnelHeader> {
                     c.expect(",len=")?;
                     let len = c.number(124)? as usize;
                     let mut data = vec![0; len];
-                    if len % 4 != 0 || options.len() + 4 + len > 252 {
+                    if !len.is_multiple_of(4) || options.len() + 4 + len > 252 {
                         return None;
                     }
                     if len > 0 {

@@ -38,8 +38,8 @@ impl FailOpen {
         let trigger = probe.map(|p| p * 3).unwrap_or(Duration::from_secs(15));
         self.due = None;
         match down.filter(|_| active) {
-            Some(down) if down >= trigger => {
-                if !self.open {
+            Some(down) if down >= trigger
+                && !self.open => {
                     vlog::warn!(
                         vlog::modules::FAIL_OPEN,
                         "Could not connect to controller (or switch failed controller's post-connection admission control policy) for {} seconds, failing open",
@@ -49,7 +49,6 @@ impl FailOpen {
                     ofproto.remove_flows(now);
                     set_rule(ofproto, true, now);
                 }
-            }
             Some(down) => self.due = Some(now + (trigger - down)),
             None if self.open => {
                 vlog::warn!(vlog::modules::FAIL_OPEN, "No longer in fail-open mode");

@@ -274,7 +274,7 @@ impl Ofproto {
             if port.tunnel_port.as_ref().is_some_and(|t| *t != dp_name) {
                 tunnels_moved.push(port.ofport);
             }
-            port.config = port.config - PortConfig::DOWN | down_bit(&*port.netdev);
+            port.config = (port.config - PortConfig::DOWN) | down_bit(&*port.netdev);
             let desc = describe(port.ofport, &*port.netdev, port.config);
             if desc != port.desc {
                 changed.push((port.ofport, std::mem::replace(&mut port.desc, desc)));
@@ -359,7 +359,7 @@ impl Ofproto {
             | PortConfig::NO_FWD
             | PortConfig::NO_PACKET_IN;
         port.config ^= toggled & settable;
-        port.config = port.config - PortConfig::DOWN | down_bit(&*port.netdev);
+        port.config = (port.config - PortConfig::DOWN) | down_bit(&*port.netdev);
         let desc = describe(port.ofport, &*port.netdev, port.config);
         let changed = desc != port.desc;
         let old = std::mem::replace(&mut port.desc, desc);

@@ -35,11 +35,10 @@ impl Ctx<'_> {
                 break;
             }
         }
-        if actions.is_empty() && self.depth > 0 {
-            if let Some(trace) = &mut self.trace {
+        if actions.is_empty() && self.depth > 0
+            && let Some(trace) = &mut self.trace {
                 trace.leaf(NodeKind::Action, "drop");
             }
-        }
     }
 
     fn do_action(&mut self, action: &Action, last: bool) {

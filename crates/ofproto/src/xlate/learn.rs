@@ -151,7 +151,7 @@ impl Ctx<'_> {
         let link = match mp.algorithm {
             MultipathAlgorithm::ModuloN => hash % n_links,
             MultipathAlgorithm::HashThreshold => {
-                (u64::from(hash) * u64::from(n_links) >> 32) as u32
+                ((u64::from(hash) * u64::from(n_links)) >> 32) as u32
             }
             MultipathAlgorithm::Hrw => highest_random_weight(hash, n_links, |_| true).unwrap_or(0),
             MultipathAlgorithm::IterHash => {

@@ -95,15 +95,14 @@ impl RecircTable {
     pub fn alloc(&self, state: FrozenState) -> Arc<Recirc> {
         let hash = hash_of(&state);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = inner.by_hash.get(&hash) {
-            if let Some(found) = known
+        if let Some(known) = inner.by_hash.get(&hash)
+            && let Some(found) = known
                 .iter()
                 .filter_map(Weak::upgrade)
                 .find(|r| r.state == state)
             {
                 return found;
             }
-        }
         if inner.by_id.len() >= inner.sweep_at {
             inner.by_id.retain(|_, r| r.strong_count() > 0);
             inner.by_hash.retain(|_, list| {

@@ -308,7 +308,7 @@ impl Dec<'_, '_> {
                 index: r.u16()?,
             };
             r.skip(2)?;
-            if m.option_len % 4 != 0 || m.option_len > 124 || m.option_len == 0 {
+            if !m.option_len.is_multiple_of(4) || m.option_len > 124 || m.option_len == 0 {
                 return Err(OfpErr::NXTTMFC_BAD_OPT_LEN);
             }
             if m.index >= 64 {

@@ -200,7 +200,7 @@ impl Dec<'_, '_> {
                 table_id: b.u8()?,
                 ..Default::default()
             };
-            let config;
+            
             if v >= Version::V15 {
                 t.command = b.u8()?;
                 let _features = b.u32()?;
@@ -211,7 +211,7 @@ impl Dec<'_, '_> {
             }
             t.metadata_match = b.u64()?;
             t.metadata_write = b.u64()?;
-            config = b.u32()?;
+            let config = b.u32()?;
             t.max_entries = b.u32()?;
             if v >= Version::V14 {
                 t.supports_eviction = Some(config & EVICTION != 0);

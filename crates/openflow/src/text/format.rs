@@ -26,9 +26,9 @@ pub fn duration(out: &mut String, sec: u32, nsec: u32) {
         out.push('s');
         return;
     }
-    if nsec % 1_000_000 == 0 {
+    if nsec.is_multiple_of(1_000_000) {
         let _ = write!(out, ".{ms:03}s");
-    } else if nsec % 1000 == 0 {
+    } else if nsec.is_multiple_of(1000) {
         let _ = write!(out, ".{:06}s", nsec / 1000);
     } else {
         let _ = write!(out, ".{nsec:09}s");

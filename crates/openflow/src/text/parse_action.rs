@@ -607,13 +607,12 @@ impl Parser<'_, '_> {
                 .ok_or_else(|| format!("{port}: resubmit to unknown port"))?;
         }
         let mut table_given = false;
-        if let Some(t) = parts.next() {
-            if !t.is_empty() {
+        if let Some(t) = parts.next()
+            && !t.is_empty() {
                 r.table = parse_table(t, self.names)
                     .ok_or_else(|| format!("{t}: resubmit to unknown table"))?;
                 table_given = true;
             }
-        }
         if let Some(p) = parts.next() {
             if p == "ct" {
                 r.with_ct_orig = true;

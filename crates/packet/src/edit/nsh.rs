@@ -24,7 +24,7 @@ pub fn push_nsh(packet: &mut Packet, nsh: &FlowNsh, md2: &[u8]) {
     };
     let len = match nsh.mdtype {
         1 => 24,
-        2 if md2.len() <= 248 && md2.len() % 4 == 0 => 8 + md2.len(),
+        2 if md2.len() <= 248 && md2.len().is_multiple_of(4) => 8 + md2.len(),
         _ => return,
     };
     let header = packet.push(len);

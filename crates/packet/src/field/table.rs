@@ -279,7 +279,7 @@ fields! {
     NshNp: "nsh_np" "", 1 / 8, No, Dec, Nsh, ro, No / No, -, be(NSH + offset_of!(FlowNsh, np), 1), [("NXOXM_NSH_NP", 3, V10, "2.8")];
     NshSpi: "nsh_spi" "nsp", 4 / 24, No, Hex, Nsh, rw, No / No, -, be(NSH + offset_of!(FlowNsh, path_hdr), 4).bits(8, 0xffffff), [("NXOXM_NSH_SPI", 4, V10, "2.8")];
     NshSi: "nsh_si" "nsi", 1 / 8, No, Dec, Nsh, rw, No / No, -, be(NSH + offset_of!(FlowNsh, path_hdr), 4).bits(0, 0xff), [("NXOXM_NSH_SI", 5, V10, "2.8")];
-    NshC1: "nsh_c1" "nshc1", 4 / 32, Bitwise, Hex, Nsh, rw, No / No, -, be(NSH + offset_of!(FlowNsh, context) + 0, 4), [("NXOXM_NSH_C1", 6, V10, "2.8")];
+    NshC1: "nsh_c1" "nshc1", 4 / 32, Bitwise, Hex, Nsh, rw, No / No, -, be(NSH + offset_of!(FlowNsh, context), 4), [("NXOXM_NSH_C1", 6, V10, "2.8")];
     NshC2: "nsh_c2" "nshc2", 4 / 32, Bitwise, Hex, Nsh, rw, No / No, -, be(NSH + offset_of!(FlowNsh, context) + 4, 4), [("NXOXM_NSH_C2", 7, V10, "2.8")];
     NshC3: "nsh_c3" "nshc3", 4 / 32, Bitwise, Hex, Nsh, rw, No / No, -, be(NSH + offset_of!(FlowNsh, context) + 8, 4), [("NXOXM_NSH_C3", 8, V10, "2.8")];
     NshC4: "nsh_c4" "nshc4", 4 / 32, Bitwise, Hex, Nsh, rw, No / No, -, be(NSH + offset_of!(FlowNsh, context) + 12, 4), [("NXOXM_NSH_C4", 9, V10, "2.8")];

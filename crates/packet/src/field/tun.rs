@@ -61,7 +61,7 @@ impl TunTable {
         if index >= TUN_METADATA_FIELDS {
             return Err(TunTableError::BadIndex);
         }
-        if len == 0 || len % 4 != 0 || usize::from(len) > TUN_METADATA_MAX_LEN {
+        if len == 0 || !len.is_multiple_of(4) || usize::from(len) > TUN_METADATA_MAX_LEN {
             return Err(TunTableError::BadLength);
         }
         if self.slots[index].is_some() {

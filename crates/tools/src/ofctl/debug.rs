@@ -93,7 +93,7 @@ pub fn parse_group(args: &[String], opt: &mut Options) {
 /// Bytes in hexadecimal with blanks and comments.
 fn hex_line(line: &str) -> Option<Vec<u8>> {
     let digits: String = line.chars().filter(|c| !c.is_whitespace()).collect();
-    if digits.len() % 2 != 0 || !digits.bytes().all(|c| c.is_ascii_hexdigit()) {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|c| c.is_ascii_hexdigit()) {
         return None;
     }
     Some(
@@ -511,7 +511,7 @@ pub fn ofp_parse_pcap(args: &[String], opt: &mut Options) {
                 }
                 let msg: Vec<u8> = s.drain(..n).collect();
                 let ip = |b: &[u8]| format!("{}.{}.{}.{}", b[0], b[1], b[2], b[3]);
-                print!("{}.{from} > {}.{to}:\n", ip(&key[0..4]), ip(&key[4..8]));
+                println!("{}.{from} > {}.{to}:", ip(&key[0..4]), ip(&key[4..8]));
                 print_message(&msg, opt.verbosity + 1);
             }
         }

@@ -408,11 +408,10 @@ fn ct_tuple(text: &str, proto: &mut u8) -> Result<CtTuple, String> {
             _ => return Err(format!("invalid conntrack tuple field: {k}")),
         }
     }
-    if let (Some(a), Some(b)) = (t.src, t.dst) {
-        if a.is_ipv4() != b.is_ipv4() {
+    if let (Some(a), Some(b)) = (t.src, t.dst)
+        && a.is_ipv4() != b.is_ipv4() {
             return Err("L3 protocol does not match between source and destination".to_owned());
         }
-    }
     Ok(t)
 }
 

@@ -398,7 +398,7 @@ pub fn ping(args: &[String], opt: &mut Options) {
     let payload = args
         .get(1)
         .map_or(64, |n| ferrovs_openflow::text::cursor::atoi(n));
-    if payload < 0 || payload > 65535 - 8 {
+    if !(0..=65535 - 8).contains(&payload) {
         fatal(format_args!(
             "payload must be between 0 and {} bytes",
             65535 - 8
