@@ -80,10 +80,9 @@ pub fn clear(_: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
 
 /// A share in percent, of what has been measured; nothing yet means that it is not known.
 fn usage(out: &mut String, part: u64, whole: u64) {
-    if whole == 0 {
-        out.push_str("NOT AVAIL\n");
-    } else {
-        _ = writeln!(out, "{:2} %", part * 100 / whole);
+    match (part * 100).checked_div(whole) {
+        Some(share) => _ = writeln!(out, "{share:2} %"),
+        None => out.push_str("NOT AVAIL\n"),
     }
 }
 

@@ -343,13 +343,7 @@ pub fn prefix_len(carrier: Carrier, version: Version) -> usize {
         Carrier::Nx | Carrier::Onf => 16,
         Carrier::Mp { .. } => mp,
         // In 1.0 the vendor's subtype and pad follow the vendor id; later it is vendor and type.
-        Carrier::NxMp { .. } | Carrier::OnfMp { .. } => {
-            if version == Version::V10 {
-                24
-            } else {
-                24
-            }
-        }
+        Carrier::NxMp { .. } | Carrier::OnfMp { .. } => 24,
     }
 }
 

@@ -350,10 +350,8 @@ impl AsyncConfig {
 
     /// What a new connection of `version` receives.
     pub fn default_for(version: Version) -> AsyncConfig {
-        let v13_plus = version >= Version::V13;
         let mut c = AsyncConfig::default();
-        c.primary[AsyncType::PacketIn as usize] =
-            if version >= Version::V14 { 0x3f } else { 0x3 } | if v13_plus { 0 } else { 0 };
+        c.primary[AsyncType::PacketIn as usize] = if version >= Version::V14 { 0x3f } else { 0x3 };
         c.primary[AsyncType::FlowRemoved as usize] =
             if version >= Version::V14 { 0x3f } else { 0xf };
         c.primary[AsyncType::PortStatus as usize] = 7;

@@ -311,12 +311,12 @@ impl Storage {
     fn alloc(size: usize) -> Storage {
         let pooled = POOL.with_borrow_mut(|pool| match size {
             0..=SMALL => pool.small.pop(),
-            ..=LARGE => pool.large.pop(),
+            n if n <= LARGE => pool.large.pop(),
             _ => None,
         });
         let size = match size {
             0..=SMALL => SMALL,
-            ..=LARGE => LARGE,
+            n if n <= LARGE => LARGE,
             _ => size,
         };
         Storage(Some(

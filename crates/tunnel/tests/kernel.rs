@@ -140,17 +140,17 @@ fn tcp_crosses_a_tunnel_to_the_kernel_in_large_frames() {
             let listener = ns_b
                 .run(|| TcpListener::bind("10.9.0.2:7000").unwrap())
                 .unwrap();
-            let patience = Some(std::time::Duration::from_secs(10));
+            let patience = std::time::Duration::from_secs(10);
             let far = "10.9.0.2:7000".parse().unwrap();
-            let connect = || TcpStream::connect_timeout(&far, patience.unwrap()).unwrap();
+            let connect = || TcpStream::connect_timeout(&far, patience).unwrap();
             let stream = ns_a.run(connect).unwrap();
-            stream.set_read_timeout(patience).unwrap();
-            stream.set_write_timeout(patience).unwrap();
+            stream.set_read_timeout(Some(patience)).unwrap();
+            stream.set_write_timeout(Some(patience)).unwrap();
             // The far end sends back what it gets.
             let echo = s.spawn(move || {
                 let (mut c, _) = listener.accept().unwrap();
-                c.set_read_timeout(patience).unwrap();
-                c.set_write_timeout(patience).unwrap();
+                c.set_read_timeout(Some(patience)).unwrap();
+                c.set_write_timeout(Some(patience)).unwrap();
                 let mut buf = vec![0; MAX_DATA];
                 let mut n = 0;
                 while n < SIZE {

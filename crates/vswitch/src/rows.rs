@@ -1,5 +1,6 @@
 //! Reads the configuration out of the replica of the database.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ferrovs_idl::kind::{Int, MapView, SetView, Str};
@@ -70,11 +71,15 @@ pub(crate) fn read(idl: &Idl) -> Config {
         if name.contains('/') || name.is_empty() {
             // A name with a slash would let the bridge's sockets escape from the run directory.
             vlog::warn_rl!(RL, BRIDGE, "ignoring bridge with invalid name '{name}'");
-        } else if config.bridges.contains_key(&name) {
-            vlog::warn_rl!(RL, BRIDGE, "bridge {name} specified twice");
         } else {
-            let bridge = read_bridge(idl, row, &mut taken);
-            config.bridges.insert(name, bridge);
+            match config.bridges.entry(name) {
+                Entry::Occupied(twice) => {
+                    vlog::warn_rl!(RL, BRIDGE, "bridge {} specified twice", twice.key());
+                }
+                Entry::Vacant(place) => {
+                    place.insert(read_bridge(idl, row, &mut taken));
+                }
+            }
         }
     }
     config

@@ -38,17 +38,16 @@ impl FailOpen {
         let trigger = probe.map(|p| p * 3).unwrap_or(Duration::from_secs(15));
         self.due = None;
         match down.filter(|_| active) {
-            Some(down) if down >= trigger
-                && !self.open => {
-                    vlog::warn!(
-                        vlog::modules::FAIL_OPEN,
-                        "Could not connect to controller (or switch failed controller's post-connection admission control policy) for {} seconds, failing open",
-                        down.as_secs()
-                    );
-                    self.open = true;
-                    ofproto.remove_flows(now);
-                    set_rule(ofproto, true, now);
-                }
+            Some(down) if down >= trigger && !self.open => {
+                vlog::warn!(
+                    vlog::modules::FAIL_OPEN,
+                    "Could not connect to controller (or switch failed controller's post-connection admission control policy) for {} seconds, failing open",
+                    down.as_secs()
+                );
+                self.open = true;
+                ofproto.remove_flows(now);
+                set_rule(ofproto, true, now);
+            }
             Some(down) => self.due = Some(now + (trigger - down)),
             None if self.open => {
                 vlog::warn!(vlog::modules::FAIL_OPEN, "No longer in fail-open mode");

@@ -213,16 +213,18 @@ fn check(udpif: &Udpif, key: &Ukey, entry: &FlowEntry, dying: bool) -> Verdict {
     let stale = state.reval_seq != seq;
     if !stale {
         if count.packets > 0
-            && let Some(xcache) = &state.xcache {
-                xcache.push(count, used);
-            }
+            && let Some(xcache) = &state.xcache
+        {
+            xcache.push(count, used);
+        }
         return Verdict::Keep;
     }
     // What the flow did so far it did by its old translation.
     if count.packets > 0
-        && let Some(xcache) = state.xcache.take() {
-            xcache.push(count, used);
-        }
+        && let Some(xcache) = state.xcache.take()
+    {
+        xcache.push(count, used);
+    }
     if dying {
         return Verdict::Delete;
     }

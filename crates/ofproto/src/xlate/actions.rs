@@ -35,10 +35,12 @@ impl Ctx<'_> {
                 break;
             }
         }
-        if actions.is_empty() && self.depth > 0
-            && let Some(trace) = &mut self.trace {
-                trace.leaf(NodeKind::Action, "drop");
-            }
+        if actions.is_empty()
+            && self.depth > 0
+            && let Some(trace) = &mut self.trace
+        {
+            trace.leaf(NodeKind::Action, "drop");
+        }
     }
 
     fn do_action(&mut self, action: &Action, last: bool) {

@@ -100,9 +100,9 @@ impl RecircTable {
                 .iter()
                 .filter_map(Weak::upgrade)
                 .find(|r| r.state == state)
-            {
-                return found;
-            }
+        {
+            return found;
+        }
         if inner.by_id.len() >= inner.sweep_at {
             inner.by_id.retain(|_, r| r.strong_count() > 0);
             inner.by_hash.retain(|_, list| {

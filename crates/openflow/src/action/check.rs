@@ -298,7 +298,7 @@ impl Checker<'_> {
             Action::Learn(l) => self.learn(l),
             Action::Sample(_) | Action::Conjunction { .. } => Ok(()),
             Action::Ct(c) => {
-                if !is_ip_any(&flow) || c.actions.is_empty() && false {
+                if !is_ip_any(&flow) {
                     return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
                 }
                 if let CtZone::Field(sf) = &c.zone {

@@ -1063,7 +1063,7 @@ fn nat(mut r: Reader<'_>) -> Result<Action, OfpErr> {
         ..Nat::default()
     };
     must(
-        !(n.snat && n.dnat) && !(n.proto_hash && n.proto_random),
+        !(n.snat && n.dnat || n.proto_hash && n.proto_random),
         OfpErr::OFPBAC_BAD_ARGUMENT,
     )?;
     if present & 1 != 0 {

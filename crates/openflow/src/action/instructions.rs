@@ -111,10 +111,9 @@ pub fn encode(actions: &[Action], version: Version, tun: &Tun<'_>, out: &mut Vec
                 continue;
             }
             // Versions before 1.3 have no meters.
-            Action::Meter(id)
-                if version >= Version::V13 => {
-                    instruction(out, METER, |o| o.put_u32(*id));
-                }
+            Action::Meter(id) if version >= Version::V13 => {
+                instruction(out, METER, |o| o.put_u32(*id));
+            }
             Action::ClearActions => instruction(out, CLEAR_ACTIONS, |o| o.put_zeros(4)),
             Action::WriteActions(list) => instruction(out, WRITE_ACTIONS, |o| {
                 o.put_zeros(4);

@@ -200,7 +200,7 @@ impl Dec<'_, '_> {
                 table_id: b.u8()?,
                 ..Default::default()
             };
-            
+
             if v >= Version::V15 {
                 t.command = b.u8()?;
                 let _features = b.u32()?;

@@ -307,10 +307,10 @@ fn find_actions(s: &str) -> Option<(&str, &str)> {
         if let Some(rest) = tail.strip_prefix(['=', ':']).or_else(|| {
             // "actions" alone is an empty list.
             (tail.is_empty()).then_some("")
-        })
-            && starts {
-                return Some((&s[..at], rest));
-            }
+        }) && starts
+        {
+            return Some((&s[..at], rest));
+        }
         from = at + 1;
     }
     None

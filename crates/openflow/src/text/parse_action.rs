@@ -608,11 +608,12 @@ impl Parser<'_, '_> {
         }
         let mut table_given = false;
         if let Some(t) = parts.next()
-            && !t.is_empty() {
-                r.table = parse_table(t, self.names)
-                    .ok_or_else(|| format!("{t}: resubmit to unknown table"))?;
-                table_given = true;
-            }
+            && !t.is_empty()
+        {
+            r.table = parse_table(t, self.names)
+                .ok_or_else(|| format!("{t}: resubmit to unknown table"))?;
+            table_given = true;
+        }
         if let Some(p) = parts.next() {
             if p == "ct" {
                 r.with_ct_orig = true;

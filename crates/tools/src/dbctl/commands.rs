@@ -193,7 +193,8 @@ fn get<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     if let Some(id) = inv.option("--id").map(str::to_string) {
         bind_id(ctx, &id, Some(row))?;
     }
-    for arg in inv.argv[3..].to_vec() {
+    let rest = inv.argv[3..].to_vec();
+    for arg in rest {
         if is_uuid(&arg) {
             inv.say(row);
             continue;
@@ -294,7 +295,8 @@ fn list<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let table = find_table(ctx.spec.db, inv.arg(1))?;
     let mut rows = Vec::new();
     if inv.argv.len() > 2 {
-        for record in inv.argv[2..].to_vec() {
+        let rest = inv.argv[2..].to_vec();
+        for record in rest {
             rows.extend(require_row(ctx, table, &record, inv.has("--if-exists"))?);
         }
     } else {
@@ -347,7 +349,8 @@ fn set<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
         return Ok(());
     };
-    for arg in inv.argv[3..].to_vec() {
+    let rest = inv.argv[3..].to_vec();
+    for arg in rest {
         set_column(ctx, table, row, &arg)?;
     }
     Ok(())
@@ -492,7 +495,8 @@ fn create<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
         None => None,
     };
     let row = ctx.txn.insert_row(table, uuid);
-    for arg in inv.argv[2..].to_vec() {
+    let rest = inv.argv[2..].to_vec();
+    for arg in rest {
         set_column(ctx, table, row, &arg)?;
     }
     inv.created = Some(row);
@@ -528,7 +532,8 @@ fn destroy<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
             ctx.txn.delete_row(table, row);
         }
     }
-    for record in inv.argv[2..].to_vec() {
+    let rest = inv.argv[2..].to_vec();
+    for record in rest {
         if let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? {
             ctx.txn.delete_row(table, row);
         }
@@ -554,7 +559,8 @@ fn wait_until<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let Some(row) = require_row(ctx, table, &record, true)? else {
         return Err(Fail::TryAgain);
     };
-    for condition in inv.argv[3..].to_vec() {
+    let rest = inv.argv[3..].to_vec();
+    for condition in rest {
         if !is_condition_satisfied(ctx, table, row, &condition)? {
             return Err(Fail::TryAgain);
         }

@@ -409,9 +409,10 @@ fn ct_tuple(text: &str, proto: &mut u8) -> Result<CtTuple, String> {
         }
     }
     if let (Some(a), Some(b)) = (t.src, t.dst)
-        && a.is_ipv4() != b.is_ipv4() {
-            return Err("L3 protocol does not match between source and destination".to_owned());
-        }
+        && a.is_ipv4() != b.is_ipv4()
+    {
+        return Err("L3 protocol does not match between source and destination".to_owned());
+    }
     Ok(t)
 }
 

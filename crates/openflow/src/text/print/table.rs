@@ -303,11 +303,12 @@ pub struct FeaturePrinter {
 impl FeaturePrinter {
     pub fn add(&mut self, t: &TableFeatures, p: Print<'_>, out: &mut String) {
         if let Some(prev) = &self.previous
-            && same_features(prev, t) {
-                self.run = Some((self.run.map_or(t.table_id, |r| r.0), t.table_id));
-                self.previous = Some(t.clone());
-                return;
-            }
+            && same_features(prev, t)
+        {
+            self.run = Some((self.run.map_or(t.table_id, |r| r.0), t.table_id));
+            self.previous = Some(t.clone());
+            return;
+        }
         self.finish(out);
         out.push_str("  table ");
         table_name(t.table_id, default_name(&t.name, t.table_id), p, out);
