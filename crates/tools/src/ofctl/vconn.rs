@@ -120,7 +120,7 @@ impl Vconn {
             let newest = allowed.newest().unwrap_or(Version::V10);
             let error = hello_error(OfpErr::OFPHFC_INCOMPATIBLE, newest, &text);
             let _ = v.send_bytes(&error);
-            return Err(ferrovs_stream::protocol_error());
+            return Err(rustix::io::Errno::PIPE.into());
         };
         v.version = version;
         Ok(v)
@@ -267,6 +267,11 @@ pub fn open(name: &str, suffix: &str, versions: Versions) -> Vconn {
             v.name = target;
             v
         }
+        // A snoop socket without a connection to snoop on is closed at once.
+        Err(_) if suffix == "snoop" && !name.contains(':') => fatal(format_args!(
+            "{}: failed to open socket (Broken pipe)",
+            target.trim_start_matches("unix:")
+        )),
         Err(e) if name.contains(':') => fatal_io(&e, format_args!("connecting to {name}")),
         Err(e) => fatal_io(&e, format_args!("{name}: failed to connect to socket")),
     }
