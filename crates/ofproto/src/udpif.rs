@@ -64,6 +64,8 @@ pub struct Udpif {
     reval_seq: Seq,
     /// The present limit, which adapts to how long a dump takes.
     flow_limit: AtomicUsize,
+    /// Off: each flow matches its packet exactly.
+    enable_megaflows: AtomicBool,
     enable_ufid: AtomicBool,
     pub(crate) stats: revalidator::DumpStats,
     rounds: Mutex<revalidator::Rounds>,
@@ -87,6 +89,7 @@ impl Udpif {
             ukeys: Ukeys::default(),
             reval_seq: Seq::new(),
             flow_limit: AtomicUsize::new(10_000),
+            enable_megaflows: AtomicBool::new(true),
             enable_ufid: AtomicBool::new(true),
             stats: revalidator::DumpStats::default(),
             rounds: Mutex::default(),
@@ -255,6 +258,9 @@ impl Udpif {
             Some(&mut xcache),
         );
         self.after(&snapshot, &mut out.requests, out.learned);
+        if !self.enable_megaflows.load(Relaxed) {
+            out.wc.fold(&FlowWildcards::for_packet(upcall.flow));
+        }
         let actions: Arc<[Action]> = out.actions.into();
         let flow_actions = (!out.slow.is_none()).then(|| slow_path_actions(&out.slow, &origin));
         let install =

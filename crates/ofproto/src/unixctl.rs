@@ -59,6 +59,20 @@ pub fn register<S: 'static>(commands: &mut Commands<S>, ofprotos: fn(&mut S) -> 
         ),
         ("ofproto/list-tunnels", "", 0, 0, bridge::list_tunnels),
         ("upcall/show", "", 0, 0, upcall::show),
+        (
+            "upcall/disable-megaflows",
+            "",
+            0,
+            0,
+            upcall::disable_megaflows,
+        ),
+        (
+            "upcall/enable-megaflows",
+            "",
+            0,
+            0,
+            upcall::enable_megaflows,
+        ),
         ("upcall/disable-ufid", "", 0, 0, upcall::disable_ufid),
         ("upcall/enable-ufid", "", 0, 0, upcall::enable_ufid),
         (

@@ -84,6 +84,24 @@ fn a_megaflow_hits_for_packets_that_differ_where_nobody_looked() {
 }
 
 #[test]
+fn without_megaflows_each_packet_has_its_own_flow() {
+    let sw = three_ports();
+    sw.ofctl("add-flow br0 priority=1,in_port=1,actions=output:2");
+    assert_eq!(
+        sw.appctl("upcall/disable-megaflows"),
+        "megaflows disabled\n"
+    );
+    for n in 1..=3 {
+        sw.appctl(&format!("netdev-dummy/receive p1 {}", icmp(1, n, 9)));
+    }
+    let show = sw.appctl("dpctl/show");
+    assert!(
+        show.contains("hit:0 missed:3") && show.contains("flows: 3"),
+        "{show}"
+    );
+}
+
+#[test]
 fn a_flow_mod_changes_what_is_already_installed() {
     let sw = three_ports();
     sw.ofctl("add-flow br0 priority=1,in_port=1,actions=output:2");

@@ -25,6 +25,12 @@ impl Udpif {
         out
     }
 
+    /// `upcall/enable-megaflows` and its counterpart; the flows that are there go.
+    pub fn set_megaflows(&self, enable: bool) {
+        self.enable_megaflows.store(enable, Relaxed);
+        self.purge();
+    }
+
     pub fn set_ufid(&self, enable: bool) {
         self.enable_ufid.store(enable, Relaxed);
     }

@@ -13,6 +13,18 @@ pub fn show(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     text(out)
 }
 
+pub fn enable_megaflows(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
+    ofprotos.backers().for_each(|b| b.udpif.set_megaflows(true));
+    text("megaflows enabled")
+}
+
+pub fn disable_megaflows(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
+    ofprotos
+        .backers()
+        .for_each(|b| b.udpif.set_megaflows(false));
+    text("megaflows disabled")
+}
+
 pub fn enable_ufid(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     ofprotos.backers().for_each(|b| b.udpif.set_ufid(true));
     text("Datapath dumping tersely using UFID enabled for supported datapaths")
