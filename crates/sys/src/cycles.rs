@@ -6,7 +6,6 @@ pub fn now() -> u64 {
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: RDTSC has no preconditions; it exists on every x86-64 processor.
-        #[allow(unused_unsafe)]
         unsafe {
             core::arch::x86_64::_rdtsc()
         }
