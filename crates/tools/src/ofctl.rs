@@ -516,8 +516,10 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
             "unixctl" => opt.unixctl = Some(value.to_owned()),
             "bundle" => opt.bundle = true,
             "color" => match found.value.as_deref() {
-                None | Some("always" | "never" | "auto") => {}
-                Some(v) => fatal(format_args!("unknown option `{v}'").to_string().as_str()),
+                // Output is plain: what a user insists on must not be ignored in silence.
+                None | Some("never" | "auto") => {}
+                Some("always") => fatal("--color=always is not supported"),
+                Some(v) => fatal(format_args!("incorrect value `{v}' for --color")),
             },
             "may-create" => opt.may_create = true,
             "read-only" => opt.read_only = true,
