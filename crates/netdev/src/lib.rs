@@ -13,7 +13,6 @@
 pub mod dummy;
 mod linux;
 mod offload;
-mod patch;
 mod registry;
 mod replay;
 mod virt;

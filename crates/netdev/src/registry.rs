@@ -18,7 +18,7 @@ use ferrovs_runtime::{Interest, Poller, vlog};
 use ferrovs_sync::Seq;
 use ferrovs_sys::rtnetlink::{Event, Groups, Monitor, Rtnl};
 
-use crate::{Netdev, dummy, linux, patch, replay, vport};
+use crate::{Netdev, dummy, linux, replay, vport};
 
 /// A type of device.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
             },
             Class {
                 kind: "patch",
-                open: patch::open,
+                open: vport::open,
             },
             Class {
                 kind: "replay",

@@ -1,10 +1,12 @@
-//! Tunnel ports: a configuration and counters.
+//! Patch and tunnel ports: a configuration and counters, no device.
 //!
-//! A tunnel port has no device either. What it encapsulates into and accepts is its
-//! [`TunnelConfig`]; translation and the tunnel crate act on that. In the datapath, all tunnel
-//! ports with the same protocol and port number share one port, whose name
-//! ([`dpif_port_name`]) is like `vxlan_sys_4789`; opening a device by such a name gives a tunnel
-//! port that stands for all of them.
+//! A packet that goes out of a patch port goes on at its peer in another bridge: translation does
+//! that. What a tunnel port encapsulates into and accepts is its [`TunnelConfig`]; translation and
+//! the tunnel crate act on it. Whoever translates adds to the counters
+//! ([`Netdev::account`](crate::Netdev::account)). In the datapath, all tunnel ports with the same
+//! protocol and port number share one port, whose name ([`dpif_port_name`]) is like
+//! `vxlan_sys_4789`; opening a device by such a name gives a tunnel port that stands for all of
+//! them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +23,7 @@ use crate::virt::{VirtualStats, fresh_mac};
 use crate::{Features, Flags, Netdev, Rxq, Stats};
 
 mod config;
+mod patch;
 
 use config::{CLASSES, TunnelClass};
 pub use config::{PacketTypeMode, TunnelConfig};
@@ -28,7 +31,6 @@ pub use config::{PacketTypeMode, TunnelConfig};
 #[derive(Debug)]
 struct Vport {
     name: String,
-    class: &'static TunnelClass,
     state: Mutex<State>,
     stats: VirtualStats,
     seq: AtomicU64,
@@ -36,8 +38,15 @@ struct Vport {
 
 #[derive(Debug)]
 struct State {
-    config: Arc<TunnelConfig>,
+    config: Config,
     mac: MacAddr,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Config {
+    /// The name of the peer; none until configured.
+    Patch(Option<String>),
+    Tunnel(&'static TunnelClass, Arc<TunnelConfig>),
 }
 
 /// Says through which device a tunnel's packets leave, and whether that has a carrier.
@@ -71,7 +80,22 @@ pub fn dpif_port_name(netdev: &dyn Netdev) -> String {
 }
 
 pub fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
+    Ok(Arc::new(Vport {
+        name: name.to_owned(),
+        state: Mutex::new(State {
+            config: initial(name, kind)?,
+            mac: fresh_mac(),
+        }),
+        stats: VirtualStats::default(),
+        seq: AtomicU64::new(1),
+    }))
+}
+
+fn initial(name: &str, kind: &str) -> io::Result<Config> {
     const EAFNOSUPPORT: i32 = 97;
+    if kind == patch::KIND {
+        return Ok(Config::Patch(None));
+    }
     let class = CLASSES
         .iter()
         .find(|c| c.kind == kind)
@@ -88,16 +112,7 @@ pub fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
         packet_type: PacketTypeMode::Ptap,
         ..TunnelConfig::new()
     };
-    Ok(Arc::new(Vport {
-        name: name.to_owned(),
-        class,
-        state: Mutex::new(State {
-            config: Arc::new(config),
-            mac: fresh_mac(),
-        }),
-        stats: VirtualStats::default(),
-        seq: AtomicU64::new(1),
-    }))
+    Ok(Config::Tunnel(class, Arc::new(config)))
 }
 
 impl Vport {
@@ -121,35 +136,49 @@ impl Netdev for Vport {
     }
 
     fn kind(&self) -> &'static str {
-        self.class.kind
+        match self.state().config {
+            Config::Patch(_) => patch::KIND,
+            Config::Tunnel(class, _) => class.kind,
+        }
     }
 
     fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
-        let parsed = config::parse(self.class, &self.name, options);
-        let text = parsed.messages.join("\n");
-        if !text.is_empty() {
-            vlog::warn!(NETDEV_VPORT, "{text}");
-        }
-        let Some(config) = parsed.config else {
+        let old = self.state().config.clone();
+        let new = match &old {
+            Config::Patch(_) => patch::parse(&self.name, options)
+                .map(|peer| Config::Patch(Some(peer)))
+                .inspect_err(|text| vlog::err!(NETDEV_VPORT, "{text}")),
+            Config::Tunnel(class, _) => {
+                let parsed = config::parse(class, &self.name, options);
+                let text = parsed.messages.join("\n");
+                if !text.is_empty() {
+                    vlog::warn!(NETDEV_VPORT, "{text}");
+                }
+                match parsed.config {
+                    Some(config) => Ok(Config::Tunnel(class, Arc::new(config))),
+                    None => Err(text),
+                }
+            }
+        };
+        let new = new.inspect_err(|_| {
             vlog::warn!(
                 NETDEV,
                 "{}: could not set configuration (Invalid argument)",
                 self.name
             );
-            return Err(text);
-        };
-        let mut st = self.state();
-        if *st.config != config {
-            st.config = Arc::new(config);
-            drop(st);
+        })?;
+        if new != old {
+            self.state().config = new;
             self.changed();
         }
         Ok(())
     }
 
     fn config(&self) -> BTreeMap<String, String> {
-        let config = self.state().config.clone();
-        config::to_options(self.class, &config)
+        match &self.state().config {
+            Config::Patch(peer) => patch::to_options(peer.as_deref()),
+            Config::Tunnel(class, config) => config::to_options(class, config),
+        }
     }
 
     fn n_rxq(&self) -> usize {
@@ -228,8 +257,10 @@ impl Netdev for Vport {
     }
 
     fn status(&self) -> BTreeMap<String, String> {
-        let config = self.state().config.clone();
-        let Some((iface, carrier)) = EGRESS.get().and_then(|f| f(&config)) else {
+        let Some((iface, carrier)) = self
+            .tunnel_config()
+            .and_then(|config| EGRESS.get().and_then(|f| f(&config)))
+        else {
             return BTreeMap::new();
         };
         let carrier = if carrier { "up" } else { "down" };
@@ -246,11 +277,23 @@ impl Netdev for Vport {
     }
 
     fn route_event(&self) {
-        self.changed();
+        if self.tunnel_config().is_some() {
+            self.changed();
+        }
+    }
+
+    fn patch_peer(&self) -> Option<String> {
+        match &self.state().config {
+            Config::Patch(peer) => peer.clone(),
+            Config::Tunnel(..) => None,
+        }
     }
 
     fn tunnel_config(&self) -> Option<Arc<TunnelConfig>> {
-        Some(self.state().config.clone())
+        match &self.state().config {
+            Config::Patch(_) => None,
+            Config::Tunnel(_, config) => Some(config.clone()),
+        }
     }
 }
 

@@ -72,7 +72,7 @@ impl TunnelConfig {
 }
 
 /// A tunnel protocol.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct TunnelClass {
     pub kind: &'static str,
     /// Name, or its beginning, of the port in the datapath.
