@@ -11,6 +11,7 @@ pub mod encode;
 pub mod instructions;
 
 use ferrovs_packet::field::{FieldId, FieldValue, SubField};
+pub use ferrovs_packet::hash::HashFields;
 use ferrovs_packet::types::{Be16, MacAddr, OfPort};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -197,38 +198,6 @@ pub struct Controller {
     pub provider_meter_id: Option<u32>,
     /// Whether it came as NXAST_CONTROLLER2 (always sent so if userdata, pause or meter need it).
     pub controller2: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
-pub enum HashFields {
-    EthSrc = 0,
-    SymmetricL4 = 1,
-    SymmetricL3L4 = 2,
-    SymmetricL3L4Udp = 3,
-    NwSrc = 4,
-    NwDst = 5,
-    SymmetricL3 = 6,
-}
-
-impl HashFields {
-    pub const ALL: [(HashFields, &'static str); 7] = [
-        (HashFields::EthSrc, "eth_src"),
-        (HashFields::SymmetricL4, "symmetric_l4"),
-        (HashFields::SymmetricL3L4, "symmetric_l3l4"),
-        (HashFields::SymmetricL3L4Udp, "symmetric_l3l4+udp"),
-        (HashFields::NwSrc, "nw_src"),
-        (HashFields::NwDst, "nw_dst"),
-        (HashFields::SymmetricL3, "symmetric_l3"),
-    ];
-
-    pub fn from_wire(n: u16) -> Option<HashFields> {
-        Self::ALL.get(usize::from(n)).map(|p| p.0)
-    }
-
-    pub fn name(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -125,8 +125,11 @@ impl HashFields {
         }
     }
 
+    /// The one with this name, in any case.
     pub fn from_name(name: &str) -> Option<HashFields> {
-        HashFields::ALL.into_iter().find(|f| f.name() == name)
+        HashFields::ALL
+            .into_iter()
+            .find(|f| f.name().eq_ignore_ascii_case(name))
     }
 
     /// The hash of `flow`.

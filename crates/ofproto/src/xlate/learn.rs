@@ -9,7 +9,7 @@ use ferrovs_openflow::action::{
 use ferrovs_openflow::flow::{FlowMod, FlowModCommand, FlowModFlags};
 use ferrovs_packet::field::{FieldId, FieldValue, NO_TUN_TABLE, SubField};
 use ferrovs_packet::flow::{Flow, Match};
-use ferrovs_packet::hash::{HashFields, fold32, mix};
+use ferrovs_packet::hash::{fold32, mix};
 use ferrovs_packet::types::{OfPort, ip_proto};
 
 use super::ctx::{Ctx, is_ip_any};
@@ -144,7 +144,7 @@ impl Ctx<'_> {
 
     /// Hashes the packet onto a link.
     pub fn multipath(&mut self, mp: &Multipath) {
-        let fields = hash_fields(mp.fields);
+        let fields = mp.fields;
         fields.mask(&self.flow, &mut self.wc);
         let hash = fields.hash(&self.flow, mp.basis);
         let n_links = u32::from(mp.max_link) + 1;
@@ -184,7 +184,7 @@ impl Ctx<'_> {
         let chosen = match bundle.algorithm {
             BundleAlgorithm::ActiveBackup => bundle.members.iter().copied().find(|&p| live(p)),
             BundleAlgorithm::Hrw => {
-                let hash = hash_fields(bundle.fields).hash(&self.flow, bundle.basis);
+                let hash = bundle.fields.hash(&self.flow, bundle.basis);
                 let n = bundle.members.len() as u32;
                 let alive = |i: u32| bundle.members.get(i as usize).is_some_and(|&p| live(p));
                 highest_random_weight(hash, n, alive)
@@ -192,7 +192,7 @@ impl Ctx<'_> {
             }
         };
         if bundle.algorithm == BundleAlgorithm::Hrw {
-            hash_fields(bundle.fields).mask(&self.flow, &mut self.wc);
+            bundle.fields.mask(&self.flow, &mut self.wc);
         }
         let port = chosen.unwrap_or(OfPort::NONE);
         match &bundle.dst {
@@ -210,11 +210,6 @@ impl Ctx<'_> {
         }
         self.report_subfield(dst);
     }
-}
-
-/// The hash that the fields of an action stand for.
-fn hash_fields(fields: ferrovs_openflow::action::HashFields) -> HashFields {
-    HashFields::from_number(fields as u16).unwrap_or(HashFields::SymmetricL4)
 }
 
 /// The link of 0 to `n - 1` whose hash together with the packet's is the greatest, so that a link that comes or goes

@@ -690,7 +690,7 @@ impl Decoder<'_, '_> {
 
     fn multipath(&self, mut r: Reader<'_>) -> Result<Action, OfpErr> {
         exact(&r, 22)?;
-        let fields = HashFields::from_wire(r.u16()?);
+        let fields = HashFields::from_number(r.u16()?);
         let basis = r.u16()?;
         r.skip(2)?;
         let algorithm = MultipathAlgorithm::ALL
@@ -725,7 +725,7 @@ impl Decoder<'_, '_> {
             1 => Ok(BundleAlgorithm::Hrw),
             _ => Err(OfpErr::OFPBAC_BAD_ARGUMENT),
         };
-        let fields = HashFields::from_wire(r.u16()?).ok_or(OfpErr::OFPBAC_BAD_ARGUMENT);
+        let fields = HashFields::from_number(r.u16()?).ok_or(OfpErr::OFPBAC_BAD_ARGUMENT);
         let basis = r.u16()?;
         let member_type = r.u32()?;
         let n = usize::from(r.u16()?);

@@ -344,7 +344,7 @@ impl Encoder<'_, '_> {
                 o.put_u32(*id);
             }),
             Action::Multipath(m) => nx(out, 10, |o| {
-                o.put_u16(m.fields as u16);
+                o.put_u16(m.fields.number());
                 o.put_u16(m.basis);
                 o.put_u16(0);
                 o.put_u16(m.algorithm as u16);
@@ -686,7 +686,7 @@ impl Encoder<'_, '_> {
     fn bundle(&self, b: &Bundle, out: &mut Vec<u8>) {
         nx(out, if b.dst.is_some() { 13 } else { 12 }, |o| {
             o.put_u16(b.algorithm as u16);
-            o.put_u16(b.fields as u16);
+            o.put_u16(b.fields.number());
             o.put_u16(b.basis);
             o.put_u32(0x0000_0002);
             o.put_u16(b.members.len() as u16);

@@ -502,11 +502,8 @@ impl Parser<'_, '_> {
                 .ok_or_else(|| format!("{m}: bad port number"))?;
             members.push(p);
         }
-        let hash = HashFields::ALL
-            .iter()
-            .find(|f| f.1.eq_ignore_ascii_case(fields))
-            .ok_or_else(|| format!("{v}: unknown fields `{fields}'"))?
-            .0;
+        let hash = HashFields::from_name(fields)
+            .ok_or_else(|| format!("{v}: unknown fields `{fields}'"))?;
         let algorithm = match alg.to_ascii_lowercase().as_str() {
             "active_backup" => BundleAlgorithm::ActiveBackup,
             "hrw" => BundleAlgorithm::Hrw,

@@ -32,11 +32,8 @@ pub(super) fn multipath(v: &str) -> Result<Action, String> {
     let [fields, basis, alg, n_links, arg, dst] = w[..] else {
         return Err(format!("{v}: not enough arguments to multipath action"));
     };
-    let hash = HashFields::ALL
-        .iter()
-        .find(|f| f.1.eq_ignore_ascii_case(fields))
-        .ok_or_else(|| format!("{v}: unknown fields `{fields}'"))?
-        .0;
+    let hash =
+        HashFields::from_name(fields).ok_or_else(|| format!("{v}: unknown fields `{fields}'"))?;
     let algorithm = MultipathAlgorithm::ALL
         .iter()
         .find(|f| f.1.eq_ignore_ascii_case(alg))
