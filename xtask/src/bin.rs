@@ -60,23 +60,26 @@ fn build(profile: &str, dir: &Path) -> Result<PathBuf, String> {
     let built = target().join(if profile == "dev" { "debug" } else { profile });
     let fail = |e: std::io::Error| format!("{}: {e}", dir.display());
     programs::link(&built, dir).map_err(fail)?;
-    let schema = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-        .args([
-            "run",
-            "--quiet",
-            "--profile",
-            profile,
-            "-p",
-            "ferrovs-idl",
-            "--example",
-            "schema",
-        ])
+    for name in ["vswitch", "vtep"] {
+        std::fs::write(
+            dir.join(format!("{name}.ovsschema")),
+            schema(profile, name)?,
+        )
+        .map_err(fail)?;
+    }
+    Ok(dir.to_path_buf())
+}
+
+/// The text of one of the schemas.
+fn schema(profile: &str, name: &str) -> Result<Vec<u8>, String> {
+    let run = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(["run", "--quiet", "--profile", profile, "-p", "ferrovs-idl"])
+        .args(["--example", "schema", "--", name])
         .current_dir(root())
         .output()
         .map_err(|e| e.to_string())?;
-    if !schema.status.success() {
-        return Err(String::from_utf8_lossy(&schema.stderr).into_owned());
+    if !run.status.success() {
+        return Err(String::from_utf8_lossy(&run.stderr).into_owned());
     }
-    std::fs::write(dir.join("vswitch.ovsschema"), schema.stdout).map_err(fail)?;
-    Ok(dir.to_path_buf())
+    Ok(run.stdout)
 }

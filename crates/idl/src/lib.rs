@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod hardware_vtep;
 pub mod kind;
 pub mod open_vswitch;
 mod row;

@@ -488,4 +488,4 @@ database! {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

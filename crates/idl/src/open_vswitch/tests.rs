@@ -26,7 +26,7 @@ fn the_schema_has_the_published_tables_and_columns() {
 }
 
 /// Types are written in more than one way; what they mean is one.
-fn normal(mut schema: Value) -> Value {
+pub(crate) fn normal(mut schema: Value) -> Value {
     fn base(json: &mut Value) {
         if json.is_string() {
             *json = serde_json::json!({ "type": json.take() });
