@@ -553,6 +553,7 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
             _ => {}
         }
     }
+    crate::tls::configure(&ssl);
     if !versions_set && opt.protocols != Protocol::all() {
         // A flow format tells the versions too.
         let by_format = opt.protocols.versions();

@@ -68,9 +68,17 @@ fn describe(v: Versions) -> String {
 }
 
 impl Vconn {
-    /// Connects and negotiates a version.
-    pub fn connect(target: &str, allowed: Versions) -> io::Result<Vconn> {
+    /// Opens a connection; what fails at once fails here.
+    fn begin(target: &str) -> io::Result<Stream> {
         let mut stream = Stream::open_with(target, Some(OPENFLOW_PORT), None)?;
+        match stream.connect() {
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
+            _ => Ok(stream),
+        }
+    }
+
+    /// Completes a connection and negotiates a version.
+    fn complete(mut stream: Stream, target: &str, allowed: Versions) -> io::Result<Vconn> {
         loop {
             match stream.connect() {
                 Ok(()) => break,
@@ -153,6 +161,10 @@ impl Vconn {
             }
             let mut buf = [0; 65536];
             match self.stream.recv(&mut buf) {
+                Ok(0) if !self.rx.is_empty() => {
+                    vlog::err!(modules::VCONN_STREAM, "connection dropped mid-packet");
+                    return Err(ferrovs_stream::protocol_error());
+                }
                 Ok(0) => return Err(ferrovs_stream::eof_error()),
                 Ok(n) => self.rx.extend_from_slice(&buf[..n]),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -262,17 +274,21 @@ pub fn target_of(name: &str, suffix: &str) -> String {
 /// Opens a connection to a switch; ends the program on failure.
 pub fn open(name: &str, suffix: &str, versions: Versions) -> Vconn {
     let target = target_of(name, suffix);
-    match Vconn::connect(&target, versions) {
-        Ok(mut v) => {
-            v.name = target;
-            v
-        }
-        // A snoop socket without a connection to snoop on is closed at once.
-        Err(_) if suffix == "snoop" && !name.contains(':') => fatal(format_args!(
-            "{}: failed to open socket (Broken pipe)",
-            target.trim_start_matches("unix:")
-        )),
+    let stream = match Vconn::begin(&target) {
+        Ok(stream) => stream,
         Err(e) if name.contains(':') => fatal_io(&e, format_args!("connecting to {name}")),
+        Err(e) => fatal_io(&e, format_args!("{name}: failed to connect to socket")),
+    };
+    match Vconn::complete(stream, &target, versions) {
+        Ok(v) => v,
+        // A snoop socket without a connection to snoop on is closed at once.
+        Err(_) if suffix == "snoop" && !name.contains(':') => fatal_io(
+            &rustix::io::Errno::PIPE.into(),
+            format_args!(
+                "{}: failed to open socket",
+                target.trim_start_matches("unix:")
+            ),
+        ),
         Err(e) => fatal_io(&e, format_args!("{name}: failed to connect to socket")),
     }
 }
