@@ -355,8 +355,9 @@ impl Ssl {
         match found.opt.long {
             "private-key" => self.private_key = path(),
             "certificate" => self.certificate = path(),
-            "ca-cert" => self.ca_cert = path(),
-            "bootstrap-ca-cert" => self.bootstrap_ca_cert = path(),
+            // Either says where the authorities are: the last one counts.
+            "ca-cert" => (self.ca_cert, self.bootstrap_ca_cert) = (path(), None),
+            "bootstrap-ca-cert" => (self.ca_cert, self.bootstrap_ca_cert) = (None, path()),
             "peer-ca-cert" => self.peer_ca_cert = path(),
             "ssl-protocols" => self.protocols = text(),
             "ssl-ciphers" => self.ciphers = text(),
