@@ -218,10 +218,10 @@ impl App {
             protocols: t.protocols.clone(),
             ciphers: t.ciphers.clone(),
             ciphersuites: t.ciphersuites.clone(),
-            server_name: None,
+            server_name: t.server_name.clone(),
         };
         if self.tls_now.as_ref() != Some(&ssl) {
-            ferrovs_stream::tls::configure(&ssl);
+            ferrovs_stream::tls::reconfigure(&ssl);
             self.tls_now = Some(ssl);
         }
     }

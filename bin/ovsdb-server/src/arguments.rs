@@ -29,6 +29,7 @@ pub struct Tls {
     pub protocols: Option<String>,
     pub ciphers: Option<String>,
     pub ciphersuites: Option<String>,
+    pub server_name: Option<String>,
 }
 
 const OPTIONS: &[Opt] = &[
@@ -82,6 +83,7 @@ pub fn parse() -> Arguments {
             "ssl-protocols" => a.tls.protocols = value,
             "ssl-ciphers" => a.tls.ciphers = value,
             "ssl-ciphersuites" => a.tls.ciphersuites = value,
+            "ssl-server-name" => a.tls.server_name = value,
             "no-dbs" => no_dbs = true,
             "disable-file-column-diff" => a.column_diff = false,
             other => ferrovs_runtime::fatal(format_args!("--{other} is not supported")),

@@ -194,7 +194,7 @@ impl Remotes {
                 }
                 Ok(None) => return,
                 Err(e) => {
-                    let text = error_text(&e);
+                    let (name, text) = (listener.name(), error_text(&e));
                     vlog::warn!(OVSDB_JSONRPC_SERVER, "{name}: accept failed: {text}");
                     return;
                 }
