@@ -3,7 +3,7 @@
 //! A Unix socket's file is removed when its listener goes, also when a signal ends the program.
 
 use crate::stream::unix_path;
-use crate::{Stream, address_family_error, errno, error_text, inet, socket, tls};
+use crate::{Stream, address_family_error, errno, error_text, inet, socket};
 use ferrovs_runtime::{Interest, Poller};
 use ferrovs_runtime::{fatal_signal, vlog};
 use rustix::net::SocketFlags;
@@ -46,10 +46,7 @@ impl PStream {
         match class {
             "punix" => PStream::open_unix(name, unix_path(target)),
             "ptcp" => PStream::open_tcp(target, default_port, dscp, Kind::Tcp),
-            "pssl" => {
-                tls::check_server()?;
-                PStream::open_tcp(target, default_port, dscp, Kind::Tls)
-            }
+            "pssl" => PStream::open_tcp(target, default_port, dscp, Kind::Tls),
             _ => Err(address_family_error()),
         }
     }

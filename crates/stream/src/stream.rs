@@ -51,24 +51,20 @@ impl Stream {
             }
             "tcp" => {
                 let (name, target) = with_default_port(name, target, default_port);
-                Stream::open_tcp(name, &target, dscp, None)
+                Stream::open_tcp(name, &target, dscp)
             }
             "ssl" => {
-                tls::check_client()?;
                 let (name, target) = with_default_port(name, target, default_port);
+                let mut stream = Stream::open_tcp(name, &target, dscp)?;
                 let session = tls::Session::client(inet::host(&target))?;
-                Stream::open_tcp(name, &target, dscp, Some(Box::new(session)))
+                stream.tls = Some(Box::new(session));
+                Ok(stream)
             }
             _ => Err(address_family_error()),
         }
     }
 
-    fn open_tcp(
-        name: String,
-        target: &str,
-        dscp: Option<u8>,
-        tls: Option<Box<tls::Session>>,
-    ) -> io::Result<Stream> {
+    fn open_tcp(name: String, target: &str, dscp: Option<u8>) -> io::Result<Stream> {
         let opened = inet::parse_active(target, None)
             .ok_or_else(address_family_error)
             .and_then(|address| {
@@ -84,7 +80,7 @@ impl Stream {
                     connected: false,
                     local: None,
                     peer: Some(address),
-                    tls,
+                    tls: None,
                 };
                 if connected {
                     stream.established();
@@ -182,7 +178,7 @@ impl Stream {
             self.established();
         }
         match &mut self.tls {
-            Some(tls) if tls.is_handshaking() => tls.handshake(&self.fd),
+            Some(tls) if tls.in_handshake() => tls.handshake(&self.fd, &self.name),
             _ => Ok(()),
         }
     }
@@ -239,7 +235,7 @@ impl Stream {
     pub fn connect_wait(&self, poller: &mut Poller) {
         match &self.tls {
             _ if !self.connected => poller.wait_fd(self.fd.as_fd(), Interest::WRITE),
-            Some(tls) if tls.is_handshaking() => self.handshake_wait(tls, poller),
+            Some(tls) if tls.in_handshake() => self.handshake_wait(tls, poller),
             _ => poller.wake_now(),
         }
     }
@@ -257,7 +253,7 @@ impl Stream {
     pub fn recv_wait(&self, poller: &mut Poller) {
         match &self.tls {
             _ if !self.connected => poller.wait_fd(self.fd.as_fd(), Interest::WRITE),
-            Some(tls) if tls.is_handshaking() => self.handshake_wait(tls, poller),
+            Some(tls) if tls.in_handshake() => self.handshake_wait(tls, poller),
             Some(tls) if tls.has_pending() => poller.wake_now(),
             _ => poller.wait_fd(self.fd.as_fd(), Interest::READ),
         }
@@ -266,7 +262,7 @@ impl Stream {
     /// Wakes when something can be sent.
     pub fn send_wait(&self, poller: &mut Poller) {
         match &self.tls {
-            Some(tls) if self.connected && tls.is_handshaking() => self.handshake_wait(tls, poller),
+            Some(tls) if self.connected && tls.in_handshake() => self.handshake_wait(tls, poller),
             _ => poller.wait_fd(self.fd.as_fd(), Interest::WRITE),
         }
     }

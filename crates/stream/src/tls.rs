@@ -5,18 +5,22 @@
 //! authority's certificate from the first peer and keeps it) says whom to trust, "none" to trust
 //! everybody; `--peer-ca-cert` is sent along so that the peer can bootstrap.
 //!
-//! The files are read when a connection begins and again after they changed. Invariant: a
-//! connection whose peer did not verify never carries a byte of the application's.
+//! The log speaks as OpenSSL does, which Open vSwitch is built on: see `text`.
+//!
+//! Invariants: a connection whose peer did not verify never carries a byte of the application's;
+//! nothing here blocks, however slowly a peer shakes hands.
 
+mod bootstrap;
 mod certificate;
+mod choice;
 mod config;
+mod material;
+mod text;
 mod verify;
 
-pub use config::configure;
+pub use config::{configure, reconfigure};
 
-pub(crate) use config::{check_client, check_server};
-
-use crate::{errno, protocol_error};
+use crate::{errno, error_text, protocol_error};
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
 use rustls::Connection;
 use std::io::{self, Read, Write};
@@ -27,6 +31,8 @@ static RL: RateLimit = RateLimit::new(10, 25);
 
 /// Plain text that waits to be encrypted; more is refused until some of it went.
 const SEND_BUFFER: usize = 256 * 1024;
+/// So much is kept of how the peer began, to say what it is if it is not TLS.
+const HEAD: usize = 8;
 
 /// The TLS state of one stream.
 pub(crate) struct Session {
@@ -35,24 +41,34 @@ pub(crate) struct Session {
     pending: usize,
     /// Where the peer's authority goes once the handshake is complete.
     bootstrap: Option<PathBuf>,
-    bootstrapped: bool,
+    /// The handshake failed: nothing else will ever happen.
+    failed: Option<i32>,
     client: bool,
+    /// A handshake that succeeds says who the peer is.
+    verifies: bool,
+    /// How the peer began.
+    head: Vec<u8>,
 }
 
 /// Reads and writes the socket that lies below.
-struct Socket<'a>(BorrowedFd<'a>);
+struct Socket<'a> {
+    fd: BorrowedFd<'a>,
+    head: &'a mut Vec<u8>,
+}
 
 impl Read for Socket<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        rustix::net::recv(self.0, buffer, rustix::net::RecvFlags::empty())
-            .map(|(_, n)| n)
-            .map_err(errno)
+        let (_, n) = rustix::net::recv(self.fd, &mut *buffer, rustix::net::RecvFlags::empty())
+            .map_err(errno)?;
+        let room = HEAD.saturating_sub(self.head.len()).min(n);
+        self.head.extend_from_slice(&buffer[..room]);
+        Ok(n)
     }
 }
 
 impl Write for Socket<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        rustix::net::send(self.0, bytes, rustix::net::SendFlags::NOSIGNAL).map_err(errno)
+        rustix::net::send(self.fd, bytes, rustix::net::SendFlags::NOSIGNAL).map_err(errno)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -60,79 +76,148 @@ impl Write for Socket<'_> {
     }
 }
 
+fn would_block(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::WouldBlock
+}
+
+fn system_error(what: &str, e: &io::Error) {
+    let text = error_text(e);
+    vlog::warn_rl!(RL, modules::STREAM_SSL, "{what}: system error ({text})");
+}
+
 impl Session {
     /// The client's side; `host` is what stood before the port.
     pub fn client(host: &str) -> io::Result<Session> {
-        let (connection, bootstrap) = config::client(host)?;
-        Ok(Session::new(
-            Connection::Client(connection),
-            bootstrap,
-            true,
-        ))
+        let client = config::client(host)?;
+        let connection = Connection::Client(client.connection);
+        let mut session = Session::new(connection, true, client.verifies);
+        session.bootstrap = client.bootstrap;
+        Ok(session)
     }
 
     /// The server's side.
     pub fn server() -> io::Result<Session> {
-        let connection = config::server()?;
-        Ok(Session::new(Connection::Server(connection), None, false))
+        let (connection, verifies) = config::server()?;
+        Ok(Session::new(
+            Connection::Server(connection),
+            false,
+            verifies,
+        ))
     }
 
-    fn new(mut connection: Connection, bootstrap: Option<PathBuf>, client: bool) -> Session {
+    fn new(mut connection: Connection, client: bool, verifies: bool) -> Session {
         connection.set_buffer_limit(Some(SEND_BUFFER));
         Session {
             connection,
             pending: 0,
-            bootstrap,
-            bootstrapped: false,
+            bootstrap: None,
+            failed: None,
             client,
+            verifies,
+            head: Vec::new(),
         }
     }
 
-    /// Drives the handshake: `WouldBlock` until it is complete.
-    pub fn handshake(&mut self, fd: impl AsFd) -> io::Result<()> {
+    /// What the log calls the handshake.
+    fn handshake_name(&self) -> &'static str {
+        if self.client {
+            "SSL_connect"
+        } else {
+            "SSL_accept"
+        }
+    }
+
+    /// Whether [`Session::handshake`] has something to do or to say.
+    pub fn in_handshake(&self) -> bool {
+        self.connection.is_handshaking() || self.bootstrap.is_some() || self.failed.is_some()
+    }
+
+    /// Drives the handshake on: `WouldBlock` until it is complete. `name` is the stream's.
+    pub fn handshake(&mut self, fd: impl AsFd, name: &str) -> io::Result<()> {
+        if let Some(error) = self.failed {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let result = self.shake(&fd, name);
+        if let Err(e) = &result
+            && !would_block(e)
+        {
+            self.failed = e.raw_os_error();
+        }
+        result
+    }
+
+    fn shake(&mut self, fd: &impl AsFd, name: &str) -> io::Result<()> {
+        let what = self.handshake_name();
+        let system = |e: io::Error| {
+            if !would_block(&e) {
+                system_error(what, &e);
+            }
+            e
+        };
         while self.connection.is_handshaking() {
-            self.flush(&fd)?;
+            self.flush(fd).map_err(system)?;
             if !self.connection.is_handshaking() {
                 break;
             }
-            if self.connection.wants_read() && self.fill(&fd)? == 0 {
-                return Err(protocol_error());
+            if self.connection.wants_read() {
+                let n = self.read(fd).map_err(system)?;
+                if let Err(e) = self.process(fd) {
+                    let text = text::failure(&e, &self.head, self.client);
+                    vlog::warn_rl!(RL, modules::STREAM_SSL, "{what}: {text}");
+                    if self.head.first().is_some_and(|b| b"{[".contains(b)) {
+                        vlog::warn_rl!(
+                            RL,
+                            modules::STREAM_SSL,
+                            "{name}: received JSON-RPC data on SSL/TLS channel"
+                        );
+                    }
+                    return Err(protocol_error());
+                }
+                if n == 0 {
+                    let text = text::unexpected_eof();
+                    vlog::warn_rl!(RL, modules::STREAM_SSL, "{what}: {text}");
+                    return Err(protocol_error());
+                }
             }
         }
-        self.flush(&fd)?;
+        match self.flush(fd) {
+            Err(e) if !would_block(&e) => return Err(system(e)),
+            _ => {}
+        }
         if let Some(file) = self.bootstrap.take() {
-            self.bootstrapped = true;
-            certificate::bootstrap(
-                &file,
-                self.connection.peer_certificates().unwrap_or_default(),
-            );
+            let chain = self.connection.peer_certificates().unwrap_or_default();
+            return Err(bootstrap::bootstrap(&file, chain));
         }
-        // Trust begins with the next connection, which can be verified.
-        if self.bootstrapped {
-            Err(protocol_error())
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
     /// Takes decrypted bytes; 0 is the end.
     pub fn recv(&mut self, fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
-        // Whoever receives gives what waits to be sent its chance, too.
-        match self.flush(&fd) {
-            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
-            _ => {}
-        }
+        // Whoever receives gives what waits to be sent its chance, too. If it cannot go, reading
+        // tells why: the peer may have said something before it went away.
+        self.flush(&fd).ok();
         loop {
             match self.connection.reader().read(buffer) {
                 Ok(n) => {
                     self.pending = self.pending.saturating_sub(n);
                     return Ok(n);
                 }
+                // The end is the end, announced or not: what is above has its own framing.
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
+                Err(e) if !would_block(&e) => return Err(e),
                 Err(_) => {}
             }
-            if self.fill(&fd)? == 0 {
+            let n = self.read(&fd).inspect_err(|e| {
+                if !would_block(e) {
+                    system_error("SSL_read", e);
+                }
+            })?;
+            if let Err(e) = self.process(&fd) {
+                let text = text::failure(&e, &[], self.client);
+                vlog::warn_rl!(RL, modules::STREAM_SSL, "SSL_read: {text}");
+                return Err(errno(rustix::io::Errno::IO));
+            }
+            if n == 0 && self.pending == 0 {
                 return Ok(0);
             }
         }
@@ -140,59 +225,76 @@ impl Session {
 
     /// Encrypts and sends what fits.
     pub fn send(&mut self, fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-        match self.flush(&fd) {
-            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
-            _ => {}
-        }
+        self.flush_for_send(&fd)?;
         let n = self.connection.writer().write(bytes)?;
-        match self.flush(&fd) {
-            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
-            _ => {}
-        }
+        self.flush_for_send(&fd)?;
         if n == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(n)
     }
 
+    fn flush_for_send(&mut self, fd: &impl AsFd) -> io::Result<()> {
+        match self.flush(fd) {
+            Err(e) if !would_block(&e) => {
+                system_error("SSL_write", &e);
+                Err(e)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Sends what is encrypted already.
     pub fn flush(&mut self, fd: impl AsFd) -> io::Result<()> {
         while self.connection.wants_write() {
-            self.connection.write_tls(&mut Socket(fd.as_fd()))?;
+            let mut socket = Socket {
+                fd: fd.as_fd(),
+                head: &mut self.head,
+            };
+            match self.connection.write_tls(&mut socket) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => drop(other?),
+            }
         }
         Ok(())
     }
 
-    /// Reads from the socket and decrypts; 0 is the end.
-    fn fill(&mut self, fd: impl AsFd) -> io::Result<usize> {
-        let n = self.connection.read_tls(&mut Socket(fd.as_fd()))?;
+    /// Reads from the socket; 0 is the end.
+    fn read(&mut self, fd: &impl AsFd) -> io::Result<usize> {
+        loop {
+            let mut socket = Socket {
+                fd: fd.as_fd(),
+                head: &mut self.head,
+            };
+            match self.connection.read_tls(&mut socket) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Decrypts what was read.
+    fn process(&mut self, fd: &impl AsFd) -> Result<(), rustls::Error> {
         match self.connection.process_new_packets() {
             Ok(state) => {
                 self.pending = state.plaintext_bytes_to_read();
-                Ok(n)
+                Ok(())
             }
             Err(e) => {
                 // The alert that says why is worth a try.
-                let _ = self.flush(&fd);
-                let (what, error) = match (self.connection.is_handshaking(), self.client) {
-                    (true, true) => ("SSL_connect", protocol_error()),
-                    (true, false) => ("SSL_accept", protocol_error()),
-                    (false, _) => ("SSL_read", errno(rustix::io::Errno::IO)),
-                };
-                vlog::warn_rl!(RL, modules::STREAM_SSL, "{what}: {e}");
-                Err(error)
+                self.flush(fd).ok();
+                vlog::dbg!(modules::STREAM_SSL, "{e}");
+                Err(e)
             }
         }
     }
 
     /// Says goodbye, so that the peer can tell an end from an accident.
     pub fn close(&mut self, fd: impl AsFd) {
-        self.connection.send_close_notify();
-        let _ = self.flush(fd);
-    }
-
-    pub fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        if !self.connection.is_handshaking() {
+            self.connection.send_close_notify();
+            self.flush(fd).ok();
+        }
     }
 
     pub fn wants_write(&self) -> bool {
@@ -206,6 +308,9 @@ impl Session {
 
     /// The common name in the peer's certificate, if it was verified.
     pub fn peer_name(&self) -> Option<String> {
+        if !self.verifies || self.in_handshake() {
+            return None;
+        }
         certificate::common_name(self.connection.peer_certificates()?.first()?)
     }
 }

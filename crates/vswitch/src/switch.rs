@@ -329,7 +329,7 @@ impl Switch {
             ssl.certificate = Some(certificate.into());
             ssl.ca_cert = (!bootstrap).then(|| ca_cert.into());
             ssl.bootstrap_ca_cert = bootstrap.then(|| ca_cert.into());
-            ferrovs_stream::tls::configure(&ssl);
+            ferrovs_stream::tls::reconfigure(&ssl);
         }
         let settings = &self.ofprotos.settings;
         let int =

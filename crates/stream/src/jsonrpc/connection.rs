@@ -188,6 +188,14 @@ impl Connection {
                     Status::Failed(why) => {
                         let name = self.stream.name();
                         vlog::warn_rl!(RL, modules::JSONRPC, "{name}: error parsing stream: {why}");
+                        // A TLS handshake, which no JSON begins like.
+                        if used == 0 && self.input[self.consumed..].starts_with(&[0x16, 0x03]) {
+                            vlog::warn_rl!(
+                                RL,
+                                modules::JSONRPC,
+                                "{name}: received SSL/TLS data on JSON-RPC channel"
+                            );
+                        }
                         self.fail(&protocol_error());
                         return Err(protocol_error());
                     }
