@@ -231,10 +231,7 @@ impl Parser<'_> {
             Some(b'{' | b'[') => self.value("syntax error at beginning of input")?,
             None if self.text.is_empty() => return self.fail("empty input stream"),
             None => return self.fail("unexpected end of input"),
-            Some(_) => {
-                self.scalar_token()?;
-                return self.fail("syntax error at beginning of input");
-            }
+            Some(_) => return self.wrong("syntax error at beginning of input"),
         };
         self.skip_space();
         if self.peek().is_some() {

@@ -266,6 +266,14 @@ impl Server {
         self.dbs.values().filter_map(Db::deadline).min()
     }
 
+    /// Databases whose logs should be compacted now.
+    pub fn due_for_compaction(&mut self, now: Instant) -> Vec<String> {
+        self.dbs
+            .iter_mut()
+            .filter_map(|(name, d)| d.wants_compaction(now).then(|| name.clone()))
+            .collect()
+    }
+
     /// Composes updates for the sessions that `ready` admits.
     pub fn flush(&mut self, mut ready: impl FnMut(SessionId) -> bool) {
         for db in self.dbs.values_mut() {
