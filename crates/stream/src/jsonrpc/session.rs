@@ -26,6 +26,8 @@ pub struct Session {
     dscp: u8,
     backlog: (usize, usize),
     reliable: bool,
+    /// The probe interval is the one that goes with the remote's kind.
+    default_probes: bool,
 }
 
 impl Session {
@@ -82,6 +84,7 @@ impl Session {
             dscp: crate::DSCP_DEFAULT,
             backlog: (0, 0),
             reliable: true,
+            default_probes: true,
         }
     }
 
@@ -92,8 +95,10 @@ impl Session {
         self.next_remote = (self.next_remote + 1) % self.remotes.len();
         self.reconnect.set_name(name);
         self.reconnect.set_passive(verify_passive(name), now);
-        if !needs_probes(name) && verify_or_passive(name) {
-            self.reconnect.set_probe_interval(None);
+        // Remotes of different kinds may take turns; what the owner said counts for all.
+        if self.default_probes && verify_or_passive(name) {
+            let probes = needs_probes(name).then_some(crate::reconnect::PROBE_INTERVAL);
+            self.reconnect.set_probe_interval(probes);
         }
     }
 
@@ -105,6 +110,17 @@ impl Session {
     /// The remotes given at the start.
     pub fn remotes(&self) -> &[String] {
         &self.remotes
+    }
+
+    /// Takes other remotes without a look at the connection: they count from the next attempt on.
+    pub fn replace_remotes(&mut self, remotes: Vec<String>) {
+        let current = remotes.iter().position(|r| r == self.reconnect.name());
+        self.next_remote = current.map_or(0, |at| (at + 1) % remotes.len());
+        self.reconnect.set_backoff_free_tries(match remotes.len() {
+            0 | 1 => 0,
+            n => n as u32,
+        });
+        self.remotes = remotes;
     }
 
     /// Does what can be done now: sends, connects, probes, drops.
@@ -336,6 +352,7 @@ impl Session {
 
     /// `None` turns probing off.
     pub fn set_probe_interval(&mut self, interval: Option<Duration>) {
+        self.default_probes = false;
         self.reconnect.set_probe_interval(interval);
     }
 
