@@ -61,6 +61,7 @@ pub fn run<E>(tool: &'static Tool<E>, args: Vec<String>) -> ExitCode {
         shuffle: settings.shuffle,
     };
     let mut idl = Idl::new(&settings.db, tool.spec.db, idl_options, clock::now());
+    idl.set_db_change_aware(false);
     prepare(tool, &mut idl, &invocations, &settings);
 
     let mut seqno = idl.seqno();
