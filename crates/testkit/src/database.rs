@@ -157,7 +157,8 @@ fn column(c: &mut impl Choose, n_tables: usize) -> Value {
     let is_ref = key.get("refTable").is_some();
     let mut ty = match c.below(10) {
         0..4 if !is_ref && c.chance(70) => {
-            let mut column = tree!({"type": if key.is_string() { key } else { tree!({"key": key}) }});
+            let mut column =
+                tree!({"type": if key.is_string() { key } else { tree!({"key": key}) }});
             manners(c, &mut column);
             return column;
         }
@@ -179,8 +180,13 @@ fn column(c: &mut impl Choose, n_tables: usize) -> Value {
         1 => ty["max"] = (1 + c.below(4)).into(),
         _ => ty["max"] = "unlimited".into(),
     }
+    // Open vSwitch loses the whole database at the next start if a reference that must be there is not written.
+    let vital = required == 20 && ty.get("min") != Some(&tree!(0));
     let mut column = tree!({"type": ty});
     manners(c, &mut column);
+    if vital && let Some(column) = column.as_object_mut() {
+        column.remove("ephemeral");
+    }
     column
 }
 
@@ -334,7 +340,16 @@ impl<C: Choose> Generator<C> {
                 ]))
             }
             "real" if fits => {
-                tree!(*c.pick(&[0.0, 2.5, -1.25, 0.1, 1.0, -0.0, 2.0, 0.333_333_333_333_333_3]))
+                tree!(*c.pick(&[
+                    0.0,
+                    2.5,
+                    -1.25,
+                    0.1,
+                    1.0,
+                    -0.0,
+                    2.0,
+                    0.333_333_333_333_333_3
+                ]))
             }
             "real" => {
                 tree!(*c.pick(&[1e308, -1e308, 1e-308, 1e10, 123_456.789, -1e15, 1e100, 4e18]))
@@ -423,7 +438,9 @@ impl<C: Choose> Generator<C> {
     /// One `[column, function, value]`, or a constant.
     pub fn clause(&mut self, table: &str) -> Value {
         if self.choose.chance(45) {
-            let function = *self.choose.pick(&["==", "==", "==", "!=", "includes", "excludes"]);
+            let function = *self
+                .choose
+                .pick(&["==", "==", "==", "!=", "includes", "excludes"]);
             return tree!(["_uuid", function, ["uuid", self.uuid(table)]]);
         }
         if self.choose.chance(3) {
@@ -560,7 +577,9 @@ impl<C: Choose> Generator<C> {
                 op
             }
             95 => tree!({"op": "abort"}),
-            96 => tree!({"op": "comment", "comment": *self.choose.pick(&["c", "", "two\nlines é"])}),
+            96 => {
+                tree!({"op": "comment", "comment": *self.choose.pick(&["c", "", "two\nlines é"])})
+            }
             97 => tree!({"op": "commit", "durable": self.choose.chance(50)}),
             _ => tree!({"op": "assert", "lock": *self.choose.pick(&["held", "held", "other"])}),
         }
@@ -574,12 +593,7 @@ impl<C: Choose> Generator<C> {
         names.rotate_left(first);
         names.truncate(n);
         if self.choose.chance(3) {
-            names.push(
-                (*self
-                    .choose
-                    .pick(&["nonexistent", "a", "_version", "_uuid"]))
-                .into(),
-            );
+            names.push((*self.choose.pick(&["nonexistent", "a", "_version", "_uuid"])).into());
         }
         tree!(names)
     }
@@ -634,8 +648,7 @@ impl<C: Choose> Generator<C> {
             }
             let mut request = Map::new();
             if self.choose.chance(50) {
-                let mut columns: Vec<String> =
-                    self.columns(&t).into_iter().map(|c| c.0).collect();
+                let mut columns: Vec<String> = self.columns(&t).into_iter().map(|c| c.0).collect();
                 let n = 1 + self.choose.below(columns.len());
                 columns.truncate(n);
                 request.insert("columns".into(), tree!(columns));
@@ -649,7 +662,14 @@ impl<C: Choose> Generator<C> {
                 request.insert("select".into(), tree!({kind: false}));
             }
             let request = Value::Object(request);
-            requests.insert(t, if self.choose.chance(50) { request } else { tree!([request]) });
+            requests.insert(
+                t,
+                if self.choose.chance(50) {
+                    request
+                } else {
+                    tree!([request])
+                },
+            );
         }
         Value::Object(requests)
     }
