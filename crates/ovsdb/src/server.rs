@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::monitor::SessionId;
 use crate::{Error, Uuid};
 
+pub use convert::convert;
 pub use db::{Backing, Compaction, Db};
 pub use server_db::SERVER_DB;
 pub use session::{Access, Session};
