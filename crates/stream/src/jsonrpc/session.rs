@@ -210,17 +210,20 @@ impl Session {
         self.disconnect(now, None);
         let name = self.reconnect.name().to_string();
         if self.reconnect.is_passive() {
-            self.reconnect.listening(now);
             match PStream::open_with(&name, Some(crate::OVSDB_PORT), Some(self.dscp)) {
-                Ok(listener) => self.listener = Some(listener),
+                Ok(listener) => {
+                    self.reconnect.listening(now);
+                    self.listener = Some(listener);
+                }
                 Err(e) => {
                     self.last_error = Some(error_text(&e));
                     self.reconnect.connect_failed(now, Some(&e));
                 }
             }
         } else {
+            let opened = Stream::open_with(&name, Some(crate::OVSDB_PORT), Some(self.dscp));
             self.reconnect.connecting(now);
-            match Stream::open_with(&name, Some(crate::OVSDB_PORT), Some(self.dscp)) {
+            match opened {
                 Ok(stream) => self.connecting = Some(stream),
                 Err(e) => {
                     self.last_error = Some(error_text(&e));

@@ -56,7 +56,8 @@ pub fn run<E>(tool: &'static Tool<E>, args: Vec<String>) -> ExitCode {
         vlog::write(tool.module, level, format_args!("Called as {command_line}"));
     }
     let idl_options = Options {
-        retry: settings.retry,
+        // Who listens waits for ever.
+        retry: settings.retry || ferrovs_stream::verify_passive(&settings.db),
         leader_only: settings.leader_only,
         shuffle: settings.shuffle,
     };
