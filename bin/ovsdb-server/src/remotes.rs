@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use ferrovs_ovsdb::monitor::SessionId;
-use ferrovs_ovsdb::server::{Access, Now, Server};
+use ferrovs_ovsdb::server::{self, Access, Now, Server};
 use ferrovs_ovsdb::{Atom, Datum, Uuid};
 use ferrovs_runtime::vlog::modules::{JSONRPC, OVSDB_JSONRPC_SERVER};
 use ferrovs_runtime::{Poller, clock, vlog};
-use ferrovs_stream::jsonrpc::{Connection, Msg, Session};
+use ferrovs_stream::jsonrpc::{Connection, Incoming, Limits, Msg, Session, Text};
 use ferrovs_stream::{PStream, error_text};
 use hashbrown::HashMap;
 
@@ -128,11 +128,6 @@ impl Remotes {
         let no_class = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
         match PStream::open_with(name, Some(ferrovs_stream::OVSDB_PORT), dscp) {
             Ok(listener) => remote.listener = Some(listener),
-            // A host name that is being looked up.
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                remote.failed = true;
-                self.retry_at.get_or_insert(now + RETRY);
-            }
             Err(e) if e.raw_os_error() != Some(no_class) => {
                 let text = error_text(&e);
                 vlog::err!(OVSDB_JSONRPC_SERVER, "{name}: listen failed: {text}");
@@ -141,7 +136,8 @@ impl Remotes {
             }
             Err(_) => {
                 // No listener: a connection to be made.
-                let session = Session::open(name, true, now);
+                let mut session = Session::open(name, true, now);
+                session.set_limits(Limits::SERVER);
                 self.adopt(server, &mut remote, name, session, now);
             }
         }
@@ -194,7 +190,8 @@ impl Remotes {
             };
             match listener.accept() {
                 Ok(Some(stream)) => {
-                    let session = Session::unreliable(Connection::new(stream), now);
+                    let connection = Connection::with_limits(stream, Limits::SERVER);
+                    let session = Session::unreliable(connection, now);
                     self.adopt(server, remote, name, session, now);
                 }
                 Ok(None) => return,
@@ -247,9 +244,10 @@ impl Remotes {
         }
         server.output(|id, texts| {
             if let Some(c) = self.client(id) {
-                for t in texts {
-                    c.session.send_text(t);
-                }
+                c.session.send_texts(texts.into_iter().map(|t| match t {
+                    server::Text::Shared(t) => Text::Shared(t),
+                    server::Text::Own(t) => Text::Own(t),
+                }));
             }
         });
     }
@@ -388,13 +386,20 @@ impl Client {
             if self.session.backlog() > 0 || server.pending(self.id) > MAX_PENDING {
                 break;
             }
-            let Some(msg) = self.session.recv(now.instant) else {
+            let Some(incoming) = self.session.recv_incoming(now.instant) else {
                 break;
             };
             if !options.role.is_empty() {
                 // The certificate is known once the handshake is over.
                 server.set_access(self.id, access(options, &self.session));
             }
+            let msg = match incoming {
+                Incoming::Msg(msg) => msg,
+                Incoming::Large { params, id, .. } => {
+                    server.transact_text(self.id, params, id, now);
+                    continue;
+                }
+            };
             match msg {
                 Msg::Request { method, params, id } => {
                     server.request(self.id, &method, params, id, now);

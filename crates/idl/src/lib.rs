@@ -18,7 +18,6 @@
 #![forbid(unsafe_code)]
 
 mod client;
-pub mod condition;
 pub mod hardware_vtep;
 pub mod kind;
 pub mod open_vswitch;
@@ -27,7 +26,6 @@ pub mod schema;
 mod txn;
 
 pub use client::{Change, Idl, Options};
-pub use condition::{Condition, Function};
 pub use ferrovs_ovsdb::{Atom, AtomType, ColumnType, Datum, Uuid};
 pub use row::{Row, RowData, View};
 pub use schema::{Column, Database, Table};

@@ -9,8 +9,10 @@ mod ops;
 
 pub(crate) use ops::member;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use ferrovs_json::{ParseError, RawArray};
 use serde_json::Value;
 
 use crate::db::Database;
@@ -50,6 +52,11 @@ pub(crate) enum Step {
     Wait(Option<Duration>),
 }
 
+/// What one operation may take as a tree, if the request is text.
+pub const MAX_OPERATION: usize = 64 << 20;
+/// What the results may take: a table of some million rows.
+const MAX_RESULTS: usize = 1 << 30;
+
 /// Runs `params`, the whole parameter array of the request: database name, then operations.
 pub fn execute(db: &mut Database, params: &Value, cx: &mut Context<'_>) -> Outcome {
     let ops = match params.as_array().map(Vec::as_slice) {
@@ -65,6 +72,24 @@ pub fn execute(db: &mut Database, params: &Value, cx: &mut Context<'_>) -> Outco
             return Outcome::Done(out, Committed::default());
         }
     };
+    let trees = ops.iter().map(|op| Ok(Cow::Borrowed(op)));
+    operations(db, ops.len(), trees, cx)
+}
+
+/// The same for parameters that are text, of which the first was seen to be the database's name.
+/// One operation at a time becomes a tree.
+pub fn execute_text(db: &mut Database, params: &RawArray, cx: &mut Context<'_>) -> Outcome {
+    let tree = |text| RawArray::element(text, MAX_OPERATION).map(Cow::Owned);
+    let n = params.len().saturating_sub(1);
+    operations(db, n, params.iter().skip(1).map(tree), cx)
+}
+
+fn operations<'a>(
+    db: &mut Database,
+    n: usize,
+    ops: impl Iterator<Item = Result<Cow<'a, Value>, ParseError>>,
+    cx: &mut Context<'_>,
+) -> Outcome {
     let mut run = Run {
         db,
         txn: Txn::new(),
@@ -73,19 +98,12 @@ pub fn execute(db: &mut Database, params: &Value, cx: &mut Context<'_>) -> Outco
     };
     let mut failed = None;
     let mut done = 0;
-    for (i, op) in ops.iter().enumerate() {
+    for (i, op) in ops.enumerate() {
         let mark = run.out.len();
         if i > 0 {
             run.out.push(b',');
         }
-        let mut p = Parser::new(op, format!("ovsdb operation {} of {}", i + 1, ops.len()));
-        let mut result = run.operation(&mut p, cx);
-        if !matches!(result, Ok(Step::Wait(_)))
-            && let Err(e) = p.finish()
-        {
-            result = Err(e);
-        }
-        match result {
+        match run.parsed(op, (i + 1, n), cx) {
             Ok(Step::Next) => done += 1,
             Ok(Step::Wait(deadline)) => {
                 if cx.can_wait {
@@ -120,7 +138,7 @@ pub fn execute(db: &mut Database, params: &Value, cx: &mut Context<'_>) -> Outco
             out.push(b',');
         }
         crate::json::write(&mut out, &e.to_json());
-        for _ in done + 1..ops.len() {
+        for _ in done + 1..n {
             out.extend_from_slice(b",null");
         }
     }
@@ -137,6 +155,27 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Runs an operation, which is so many of how many.
+    fn parsed(
+        &mut self,
+        op: Result<Cow<'_, Value>, ParseError>,
+        (i, n): (usize, usize),
+        cx: &Context<'_>,
+    ) -> Result<Step, Error> {
+        let exhausted = |what: &str| Error::new(tag::RESOURCES, what);
+        let op = op.map_err(|e| exhausted(&e.message))?;
+        let mut p = Parser::new(&op, format!("ovsdb operation {i} of {n}"));
+        let result = self.operation(&mut p, cx);
+        if matches!(result, Ok(Step::Wait(_))) {
+            return result;
+        }
+        p.finish()?;
+        if self.out.len() > MAX_RESULTS {
+            return Err(exhausted("results take too much memory"));
+        }
+        result
+    }
+
     fn operation(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step, Error> {
         let Some(name) = p.required("op", Kind::STRING).and_then(Value::as_str) else {
             return Ok(Step::Next);

@@ -1,7 +1,7 @@
 //! The OVSDB engine: everything that RFC 7047 defines, without sockets, threads or a clock.
 //!
 //! ```text
-//! json, parser      text and trees (Open vSwitch's JSON dialect and error texts)
+//! json, parser      text and trees (the crate `ferrovs-json`), strict access to members
 //! atom, datum       values; types: their constraints; schema: tables and columns
 //! row, table, db    the data, as shared immutable rows
 //! condition, mutation, exec   the ten operations
@@ -22,7 +22,7 @@ pub mod datum;
 pub mod db;
 pub mod error;
 pub mod exec;
-pub mod json;
+pub use ferrovs_json as json;
 pub mod log;
 pub mod monitor;
 pub mod mutation;

@@ -25,6 +25,11 @@ pub use spec::{Select, Spec, TableSpec, Version};
 
 /// Commits that the log may hold for slow clients before they are folded.
 const MAX_LAG: usize = 256;
+/// Changed rows that those commits may have together.
+const MAX_LAG_ROWS: usize = 1 << 16;
+/// Changed rows that may wait for one session, over all its monitors: some 60 MB. A client that
+/// lets that much pile up is better off with a new copy.
+const MAX_UNSEEN: usize = 200_000;
 
 /// Names a session to the monitors.
 pub type SessionId = u64;
@@ -88,6 +93,10 @@ pub struct Monitors {
     log: VecDeque<Arc<[Change]>>,
     /// Number of the first commit in the log.
     base: u64,
+    /// Changed rows in the log.
+    n_rows: usize,
+    /// Sessions that too much waits for.
+    hopeless: Vec<SessionId>,
 }
 
 impl Monitors {
@@ -231,6 +240,7 @@ impl Monitors {
             self.base += 1;
             return;
         }
+        self.n_rows += changes.len();
         self.log.push_back(changes.into());
     }
 
@@ -302,13 +312,17 @@ impl Monitors {
     /// Drops what everybody has seen, and folds the part of those who lag too far behind.
     fn trim(&mut self) {
         let head = self.head();
-        if self.log.len() > MAX_LAG {
+        if self.log.len() > MAX_LAG || self.n_rows > MAX_LAG_ROWS {
+            let mut unseen: HashMap<SessionId, usize> = HashMap::new();
             for m in &mut self.monitors {
                 for c in self.log.range((m.position - self.base) as usize..) {
                     m.folded.add(c);
                 }
                 m.position = head;
+                *unseen.entry(m.session).or_default() += m.folded.changes.len();
             }
+            let too_many = unseen.into_iter().filter(|(_, n)| *n > MAX_UNSEEN);
+            self.hopeless.extend(too_many.map(|(session, _)| session));
         }
         let first = self
             .monitors
@@ -316,8 +330,15 @@ impl Monitors {
             .map(|m| m.position)
             .min()
             .unwrap_or(head);
-        self.log.drain(..(first - self.base) as usize);
+        for seen in self.log.drain(..(first - self.base) as usize) {
+            self.n_rows -= seen.len();
+        }
         self.base = first;
+    }
+
+    /// Sessions that do not keep up and should be closed.
+    pub fn take_hopeless(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.hopeless)
     }
 }
 

@@ -22,16 +22,26 @@ use serde_json::Value;
 use crate::monitor::SessionId;
 use crate::{Error, Uuid};
 
-pub use convert::convert;
 pub use db::{Backing, Compaction, Db};
 pub use server_db::SERVER_DB;
-pub use session::{Access, Session};
+pub use session::{Access, Session, Text};
 
 /// The time of a call: for timeouts and for dates in the log.
 #[derive(Clone, Copy)]
 pub struct Now {
     pub instant: Instant,
     pub wall_ms: i64,
+}
+
+/// A result of more bytes than that is not copied to be sent.
+const MAX_COPIED: usize = 4096;
+
+fn unknown_database(params: &Value, method: &str, name: &str) -> Error {
+    Error::about(
+        params,
+        crate::error::tag::UNKNOWN_DATABASE,
+        format!("{method} request specifies unknown database {name}"),
+    )
 }
 
 pub struct Server {
@@ -109,14 +119,7 @@ impl Server {
         if let Some(db) = self.dbs.remove(name) {
             self.removed_commits += db.n_commits + 1;
             for t in db.triggers {
-                let error = Error::syntax(
-                    &t.params,
-                    format!("transact request specifies unknown database {name}"),
-                );
-                let error = Error {
-                    tag: crate::error::tag::UNKNOWN_DATABASE,
-                    ..error
-                };
+                let error = unknown_database(&t.params.tree(), "transact", name);
                 self.reply_error(t.session, &t.id, &error.to_json());
             }
         }
@@ -143,7 +146,7 @@ impl Server {
             if aware {
                 let text =
                     format!("{{\"id\":null,\"method\":\"monitor_canceled\",\"params\":[{id}]}}");
-                self.send(session, text.into());
+                self.send(session, Text::Own(text.into_bytes()));
             } else {
                 self.doom(session, "schema changed");
             }
@@ -194,7 +197,7 @@ impl Server {
     fn notify_lock(&mut self, session: SessionId, method: &str, name: &str) {
         let name = crate::json::to_string(&Value::from(name));
         let text = format!("{{\"id\":null,\"method\":\"{method}\",\"params\":[{name}]}}");
-        self.send(session, text.into());
+        self.send(session, Text::Own(text.into_bytes()));
     }
 
     fn doom(&mut self, session: SessionId, why: &str) {
@@ -208,39 +211,50 @@ impl Server {
         std::mem::take(&mut self.doomed)
     }
 
-    pub(crate) fn send(&mut self, session: SessionId, text: Arc<str>) {
+    pub(crate) fn send(&mut self, session: SessionId, text: Text) {
         if let Some(s) = self.sessions.get_mut(&session) {
-            if s.output.is_empty() {
-                self.busy.push(session);
-            }
-            s.output.push(text);
+            s.send(session, text, &mut self.busy);
         }
     }
 
-    pub(crate) fn reply(&mut self, session: SessionId, id: &Value, result: &str) {
-        let id = crate::json::to_string(id);
-        let text = format!("{{\"error\":null,\"id\":{id},\"result\":{result}}}");
-        self.send(session, text.into());
+    pub(crate) fn reply(&mut self, session: SessionId, id: &Value, result: Vec<u8>) {
+        let mut text = Vec::with_capacity(64 + result.len().min(MAX_COPIED));
+        text.extend_from_slice(b"{\"id\":");
+        crate::json::write(&mut text, id);
+        text.extend_from_slice(b",\"result\":");
+        let end = b",\"error\":null}";
+        if result.len() <= MAX_COPIED {
+            text.extend_from_slice(&result);
+            text.extend_from_slice(end);
+            self.send(session, Text::Own(text));
+        } else {
+            let mut result = result;
+            result.extend_from_slice(end);
+            self.send(session, Text::Own(text));
+            self.send(session, Text::Own(result));
+        }
     }
 
     /// An error, as Open vSwitch's server words it: without a `result` member.
     pub(crate) fn reply_error(&mut self, session: SessionId, id: &Value, error: &Value) {
-        let (id, error) = (crate::json::to_string(id), crate::json::to_string(error));
-        let text = format!("{{\"error\":{error},\"id\":{id}}}");
-        self.send(session, text.into());
+        let mut text = b"{\"id\":".to_vec();
+        crate::json::write(&mut text, id);
+        text.extend_from_slice(b",\"error\":");
+        crate::json::write(&mut text, error);
+        text.push(b'}');
+        self.send(session, Text::Own(text));
     }
 
     /// Bytes that wait in a session's output.
     pub fn pending(&self, session: SessionId) -> usize {
-        self.sessions
-            .get(&session)
-            .map_or(0, |s| s.output.iter().map(|t| t.len()).sum())
+        self.sessions.get(&session).map_or(0, |s| s.pending)
     }
 
-    /// What is to be sent, session by session, in order.
-    pub fn output(&mut self, mut send: impl FnMut(SessionId, Vec<Arc<str>>)) {
+    /// What is to be sent, session by session, in order. The pieces are not each a message.
+    pub fn output(&mut self, mut send: impl FnMut(SessionId, Vec<Text>)) {
         for id in std::mem::take(&mut self.busy) {
             if let Some(s) = self.sessions.get_mut(&id) {
+                s.pending = 0;
                 send(id, std::mem::take(&mut s.output));
             }
         }
@@ -267,16 +281,9 @@ impl Server {
         self.dbs.values().filter_map(Db::deadline).min()
     }
 
-    /// Databases whose logs should be compacted now.
-    pub fn due_for_compaction(&mut self, now: Instant) -> Vec<String> {
-        self.dbs
-            .iter_mut()
-            .filter_map(|(name, d)| d.wants_compaction(now).then(|| name.clone()))
-            .collect()
-    }
-
     /// Composes updates for the sessions that `ready` admits.
     pub fn flush(&mut self, mut ready: impl FnMut(SessionId) -> bool) {
+        let mut hopeless = Vec::new();
         for db in self.dbs.values_mut() {
             let Db {
                 database, monitors, ..
@@ -284,12 +291,13 @@ impl Server {
             let (sessions, busy) = (&mut self.sessions, &mut self.busy);
             monitors.flush(database, &mut ready, &mut |id, text| {
                 if let Some(s) = sessions.get_mut(&id) {
-                    if s.output.is_empty() {
-                        busy.push(id);
-                    }
-                    s.output.push(text);
+                    s.send(id, Text::Shared(text), busy);
                 }
             });
+            hopeless.append(&mut monitors.take_hopeless());
+        }
+        for id in hopeless {
+            self.doom(id, "too many updates wait to be read");
         }
     }
 
@@ -306,7 +314,7 @@ impl Server {
             texts.push(text)
         });
         for t in texts {
-            self.send(session, t);
+            self.send(session, Text::Shared(t));
         }
     }
 

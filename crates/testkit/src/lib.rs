@@ -7,7 +7,6 @@
 
 pub mod apt;
 pub mod command;
-pub mod database;
 pub mod netns;
 pub mod oracle;
 pub mod packets;

@@ -5,7 +5,6 @@
 //! said; dumps prefer the most capable.
 
 mod bundle;
-mod compare;
 mod debug;
 mod flows;
 mod groups;
@@ -189,7 +188,7 @@ const COMMANDS: &[Command] = &[
         2,
         2,
         true,
-        compare::replace_flows,
+        flows::replace_flows,
     ),
     cmd(
         "diff-flows",
@@ -197,7 +196,7 @@ const COMMANDS: &[Command] = &[
         2,
         2,
         false,
-        compare::diff_flows,
+        flows::diff_flows,
     ),
     cmd("add-meter", "switch meter", 2, 2, true, groups::add_meter),
     cmd("mod-meter", "switch meter", 2, 2, true, groups::mod_meter),

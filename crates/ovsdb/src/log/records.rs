@@ -21,8 +21,7 @@ use crate::schema::TableSchema;
 use crate::txn::{Change, Committed, Txn};
 use crate::{Datum, Error, uuid};
 
-/// The body of the record for a transaction, or none if it changed nothing that is kept: a comment
-/// alone is not.
+/// The body of the record for a transaction, or none if it changed nothing that is kept.
 ///
 /// `diff`: write changed columns as differences, which Open vSwitch reads since 2.16.
 pub fn encode_txn(db: &Database, c: &Committed, date_ms: i64, diff: bool) -> Option<Vec<u8>> {
@@ -52,13 +51,15 @@ pub fn encode_txn(db: &Database, c: &Committed, date_ms: i64, diff: bool) -> Opt
         tables.extend_from_slice(b"\":");
         tables.extend_from_slice(&row);
     }
-    if tables.is_empty() {
+    if tables.is_empty() && c.comment.is_empty() {
         return None;
     }
     let mut out = Vec::with_capacity(tables.len() + 64);
     out.push(b'{');
-    out.append(&mut tables);
-    out.extend_from_slice(b"},");
+    if !tables.is_empty() {
+        out.append(&mut tables);
+        out.extend_from_slice(b"},");
+    }
     trailer(&mut out, &c.comment, date_ms, diff);
     Some(out)
 }
@@ -117,30 +118,8 @@ pub fn encode_schema(schema: &crate::DatabaseSchema) -> Vec<u8> {
     out
 }
 
-/// Takes a record piece by piece.
-pub type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), Error> + 'a;
-
-/// Bytes that a piece has at least, the last one aside.
-const PIECE: usize = 1 << 16;
-
-/// The whole contents as the body of one record.
+/// The whole contents as the body of one record, or none if there are no rows.
 pub fn encode_snapshot(s: &Snapshot, comment: &str, date_ms: i64) -> Vec<u8> {
-    let mut body = Vec::new();
-    // Keeping the pieces cannot fail.
-    let _ = write_snapshot(s, comment, date_ms, &mut |piece| {
-        body.extend_from_slice(piece);
-        Ok(())
-    });
-    body
-}
-
-/// The same, without ever having it whole in memory.
-pub fn write_snapshot(
-    s: &Snapshot,
-    comment: &str,
-    date_ms: i64,
-    sink: &mut Sink<'_>,
-) -> Result<(), Error> {
     let mut out = vec![b'{'];
     for (schema, rows) in s.schema.tables.values().zip(&s.tables) {
         if rows.is_empty() {
@@ -169,15 +148,11 @@ pub fn write_snapshot(
                 value.write_json(&column.ty, &mut out);
             }
             out.push(b'}');
-            if out.len() >= PIECE {
-                sink(&out)?;
-                out.clear();
-            }
         }
         out.extend_from_slice(b"},");
     }
     trailer(&mut out, comment, date_ms, false);
-    sink(&out)
+    out
 }
 
 /// When and why a record was written.
@@ -217,16 +192,10 @@ pub fn apply(
     options: ReadOptions,
 ) -> Result<Committed, ApplyError> {
     let mut txn = Txn::new();
-    if record.trim_ascii_start().first() != Some(&b'{') {
-        return Err(match json::parse_bytes(record) {
-            Ok(_) => ApplyError::NotObject,
-            Err(e) => ApplyError::NotJson(e),
-        });
-    }
     match apply_to(db, &mut txn, record, options) {
         Ok(()) => txn
             .commit(db, &mut |_, _| Ok(()))
-            .map_err(ApplyError::Refused),
+            .map_err(ApplyError::Invalid),
         Err(e) => {
             txn.rollback(db);
             Err(match e {
@@ -241,12 +210,7 @@ pub fn apply(
 #[derive(Debug)]
 pub enum ApplyError {
     NotJson(json::ParseError),
-    /// Another kind of JSON.
-    NotObject,
-    /// It says nothing that can be done.
     Invalid(Error),
-    /// What it says breaks a rule about the whole contents.
-    Refused(Error),
 }
 
 fn apply_to(
@@ -271,16 +235,8 @@ fn apply_to(
     })?;
     json::walk(record, |name, w| {
         let Some(table) = db.table_index(&name) else {
-            let known = match name.as_str() {
-                "_date" => integer(&w.value()?),
-                "_is_diff" => w.value()?.is_boolean(),
-                _ => {
-                    w.skip()?;
-                    name == "_comment"
-                }
-            };
-            if known || options.converting {
-                return Ok(());
+            if name.starts_with('_') || options.converting {
+                return w.skip();
             }
             let syntax = String::from_utf8_lossy(record).trim_end().to_owned();
             return Err(Stop::Found(Error {
@@ -311,11 +267,6 @@ fn apply_to(
             apply_row(db, txn, table, &schema, id, &columns, is_diff, options).map_err(Stop::Found)
         })
     })
-}
-
-/// True for a number without a fraction.
-fn integer(v: &Value) -> bool {
-    v.is_i64() || v.is_u64() || v.as_f64().is_some_and(|f| f.fract() == 0.0)
 }
 
 #[allow(clippy::too_many_arguments)]

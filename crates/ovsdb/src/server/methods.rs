@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
+use ferrovs_json::RawArray;
 use serde_json::Value;
 
-use super::db::Trigger;
-use super::{Now, Server};
+use super::db::{Params, Trigger};
+use super::{Now, Server, Text, unknown_database};
 use crate::error::tag;
 use crate::exec::Outcome;
 use crate::monitor::{SessionId, Spec, Version, id_text};
 use crate::parser::is_id;
 use crate::{Error, json};
+
+/// What the waiting transactions of one client may take, in bytes.
+const MAX_WAITING: usize = 64 << 20;
+/// What a database's name may take.
+const MAX_NAME: usize = 1 << 16;
 
 type Reply = Result<String, Value>;
 
@@ -35,7 +41,7 @@ impl Server {
         let reply = match method {
             "transact" => {
                 match self.named_db(&params, "transact") {
-                    Ok(db) => self.transact(session, &db, params, id, now),
+                    Ok(db) => self.transact(session, &db, Params::Tree(params), id, now),
                     Err(e) => self.reply_error(session, &id, &e),
                 }
                 return;
@@ -66,8 +72,24 @@ impl Server {
             _ => Err("unknown method".into()),
         };
         match reply {
-            Ok(result) => self.reply(session, &id, &result),
+            Ok(result) => self.reply(session, &id, result.into_bytes()),
             Err(e) => self.reply_error(session, &id, &e),
+        }
+    }
+
+    /// Handles a `transact` request whose parameters are text still.
+    pub fn transact_text(&mut self, session: SessionId, params: RawArray, id: Value, now: Now) {
+        let first = params.iter().next();
+        let name = first.and_then(|t| RawArray::element(t, MAX_NAME).ok());
+        let db = name.as_ref().and_then(Value::as_str);
+        if let Some(db) = db.filter(|db| self.dbs.contains_key(*db)) {
+            self.transact(session, db, Params::Text(params), id, now);
+            return;
+        }
+        // The reply quotes all of it.
+        let params = Params::Text(params);
+        if let Err(e) = self.named_db(&params.tree(), "transact") {
+            self.reply_error(session, &id, &e);
         }
     }
 
@@ -99,14 +121,10 @@ impl Server {
         if self.dbs.contains_key(name) {
             return Ok(name.to_owned());
         }
-        error(Error::about(
-            params,
-            tag::UNKNOWN_DATABASE,
-            format!("{method} request specifies unknown database {name}"),
-        ))
+        error(unknown_database(params, method, name))
     }
 
-    fn transact(&mut self, session: SessionId, name: &str, params: Value, id: Value, now: Now) {
+    fn transact(&mut self, session: SessionId, name: &str, params: Params, id: Value, now: Now) {
         let trigger = Trigger {
             session,
             id,
@@ -118,6 +136,9 @@ impl Server {
             && let Some(db) = self.dbs.get_mut(name)
         {
             db.triggers.push(t);
+            if db.waiting(session) > MAX_WAITING {
+                self.doom(session, "waiting transactions take too much memory");
+            }
         }
         // What waited for this change gets its turn at once.
         if self.dbs.get(name).is_some_and(|d| d.touched) {
@@ -143,8 +164,7 @@ impl Server {
             Outcome::Done(result, _) => {
                 // A client sees the effect of its transaction before the reply to it.
                 self.flush_session(name, session);
-                let text = String::from_utf8_lossy(&result);
-                self.reply(session, &t.id, &text);
+                self.reply(session, &t.id, result);
                 None
             }
             Outcome::Wait(timeout) => {
@@ -250,7 +270,7 @@ impl Server {
             return Err(Value::Null);
         };
         if let Some(text) = db.monitors.change(&db.database, session, &id, new_id, spec) {
-            self.send(session, text);
+            self.send(session, Text::Shared(text));
         }
         Ok("{}".into())
     }

@@ -2,6 +2,24 @@
 
 use std::sync::Arc;
 
+use crate::monitor::SessionId;
+
+/// A piece of what is to be sent.
+pub enum Text {
+    /// Other sessions get the same.
+    Shared(Arc<str>),
+    Own(Vec<u8>),
+}
+
+impl Text {
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(t) => t.as_bytes(),
+            Self::Own(t) => t,
+        }
+    }
+}
+
 /// What a remote's clients may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
@@ -17,7 +35,9 @@ pub struct Session {
     pub(crate) access: Access,
     /// Wants `monitor_canceled` instead of a disconnection.
     pub(crate) change_aware: bool,
-    pub(crate) output: Vec<Arc<str>>,
+    pub(crate) output: Vec<Text>,
+    /// Bytes in `output`.
+    pub(crate) pending: usize,
 }
 
 impl Session {
@@ -26,6 +46,15 @@ impl Session {
             access,
             ..Self::default()
         }
+    }
+
+    /// Queues a text; a session that had none joins the busy ones.
+    pub(crate) fn send(&mut self, id: SessionId, text: Text, busy: &mut Vec<SessionId>) {
+        if self.output.is_empty() {
+            busy.push(id);
+        }
+        self.pending += text.as_bytes().len();
+        self.output.push(text);
     }
 
     pub(crate) fn reset(&mut self) {

@@ -41,13 +41,17 @@ impl Client {
         let mut others = Vec::new();
         self.server.output(|s, texts| {
             if s == self.sessions[i] {
-                out.extend(texts.iter().map(|t| json::parse(t).unwrap()));
+                out.extend(
+                    texts
+                        .iter()
+                        .map(|t| json::parse_bytes(t.as_bytes()).unwrap()),
+                );
             } else {
                 others.push((s, texts));
             }
         });
         out.extend(others.into_iter().flat_map(|(_, t)| t).map(|t| {
-            let mut v = json::parse(&t).unwrap();
+            let mut v = json::parse_bytes(t.as_bytes()).unwrap();
             v["other"] = true.into();
             v
         }));

@@ -1,28 +1,85 @@
 //! One stream carrying JSON-RPC messages.
+//!
+//! What a peer can make this process hold is bounded: the text of a message that is not complete
+//! yet, and the memory of the tree that is made of it (see [`Limits`]); how much of the output
+//! waits is bounded if the owner says so. All connections of a thread receive into one buffer, so
+//! an idle connection holds none; a message that came as a whole is parsed right there.
 
-use super::Msg;
-use crate::json::{Parser, Status};
+use super::message::{Incoming, split};
+use super::{Limits, Msg};
+use crate::json::{self, ParseError, Prefix, Scan, Scanner};
 use crate::{Stream, eof_error, error_text, protocol_error};
 use ferrovs_runtime::Poller;
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 static RL: RateLimit = RateLimit::new(5, 20);
 
-/// The largest single message that is read.
-const MAX_MESSAGE: usize = 1 << 30;
-/// At most this many reads before the owner gets its turn.
-const READS_PER_RECV: usize = 50;
+/// At most this many reads before the owner gets its turn: half a megabyte, a millisecond's work.
+const READS_PER_RECV: usize = 8;
+/// Bytes of one read. A message that came in one read is not worth to be kept as text.
+const READ_SIZE: usize = 1 << 16;
+/// Messages that wait together are sent together up to that size.
+const JOIN_SIZE: usize = 1 << 16;
+
+thread_local! {
+    /// What a read fills, for all connections of the thread.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The text of a message that is to be sent.
+pub enum Text {
+    /// Also sent to others.
+    Shared(Arc<str>),
+    Own(Vec<u8>),
+}
+
+impl Text {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Text::Shared(text) => text.as_bytes(),
+            Text::Own(text) => text,
+        }
+    }
+
+    /// Its bytes.
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+}
+
+impl From<Arc<str>> for Text {
+    fn from(text: Arc<str>) -> Text {
+        Text::Shared(text)
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Text {
+        Text::Own(text.into_bytes())
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(text: Vec<u8>) -> Text {
+        Text::Own(text)
+    }
+}
 
 /// A JSON-RPC connection. After the first error it stays failed: see [`Connection::error`].
 pub struct Connection {
     stream: Stream,
-    parser: Parser,
+    limits: Limits,
+    scanner: Scanner,
+    /// Received, but behind a message that was handed out.
     input: Vec<u8>,
     consumed: usize,
-    output: VecDeque<Arc<str>>,
+    /// The last read took all there was.
+    drained: bool,
+    output: VecDeque<Text>,
     /// Bytes of the first message in `output` that went already.
     sent: usize,
     backlog: usize,
@@ -39,11 +96,17 @@ enum Failure {
 
 impl Connection {
     pub fn new(stream: Stream) -> Connection {
+        Connection::with_limits(stream, Limits::default())
+    }
+
+    pub fn with_limits(stream: Stream, limits: Limits) -> Connection {
         Connection {
             stream,
-            parser: Parser::new(MAX_MESSAGE),
+            limits,
+            scanner: Scanner::new(limits.text),
             input: Vec::new(),
             consumed: 0,
+            drained: false,
             output: VecDeque::new(),
             sent: 0,
             backlog: 0,
@@ -94,7 +157,7 @@ impl Connection {
 
     /// Bytes that were received but not yet handed out as messages.
     pub fn buffered(&self) -> usize {
-        self.input.len() - self.consumed
+        self.input.len() - self.consumed + self.scanner.size()
     }
 
     /// Sends what can be sent.
@@ -135,86 +198,115 @@ impl Connection {
 
     /// Queues a message; it is sent at once as far as that goes without blocking.
     pub fn send(&mut self, msg: &Msg) {
-        vlog::dbg!(
-            modules::JSONRPC,
-            "{}: send {}",
-            self.stream.name(),
-            msg.to_wire()
-        );
-        self.send_text(Arc::from(msg.to_wire()));
+        self.send_texts([msg.to_wire().into()]);
     }
 
-    /// Queues a message that is text already (one text may go to many connections).
-    pub fn send_text(&mut self, text: Arc<str>) {
-        if self.failure.is_some() || text.is_empty() {
+    /// Queues messages that are text already (one text may go to many connections).
+    pub fn send_texts(&mut self, texts: impl IntoIterator<Item = Text>) {
+        if self.failure.is_some() {
             return;
         }
-        self.backlog += text.len();
-        self.output.push_back(text);
-        let len = self.output.len();
-        let over = (self.max_messages > 0 && len > self.max_messages)
+        let idle = self.output.is_empty();
+        let mut messages = 0;
+        let logged = modules::JSONRPC.enabled(vlog::Level::Dbg);
+        for text in texts.into_iter().filter(|t| t.len() > 0) {
+            if logged {
+                self.log_sent(&text);
+            }
+            self.backlog += text.len();
+            messages += 1;
+            // Whatever waits goes in one system call.
+            match self.output.back_mut() {
+                Some(Text::Own(last)) if last.len() + text.len() <= JOIN_SIZE => {
+                    last.extend_from_slice(text.as_bytes());
+                }
+                Some(last) if messages > 1 && last.len() + text.len() <= JOIN_SIZE => {
+                    *last = Text::Own([last.as_bytes(), text.as_bytes()].concat());
+                }
+                _ => self.output.push_back(text),
+            }
+        }
+        let waiting = self.output.len().max(messages);
+        let over = (self.max_messages > 0 && waiting > self.max_messages)
             || (self.max_bytes > 0 && self.backlog > self.max_bytes);
-        if over && len > 1 {
+        if over && !idle {
             vlog::warn!(
                 modules::JSONRPC,
                 "{}: connection dropped because backlog ({} messages, {} bytes) exceeds threshold",
                 self.stream.name(),
-                len,
+                waiting,
                 self.backlog
             );
             self.fail(&io::Error::from_raw_os_error(
                 rustix::io::Errno::NOSPC.raw_os_error(),
             ));
-        } else if len == 1 {
+        } else if idle {
             self.run();
         }
     }
 
-    /// Takes the next message. `Ok(None)`: nothing now. An error is final.
+    fn log_sent(&self, text: &Text) {
+        let msg = json::parse_bytes(text.as_bytes()).map_err(|e| e.to_string());
+        if let Ok(msg) = msg.and_then(Msg::from_json) {
+            let (name, msg) = (self.stream.name(), msg.to_log());
+            vlog::dbg!(modules::JSONRPC, "{name}: send {msg}");
+        }
+    }
+
+    /// Takes the next message. `Ok(None)`: nothing now, the poller knows when. An error is final.
     pub fn recv(&mut self) -> io::Result<Option<Msg>> {
+        match self.recv_whole()? {
+            Some(Incoming::Msg(msg)) => Ok(Some(msg)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn recv_whole(&mut self) -> io::Result<Option<Incoming>> {
+        self.next(false)
+    }
+
+    /// Like [`Connection::recv`], but the parameters of a large request stay text.
+    pub fn recv_incoming(&mut self) -> io::Result<Option<Incoming>> {
+        self.next(true)
+    }
+
+    fn next(&mut self, keep_large: bool) -> io::Result<Option<Incoming>> {
         for _ in 0..READS_PER_RECV {
             if let Some(error) = self.error() {
                 return Err(error);
             }
-            while self.consumed < self.input.len() {
-                let (used, status) = self.parser.feed(&self.input[self.consumed..]);
-                self.consumed += used;
-                match status {
-                    Status::More => {}
-                    Status::Done => {
-                        let value = self.parser.take().unwrap_or_default();
-                        return self.message(value).map(Some);
-                    }
-                    Status::Failed(why) => {
-                        let name = self.stream.name();
-                        vlog::warn_rl!(RL, modules::JSONRPC, "{name}: error parsing stream: {why}");
-                        // A TLS handshake, which no JSON begins like.
-                        if used == 0 && self.input[self.consumed..].starts_with(&[0x16, 0x03]) {
-                            vlog::warn_rl!(
-                                RL,
-                                modules::JSONRPC,
-                                "{name}: received SSL/TLS data on JSON-RPC channel"
-                            );
-                        }
-                        self.fail(&protocol_error());
-                        return Err(protocol_error());
-                    }
+            if self.consumed < self.input.len() {
+                let input = std::mem::take(&mut self.input);
+                let from = self.consumed;
+                let got = self.consume(&input, from, keep_large);
+                if self.consumed < input.len() {
+                    self.input = input;
+                } else {
+                    self.consumed = 0;
+                }
+                if let Some(got) = got {
+                    return self.hand_out(got).map(Some);
                 }
             }
-            self.consumed = 0;
-            let room = if self.parser.is_idle() { 4096 } else { 65536 };
-            self.input.resize(room, 0);
-            match self.stream.recv(&mut self.input) {
-                Ok(0) => {
-                    self.input.clear();
-                    self.fail(&eof_error());
-                }
-                Ok(n) => self.input.truncate(n),
+            if std::mem::take(&mut self.drained) {
+                return Ok(None);
+            }
+            let received: io::Result<_> = BUFFER.with_borrow_mut(|buffer| {
+                buffer.resize(READ_SIZE, 0);
+                let n = self.stream.recv(buffer)?;
+                // Less than was asked for is all there is. Of TLS, one record comes at a time.
+                self.drained = n < buffer.len() && !self.stream.is_tls();
+                let got = self.consume(&buffer[..n], 0, keep_large);
+                self.input.extend_from_slice(&buffer[self.consumed..n]);
+                self.consumed = 0;
+                Ok((n, got))
+            });
+            match received {
+                Ok((0, _)) => self.fail(&eof_error()),
+                Ok((_, Some(got))) => return self.hand_out(got).map(Some),
+                Ok((_, None)) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(e) => {
-                    self.input.clear();
-                    if e.kind() == io::ErrorKind::WouldBlock {
-                        return Ok(None);
-                    }
                     let (name, text) = (self.stream.name(), error_text(&e));
                     vlog::warn_rl!(RL, modules::JSONRPC, "{name}: receive error: {text}");
                     self.fail(&e);
@@ -227,19 +319,77 @@ impl Connection {
         }
     }
 
-    fn message(&mut self, value: crate::json::Value) -> io::Result<Msg> {
+    /// Reads a message from `bytes[from..]` as far as it is there; sets `consumed`.
+    fn consume(
+        &mut self,
+        bytes: &[u8],
+        from: usize,
+        keep_large: bool,
+    ) -> Option<Result<Parsed, Fault>> {
+        if self.scanner.is_idle() {
+            // No more than one read: its tree needs no limit.
+            match json::parse_prefix(&bytes[from..]) {
+                Prefix::Value(value, used) => {
+                    self.consumed = from + used;
+                    return Some(Ok(Parsed::Tree(value)));
+                }
+                Prefix::Failed(why) => {
+                    // A TLS handshake, which no JSON begins like.
+                    let tls = bytes[from..].starts_with(&[0x16, 0x03]);
+                    return Some(Err(Fault { why, tls }));
+                }
+                Prefix::Incomplete => {}
+            }
+        }
+        let (used, status) = self.scanner.feed(&bytes[from..]);
+        self.consumed = from + used;
+        match status {
+            Scan::More => None,
+            Scan::Failed(why) => Some(Err(Fault { why, tls: false })),
+            Scan::Done => {
+                let mut text = self.scanner.take();
+                if keep_large && text.len() > READ_SIZE {
+                    match split(text) {
+                        Ok(large) => return Some(Ok(Parsed::Large(large))),
+                        Err(back) => text = back,
+                    }
+                }
+                let tree = json::parse_limited(&text, self.limits.tree);
+                Some(match tree {
+                    Ok(value) => Ok(Parsed::Tree(value)),
+                    Err(why) => Err(Fault { why, tls: false }),
+                })
+            }
+        }
+    }
+
+    fn hand_out(&mut self, got: Result<Parsed, Fault>) -> io::Result<Incoming> {
+        let name = self.stream.name();
+        let value = match got {
+            Ok(Parsed::Tree(value)) => value,
+            Ok(Parsed::Large(large)) => return Ok(large),
+            Err(Fault { why, tls }) => {
+                vlog::warn_rl!(RL, modules::JSONRPC, "{name}: error parsing stream: {why}");
+                if tls {
+                    vlog::warn_rl!(
+                        RL,
+                        modules::JSONRPC,
+                        "{name}: received SSL/TLS data on JSON-RPC channel"
+                    );
+                }
+                self.scanner = Scanner::new(0);
+                self.input = Vec::new();
+                self.consumed = 0;
+                self.fail(&protocol_error());
+                return Err(protocol_error());
+            }
+        };
         match Msg::from_json(value) {
             Ok(msg) => {
-                vlog::dbg!(
-                    modules::JSONRPC,
-                    "{}: received {}",
-                    self.stream.name(),
-                    msg.to_wire()
-                );
-                Ok(msg)
+                vlog::dbg!(modules::JSONRPC, "{name}: received {}", msg.to_log());
+                Ok(Incoming::Msg(msg))
             }
             Err(why) => {
-                let name = self.stream.name();
                 vlog::warn_rl!(
                     RL,
                     modules::JSONRPC,
@@ -301,4 +451,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// Why the stream is no JSON.
+struct Fault {
+    why: ParseError,
+    tls: bool,
+}
+
+/// A complete value from the stream.
+enum Parsed {
+    Tree(json::Value),
+    Large(Incoming),
 }

@@ -1,7 +1,82 @@
 //! The four kinds of JSON-RPC messages, and the checks that Open vSwitch makes on them.
 
-use crate::json::{Map, Value, to_string};
+use crate::json::{Map, RawArray, Stop, Value, to_string, walk};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What one message from a peer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of its text.
+    pub text: usize,
+    /// Bytes of a tree that is made of it, or of a part of it.
+    pub tree: usize,
+}
+
+impl Default for Limits {
+    /// For whoever trusts its peer, as a client trusts its server: a reply may hold a database.
+    fn default() -> Limits {
+        Limits {
+            text: 4 << 30,
+            tree: usize::MAX,
+        }
+    }
+}
+
+impl Limits {
+    /// For a server, whose clients may be anybody.
+    ///
+    /// A transaction that inserts a million rows is some 80 bytes a row, and its operations become
+    /// trees one at a time. A tree takes up to fifty times its text, but what is really large in
+    /// one operation is a set or a map: half a million elements fit.
+    pub const SERVER: Limits = Limits {
+        text: 96 << 20,
+        tree: 64 << 20,
+    };
+    /// More parameters than that is no request: each of them costs a result.
+    pub(super) const MAX_PARAMS: usize = 4 << 20;
+}
+
+/// What comes in on a connection that keeps large requests as text.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Incoming {
+    Msg(Msg),
+    /// A request with many parameters.
+    Large {
+        method: String,
+        params: RawArray,
+        id: Value,
+    },
+}
+
+/// Takes a `transact` request apart, the parameters staying text; anything else comes back.
+pub(super) fn split(text: Vec<u8>) -> Result<Incoming, Vec<u8>> {
+    let (mut method, mut id, mut params): (_, _, Option<Range<usize>>) = (None, None, None);
+    let walked = walk(&text, |name, w| {
+        match name.as_str() {
+            // The last of several members with one name counts.
+            "method" | "id" if w.at_object() || w.at_array() => return Err(Stop::Found(())),
+            "method" => method = Some(w.value()?),
+            "id" => id = Some(w.value()?),
+            "params" if w.at_array() => {
+                let start = w.position();
+                w.skip()?;
+                params = Some(start..w.position());
+            }
+            _ => return Err(Stop::Found(())),
+        }
+        Ok(())
+    });
+    match (walked, method, id, params) {
+        (Ok(()), Some(Value::String(method)), Some(id), Some(params))
+            if method == "transact" && !id.is_null() =>
+        {
+            let params = RawArray::new(text, params, Limits::MAX_PARAMS)?;
+            Ok(Incoming::Large { method, params, id })
+        }
+        _ => Err(text),
+    }
+}
 
 /// A JSON-RPC 1.0 message.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,6 +255,27 @@ impl Msg {
         }
         out.push('}');
         out
+    }
+
+    /// The message as debug lines in the log tell it.
+    pub(super) fn to_log(&self) -> String {
+        match self {
+            Msg::Request { method, params, id } => format!(
+                "request, method=\"{method}\", params={}, id={}",
+                to_string(&Value::from(params.as_slice())),
+                to_string(id)
+            ),
+            Msg::Notify { method, params } => format!(
+                "notification, method=\"{method}\", params={}",
+                to_string(&Value::from(params.as_slice()))
+            ),
+            Msg::Reply { result, id } => {
+                format!("reply, result={}, id={}", to_string(result), to_string(id))
+            }
+            Msg::Error { error, id } => {
+                format!("reply, error={}, id={}", to_string(error), to_string(id))
+            }
+        }
     }
 
     /// The id of a request, reply or error.

@@ -1,13 +1,12 @@
 //! A JSON-RPC connection that is kept up: reconnection, several remotes in turn, echo.
 
-use super::{Connection, Msg};
+use super::{Connection, Incoming, Limits, Msg, Text};
 use crate::json::Value;
 use crate::reconnect::{Action, Reconnect, Stats};
 use crate::{PStream, Stream, error_text, needs_probes, stream, verify_passive};
 use ferrovs_runtime::Poller;
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 static RL: RateLimit = RateLimit::new(1, 5);
@@ -25,9 +24,8 @@ pub struct Session {
     last_error: Option<String>,
     dscp: u8,
     backlog: (usize, usize),
+    limits: Limits,
     reliable: bool,
-    /// The probe interval is the one that goes with the remote's kind.
-    default_probes: bool,
 }
 
 impl Session {
@@ -83,8 +81,8 @@ impl Session {
             last_error: None,
             dscp: crate::DSCP_DEFAULT,
             backlog: (0, 0),
+            limits: Limits::default(),
             reliable: true,
-            default_probes: true,
         }
     }
 
@@ -95,10 +93,8 @@ impl Session {
         self.next_remote = (self.next_remote + 1) % self.remotes.len();
         self.reconnect.set_name(name);
         self.reconnect.set_passive(verify_passive(name), now);
-        // Remotes of different kinds may take turns; what the owner said counts for all.
-        if self.default_probes && verify_or_passive(name) {
-            let probes = needs_probes(name).then_some(crate::reconnect::PROBE_INTERVAL);
-            self.reconnect.set_probe_interval(probes);
+        if !needs_probes(name) && verify_or_passive(name) {
+            self.reconnect.set_probe_interval(None);
         }
     }
 
@@ -110,17 +106,6 @@ impl Session {
     /// The remotes given at the start.
     pub fn remotes(&self) -> &[String] {
         &self.remotes
-    }
-
-    /// Takes other remotes without a look at the connection: they count from the next attempt on.
-    pub fn replace_remotes(&mut self, remotes: Vec<String>) {
-        let current = remotes.iter().position(|r| r == self.reconnect.name());
-        self.next_remote = current.map_or(0, |at| (at + 1) % remotes.len());
-        self.reconnect.set_backoff_free_tries(match remotes.len() {
-            0 | 1 => 0,
-            n => n as u32,
-        });
-        self.remotes = remotes;
     }
 
     /// Does what can be done now: sends, connects, probes, drops.
@@ -199,7 +184,7 @@ impl Session {
     }
 
     fn adopt(&mut self, stream: Stream) {
-        let mut connection = Connection::new(stream);
+        let mut connection = Connection::with_limits(stream, self.limits);
         connection.set_backlog_threshold(self.backlog.0, self.backlog.1);
         self.connection = Some(connection);
         self.last_error = None;
@@ -210,20 +195,17 @@ impl Session {
         self.disconnect(now, None);
         let name = self.reconnect.name().to_string();
         if self.reconnect.is_passive() {
+            self.reconnect.listening(now);
             match PStream::open_with(&name, Some(crate::OVSDB_PORT), Some(self.dscp)) {
-                Ok(listener) => {
-                    self.reconnect.listening(now);
-                    self.listener = Some(listener);
-                }
+                Ok(listener) => self.listener = Some(listener),
                 Err(e) => {
                     self.last_error = Some(error_text(&e));
                     self.reconnect.connect_failed(now, Some(&e));
                 }
             }
         } else {
-            let opened = Stream::open_with(&name, Some(crate::OVSDB_PORT), Some(self.dscp));
             self.reconnect.connecting(now);
-            match opened {
+            match Stream::open_with(&name, Some(crate::OVSDB_PORT), Some(self.dscp)) {
                 Ok(stream) => self.connecting = Some(stream),
                 Err(e) => {
                     self.last_error = Some(error_text(&e));
@@ -274,32 +256,54 @@ impl Session {
         }
     }
 
-    /// Queues a message that is text already.
-    pub fn send_text(&mut self, text: Arc<str>) {
+    /// Queues messages that are text already.
+    pub fn send_texts(&mut self, texts: impl IntoIterator<Item = Text>) {
         if let Some(connection) = &mut self.connection {
-            connection.send_text(text);
+            connection.send_texts(texts);
         }
     }
 
     /// Takes the next message that is not about keeping the session alive.
     pub fn recv(&mut self, now: Instant) -> Option<Msg> {
+        match self.next(now, Connection::recv_whole)? {
+            Incoming::Msg(msg) => Some(msg),
+            Incoming::Large { .. } => None,
+        }
+    }
+
+    /// Like [`Session::recv`], but the parameters of a large request stay text.
+    pub fn recv_incoming(&mut self, now: Instant) -> Option<Incoming> {
+        self.next(now, Connection::recv_incoming)
+    }
+
+    fn next(
+        &mut self,
+        now: Instant,
+        recv: impl Fn(&mut Connection) -> io::Result<Option<Incoming>>,
+    ) -> Option<Incoming> {
         loop {
             let connection = self.connection.as_mut()?;
             let buffered = connection.buffered();
-            let received = connection.recv();
+            let received = recv(connection);
             self.reconnect.receive_attempted(now);
             if !matches!(received, Ok(None)) || connection.buffered() != buffered {
                 self.reconnect.activity(now);
             }
             match received {
-                Ok(Some(Msg::Request { method, params, id })) if method == "echo" => {
+                Ok(Some(Incoming::Msg(Msg::Request { method, params, id })))
+                    if method == "echo" =>
+                {
                     connection.send(&Msg::reply(Value::Array(params), id));
+                    if connection.backlog() > 0 {
+                        // A peer that does not read its replies gets no more of them.
+                        return None;
+                    }
                 }
-                Ok(Some(Msg::Reply {
+                Ok(Some(Incoming::Msg(Msg::Reply {
                     id: Value::String(id),
                     ..
-                })) if id == "echo" => {}
-                Ok(Some(msg)) => return Some(msg),
+                }))) if id == "echo" => {}
+                Ok(Some(incoming)) => return Some(incoming),
                 Ok(None) | Err(_) => return None,
             }
         }
@@ -348,6 +352,16 @@ impl Session {
         self.reconnect.skip_backoff();
     }
 
+    /// What a message may take on connections that are made from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Bytes that were received but not yet handed out as messages.
+    pub fn buffered(&self) -> usize {
+        self.connection.as_ref().map_or(0, Connection::buffered)
+    }
+
     pub fn set_max_backoff(&mut self, max: Duration) {
         self.reconnect
             .set_backoff(crate::reconnect::MIN_BACKOFF, max);
@@ -355,7 +369,6 @@ impl Session {
 
     /// `None` turns probing off.
     pub fn set_probe_interval(&mut self, interval: Option<Duration>) {
-        self.default_probes = false;
         self.reconnect.set_probe_interval(interval);
     }
 

@@ -59,7 +59,7 @@ fn messages_survive_the_wire() {
     }
     drop(a);
     assert_eq!(
-        b.recv().unwrap_err().kind(),
+        b.recv_block().unwrap_err().kind(),
         std::io::ErrorKind::UnexpectedEof
     );
 }
@@ -102,7 +102,10 @@ fn a_session_connects_answers_echo_and_reconnects() {
         matches!(server.recv_block().unwrap(), Msg::Reply { result: Value::Array(p), .. } if p == ["hi"])
     );
     drop(server);
-    assert_eq!(session.recv(now), None);
+    while session.is_connected() {
+        assert_eq!(session.recv(now), None);
+        session.run(now);
+    }
     session.run(now);
     assert!(!session.is_connected() && session.is_alive() && session.seqno() != seqno);
     let later = now + crate::reconnect::MIN_BACKOFF;
@@ -110,4 +113,50 @@ fn a_session_connects_answers_echo_and_reconnects() {
     assert!(session.is_connected());
     drop(listener);
     assert!(!std::path::Path::new(&path).exists());
+}
+
+#[test]
+fn what_a_message_may_take_is_limited() {
+    let limits = Limits {
+        text: 1 << 20,
+        tree: 1 << 20,
+    };
+    let deep = "[".repeat(2000);
+    let endless = format!("[\"{}", "a".repeat(2 << 20));
+    let heavy = format!(
+        "{{\"id\":1,\"method\":\"m\",\"params\":[{}1]}}",
+        "1,".repeat(100_000)
+    );
+    let element = format!(
+        "{{\"id\":1,\"method\":\"transact\",\"params\":[{}1]}}",
+        "{},".repeat(100_000)
+    );
+    for (text, told) in [
+        (deep, None),
+        (endless, None),
+        (heavy, None),
+        (element, Some(100_001)),
+    ] {
+        let (a, b) = Stream::pair().unwrap();
+        let writer = std::thread::spawn(move || {
+            let mut a = Connection::new(a);
+            a.send_texts([text.into()]);
+            while a.error().is_none() && a.backlog() > 0 {
+                a.run();
+            }
+            a
+        });
+        let mut b = Connection::with_limits(b, limits);
+        let got = loop {
+            match b.recv_incoming() {
+                Ok(None) => assert!(b.buffered() <= (1 << 20) + (2 << 16)),
+                Ok(Some(Incoming::Large { params, .. })) => break Some(params.len()),
+                Ok(Some(Incoming::Msg(m))) => panic!("{m:?}"),
+                Err(_) => break None,
+            }
+        };
+        assert_eq!(got, told);
+        drop(b);
+        writer.join().unwrap();
+    }
 }

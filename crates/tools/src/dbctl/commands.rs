@@ -483,9 +483,8 @@ fn prepare_create<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
 
 fn create<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let table = find_table(ctx.spec.db, inv.arg(1))?;
-    let literal = inv.option("--id").and_then(ferrovs_ovsdb::uuid::parse);
     let uuid = match inv.option("--id").map(str::to_string) {
-        Some(id) if literal.is_none() => {
+        Some(id) => {
             let uuid = bind_id(ctx, &id, None)?;
             if ctx.spec.db.tables[table].is_root {
                 // Rows of root tables stay without a reference.
@@ -493,13 +492,9 @@ fn create<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
             }
             Some(uuid)
         }
-        _ => None,
+        None => None,
     };
-    let row = match literal {
-        // A UUID instead of a name: the row keeps it.
-        Some(uuid) => ctx.txn.insert_persistent(table, uuid),
-        None => ctx.txn.insert_row(table, uuid),
-    };
+    let row = ctx.txn.insert_row(table, uuid);
     let rest = inv.argv[2..].to_vec();
     for arg in rest {
         set_column(ctx, table, row, &arg)?;

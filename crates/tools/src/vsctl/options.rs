@@ -1,0 +1,146 @@
+//! ovs-vsctl's own options; command options may stand among them and belong to the first command.
+
+use super::{SPEC, help};
+use crate::dbctl::{print_commands, print_options};
+use crate::table::{self, Format, Style};
+use ferrovs_runtime::options::{self, Arg, Opt, Parser, Ssl};
+use ferrovs_runtime::vlog::{self, modules};
+use ferrovs_runtime::{dirs, fatal, set_timeout, version};
+
+/// What the command line says, commands aside.
+pub(super) struct Settings {
+    pub db: String,
+    pub wait: bool,
+    pub dry_run: bool,
+    pub oneline: bool,
+    pub retry: bool,
+    pub leader_only: bool,
+    pub shuffle: bool,
+    pub style: Style,
+    /// Command options that stood before the first command.
+    pub leading: Vec<(String, Option<String>)>,
+    pub words: Vec<String>,
+}
+
+const OPTIONS: &[Opt] = &[
+    Opt::long("db", Arg::Required),
+    Opt::long("no-syslog", Arg::None),
+    Opt::long("no-wait", Arg::None),
+    Opt::long("dry-run", Arg::None),
+    Opt::long("oneline", Arg::None),
+    Opt::both("timeout", 't', Arg::Required),
+    Opt::long("retry", Arg::None),
+    Opt::both("help", 'h', Arg::None),
+    Opt::long("commands", Arg::None),
+    Opt::long("options", Arg::None),
+    Opt::long("leader-only", Arg::None),
+    Opt::long("no-leader-only", Arg::None),
+    Opt::long("shuffle-remotes", Arg::None),
+    Opt::long("no-shuffle-remotes", Arg::None),
+    Opt::both("version", 'V', Arg::None),
+];
+
+/// The options of all commands, each once.
+fn command_options() -> Vec<Opt> {
+    let mut found: Vec<Opt> = Vec::new();
+    for command in SPEC.commands.iter().flat_map(|group| group.iter()) {
+        for option in command.options {
+            let name = option.trim_start_matches('-');
+            let (name, arg) = match name.strip_suffix('=') {
+                Some(name) => (name, Arg::Required),
+                None => (name, Arg::None),
+            };
+            if !found.iter().any(|o| o.long == name) {
+                found.push(Opt::long(name, arg));
+            }
+        }
+    }
+    found
+}
+
+pub(super) fn default_db() -> String {
+    format!("unix:{}", dirs::rundir().join("db.sock").display())
+}
+
+/// Reads the options; those that print something end the program.
+pub(super) fn parse(args: Vec<String>) -> Settings {
+    let mut settings = Settings {
+        db: default_db(),
+        wait: true,
+        dry_run: false,
+        oneline: false,
+        retry: false,
+        leader_only: true,
+        shuffle: true,
+        style: Style::new(Format::List),
+        leading: Vec::new(),
+        words: Vec::new(),
+    };
+    let ssl = &[options::SSL_BOOTSTRAP, options::SSL_PEER_CA];
+    let own = [OPTIONS, options::VLOG, table::OPTIONS, options::SSL, ssl];
+    let commands = command_options();
+    let all = [
+        OPTIONS,
+        options::VLOG,
+        table::OPTIONS,
+        options::SSL,
+        ssl,
+        &commands,
+    ];
+    let mut tls = Ssl::default();
+    let mut parser = Parser::new(&all, args, false);
+    while let Some(found) = parser.next_or_exit() {
+        if options::handle_vlog(&found) || settings.style.handle(&found) || tls.handle(&found) {
+            continue;
+        }
+        match found.opt.long {
+            "db" => settings.db = found.required().to_string(),
+            "no-syslog" => {
+                let syslog = Some(vlog::Destination::Syslog);
+                vlog::set_level(Some(&modules::VSCTL), syslog, vlog::Level::Warn);
+            }
+            "no-wait" => settings.wait = false,
+            "dry-run" => settings.dry_run = true,
+            "oneline" => settings.oneline = true,
+            "timeout" => match found.required().parse::<u32>() {
+                Ok(seconds) if seconds > 0 => set_timeout(seconds),
+                _ => fatal(format_args!(
+                    "value {} on -t or --timeout is invalid",
+                    found.required()
+                )),
+            },
+            "retry" => settings.retry = true,
+            "leader-only" => settings.leader_only = true,
+            "no-leader-only" => settings.leader_only = false,
+            "shuffle-remotes" => settings.shuffle = true,
+            "no-shuffle-remotes" => settings.shuffle = false,
+            "help" => {
+                help::print();
+                std::process::exit(0);
+            }
+            "commands" => {
+                print_commands(&SPEC);
+                std::process::exit(0);
+            }
+            "options" => {
+                print_options(&own);
+                std::process::exit(0);
+            }
+            "version" => {
+                let schema = format!("DB Schema {}", SPEC.db.version);
+                version::print_version(dirs::program_name(), &[&schema]);
+                std::process::exit(0);
+            }
+            name => {
+                let name = format!("--{name}");
+                if settings.leading.iter().any(|(n, _)| *n == name) {
+                    fatal(format_args!("'{name}' option specified multiple times"));
+                }
+                settings.leading.push((name, found.value.clone()));
+            }
+        }
+    }
+    crate::tls::configure(&tls);
+    settings.words = parser.operands();
+    settings
+}
