@@ -15,6 +15,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("ovs-vsctl", ferrovs_tools::vsctl::run),
     ("ovsdb-client", ferrovs_tools::ovsdb_client::run),
     ("ovsdb-tool", ferrovs_tools::ovsdb_tool::run),
+    ("vtep-ctl", ferrovs_tools::vtep_ctl::run),
 ];
 
 fn find(name: &str) -> Option<&'static (&'static str, Tool)> {

@@ -39,7 +39,6 @@ pub struct App {
     pub exiting: Vec<Responder>,
     daemon: Daemon,
     databases: Vec<String>,
-    started: Instant,
     /// Commits seen when the remotes were configured last.
     configured_at: Option<u64>,
     compactions: Vec<Running>,
@@ -90,7 +89,6 @@ impl App {
             exiting: Vec::new(),
             daemon: a.daemon,
             databases: a.databases,
-            started: clock::now(),
             configured_at: None,
             compactions: Vec::new(),
             done: mpsc::channel(),
@@ -123,6 +121,9 @@ impl App {
         let loaded = load(file, Mode::ReadWrite, None, &warn).map_err(|e| e.to_string())?;
         if let Some(damage) = loaded.damage {
             vlog::err!(OVSDB_SERVER, "{damage}");
+        }
+        if let Some(why) = loaded.refused {
+            vlog::info!(OVSDB_SERVER, "{why}");
         }
         let name = loaded.db.name().to_owned();
         if !self
@@ -345,13 +346,7 @@ impl App {
     }
 
     fn start_compactions(&mut self) {
-        let now = clock::now();
-        let due: Vec<String> = self
-            .server
-            .dbs()
-            .filter(|d| d.wants_compaction(self.started, now))
-            .map(|d| d.name().to_owned())
-            .collect();
+        let due = self.server.due_for_compaction(clock::now());
         for name in due {
             self.compact_quietly(&name);
         }

@@ -128,6 +128,11 @@ impl Remotes {
         let no_class = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
         match PStream::open_with(name, Some(ferrovs_stream::OVSDB_PORT), dscp) {
             Ok(listener) => remote.listener = Some(listener),
+            // A host name that is being looked up.
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                remote.failed = true;
+                self.retry_at.get_or_insert(now + RETRY);
+            }
             Err(e) if e.raw_os_error() != Some(no_class) => {
                 let text = error_text(&e);
                 vlog::err!(OVSDB_JSONRPC_SERVER, "{name}: listen failed: {text}");

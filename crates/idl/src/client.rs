@@ -1,12 +1,22 @@
 //! The replica: its tables, its session with the server, and what its owner asks of it.
 //!
-//! The protocol (which request follows which reply) is in `sync`, the application of updates in
-//! `update`, locks in `lock`; replies to transactions wait in `outcomes` for their [`crate::Txn`].
+//! The protocol (which request follows which reply) is in `sync`, the judgement of servers in
+//! `server`, conditions in `conditions`, the application of updates in `update`, what they changed
+//! in `changes` and `references`, locks in `lock`; replies to transactions wait in `outstanding` for
+//! their [`crate::Txn`].
 
+mod changes;
+mod conditions;
 mod lock;
+mod references;
+mod remotes;
+mod server;
 mod sync;
 mod update;
 
+pub use changes::Change;
+
+use crate::condition;
 use crate::row::{Row, RowData};
 use crate::schema::{Column, Database, Table, TableDef};
 use ferrovs_ovsdb::{ColumnType, Datum, Uuid};
@@ -37,23 +47,6 @@ impl Default for Options {
     }
 }
 
-/// What happened to a row since changes were last cleared.
-#[derive(Clone, Debug, Default)]
-pub struct Change {
-    /// The row is new.
-    pub inserted: bool,
-    /// The row is gone; this is what it was.
-    pub deleted: Option<RowData>,
-    columns: u64,
-}
-
-impl Change {
-    /// Whether the row is new, gone, or differs in `column`.
-    pub fn touches<T: Table, K>(&self, column: Column<T, K>) -> bool {
-        self.inserted || self.deleted.is_some() || self.columns & (1 << column.index()) != 0
-    }
-}
-
 /// One table of the replica.
 struct TableState {
     def: &'static TableDef,
@@ -68,7 +61,8 @@ struct TableState {
     present: Vec<bool>,
     on_server: bool,
     rows: BTreeMap<Uuid, RowData>,
-    changes: BTreeMap<Uuid, Change>,
+    changes: changes::Changes,
+    condition: condition::Request,
 }
 
 /// How the reply to a transaction came out.
@@ -84,11 +78,22 @@ pub(crate) enum Outcome {
 pub struct Idl {
     db: &'static Database,
     tables: Vec<TableState>,
+    options: Options,
+    /// The remotes as they were given.
+    remote: String,
     session: Session,
+    probe_interval: Option<Option<Duration>>,
     sync: sync::Sync,
+    server: server::Server,
+    leader_only: bool,
+    change_aware: bool,
+    /// How much of the cluster's log the servers had that we used so far.
+    min_index: u64,
+    progress: conditions::Progress,
     seqno: u64,
     lock: lock::Lock,
     tracking: bool,
+    references: Option<references::References>,
     /// Transactions on their way: the text of their request id.
     outstanding: HashMap<String, Option<Outcome>>,
 }
@@ -97,23 +102,24 @@ impl Idl {
     /// A replica of `db` at `remote` (several, separated by commas, take turns). Nothing is
     /// monitored until columns are added.
     pub fn new(remote: &str, db: &'static Database, options: Options, now: Instant) -> Idl {
-        let mut remotes: Vec<String> = split_remotes(remote)
-            .into_iter()
-            .map(str::to_string)
-            .collect();
-        if options.shuffle && remotes.len() > 1 {
-            // Any source of disorder will do: the order decides only who is asked first.
-            let turn = usize::from(Uuid::new_v4().as_bytes()[0]) % remotes.len();
-            remotes.rotate_left(turn);
-        }
+        let remotes = remotes::list(remote, options.shuffle);
         Idl {
             db,
             tables: db.tables.iter().map(TableState::new).collect(),
             session: Session::open_multiple(remotes, options.retry, now),
-            sync: sync::Sync::new(options.leader_only),
+            remote: remote.to_string(),
+            probe_interval: None,
+            sync: sync::Sync::new(),
+            server: server::Server::default(),
+            leader_only: options.leader_only,
+            change_aware: true,
+            min_index: 0,
+            options,
+            progress: conditions::Progress::default(),
             seqno: 0,
             lock: lock::Lock::default(),
             tracking: false,
+            references: None,
             outstanding: HashMap::new(),
         }
     }
@@ -173,15 +179,23 @@ impl Idl {
 
     /// What changed in a table since the last [`Idl::clear_changes`].
     pub fn changes<T: Table>(&self) -> impl Iterator<Item = (Uuid, &Change)> {
-        self.tables[T::INDEX]
-            .changes
-            .iter()
-            .map(|(&uuid, change)| (uuid, change))
+        self.table_changes(T::INDEX)
+    }
+
+    /// The same for a table by position.
+    pub fn table_changes(&self, table: usize) -> impl Iterator<Item = (Uuid, &Change)> {
+        let rows = self.tables[table].changes.rows.iter();
+        rows.map(|(&uuid, change)| (uuid, change))
+    }
+
+    /// Whether anything changed since the last [`Idl::clear_changes`].
+    pub fn has_changes(&self) -> bool {
+        self.tables.iter().any(|t| !t.changes.rows.is_empty())
     }
 
     pub fn clear_changes(&mut self) {
         for table in &mut self.tables {
-            table.changes.clear();
+            table.changes.rows.clear();
         }
     }
 
@@ -197,12 +211,16 @@ impl Idl {
             }
         }
         self.follow_session(now);
+        self.send_conditions();
     }
 
     /// Wakes when [`Idl::run`] has something to do.
     pub fn wait(&self, poller: &mut Poller) {
         self.session.wait(poller);
         self.session.recv_wait(poller);
+        if self.conditions_due() {
+            poller.wake_now();
+        }
     }
 
     /// Changes whenever monitored data changed, and when the first contents are complete.
@@ -228,20 +246,6 @@ impl Idl {
     /// Why the connection, or the last attempt at one, ended.
     pub fn last_error(&self) -> Option<&str> {
         self.session.last_error()
-    }
-
-    /// The remote in use.
-    pub fn remote(&self) -> &str {
-        self.session.name()
-    }
-
-    /// How long the server may be silent before it is probed; `None`: for ever.
-    pub fn set_probe_interval(&mut self, interval: Option<Duration>) {
-        self.session.set_probe_interval(interval);
-    }
-
-    pub fn force_reconnect(&mut self, now: Instant) {
-        self.session.force_reconnect(now);
     }
 
     /// The rows of a table, in order of UUID.
@@ -334,25 +338,10 @@ impl TableState {
             present: vec![true; n],
             on_server: true,
             rows: BTreeMap::new(),
-            changes: BTreeMap::new(),
+            changes: changes::Changes::default(),
+            condition: condition::Request::default(),
         }
     }
-}
-
-/// Splits at commas that begin a new remote ("unix:a,tcp:b" but not inside one).
-fn split_remotes(remotes: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let mut start = 0;
-    for (i, _) in remotes.match_indices(',') {
-        let rest = &remotes[i + 1..];
-        let word = rest.split(':').next().unwrap_or_default();
-        if rest.contains(':') && ["tcp", "ssl", "unix", "ptcp", "pssl", "punix"].contains(&word) {
-            parts.push(&remotes[start..i]);
-            start = i + 1;
-        }
-    }
-    parts.push(&remotes[start..]);
-    parts
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod condition;
 pub mod hardware_vtep;
 pub mod kind;
 pub mod open_vswitch;
@@ -26,6 +27,7 @@ pub mod schema;
 mod txn;
 
 pub use client::{Change, Idl, Options};
+pub use condition::{Condition, Function};
 pub use ferrovs_ovsdb::{Atom, AtomType, ColumnType, Datum, Uuid};
 pub use row::{Row, RowData, View};
 pub use schema::{Column, Database, Table};

@@ -65,6 +65,8 @@ enum Kind {
 #[derive(Debug)]
 struct Edit {
     kind: Kind,
+    /// An inserted row keeps the UUID that it has here.
+    persistent: bool,
     columns: BTreeMap<usize, Written>,
     /// Columns that must still hold this when the transaction is applied.
     verify: BTreeMap<usize, Datum>,
@@ -154,6 +156,7 @@ impl Txn {
     fn edit(&mut self, table: usize, uuid: Uuid) -> &mut Edit {
         self.edits.entry((table, uuid)).or_insert_with(|| Edit {
             kind: Kind::Update,
+            persistent: false,
             columns: BTreeMap::new(),
             verify: BTreeMap::new(),
         })
@@ -163,6 +166,14 @@ impl Txn {
     pub fn insert_row(&mut self, table: usize, uuid: Option<Uuid>) -> Uuid {
         let uuid = uuid.unwrap_or_else(Uuid::new_v4);
         self.edit(table, uuid).kind = Kind::Insert;
+        uuid
+    }
+
+    /// Inserts a row that will have this very UUID in the database too.
+    pub fn insert_persistent(&mut self, table: usize, uuid: Uuid) -> Uuid {
+        let edit = self.edit(table, uuid);
+        edit.kind = Kind::Insert;
+        edit.persistent = true;
         uuid
     }
 
@@ -206,21 +217,11 @@ impl Txn {
         self.write(T::INDEX, uuid, column.index(), value.into_datum());
     }
 
-    /// Adds members without touching the others; a map's pairs only where their key is free.
+    /// Adds members without touching the others; a map's pairs take the place of those with their
+    /// keys.
     pub fn add(&mut self, idl: &Idl, table: usize, uuid: Uuid, column: usize, members: &Datum) {
-        let current = View { idl, txn: self }.get(table, uuid, column);
-        let fresh: Vec<_> = members
-            .pairs()
-            .iter()
-            .filter(|(k, _)| !current.contains(k))
-            .cloned()
-            .collect();
-        let fresh = match members {
-            Datum::Map(_) => Datum::from_pairs(fresh),
-            set => set.clone(),
-        };
-        if !fresh.is_empty() {
-            self.mutate(idl, table, uuid, column, &fresh, &Datum::Empty);
+        if !members.is_empty() {
+            self.mutate(idl, table, uuid, column, members, &Datum::Empty);
         }
     }
 

@@ -181,10 +181,7 @@ impl Scanner {
                 },
                 Token::Text(escaped) => {
                     let special = |&b: &u8| b == b'"' || b == b'\\' || b < 0x20;
-                    let Some(n) = self.text[at..].iter().position(special) else {
-                        return None;
-                    };
-                    at += n;
+                    at += self.text[at..].iter().position(special)?;
                     match self.text[at] {
                         b'"' => {
                             self.token = Token::None;

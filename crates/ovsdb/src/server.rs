@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::monitor::SessionId;
 use crate::{Error, Uuid};
 
+pub use convert::convert;
 pub use db::{Backing, Compaction, Db};
 pub use server_db::SERVER_DB;
 pub use session::{Access, Session, Text};
@@ -279,6 +280,14 @@ impl Server {
     /// When `run` has to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         self.dbs.values().filter_map(Db::deadline).min()
+    }
+
+    /// Databases whose logs should be compacted now.
+    pub fn due_for_compaction(&mut self, now: Instant) -> Vec<String> {
+        self.dbs
+            .iter_mut()
+            .filter_map(|(name, d)| d.wants_compaction(now).then(|| name.clone()))
+            .collect()
     }
 
     /// Composes updates for the sessions that `ready` admits.

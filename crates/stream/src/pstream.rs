@@ -10,7 +10,7 @@ use rustix::net::SocketFlags;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use vlog::modules;
 
@@ -52,7 +52,12 @@ impl PStream {
     }
 
     fn open_unix(name: &str, path: PathBuf) -> io::Result<PStream> {
-        std::fs::remove_file(&path).ok();
+        if let Err(e) = std::fs::remove_file(&path)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            let (name, text) = (path.display(), error_text(&e));
+            vlog::warn!(modules::SOCKET_UTIL_UNIX, "unlinking \"{name}\": {text}");
+        }
         match socket::listen_unix(&path) {
             Ok(fd) => {
                 fatal_signal::unlink_on_exit(&path);
@@ -63,6 +68,8 @@ impl PStream {
                 })
             }
             Err(e) => {
+                // Open vSwitch cleans up, and reports what that said.
+                let e = unlink(&path).err().unwrap_or(e);
                 let text = error_text(&e);
                 vlog::err!(
                     modules::STREAM_UNIX,
@@ -80,7 +87,9 @@ impl PStream {
         dscp: Option<u8>,
         kind: fn(SocketAddr) -> Kind,
     ) -> io::Result<PStream> {
-        let asked = inet::parse_passive(target, default_port).ok_or_else(address_family_error)?;
+        // As for active streams, fields are counted: the port is missing if there are none.
+        let missing = target.split(':').all(str::is_empty) || target.starts_with(':');
+        let asked = inet::parse_passive(target, default_port.filter(|_| missing))?;
         let fd = socket::listen_tcp(&asked, dscp).inspect_err(|e| {
             vlog::err!(modules::SOCKET_UTIL, "{target}: bind: {}", error_text(e));
         })?;
@@ -158,7 +167,19 @@ impl PStream {
 impl Drop for PStream {
     fn drop(&mut self) {
         if let Kind::Unix(path) = &self.kind {
-            fatal_signal::unlink_now(path);
+            unlink(path).ok();
         }
     }
+}
+
+/// Removes a socket's file, now and not at the program's end.
+fn unlink(path: &Path) -> io::Result<()> {
+    fatal_signal::keep(path);
+    std::fs::remove_file(path).inspect_err(|e| {
+        let (name, text) = (path.display(), error_text(e));
+        vlog::warn!(
+            modules::FATAL_SIGNAL,
+            "could not unlink \"{name}\" ({text})"
+        );
+    })
 }

@@ -243,7 +243,13 @@ impl Reconnect {
     /// The connection attempt has begun.
     pub fn connecting(&mut self, now: Instant) {
         if self.state != State::Connecting {
-            self.say(format_args!("{}: connecting...", self.name));
+            let what = match self.passive {
+                true => "listening",
+                false => "connecting",
+            };
+            if self.passive || self.backoff < self.max_backoff {
+                self.say(format_args!("{}: {what}...", self.name));
+            }
             self.transition(now, State::Connecting);
         }
     }

@@ -1,6 +1,7 @@
 //! Sockets below the streams: creation, options, binding, long Unix paths.
 
-use crate::errno;
+use crate::{errno, error_text};
+use ferrovs_runtime::vlog::{self, modules};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::io;
@@ -72,25 +73,45 @@ pub(crate) fn listen_unix(path: &Path) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// What fits into a Unix socket's address.
+const MAX_UNIX_PATH: usize = 107;
+
 /// Calls `f` with an address for `path`. A path too long for a socket address is reached through
 /// a descriptor of its directory.
 fn with_unix_address<T>(
     path: &Path,
     f: impl FnOnce(&SocketAddrUnix) -> io::Result<T>,
 ) -> io::Result<T> {
-    match SocketAddrUnix::new(path) {
-        Ok(address) => f(&address),
-        Err(rustix::io::Errno::NAMETOOLONG) => {
-            let (Some(dir), Some(base)) = (path.parent(), path.file_name()) else {
-                return Err(errno(rustix::io::Errno::NAMETOOLONG));
-            };
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let dir = rustix::fs::open(dir, flags, Mode::empty()).map_err(errno)?;
-            let short = Path::new("/proc/self/fd")
-                .join(dir.as_raw_fd().to_string())
-                .join(base);
-            f(&SocketAddrUnix::new(short).map_err(errno)?)
-        }
-        Err(e) => Err(errno(e)),
+    if path.as_os_str().len() <= MAX_UNIX_PATH {
+        return f(&SocketAddrUnix::new(path).map_err(errno)?);
     }
+    let too_long = || {
+        vlog::warn!(
+            modules::SOCKET_UTIL_UNIX,
+            "Unix socket name {} is longer than maximum {MAX_UNIX_PATH} bytes",
+            path.display()
+        );
+        errno(rustix::io::Errno::NAMETOOLONG)
+    };
+    let (Some(dir), Some(base)) = (path.parent(), path.file_name()) else {
+        return Err(too_long());
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = match rustix::fs::open(dir, flags, Mode::empty()) {
+        Ok(opened) => opened,
+        Err(e) => {
+            let (name, e) = (dir.display(), errno(e));
+            let text = error_text(&e);
+            vlog::warn!(modules::SOCKET_UTIL_UNIX, "{name}: open failed ({text})");
+            too_long();
+            return Err(e);
+        }
+    };
+    let short = Path::new("/proc/self/fd")
+        .join(opened.as_raw_fd().to_string())
+        .join(base);
+    if short.as_os_str().len() > MAX_UNIX_PATH {
+        return Err(too_long());
+    }
+    f(&SocketAddrUnix::new(short).map_err(errno)?)
 }

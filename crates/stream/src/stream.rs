@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use vlog::modules;
 
 /// A non-blocking byte stream to a peer.
@@ -65,13 +66,11 @@ impl Stream {
     }
 
     fn open_tcp(name: String, target: &str, dscp: Option<u8>) -> io::Result<Stream> {
-        let opened = inet::parse_active(target, None)
-            .ok_or_else(address_family_error)
-            .and_then(|address| {
-                let fd = socket::tcp_socket(&address, dscp)?;
-                let connected = socket::connect_tcp(&fd, &address)?;
-                Ok((fd, connected, address))
-            });
+        let opened = inet::parse_active(target, None).and_then(|address| {
+            let fd = socket::tcp_socket(&address, dscp)?;
+            let connected = socket::connect_tcp(&fd, &address)?;
+            Ok((fd, connected, address))
+        });
         match opened {
             Ok((fd, connected, address)) => {
                 let mut stream = Stream {
@@ -88,11 +87,12 @@ impl Stream {
                 Ok(stream)
             }
             Err(e) => {
-                vlog::err!(
-                    modules::STREAM_TCP,
-                    "{name}: connect: {}",
-                    crate::error_text(&e)
-                );
+                let text = crate::error_text(&e);
+                if name.starts_with("ssl:") {
+                    vlog::err!(modules::STREAM_SSL, "{name}: connect: {text}");
+                } else {
+                    vlog::err!(modules::STREAM_TCP, "{name}: connect: {text}");
+                }
                 Err(e)
             }
         }
@@ -298,9 +298,27 @@ pub(crate) fn unix_path(target: &str) -> PathBuf {
 fn with_default_port(name: &str, target: &str, port: Option<u16>) -> (String, String) {
     match port {
         Some(port) if name.split(':').filter(|field| !field.is_empty()).count() < 3 => {
+            tell_new_port(port);
             (format!("{name}:{port}"), format!("{target}:{port}"))
         }
         _ => (name.into(), target.into()),
+    }
+}
+
+/// Says once that who relies on a default relies on another one than long ago.
+fn tell_new_port(port: u16) {
+    static OVSDB: AtomicBool = AtomicBool::new(false);
+    static OPENFLOW: AtomicBool = AtomicBool::new(false);
+    let (what, old, told) = match port {
+        crate::OVSDB_PORT => ("OVSDB", 6632, &OVSDB),
+        crate::OPENFLOW_PORT => ("OpenFlow", 6633, &OPENFLOW),
+        _ => return,
+    };
+    if !told.swap(true, Ordering::Relaxed) {
+        vlog::warn!(
+            modules::STREAM,
+            "The default {what} port number has changed from {old} to {port}"
+        );
     }
 }
 

@@ -3,14 +3,14 @@
 //! The certificates beside this file were made by `tls/make.sh`. The options are one for the
 //! process, as in a program, so the tests take turns.
 
-use ferrovs_runtime::Poller;
 use ferrovs_runtime::options::Ssl;
+use ferrovs_runtime::{Poller, clock};
 use ferrovs_stream::{PStream, Stream, tls};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -43,7 +43,7 @@ fn target(listener: &PStream) -> String {
 }
 
 fn accept(listener: &mut PStream) -> Stream {
-    let start = Instant::now();
+    let start = clock::now();
     while start.elapsed() < Duration::from_secs(10) {
         if let Some(stream) = listener.accept().unwrap() {
             return stream;
@@ -56,7 +56,7 @@ fn accept(listener: &mut PStream) -> Stream {
 /// Shakes hands to the end: how it went for the client and for the server.
 fn shake(client: &mut Stream, server: &mut Stream) -> (io::Result<()>, io::Result<()>) {
     let blocks = |r: &io::Result<()>| matches!(r, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-    let start = Instant::now();
+    let start = clock::now();
     loop {
         let results = (client.connect(), server.connect());
         let waiting = (blocks(&results.0), blocks(&results.1));
@@ -66,7 +66,7 @@ fn shake(client: &mut Stream, server: &mut Stream) -> (io::Result<()>, io::Resul
         }
         assert!(start.elapsed() < Duration::from_secs(10), "{results:?}");
         let mut poller = Poller::new();
-        poller.wait_until(Instant::now() + Duration::from_millis(20));
+        poller.wait_until(clock::now() + Duration::from_millis(20));
         poller.block();
     }
 }
@@ -77,7 +77,7 @@ fn greeting(client: &mut Stream, server: &mut Stream) -> io::Result<Vec<u8>> {
         assert_eq!(server.send(b"hi")?, 2);
     }
     let mut buffer = [0; 16];
-    let start = Instant::now();
+    let start = clock::now();
     loop {
         match client.recv(&mut buffer) {
             Ok(n) => return Ok(buffer[..n].to_vec()),
@@ -193,7 +193,7 @@ fn who_stalls_in_the_handshake_keeps_nobody_waiting() {
             .write_all(&[0x16, 3, 1, 2, 0, 1, 0][..n % 8])
             .unwrap();
         let mut there = accept(&mut listener);
-        let start = Instant::now();
+        let start = clock::now();
         let error = there.connect().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         assert!(start.elapsed() < Duration::from_millis(500));

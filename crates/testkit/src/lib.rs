@@ -7,6 +7,7 @@
 
 pub mod apt;
 pub mod command;
+pub mod database;
 pub mod netns;
 pub mod oracle;
 pub mod packets;

@@ -12,6 +12,7 @@ pub const TOOLS: &[&str] = &[
     "ovs-dpctl",
     "ovsdb-client",
     "ovsdb-tool",
+    "vtep-ctl",
 ];
 /// Programs with a file of their own.
 pub const DAEMONS: &[&str] = &["ovs-vswitchd", "ovsdb-server"];

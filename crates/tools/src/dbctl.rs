@@ -7,17 +7,29 @@
 //! [`commands`]. One invocation of a tool is one transaction, however many commands it has; if the
 //! database changes underneath, all of it is done again.
 //!
+//! A [`Tool`] adds options and texts to its [`Spec`] and is started by [`run`].
+//!
 //! `E` is what the tool keeps between its commands (ovs-vsctl: the bridges it knows).
 
 mod columns;
 pub mod commands;
+mod help;
 mod lookup;
+mod manager;
+mod options;
 mod parse;
 mod show;
+mod tool;
 
 pub use columns::{ColumnRef, set_column};
+pub use help::Help;
 pub use lookup::{find_column, find_row, find_table};
-pub use parse::{parse_commands, print_commands, print_options};
+pub use manager::{HasManagers, check_target, managers};
+pub use options::Settings;
+pub use parse::{
+    leading_number, leading_number_any_base, parse_commands, print_commands, print_options,
+};
+pub use tool::{Tool, run};
 
 use crate::table::Table;
 use ferrovs_idl::{Database, Idl, Txn, Uuid, View};

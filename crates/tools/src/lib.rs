@@ -14,6 +14,7 @@ pub mod ovsdb_tool;
 pub mod table;
 mod tls;
 pub mod vsctl;
+pub mod vtep_ctl;
 
 pub use ferrovs_runtime::dirs::set_program_name;
 

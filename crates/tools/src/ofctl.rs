@@ -5,6 +5,7 @@
 //! said; dumps prefer the most capable.
 
 mod bundle;
+mod compare;
 mod debug;
 mod flows;
 mod groups;
@@ -188,7 +189,7 @@ const COMMANDS: &[Command] = &[
         2,
         2,
         true,
-        flows::replace_flows,
+        compare::replace_flows,
     ),
     cmd(
         "diff-flows",
@@ -196,7 +197,7 @@ const COMMANDS: &[Command] = &[
         2,
         2,
         false,
-        flows::diff_flows,
+        compare::diff_flows,
     ),
     cmd("add-meter", "switch meter", 2, 2, true, groups::add_meter),
     cmd("mod-meter", "switch meter", 2, 2, true, groups::mod_meter),

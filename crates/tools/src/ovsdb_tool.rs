@@ -92,7 +92,7 @@ const COMMANDS: &[Command] = &[
     command("query", "[db] trns", 1, 2, data::query),
     command("transact", "[db] trns", 1, 2, data::transact),
     command("show-log", "[db]", 0, 1, show_log::show_log),
-    command("check-cluster", "db...", 1, ANY, no_cluster_file),
+    command("check-cluster", "db...", 1, ANY, schema::check_cluster),
     command("compare-versions", "a op b", 3, 3, schema::compare_versions),
     command("help", "", 0, ANY, help),
     command("list-commands", "", 0, ANY, list_commands),
@@ -101,7 +101,7 @@ const COMMANDS: &[Command] = &[
         "db clusterdb",
         2,
         2,
-        no_cluster_source,
+        schema::cluster_to_standalone,
     ),
 ];
 
@@ -110,27 +110,41 @@ const OPTIONS: &[Opt] = &[
     Opt::long("rbac-role", Arg::Required),
     Opt::long("cid", Arg::Required),
     Opt::long("election-timer", Arg::Required),
+    // Of the logging options this one alone.
+    Opt::both("verbose", 'v', Arg::Optional),
     Opt::both("help", 'h', Arg::None),
-    Opt::long("option", Arg::None),
+    Opt::both("option", 'o', Arg::None),
     Opt::both("version", 'V', Arg::None),
 ];
 
 pub fn run(args: Vec<String>) -> ExitCode {
     // Only what goes wrong belongs on the console of a tool.
     vlog::set_level(None, Some(vlog::Destination::Console), vlog::Level::Warn);
-    let mut parser = Parser::new(&[OPTIONS, options::VLOG], args, true);
+    let mut parser = Parser::new(&[OPTIONS], args, true);
     let mut more = 0;
     let mut rbac_role = None;
     while let Some(found) = parser.next_or_exit() {
         match found.opt.long {
             "more" => more += 1,
             "rbac-role" => rbac_role = found.value,
-            "cid" | "election-timer" => {
-                // Clusters alone have these; the commands that would use them say so.
+            // Clusters alone have these two. They are checked whatever the command is.
+            "cid" => {
+                let text = found.value.unwrap_or_default();
+                if ferrovs_ovsdb::uuid::parse(&text).is_none_or(|u| u.is_nil()) {
+                    fatal(format_args!("{text}: not a valid UUID"));
+                }
+            }
+            "election-timer" => {
+                let ms = found.value.unwrap_or_default().trim().parse::<u64>();
+                if !ms.is_ok_and(|ms| (100..=600_000).contains(&ms)) {
+                    fatal(Error::ovsdb(
+                        "election timer must be between 100 and 600000, in msec.",
+                    ));
+                }
             }
             "help" => usage(),
             "option" => {
-                options::print_options(&[OPTIONS, options::VLOG]);
+                options::print_options(&[OPTIONS]);
                 return ExitCode::SUCCESS;
             }
             "version" => {
@@ -210,15 +224,6 @@ fn no_cluster(_: &Context) -> Result<ExitCode, Error> {
         ferrovs_ovsdb::error::tag::NOT_SUPPORTED,
         "this program does not make clustered databases",
     ))
-}
-
-/// `check-cluster` and its kin work on clustered files only.
-fn no_cluster_file(cx: &Context) -> Result<ExitCode, Error> {
-    schema::not_clustered(&cx.db(0))
-}
-
-fn no_cluster_source(cx: &Context) -> Result<ExitCode, Error> {
-    schema::not_clustered(&cx.db(1))
 }
 
 fn usage() -> ! {

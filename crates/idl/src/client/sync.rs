@@ -1,19 +1,22 @@
 //! The conversation with the server: from a fresh connection to a replica that is kept up.
 //!
 //! ```text
-//! connect -> get_schema _Server -> monitor_cond _Server -.   (servers without _Server skip these)
+//! connect -> get_schema _Server -> monitor_cond _Server -.   (old servers: get_schema DB instead)
 //!                                                        v
-//!            get_schema DB -> monitor_cond_since -> MONITORING
-//!                             `-> monitor_cond -> monitor   (what the server knows)
+//!                              monitor_cond_since -> MONITORING <-> monitor_cond_change
+//!                              `-> monitor_cond -> monitor   (what the server knows)
 //! ```
 //!
-//! `_Server` tells whether the server is fit: connected to its cluster, and its leader if only a
-//! leader will do. If not, the next remote is tried. After a reconnection `monitor_cond_since`
-//! with the last transaction's id brings only what was missed.
+//! `_Server` tells whether the server is fit (see `server`) and the schema of the database. After a
+//! reconnection `monitor_cond_since` with the last transaction's id brings only what was missed;
+//! meanwhile the contents stay as they were. The id is worth nothing once a change of conditions
+//! may have been done in part: then, and when the database was converted, everything is fetched
+//! anew and compared with what is there.
 
+use super::server::COLUMNS;
 use super::{Idl, Outcome};
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
-use ferrovs_stream::json::{Map, Value, to_string};
+use ferrovs_stream::json::{Map, Value, parse, to_string};
 use ferrovs_stream::jsonrpc::Msg;
 use std::time::Instant;
 
@@ -24,8 +27,6 @@ enum State {
     Disconnected,
     ServerSchema,
     ServerMonitor,
-    /// Waits for the server's `_Server` row to become good.
-    ServerWait,
     DataSchema,
     DataMonitor,
     Monitoring,
@@ -50,39 +51,27 @@ impl Method {
     }
 }
 
-/// What is known of our database's row in `_Server.Database`.
-#[derive(Clone, Debug, Default)]
-struct ServerRow {
-    uuid: String,
-    name: String,
-    model: String,
-    connected: bool,
-    leader: bool,
-    has_schema: bool,
-}
-
 pub(super) struct Sync {
     state: State,
-    session_seqno: u64,
+    session_seqno: Option<u64>,
     request: Option<String>,
+    /// A request to change conditions that is on its way.
+    change: Option<String>,
     method: Method,
-    leader_only: bool,
-    last_id: String,
-    server_rows: Vec<ServerRow>,
+    last_id: Option<String>,
 }
 
 const ZERO_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 impl Sync {
-    pub(super) fn new(leader_only: bool) -> Sync {
+    pub(super) fn new() -> Sync {
         Sync {
             state: State::Disconnected,
-            session_seqno: 0,
+            session_seqno: None,
             request: None,
+            change: None,
             method: Method::Since,
-            leader_only,
-            last_id: ZERO_ID.into(),
-            server_rows: Vec::new(),
+            last_id: None,
         }
     }
 
@@ -93,21 +82,34 @@ impl Sync {
     pub(super) fn is_talking(&self) -> bool {
         self.state != State::Disconnected
     }
+
+    /// The session is another one.
+    pub(super) fn forget_session(&mut self) {
+        self.session_seqno = None;
+    }
+
+    fn note_id(&mut self, id: &Value) {
+        self.last_id = id.as_str().filter(|id| *id != ZERO_ID).map(str::to_string);
+    }
 }
 
 impl Idl {
     /// Notices that the connection is another one.
     pub(super) fn follow_session(&mut self, _now: Instant) {
-        if self.session.seqno() == self.sync.session_seqno {
+        if self.sync.session_seqno == Some(self.session.seqno()) {
             return;
         }
-        self.sync.session_seqno = self.session.seqno();
+        self.sync.session_seqno = Some(self.session.seqno());
         for outcome in self.outstanding.values_mut() {
             outcome.get_or_insert(Outcome::Lost);
         }
         self.lose_lock();
-        self.sync.server_rows.clear();
+        self.server.clear();
         self.sync.request = None;
+        if self.sync.change.take().is_some() {
+            // Nobody knows how much of it the server had done when it sent its last update.
+            self.sync.last_id = None;
+        }
         self.sync.state = State::Disconnected;
         if self.session.is_connected() {
             self.sync.method = Method::Since;
@@ -134,6 +136,9 @@ impl Idl {
                 if self.sync.request.as_deref() == Some(id.as_str()) {
                     self.sync.request = None;
                     self.reply(result, now);
+                } else if self.sync.change.as_deref() == Some(id.as_str()) {
+                    self.sync.change = None;
+                    self.conditions_acked();
                 } else if let Some(outcome) = self.outstanding.get_mut(&id) {
                     *outcome = Some(match result {
                         Value::Array(results) => Outcome::Results(results),
@@ -146,6 +151,8 @@ impl Idl {
                 if self.sync.request.as_deref() == Some(id.as_str()) {
                     self.sync.request = None;
                     self.error_reply(&error, now);
+                } else if self.sync.change.as_deref() == Some(id.as_str()) {
+                    self.unexpected_error(&error, now);
                 } else if let Some(outcome) = self.outstanding.get_mut(&id) {
                     *outcome = Some(Outcome::Failed(to_string(&error)));
                 }
@@ -161,95 +168,101 @@ impl Idl {
         if self.lock_notification(method, &params) {
             return;
         }
-        let ours = params
-            .first()
-            .is_some_and(|id| *id == monitor_id(self.db.name));
-        let servers = params
-            .first()
-            .is_some_and(|id| *id == monitor_id("_Server"));
-        match (method, params.as_mut_slice()) {
+        let is = |db| params.first().is_some_and(|id| *id == monitor_id(db));
+        let (ours, servers) = (is(self.db.name), is("_Server"));
+        let monitoring = self.sync.is_monitoring();
+        let applied = match (method, params.as_mut_slice()) {
             ("update2", [_, updates]) if servers => {
-                let updates = updates.take();
-                self.server_update(&updates, now);
-            }
-            ("update3", [_, id, updates]) if ours => {
-                if let Some(id) = id.as_str() {
-                    self.sync.last_id = id.to_string();
+                self.server.apply(updates);
+                // Before the contents are asked for, the reply is what counts.
+                if !matches!(self.sync.state, State::ServerMonitor | State::Failed) {
+                    self.judge_server(now);
                 }
-                let updates = updates.take();
-                self.apply(&updates, true);
+                return;
             }
-            ("update2", [_, updates]) if ours => {
-                let updates = updates.take();
-                self.apply(&updates, true);
+            ("update3", [_, id, updates]) if ours && monitoring => {
+                self.sync.note_id(id);
+                self.apply(updates, true)
             }
-            ("update", [_, updates]) if ours => {
-                let updates = updates.take();
-                self.apply(&updates, false);
-            }
+            ("update2", [_, updates]) if ours && monitoring => self.apply(updates, true),
+            ("update", [_, updates]) if ours && monitoring => self.apply(updates, false),
             ("monitor_canceled", _) if ours => {
                 // The database was converted or removed: start over with its new schema.
-                self.sync.last_id = ZERO_ID.into();
-                self.request_data_schema();
+                self.sync.change = None;
+                self.sync.last_id = None;
+                if self.sync.state != State::DataSchema {
+                    self.request_data_schema();
+                }
+                return;
             }
             ("monitor_canceled", _) if servers => {
                 self.request(State::ServerSchema, "get_schema", vec!["_Server".into()]);
+                return;
             }
-            _ => {}
+            _ => return,
+        };
+        if applied.is_err() {
+            self.resync(now);
         }
     }
 
-    fn reply(&mut self, result: Value, now: Instant) {
+    /// The contents are not what the server thinks: fetches all of them over a new connection.
+    pub(crate) fn resync(&mut self, now: Instant) {
+        self.sync.last_id = None;
+        self.give_up(now);
+    }
+
+    fn reply(&mut self, mut result: Value, now: Instant) {
         match self.sync.state {
             State::ServerSchema => {
-                let wanted = ["name", "model", "connected", "leader", "schema"];
-                let has = |c: &str| {
-                    result
-                        .pointer(&format!("/tables/Database/columns/{c}"))
-                        .is_some()
-                };
-                let columns: Vec<Value> = wanted
-                    .into_iter()
-                    .filter(|c| has(c))
-                    .map(Value::from)
-                    .collect();
-                if columns.len() < wanted.len() {
+                let columns = result.pointer("/tables/Database/columns");
+                if !COLUMNS
+                    .iter()
+                    .all(|c| columns.is_some_and(|have| have.get(c).is_some()))
+                {
                     self.request_data_schema();
                     return;
                 }
+                let columns: Vec<Value> = COLUMNS.into_iter().map(Value::from).collect();
                 let tables = object([("Database", vec![object([("columns", columns)])])]);
                 let params = vec!["_Server".into(), monitor_id("_Server"), tables];
                 self.request(State::ServerMonitor, "monitor_cond", params);
-                let (aware, _) = Msg::request("set_db_change_aware", vec![true.into()]);
-                self.session.send(&aware);
             }
             State::ServerMonitor => {
-                self.sync.state = State::ServerWait;
-                self.server_update(&result, now);
-            }
-            State::DataSchema => {
-                self.learn_schema(&result);
-                self.request_monitor();
-            }
-            State::DataMonitor => {
-                let found = self.sync.method == Method::Since
-                    && result.get(0).and_then(Value::as_bool).unwrap_or(false);
-                let updates = match self.sync.method {
-                    Method::Since => {
-                        if let Some(id) = result.get(1).and_then(Value::as_str) {
-                            self.sync.last_id = id.to_string();
-                        }
-                        result.get(2).cloned().unwrap_or_default()
+                self.server.apply(&result);
+                if self.judge_server(now) {
+                    // A standalone database that is just being converted may have none.
+                    match self.server.schema(self.db.name).map(parse) {
+                        Some(Ok(schema)) => self.begin_monitor(&schema),
+                        _ => self.request_data_schema(),
                     }
+                }
+            }
+            State::DataSchema => self.begin_monitor(&result),
+            State::DataMonitor => {
+                let mut found = false;
+                let updates = match (self.sync.method, result.as_array_mut()) {
+                    (Method::Since, Some(parts)) if parts.len() == 3 => {
+                        found = parts[0] == true;
+                        self.sync.note_id(&parts[1]);
+                        parts[2].take()
+                    }
+                    (Method::Since, _) => Value::Null,
                     _ => result,
                 };
                 self.sync.state = State::Monitoring;
-                if found {
-                    self.apply(&updates, true);
-                } else {
-                    self.replace(&updates, self.sync.method != Method::Plain);
-                }
+                let applied = match found {
+                    true => self.apply(&updates, true),
+                    false => {
+                        self.replace(&updates, self.sync.method != Method::Plain);
+                        Ok(())
+                    }
+                };
                 self.seqno += 1;
+                self.conditions_folded();
+                if applied.is_err() {
+                    self.resync(now);
+                }
             }
             _ => {}
         }
@@ -269,21 +282,23 @@ impl Idl {
                 self.sync.method = Method::Plain;
                 self.request_monitor();
             }
-            _ => {
-                vlog::warn_rl!(
-                    RL,
-                    modules::OVSDB_IDL,
-                    "{}: received unexpected error response: {}",
-                    self.session.name(),
-                    to_string(error)
-                );
-                self.give_up(now);
-            }
+            _ => self.unexpected_error(error, now),
         }
     }
 
+    fn unexpected_error(&mut self, error: &Value, now: Instant) {
+        vlog::warn_rl!(
+            RL,
+            modules::OVSDB_CS,
+            "{}: received unexpected error response: {}",
+            self.session.name(),
+            to_string(error)
+        );
+        self.give_up(now);
+    }
+
     /// This server will not do: the next remote, or the end if there is no retrying.
-    fn give_up(&mut self, now: Instant) {
+    pub(super) fn give_up(&mut self, now: Instant) {
         self.sync.state = State::Failed;
         self.session.force_reconnect(now);
     }
@@ -292,14 +307,32 @@ impl Idl {
         self.request(State::DataSchema, "get_schema", vec![self.db.name.into()]);
     }
 
+    fn begin_monitor(&mut self, schema: &Value) {
+        self.learn_schema(schema);
+        self.request_monitor();
+        if self.change_aware {
+            let (aware, _) = Msg::request("set_db_change_aware", vec![true.into()]);
+            self.session.send(&aware);
+        }
+    }
+
     fn request_monitor(&mut self) {
+        if self.sync.method != Method::Since {
+            self.sync.last_id = None;
+        }
+        if self.sync.last_id.is_none() {
+            self.fold_conditions();
+        }
         let mut tables = Map::new();
         for table in self.tables.iter().filter(|t| t.wanted && t.on_server) {
             let columns: Vec<Value> = (0..table.types.len())
                 .filter(|&i| table.monitored[i] && table.present[i])
                 .map(|i| Value::from(table.def.columns[i].name))
                 .collect();
-            let request = object([("columns", columns)]);
+            let mut request = object([("columns", columns)]);
+            if self.sync.method != Method::Plain && !table.condition.acked().is_all() {
+                request["where"] = table.condition_json(table.condition.acked());
+            }
             tables.insert(table.def.name.into(), Value::Array(vec![request]));
         }
         let mut params = vec![
@@ -308,15 +341,54 @@ impl Idl {
             Value::Object(tables),
         ];
         if self.sync.method == Method::Since {
-            params.push(self.sync.last_id.as_str().into());
+            params.push(self.sync.last_id.as_deref().unwrap_or(ZERO_ID).into());
         }
         self.request(State::DataMonitor, self.sync.method.name(), params);
+    }
+
+    /// Whether there are new conditions that the server can be told now.
+    pub(super) fn conditions_due(&self) -> bool {
+        self.sync.is_monitoring()
+            && self.sync.change.is_none()
+            && self.tables.iter().any(|t| t.condition.is_fresh())
+    }
+
+    /// Tells the server of new conditions, if there are any and it can take them.
+    pub(super) fn send_conditions(&mut self) {
+        if !self.conditions_due() {
+            return;
+        }
+        let mut tables = Map::new();
+        for table in &mut self.tables {
+            let Some(condition) = table.condition.send().cloned() else {
+                continue;
+            };
+            if table.wanted && table.on_server {
+                let request = Value::Object(Map::from_iter([(
+                    "where".to_string(),
+                    table.condition_json(&condition),
+                )]));
+                tables.insert(table.def.name.into(), Value::Array(vec![request]));
+            }
+        }
+        if self.sync.method == Method::Plain || tables.is_empty() {
+            // Such a server has told all rows already.
+            self.conditions_acked();
+            return;
+        }
+        let id = monitor_id(self.db.name);
+        let params = vec![id.clone(), id, Value::Object(tables)];
+        let (msg, id) = Msg::request("monitor_cond_change", params);
+        self.session.send(&msg);
+        self.sync.change = Some(to_string(&id));
     }
 
     /// Notes which tables and columns the server's schema has.
     fn learn_schema(&mut self, schema: &Value) {
         for table in &mut self.tables {
-            let columns = schema.pointer(&format!("/tables/{}/columns", table.def.name));
+            let columns = schema
+                .get("tables")
+                .and_then(|tables| tables.get(table.def.name)?.get("columns"));
             table.on_server = columns.is_some();
             if table.wanted && columns.is_none() {
                 vlog::warn!(
@@ -338,92 +410,6 @@ impl Idl {
                     );
                 }
             }
-        }
-    }
-
-    /// Applies an update2 of `_Server` and judges the server by it.
-    fn server_update(&mut self, updates: &Value, now: Instant) {
-        let rows = updates.get("Database").and_then(Value::as_object);
-        for (uuid, update) in rows.into_iter().flatten() {
-            let known = self.sync.server_rows.iter().position(|r| r.uuid == *uuid);
-            if update.get("delete").is_some() {
-                if let Some(at) = known {
-                    self.sync.server_rows.remove(at);
-                }
-                continue;
-            }
-            let fresh = update.get("initial").or_else(|| update.get("insert"));
-            let Some(columns) = fresh.or_else(|| update.get("modify")) else {
-                continue;
-            };
-            let mut row = match known {
-                Some(at) if fresh.is_none() => self.sync.server_rows.remove(at),
-                Some(at) => {
-                    self.sync.server_rows.remove(at);
-                    ServerRow {
-                        uuid: uuid.clone(),
-                        ..ServerRow::default()
-                    }
-                }
-                None => ServerRow {
-                    uuid: uuid.clone(),
-                    ..ServerRow::default()
-                },
-            };
-            let text = |c: &str| columns.get(c).and_then(Value::as_str).map(str::to_string);
-            let flag = |c: &str| columns.get(c).and_then(Value::as_bool);
-            row.name = text("name").unwrap_or(row.name);
-            row.model = text("model").unwrap_or(row.model);
-            row.connected = flag("connected").unwrap_or(row.connected);
-            row.leader = flag("leader").unwrap_or(row.leader);
-            row.has_schema = columns
-                .get("schema")
-                .map_or(row.has_schema, Value::is_string);
-            self.sync.server_rows.push(row);
-        }
-        self.judge_server(now);
-    }
-
-    fn judge_server(&mut self, now: Instant) {
-        let name = self.session.name().to_string();
-        let Some(row) = self
-            .sync
-            .server_rows
-            .iter()
-            .find(|r| r.name == self.db.name)
-        else {
-            vlog::info_rl!(
-                RL,
-                modules::OVSDB_IDL,
-                "{name}: server does not have {} database",
-                self.db.name
-            );
-            self.give_up(now);
-            return;
-        };
-        if row.model == "clustered" {
-            let fault = if !row.has_schema {
-                Some("clustered database server has not yet joined cluster; trying another server")
-            } else if !row.connected {
-                Some(
-                    "clustered database server is disconnected from cluster; trying another server",
-                )
-            } else if self.sync.leader_only && !row.leader {
-                Some("clustered database server is not cluster leader; trying another server")
-            } else {
-                None
-            };
-            if let Some(fault) = fault {
-                vlog::info_rl!(RL, modules::OVSDB_IDL, "{name}: {fault}");
-                self.give_up(now);
-                return;
-            }
-        } else if !row.has_schema {
-            // A relay that has not heard from its source yet.
-            return;
-        }
-        if self.sync.state == State::ServerWait {
-            self.request_data_schema();
         }
     }
 }

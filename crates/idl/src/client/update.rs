@@ -1,114 +1,183 @@
 //! Applying what the server says: `<table-updates>` of RFC 7047 and `<table-updates2>`.
+//!
+//! An update that does not fit the contents (a change of a row that is not there) means that the
+//! replica and the server disagree about what was said before: the owner fetches everything anew.
 
+use super::changes::differing;
+use super::references::References;
 use super::{Idl, TableState};
 use crate::row::RowData;
 use ferrovs_ovsdb::{Datum, Uuid, uuid};
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
 use ferrovs_stream::json::{Value, to_string};
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 static RL: RateLimit = RateLimit::new(5, 20);
 
+/// The update does not fit the contents.
+pub(super) struct Inconsistent;
+
+/// What applying an update needs beside the table, and what comes of it.
+struct Effects<'a> {
+    tracking: bool,
+    references: Option<&'a mut References>,
+    /// Something changed that the owner wants to be woken for.
+    tell: bool,
+    /// Rows that changed, for those that refer to them.
+    changed: Vec<Uuid>,
+    inconsistent: bool,
+}
+
 impl Idl {
     /// Applies updates to the contents.
-    pub(super) fn apply(&mut self, updates: &Value, differences: bool) {
-        let mut changed = false;
-        for (name, rows) in updates.as_object().into_iter().flatten() {
-            let Some(table) = self.db.table_index(name) else {
-                continue;
-            };
-            let tracking = self.tracking;
-            let table = &mut self.tables[table];
-            for (id, update) in rows.as_object().into_iter().flatten() {
+    pub(super) fn apply(&mut self, updates: &Value, differences: bool) -> Result<(), Inconsistent> {
+        self.take_in(updates, |index, table, rows, effects| {
+            for (id, update) in rows {
                 let Some(id) = uuid::parse(id) else { continue };
-                changed |= if differences {
-                    table.apply2(id, update, tracking)
-                } else {
-                    table.apply1(id, update, tracking)
-                };
+                match differences {
+                    true => table.apply2(index, id, update, effects),
+                    false => table.apply1(index, id, update, effects),
+                }
             }
-        }
-        if changed {
-            self.seqno += 1;
-        }
+        })
     }
 
     /// Replaces the contents by the initial rows in `updates`; what differs counts as changed.
     pub(super) fn replace(&mut self, updates: &Value, differences: bool) {
-        let before: Vec<BTreeMap<Uuid, RowData>> = self
-            .tables
-            .iter_mut()
-            .map(|t| std::mem::take(&mut t.rows))
-            .collect();
-        let tracking = std::mem::replace(&mut self.tracking, false);
-        self.apply(updates, differences);
-        self.tracking = tracking;
-        if !tracking {
-            return;
+        let members: &[&str] = match differences {
+            true => &["initial", "insert"],
+            false => &["new"],
+        };
+        let mut kept: Vec<HashSet<Uuid>> = self.tables.iter().map(|_| HashSet::new()).collect();
+        // Rows of an initial reply cannot fail to fit.
+        let _ = self.take_in(updates, |index, table, rows, effects| {
+            for (id, update) in rows {
+                let Some(id) = uuid::parse(id) else { continue };
+                let columns = members.iter().find_map(|m| update.get(*m));
+                if let Some(columns) = columns {
+                    let row = table.parse_row(id, columns);
+                    table.put(index, row, effects);
+                    kept[index].insert(id);
+                }
+            }
+        });
+        let mut effects = Effects::new(self.tracking, self.references.as_mut());
+        for (index, table) in self.tables.iter_mut().enumerate() {
+            let gone: Vec<Uuid> = table
+                .rows
+                .keys()
+                .filter(|id| !kept[index].contains(id))
+                .copied()
+                .collect();
+            for id in gone {
+                table.delete(index, id, &mut effects);
+            }
         }
-        for (table, before) in self.tables.iter_mut().zip(before) {
-            for (&id, row) in &table.rows {
-                match before.get(&id) {
-                    None => table.changes.entry(id).or_default().inserted = true,
-                    Some(old) => {
-                        let differs = |&i: &usize| old.columns[i] != row.columns[i];
-                        let columns = (0..row.columns.len())
-                            .filter(differs)
-                            .fold(0, |m, i| m | 1 << i);
-                        if columns != 0 {
-                            table.changes.entry(id).or_default().columns |= columns;
-                        }
-                    }
-                }
+        let changed = effects.changed;
+        self.mark_referrers(changed);
+    }
+
+    fn take_in(
+        &mut self,
+        updates: &Value,
+        mut each: impl FnMut(
+            usize,
+            &mut TableState,
+            &ferrovs_stream::json::Map<String, Value>,
+            &mut Effects<'_>,
+        ),
+    ) -> Result<(), Inconsistent> {
+        let mut effects = Effects::new(self.tracking, self.references.as_mut());
+        for (name, rows) in updates.as_object().into_iter().flatten() {
+            let Some(index) = self.db.table_index(name) else {
+                vlog::warn_rl!(RL, modules::OVSDB_IDL, "update to unknown table \"{name}\"");
+                continue;
+            };
+            if let Some(rows) = rows.as_object() {
+                each(index, &mut self.tables[index], rows, &mut effects);
             }
-            for (id, old) in before {
-                if !table.rows.contains_key(&id) {
-                    table.changes.entry(id).or_default().deleted = Some(old);
-                }
-            }
+        }
+        let Effects {
+            tell,
+            changed,
+            inconsistent,
+            ..
+        } = effects;
+        self.mark_referrers(changed);
+        if tell {
+            self.seqno += 1;
+        }
+        match inconsistent {
+            true => Err(Inconsistent),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Effects<'_> {
+    fn new(tracking: bool, references: Option<&mut References>) -> Effects<'_> {
+        Effects {
+            tracking,
+            references,
+            tell: false,
+            changed: Vec::new(),
+            inconsistent: false,
+        }
+    }
+
+    fn changed(&mut self, id: Uuid) {
+        if self.references.is_some() {
+            self.changed.push(id);
         }
     }
 }
 
 impl TableState {
-    /// One `<row-update2>`; true if it is worth telling.
-    fn apply2(&mut self, id: Uuid, update: &Value, tracking: bool) -> bool {
-        let Some((kind, columns)) = update.as_object().and_then(|o| o.iter().next()) else {
-            return false;
-        };
-        match kind.as_str() {
-            "initial" | "insert" => {
-                self.insert(id, columns, tracking);
-                true
+    /// One `<row-update2>`.
+    fn apply2(&mut self, index: usize, id: Uuid, update: &Value, effects: &mut Effects<'_>) {
+        let member = update.as_object().and_then(|o| o.iter().next());
+        match member.map(|(kind, columns)| (kind.as_str(), columns)) {
+            Some(("initial" | "insert", columns)) => {
+                if self.rows.contains_key(&id) {
+                    vlog::warn_rl!(
+                        RL,
+                        modules::OVSDB_IDL,
+                        "cannot add existing row {id} to table {}",
+                        self.def.name
+                    );
+                    effects.inconsistent = true;
+                    return;
+                }
+                let row = self.parse_row(id, columns);
+                self.put(index, row, effects);
             }
-            "delete" => self.delete(id, tracking),
-            "modify" => self.modify(id, columns, true, tracking),
-            _ => {
-                vlog::warn_rl!(
-                    RL,
-                    modules::OVSDB_IDL,
-                    "bad row update {}",
-                    to_string(update)
-                );
-                false
-            }
+            Some(("delete", _)) => self.delete(index, id, effects),
+            Some(("modify", columns)) => self.modify(index, id, columns, true, effects),
+            _ => vlog::warn_rl!(
+                RL,
+                modules::OVSDB_IDL,
+                "bad row update {}",
+                to_string(update)
+            ),
         }
     }
 
-    /// One `<row-update>`; true if it is worth telling.
-    fn apply1(&mut self, id: Uuid, update: &Value, tracking: bool) -> bool {
+    /// One `<row-update>`.
+    fn apply1(&mut self, index: usize, id: Uuid, update: &Value, effects: &mut Effects<'_>) {
         match (update.get("old"), update.get("new")) {
-            (Some(_), None) => self.delete(id, tracking),
-            (_, Some(new)) if self.rows.contains_key(&id) => self.modify(id, new, false, tracking),
-            (_, Some(new)) => {
-                self.insert(id, new, tracking);
-                true
+            (Some(_), None) => self.delete(index, id, effects),
+            (_, Some(new)) if self.rows.contains_key(&id) => {
+                self.modify(index, id, new, false, effects);
             }
-            (None, None) => false,
+            (_, Some(new)) => {
+                let row = self.parse_row(id, new);
+                self.put(index, row, effects);
+            }
+            (None, None) => {}
         }
     }
 
-    fn insert(&mut self, id: Uuid, columns: &Value, tracking: bool) {
+    fn parse_row(&self, id: Uuid, columns: &Value) -> RowData {
         let mut row = RowData {
             uuid: id,
             columns: self.defaults.clone(),
@@ -118,15 +187,39 @@ impl TableState {
                 row.columns[i] = datum;
             }
         }
-        self.rows.insert(id, row);
-        if tracking {
-            let change = self.changes.entry(id).or_default();
-            change.inserted = true;
-            change.deleted = None;
-        }
+        row
     }
 
-    fn delete(&mut self, id: Uuid, tracking: bool) -> bool {
+    /// Takes a whole row, new or in place of what is there.
+    fn put(&mut self, index: usize, row: RowData, effects: &mut Effects<'_>) {
+        let id = row.uuid;
+        if let Some(old) = self.rows.get(&id) {
+            let columns = differing(old, &row);
+            if columns == 0 {
+                return;
+            }
+            if let Some(references) = effects.references.as_deref_mut() {
+                references.remove(index, &self.types, old);
+            }
+            if effects.tracking {
+                self.changes.modify(id, columns);
+            }
+            effects.tell |=
+                (0..row.columns.len()).any(|i| columns & (1 << i) != 0 && self.alert[i]);
+        } else {
+            if effects.tracking {
+                self.changes.insert(id, &row);
+            }
+            effects.tell = true;
+        }
+        if let Some(references) = effects.references.as_deref_mut() {
+            references.add(index, &self.types, &row);
+        }
+        effects.changed(id);
+        self.rows.insert(id, row);
+    }
+
+    fn delete(&mut self, index: usize, id: Uuid, effects: &mut Effects<'_>) {
         let Some(row) = self.rows.remove(&id) else {
             vlog::warn_rl!(
                 RL,
@@ -134,51 +227,65 @@ impl TableState {
                 "cannot delete missing row {id} from table {}",
                 self.def.name
             );
-            return false;
+            effects.inconsistent = true;
+            return;
         };
-        if tracking {
-            // A row that came and went between two looks was never there.
-            if self.changes.get(&id).is_some_and(|c| c.inserted) {
-                self.changes.remove(&id);
-            } else {
-                self.changes.entry(id).or_default().deleted = Some(row);
-            }
+        effects.tell = true;
+        if let Some(references) = effects.references.as_deref_mut() {
+            references.remove(index, &self.types, &row);
         }
-        true
+        effects.changed(id);
+        if effects.tracking {
+            self.changes.delete(id, row);
+        }
     }
 
-    fn modify(&mut self, id: Uuid, columns: &Value, difference: bool, tracking: bool) -> bool {
+    fn modify(
+        &mut self,
+        index: usize,
+        id: Uuid,
+        columns: &Value,
+        difference: bool,
+        effects: &mut Effects<'_>,
+    ) {
+        let Some(mut row) = self.rows.remove(&id) else {
+            vlog::warn_rl!(
+                RL,
+                modules::OVSDB_IDL,
+                "cannot modify missing row {id} in table {}",
+                self.def.name
+            );
+            effects.inconsistent = true;
+            return;
+        };
+        if let Some(references) = effects.references.as_deref_mut() {
+            references.remove(index, &self.types, &row);
+        }
         let mut touched = 0u64;
-        let mut tell = false;
         for (name, json) in columns.as_object().into_iter().flatten() {
             let Some((i, datum)) = self.parse(id, name, json, difference) else {
                 continue;
             };
-            let Some(row) = self.rows.get_mut(&id) else {
-                vlog::warn_rl!(
-                    RL,
-                    modules::OVSDB_IDL,
-                    "cannot modify missing row {id} in table {}",
-                    self.def.name
-                );
-                return false;
-            };
-            let ty = &self.types[i];
-            // A difference of a column with exactly one value is the new value.
-            let datum = match difference && !ty.is_scalar() {
-                true => row.columns[i].apply_diff(&datum, ty),
+            let datum = match difference {
+                true => row.columns[i].apply_diff(&datum, &self.types[i]),
                 false => datum,
             };
             if row.columns[i] != datum {
                 row.columns[i] = datum;
                 touched |= 1 << i;
-                tell |= self.alert[i];
+                effects.tell |= self.alert[i];
             }
         }
-        if tracking && touched != 0 {
-            self.changes.entry(id).or_default().columns |= touched;
+        if let Some(references) = effects.references.as_deref_mut() {
+            references.add(index, &self.types, &row);
         }
-        tell
+        self.rows.insert(id, row);
+        if touched != 0 {
+            effects.changed(id);
+            if effects.tracking {
+                self.changes.modify(id, touched);
+            }
+        }
     }
 
     fn parse(

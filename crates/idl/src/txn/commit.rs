@@ -3,7 +3,7 @@
 use super::{Edit, Kind, Status, Txn};
 use crate::Idl;
 use crate::client::Outcome;
-use ferrovs_ovsdb::{ColumnType, Datum, Uuid};
+use ferrovs_ovsdb::{Atom, ColumnType, Datum, Uuid};
 use ferrovs_runtime::Poller;
 use ferrovs_runtime::clock;
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
@@ -20,7 +20,7 @@ impl Txn {
             Status::Uncommitted => self.status = self.send(idl),
             Status::Incomplete => {
                 if let Some(outcome) = self.request.as_deref().and_then(|id| idl.outcome(id)) {
-                    self.status = self.conclude(outcome);
+                    self.status = self.conclude(outcome, idl);
                 }
             }
             _ => {}
@@ -74,7 +74,7 @@ impl Txn {
         let inserted: HashSet<Uuid> = self
             .edits
             .iter()
-            .filter(|(_, e)| e.kind == Kind::Insert)
+            .filter(|(_, e)| e.kind == Kind::Insert && !e.persistent)
             .map(|((_, u), _)| *u)
             .collect();
         for (&(table, uuid), edit) in &self.edits {
@@ -163,20 +163,22 @@ impl Txn {
         ));
     }
 
-    fn conclude(&mut self, outcome: Outcome) -> Status {
+    fn conclude(&mut self, outcome: Outcome, idl: &mut Idl) -> Status {
         let results = match outcome {
             Outcome::Lost => return Status::TryAgain,
-            Outcome::Failed(text) => {
-                vlog::warn_rl!(RL, modules::OVSDB_IDL, "transaction error: {text}");
-                return Status::Error(text);
-            }
+            Outcome::Failed(text) => return Status::Error(text),
             Outcome::Results(results) => results,
         };
         let (mut again, mut not_locked) = (false, false);
         for result in &results {
             match result.get("error").and_then(Value::as_str) {
                 None | Some("aborted") => {}
-                Some("timed out" | "unknown database" | "database not available") => again = true,
+                Some("timed out") => again = true,
+                Some("unknown database") => {
+                    // The server gave the database up without a word: look for it anew.
+                    idl.resync(clock::now());
+                    again = true;
+                }
                 Some("not owner") => not_locked = true,
                 Some(_) => {
                     let text = to_string(result);
@@ -240,11 +242,15 @@ fn push_edit(
                     row.insert(def.columns[i].name.into(), json);
                 }
             }
+            let id = match edit.persistent {
+                true => ("uuid", uuid.to_string()),
+                false => ("uuid-name", named(uuid)),
+            };
             operations.push(op(
                 "insert",
                 [
                     ("table", def.name.into()),
-                    ("uuid-name", named(uuid).into()),
+                    (id.0, id.1.into()),
                     ("row", Value::Object(row)),
                 ],
             ));
@@ -266,7 +272,17 @@ fn push_edit(
                         row.insert(name.into(), to_json(&written.datum, ty, inserted));
                     }
                     Some((insert, delete)) => {
-                        push_mutations(&mut mutations, name, ty, insert, delete, inserted);
+                        // What the column holds, as far as that is known.
+                        let known = old
+                            .filter(|_| idl.is_monitored(table, i))
+                            .map(|row| &row.columns[i]);
+                        push_mutations(
+                            &mut mutations,
+                            (name, ty),
+                            known,
+                            (insert, delete),
+                            inserted,
+                        );
                     }
                 }
             }
@@ -296,10 +312,9 @@ fn push_edit(
 
 fn push_mutations(
     mutations: &mut Vec<Value>,
-    name: &str,
-    ty: &ColumnType,
-    insert: &Datum,
-    delete: &Datum,
+    (name, ty): (&str, &ColumnType),
+    known: Option<&Datum>,
+    (insert, delete): (&Datum, &Datum),
     inserted: &HashSet<Uuid>,
 ) {
     let any = ty.any_number();
@@ -330,8 +345,11 @@ fn push_mutations(
                 value: None,
                 ..any.clone()
             };
-            let datum = Datum::from_atoms(insert.keys().cloned().collect());
-            push("delete", to_json(&datum, &keys, inserted));
+            let there = |key: &&Atom| known.is_none_or(|datum| datum.contains(key));
+            let datum = Datum::from_atoms(insert.keys().filter(there).cloned().collect());
+            if !datum.is_empty() {
+                push("delete", to_json(&datum, &keys, inserted));
+            }
         }
         push("insert", to_json(insert, &any, inserted));
     }

@@ -1,25 +1,33 @@
-//! The log on disk: opening, locking, reading, appending, replacing.
+//! The log on disk: opening, reading, appending, replacing.
 //!
-//! The lock is a POSIX record lock on `.<name>.~lock~` beside the file (symbolic links followed), so
-//! it goes away with the process however that ends. Replacing (compaction, conversion) writes a
-//! new file and renames it over the old one.
+//! Replacing (compaction, conversion) writes a new file, syncs it, renames it over the old one and
+//! syncs the directory, before anything is written to the new one under its final name.
+//!
+//! A record that could not be written whole, or not be synced when that was asked for, is cut off
+//! again, at the latest before the next one is written: what follows a torn record is lost to
+//! readers, and a transaction that its client was told had failed must not come back.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
+use sha1::{Digest, Sha1};
 
-use super::{MAGIC_CLUSTER, MAGIC_JSON, Storage, parse_header, sha1_hex};
+use super::disk::{Disk, DiskFile, FileSystem};
+use super::lockfile::Lockfile;
+use super::schedule::Schedule;
+use super::{MAGIC_CLUSTER, MAGIC_JSON, Storage, header, hex, parse_header, sha1_hex};
 use crate::error::{strerror, tag};
 use crate::{Error, json};
 
-/// Takes warnings: module of Open vSwitch's log, text.
-pub type Warn<'a> = &'a dyn Fn(&'static str, &str);
+pub use super::disk::Warn;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Bytes of a header line that are looked at.
+const MAX_HEADER: u64 = 127;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     ReadOnly,
     ReadWrite,
@@ -29,20 +37,39 @@ pub enum Mode {
     OpenOrCreate,
 }
 
+impl Mode {
+    /// How an error calls it.
+    fn verb(self) -> &'static str {
+        match self {
+            Mode::ReadOnly | Mode::ReadWrite => "open",
+            Mode::Create => "create",
+            Mode::OpenOrCreate => "create or open",
+        }
+    }
+}
+
 pub struct LogFile {
+    disk: Arc<dyn Disk>,
     /// As given by the user, for messages.
     name: String,
     path: PathBuf,
-    reader: BufReader<File>,
+    reader: BufReader<Box<dyn DiskFile>>,
     /// End of the last record that was read and not given back, or written.
     end: u64,
     /// Where the next header is read from.
     pos: u64,
-    /// Size of the file if nothing else writes to it.
-    size: u64,
+    /// Records that were accepted or written.
+    len: usize,
+    /// Bytes in the log when it was written anew by this process, 0 if it was not.
+    base: u64,
+    /// The file ends at `end`, and what is written next goes there.
     writing: bool,
+    /// The end before the last append, to take that back.
+    before: Option<u64>,
+    /// Something that was written may not have reached the disk and never will.
+    damaged: bool,
     magic: Magic,
-    lock: Option<Lockfile>,
+    _lock: Option<Lockfile>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,44 +78,57 @@ pub enum Magic {
     Cluster,
 }
 
+impl Magic {
+    fn text(self) -> &'static str {
+        match self {
+            Magic::Json => MAGIC_JSON,
+            Magic::Cluster => MAGIC_CLUSTER,
+        }
+    }
+}
+
 impl LogFile {
+    /// Opens a file, locked if it may be written to.
     pub fn open(name: &str, mode: Mode, warn: Warn<'_>) -> Result<Self, Error> {
-        let path = deref_symlinks(Path::new(name));
+        let disk: Arc<dyn Disk> = Arc::new(FileSystem);
         let lock = if mode == Mode::ReadOnly {
             None
         } else {
-            Some(
-                Lockfile::lock(&path, warn)
-                    .map_err(|e| Error::io(&e, format!("{name}: failed to lock lockfile")))?,
-            )
+            disk.lock(&disk.follow(Path::new(name)), warn)
+                .map_err(|e| Error::io(&e, format!("{name}: failed to lock lockfile")))?
         };
-        let mut options = OpenOptions::new();
-        options.read(true).mode(0o640);
-        match mode {
-            Mode::ReadOnly => &mut options,
-            Mode::ReadWrite => options.write(true),
-            Mode::Create => options.write(true).create_new(true),
-            Mode::OpenOrCreate => options.write(true).create(true),
-        };
+        Self::open_on(disk, name, mode, lock)
+    }
+
+    /// Opens a file whose lock is somebody else's business, or which needs none.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        name: &str,
+        mode: Mode,
+        lock: Option<Lockfile>,
+    ) -> Result<Self, Error> {
+        let path = disk.follow(Path::new(name));
+        let file = disk
+            .open(&path, mode)
+            .map_err(|e| Error::io(&e, format!("{name}: {} failed", mode.verb())))?;
         let creating = mode == Mode::Create || mode == Mode::OpenOrCreate;
-        let file = options.open(&path).map_err(|e| {
-            let op = if creating { "create" } else { "open" };
-            Error::io(&e, format!("{name}: {op} failed"))
-        })?;
         if creating && let Some(dir) = path.parent() {
-            sync_dir(dir);
+            disk.sync_dir(dir);
         }
-        let size = file.metadata().map(|m| m.len()).unwrap_or(0);
         let mut log = Self {
+            disk,
             name: name.to_owned(),
             path,
             reader: BufReader::with_capacity(1 << 16, file),
             end: 0,
             pos: 0,
-            size,
+            len: 0,
+            base: 0,
             writing: false,
+            before: None,
+            damaged: false,
             magic: Magic::Json,
-            lock,
+            _lock: lock,
         };
         log.identify(creating)?;
         Ok(log)
@@ -96,25 +136,23 @@ impl LogFile {
 
     fn identify(&mut self, may_be_empty: bool) -> Result<(), Error> {
         let name = &self.name;
-        let read = |e| Error::io(&e, format!("{name}: read error"));
-        let start = self.reader.fill_buf().map_err(read)?;
-        if start.is_empty() {
+        let line = read_line(&mut self.reader)
+            .and_then(|line| self.reader.seek(SeekFrom::Start(0)).map(|_| line))
+            .map_err(|e| Error::io(&e, format!("{name}: read error")))?;
+        if line.is_empty() {
             return if may_be_empty {
                 Ok(())
             } else {
                 Err(Error::ovsdb(format!("{name}: cannot identify file type")))
             };
         }
-        let line = start.split(|&b| b == b'\n').next().unwrap_or_default();
-        let words: Vec<&[u8]> = line.splitn(3, |&b| b == b' ').collect();
-        match words.as_slice() {
-            [b"OVSDB", magic, ..] if *magic == MAGIC_JSON.as_bytes() => Ok(()),
-            [b"OVSDB", magic, ..] if *magic == MAGIC_CLUSTER.as_bytes() => {
-                self.magic = Magic::Cluster;
-                Ok(())
-            }
-            _ => Err(Error::ovsdb(format!("{name}: unexpected file format"))),
-        }
+        self.magic = match parse_header(&line).map(|h| h.magic) {
+            Ok(MAGIC_JSON) => Magic::Json,
+            Ok(MAGIC_CLUSTER) => Magic::Cluster,
+            Ok(_) => return Err(Error::ovsdb(format!("{name}: cannot identify file type"))),
+            Err(_) => return Err(Error::ovsdb(format!("{name}: unexpected file format"))),
+        };
+        Ok(())
     }
 
     pub fn magic(&self) -> Magic {
@@ -139,26 +177,23 @@ impl LogFile {
     /// The next record, or none at the end of the file. After an error the log counts as ending
     /// before the record in question.
     pub fn read(&mut self) -> Result<Option<Value>, Error> {
-        let Some((offset, body)) = self.read_body()? else {
+        let Some((offset, body)) = self.read_text()? else {
             return Ok(None);
         };
         match json::parse_bytes(&body) {
-            Ok(v) => {
+            Ok(v @ Value::Object(_)) => {
                 self.accept();
                 Ok(Some(v))
             }
+            Ok(_) => Err(self.not_object(offset, body.len())),
             Err(e) => Err(self.not_json(offset, body.len(), &e)),
         }
-    }
-
-    /// The next record as its offset and text. It counts as part of the log once it is accepted.
-    pub fn read_text(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
-        self.read_body()
     }
 
     /// Keeps the record that was read last.
     pub fn accept(&mut self) {
         self.end = self.pos;
+        self.len += 1;
     }
 
     /// The error for a record that is no JSON.
@@ -169,30 +204,37 @@ impl LogFile {
         ))
     }
 
-    fn read_body(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
+    /// The error for a record that is JSON, but no object.
+    pub fn not_object(&self, offset: u64, len: usize) -> Error {
+        Error::plain_syntax(format!(
+            "{}: {len} bytes starting at offset {offset} are not a JSON object",
+            self.name
+        ))
+    }
+
+    /// The next record as its offset and text. It counts as part of the log once it is accepted.
+    pub fn read_text(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
         let name = &self.name;
-        let mut line = Vec::new();
-        let n = (&mut self.reader)
-            .take(256)
-            .read_until(b'\n', &mut line)
+        let line = read_line(&mut self.reader)
             .map_err(|e| Error::io(&e, format!("{name}: read failed")))?;
-        if n == 0 {
+        if line.is_empty() {
             return Ok(None);
         }
-        let complete = line.last() == Some(&b'\n');
-        if complete {
-            line.pop();
-        }
-        let text = String::from_utf8_lossy(&line);
-        let Some(h) = parse_header(&text).filter(|_| complete) else {
-            return Err(Error::plain_syntax(format!(
-                "{name}: parse error at offset {} in header line \"{text}\"",
-                self.pos
-            )));
-        };
-        let offset = self.pos + n as u64;
-        let mut body = Vec::new();
+        let parsed = parse_header(&line).and_then(|h| {
+            let same = h.magic == self.magic.text();
+            if same { Ok(h) } else { Err(h.shown) }
+        });
+        let h = parsed.map_err(|shown| {
+            Error::plain_syntax(format!(
+                "{name}: parse error at offset {} in header line \"{}\"",
+                self.pos,
+                String::from_utf8_lossy(shown)
+            ))
+        })?;
+        let offset = self.pos + line.len() as u64;
         // The announced length is not trusted with an allocation.
+        let room = h.len.min(1 << 20);
+        let mut body = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
         let got = (&mut self.reader).take(h.len).read_to_end(&mut body);
         let failed = match &got {
             Ok(n) if *n as u64 == h.len => None,
@@ -219,9 +261,16 @@ impl LogFile {
                 h.sha1.to_lowercase()
             )));
         }
-        debug_assert!(h.magic == MAGIC_JSON || h.magic == MAGIC_CLUSTER);
         self.pos = offset + h.len;
         Ok(Some((offset, body)))
+    }
+
+    /// When it should be written anew: none while it has nothing but its schema and one record
+    /// with the contents.
+    pub fn due(&self, schedule: &Schedule) -> Option<Instant> {
+        let beginning = if self.base > 0 { 2 } else { 1 };
+        let records = self.len.saturating_sub(beginning);
+        schedule.due(records, self.end, self.base)
     }
 
     /// Where the last good record ends.
@@ -241,252 +290,253 @@ impl LogFile {
         let file = self.reader.get_mut();
         file.seek(SeekFrom::Start(end))
             .map_err(|e| Error::io(&e, format!("{}: cannot seek to offset {end}", self.name)))?;
-        file.set_len(end).map_err(|e| {
+        file.set_size(end).map_err(|e| {
             Error::io(
                 &e,
                 format!("{}: cannot truncate to length {end}", self.name),
             )
         })?;
-        self.size = end;
         self.writing = true;
         Ok(())
     }
 
     /// Writes another file with the same lock, to take this one's place by `install`.
     pub fn replacement(&self) -> Result<Replacement, Error> {
-        Replacement::create(&self.path, &self.name)
+        Replacement::create(Arc::clone(&self.disk), &self.path, &self.name)
     }
 
     /// Puts a finished replacement in place of this log and goes on with it.
-    pub fn install(&mut self, r: Replacement) -> Result<(), Error> {
-        let Replacement {
-            path,
-            mut file,
-            size,
-            ..
-        } = r;
-        file.flush()
-            .and_then(|()| file.get_ref().sync_all())
-            .map_err(|e| Error::io(&e, format!("{}: fsync failed", path.display())))?;
-        let file = file
-            .into_inner()
-            .map_err(|e| Error::io(e.error(), format!("{}: write failed", path.display())))?;
-        std::fs::rename(&path, &self.path).map_err(|e| {
-            Error::io(
-                &e,
-                format!(
-                    "failed to rename \"{}\" to \"{}\"",
-                    path.display(),
-                    self.path.display()
-                ),
-            )
-        })?;
-        if let Some(dir) = self.path.parent() {
-            sync_dir(dir);
+    pub fn install(&mut self, mut r: Replacement) -> Result<(), Error> {
+        r.sync()?;
+        // Somebody else may have removed the file or put another one there.
+        if r.disk.id(&r.path) != r.id {
+            return Err(Error::io(
+                &std::io::ErrorKind::NotFound.into(),
+                r.rename_failed(&self.path),
+            ));
         }
+        r.disk
+            .rename(&r.path, &self.path)
+            .map_err(|e| Error::io(&e, r.rename_failed(&self.path)))?;
+        r.installed = true;
+        if let Some(dir) = self.path.parent() {
+            r.disk.sync_dir(dir);
+        }
+        let Some(file) = r.file.take() else {
+            return Ok(());
+        };
+        let (file, _) = file.into_parts();
         self.reader = BufReader::new(file);
-        self.end = size;
-        self.pos = size;
-        self.size = size;
+        self.end = r.size;
+        self.pos = r.size;
+        self.len = r.len;
+        self.base = r.base.unwrap_or(r.size);
         self.writing = true;
+        self.before = None;
+        self.damaged = false;
+        self.magic = Magic::Json;
         Ok(())
-    }
-
-    /// Keeps the lock only.
-    pub fn into_lock(self) -> Option<Lockfile> {
-        self.lock
     }
 }
 
 impl Storage for LogFile {
     fn append(&mut self, record: &[u8]) -> Result<(), Error> {
         self.start_writing()?;
-        let file = self.reader.get_mut();
-        if let Err(e) = file.write_all(record) {
-            // A half-written record must not stay before the next one.
-            let end = self.end;
-            let _ = file
-                .set_len(end)
-                .and_then(|()| file.seek(SeekFrom::Start(end)));
+        if let Err(e) = self.reader.get_mut().write_all(record) {
+            self.cut();
             return Err(self.io("write failed", &e));
         }
+        self.before = Some(self.end);
         self.end += record.len() as u64;
-        self.size = self.end;
+        self.len += 1;
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), Error> {
-        let result = self.reader.get_ref().sync_data();
-        result.map_err(|e| self.io("fsync failed", &e))
+        if self.damaged {
+            let e = std::io::Error::from(rustix::io::Errno::IO);
+            return Err(self.io("fsync failed", &e));
+        }
+        if let Err(e) = self.reader.get_mut().sync() {
+            // The kernel reports such a failure once; what it covered may be gone.
+            self.damaged = true;
+            return Err(self.io("fsync failed", &e));
+        }
+        Ok(())
+    }
+
+    fn withdraw(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.end = before;
+            self.len -= 1;
+            self.cut();
+        }
+    }
+
+    fn damaged(&self) -> bool {
+        self.damaged
     }
 
     fn size(&self) -> u64 {
-        self.size
+        self.end
     }
 }
 
-/// A new log that is being written beside the old one.
+impl LogFile {
+    /// Cuts off what follows the last good record. If that fails now, the next append tries again
+    /// and fails if it cannot.
+    fn cut(&mut self) {
+        self.writing = false;
+        let _ = self.start_writing();
+    }
+}
+
+/// A line of at most so many bytes, its newline included.
+fn read_line(reader: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    reader.take(MAX_HEADER).read_until(b'\n', &mut line)?;
+    Ok(line)
+}
+
+/// A new log that is being written beside the old one. Dropped before it is installed, it takes its
+/// file along.
 pub struct Replacement {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    file: std::io::BufWriter<File>,
+    id: Option<super::disk::FileId>,
+    file: Option<BufWriter<Box<dyn DiskFile>>>,
     size: u64,
+    /// Records, and bytes before those that were appended as a whole.
+    len: usize,
+    base: Option<u64>,
+    synced: u64,
     installed: bool,
 }
 
 impl Replacement {
-    fn create(target: &Path, name: &str) -> Result<Self, Error> {
+    fn create(disk: Arc<dyn Disk>, target: &Path, name: &str) -> Result<Self, Error> {
         let mut path = target.as_os_str().to_owned();
         path.push(".tmp");
         let path = PathBuf::from(path);
-        let _ = std::fs::remove_file(&path);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o640)
-            .open(&path)
+        // A crash may have left one.
+        let _ = disk.remove(&path);
+        let file = disk
+            .open(&path, Mode::Create)
             .map_err(|e| Error::io(&e, format!("{name}.tmp: create failed")))?;
-        let file = std::io::BufWriter::with_capacity(1 << 16, file);
         Ok(Self {
+            id: file.id(),
+            file: Some(BufWriter::with_capacity(1 << 16, file)),
+            disk,
             path,
-            file,
             size: 0,
+            len: 0,
+            base: None,
+            synced: 0,
             installed: false,
         })
     }
 
+    fn rename_failed(&self, to: &Path) -> String {
+        format!(
+            "failed to rename \"{}\" to \"{}\"",
+            self.path.display(),
+            to.display()
+        )
+    }
+
+    fn attempt<T>(
+        &mut self,
+        what: &str,
+        f: impl FnOnce(&mut BufWriter<Box<dyn DiskFile>>) -> std::io::Result<T>,
+    ) -> Result<T, Error> {
+        let result = match &mut self.file {
+            Some(file) => f(file),
+            None => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        result.map_err(|e| Error::io(&e, format!("{}: {what} failed", self.path.display())))
+    }
+
+    /// Appends a framed record.
     pub fn append(&mut self, record: &[u8]) -> Result<(), Error> {
-        self.file
-            .write_all(record)
-            .map_err(|e| Error::io(&e, format!("{}: write failed", self.path.display())))?;
-        self.size += record.len() as u64;
+        self.append_all(record, 1)
+    }
+
+    /// Appends so many records that were written to the old log while this one was.
+    pub fn append_news(&mut self, records: &[u8], len: usize) -> Result<(), Error> {
+        self.base = Some(self.size);
+        self.append_all(records, len)
+    }
+
+    fn append_all(&mut self, records: &[u8], len: usize) -> Result<(), Error> {
+        self.attempt("write", |f| f.write_all(records))?;
+        self.size += records.len() as u64;
+        self.len += len;
         Ok(())
+    }
+
+    /// Appends a record whose body `produce` gives piece by piece, so that it is never whole in
+    /// memory. The header comes before the body and tells its length and hash: room is left for
+    /// it. How much depends on the number of digits of the length; if `expected` misleads, the
+    /// body is produced again.
+    pub fn append_streamed(
+        &mut self,
+        expected: u64,
+        mut produce: impl FnMut(&mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let start = self.size;
+        let mut room = header(expected.max(1), "").len() + 40;
+        loop {
+            let (mut len, mut sha1) = (0u64, Sha1::new());
+            self.attempt("write", |f| {
+                f.seek(SeekFrom::Start(start))?;
+                f.write_all(&vec![b' '; room])
+            })?;
+            produce(&mut |piece| {
+                sha1.update(piece);
+                len += piece.len() as u64;
+                self.attempt("write", |f| f.write_all(piece))
+            })?;
+            let line = header(len, &hex(&sha1.finalize()));
+            let end = start + room as u64 + len;
+            if line.len() != room {
+                room = line.len();
+                self.attempt("write", |f| {
+                    f.flush()?;
+                    f.get_mut().set_size(start)
+                })?;
+                continue;
+            }
+            self.attempt("write", |f| {
+                f.seek(SeekFrom::Start(start))?;
+                f.write_all(line.as_bytes())?;
+                f.seek(SeekFrom::Start(end)).map(drop)
+            })?;
+            self.size = end;
+            self.len += 1;
+            return Ok(());
+        }
     }
 
     /// Pushes everything to the disk, so that `install` has little left to wait for.
     pub fn sync(&mut self) -> Result<(), Error> {
-        self.file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all())
-            .map_err(|e| Error::io(&e, format!("{}: fsync failed", self.path.display())))
-    }
-
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Gives up: removes the file.
-    pub fn abandon(self) {
-        let _ = std::fs::remove_file(&self.path);
-        debug_assert!(!self.installed);
-    }
-}
-
-/// Makes a directory entry durable, as far as the file system allows.
-fn sync_dir(dir: &Path) {
-    let dir = if dir.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        dir
-    };
-    if let Ok(d) = File::open(dir) {
-        let _ = d.sync_all();
-    }
-}
-
-/// Follows symbolic links at the end of the path, so that the lock and the replacement are made
-/// beside the real file.
-fn deref_symlinks(path: &Path) -> PathBuf {
-    let mut path = path.to_owned();
-    for _ in 0..10 {
-        match std::fs::read_link(&path) {
-            Ok(target) if target.is_absolute() => path = target,
-            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
-            Err(_) => break,
+        if self.synced == self.size && self.size > 0 {
+            return Ok(());
         }
-    }
-    path
-}
-
-/// A lock that this process holds.
-#[derive(Debug)]
-pub struct Lockfile {
-    path: PathBuf,
-    id: (u64, u64),
-    _file: File,
-}
-
-/// Locks of this process by device and inode: the kernel would grant them again.
-static HELD: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
-
-impl Lockfile {
-    /// Locks `.<name>.~lock~` beside `path`.
-    pub fn lock(path: &Path, warn: Warn<'_>) -> std::io::Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-        let lock_path = path.with_file_name(format!(".{file_name}.~lock~"));
-        let shown = lock_path.display();
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path);
-        let file = opened.inspect_err(|e| {
-            let e = strerror(e);
-            warn(
-                "lockfile",
-                &format!("{shown}: failed to open lock file: {e}"),
-            );
-            warn("lockfile", &format!("{shown}: failed to lock file: {e}"));
-        })?;
-        let m = file.metadata()?;
-        let id = (m.dev(), m.ino());
-        let mut held = HELD
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if held.contains(&id) {
-            warn(
-                "lockfile",
-                &format!("{shown}: cannot lock file because this process has already locked it"),
-            );
-            return Err(rustix::io::Errno::DEADLK.into());
-        }
-        let op = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        if let Err(e) = rustix::fs::fcntl_lock(&file, op) {
-            let want = rustix::process::Flock::from(rustix::process::FlockType::WriteLock);
-            let owner = rustix::process::fcntl_getlk(&file, &want).ok().flatten();
-            match owner.and_then(|f| f.pid) {
-                Some(pid) => warn(
-                    "lockfile",
-                    &format!(
-                        "{shown}: cannot lock file because it is already locked by pid {}",
-                        pid.as_raw_nonzero()
-                    ),
-                ),
-                None => warn("lockfile", &format!("{shown}: failed to lock file: {e}")),
-            }
-            return Err(rustix::io::Errno::AGAIN.into());
-        }
-        held.push(id);
-        Ok(Self {
-            path: lock_path,
-            id,
-            _file: file,
-        })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
+        self.attempt("write", Write::flush)?;
+        self.attempt("fsync", |f| f.get_mut().sync())?;
+        self.synced = self.size;
+        Ok(())
     }
 }
 
-impl Drop for Lockfile {
+impl Drop for Replacement {
     fn drop(&mut self) {
-        let mut held = HELD
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        held.retain(|id| *id != self.id);
+        // What is left in the buffer is of no use to anybody.
+        if let Some(file) = self.file.take() {
+            drop(file.into_parts());
+        }
+        if !self.installed && self.disk.id(&self.path) == self.id {
+            let _ = self.disk.remove(&self.path);
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Opening a standalone database: the schema from the first record, the rest replayed.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use super::file::{LogFile, Mode, Warn};
 use super::records::{self, ApplyError, ReadOptions};
+use crate::error::strerror;
 use crate::{Database, DatabaseSchema, Error};
 
 pub struct Loaded {
@@ -12,6 +14,8 @@ pub struct Loaded {
     /// Why reading stopped before the end of the file. Everything before is in `db`, and the log
     /// will be cut there when it is written to.
     pub damage: Option<Error>,
+    /// The same for a record that can be read, but not be committed.
+    pub refused: Option<Error>,
     /// Records after the schema.
     pub n_records: usize,
 }
@@ -35,15 +39,19 @@ pub fn load(
     alternate: Option<DatabaseSchema>,
     warn: Warn<'_>,
 ) -> Result<Loaded, Error> {
-    let mut log = LogFile::open(name, mode, warn)?;
+    replay(LogFile::open(name, mode, warn)?, alternate)
+}
+
+/// Replays a log that was opened.
+pub fn replay(mut log: LogFile, alternate: Option<DatabaseSchema>) -> Result<Loaded, Error> {
     let own = read_schema_record(&mut log)?;
     let options = ReadOptions {
         converting: alternate.is_some(),
     };
     let mut db = Database::new(Arc::new(alternate.unwrap_or(own)));
-    let mut damage = None;
+    let (mut damage, mut refused) = (None, None);
     let mut n_records = 0;
-    while damage.is_none() {
+    while damage.is_none() && refused.is_none() {
         match log.read_text() {
             Ok(None) => break,
             Ok(Some((offset, text))) => match records::apply(&mut db, &text, options) {
@@ -54,7 +62,9 @@ pub fn load(
                 Err(ApplyError::NotJson(e)) => {
                     damage = Some(log.not_json(offset, text.len(), &e));
                 }
+                Err(ApplyError::NotObject) => damage = Some(log.not_object(offset, text.len())),
                 Err(ApplyError::Invalid(e)) => damage = Some(e),
+                Err(ApplyError::Refused(e)) => refused = Some(e),
             },
             Err(e) => damage = Some(e),
         }
@@ -63,6 +73,7 @@ pub fn load(
         db,
         log,
         damage,
+        refused,
         n_records,
     })
 }
@@ -75,12 +86,11 @@ pub fn schema_from_file(name: &str) -> Result<DatabaseSchema, Error> {
             format!("\"{name}\" could not be read as JSON ({why})"),
         )
     };
-    let text = std::fs::read(name).map_err(|e| {
-        read(format!(
-            "error opening \"{name}\": {}",
-            crate::error::strerror(&e)
-        ))
-    })?;
+    let mut file = std::fs::File::open(name)
+        .map_err(|e| read(format!("error opening \"{name}\": {}", strerror(&e))))?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)
+        .map_err(|e| read(format!("error reading JSON stream: {}", strerror(&e))))?;
     let json = crate::json::parse_bytes(&text).map_err(|e| read(e.to_string()))?;
     DatabaseSchema::from_json(&json)
         .map_err(|e| e.context(&format!("failed to parse \"{name}\" as ovsdb schema")))

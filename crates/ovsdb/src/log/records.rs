@@ -21,7 +21,8 @@ use crate::schema::TableSchema;
 use crate::txn::{Change, Committed, Txn};
 use crate::{Datum, Error, uuid};
 
-/// The body of the record for a transaction, or none if it changed nothing that is kept.
+/// The body of the record for a transaction, or none if it changed nothing that is kept: a comment
+/// alone is not.
 ///
 /// `diff`: write changed columns as differences, which Open vSwitch reads since 2.16.
 pub fn encode_txn(db: &Database, c: &Committed, date_ms: i64, diff: bool) -> Option<Vec<u8>> {
@@ -51,15 +52,13 @@ pub fn encode_txn(db: &Database, c: &Committed, date_ms: i64, diff: bool) -> Opt
         tables.extend_from_slice(b"\":");
         tables.extend_from_slice(&row);
     }
-    if tables.is_empty() && c.comment.is_empty() {
+    if tables.is_empty() {
         return None;
     }
     let mut out = Vec::with_capacity(tables.len() + 64);
     out.push(b'{');
-    if !tables.is_empty() {
-        out.append(&mut tables);
-        out.extend_from_slice(b"},");
-    }
+    out.append(&mut tables);
+    out.extend_from_slice(b"},");
     trailer(&mut out, &c.comment, date_ms, diff);
     Some(out)
 }
@@ -118,8 +117,30 @@ pub fn encode_schema(schema: &crate::DatabaseSchema) -> Vec<u8> {
     out
 }
 
-/// The whole contents as the body of one record, or none if there are no rows.
+/// Takes a record piece by piece.
+pub type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), Error> + 'a;
+
+/// Bytes that a piece has at least, the last one aside.
+const PIECE: usize = 1 << 16;
+
+/// The whole contents as the body of one record.
 pub fn encode_snapshot(s: &Snapshot, comment: &str, date_ms: i64) -> Vec<u8> {
+    let mut body = Vec::new();
+    // Keeping the pieces cannot fail.
+    let _ = write_snapshot(s, comment, date_ms, &mut |piece| {
+        body.extend_from_slice(piece);
+        Ok(())
+    });
+    body
+}
+
+/// The same, without ever having it whole in memory.
+pub fn write_snapshot(
+    s: &Snapshot,
+    comment: &str,
+    date_ms: i64,
+    sink: &mut Sink<'_>,
+) -> Result<(), Error> {
     let mut out = vec![b'{'];
     for (schema, rows) in s.schema.tables.values().zip(&s.tables) {
         if rows.is_empty() {
@@ -148,11 +169,15 @@ pub fn encode_snapshot(s: &Snapshot, comment: &str, date_ms: i64) -> Vec<u8> {
                 value.write_json(&column.ty, &mut out);
             }
             out.push(b'}');
+            if out.len() >= PIECE {
+                sink(&out)?;
+                out.clear();
+            }
         }
         out.extend_from_slice(b"},");
     }
     trailer(&mut out, comment, date_ms, false);
-    out
+    sink(&out)
 }
 
 /// When and why a record was written.
@@ -192,10 +217,16 @@ pub fn apply(
     options: ReadOptions,
 ) -> Result<Committed, ApplyError> {
     let mut txn = Txn::new();
+    if record.trim_ascii_start().first() != Some(&b'{') {
+        return Err(match json::parse_bytes(record) {
+            Ok(_) => ApplyError::NotObject,
+            Err(e) => ApplyError::NotJson(e),
+        });
+    }
     match apply_to(db, &mut txn, record, options) {
         Ok(()) => txn
             .commit(db, &mut |_, _| Ok(()))
-            .map_err(ApplyError::Invalid),
+            .map_err(ApplyError::Refused),
         Err(e) => {
             txn.rollback(db);
             Err(match e {
@@ -210,7 +241,12 @@ pub fn apply(
 #[derive(Debug)]
 pub enum ApplyError {
     NotJson(json::ParseError),
+    /// Another kind of JSON.
+    NotObject,
+    /// It says nothing that can be done.
     Invalid(Error),
+    /// What it says breaks a rule about the whole contents.
+    Refused(Error),
 }
 
 fn apply_to(
@@ -235,8 +271,16 @@ fn apply_to(
     })?;
     json::walk(record, |name, w| {
         let Some(table) = db.table_index(&name) else {
-            if name.starts_with('_') || options.converting {
-                return w.skip();
+            let known = match name.as_str() {
+                "_date" => integer(&w.value()?),
+                "_is_diff" => w.value()?.is_boolean(),
+                _ => {
+                    w.skip()?;
+                    name == "_comment"
+                }
+            };
+            if known || options.converting {
+                return Ok(());
             }
             let syntax = String::from_utf8_lossy(record).trim_end().to_owned();
             return Err(Stop::Found(Error {
@@ -267,6 +311,11 @@ fn apply_to(
             apply_row(db, txn, table, &schema, id, &columns, is_diff, options).map_err(Stop::Found)
         })
     })
+}
+
+/// True for a number without a fraction.
+fn integer(v: &Value) -> bool {
+    v.is_i64() || v.is_u64() || v.as_f64().is_some_and(|f| f.fract() == 0.0)
 }
 
 #[allow(clippy::too_many_arguments)]

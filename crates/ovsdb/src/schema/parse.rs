@@ -12,7 +12,7 @@ use super::{
 use crate::Error;
 use crate::error::tag;
 use crate::parser::{Kind, Parser};
-use crate::types::{ColumnType, UNLIMITED};
+use crate::types::{BaseType, ColumnType, RefType, UNLIMITED};
 
 impl DatabaseSchema {
     pub fn from_json(json: &Value) -> Result<Self, Error> {
@@ -66,8 +66,7 @@ impl DatabaseSchema {
                 }
             }
         }
-        // A strong reference to a root table keeps nothing alive that would not live anyway; a
-        // weak reference is what deletion removes from a column, whatever `mutable` says.
+        keep_what_keeps_rows(&mut all);
         Ok(Self {
             name: name.into(),
             version: version.into(),
@@ -93,6 +92,27 @@ impl DatabaseSchema {
             .collect();
         m.insert("tables".into(), Value::Object(tables));
         Value::Object(m)
+    }
+}
+
+/// A column that keeps rows of a table without root alive is written to disk, ephemeral or not: those
+/// rows would be garbage after a restart.
+fn keep_what_keeps_rows(tables: &mut BTreeMap<String, Arc<TableSchema>>) {
+    let roots: BTreeMap<String, bool> =
+        tables.iter().map(|(n, t)| (n.clone(), t.is_root)).collect();
+    let keeps = |b: &BaseType| match b.reference() {
+        Some((table, RefType::Strong)) => roots.get(table) == Some(&false),
+        _ => false,
+    };
+    for table in tables.values_mut() {
+        let forgets = |c: &ColumnSchema| !c.persistent && c.ty.bases().any(keeps);
+        if table.own_columns().iter().any(|c| forgets(c)) {
+            for c in &mut Arc::make_mut(table).columns {
+                if forgets(c) {
+                    Arc::make_mut(c).persistent = true;
+                }
+            }
+        }
     }
 }
 
@@ -222,5 +242,30 @@ impl ColumnSchema {
             m.insert("ephemeral".into(), json!(true));
         }
         Value::Object(m)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_rows_alive_is_not_ephemeral() {
+        let json = crate::json::parse(
+            r#"{"name":"d","tables":{
+              "A":{"isRoot":true,"columns":{
+                "root":{"ephemeral":true,"type":{"key":{"type":"uuid","refTable":"A"},"min":0}},
+                "strong":{"ephemeral":true,"type":{"key":{"type":"uuid","refTable":"B"},"min":0}},
+                "value":{"ephemeral":true,"type":{"key":"integer",
+                  "value":{"type":"uuid","refTable":"B"},"min":0}},
+                "weak":{"ephemeral":true,"mutable":false,
+                  "type":{"key":{"type":"uuid","refTable":"B","refType":"weak"},"min":0}}}},
+              "B":{"columns":{"y":{"type":"integer"}}}}}"#,
+        );
+        let schema = DatabaseSchema::from_json(&json.unwrap()).unwrap();
+        let column = |name: &str| Arc::clone(schema.tables["A"].column(name).unwrap());
+        assert!(!column("root").persistent);
+        assert!(column("strong").persistent && column("value").persistent);
+        assert!(!column("weak").persistent && column("weak").mutable);
     }
 }

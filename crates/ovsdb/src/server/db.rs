@@ -1,6 +1,7 @@
 //! A database in the server: contents, storage, monitors, waiting transactions, compaction.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ferrovs_json::RawArray;
@@ -10,6 +11,7 @@ use crate::Error;
 use crate::db::{Database, Snapshot};
 use crate::exec::{self, Outcome};
 use crate::log::file::{LogFile, Replacement};
+use crate::log::schedule::Schedule;
 use crate::log::{Storage, frame, records};
 use crate::monitor::{Monitors, SessionId};
 use crate::rbac::Who;
@@ -69,54 +71,67 @@ pub struct Db {
     /// What the log is to say.
     pub(crate) log_lines: Vec<String>,
     pub(crate) n_commits: u64,
-    /// Records that were written while a compaction is under way.
-    during_compaction: Option<Vec<u8>>,
-    /// Records and size of the log after the last compaction.
-    base_size: u64,
-    n_records: usize,
-    last_compaction: Option<Instant>,
+    /// The compaction that is under way.
+    during_compaction: Option<During>,
+    /// When the log is due to be compacted by itself; set when that is first asked.
+    schedule: Option<Schedule>,
+    /// The last one failed, and the next was not put off yet.
+    compaction_failed: bool,
     /// Why the storage failed last, for the status.
     storage_error: Option<String>,
 }
 
+/// A compaction that is under way: which one, and the records that were written since it began.
+struct During {
+    id: u64,
+    records: Vec<u8>,
+    len: usize,
+}
+
 /// What a compaction has to write, for another thread.
 pub struct Compaction {
+    id: u64,
     snapshot: Snapshot,
     file: Replacement,
     comment: String,
     date_ms: i64,
+    /// About how long the record will be.
+    expected: u64,
 }
 
 impl Compaction {
     /// Writes and syncs the new file.
     pub fn write(mut self) -> Result<Self, Error> {
-        let result = self.try_write();
-        match result {
-            Ok(()) => Ok(self),
-            Err(e) => {
-                self.file.abandon();
-                Err(e)
-            }
-        }
-    }
-
-    fn try_write(&mut self) -> Result<(), Error> {
-        self.file
-            .append(&frame(&records::encode_schema(&self.snapshot.schema)))?;
-        let body = records::encode_snapshot(&self.snapshot, &self.comment, self.date_ms);
+        write_snapshot(
+            &mut self.file,
+            &self.snapshot,
+            &self.comment,
+            self.date_ms,
+            self.expected,
+        )?;
         // The rows are written; do not keep old versions of them alive any longer.
         self.snapshot.tables.clear();
-        self.file.append(&frame(&body))?;
-        self.file.sync()
+        self.file.sync()?;
+        Ok(self)
     }
+}
+
+/// Writes a log of two records: the schema, and all the rows if there are any.
+fn write_snapshot(
+    file: &mut Replacement,
+    s: &Snapshot,
+    comment: &str,
+    date_ms: i64,
+    expected: u64,
+) -> Result<(), Error> {
+    file.append(&frame(&records::encode_schema(&s.schema)))?;
+    file.append_streamed(expected, |sink| {
+        records::write_snapshot(s, comment, date_ms, sink)
+    })
 }
 
 impl Db {
     pub fn new(database: Database, backing: Backing) -> Self {
-        let base_size = match &backing {
-            Backing::File(f) => f.size(),
-            Backing::Memory => 0,
-        };
         Self {
             database,
             backing,
@@ -127,9 +142,8 @@ impl Db {
             log_lines: Vec::new(),
             n_commits: 0,
             during_compaction: None,
-            base_size,
-            n_records: 0,
-            last_compaction: None,
+            schedule: None,
+            compaction_failed: false,
             storage_error: None,
         }
     }
@@ -171,7 +185,8 @@ impl Db {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.triggers.iter().filter_map(|t| t.deadline).min()
+        let triggers = self.triggers.iter().filter_map(|t| t.deadline);
+        triggers.chain(self.compaction_due()).min()
     }
 
     /// Runs a transaction; on success its record is stored and its changes are on their way to the
@@ -189,14 +204,12 @@ impl Db {
             database,
             backing,
             during_compaction,
-            n_records,
             storage_error,
             ..
         } = self;
         let mut store = Store {
             backing,
             during_compaction,
-            n_records,
             error: storage_error,
         };
         let mut persist = |db: &Database, c: &Committed| store.record(db, c, now.wall_ms, diff);
@@ -299,7 +312,6 @@ impl Db {
         let mut store = Store {
             backing: &mut self.backing,
             during_compaction: &mut self.during_compaction,
-            n_records: &mut self.n_records,
             error: &mut self.storage_error,
         };
         let done = txn.commit(&mut self.database, &mut |db, c| {
@@ -323,10 +335,21 @@ impl Db {
         if self.during_compaction.is_some() {
             return Ok(None);
         }
-        let file = file.replacement()?;
-        self.during_compaction = Some(Vec::new());
-        self.last_compaction = Some(now.instant);
+        let expected = file.size();
+        let file = file
+            .replacement()
+            .inspect_err(|_| self.compaction_failed = true)?;
+        // Another database may have been loaded from the same file meanwhile.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.during_compaction = Some(During {
+            id,
+            records: Vec::new(),
+            len: 0,
+        });
         Ok(Some(Compaction {
+            id,
+            expected,
             snapshot: self.database.snapshot(),
             file,
             comment: comment.to_owned(),
@@ -334,20 +357,33 @@ impl Db {
         }))
     }
 
-    /// Puts the new log in place, with what was committed meanwhile.
+    /// Puts the new log in place, with what was committed meanwhile. One that was overtaken by a
+    /// conversion, or was begun before the file was closed and opened again, comes to nothing.
     pub fn finish_compaction(&mut self, written: Result<Compaction, Error>) -> Result<(), Error> {
-        let since = self.during_compaction.take().unwrap_or_default();
-        let Compaction { mut file, .. } = written?;
+        let current = self.during_compaction.as_ref().map(|d| d.id);
+        let overtaken = written.as_ref().is_ok_and(|c| Some(c.id) != current);
+        if overtaken {
+            return Ok(());
+        }
+        let since = self.during_compaction.take();
+        let result = written.and_then(|c| self.install(c.file, since));
+        match &result {
+            // The next time is counted from now.
+            Ok(()) => self.schedule = None,
+            Err(_) => self.compaction_failed = true,
+        }
+        result
+    }
+
+    fn install(&mut self, mut file: Replacement, since: Option<During>) -> Result<(), Error> {
         let Backing::File(log) = &mut self.backing else {
             return Ok(());
         };
-        let base_size = file.size();
-        if !since.is_empty() {
-            file.append(&since)?;
+        if let Some(since) = since {
+            file.append_news(&since.records, since.len)?;
         }
         log.install(file)?;
-        self.base_size = base_size;
-        self.n_records = 0;
+        self.storage_error = None;
         Ok(())
     }
 
@@ -356,33 +392,32 @@ impl Db {
     }
 
     /// True if the log has grown enough since its last compaction that another is worth while.
-    pub fn wants_compaction(&self, opened: Instant, now: Instant) -> bool {
-        const MIN_AGE: Duration = Duration::from_secs(10 * 60);
-        const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-        let Backing::File(file) = &self.backing else {
-            return false;
-        };
-        let age = now.saturating_duration_since(self.last_compaction.unwrap_or(opened));
-        if self.compacting() || age < MIN_AGE || self.n_records == 0 {
-            return false;
+    pub(crate) fn wants_compaction(&mut self, now: Instant) -> bool {
+        let schedule = self.schedule.get_or_insert_with(|| Schedule::new(now));
+        if std::mem::take(&mut self.compaction_failed) {
+            schedule.retry(now);
         }
-        let size = file.size();
-        let grown = self.n_records >= 100 && size > 10 << 20 && size > self.base_size * 2;
-        grown || age >= MAX_AGE
+        self.compaction_due().is_some_and(|due| due <= now)
+    }
+
+    fn compaction_due(&self) -> Option<Instant> {
+        let (Backing::File(log), Some(schedule), None) =
+            (&self.backing, &self.schedule, &self.during_compaction)
+        else {
+            return None;
+        };
+        log.due(schedule)
     }
 
     /// Takes a new schema and contents, and stores both.
     pub(crate) fn replace_contents(&mut self, database: Database, now: Now) -> Result<(), Error> {
         if let Backing::File(log) = &mut self.backing {
             let mut file = log.replacement()?;
-            file.append(&frame(&records::encode_schema(&database.schema)))?;
-            let body = records::encode_snapshot(&database.snapshot(), "", now.wall_ms);
-            file.append(&frame(&body))?;
+            write_snapshot(&mut file, &database.snapshot(), "", now.wall_ms, log.size())?;
             log.install(file)?;
             // A compaction that is under way would bring the old schema back.
             self.during_compaction = None;
-            self.base_size = log.size();
-            self.n_records = 0;
+            self.schedule = None;
         }
         self.database = database;
         self.logged.clear();
@@ -395,8 +430,7 @@ impl Db {
 /// What takes records: the parts of a `Db` that are not its contents.
 struct Store<'a> {
     backing: &'a mut Backing,
-    during_compaction: &'a mut Option<Vec<u8>>,
-    n_records: &'a mut usize,
+    during_compaction: &'a mut Option<During>,
     error: &'a mut Option<String>,
 }
 
@@ -415,15 +449,31 @@ impl Store<'_> {
             return Ok(());
         };
         let record = frame(&body);
-        let stored = file
-            .append(&record)
-            .and_then(|()| if c.durable { file.sync() } else { Ok(()) });
+        let stored = if file.damaged() {
+            // What is in the file cannot be relied on: write all of it anew.
+            rewrite(file, db, date_ms).inspect(|()| *self.during_compaction = None)
+        } else {
+            file.append(&record).and_then(|()| {
+                if !c.durable {
+                    return Ok(());
+                }
+                // A transaction that is going to be undone must not be in the file.
+                file.sync().inspect_err(|_| file.withdraw())
+            })
+        };
         *self.error = stored.as_ref().err().map(ToString::to_string);
         stored?;
-        *self.n_records += 1;
-        if let Some(log) = self.during_compaction {
-            log.extend_from_slice(&record);
+        if let Some(during) = self.during_compaction {
+            during.records.extend_from_slice(&record);
+            during.len += 1;
         }
         Ok(())
     }
+}
+
+/// Writes the contents as a new log and puts it in the place of the old one.
+fn rewrite(log: &mut LogFile, db: &Database, date_ms: i64) -> Result<(), Error> {
+    let mut file = log.replacement()?;
+    write_snapshot(&mut file, &db.snapshot(), "", date_ms, log.size())?;
+    log.install(file)
 }

@@ -26,6 +26,8 @@ pub struct Session {
     backlog: (usize, usize),
     limits: Limits,
     reliable: bool,
+    /// The probe interval is the one that goes with the remote's kind.
+    default_probes: bool,
 }
 
 impl Session {
@@ -83,6 +85,7 @@ impl Session {
             backlog: (0, 0),
             limits: Limits::default(),
             reliable: true,
+            default_probes: true,
         }
     }
 
@@ -93,8 +96,10 @@ impl Session {
         self.next_remote = (self.next_remote + 1) % self.remotes.len();
         self.reconnect.set_name(name);
         self.reconnect.set_passive(verify_passive(name), now);
-        if !needs_probes(name) && verify_or_passive(name) {
-            self.reconnect.set_probe_interval(None);
+        // Remotes of different kinds may take turns; what the owner said counts for all.
+        if self.default_probes && verify_or_passive(name) {
+            let probes = needs_probes(name).then_some(crate::reconnect::PROBE_INTERVAL);
+            self.reconnect.set_probe_interval(probes);
         }
     }
 
@@ -106,6 +111,17 @@ impl Session {
     /// The remotes given at the start.
     pub fn remotes(&self) -> &[String] {
         &self.remotes
+    }
+
+    /// Takes other remotes without a look at the connection: they count from the next attempt on.
+    pub fn replace_remotes(&mut self, remotes: Vec<String>) {
+        let current = remotes.iter().position(|r| r == self.reconnect.name());
+        self.next_remote = current.map_or(0, |at| (at + 1) % remotes.len());
+        self.reconnect.set_backoff_free_tries(match remotes.len() {
+            0 | 1 => 0,
+            n => n as u32,
+        });
+        self.remotes = remotes;
     }
 
     /// Does what can be done now: sends, connects, probes, drops.
@@ -195,17 +211,20 @@ impl Session {
         self.disconnect(now, None);
         let name = self.reconnect.name().to_string();
         if self.reconnect.is_passive() {
-            self.reconnect.listening(now);
             match PStream::open_with(&name, Some(crate::OVSDB_PORT), Some(self.dscp)) {
-                Ok(listener) => self.listener = Some(listener),
+                Ok(listener) => {
+                    self.reconnect.listening(now);
+                    self.listener = Some(listener);
+                }
                 Err(e) => {
                     self.last_error = Some(error_text(&e));
                     self.reconnect.connect_failed(now, Some(&e));
                 }
             }
         } else {
+            let opened = Stream::open_with(&name, Some(crate::OVSDB_PORT), Some(self.dscp));
             self.reconnect.connecting(now);
-            match Stream::open_with(&name, Some(crate::OVSDB_PORT), Some(self.dscp)) {
+            match opened {
                 Ok(stream) => self.connecting = Some(stream),
                 Err(e) => {
                     self.last_error = Some(error_text(&e));
@@ -369,6 +388,7 @@ impl Session {
 
     /// `None` turns probing off.
     pub fn set_probe_interval(&mut self, interval: Option<Duration>) {
+        self.default_probes = false;
         self.reconnect.set_probe_interval(interval);
     }
 

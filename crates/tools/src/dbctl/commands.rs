@@ -483,8 +483,9 @@ fn prepare_create<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
 
 fn create<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let table = find_table(ctx.spec.db, inv.arg(1))?;
+    let literal = inv.option("--id").and_then(ferrovs_ovsdb::uuid::parse);
     let uuid = match inv.option("--id").map(str::to_string) {
-        Some(id) => {
+        Some(id) if literal.is_none() => {
             let uuid = bind_id(ctx, &id, None)?;
             if ctx.spec.db.tables[table].is_root {
                 // Rows of root tables stay without a reference.
@@ -492,9 +493,13 @@ fn create<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
             }
             Some(uuid)
         }
-        None => None,
+        _ => None,
     };
-    let row = ctx.txn.insert_row(table, uuid);
+    let row = match literal {
+        // A UUID instead of a name: the row keeps it.
+        Some(uuid) => ctx.txn.insert_persistent(table, uuid),
+        None => ctx.txn.insert_row(table, uuid),
+    };
     let rest = inv.argv[2..].to_vec();
     for arg in rest {
         set_column(ctx, table, row, &arg)?;

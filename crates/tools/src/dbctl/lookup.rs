@@ -58,7 +58,14 @@ pub fn find_table(db: &Database, word: &str) -> Result<usize, Fail> {
     match best(db.tables.iter().map(|t| t.name), word) {
         Ok(Some(table)) => Ok(table),
         Ok(None) => Err(format!("unknown table \"{word}\"").into()),
-        Err(_) => Err(format!("multiple table names match \"{word}\"").into()),
+        Err(mut rivals) => {
+            rivals.sort_unstable();
+            Err(format!(
+                "\"{word}\" matches multiple table names: {}",
+                rivals.join(", ")
+            )
+            .into())
+        }
     }
 }
 

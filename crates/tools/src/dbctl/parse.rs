@@ -136,3 +136,70 @@ pub fn print_options(tables: &[&[Opt]]) {
         }
     }
 }
+
+/// The leading digits as a number, or 0: how C's atoi reads.
+pub fn leading_number(text: &str) -> i64 {
+    let text = text.trim_start();
+    let end = text
+        .char_indices()
+        .find(|&(i, c)| !(c.is_ascii_digit() || (i == 0 && (c == '-' || c == '+'))))
+        .map_or(text.len(), |(i, _)| i);
+    text[..end].parse().unwrap_or(0)
+}
+
+/// The number at the front, or 0, its base told by a prefix: how C's strtoll reads.
+pub fn leading_number_any_base(text: &str) -> i64 {
+    let text = text.trim_start();
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let hex = digits
+        .strip_prefix("0x")
+        .or_else(|| digits.strip_prefix("0X"))
+        .filter(|rest| rest.starts_with(|c: char| c.is_ascii_hexdigit()));
+    let (base, digits) = match hex {
+        Some(rest) => (16, rest),
+        None if digits.starts_with('0') => (8, digits),
+        None => (10, digits),
+    };
+    let mut value: i64 = 0;
+    for digit in digits.chars().map_while(|c| c.to_digit(base)) {
+        let digit = i64::from(if negative {
+            -(digit as i32)
+        } else {
+            digit as i32
+        });
+        let next = value.checked_mul(i64::from(base));
+        match next.and_then(|v| v.checked_add(digit)) {
+            Some(next) => value = next,
+            None => return if negative { i64::MIN } else { i64::MAX },
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leading_numbers_read_as_in_c() {
+        let read = [
+            "0x10",
+            "010",
+            " 8x",
+            "-5",
+            "x",
+            "",
+            "99999999999999999999",
+            "0xg",
+        ];
+        let values = read.map(leading_number_any_base);
+        assert_eq!(values, [16, 8, 8, -5, 0, 0, i64::MAX, 0]);
+        assert_eq!(
+            ["12", "-3z", "0x1", "z"].map(leading_number),
+            [12, -3, 0, 0]
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::{Context, Invocation, Outcome, Prepare, ShowTable};
 use ferrovs_idl::Uuid;
+use ferrovs_ovsdb::{ColumnType, Datum};
 use std::collections::BTreeSet;
 
 pub(super) fn prepare<E>(p: &mut Prepare<'_>, _: &Invocation<E>) -> Outcome {
@@ -68,6 +69,9 @@ fn show_row<E>(
                 continue;
             }
         }
+        if show_map(ctx, inv, def.columns[column].name, &datum, &ty, level + 1) {
+            continue;
+        }
         if !datum.is_default(&ty) {
             inv.say(format_args!(
                 "{indent}{}: {}",
@@ -77,4 +81,36 @@ fn show_row<E>(
         }
     }
     open.remove(show.table);
+}
+
+/// Shows a map to rows of a shown table by their names; false if the column is no such map.
+fn show_map<E>(
+    ctx: &Context<'_, E>,
+    inv: &mut Invocation<E>,
+    column: &str,
+    datum: &Datum,
+    ty: &ColumnType,
+    level: usize,
+) -> bool {
+    let db = ctx.spec.db;
+    let to = ty.value.as_ref().and_then(|value| value.reference());
+    let shown = to.and_then(|(to, _)| ctx.spec.show.iter().find(|s| s.table == to));
+    let (Some(shown), Some(table)) = (shown, shown.and_then(|s| db.table_index(s.table))) else {
+        return false;
+    };
+    let def = &db.tables[table];
+    let Some(name) = shown.name.and_then(|name| def.column_index(name)) else {
+        return false;
+    };
+    let name_type = def.columns[name].def.column_type();
+    if !datum.is_empty() {
+        inv.say(format_args!("{}{column}:", " ".repeat(4 * level)));
+    }
+    for (key, row) in datum.pairs() {
+        let named = row.as_uuid().map(|row| ctx.view().get(table, row, name));
+        let named = named.map_or_else(String::new, |n| n.to_text(&name_type));
+        let indent = " ".repeat(4 * (level + 1));
+        inv.say(format_args!("{indent}{}={named}", key.to_text()));
+    }
+    true
 }

@@ -1,11 +1,9 @@
-//! Commands on flows: add, modify, delete, dump, compare, replace; packet-out.
+//! Commands on flows: add, modify, delete, dump; packet-out.
 
 use std::cmp::Ordering;
 use std::io::{BufRead, Read};
 
-use ferrovs_openflow::flow::{
-    FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest, GROUP_ANY,
-};
+use ferrovs_openflow::flow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest};
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::packet_in::{NO_BUFFER, PacketOut};
 use ferrovs_openflow::text::Names;
@@ -59,7 +57,7 @@ pub fn open_for(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Protoc
 }
 
 /// Connects and picks the most capable format for a dump.
-fn open_for_dump(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Protocol) {
+pub fn open_for_dump(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Protocol) {
     let usable = allowed(usable, opt);
     let versions = usable.versions().intersect(opt.versions);
     let mut v = vconn::open(switch, "mgmt", versions);
@@ -245,7 +243,8 @@ pub fn dump_flows(args: &[String], opt: &mut Options) {
         return super::dump_print(&mut v, m, show.names(), opt);
     }
     let shown = SwitchNames::to_show(&args[0], opt);
-    let mut flows = fetch_flows(&mut v, q, p, &shown);
+    let mut flows = Vec::new();
+    fetch_flows(&mut v, q, p, &shown, |f| flows.push(f));
     if !opt.sort.is_empty() {
         flows.sort_by(|a, b| compare(a, b, &opt.sort));
     }
@@ -261,18 +260,23 @@ pub fn dump_flows(args: &[String], opt: &mut Options) {
     super::put(&out);
 }
 
-fn fetch_flows(v: &mut Vconn, q: FlowStatsRequest, p: Protocol, n: &SwitchNames) -> Vec<FlowStats> {
-    let mut flows = Vec::new();
+/// Asks for flows and hands out each.
+pub fn fetch_flows(
+    v: &mut Vconn,
+    q: FlowStatsRequest,
+    p: Protocol,
+    n: &SwitchNames,
+    mut each: impl FnMut(FlowStats),
+) {
     let m = Message::FlowStatsRequest {
         request: Box::new(q),
         nxm: p.is_nxm(),
     };
     names::dump(v, m, &n.tun, |m| {
         if let Message::FlowStatsReply { flows: list, .. } = m {
-            flows.extend(list);
+            list.into_iter().for_each(&mut each);
         }
     });
-    flows
 }
 
 /// Ends the program if `name` is not a field to sort by.
@@ -322,229 +326,6 @@ pub fn dump_aggregate(args: &[String], opt: &mut Options) {
         nxm: p.is_nxm(),
     };
     super::dump_print(&mut v, m, n.names(), opt);
-}
-
-/// One version of a flow, from one of the two sources.
-#[derive(Clone, Debug)]
-struct FlowVersion {
-    stats: FlowStats,
-}
-
-impl FlowVersion {
-    fn key(&self) -> (u8, u16, String) {
-        (
-            self.stats.table_id,
-            self.stats.priority,
-            format!("{:?}", self.stats.match_),
-        )
-    }
-
-    fn same(&self, other: &FlowVersion) -> bool {
-        let (a, b) = (&self.stats, &other.stats);
-        a.cookie == b.cookie
-            && a.idle_timeout == b.idle_timeout
-            && a.hard_timeout == b.hard_timeout
-            && a.importance == b.importance
-            && a.actions == b.actions
-    }
-}
-
-fn flows_of_file(
-    file: &str,
-    text: &str,
-    n: &SwitchNames,
-    usable: &mut Protocol,
-) -> Vec<FlowVersion> {
-    parse_lines(text, file, Some(FlowModCommand::Add), &n.names(), usable)
-        .into_iter()
-        .map(|fm| FlowVersion {
-            stats: FlowStats {
-                table_id: if fm.table_id == 0xff { 0 } else { fm.table_id },
-                match_: fm.match_,
-                cookie: fm.new_cookie,
-                priority: fm.priority,
-                idle_timeout: fm.idle_timeout,
-                hard_timeout: fm.hard_timeout,
-                importance: fm.importance,
-                flags: fm.flags,
-                actions: fm.actions,
-                ..Default::default()
-            },
-        })
-        .collect()
-}
-
-fn flows_of_switch(
-    switch: &str,
-    usable: Protocol,
-    n: &SwitchNames,
-    opt: &Options,
-) -> (Vec<FlowVersion>, Vconn, Protocol) {
-    let (mut v, p) = open_for_dump(switch, usable, opt);
-    let q = FlowStatsRequest {
-        out_group: GROUP_ANY,
-        ..Default::default()
-    };
-    let flows = fetch_flows(&mut v, q, p, n);
-    (
-        flows
-            .into_iter()
-            .map(|stats| FlowVersion { stats })
-            .collect(),
-        v,
-        p,
-    )
-}
-
-fn version_to_mod(f: &FlowVersion, command: FlowModCommand) -> FlowMod {
-    let s = &f.stats;
-    let mut fm = FlowMod {
-        command,
-        match_: s.match_,
-        priority: s.priority,
-        table_id: s.table_id,
-        ..Default::default()
-    };
-    if command == FlowModCommand::Add || command == FlowModCommand::ModifyStrict {
-        fm.new_cookie = s.cookie;
-        fm.modify_cookie = true;
-        fm.idle_timeout = s.idle_timeout;
-        fm.hard_timeout = s.hard_timeout;
-        fm.importance = s.importance;
-        fm.flags = s.flags;
-        fm.actions.clone_from(&s.actions);
-    }
-    fm
-}
-
-pub fn replace_flows(args: &[String], opt: &mut Options) {
-    let (switch, file) = (&args[0], &args[1]);
-    let n = SwitchNames::to_accept(switch, opt);
-    let text = match read_file(file) {
-        Ok(t) => t,
-        Err(e) => fatal_io(&e, format_args!("{file}: open")),
-    };
-    let mut usable = Protocol::all();
-    let wanted = flows_of_file(file, &text, &n, &mut usable);
-    let (have, mut v, p) = flows_of_switch(switch, usable, &n, opt);
-    let mut mods = Vec::new();
-    // What must go, then what must come or change.
-    for h in &have {
-        if !wanted.iter().any(|w| w.key() == h.key()) {
-            mods.push(version_to_mod(h, FlowModCommand::DeleteStrict));
-        }
-    }
-    for w in &wanted {
-        let old = have.iter().find(|h| h.key() == w.key());
-        let equal = old.is_some_and(|h| h.same(w));
-        if !equal || opt.readd {
-            mods.push(version_to_mod(w, FlowModCommand::Add));
-        }
-    }
-    if opt.bundle {
-        drop(v);
-        return super::bundle::send_flows(switch, mods, usable, &n, opt);
-    }
-    let messages: Vec<_> = mods
-        .into_iter()
-        .map(|fm| v.encode(flow_mod_message(fm, p), &n.tun))
-        .collect();
-    noreply(&mut v, &messages, n.names(), opt);
-}
-
-pub fn diff_flows(args: &[String], opt: &mut Options) {
-    let mut usable = Protocol::all();
-    let mut sides: Vec<Option<Vec<FlowVersion>>> = vec![None, None];
-    let mut n = SwitchNames::none();
-    // Files first: they tell which formats can be used.
-    let is_file = |s: &str| s.starts_with(['/', '.']) || s == "-";
-    for (i, source) in args.iter().enumerate() {
-        if is_file(source) {
-            let text = match read_file(source) {
-                Ok(t) => t,
-                Err(e) => fatal_io(&e, format_args!("{source}: open")),
-            };
-            let mut p = Protocol::all();
-            sides[i] = Some(flows_of_file(source, &text, &n, &mut p));
-            usable &= p;
-        }
-    }
-    for (i, source) in args.iter().enumerate() {
-        if !is_file(source) {
-            if opt.show_names() {
-                n = SwitchNames::to_show(source, opt);
-            }
-            sides[i] = Some(flows_of_switch(source, usable, &n, opt).0);
-        }
-    }
-    let [a, b] = [
-        sides[0].take().unwrap_or_default(),
-        sides[1].take().unwrap_or_default(),
-    ];
-    let mut out = String::new();
-    let show = |sign: char, f: &FlowVersion, out: &mut String| {
-        out.push(sign);
-        format_version(f, &n, out);
-        out.push('\n');
-    };
-    let mut keys: Vec<_> = a.iter().chain(&b).collect();
-    keys.sort_by_key(|f| (f.stats.table_id, std::cmp::Reverse(f.stats.priority)));
-    let mut seen = Vec::new();
-    for f in keys {
-        let key = f.key();
-        if seen.contains(&key) {
-            continue;
-        }
-        let (x, y) = (
-            a.iter().find(|f| f.key() == key),
-            b.iter().find(|f| f.key() == key),
-        );
-        if !matches!((x, y), (Some(x), Some(y)) if x.same(y)) {
-            if let Some(x) = x {
-                show('-', x, &mut out);
-            }
-            if let Some(y) = y {
-                show('+', y, &mut out);
-            }
-        }
-        seen.push(key);
-    }
-    let differ = !out.is_empty();
-    super::put(&out);
-    if differ {
-        std::process::exit(2);
-    }
-}
-
-fn format_version(f: &FlowVersion, n: &SwitchNames, out: &mut String) {
-    use ferrovs_openflow::text::action::format_actions;
-    use ferrovs_openflow::text::match_::format_match;
-    use std::fmt::Write;
-    let s = &f.stats;
-    if s.table_id != 0 {
-        let _ = write!(out, "table={} ", s.table_id);
-    }
-    format_match(&s.match_, Some(s.priority), &n.names(), out);
-    if !out.ends_with(['-', '+', ' ']) {
-        out.push(' ');
-    }
-    if s.cookie != 0 {
-        let _ = write!(out, "cookie={:#x} ", s.cookie);
-    }
-    if s.idle_timeout != 0 {
-        let _ = write!(out, "idle_timeout={} ", s.idle_timeout);
-    }
-    if s.hard_timeout != 0 {
-        let _ = write!(out, "hard_timeout={} ", s.hard_timeout);
-    }
-    if s.importance != 0 {
-        let _ = write!(out, "importance={} ", s.importance);
-    }
-    if s.flags.contains(FlowModFlags::SEND_FLOW_REM) {
-        out.push_str("send_flow_rem ");
-    }
-    out.push_str("actions=");
-    format_actions(&s.actions, &n.names(), out);
 }
 
 /// Bytes of a packet in hexadecimal, blanks allowed.

@@ -159,9 +159,14 @@ impl Rpc {
 fn connect(remote: &str) -> Result<Connection, String> {
     let mut poller = Poller::new();
     if verify_passive(remote) {
-        let failed =
-            |e: io::Error| format!("failed to listen on \"{remote}\" ({})", error_text(&e));
+        let failed = |e: io::Error| {
+            format!(
+                "failed to connect or listen to \"{remote}\" ({})",
+                error_text(&e)
+            )
+        };
         let mut listener = PStream::open(remote).map_err(failed)?;
+        vlog::info!(modules::OVSDB_CLIENT, "{remote}: waiting for connection...");
         loop {
             if let Some(stream) = listener.accept().map_err(failed)? {
                 return Ok(Connection::new(stream));

@@ -1,14 +1,19 @@
 //! Commands that make, read and change databases.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ferrovs_ovsdb::error::strerror;
 use ferrovs_ovsdb::exec::{self, Outcome};
+use ferrovs_ovsdb::log::disk::{Disk, FileSystem};
 use ferrovs_ovsdb::log::file::{LogFile, Mode};
-use ferrovs_ovsdb::log::load::{Loaded, load, schema_from_file};
+use ferrovs_ovsdb::log::load::{Loaded, replay, schema_from_file};
+use ferrovs_ovsdb::log::lockfile::Lockfile;
 use ferrovs_ovsdb::log::{Storage, frame, records};
 use ferrovs_ovsdb::rbac::Who;
-use ferrovs_ovsdb::{Database, Error, json};
+use ferrovs_ovsdb::{Database, DatabaseSchema, Error, json};
 use ferrovs_runtime::{clock, fatal, version};
 
 use super::{Context, warn};
@@ -23,67 +28,75 @@ pub(super) fn create(cx: &Context) -> Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens a database that has to be intact.
-fn open(
-    name: &str,
-    mode: Mode,
-    schema: Option<ferrovs_ovsdb::DatabaseSchema>,
-) -> Result<(Database, LogFile)> {
-    let Loaded {
-        db, log, damage, ..
-    } = load(name, mode, schema, &warn)?;
-    match damage {
+/// Opens a database that has to be readable to its end.
+fn open(name: &str, mode: Mode) -> Result<(Database, LogFile)> {
+    intact(replay(LogFile::open(name, mode, &warn)?, None)?)
+}
+
+/// What a record refused to do is passed over, as it is by Open vSwitch.
+fn intact(loaded: Loaded) -> Result<(Database, LogFile)> {
+    match loaded.damage {
         Some(e) => Err(e),
-        None => Ok((db, log)),
+        None => Ok((loaded.db, loaded.log)),
     }
 }
 
-/// Writes the contents as a new file, in place of the old one or to `dst`.
-fn write_anew(db: &Database, log: &mut LogFile, dst: Option<&str>, verb: &str) -> Result {
-    let comment = format!("{verb} by ovsdb-tool {}", version::VERSION);
-    let schema = frame(&records::encode_schema(&db.schema));
-    let body = records::encode_snapshot(&db.snapshot(), &comment, clock::wall_ms());
-    match dst {
-        Some(dst) => {
-            let mut new = LogFile::open(dst, Mode::OpenOrCreate, &warn).map_err(|mut e| {
-                if let Some(d) = &mut e.details {
-                    *d = d.replace(": create failed", ": create or open failed");
-                }
-                e
-            })?;
-            new.append(&schema)?;
-            new.append(&frame(&body))?;
-            new.sync()?;
-        }
+fn lock(path: &Path) -> Option<Lockfile> {
+    match Lockfile::lock(path, &warn) {
+        Ok(lock) => Some(lock),
+        Err(e) => fatal(format_args!(
+            "{}: failed to lock lockfile ({})",
+            path.display(),
+            strerror(&e)
+        )),
+    }
+}
+
+/// Writes the contents of a database as a new file, in place of the old one or to `dst`.
+fn write_anew(src: &str, dst: Option<&str>, schema: Option<DatabaseSchema>, verb: &str) -> Result {
+    let disk = Arc::new(FileSystem);
+    // In place, the file is written beside the old one. Locks first: what is read must not change.
+    let (source, target, _source_lock) = match dst {
+        Some(dst) => (PathBuf::from(src), PathBuf::from(dst), None),
         None => {
-            let mut new = log.replacement()?;
-            new.append(&schema)?;
-            new.append(&frame(&body))?;
-            log.install(new)?;
+            let source = disk.follow(Path::new(src));
+            let mut target = source.clone().into_os_string();
+            target.push(".tmp");
+            let source_lock = lock(&source);
+            (source, target.into(), source_lock)
         }
+    };
+    let target_lock = lock(&target);
+    let source = source.to_string_lossy();
+    let log = LogFile::open_on(disk.clone(), &source, Mode::ReadOnly, None)?;
+    let (db, _) = intact(replay(log, schema)?)?;
+    let name = target.to_string_lossy();
+    let mut new = LogFile::open_on(disk.clone(), &name, Mode::OpenOrCreate, target_lock)?;
+    let comment = format!("{verb} by ovsdb-tool {}", version::VERSION);
+    let body = records::encode_snapshot(&db.snapshot(), &comment, clock::wall_ms());
+    new.append(&frame(&records::encode_schema(&db.schema)))?;
+    new.append(&frame(&body))?;
+    new.sync()?;
+    if dst.is_none() {
+        let to = Path::new(&*source);
+        if let Err(e) = disk.rename(&target, to) {
+            fatal(format_args!(
+                "failed to rename \"{name}\" to \"{source}\" ({})",
+                strerror(&e)
+            ));
+        }
+        disk.sync_dir(to.parent().unwrap_or(Path::new("")));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn compact(cx: &Context) -> Result {
-    let mode = if cx.arg(1).is_some() {
-        Mode::ReadOnly
-    } else {
-        Mode::ReadWrite
-    };
-    let (db, mut log) = open(&cx.db(0), mode, None)?;
-    write_anew(&db, &mut log, cx.arg(1), "compacted")
+    write_anew(&cx.db(0), cx.arg(1), None, "compacted")
 }
 
 pub(super) fn convert(cx: &Context) -> Result {
     let schema = schema_from_file(&cx.schema(1))?;
-    let mode = if cx.arg(2).is_some() {
-        Mode::ReadOnly
-    } else {
-        Mode::ReadWrite
-    };
-    let (db, mut log) = open(&cx.db(0), mode, Some(schema))?;
-    write_anew(&db, &mut log, cx.arg(2), "converted")
+    write_anew(&cx.db(0), cx.arg(2), Some(schema), "converted")
 }
 
 pub(super) fn query(cx: &Context) -> Result {
@@ -99,17 +112,15 @@ fn run(cx: &Context, write: bool) -> Result {
         (Some(db), Some(t)) => (db.to_owned(), t),
         (t, _) => (super::default_db(), t.unwrap_or_default()),
     };
-    let params = json::parse(text).unwrap_or_else(|e| fatal(format_args!("\"{text}\": {e}")));
     let mode = if write {
         Mode::ReadWrite
     } else {
         Mode::ReadOnly
     };
-    let (mut db, mut log) = open(&name, mode, None)?;
+    let (mut db, mut log) = open(&name, mode)?;
+    let params = json::parse(text).unwrap_or_else(|e| fatal(format_args!("\"{text}\": {e}")));
+    // A query that changes something fails here, since its file cannot be written to.
     let mut persist = |db: &Database, c: &ferrovs_ovsdb::txn::Committed| -> Result<()> {
-        if !write {
-            return Ok(());
-        }
         if let Some(body) = records::encode_txn(db, c, clock::wall_ms(), true) {
             log.append(&frame(&body))?;
             if c.durable {

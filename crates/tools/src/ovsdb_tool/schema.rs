@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use ferrovs_ovsdb::log::file::{LogFile, Magic, Mode};
 use ferrovs_ovsdb::log::load::{read_schema_record, schema_from_file};
-use ferrovs_ovsdb::schema::parse_version;
 use ferrovs_ovsdb::{DatabaseSchema, Error};
 use ferrovs_runtime::fatal;
 
@@ -48,8 +47,8 @@ pub(super) fn schema_cksum(cx: &Context) -> Result {
 }
 
 pub(super) fn needs_conversion(cx: &Context) -> Result {
-    let schema = schema_from_file(&cx.schema(1))?;
     let db = db_schema(&cx.db(0))?;
+    let schema = schema_from_file(&cx.schema(1))?;
     print(if schema.to_json() == db.to_json() {
         "no"
     } else {
@@ -76,24 +75,71 @@ pub(super) fn db_is_standalone(cx: &Context) -> Result {
 
 /// The commands about clusters on a file that is none.
 pub(super) fn require_clustered(cx: &Context) -> Result {
-    not_clustered(&cx.db(0))
-}
-
-pub(super) fn not_clustered(name: &str) -> Result {
-    let log = LogFile::open(name, Mode::ReadOnly, &warn)?;
+    let name = cx.db(0);
+    let log = LogFile::open(&name, Mode::ReadOnly, &warn)?;
     if log.magic() == Magic::Json {
         fatal(format_args!("{name}: not a clustered database"));
     }
-    Err(Error::new(
+    Err(clustered(&name))
+}
+
+pub(super) fn check_cluster(cx: &Context) -> Result {
+    let name = cx.db(0);
+    let log = LogFile::open(&name, Mode::ReadOnly, &warn)?;
+    Err(if log.magic() == Magic::Json {
+        Error::ovsdb(format!("{name}: cannot identify file type"))
+    } else {
+        clustered(&name)
+    })
+}
+
+pub(super) fn cluster_to_standalone(cx: &Context) -> Result {
+    let name = cx.db(1);
+    let log = LogFile::open(&name, Mode::ReadOnly, &warn)?;
+    if log.magic() == Magic::Json {
+        fatal("Database is not clustered db.\n");
+    }
+    Err(clustered(&name))
+}
+
+fn clustered(name: &str) -> Error {
+    Error::new(
         ferrovs_ovsdb::error::tag::NOT_SUPPORTED,
         format!("{name}: this program does not read clustered databases"),
-    ))
+    )
+}
+
+/// A version as C's scanf takes it: space and a sign before each number, which wraps at 32 bits.
+fn version(text: &str) -> Option<[u32; 3]> {
+    let mut rest = text;
+    let mut out = [0; 3];
+    for (i, n) in out.iter_mut().enumerate() {
+        if i > 0 {
+            rest = rest.strip_prefix('.')?;
+        }
+        rest = rest.trim_ascii_start();
+        let negative = rest.starts_with('-');
+        rest = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        if end == 0 {
+            return None;
+        }
+        let wide = rest[..end].parse().unwrap_or(u64::MAX);
+        *n = wide as u32;
+        if negative && wide < u64::MAX {
+            *n = n.wrapping_neg();
+        }
+        rest = &rest[end..];
+    }
+    rest.is_empty().then_some(out)
 }
 
 pub(super) fn compare_versions(cx: &Context) -> Result {
     let parse = |i: usize| {
         let s = cx.arg(i).unwrap_or_default();
-        parse_version(s).unwrap_or_else(|| {
+        version(s).unwrap_or_else(|| {
             fatal(format_args!(
                 "{s}: not an OVSDB version number in format x.y.z"
             ))

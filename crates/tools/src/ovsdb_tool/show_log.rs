@@ -42,10 +42,11 @@ pub(super) fn show_log(cx: &Context) -> Result<ExitCode, Error> {
         }
         println!();
         if cx.more > 0 {
-            if let Some(s) = &schema {
-                show_changes(s, &record, info.is_diff, cx.more, &mut names);
+            if let Some(s) = &schema
+                && show_changes(s, &record, info.is_diff, cx.more, &mut names)
+            {
+                println!();
             }
-            println!();
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -56,16 +57,19 @@ fn flush() {
     let _ = std::io::stdout().flush();
 }
 
+/// Shows the rows of a record; false if it has no tables.
 fn show_changes(
     schema: &DatabaseSchema,
     record: &Value,
     is_diff: bool,
     more: u32,
     names: &mut Names,
-) {
+) -> bool {
+    let mut any = false;
     let tables = record.as_object().into_iter().flatten();
     for (table, rows) in tables.filter(|(t, _)| !t.starts_with('_')) {
         let table_schema = schema.table(table);
+        any |= rows.is_object();
         for (id, columns) in rows.as_object().into_iter().flatten() {
             show_row(
                 table,
@@ -78,6 +82,7 @@ fn show_changes(
             );
         }
     }
+    any
 }
 
 fn show_row(
@@ -137,8 +142,13 @@ fn value_text(schema: Option<&TableSchema>, column: &str, value: &Value) -> Stri
     }
 }
 
-/// `2026-11-20 21:36:57.399`, in UTC.
-fn date(ms: i64) -> String {
+/// `2026-11-20 21:36:57.399`, in UTC. Old versions wrote seconds.
+fn date(time: i64) -> String {
+    let ms = if time < i64::from(i32::MAX) {
+        time.saturating_mul(1000)
+    } else {
+        time
+    };
     let (days, in_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     // Days to civil date: eras of 400 years that begin on 1 March.
     let z = days + 719_468;
@@ -169,5 +179,7 @@ mod tests {
         assert_eq!(date(1_795_210_617_399), "2026-11-20 21:36:57.399");
         assert_eq!(date(951_782_400_000), "2000-02-29 00:00:00.000");
         assert_eq!(date(0), "1970-01-01 00:00:00.000");
+        assert_eq!(date(951_782_400), "2000-02-29 00:00:00.000");
+        assert_eq!(date(-1500), "1969-12-31 23:35:00.000");
     }
 }

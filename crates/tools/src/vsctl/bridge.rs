@@ -5,7 +5,7 @@ use super::switch::{
     load, prepare, reference, remove_port, remove_refs,
 };
 use super::{Ctx, Inv};
-use crate::dbctl::{Command, Fail, Outcome, Prepare};
+use crate::dbctl::{Command, Fail, Outcome, Prepare, leading_number};
 use ferrovs_idl::kind::{Map, Str};
 use ferrovs_idl::open_vswitch::{Bridge, Interface, OpenVSwitch, Port};
 use ferrovs_idl::{Column, Datum, Table, Uuid};
@@ -71,16 +71,6 @@ pub(super) const COMMANDS: &[Cmd] = &[
         )
     },
 ];
-
-/// The leading digits as a number, or 0: how C's atoi reads.
-pub(super) fn leading_number(text: &str) -> i64 {
-    let text = text.trim_start();
-    let end = text
-        .char_indices()
-        .find(|&(i, c)| !(c.is_ascii_digit() || (i == 0 && (c == '-' || c == '+'))))
-        .map_or(text.len(), |(i, _)| i);
-    text[..end].parse().unwrap_or(0)
-}
 
 fn add_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let name = inv.arg(1).to_string();

@@ -1,50 +1,14 @@
-//! The `--help` text.
+//! What `--help` says of ovs-vsctl alone.
 
-use super::{NAMES, SPEC, options};
-use crate::dbctl::RecordName;
-use crate::table;
-use ferrovs_runtime::{dirs, vlog};
+use crate::dbctl::Help;
 
-pub(super) fn print() {
-    let program = dirs::program_name();
-    print!(
-        "{program}: ovs-vswitchd management utility\nusage: {program} [OPTIONS] COMMAND [ARG...]\n"
-    );
-    print!("{COMMANDS}");
-    print_records();
-    print!(
-        "\nOptions:
-  --db=DATABASE               connect to DATABASE
-                              (default: {})
-{OPTIONS}",
-        options::default_db()
-    );
-    print!("{}", table::USAGE);
-    vlog::usage();
-    print!("{AFTER}");
-}
-
-/// How the records of each table may be named.
-fn print_records() {
-    let mut tables: Vec<&str> = SPEC.db.tables.iter().map(|t| t.name).collect();
-    tables.sort_unstable();
-    for table in tables {
-        println!("  {table}:\n    by UUID");
-        for (_, how) in NAMES.iter().filter(|(of, _)| *of == table) {
-            match how {
-                RecordName::Singleton | RecordName::ViaSingleton { .. } => println!("    as \".\""),
-                RecordName::Column(column) => println!("    by \"{column}\""),
-                RecordName::Via {
-                    table,
-                    name,
-                    column,
-                } => {
-                    println!("    via \"{column}\" of {table} with matching \"{name}\"");
-                }
-            }
-        }
-    }
-}
+pub(super) static HELP: Help = Help {
+    title: "ovs-vswitchd management utility",
+    commands: COMMANDS,
+    options: OPTIONS,
+    no_syslog: "  --no-syslog             equivalent to --verbose=vsctl:syslog:warn\n",
+    bootstrap: true,
+};
 
 const COMMANDS: &str = "
 Open vSwitch commands:
@@ -103,20 +67,6 @@ Auto Attach commands:
 
 Switch commands:
   emer-reset                  reset switch to known good state
-
-Database commands:
-  list TBL [REC]              list RECord (or all records) in TBL
-  find TBL CONDITION...       list records satisfying CONDITION in TBL
-  get TBL REC COL[:KEY]       print values of COLumns in RECord in TBL
-  set TBL REC COL[:KEY]=VALUE set COLumn values in RECord in TBL
-  add TBL REC COL [KEY=]VALUE add (KEY=)VALUE to COLumn in RECord in TBL
-  remove TBL REC COL [KEY=]VALUE  remove (KEY=)VALUE from COLumn
-  clear TBL REC COL           clear values from COLumn in RECord in TBL
-  create TBL COL[:KEY]=VALUE  create and initialize new record
-  destroy TBL REC             delete RECord from TBL
-  wait-until TBL REC [COL[:KEY]=VALUE]  wait until condition is true
-Potentially unsafe database commands require --force option.
-Database commands may reference a row in each table in the following ways:
 ";
 
 const OPTIONS: &str = "  --no-wait                   do not wait for ovs-vswitchd to reconfigure
@@ -124,28 +74,4 @@ const OPTIONS: &str = "  --no-wait                   do not wait for ovs-vswitch
   -t, --timeout=SECS          wait at most SECS seconds for ovs-vswitchd
   --dry-run                   do not commit changes to database
   --oneline                   print exactly one line of output per command
-";
-
-const AFTER: &str = "  --no-syslog             equivalent to --verbose=vsctl:syslog:warn
-
-Active database connection methods:
-  tcp:HOST:PORT           PORT at remote HOST
-  ssl:HOST:PORT           SSL PORT at remote HOST
-  unix:FILE               Unix domain socket named FILE
-Passive database connection methods:
-  ptcp:PORT[:IP]          listen to TCP PORT on IP
-  pssl:PORT[:IP]          listen for SSL on PORT on IP
-  punix:FILE              listen on Unix domain socket FILE
-PKI configuration (required to use SSL):
-  -p, --private-key=FILE  file with private key
-  -c, --certificate=FILE  file with certificate for private key
-  -C, --ca-cert=FILE      file with peer CA certificate
-  --bootstrap-ca-cert=FILE  file with peer CA certificate to read or create
-SSL options:
-  --ssl-protocols=PROTOS  list of SSL protocols to enable
-  --ssl-ciphers=CIPHERS   list of SSL ciphers to enable
-
-Other options:
-  -h, --help                  display this help message
-  -V, --version               display version information
 ";

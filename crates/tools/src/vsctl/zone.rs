@@ -1,8 +1,7 @@
 //! Conntrack zones of a datapath: timeout policies and limits; datapath capabilities.
 
-use super::bridge::leading_number;
 use super::{Ctx, Inv};
-use crate::dbctl::{Command, Fail, MANY, Outcome, Prepare};
+use crate::dbctl::{Command, Fail, MANY, Outcome, Prepare, leading_number};
 use ferrovs_idl::open_vswitch::{CtTimeoutPolicy, CtZone, Datapath, OpenVSwitch};
 use ferrovs_idl::{Datum, Table, Uuid};
 use ferrovs_ovsdb::Atom;

@@ -1,15 +1,16 @@
-//! ovs-vsctl's own options; command options may stand among them and belong to the first command.
+//! The options of a tool; command options may stand among them and belong to the first command.
 
-use super::{SPEC, help};
-use crate::dbctl::{print_commands, print_options};
+use super::tool::Tool;
+use super::{Spec, print_commands, print_options};
 use crate::table::{self, Format, Style};
 use ferrovs_runtime::options::{self, Arg, Opt, Parser, Ssl};
-use ferrovs_runtime::vlog::{self, modules};
+use ferrovs_runtime::vlog;
 use ferrovs_runtime::{dirs, fatal, set_timeout, version};
 
 /// What the command line says, commands aside.
-pub(super) struct Settings {
+pub struct Settings {
     pub db: String,
+    /// Wait until ovs-vswitchd has applied the change, where the tool has a daemon behind it.
     pub wait: bool,
     pub dry_run: bool,
     pub oneline: bool,
@@ -22,28 +23,10 @@ pub(super) struct Settings {
     pub words: Vec<String>,
 }
 
-const OPTIONS: &[Opt] = &[
-    Opt::long("db", Arg::Required),
-    Opt::long("no-syslog", Arg::None),
-    Opt::long("no-wait", Arg::None),
-    Opt::long("dry-run", Arg::None),
-    Opt::long("oneline", Arg::None),
-    Opt::both("timeout", 't', Arg::Required),
-    Opt::long("retry", Arg::None),
-    Opt::both("help", 'h', Arg::None),
-    Opt::long("commands", Arg::None),
-    Opt::long("options", Arg::None),
-    Opt::long("leader-only", Arg::None),
-    Opt::long("no-leader-only", Arg::None),
-    Opt::long("shuffle-remotes", Arg::None),
-    Opt::long("no-shuffle-remotes", Arg::None),
-    Opt::both("version", 'V', Arg::None),
-];
-
 /// The options of all commands, each once.
-fn command_options() -> Vec<Opt> {
+fn command_options<E>(spec: &Spec<E>) -> Vec<Opt> {
     let mut found: Vec<Opt> = Vec::new();
-    for command in SPEC.commands.iter().flat_map(|group| group.iter()) {
+    for command in spec.commands.iter().flat_map(|group| group.iter()) {
         for option in command.options {
             let name = option.trim_start_matches('-');
             let (name, arg) = match name.strip_suffix('=') {
@@ -58,12 +41,13 @@ fn command_options() -> Vec<Opt> {
     found
 }
 
+/// Where the database is unless `--db` says otherwise.
 pub(super) fn default_db() -> String {
     format!("unix:{}", dirs::rundir().join("db.sock").display())
 }
 
 /// Reads the options; those that print something end the program.
-pub(super) fn parse(args: Vec<String>) -> Settings {
+pub(super) fn parse<E>(tool: &'static Tool<E>, args: Vec<String>) -> Settings {
     let mut settings = Settings {
         db: default_db(),
         wait: true,
@@ -76,17 +60,16 @@ pub(super) fn parse(args: Vec<String>) -> Settings {
         leading: Vec::new(),
         words: Vec::new(),
     };
-    let ssl = &[options::SSL_BOOTSTRAP, options::SSL_PEER_CA];
-    let own = [OPTIONS, options::VLOG, table::OPTIONS, options::SSL, ssl];
-    let commands = command_options();
-    let all = [
-        OPTIONS,
+    let own = [
+        tool.options,
         options::VLOG,
         table::OPTIONS,
         options::SSL,
-        ssl,
-        &commands,
+        tool.ssl,
     ];
+    let commands = command_options(tool.spec);
+    let mut all = own.to_vec();
+    all.push(&commands);
     let mut tls = Ssl::default();
     let mut parser = Parser::new(&all, args, false);
     while let Some(found) = parser.next_or_exit() {
@@ -97,7 +80,7 @@ pub(super) fn parse(args: Vec<String>) -> Settings {
             "db" => settings.db = found.required().to_string(),
             "no-syslog" => {
                 let syslog = Some(vlog::Destination::Syslog);
-                vlog::set_level(Some(&modules::VSCTL), syslog, vlog::Level::Warn);
+                vlog::set_level(Some(tool.module), syslog, vlog::Level::Warn);
             }
             "no-wait" => settings.wait = false,
             "dry-run" => settings.dry_run = true,
@@ -115,11 +98,11 @@ pub(super) fn parse(args: Vec<String>) -> Settings {
             "shuffle-remotes" => settings.shuffle = true,
             "no-shuffle-remotes" => settings.shuffle = false,
             "help" => {
-                help::print();
+                tool.help.print(tool.spec);
                 std::process::exit(0);
             }
             "commands" => {
-                print_commands(&SPEC);
+                print_commands(tool.spec);
                 std::process::exit(0);
             }
             "options" => {
@@ -127,7 +110,7 @@ pub(super) fn parse(args: Vec<String>) -> Settings {
                 std::process::exit(0);
             }
             "version" => {
-                let schema = format!("DB Schema {}", SPEC.db.version);
+                let schema = format!("DB Schema {}", tool.spec.db.version);
                 version::print_version(dirs::program_name(), &[&schema]);
                 std::process::exit(0);
             }

@@ -1,0 +1,122 @@
+//! Auto-attach: mappings of I-SIDs to VLANs.
+
+use super::switch::{find_bridge, prepare};
+use super::{Ctx, Inv};
+use crate::dbctl::{Command, Fail, Outcome, Prepare};
+use ferrovs_idl::open_vswitch::{AutoAttach, Bridge};
+use ferrovs_idl::{Datum, Table};
+use ferrovs_ovsdb::Atom;
+
+type Cmd = Command<super::Switch>;
+
+const fn command(
+    name: &'static str,
+    args: (usize, usize),
+    usage: &'static str,
+    options: &'static [&'static str],
+    prepare: fn(&mut Prepare<'_>, &Inv) -> Outcome,
+    run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
+    writes: bool,
+) -> Cmd {
+    Command {
+        name,
+        min_args: args.0,
+        max_args: args.1,
+        usage,
+        options,
+        prepare,
+        run,
+        finish: None,
+        writes,
+    }
+}
+
+pub(super) const COMMANDS: &[Cmd] = &[
+    command(
+        "add-aa-mapping",
+        (3, 3),
+        "!BRIDGE !ARG !ARG",
+        &[],
+        need_aa,
+        add_aa_mapping,
+        true,
+    ),
+    command(
+        "del-aa-mapping",
+        (3, 3),
+        "!BRIDGE !ARG !ARG",
+        &[],
+        need_aa,
+        del_aa_mapping,
+        true,
+    ),
+    command(
+        "get-aa-mapping",
+        (1, 1),
+        "!BRIDGE",
+        &[],
+        need_aa,
+        get_aa_mapping,
+        false,
+    ),
+];
+
+fn need_aa(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
+    prepare(p, inv)?;
+    p.need("Bridge", &["auto_attach"]);
+    p.need("AutoAttach", &["mappings"]);
+    Ok(())
+}
+
+fn number(text: &str) -> Result<i64, Fail> {
+    text.parse()
+        .map_err(|_| format!("Invalid argument {text}").into())
+}
+
+fn add_aa_mapping(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
+    let (isid, vlan) = (number(inv.arg(2))?, number(inv.arg(3))?);
+    let bridge = find_bridge(ctx, inv.arg(1))?;
+    let row = match ctx.view().read(bridge.row, Bridge::AUTO_ATTACH) {
+        Some(row) => row,
+        None => {
+            let row = ctx.txn.insert::<AutoAttach>();
+            ctx.txn.set(bridge.row, Bridge::AUTO_ATTACH, Some(row));
+            row
+        }
+    };
+    let pair = Datum::from_pairs(vec![(Atom::Integer(isid), Atom::Integer(vlan))]);
+    ctx.txn.put(
+        ctx.idl,
+        AutoAttach::INDEX,
+        row,
+        AutoAttach::MAPPINGS.index(),
+        &pair,
+    );
+    Ok(())
+}
+
+fn del_aa_mapping(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
+    let (isid, vlan) = (number(inv.arg(2))?, number(inv.arg(3))?);
+    let bridge = find_bridge(ctx, inv.arg(1))?;
+    if let Some(row) = ctx.view().read(bridge.row, Bridge::AUTO_ATTACH) {
+        let pair = Datum::from_pairs(vec![(Atom::Integer(isid), Atom::Integer(vlan))]);
+        ctx.txn.remove(
+            ctx.idl,
+            AutoAttach::INDEX,
+            row,
+            AutoAttach::MAPPINGS.index(),
+            &pair,
+        );
+    }
+    Ok(())
+}
+
+fn get_aa_mapping(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
+    let bridge = find_bridge(ctx, inv.arg(1))?;
+    if let Some(row) = ctx.view().read(bridge.row, Bridge::AUTO_ATTACH) {
+        for (isid, vlan) in ctx.view().read(row, AutoAttach::MAPPINGS).iter() {
+            inv.say(format_args!("{isid} {vlan}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! What the fuzz targets do with their bytes. Each target is a function here, so that plain tests can replay
+//! seeds and findings (`tests/replay.rs`) without the fuzzer.
+//!
+//! ```text
+//! input        bytes as choices for testkit's generator of databases
+//! model        what must hold of a database after each transaction; views of monitoring clients
+//! json         text: pushed in pieces = parsed whole, printed and parsed again = the same
+//! schema       schemas: printed and parsed again = the same; conversion from one to another
+//! transact     schema, rows, operations on the engine, with the model beside
+//! log          any bytes as a log file; recorded transactions replayed, and cut short
+//! server       sessions that send messages, right and wrong
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod input;
+pub mod json;
+pub mod log;
+pub mod model;
+pub mod schema;
+pub mod server;
+pub mod transact;

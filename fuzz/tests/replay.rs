@@ -1,0 +1,53 @@
+//! The targets without the fuzzer: on the seeds, and on bytes at random.
+
+use std::path::Path;
+
+use ferrovs_testkit::database::{Choose, Random};
+
+fn replay(name: &str, run: fn(&[u8])) {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("seeds")
+        .join(name);
+    let mut n = 0;
+    for entry in std::fs::read_dir(&seeds).unwrap() {
+        run(&std::fs::read(entry.unwrap().path()).unwrap());
+        n += 1;
+    }
+    assert!(n > 0, "{name} has seeds");
+    let cases = std::env::var("FUZZ_CASES").map_or(200, |n| n.parse().unwrap());
+    let mut random = Random::new(1);
+    for _ in 0..cases {
+        let len = random.below(3000);
+        let data: Vec<u8> = (0..len).map(|_| random.below(256) as u8).collect();
+        let file = std::env::temp_dir().join(format!("ferrovs-fuzz-{name}"));
+        if std::panic::catch_unwind(|| run(&data)).is_err() {
+            std::fs::write(&file, &data).unwrap();
+            panic!("the input is in {}", file.display());
+        }
+    }
+}
+
+#[test]
+fn json_text_is_parsed_one_way() {
+    replay("json", ferrovs_fuzz::json::run);
+}
+
+#[test]
+fn schemas_print_as_they_are() {
+    replay("schema", ferrovs_fuzz::schema::run);
+}
+
+#[test]
+fn transactions_keep_every_promise() {
+    replay("transact", ferrovs_fuzz::transact::run);
+}
+
+#[test]
+fn logs_replay_and_recover() {
+    replay("log", ferrovs_fuzz::log::run);
+}
+
+#[test]
+fn servers_survive_their_clients() {
+    replay("server", ferrovs_fuzz::server::run);
+}
