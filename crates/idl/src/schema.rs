@@ -277,10 +277,14 @@ pub trait Table: 'static {
     }
 }
 
-/// Declares a database: see the module documentation.
+/// Declares a database: see the module documentation. Other crates than this one cannot have the
+/// accessor methods, and say `extern` first.
 #[macro_export]
 macro_rules! database {
-    (
+    (extern $($declaration:tt)*) => {
+        $crate::database! { @declare $($declaration)* }
+    };
+    (@declare
         $(#[doc = $ddoc:literal])*
         $db:ident = $name:literal $version:literal $cksum:literal;
         $(
@@ -340,20 +344,39 @@ macro_rules! database {
                             $crate::schema::Column::new(ColumnIndex::$lower as usize, $def);
                     )*
                 }
-
-                impl<'a> $crate::Row<'a, $table> {
-                    $(
-                        $(#[doc = $cdoc])*
-                        pub fn $lower(&self) -> <$kind as $crate::kind::Kind>::View<'a> {
-                            self.get($table::$upper)
-                        }
-                    )*
-                }
             };
+        )*
+    };
+    (@accessors
+        $(#[doc = $ddoc:literal])*
+        $db:ident = $name:literal $version:literal $cksum:literal;
+        $(
+            $(#[doc = $tdoc:literal])*
+            table $table:ident = $tname:literal $(( $($attr:ident : $value:expr),* ))? {
+                $(
+                    $(#[doc = $cdoc:literal])*
+                    $upper:ident $lower:ident $(($cname:literal))? : $kind:ty = $def:expr;
+                )*
+            }
+        )*
+    ) => {
+        $(
+            impl<'a> $crate::Row<'a, $table> {
+                $(
+                    $(#[doc = $cdoc])*
+                    pub fn $lower(&self) -> <$kind as $crate::kind::Kind>::View<'a> {
+                        self.get($table::$upper)
+                    }
+                )*
+            }
         )*
     };
     (@name $lower:ident $cname:literal) => { $cname };
     (@name $lower:ident) => { stringify!($lower) };
+    ($($declaration:tt)*) => {
+        $crate::database! { @declare $($declaration)* }
+        $crate::database! { @accessors $($declaration)* }
+    };
 }
 
 impl TableDef {

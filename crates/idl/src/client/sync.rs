@@ -57,6 +57,9 @@ pub(super) struct Sync {
     request: Option<String>,
     /// A request to change conditions that is on its way.
     change: Option<String>,
+    /// The schema is what `_Server` says. Open vSwitch's server, after a conversion, goes on to
+    /// tell the old one there, so it is not believed when it seems to be outdated.
+    hearsay: bool,
     method: Method,
     last_id: Option<String>,
 }
@@ -70,6 +73,7 @@ impl Sync {
             session_seqno: None,
             request: None,
             change: None,
+            hearsay: false,
             method: Method::Since,
             last_id: None,
         }
@@ -233,12 +237,18 @@ impl Idl {
                 if self.judge_server(now) {
                     // A standalone database that is just being converted may have none.
                     match self.server.schema(self.db.name).map(parse) {
-                        Some(Ok(schema)) => self.begin_monitor(&schema),
+                        Some(Ok(schema)) if self.schema_suffices(&schema) => {
+                            self.sync.hearsay = true;
+                            self.begin_monitor(&schema);
+                        }
                         _ => self.request_data_schema(),
                     }
                 }
             }
-            State::DataSchema => self.begin_monitor(&result),
+            State::DataSchema => {
+                self.sync.hearsay = false;
+                self.begin_monitor(&result);
+            }
             State::DataMonitor => {
                 let mut found = false;
                 let updates = match (self.sync.method, result.as_array_mut()) {
@@ -282,6 +292,7 @@ impl Idl {
                 self.sync.method = Method::Plain;
                 self.request_monitor();
             }
+            (State::DataMonitor, _) if self.sync.hearsay => self.request_data_schema(),
             _ => self.unexpected_error(error, now),
         }
     }
@@ -383,12 +394,23 @@ impl Idl {
         self.sync.change = Some(to_string(&id));
     }
 
+    /// Whether a schema has all that is to be monitored.
+    fn schema_suffices(&self, schema: &Value) -> bool {
+        self.tables.iter().filter(|t| t.wanted).all(|table| {
+            let columns = columns(schema, table.def.name);
+            let names = table.def.columns.iter().zip(&table.monitored);
+            columns.is_some_and(|have| {
+                names
+                    .filter(|(_, monitored)| **monitored)
+                    .all(|(column, _)| have.get(column.name).is_some())
+            })
+        })
+    }
+
     /// Notes which tables and columns the server's schema has.
     fn learn_schema(&mut self, schema: &Value) {
         for table in &mut self.tables {
-            let columns = schema
-                .get("tables")
-                .and_then(|tables| tables.get(table.def.name)?.get("columns"));
+            let columns = columns(schema, table.def.name);
             table.on_server = columns.is_some();
             if table.wanted && columns.is_none() {
                 vlog::warn!(
@@ -412,6 +434,11 @@ impl Idl {
             }
         }
     }
+}
+
+/// The columns of a table in a schema.
+fn columns<'a>(schema: &'a Value, table: &str) -> Option<&'a Value> {
+    schema.get("tables")?.get(table)?.get("columns")
 }
 
 fn monitor_id(db: &str) -> Value {
