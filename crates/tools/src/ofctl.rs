@@ -473,7 +473,6 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
         daemon: Daemon::new(),
     };
     let mut ssl = options::Ssl::default();
-    let mut versions_set = false;
     while let Some(found) = parser.next_or_exit() {
         if options::handle_vlog(&found) || opt.daemon.handle(&found) || ssl.handle(&found) {
             continue;
@@ -536,7 +535,6 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
                     }
                 }
                 opt.versions = v;
-                versions_set = true;
             }
             "help" => {
                 usage();
@@ -555,12 +553,14 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
         }
     }
     crate::tls::configure(&ssl);
-    if !versions_set && opt.protocols != Protocol::all() {
-        // A flow format tells the versions too.
-        let by_format = opt.protocols.versions();
-        if by_format.intersect(opt.versions).is_empty() {
-            opt.versions = by_format;
-        }
+    if opt.bundle
+        && opt
+            .versions
+            .intersect(bundle::PROTOCOLS.versions())
+            .is_empty()
+    {
+        // Bundles are of OpenFlow 1.4.
+        opt.versions = Versions::of(Version::V14);
     }
     // The formats of versions that are not allowed cannot be used.
     let mut allowed = Protocol::empty();

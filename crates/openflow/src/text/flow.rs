@@ -12,7 +12,6 @@ use super::format::{duration, hex};
 use super::match_::format_match;
 use super::parse_action::parse_actions;
 use super::{Names, format_table, parse_table};
-use crate::action::TABLE_ALL;
 use crate::flow::*;
 use crate::version::Protocol;
 
@@ -173,14 +172,6 @@ pub fn parse_flow_stats_request(
     usable: &mut Protocol,
 ) -> Result<FlowStatsRequest, String> {
     let fm = parse(s, FlowUse::Request, names, usable)?;
-    // Nothing but the matching rules matters for what can carry the request.
-    *usable = match_protocols(&fm.match_, *usable);
-    if fm.table_id != TABLE_ALL {
-        *usable &= Protocol::all();
-    }
-    if fm.cookie_mask != 0 {
-        *usable &= Protocol::NXM_OXM_ANY | Protocol::OF11_STD;
-    }
     Ok(FlowStatsRequest {
         aggregate,
         match_: fm.match_,
@@ -192,8 +183,36 @@ pub fn parse_flow_stats_request(
     })
 }
 
-fn match_protocols(_m: &Match, usable: Protocol) -> Protocol {
-    usable
+/// What may stand in a flow beside its match.
+#[derive(Clone, Copy, Default)]
+struct Keywords {
+    actions: bool,
+    priority: bool,
+    /// Timeouts, importance and flags.
+    timeouts: bool,
+    /// The filters `out_port` and `out_group`.
+    out: bool,
+}
+
+impl Keywords {
+    fn of(what: FlowUse) -> Keywords {
+        use FlowModCommand::*;
+        let none = Keywords::default();
+        match what {
+            FlowUse::Command(Add | Modify | ModifyStrict) => Keywords {
+                actions: true,
+                priority: true,
+                timeouts: true,
+                ..none
+            },
+            FlowUse::Command(DeleteStrict) => Keywords {
+                priority: true,
+                out: true,
+                ..none
+            },
+            FlowUse::Command(Delete) | FlowUse::Request => Keywords { out: true, ..none },
+        }
+    }
 }
 
 fn parse(
@@ -202,76 +221,38 @@ fn parse(
     names: &Names<'_>,
     usable: &mut Protocol,
 ) -> Result<FlowMod, String> {
-    use FlowModCommand::*;
     *usable = Protocol::all();
     let command = match what {
         FlowUse::Command(c) => c,
-        FlowUse::Request => Delete,
+        FlowUse::Request => FlowModCommand::Delete,
     };
-    let request = what == FlowUse::Request;
-    let (mut want_actions, mut has_priority, mut has_timeout, mut has_out, mut has_table) =
-        (false, false, false, false, true);
-    match what {
-        FlowUse::Request => has_out = true,
-        FlowUse::Command(Add) => (want_actions, has_priority, has_timeout) = (true, true, true),
-        FlowUse::Command(Delete) => has_out = true,
-        FlowUse::Command(DeleteStrict) => (has_out, has_priority) = (true, true),
-        FlowUse::Command(Modify) => (want_actions, has_timeout, has_priority) = (true, true, true),
-        FlowUse::Command(ModifyStrict) => {
-            (want_actions, has_timeout, has_priority) = (true, true, true);
-        }
-    }
-    has_table &= true;
+    let keywords = Keywords::of(what);
+    let (keys, actions) = if keywords.actions {
+        find_actions(s).ok_or("must specify an action")?
+    } else {
+        (s, "")
+    };
     let mut fm = FlowMod {
         command,
+        new_cookie: if command == FlowModCommand::Add {
+            0
+        } else {
+            u64::MAX
+        },
+        modify_cookie: false,
         ..Default::default()
     };
-    fm.new_cookie = if command == Add { 0 } else { u64::MAX };
-    fm.modify_cookie = false;
-    let mut act: Option<&str> = None;
-    if want_actions {
-        let found = find_actions(s).ok_or("must specify an action")?;
-        act = Some(found.1);
-        let head = found.0;
-        parse_keys(
-            head,
-            &mut fm,
-            command,
-            request,
-            has_priority,
-            has_timeout,
-            has_out,
-            names,
-            usable,
-        )?;
-    } else {
-        parse_keys(
-            s,
-            &mut fm,
-            command,
-            request,
-            has_priority,
-            has_timeout,
-            has_out,
-            names,
-            usable,
-        )?;
-    }
-    let _ = has_table;
-    if fm.cookie_mask == 0 && fm.new_cookie == u64::MAX && command == Add {
-        fm.new_cookie = 0;
-    }
+    parse_keys(keys, &mut fm, what, keywords, names, usable)?;
     ipv6_protocols(&fm.match_, usable);
-    if want_actions && usable.is_empty() {
+    if keywords.actions && usable.is_empty() {
         // No format can carry the match, so none can carry the actions with it.
         return Err(
             "actions are invalid with specified match (OFPBAC_MATCH_INCONSISTENT)".to_owned(),
         );
     }
-    if want_actions {
-        let text = act.unwrap_or("");
+    if keywords.actions {
         let mut p = Protocol::all();
-        fm.actions = parse_actions(text, names, &mut p, true)?;
+        fm.actions = parse_actions(actions, names, &mut p, true)?;
         *usable &= p;
         crate::action::check::check_for_text(&mut fm.actions, &fm.match_, fm.table_id, usable)
             .map_err(|e| match e {
@@ -316,15 +297,11 @@ fn find_actions(s: &str) -> Option<(&str, &str)> {
     None
 }
 
-#[allow(clippy::too_many_arguments)]
 fn parse_keys(
     s: &str,
     fm: &mut FlowMod,
-    command: FlowModCommand,
-    request: bool,
-    has_priority: bool,
-    has_timeout: bool,
-    has_out: bool,
+    what: FlowUse,
+    keywords: Keywords,
     names: &Names<'_>,
     usable: &mut Protocol,
 ) -> Result<(), String> {
@@ -337,15 +314,15 @@ fn parse_keys(
             continue;
         }
         match name {
-            "send_flow_rem" if has_timeout => {
+            "send_flow_rem" if keywords.timeouts => {
                 fm.flags |= FlowModFlags::SEND_FLOW_REM;
                 continue;
             }
-            "check_overlap" if has_timeout => {
+            "check_overlap" if keywords.timeouts => {
                 fm.flags |= FlowModFlags::CHECK_OVERLAP;
                 continue;
             }
-            "reset_counts" if has_timeout => {
+            "reset_counts" if keywords.timeouts => {
                 fm.flags |= FlowModFlags::RESET_COUNTS;
                 *usable &= Protocol::OF12_OXM
                     | Protocol::OF13_OXM
@@ -353,7 +330,7 @@ fn parse_keys(
                     | Protocol::OF15_OXM;
                 continue;
             }
-            "no_packet_counts" | "no_byte_counts" if has_timeout => {
+            "no_packet_counts" | "no_byte_counts" if keywords.timeouts => {
                 fm.flags |= if name == "no_packet_counts" {
                     FlowModFlags::NO_PKT_COUNTS
                 } else {
@@ -380,16 +357,17 @@ fn parse_keys(
             "table" => {
                 fm.table_id = parse_table(value, names)
                     .ok_or_else(|| format!("unknown table \"{value}\""))?;
-                if fm.table_id != 0xff {
+                // Any format can ask for the flows of a table.
+                if fm.table_id != 0xff && what != FlowUse::Request {
                     *usable &= Protocol::TID;
                 }
             }
-            "priority" if has_priority => fm.priority = num16(value, name)?,
-            "out_port" if has_out => {
+            "priority" if keywords.priority => fm.priority = num16(value, name)?,
+            "out_port" if keywords.out => {
                 fm.out_port = ferrovs_packet::field::parse_port(value, names.ports)
                     .ok_or_else(|| format!("{value} is not a valid OpenFlow port"))?;
             }
-            "out_group" if has_out => {
+            "out_group" if keywords.out => {
                 *usable &= Protocol::OF11_STD
                     | Protocol::OF12_OXM
                     | Protocol::OF13_OXM
@@ -398,10 +376,10 @@ fn parse_keys(
                 fm.out_group = crate::text::parse_action::parse_group(value)
                     .ok_or_else(|| format!("{value} is not a valid OpenFlow group"))?;
             }
-            "importance" if has_timeout => fm.importance = num16(value, name)?,
-            "idle_timeout" if has_timeout => fm.idle_timeout = num16(value, name)?,
-            "hard_timeout" if has_timeout => fm.hard_timeout = num16(value, name)?,
-            "cookie" => cookie(value, fm, command, request, usable)?,
+            "importance" if keywords.timeouts => fm.importance = num16(value, name)?,
+            "idle_timeout" if keywords.timeouts => fm.idle_timeout = num16(value, name)?,
+            "hard_timeout" if keywords.timeouts => fm.hard_timeout = num16(value, name)?,
+            "cookie" => cookie(value, fm, what, usable)?,
             // Statistics that dump-flows prints may stand there.
             "duration" | "n_packets" | "n_bytes" | "idle_age" | "hard_age" => {}
             _ => {
@@ -424,13 +402,12 @@ fn parse_keys(
 fn cookie(
     value: &str,
     fm: &mut FlowMod,
-    command: FlowModCommand,
-    request: bool,
+    what: FlowUse,
     usable: &mut Protocol,
 ) -> Result<(), String> {
     let num = |s: &str| parse_u64(s).ok_or_else(|| format!("invalid numeric format {s}"));
     if let Some((c, mask)) = value.split_once('/') {
-        if command == FlowModCommand::Add {
+        if what == FlowUse::Command(FlowModCommand::Add) {
             return Err("flow additions cannot use a cookie mask".to_owned());
         }
         fm.cookie = if c == "-1" { u64::MAX } else { num(c)? };
@@ -438,7 +415,11 @@ fn cookie(
         *usable &= Protocol::NXM_OXM_ANY | Protocol::OF11_STD;
         return Ok(());
     }
-    if command.is_delete() || request {
+    let matches_only = match what {
+        FlowUse::Request => true,
+        FlowUse::Command(command) => command.is_delete(),
+    };
+    if matches_only {
         return Err(
             "cannot set cookie (to match on a cookie, specify a mask, e.g. cookie=1/-1)".to_owned(),
         );
@@ -458,9 +439,6 @@ pub struct FlowShow {
 pub fn format_flow_stats(fs: &FlowStats, show: FlowShow, names: &Names<'_>, out: &mut String) {
     if show.stats || fs.cookie != 0 {
         let _ = write!(out, "cookie={:#x}, ", fs.cookie);
-        if fs.cookie == 0 {
-            // C's %#x has no prefix for zero, but the cookie is printed with "0x".
-        }
     }
     if show.stats {
         out.push_str("duration=");

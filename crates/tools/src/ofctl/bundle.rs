@@ -13,7 +13,7 @@ use super::names::SwitchNames;
 use super::vconn::{self, Vconn};
 use super::{Options, die_of};
 
-const BUNDLE_PROTOCOLS: Protocol = Protocol::OF13_OXM
+pub const PROTOCOLS: Protocol = Protocol::OF13_OXM
     .union(Protocol::OF14_OXM)
     .union(Protocol::OF15_OXM);
 const FLAGS: BundleFlags = BundleFlags::ATOMIC.union(BundleFlags::ORDERED);
@@ -52,11 +52,11 @@ pub fn send(switch: &str, list: Vec<Message>, usable: Protocol, n: &SwitchNames,
     let mut opt_versions = opt.protocols;
     // A bundle needs 1.3 at least; if only older ones are allowed, the newer are tried all the same.
     let mut versions = opt.versions;
-    if (opt_versions & BUNDLE_PROTOCOLS).is_empty() {
-        opt_versions |= BUNDLE_PROTOCOLS;
-        versions = versions.union(BUNDLE_PROTOCOLS.versions());
+    if (opt_versions & PROTOCOLS).is_empty() {
+        opt_versions |= PROTOCOLS;
+        versions = versions.union(PROTOCOLS.versions());
     }
-    let usable = usable & BUNDLE_PROTOCOLS;
+    let usable = usable & PROTOCOLS;
     if usable.is_empty() {
         fatal("none of the usable flow formats supports bundles");
     }
@@ -127,7 +127,7 @@ pub fn bundle(args: &[String], opt: &mut Options) {
         Ok(t) => t,
         Err(e) => fatal_io(&e, format_args!("{file}: open failed")),
     };
-    let mut usable = BUNDLE_PROTOCOLS;
+    let mut usable = PROTOCOLS;
     let mut list = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or("").trim();

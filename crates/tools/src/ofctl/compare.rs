@@ -201,21 +201,18 @@ pub fn replace_flows(args: &[String], opt: &mut Options) {
 
 pub fn diff_flows(args: &[String], opt: &mut Options) {
     let mut tables = FlowTables::default();
-    let mut usable = Protocol::all();
     let mut n = SwitchNames::none();
-    let is_file = |s: &str| s.starts_with(['/', '.']) || s == "-";
-    let sides = || [Side::Old, Side::New].into_iter().zip(args);
-    // Files first: they tell which formats can be used.
-    for (side, file) in sides().filter(|(_, s)| is_file(s)) {
-        let mut p = Protocol::all();
-        tables.add_file(side, file, &text_of(file), &n, &mut p);
-        usable &= p;
-    }
-    for (side, switch) in sides().filter(|(_, s)| !is_file(s)) {
-        if opt.show_names() {
-            n = SwitchNames::to_show(switch, opt);
+    for (side, source) in [Side::Old, Side::New].into_iter().zip(args) {
+        if source.starts_with(['/', '.']) || source == "-" {
+            let mut usable = Protocol::all();
+            tables.add_file(side, source, &text_of(source), &n, &mut usable);
+        } else {
+            if opt.show_names() {
+                n = SwitchNames::to_show(source, opt);
+            }
+            // Nothing is sent but the request: what the other side needs does not matter.
+            tables.add_switch(side, source, Protocol::all(), &n, opt);
         }
-        tables.add_switch(side, switch, usable, &n, opt);
     }
     let mut out = String::new();
     for (key, e) in tables.sorted(|k, e| (k.table_id, Reverse(k.priority), e.seq)) {
@@ -242,7 +239,7 @@ fn format_version(key: &Key, v: &Version, n: &SwitchNames, out: &mut String) {
         let _ = write!(out, "table={} ", key.table_id);
     }
     format_match(&key.match_.expand(), Some(key.priority), &n.names(), out);
-    if !out.ends_with(['-', '+', ' ']) {
+    if !out.ends_with(' ') {
         out.push(' ');
     }
     if v.cookie != 0 {
@@ -256,9 +253,6 @@ fn format_version(key: &Key, v: &Version, n: &SwitchNames, out: &mut String) {
         if value != 0 {
             let _ = write!(out, "{name}={value} ");
         }
-    }
-    if v.flags.contains(FlowModFlags::SEND_FLOW_REM) {
-        out.push_str("send_flow_rem ");
     }
     out.push_str("actions=");
     format_actions(&v.actions, &n.names(), out);

@@ -58,11 +58,13 @@ pub fn open_for(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Protoc
 
 /// Connects and picks the most capable format for a dump.
 pub fn open_for_dump(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Protocol) {
-    let usable = allowed(usable, opt);
-    let versions = usable.versions().intersect(opt.versions);
+    let both = allowed(usable, opt);
+    let versions = both.versions().intersect(opt.versions);
     let mut v = vconn::open(switch, "mgmt", versions);
     let mut current = Protocol::default_for(v.version);
-    // Extended formats first, and table numbers do not matter for a dump.
+    // Extended formats first. Table numbers do not matter to a dump, so those formats of OpenFlow
+    // 1.0 that have them in flow mods are not among these, as in Open vSwitch: flows with table
+    // numbers are compared in a later version only.
     let order = [
         Protocol::OF15_OXM,
         Protocol::OF14_OXM,
@@ -73,8 +75,7 @@ pub fn open_for_dump(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, P
         Protocol::OF10_STD,
     ];
     for p in order {
-        let present = usable.contains(p) || usable.contains(p.with_tid(true));
-        if present && vconn::try_protocol(&mut v, p, &mut current) {
+        if both.contains(p) && vconn::try_protocol(&mut v, p, &mut current) {
             return (v, p);
         }
     }
