@@ -86,6 +86,7 @@ impl Datum {
                     ty.english()
                 ));
             }
+            let token = rest;
             let n = quoted_token_len(rest)?;
             let (key, end) = Atom::from_token(&ty.key, &rest[..n], symtab.as_deref_mut(), true)
                 .map_err(text_error)?;
@@ -94,8 +95,8 @@ impl Datum {
                 let Some(after) = rest.strip_prefix('=') else {
                     // At the end of the text Open vSwitch prints the terminating NUL.
                     return Err(match rest.chars().next() {
-                        Some(c) => format!("{text}: syntax error at \"{c}\" expecting \"=\""),
-                        None => format!("{text}: syntax error at \""),
+                        Some(c) => format!("{token}: syntax error at \"{c}\" expecting \"=\""),
+                        None => format!("{token}: syntax error at \""),
                     });
                 };
                 let n = quoted_token_len(after)?;
