@@ -262,10 +262,12 @@ fn push_edit(
             for (&i, written) in &edit.columns {
                 let unchanged = idl.is_monitored(table, i)
                     && old.is_some_and(|old| old.columns[i] == written.datum);
-                if unchanged {
+                let ty = idl.column_type(table, i);
+                // Adding members to a set is asked of the server even if they seem to be there.
+                let adds = matches!(&written.partial, Some((insert, _)) if !insert.is_empty());
+                if unchanged && (ty.is_map() || !adds) {
                     continue;
                 }
-                let ty = idl.column_type(table, i);
                 let name = def.columns[i].name;
                 match &written.partial {
                     None => {
