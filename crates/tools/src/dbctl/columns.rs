@@ -188,7 +188,7 @@ pub(super) fn is_condition_satisfied<E>(
     let have = condition.column.value(ctx.view(), table, row);
     let Some(key) = condition.key else {
         let want = Datum::from_text(&ty, condition.value, Some(ctx.symbols))?;
-        return Ok(evaluate(&have, &ty, condition.operator, &want));
+        return Ok(evaluate(&have, condition.operator, &want));
     };
     let Some(value_type) = &ty.value else {
         return Err(format!(
@@ -211,20 +211,17 @@ pub(super) fn is_condition_satisfied<E>(
         None if condition.operator.starts_with('{') => Datum::Empty,
         None => return Ok(false),
     };
-    Ok(evaluate(&have, &value_column, condition.operator, &want))
+    Ok(evaluate(&have, condition.operator, &want))
 }
 
-fn evaluate(have: &Datum, ty: &ColumnType, operator: &str, want: &Datum) -> bool {
+fn evaluate(have: &Datum, operator: &str, want: &Datum) -> bool {
     let order = || have.cmp(want);
     match operator {
-        // Of a map, the pairs that are asked for must be there.
-        "=" if ty.is_map() => have.includes_all(want),
-        "!=" if ty.is_map() => !have.includes_all(want),
         "=" | "{=}" => have == want,
         "!=" | "{!=}" => have != want,
-        "<" => order() == Ordering::Less && !have.is_empty(),
+        "<" => order() == Ordering::Less,
         ">" => order() == Ordering::Greater,
-        "<=" => order() != Ordering::Greater && !have.is_empty(),
+        "<=" => order() != Ordering::Greater,
         ">=" => order() != Ordering::Less,
         "{<}" => have.len() < want.len() && want.includes_all(have),
         "{>}" => have.len() > want.len() && have.includes_all(want),

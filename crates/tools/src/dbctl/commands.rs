@@ -184,6 +184,9 @@ fn bind_id<E>(ctx: &mut Context<'_, E>, id: &str, uuid: Option<Uuid>) -> Result<
 
 fn get<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let must_exist = !inv.has("--if-exists");
+    if !must_exist && inv.has("--id") {
+        return Err("--if-exists and --id may not be specified together".into());
+    }
     let table = find_table(ctx.spec.db, inv.arg(1))?;
     let def = &ctx.spec.db.tables[table];
     let record = inv.arg(2).to_string();
@@ -373,17 +376,16 @@ fn add<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
         return Ok(());
     };
     let ty = ctx.idl.column_type(table, column).clone();
+    let some = ColumnType {
+        min: 1,
+        ..ty.any_number()
+    };
+    // Of several pairs with one key the first counts; it takes the place of one that is there.
+    let mut members = Datum::Empty;
     for arg in &inv.argv[4..] {
-        let members = Datum::from_text(
-            &ColumnType {
-                min: 1,
-                ..ty.any_number()
-            },
-            arg,
-            Some(ctx.symbols),
-        )?;
-        ctx.txn.add(ctx.idl, table, row, column, &members);
+        members = members.union(&Datum::from_text(&some, arg, Some(ctx.symbols))?);
     }
+    ctx.txn.add(ctx.idl, table, row, column, &members);
     ctx.touched.push((table, Some(column)));
     Ok(())
 }

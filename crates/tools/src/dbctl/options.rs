@@ -85,7 +85,7 @@ pub(super) fn parse<E>(tool: &'static Tool<E>, args: Vec<String>) -> Settings {
             "no-wait" => settings.wait = false,
             "dry-run" => settings.dry_run = true,
             "oneline" => settings.oneline = true,
-            "timeout" => match found.required().parse::<u32>() {
+            "timeout" => match found.required().trim_start().parse::<u32>() {
                 Ok(seconds) if seconds > 0 => set_timeout(seconds),
                 _ => fatal(format_args!(
                     "value {} on -t or --timeout is invalid",
@@ -116,10 +116,10 @@ pub(super) fn parse<E>(tool: &'static Tool<E>, args: Vec<String>) -> Settings {
             }
             name => {
                 let name = format!("--{name}");
-                if settings.leading.iter().any(|(n, _)| *n == name) {
-                    fatal(format_args!("'{name}' option specified multiple times"));
+                // Among the tool's own options, unlike after "--", the first of several counts.
+                if !settings.leading.iter().any(|(n, _)| *n == name) {
+                    settings.leading.push((name, found.value.clone()));
                 }
-                settings.leading.push((name, found.value.clone()));
             }
         }
     }

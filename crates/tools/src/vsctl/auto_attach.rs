@@ -3,9 +3,9 @@
 use super::switch::{find_bridge, prepare};
 use super::{Ctx, Inv};
 use crate::dbctl::{Command, Fail, Outcome, Prepare};
+use ferrovs_idl::Uuid;
 use ferrovs_idl::open_vswitch::{AutoAttach, Bridge};
-use ferrovs_idl::{Datum, Table};
-use ferrovs_ovsdb::Atom;
+use std::collections::BTreeMap;
 
 type Cmd = Command<super::Switch>;
 
@@ -73,6 +73,10 @@ fn number(text: &str) -> Result<i64, Fail> {
         .map_err(|_| format!("Invalid argument {text}").into())
 }
 
+fn mappings(ctx: &Ctx<'_>, row: Uuid) -> BTreeMap<i64, i64> {
+    ctx.view().read(row, AutoAttach::MAPPINGS).iter().collect()
+}
+
 fn add_aa_mapping(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let (isid, vlan) = (number(inv.arg(2))?, number(inv.arg(3))?);
     let bridge = find_bridge(ctx, inv.arg(1))?;
@@ -84,14 +88,10 @@ fn add_aa_mapping(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
             row
         }
     };
-    let pair = Datum::from_pairs(vec![(Atom::Integer(isid), Atom::Integer(vlan))]);
-    ctx.txn.put(
-        ctx.idl,
-        AutoAttach::INDEX,
-        row,
-        AutoAttach::MAPPINGS.index(),
-        &pair,
-    );
+    let mut mappings: BTreeMap<i64, i64> = mappings(ctx, row);
+    // A mapping that is there stays.
+    mappings.entry(isid).or_insert(vlan);
+    ctx.txn.set(row, AutoAttach::MAPPINGS, mappings);
     Ok(())
 }
 
@@ -99,14 +99,9 @@ fn del_aa_mapping(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let (isid, vlan) = (number(inv.arg(2))?, number(inv.arg(3))?);
     let bridge = find_bridge(ctx, inv.arg(1))?;
     if let Some(row) = ctx.view().read(bridge.row, Bridge::AUTO_ATTACH) {
-        let pair = Datum::from_pairs(vec![(Atom::Integer(isid), Atom::Integer(vlan))]);
-        ctx.txn.remove(
-            ctx.idl,
-            AutoAttach::INDEX,
-            row,
-            AutoAttach::MAPPINGS.index(),
-            &pair,
-        );
+        let mut mappings = mappings(ctx, row);
+        mappings.retain(|&i, &mut v| (i, v) != (isid, vlan));
+        ctx.txn.set(row, AutoAttach::MAPPINGS, mappings);
     }
     Ok(())
 }

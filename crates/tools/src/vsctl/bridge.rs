@@ -99,6 +99,8 @@ fn add_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         None => add_real(ctx, &name),
         Some((parent, vlan)) => add_fake(ctx, &name, &parent, vlan)?,
     }
+    // Ports of the parent on a fake bridge's VLAN are the new bridge's from now on.
+    ctx.ext.forget();
     Ok(())
 }
 
@@ -136,14 +138,6 @@ fn add_real(ctx: &mut Ctx<'_>, name: &str) {
     ctx.txn.set(row, Bridge::PORTS, [port]);
     let root = ctx.ext.root;
     add_refs(ctx, root, OpenVSwitch::BRIDGES, &reference(row));
-    ctx.ext.bridges.insert(
-        name.into(),
-        BridgeInfo {
-            name: name.into(),
-            row,
-            fake: None,
-        },
-    );
 }
 
 fn add_fake(ctx: &mut Ctx<'_>, name: &str, parent: &str, vlan: i64) -> Outcome {
@@ -169,15 +163,6 @@ fn add_fake(ctx: &mut Ctx<'_>, name: &str, parent: &str, vlan: i64) -> Outcome {
     ctx.txn.set(port, Port::FAKE_BRIDGE, true);
     ctx.txn.set(port, Port::TAG, Some(vlan));
     add_refs(ctx, parent.row, Bridge::PORTS, &reference(port));
-    let fake = Some((parent.name, vlan, port));
-    let info = BridgeInfo {
-        name: name.into(),
-        row: parent.row,
-        fake,
-    };
-    ctx.ext.bridges.insert(name.into(), info);
-    // Ports of the parent on that VLAN are the new bridge's from now on.
-    ctx.ext.forget();
     Ok(())
 }
 

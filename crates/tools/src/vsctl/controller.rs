@@ -1,6 +1,6 @@
 //! Controllers and fail mode.
 
-use super::switch::{find_real_bridge, prepare};
+use super::switch::{find_bridge, find_real_bridge, prepare};
 use super::{Ctx, Inv};
 use crate::dbctl::{Command, Fail, MANY, Outcome, Prepare, check_target, leading_number};
 use ferrovs_idl::open_vswitch::{Bridge, Controller};
@@ -96,8 +96,9 @@ fn need_controllers(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
     Ok(())
 }
 
+/// A bridge's row and its controllers; a fake bridge has those of its parent.
 fn controllers(ctx: &mut Ctx<'_>, name: &str) -> Result<(Uuid, Vec<Uuid>), Fail> {
-    let bridge = find_real_bridge(ctx, name)?;
+    let bridge = find_bridge(ctx, name)?;
     let rows = ctx
         .view()
         .read(bridge.row, Bridge::CONTROLLER)
@@ -120,6 +121,7 @@ fn get_controller(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 }
 
 fn del_controller(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
+    find_real_bridge(ctx, inv.arg(1))?;
     let (bridge, rows) = controllers(ctx, inv.arg(1))?;
     if !rows.is_empty() {
         for row in rows {
@@ -154,7 +156,7 @@ fn set_controller(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 }
 
 fn get_fail_mode(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
-    let bridge = find_real_bridge(ctx, inv.arg(1))?;
+    let bridge = find_bridge(ctx, inv.arg(1))?;
     if let Some(mode) = ctx
         .view()
         .read(bridge.row, Bridge::FAIL_MODE)

@@ -364,6 +364,12 @@ fn add_bond_iface(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 fn del_bond_iface(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     load(ctx);
     let name = inv.argv[inv.argv.len() - 1].clone();
+    let Some(iface) = ctx.ext.ifaces.get(&name).cloned() else {
+        if inv.has("--if-exists") {
+            return Ok(());
+        }
+        return Err(format!("no interface named {name}").into());
+    };
     let bond = match inv.argv.len() {
         3 => {
             let bond = inv.arg(1).to_string();
@@ -371,12 +377,6 @@ fn del_bond_iface(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
             Some(bond)
         }
         _ => None,
-    };
-    let Some(iface) = ctx.ext.ifaces.get(&name).cloned() else {
-        if inv.has("--if-exists") {
-            return Ok(());
-        }
-        return Err(format!("no interface named {name}").into());
     };
     if let Some(bond) = bond.filter(|bond| *bond != iface.port) {
         return Err(format!("port {bond} does not have an interface {name}").into());

@@ -8,8 +8,9 @@
 use super::{Ctx, Inv};
 use crate::dbctl::{Fail, Outcome, Prepare};
 use ferrovs_idl::open_vswitch::{Bridge, Interface, OpenVSwitch, Port};
-use ferrovs_idl::{Column, Datum, Table, Txn, Uuid};
+use ferrovs_idl::{Column, Datum, Table, Txn, Uuid, View};
 use ferrovs_ovsdb::Atom;
+use ferrovs_runtime::vlog::{self, modules};
 use std::collections::BTreeMap;
 
 /// A bridge, real or fake.
@@ -119,69 +120,103 @@ pub(crate) fn load(ctx: &mut Ctx<'_>) {
     let root = ctx.ext.root;
     let idl = ctx.idl;
     ctx.txn.verify(idl, root, OpenVSwitch::BRIDGES);
-    let mut bridges = BTreeMap::new();
-    let mut ports = BTreeMap::new();
-    let mut ifaces = BTreeMap::new();
+    let mut read = Switch::new(root);
     let view = ctx.view();
-    for row in view.read(root, OpenVSwitch::BRIDGES).iter() {
-        if !view.exists(Bridge::INDEX, row) {
-            continue;
-        }
-        let name = view.read(row, Bridge::NAME).to_string();
-        let mut by_vlan: BTreeMap<i64, String> = BTreeMap::new();
-        let members: Vec<Uuid> = view
-            .read(row, Bridge::PORTS)
-            .iter()
-            .filter(|&p| view.exists(Port::INDEX, p))
-            .collect();
-        for &port in &members {
-            let vlan = view.read(port, Port::TAG);
-            if let (true, Some(vlan)) = (view.read(port, Port::FAKE_BRIDGE), vlan) {
-                let fake_name = view.read(port, Port::NAME).to_string();
-                by_vlan.insert(vlan, fake_name.clone());
-                let fake = Some((name.clone(), vlan, port));
-                bridges.insert(
-                    fake_name.clone(),
-                    BridgeInfo {
-                        name: fake_name,
-                        row,
-                        fake,
-                    },
-                );
-            }
-        }
-        for &port in &members {
-            let port_name = view.read(port, Port::NAME);
-            if port_name == name || bridges.contains_key(port_name) {
-                continue;
-            }
-            let owner = view
-                .read(port, Port::TAG)
-                .and_then(|vlan| by_vlan.get(&vlan));
-            let bridge = owner.unwrap_or(&name).clone();
-            for iface in view.read(port, Port::INTERFACES).iter() {
-                let iface_name = view.read(iface, Interface::NAME).to_string();
-                ifaces.insert(
-                    iface_name,
-                    IfaceInfo {
-                        row: iface,
-                        port: port_name.to_string(),
-                    },
-                );
-            }
-            ports.insert(port_name.to_string(), PortInfo { row: port, bridge });
-        }
-        bridges.insert(
-            name.clone(),
-            BridgeInfo {
-                name,
-                row,
-                fake: None,
-            },
-        );
+    let rows = view.read(root, OpenVSwitch::BRIDGES).iter();
+    let rows: Vec<Uuid> = rows.filter(|&b| view.exists(Bridge::INDEX, b)).collect();
+    for &row in &rows {
+        read.add_bridge(view, row);
+    }
+    for &row in &rows {
+        read.add_ports(view, row);
     }
     let switch = &mut *ctx.ext;
-    (switch.bridges, switch.ports, switch.ifaces, switch.loaded) = (bridges, ports, ifaces, true);
+    (switch.bridges, switch.ports, switch.ifaces) = (read.bridges, read.ports, read.ifaces);
+    switch.loaded = true;
+}
+
+/// The ports of a bridge's row.
+fn ports_of(view: View<'_>, bridge: Uuid) -> impl Iterator<Item = Uuid> {
+    let ports = view.read(bridge, Bridge::PORTS).iter();
+    ports.filter(move |&p| view.exists(Port::INDEX, p))
+}
+
+impl Switch {
+    /// Takes in a bridge and the fake ones on it. Of several with one name the first stays.
+    fn add_bridge(&mut self, view: View<'_>, row: Uuid) {
+        let parent = view.read(row, Bridge::NAME).to_string();
+        if self.bridges.contains_key(&parent) {
+            vlog::warn!(
+                modules::VSCTL,
+                "{parent}: database contains duplicate bridge name"
+            );
+            return;
+        }
+        let mut add = |name: String, fake| {
+            self.bridges
+                .insert(name.clone(), BridgeInfo { name, row, fake })
+        };
+        add(parent.clone(), None);
+        for port in ports_of(view, row) {
+            let vlan = view.read(port, Port::TAG);
+            if let (true, Some(vlan)) = (view.read(port, Port::FAKE_BRIDGE), vlan) {
+                let name = view.read(port, Port::NAME).to_string();
+                add(name, Some((parent.clone(), vlan, port)));
+            }
+        }
+    }
+
+    /// Takes in the ports of a bridge, local ports aside. A port belongs to the first bridge.
+    fn add_ports(&mut self, view: View<'_>, bridge: Uuid) {
+        let parent = view.read(bridge, Bridge::NAME).to_string();
+        let on_vlan: BTreeMap<i64, String> = self
+            .children(&parent)
+            .into_iter()
+            .filter_map(|name| {
+                let (_, vlan, _) = self.bridges.get(&name)?.fake.as_ref()?;
+                Some((*vlan, name))
+            })
+            .collect();
+        for row in ports_of(view, bridge) {
+            let name = view.read(row, Port::NAME).to_string();
+            if self.bridges.contains_key(&name) {
+                continue;
+            }
+            let tag = view.read(row, Port::TAG);
+            let bridge = tag.and_then(|vlan| on_vlan.get(&vlan)).unwrap_or(&parent);
+            if let Some(port) = self.ports.get(&name) {
+                if port.row == row {
+                    vlog::warn!(
+                        modules::VSCTL,
+                        "{name}: port is in multiple bridges ({bridge} and {})",
+                        port.bridge
+                    );
+                }
+                continue;
+            }
+            let bridge = bridge.clone();
+            self.ports.insert(name.clone(), PortInfo { row, bridge });
+            for row in view.read(row, Port::INTERFACES).iter() {
+                self.add_iface(view, row, &name);
+            }
+        }
+    }
+
+    fn add_iface(&mut self, view: View<'_>, row: Uuid, port: &str) {
+        let name = view.read(row, Interface::NAME).to_string();
+        if let Some(iface) = self.ifaces.get(&name) {
+            if iface.row == row {
+                vlog::warn!(
+                    modules::VSCTL,
+                    "{name}: interface is in multiple ports ({port} and {})",
+                    iface.port
+                );
+            }
+            return;
+        }
+        let port = port.to_string();
+        self.ifaces.insert(name, IfaceInfo { row, port });
+    }
 }
 
 /// The bridge of that name.
@@ -191,11 +226,11 @@ pub(crate) fn find_bridge(ctx: &mut Ctx<'_>, name: &str) -> Result<BridgeInfo, F
     found.ok_or_else(|| format!("no bridge named {name}").into())
 }
 
-/// The real bridge of that name, or the parent of the fake one.
+/// The bridge of that name, which must not be a fake one.
 pub(crate) fn find_real_bridge(ctx: &mut Ctx<'_>, name: &str) -> Result<BridgeInfo, Fail> {
     let bridge = find_bridge(ctx, name)?;
     match &bridge.fake {
-        Some((parent, ..)) => find_bridge(ctx, &parent.clone()),
+        Some(_) => Err(format!("{name} is a fake bridge").into()),
         None => Ok(bridge),
     }
 }

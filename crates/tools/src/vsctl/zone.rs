@@ -1,7 +1,9 @@
 //! Conntrack zones of a datapath: timeout policies and limits; datapath capabilities.
 
 use super::{Ctx, Inv};
-use crate::dbctl::{Command, Fail, MANY, Outcome, Prepare, leading_number};
+use crate::dbctl::{
+    Command, Fail, MANY, Outcome, Prepare, leading_number, leading_number_any_base,
+};
 use ferrovs_idl::open_vswitch::{CtTimeoutPolicy, CtZone, Datapath, OpenVSwitch};
 use ferrovs_idl::{Datum, Table, Uuid};
 use ferrovs_ovsdb::Atom;
@@ -90,6 +92,18 @@ fn require_datapath(ctx: &Ctx<'_>, name: &str) -> Result<Uuid, Fail> {
     find_datapath(ctx, name).ok_or_else(|| format!("datapath {name} does not exist").into())
 }
 
+/// "zone=N", whatever follows the number.
+fn zone_of_policy(text: &str) -> Result<i64, Fail> {
+    let number = text.strip_prefix("zone=").map(str::trim_start);
+    let digits = number.map(|n| n.strip_prefix(['-', '+']).unwrap_or(n));
+    match (number, digits) {
+        (Some(number), Some(digits)) if digits.starts_with(|c: char| c.is_ascii_digit()) => {
+            Ok(leading_number_any_base(number))
+        }
+        _ => Err(format!("invalid zone_id (\"{text}\")").into()),
+    }
+}
+
 /// "zone=N", or N alone.
 fn zone_number(text: &str) -> Result<i64, Fail> {
     let digits = text.strip_prefix("zone=").unwrap_or(text);
@@ -131,19 +145,20 @@ fn drop_zone(ctx: &mut Ctx<'_>, datapath: Uuid, zone: i64, row: Uuid) {
 
 fn add_zone_tp(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let datapath = require_datapath(ctx, inv.arg(1))?;
-    let zone = zone_number(inv.arg(2))?;
+    let zone = zone_of_policy(inv.arg(2))?;
     let existing = zones(ctx, datapath).get(&zone).copied();
     let policy_of = |ctx: &Ctx<'_>, row| ctx.view().read(row, CtZone::TIMEOUT_POLICY);
     if existing.is_some_and(|row| policy_of(ctx, row).is_some()) && !inv.has("--may-exist") {
         return Err(format!("zone id {zone} already exists").into());
     }
-    let timeouts: Vec<(&str, i64)> = inv.argv[3..]
-        .iter()
-        .map(|arg| {
-            arg.split_once('=')
-                .map_or((arg.as_str(), 0), |(k, v)| (k, leading_number(v)))
-        })
-        .collect();
+    let mut timeouts: BTreeMap<&str, i64> = BTreeMap::new();
+    for arg in &inv.argv[3..] {
+        let (key, value) = arg.split_once('=').unwrap_or((arg, ""));
+        // The number is as wide as C's int; of several for one state the smallest counts.
+        let value = i64::from(leading_number(value) as i32);
+        let least = timeouts.entry(key).or_insert(value);
+        *least = value.min(*least);
+    }
     let policy = ctx.txn.insert::<CtTimeoutPolicy>();
     ctx.txn.set(policy, CtTimeoutPolicy::TIMEOUTS, timeouts);
     let row = match existing {
@@ -160,7 +175,7 @@ fn add_zone_tp(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 
 fn del_zone_tp(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let datapath = require_datapath(ctx, inv.arg(1))?;
-    let zone = zone_number(inv.arg(2))?;
+    let zone = zone_of_policy(inv.arg(2))?;
     let row = zones(ctx, datapath).get(&zone).copied();
     match row {
         None if inv.has("--if-exists") => {}
