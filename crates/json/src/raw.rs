@@ -51,6 +51,11 @@ impl RawArray {
         self.text.capacity()
     }
 
+    /// The whole array's text.
+    pub fn text(&self) -> &[u8] {
+        &self.text[self.array.clone()]
+    }
+
     /// The texts of the elements in turn.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         // The first byte is the opening bracket.

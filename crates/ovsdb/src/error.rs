@@ -36,6 +36,8 @@ pub mod tag {
     pub const OVSDB: &str = "ovsdb error";
     pub const PERMISSION: &str = "permission error";
     pub const NOT_ALLOWED: &str = "not allowed";
+    pub const NOT_AVAILABLE: &str = "database not available";
+    pub const INVALID_PARAMETERS: &str = "invalid parameters";
 }
 
 impl Error {

@@ -34,6 +34,8 @@ pub struct Context<'a> {
     pub elapsed: Duration,
     /// `wait` may be answered later; otherwise that is an error.
     pub can_wait: bool,
+    /// Another server makes the changes: only find out whether there are any to be made.
+    pub forward: bool,
     /// Stores the changes before they take effect.
     pub persist: &'a mut dyn FnMut(&Database, &Committed) -> Result<(), Error>,
 }
@@ -44,6 +46,8 @@ pub enum Outcome {
     /// Nothing happened: try again when the database changes or, if given, after that much time
     /// since the request arrived.
     Wait(Option<Duration>),
+    /// Nothing happened: the changes are to be made elsewhere.
+    Forward,
 }
 
 /// What one operation says to the loop.
@@ -95,6 +99,7 @@ fn operations<'a>(
         txn: Txn::new(),
         symtab: SymbolTable::new(),
         out: vec![b'['],
+        writes: false,
     };
     let mut failed = None;
     let mut done = 0;
@@ -122,9 +127,17 @@ fn operations<'a>(
         }
     }
     let Run {
-        db, txn, mut out, ..
+        db,
+        txn,
+        mut out,
+        writes,
+        ..
     } = run;
     let mut committed = Committed::default();
+    if failed.is_none() && cx.forward && writes {
+        txn.rollback(db);
+        return Outcome::Forward;
+    }
     if failed.is_none() {
         match txn.commit(db, cx.persist) {
             Ok(c) => committed = c,
@@ -146,12 +159,23 @@ fn operations<'a>(
     Outcome::Done(out, committed)
 }
 
+/// True if an operation means to change something, be it that the disk has it.
+fn writes(op: &Value) -> bool {
+    match op.get("op").and_then(Value::as_str) {
+        Some("insert" | "update" | "mutate" | "delete") => true,
+        Some("commit") => op.get("durable") == Some(&Value::Bool(true)),
+        _ => false,
+    }
+}
+
 /// State of a transaction in progress.
 pub(crate) struct Run<'a> {
     pub db: &'a mut Database,
     pub txn: Txn,
     pub symtab: SymbolTable,
     pub out: Vec<u8>,
+    /// Some operation means to change something.
+    writes: bool,
 }
 
 impl Run<'_> {
@@ -164,6 +188,7 @@ impl Run<'_> {
     ) -> Result<Step, Error> {
         let exhausted = |what: &str| Error::new(tag::RESOURCES, what);
         let op = op.map_err(|e| exhausted(&e.message))?;
+        self.writes |= writes(&op);
         let mut p = Parser::new(&op, format!("ovsdb operation {i} of {n}"));
         let result = self.operation(&mut p, cx);
         if matches!(result, Ok(Step::Wait(_))) {
@@ -181,6 +206,8 @@ impl Run<'_> {
             return Ok(Step::Next);
         };
         if cx.read_only && matches!(name, "insert" | "update" | "mutate" | "delete") {
+            // Nothing else about it matters.
+            p.ignore_rest();
             return Err(Error::new(
                 tag::NOT_ALLOWED,
                 format!("{name} operation not allowed when database server is in read only mode"),

@@ -8,6 +8,7 @@
 //! txn               commit: references, garbage collection, indexes, limits
 //! log               the record format on disk, behind `Storage`
 //! monitor           update, update2, update3 and the transaction history
+//! table_updates, replication, relay   the other end of a monitor: backups and relays
 //! ```
 //!
 //! Invariants: a committed row is never changed in place (readers, monitors and the compaction
@@ -27,12 +28,16 @@ pub mod log;
 pub mod monitor;
 pub mod mutation;
 pub mod parser;
+pub mod peer;
 pub mod rbac;
+pub mod relay;
+pub mod replication;
 pub mod row;
 pub mod schema;
 pub mod server;
 pub mod symbol;
 pub mod table;
+pub mod table_updates;
 pub mod txn;
 pub mod types;
 pub mod uuid;

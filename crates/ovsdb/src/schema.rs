@@ -118,6 +118,14 @@ impl ColumnSchema {
         }
     }
 
+    /// The same declaration, wherever the tables keep it.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.mutable == other.mutable
+            && self.persistent == other.persistent
+            && self.ty == other.ty
+    }
+
     /// Some base type refers to a table.
     pub fn has_refs(&self) -> bool {
         self.ty.bases().any(|b| b.reference().is_some())

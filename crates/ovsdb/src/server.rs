@@ -9,6 +9,7 @@ mod convert;
 mod db;
 pub mod locks;
 mod methods;
+mod mirror;
 mod server_db;
 mod session;
 
@@ -24,6 +25,7 @@ use crate::{Error, Uuid};
 
 pub use convert::convert;
 pub use db::{Backing, Compaction, Db};
+pub use mirror::Forwarded;
 pub use server_db::SERVER_DB;
 pub use session::{Access, Session, Text};
 
@@ -49,6 +51,8 @@ pub struct Server {
     pub(crate) dbs: BTreeMap<String, Db>,
     pub(crate) sessions: HashMap<SessionId, Session>,
     next_session: SessionId,
+    /// Number of the last request that was passed on.
+    next_forward: u64,
     pub(crate) locks: locks::Locks,
     id: Uuid,
     /// Something in `_Server` may be out of date.
@@ -71,6 +75,7 @@ impl Server {
             dbs: BTreeMap::new(),
             sessions: HashMap::new(),
             next_session: 1,
+            next_forward: 0,
             locks: locks::Locks::default(),
             id: crate::uuid::random(),
             stale: true,
@@ -128,8 +133,21 @@ impl Server {
         true
     }
 
-    /// Ends the monitors of a database whose schema goes away. Clients that asked to be told are
-    /// told, the others are disconnected.
+    /// Has every client that does not know that databases come and go connect anew.
+    pub fn disconnect_unaware(&mut self, why: &str) {
+        let unaware: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| !s.change_aware)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unaware {
+            self.doom(id, why);
+        }
+    }
+
+    /// Ends the monitors of a database whose schema goes away, and tells the clients that asked to
+    /// be told. The others are to be disconnected, see `disconnect_unaware`.
     pub(crate) fn cancel_monitors(&mut self, name: &str) {
         let Some(db) = self.dbs.get_mut(name) else {
             return;
@@ -148,8 +166,6 @@ impl Server {
                 let text =
                     format!("{{\"id\":null,\"method\":\"monitor_canceled\",\"params\":[{id}]}}");
                 self.send(session, Text::Own(text.into_bytes()));
-            } else {
-                self.doom(session, "schema changed");
             }
         }
     }
@@ -189,6 +205,11 @@ impl Server {
         if let Some(s) = self.sessions.get_mut(&id) {
             s.access = access;
         }
+    }
+
+    /// The identity that clients get by `get_server_id`.
+    pub fn id(&self) -> Uuid {
+        self.id
     }
 
     pub fn session(&self, id: SessionId) -> Option<&Session> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Now, Server};
 use crate::db::Database;
+use crate::error::tag;
 use crate::row::Row;
 use crate::schema::DatabaseSchema;
 use crate::txn::Txn;
@@ -14,22 +15,32 @@ use crate::{Datum, Error};
 
 impl Server {
     pub(crate) fn convert(&mut self, name: &str, schema: &Value, now: Now) -> Result<(), Error> {
-        let schema = DatabaseSchema::from_json(schema)?;
-        if schema.name != name {
-            return Err(Error::plain_syntax(format!(
-                "attempted to convert \"{name}\" to schema for \"{}\" database",
-                schema.name
-            )));
-        }
+        let schema = check_schema(name, schema)?;
         let Some(db) = self.dbs.get_mut(name) else {
-            return Err(Error::bare(crate::error::tag::UNKNOWN_DATABASE));
+            return Err(Error::bare(tag::UNKNOWN_DATABASE));
         };
         let converted = convert(&db.database, Arc::new(schema))?;
         db.replace_contents(converted, now)?;
         self.cancel_monitors(name);
+        self.disconnect_unaware(&format!("committed {name} database schema conversion"));
         self.stale = true;
         Ok(())
     }
+}
+
+/// Parses a schema that is to replace that of the named database.
+pub(super) fn check_schema(name: &str, schema: &Value) -> Result<DatabaseSchema, Error> {
+    let schema = DatabaseSchema::from_json(schema)?;
+    if schema.name != name {
+        return Err(Error::new(
+            tag::INVALID_PARAMETERS,
+            format!(
+                "new schema name ({}) does not match database name ({name})",
+                schema.name
+            ),
+        ));
+    }
+    Ok(schema)
 }
 
 /// The contents under another schema.

@@ -48,13 +48,40 @@ impl Params {
             Self::Text(t) => t.size(),
         }
     }
+
+    /// As text.
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            Self::Tree(v) => {
+                let mut out = Vec::new();
+                crate::json::write(&mut out, v);
+                out
+            }
+            Self::Text(t) => t.text().to_vec(),
+        }
+    }
+}
+
+/// How far a request has come that another server is to fulfil.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Forward {
+    /// Nobody else has to do with it.
+    #[default]
+    No,
+    /// It is to be sent.
+    Waiting,
+    /// It was sent under this number.
+    Sent(u64),
 }
 
 /// A transaction that waits.
 pub(crate) struct Trigger {
     pub session: SessionId,
     pub id: Value,
+    /// `transact`, or another method that is to be forwarded.
+    pub method: &'static str,
     pub params: Params,
+    pub forward: Forward,
     pub arrived: Instant,
     pub deadline: Option<Instant>,
 }
@@ -71,6 +98,10 @@ pub struct Db {
     /// What the log is to say.
     pub(crate) log_lines: Vec<String>,
     pub(crate) n_commits: u64,
+    /// Clients may not change it: its contents come from another server.
+    pub read_only: bool,
+    /// What is known of the server that this database relays.
+    pub(crate) relay: Option<super::mirror::Relayed>,
     /// The compaction that is under way.
     during_compaction: Option<During>,
     /// When the log is due to be compacted by itself; set when that is first asked.
@@ -141,6 +172,8 @@ impl Db {
             logged: Vec::new(),
             log_lines: Vec::new(),
             n_commits: 0,
+            read_only: false,
+            relay: None,
             during_compaction: None,
             schedule: None,
             compaction_failed: false,
@@ -214,7 +247,7 @@ impl Db {
         };
         let mut persist = |db: &Database, c: &Committed| store.record(db, c, now.wall_ms, diff);
         let mut cx = exec::Context {
-            read_only: access.read_only,
+            read_only: access.read_only || self.read_only,
             who: Who {
                 role: &access.role,
                 client: access.client.as_deref(),
@@ -222,6 +255,7 @@ impl Db {
             owns_lock,
             elapsed,
             can_wait: true,
+            forward: self.relay.is_some(),
             persist: &mut persist,
         };
         let outcome = match params {
@@ -307,8 +341,24 @@ impl Db {
         if new.same_fields(&old) {
             return Ok(());
         }
+        self.change(now, diff, |db, txn| {
+            txn.modify(db, t, new);
+            Ok(())
+        })
+    }
+
+    /// Changes the contents on the server's own account, all of it or nothing.
+    pub(crate) fn change(
+        &mut self,
+        now: Now,
+        diff: bool,
+        change: impl FnOnce(&mut Database, &mut Txn) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut txn = Txn::new();
-        txn.modify(&mut self.database, t, new);
+        if let Err(e) = change(&mut self.database, &mut txn) {
+            txn.rollback(&mut self.database);
+            return Err(e);
+        }
         let mut store = Store {
             backing: &mut self.backing,
             during_compaction: &mut self.during_compaction,
@@ -419,11 +469,16 @@ impl Db {
             self.during_compaction = None;
             self.schedule = None;
         }
+        self.replace_memory(database);
+        Ok(())
+    }
+
+    /// Takes a new schema and contents, and stores nothing.
+    pub(crate) fn replace_memory(&mut self, database: Database) {
         self.database = database;
         self.logged.clear();
         self.touched = true;
         self.n_commits += 1;
-        Ok(())
     }
 }
 

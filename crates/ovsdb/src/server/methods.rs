@@ -5,8 +5,8 @@ use std::time::Duration;
 use ferrovs_json::RawArray;
 use serde_json::Value;
 
-use super::db::{Params, Trigger};
-use super::{Now, Server, Text, unknown_database};
+use super::db::{Forward, Params, Trigger};
+use super::{Db, Now, Server, Text, unknown_database};
 use crate::error::tag;
 use crate::exec::Outcome;
 use crate::monitor::{SessionId, Spec, Version, id_text};
@@ -46,7 +46,15 @@ impl Server {
                 }
                 return;
             }
-            "convert" => self.convert_method(&params, now),
+            "convert" => {
+                if let Some(reply) = self.convert_method(session, params, &id, now) {
+                    match reply {
+                        Ok(result) => self.reply(session, &id, result.into_bytes()),
+                        Err(e) => self.reply_error(session, &id, &e),
+                    }
+                }
+                return;
+            }
             "monitor_cond" | "monitor_cond_since" | "monitor_cond_change"
                 if self.monitor_cond_disabled =>
             {
@@ -82,7 +90,8 @@ impl Server {
         let first = params.iter().next();
         let name = first.and_then(|t| RawArray::element(t, MAX_NAME).ok());
         let db = name.as_ref().and_then(Value::as_str);
-        if let Some(db) = db.filter(|db| self.dbs.contains_key(*db)) {
+        let available = |db: &&str| self.dbs.get(*db).is_some_and(Db::is_available);
+        if let Some(db) = db.filter(available) {
             self.transact(session, db, Params::Text(params), id, now);
             return;
         }
@@ -118,8 +127,17 @@ impl Server {
                 format!("{method} request params must begin with <db-name>"),
             ));
         };
-        if self.dbs.contains_key(name) {
-            return Ok(name.to_owned());
+        if let Some(db) = self.dbs.get(name) {
+            if db.is_available() {
+                return Ok(name.to_owned());
+            }
+            return error(Error::new(
+                tag::NOT_AVAILABLE,
+                format!(
+                    "{method} request specifies database {name} which is not yet available \
+                     because it has not completed joining its cluster"
+                ),
+            ));
         }
         error(unknown_database(params, method, name))
     }
@@ -128,7 +146,9 @@ impl Server {
         let trigger = Trigger {
             session,
             id,
+            method: "transact",
             params,
+            forward: Forward::No,
             arrived: now.instant,
             deadline: None,
         };
@@ -148,6 +168,9 @@ impl Server {
 
     /// Runs a transaction and replies, or returns it if it has to wait.
     fn try_trigger(&mut self, name: &str, mut t: Trigger, now: Now) -> Option<Trigger> {
+        if t.forward != Forward::No {
+            return Some(t);
+        }
         let session = t.session;
         let diff = self.column_diff;
         let Self {
@@ -166,6 +189,11 @@ impl Server {
                 self.flush_session(name, session);
                 self.reply(session, &t.id, result);
                 None
+            }
+            Outcome::Forward => {
+                t.forward = Forward::Waiting;
+                t.deadline = None;
+                Some(t)
             }
             Outcome::Wait(timeout) => {
                 let limit = timeout.filter(|d| *d < Duration::from_secs(u64::from(u32::MAX)));
@@ -314,7 +342,20 @@ impl Server {
         }
     }
 
+    /// Locks are for those who mean to change something.
+    fn may_lock(&self, session: SessionId) -> Result<(), Value> {
+        let read_only = self
+            .sessions
+            .get(&session)
+            .is_some_and(|s| s.access.read_only);
+        if read_only || self.is_backup() {
+            return Err("lock and unlock methods not allowed, DB server is read only.".into());
+        }
+        Ok(())
+    }
+
     fn lock(&mut self, session: SessionId, params: &Value, method: &str) -> Reply {
+        self.may_lock(session)?;
         let name = Self::lock_name(params, method)?;
         if self.locks.wants(session, &name) {
             return error(Error::syntax(
@@ -334,6 +375,7 @@ impl Server {
     }
 
     fn unlock(&mut self, session: SessionId, params: &Value) -> Reply {
+        self.may_lock(session)?;
         let name = Self::lock_name(params, "unlock")?;
         if !self.locks.wants(session, &name) {
             return error(Error::syntax(
@@ -347,12 +389,52 @@ impl Server {
         Ok("{}".into())
     }
 
-    fn convert_method(&mut self, params: &Value, now: Now) -> Reply {
-        let name = self.named_db(params, "convert")?;
-        let Some([_, schema]) = params.as_array().map(Vec::as_slice) else {
-            return error(Error::syntax(params, "array expected"));
+    /// The reply to `convert`; none if another server gives it.
+    fn convert_method(
+        &mut self,
+        session: SessionId,
+        params: Value,
+        id: &Value,
+        now: Now,
+    ) -> Option<Reply> {
+        let name = match self.named_db(&params, "convert") {
+            Ok(name) => name,
+            Err(e) => return Some(Err(e)),
         };
-        self.convert(&name, schema, now).map_err(|e| e.to_json())?;
-        Ok("{}".into())
+        let access = &self.sessions.get(&session)?.access;
+        if !access.role.is_empty() {
+            let client = access.client.as_deref().unwrap_or("(null)");
+            let role = &access.role;
+            return Some(error(Error::new(
+                tag::PERMISSION,
+                format!(
+                    "RBAC rules for client \"{client}\" role \"{role}\" prohibit \"convert\" of \
+                     database {name} (only the root role may convert databases)"
+                ),
+            )));
+        }
+        let Some([_, schema]) = params.as_array().map(Vec::as_slice) else {
+            return Some(error(Error::syntax(&params, "array expected")));
+        };
+        if self.dbs.get(&name).is_some_and(|d| d.relay.is_some()) {
+            // The schema is the source's; here it changes when it has changed there.
+            if let Err(e) = super::convert::check_schema(&name, schema) {
+                return Some(error(e));
+            }
+            self.dbs.get_mut(&name)?.triggers.push(Trigger {
+                session,
+                id: id.clone(),
+                method: "convert",
+                params: Params::Tree(params),
+                forward: Forward::Waiting,
+                arrived: now.instant,
+                deadline: None,
+            });
+            return None;
+        }
+        if let Err(e) = self.convert(&name, schema, now) {
+            return Some(error(e));
+        }
+        Some(Ok("{}".into()))
     }
 }

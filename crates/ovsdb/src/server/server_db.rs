@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Backing, Now, Server};
+use super::{Backing, Db, Now, Server};
 use crate::db::Database;
 use crate::row::Row;
 use crate::schema::DatabaseSchema;
@@ -41,14 +41,32 @@ pub(super) fn database() -> Database {
     Database::new(Arc::new(schema()))
 }
 
+/// What a row says.
+struct Described {
+    name: String,
+    model: &'static str,
+    connected: bool,
+    leader: bool,
+    schema: Option<String>,
+}
+
+fn describe(name: &str, db: &Db) -> Described {
+    let relayed = db.relay.is_some();
+    Described {
+        name: name.to_owned(),
+        model: if relayed { "relay" } else { "standalone" },
+        connected: db.is_connected(),
+        leader: !relayed,
+        schema: db
+            .is_available()
+            .then(|| json::to_string(&db.database.schema.to_json())),
+    }
+}
+
 impl Server {
     /// Brings the rows in line with the databases.
     pub(super) fn refresh_server_db(&mut self, now: Now) {
-        let wanted: Vec<(String, String)> = self
-            .dbs
-            .iter()
-            .map(|(n, d)| (n.clone(), json::to_string(&d.database.schema.to_json())))
-            .collect();
+        let wanted: Vec<Described> = self.dbs.iter().map(|(n, d)| describe(n, d)).collect();
         let Some(me) = self.dbs.get_mut(SERVER_DB) else {
             return;
         };
@@ -61,23 +79,27 @@ impl Server {
         let old: Vec<Arc<Row>> = db.tables()[0].iter().cloned().collect();
         for row in &old {
             let name = row.field(name_column).as_str().unwrap_or_default();
-            if !wanted.iter().any(|(n, _)| n == name) {
+            if !wanted.iter().any(|d| d.name == name) {
                 txn.delete(db, 0, row.uuid);
             }
         }
-        for (name, schema) in wanted {
+        for d in wanted {
             let old = old
                 .iter()
-                .find(|r| r.field(name_column).as_str() == Some(&name));
+                .find(|r| r.field(name_column).as_str() == Some(&d.name));
             let mut row = match old {
                 Some(r) => r.next(),
                 None => Row::new(&table, crate::uuid::random()),
             };
-            row.set(name_column, Datum::string(&name));
-            row.set(column("model"), Datum::string("standalone"));
-            row.set(column("connected"), true.into());
-            row.set(column("leader"), true.into());
-            row.set(column("schema"), Datum::string(&schema));
+            row.set(name_column, Datum::string(&d.name));
+            row.set(column("model"), Datum::string(d.model));
+            row.set(column("connected"), d.connected.into());
+            row.set(column("leader"), d.leader.into());
+            row.set(
+                column("schema"),
+                d.schema
+                    .map_or_else(|| Datum::from_atoms(Vec::new()), |s| Datum::string(&s)),
+            );
             txn.insert(db, 0, row);
         }
         if let Ok(done) = txn.commit(db, &mut |_, _| Ok(())) {

@@ -52,6 +52,7 @@ pub fn run(db: &mut Database, ops: &str) -> (Value, Committed) {
             owns_lock: &|_| false,
             elapsed: Duration::ZERO,
             can_wait: false,
+            forward: false,
             persist: &mut |_, _| Ok(()),
         },
     );

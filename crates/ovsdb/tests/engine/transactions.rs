@@ -351,6 +351,7 @@ fn a_role_may_do_what_its_permissions_say_with_rows_of_the_client() {
             owns_lock: &|_| false,
             elapsed: std::time::Duration::ZERO,
             can_wait: false,
+            forward: false,
             persist: &mut |_, _| Ok(()),
         };
         let Outcome::Done(reply, _) = exec::execute(&mut db, &params, &mut cx) else {

@@ -141,6 +141,7 @@ fn run(cx: &Context, write: bool) -> Result {
             owns_lock: &|_| false,
             elapsed: Duration::ZERO,
             can_wait: false,
+            forward: false,
             persist: &mut persist,
         },
     );
