@@ -3,25 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferrovs_ovsdb::Error;
-use ferrovs_ovsdb::log::file::Mode;
-use ferrovs_ovsdb::log::load::load;
-use ferrovs_ovsdb::server::{Backing, Compaction, Db, Now, Server};
+use ferrovs_ovsdb::server::{Compaction, Now, Server};
 use ferrovs_runtime::daemon::{self, Daemon};
 use ferrovs_runtime::memory::Usage;
 use ferrovs_runtime::options::Ssl;
 use ferrovs_runtime::unixctl::{Output, Responder};
 use ferrovs_runtime::vlog::RateLimit;
-use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_SERVER, TRANSACTION};
+use ferrovs_runtime::vlog::modules::{OVSDB_FILE, OVSDB_SERVER, TRANSACTION};
 use ferrovs_runtime::{Poller, clock, vlog};
 use ferrovs_sync::Waker;
 use ferrovs_sys::process::Exit;
 
 use crate::arguments::{Arguments, Tls};
-use crate::db_config;
+use crate::config::{Config, DbConfig};
+use crate::databases::{Databases, from_argument};
+use crate::db_config::{self, Options};
 use crate::remotes::Remotes;
+use crate::state::{State, Sync};
 
 /// Changes of logged tables: as many lines as Open vSwitch lets through.
 static TLOG_LIMIT: RateLimit = RateLimit::new(30, 60);
@@ -30,22 +31,24 @@ pub struct App {
     pub server: Server,
     pub remotes: Remotes,
     /// What the user asked for, `db:` forms included.
-    pub remote_names: Vec<String>,
-    /// File name of each database by its name.
-    pub files: BTreeMap<String, String>,
+    pub remote_names: BTreeMap<String, Options>,
+    pub databases: Databases,
+    /// The file that says what to serve, if one does.
+    pub config_file: Option<PathBuf>,
+    pub sync: Sync,
+    state: State,
     pub tls: Tls,
     /// What the streams were told last.
     tls_now: Option<Ssl>,
     pub exiting: Vec<Responder>,
     daemon: Daemon,
-    databases: Vec<String>,
+    /// Database arguments that are not open yet.
+    arguments: Vec<String>,
     /// Commits seen when the remotes were configured last.
     configured_at: Option<u64>,
     compactions: Vec<Running>,
     done: (mpsc::Sender<Written>, mpsc::Receiver<Written>),
     waker: Option<Arc<Waker>>,
-    pub sync_from: Option<String>,
-    pub sync_exclude: String,
 }
 
 /// A compaction that another thread writes.
@@ -67,14 +70,6 @@ pub fn now() -> Now {
     }
 }
 
-/// Warnings of the file layer go to the log.
-fn warn(module: &'static str, text: &str) {
-    match module {
-        "lockfile" => vlog::warn!(LOCKFILE, "{text}"),
-        _ => vlog::warn!(OVSDB_FILE, "{text}"),
-    }
-}
-
 impl App {
     pub fn new(a: Arguments) -> Self {
         let mut server = Server::new(now());
@@ -82,19 +77,24 @@ impl App {
         Self {
             server,
             remotes: Remotes::default(),
-            remote_names: a.remotes,
-            files: BTreeMap::new(),
+            remote_names: a
+                .remotes
+                .into_iter()
+                .map(|r| (r, Options::default()))
+                .collect(),
+            databases: Databases::default(),
+            config_file: a.config_file,
+            sync: a.sync,
+            state: a.state,
             tls: a.tls,
             tls_now: None,
             exiting: Vec::new(),
             daemon: a.daemon,
-            databases: a.databases,
+            arguments: a.databases,
             configured_at: None,
             compactions: Vec::new(),
             done: mpsc::channel(),
             waker: None,
-            sync_from: None,
-            sync_exclude: String::new(),
         }
     }
 
@@ -102,38 +102,78 @@ impl App {
         &mut self.daemon
     }
 
+    /// Opens what the command line or the configuration file names, or what an earlier process
+    /// served when it crashed. The error is what to die with.
     pub fn open_databases(&mut self) -> Result<(), String> {
-        for file in std::mem::take(&mut self.databases) {
-            // The same file twice is the same database.
-            if let Err(e) = self.add_db(&file)
-                && !e.ends_with(": already open")
-            {
-                return Err(e);
+        if self.config_file.is_some() {
+            return self.reload().map_err(|e| {
+                vlog::warn!(OVSDB_SERVER, "{e}");
+                "server configuration failed".to_owned()
+            });
+        }
+        let mut wanted = Vec::new();
+        if let Some((config, sync)) = self.state.load() {
+            self.sync = sync;
+            self.remote_names = config.remotes;
+            wanted.extend(config.databases);
+        } else {
+            for argument in std::mem::take(&mut self.arguments) {
+                let (key, config) = from_argument(&argument)?;
+                // The same again is the same database.
+                if !wanted.contains(&(key.clone(), config.clone())) {
+                    wanted.push((key, config));
+                }
             }
         }
+        for (key, config) in wanted {
+            self.databases.add(&mut self.server, &key, &config, now())?;
+        }
+        if self.sync.from.is_some() {
+            self.databases
+                .set_roles(&mut self.server, &self.sync, now());
+        }
+        self.configured_at = None;
+        self.save();
         Ok(())
     }
 
-    pub fn add_db(&mut self, file: &str) -> Result<(), String> {
-        if self.files.values().any(|f| f == file) {
-            return Err(format!("ovsdb error: {file}: already open"));
+    /// Notes the configuration, for a process that may have to take over.
+    pub fn save(&self) {
+        if self.config_file.is_none() {
+            let config = Config {
+                remotes: self.remote_names.clone(),
+                databases: self.databases.configured(),
+            };
+            self.state.save(&config, &self.sync);
         }
-        let loaded = load(file, Mode::ReadWrite, None, &warn).map_err(|e| e.to_string())?;
-        if let Some(damage) = loaded.damage {
-            vlog::err!(OVSDB_SERVER, "{damage}");
-        }
-        if let Some(why) = loaded.refused {
-            vlog::info!(OVSDB_SERVER, "{why}");
-        }
-        let name = loaded.db.name().to_owned();
-        if !self
-            .server
-            .add_db(Db::new(loaded.db, Backing::File(loaded.log)))
-        {
-            return Err(format!("ovsdb error: {file}: duplicate database name"));
-        }
-        self.files.insert(name, file.to_owned());
+    }
+
+    /// Takes the configuration that the file holds now, or leaves everything as it is.
+    pub fn reload(&mut self) -> Result<(), String> {
+        let Some(path) = &self.config_file else {
+            return Err("Configuration file was not specified on command line".into());
+        };
+        let config = Config::read(path)?;
+        self.databases
+            .replace_all(&mut self.server, &config.databases, now())?;
+        self.remote_names = config.remotes;
         self.configured_at = None;
+        Ok(())
+    }
+
+    pub fn add_db(&mut self, argument: &str) -> Result<(), String> {
+        let (key, mut config) = from_argument(argument)?;
+        if let (Some(s), Some(ms)) = (&mut config.source, self.sync.relay_probe) {
+            s.options.probe_interval = Some(Duration::from_millis(ms));
+        }
+        self.databases.add(&mut self.server, &key, &config, now())?;
+        let name = self.databases.name_of(&key);
+        self.server
+            .disconnect_unaware(&format!("adding {name} database"));
+        if self.sync.from.is_some() && config == DbConfig::default() {
+            self.databases
+                .set_role(&mut self.server, &key, &self.sync, now());
+        }
         Ok(())
     }
 
@@ -141,17 +181,24 @@ impl App {
         if name.starts_with('_') {
             return Err("Cannot remove reserved database.".into());
         }
-        if !self.server.remove_db(name) {
+        if !self.databases.remove(&mut self.server, name) {
             return Err("Failed to find the database.".into());
         }
-        self.files.remove(name);
+        self.server
+            .disconnect_unaware(&format!("removing {name} database by user request"));
         self.configured_at = None;
         Ok(())
     }
 
+    /// Takes up the role that `sync` says, from the beginning.
+    pub fn set_roles(&mut self) {
+        self.databases
+            .set_roles(&mut self.server, &self.sync, now());
+    }
+
     /// Checks what names a database column, so that a mistake shows at the start.
     pub fn check_remotes(&self) -> Result<(), String> {
-        for name in &self.remote_names {
+        for name in self.remote_names.keys() {
             if name.starts_with("db:") {
                 db_config::parse_column(&self.server, name)?;
             }
@@ -191,7 +238,7 @@ impl App {
         let t = &self.tls;
         let tls = [&t.private_key, &t.certificate, &t.ca_cert, &t.peer_ca_cert];
         self.remote_names
-            .iter()
+            .keys()
             .chain(tls.into_iter().flatten())
             .any(|n| n.starts_with("db:"))
     }
@@ -235,6 +282,10 @@ impl App {
     /// One turn of the loop.
     pub fn run(&mut self) {
         self.remotes.run(&mut self.server);
+        if self.databases.run(&mut self.server, now()) {
+            self.sync.backup = self.databases.any_backup();
+            self.save();
+        }
         self.server.run(now());
         self.remotes.update_status(&mut self.server, now());
         for line in self.server.take_log_lines() {
@@ -255,6 +306,7 @@ impl App {
             poller.wait_until(d);
         }
         self.remotes.wait(poller);
+        self.databases.wait(poller);
     }
 
     /// Compacts on demand; the answer comes when it is done.
@@ -365,7 +417,10 @@ impl App {
         usage.add("cells", cells as u64);
         usage.add("monitors", monitors as u64);
         usage.add("n-weak-refs", weak as u64);
-        usage.add("sessions", self.server.n_sessions() as u64);
+        let sessions = self.server.n_sessions();
+        if sessions > 0 {
+            usage.add("sessions", sessions as u64);
+        }
         if triggers > 0 {
             usage.add("triggers", triggers as u64);
         }

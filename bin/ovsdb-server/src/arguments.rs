@@ -6,6 +6,8 @@ use ferrovs_runtime::daemon::{self, Daemon};
 use ferrovs_runtime::options::{self, Arg, Opt, Parser};
 use ferrovs_runtime::{dirs, version, vlog};
 
+use crate::state::{State, Sync};
+
 /// What the command line said.
 pub struct Arguments {
     pub daemon: Daemon,
@@ -16,6 +18,13 @@ pub struct Arguments {
     /// Files, or `db:DB,TABLE,COLUMN` for where to find their names.
     pub tls: Tls,
     pub column_diff: bool,
+    /// Records of conversions hold the data too. Those are a matter of clustered files alone.
+    pub data_conversion: bool,
+    /// The file that says what to serve, in place of this command line.
+    pub config_file: Option<PathBuf>,
+    pub sync: Sync,
+    /// What outlives a crash.
+    pub state: State,
 }
 
 /// TLS material as given: a file name, or `db:DB,TABLE,COLUMN`.
@@ -40,8 +49,13 @@ const OPTIONS: &[Opt] = &[
     Opt::both("version", 'V', Arg::None),
     options::SSL_BOOTSTRAP,
     options::SSL_PEER_CA,
+    Opt::long("sync-from", Arg::Required),
+    Opt::long("sync-exclude-tables", Arg::Required),
+    Opt::long("active", Arg::None),
     Opt::long("no-dbs", Arg::None),
     Opt::long("disable-file-column-diff", Arg::None),
+    Opt::long("disable-file-no-data-conversion", Arg::None),
+    Opt::long("config-file", Arg::Required),
 ];
 
 /// Parses the program's command line; does not return after `--help`, `--version` or an error.
@@ -56,15 +70,24 @@ pub fn parse() -> Arguments {
         unixctl: None,
         tls: Tls::default(),
         column_diff: true,
+        data_conversion: false,
+        config_file: None,
+        sync: Sync::default(),
+        state: State::new(),
     };
-    let mut no_dbs = false;
+    let (mut no_dbs, mut active) = (false, false);
+    // Options that leave nothing to a configuration file.
+    let mut conflicting = None;
     while let Some(found) = parser.next_or_exit() {
         if options::handle_vlog(&found) || a.daemon.handle(&found) {
             continue;
         }
         let value = found.value.clone();
         match found.opt.long {
-            "remote" => a.remotes.push(found.required().to_owned()),
+            "remote" => {
+                conflicting = Some("--remote");
+                a.remotes.push(found.required().to_owned());
+            }
             "unixctl" => a.unixctl = Some(found.required().into()),
             "run" => a.run = value,
             "help" => {
@@ -84,12 +107,41 @@ pub fn parse() -> Arguments {
             "ssl-ciphers" => a.tls.ciphers = value,
             "ssl-ciphersuites" => a.tls.ciphersuites = value,
             "ssl-server-name" => a.tls.server_name = value,
+            "sync-from" => {
+                conflicting = Some("--sync-from");
+                a.sync.from = value;
+            }
+            "sync-exclude-tables" => {
+                conflicting = Some("--sync-exclude-tables");
+                a.sync.set_exclude(found.required());
+            }
+            "active" => {
+                conflicting = Some("--active");
+                active = true;
+            }
             "no-dbs" => no_dbs = true,
             "disable-file-column-diff" => a.column_diff = false,
+            "disable-file-no-data-conversion" => a.data_conversion = true,
+            "config-file" => {
+                let path = std::path::absolute(found.required());
+                a.config_file = path.ok().or_else(|| Some(found.required().into()));
+            }
             other => ferrovs_runtime::fatal(format_args!("--{other} is not supported")),
         }
     }
     a.databases = parser.operands();
+    a.sync.backup = a.sync.from.is_some() && !active;
+    if a.config_file.is_some() {
+        if !a.databases.is_empty() {
+            conflicting = Some("databases");
+        }
+        if let Some(what) = conflicting {
+            ferrovs_runtime::fatal(format_args!(
+                "{what} on the command line cannot be combined with --config-file"
+            ));
+        }
+        return a;
+    }
     if a.databases.is_empty() && !no_dbs {
         a.databases
             .push(dirs::dbdir().join("conf.db").display().to_string());
@@ -108,6 +160,9 @@ The default DATABASE, if none is given, is
 
 JSON-RPC options (may be specified any number of times):
   --remote=REMOTE         connect or listen to REMOTE
+
+Configuration file (in place of --remote and DATABASE):
+  --config-file=FILE      serve what FILE describes
 
 Active JSON-RPC connection methods:
   tcp:HOST:PORT           PORT at remote HOST
@@ -135,11 +190,20 @@ SSL/TLS options:
     vlog::usage();
     print!(
         "
+Syncing options:
+  --sync-from=SERVER      sync DATABASE from active SERVER and start in
+                          backup mode (except with --active)
+  --sync-exclude-tables=DB:TABLE,...
+                          exclude the TABLE in DB from syncing
+  --active                with --sync-from, start in active mode
+
 Other options:
   --run COMMAND           run COMMAND as subprocess then exit
   --unixctl=SOCKET        override default control socket name
   --disable-file-column-diff
                           don't use column diff in database file
+  --disable-file-no-data-conversion
+                          write data to disk during database conversion
   -h, --help              display this help message
   -V, --version           display version information
 "

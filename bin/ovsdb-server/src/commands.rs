@@ -1,7 +1,10 @@
 //! The commands of the control socket.
 
+mod replication;
+
 use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request};
-use ferrovs_runtime::{clock, memory};
+use ferrovs_runtime::vlog::modules::OVSDB_SERVER;
+use ferrovs_runtime::{clock, memory, vlog};
 
 use crate::app::App;
 use crate::db_config;
@@ -10,7 +13,17 @@ fn nothing() -> Reply {
     Ok(Output::empty())
 }
 
-pub fn register(c: &mut Commands<App>) {
+/// A configuration file leaves nothing to commands.
+fn refuse_with_file(app: &App) -> Result<(), String> {
+    app.config_file.as_ref().map_or(Ok(()), |file| {
+        let file = file.display();
+        Err(format!(
+            "Update the {file} and use ovsdb-server/reload instead"
+        ))
+    })
+}
+
+pub fn register(c: &mut Commands<App>, column_diff: bool, data_conversion: bool) {
     memory::register(c, |app: &mut App, usage| app.memory_usage(usage));
     c.register("exit", "", 0, 0, |app, r| {
         app.exiting.push(r.responder());
@@ -25,31 +38,34 @@ pub fn register(c: &mut Commands<App>) {
             .into())
     });
     c.register("ovsdb-server/add-db", "DB", 1, 1, |app, r| {
+        refuse_with_file(app)?;
         app.add_db(r.arg(1).unwrap_or_default())?;
+        app.save();
         nothing()
     });
     c.register("ovsdb-server/remove-db", "DB", 1, 1, |app, r| {
+        refuse_with_file(app)?;
         app.remove_db(r.arg(1).unwrap_or_default())?;
+        app.save();
         nothing()
     });
     c.register("ovsdb-server/list-remotes", "", 0, 0, |app, _| {
-        let mut names = app.remote_names.clone();
-        names.sort();
-        Ok(names
-            .iter()
+        Ok(app
+            .remote_names
+            .keys()
             .map(|n| format!("{n}\n"))
             .collect::<String>()
             .into())
     });
     c.register("ovsdb-server/add-remote", "REMOTE", 1, 1, add_remote);
     c.register("ovsdb-server/remove-remote", "REMOTE", 1, 1, |app, r| {
+        refuse_with_file(app)?;
         let name = r.arg(1).unwrap_or_default();
-        let before = app.remote_names.len();
-        app.remote_names.retain(|n| n != name);
-        if app.remote_names.len() == before {
+        if app.remote_names.remove(name).is_none() {
             return Err("no such remote".into());
         }
         app.invalidate();
+        app.save();
         nothing()
     });
     c.register("ovsdb-server/compact", "", 0, 1, compact);
@@ -60,14 +76,27 @@ pub fn register(c: &mut Commands<App>) {
         1,
         |_, r| {
             // Freed memory goes back by the allocator; both settings are met.
-            match r.arg(1) {
-                Some("on" | "off") => nothing(),
-                _ => Err("invalid argument".into()),
-            }
+            let what = match r.arg(1) {
+                Some("on") => "enabled",
+                Some("off") => "disabled",
+                _ => return Err("invalid argument".into()),
+            };
+            vlog::info!(OVSDB_SERVER, "memory trimming after compaction {what}.");
+            nothing()
         },
     );
     c.register("ovsdb-server/reconnect", "", 0, 0, |app, _| {
-        app.remotes.reconnect(clock::now());
+        let why = "user ran ovsdb-server/reconnect";
+        app.remotes.reconnect(why, clock::now());
+        nothing()
+    });
+    c.register("ovsdb-server/reload", "", 0, 0, |app, _| {
+        app.reload().map_err(|e| {
+            if app.config_file.is_some() {
+                vlog::warn!(OVSDB_SERVER, "{e}");
+            }
+            e
+        })?;
         nothing()
     });
     c.register(
@@ -86,13 +115,11 @@ pub fn register(c: &mut Commands<App>) {
             })
         },
     );
-    c.register("ovsdb-server/sync-status", "", 0, 0, |_, _| {
-        Ok("state: active\n".into())
-    });
     c.register("ovsdb-server/disable-monitor-cond", "", 0, 0, |app, _| {
         // Clients find out by connecting anew.
         app.server.monitor_cond_disabled = true;
-        app.remotes.reconnect(clock::now());
+        let why = "user ran ovsdb-server/disable-monitor-cond command";
+        app.remotes.reconnect(why, clock::now());
         nothing()
     });
     c.register("ovsdb-server/perf-counters-show", "", 0, 0, |_, _| {
@@ -103,62 +130,19 @@ pub fn register(c: &mut Commands<App>) {
     });
     c.register("ovsdb-server/tlog-set", "DB:TABLE on|off", 2, 2, tlog_set);
     c.register("ovsdb-server/tlog-list", "", 0, 0, tlog_list);
-    replication(c);
-}
-
-/// Active-backup replication is not built in: its settings can be kept and shown.
-fn replication(c: &mut Commands<App>) {
-    c.register(
-        "ovsdb-server/get-active-ovsdb-server",
-        "",
-        0,
-        0,
-        |app, _| Ok(app.sync_from.clone().unwrap_or_default().into()),
-    );
-    c.register(
-        "ovsdb-server/set-active-ovsdb-server",
-        "",
-        1,
-        1,
-        |app, r| {
-            app.sync_from = r.arg(1).map(str::to_owned);
+    // They undo an option, so they are there with it.
+    if !column_diff {
+        c.register("ovsdb/file/column-diff-enable", "", 0, 0, |app, _| {
+            app.server.column_diff = true;
             nothing()
-        },
-    );
-    c.register(
-        "ovsdb-server/connect-active-ovsdb-server",
-        "",
-        0,
-        0,
-        |app, _| match &app.sync_from {
-            None => Err("Unable to connect: active server is not specified.\n".into()),
-            Some(_) => Err("this server does not replicate".into()),
-        },
-    );
-    c.register(
-        "ovsdb-server/disconnect-active-ovsdb-server",
-        "",
-        0,
-        0,
-        |_, _| nothing(),
-    );
-    c.register(
-        "ovsdb-server/get-sync-exclude-tables",
-        "",
-        0,
-        0,
-        |app, _| Ok(app.sync_exclude.clone().into()),
-    );
-    c.register(
-        "ovsdb-server/set-sync-exclude-tables",
-        "",
-        1,
-        1,
-        |app, r| {
-            app.sync_exclude = r.arg(1).unwrap_or_default().to_owned();
+        });
+    }
+    if data_conversion {
+        c.register("ovsdb/file/no-data-conversion-enable", "", 0, 0, |_, _| {
             nothing()
-        },
-    );
+        });
+    }
+    replication::register(c);
 }
 
 fn tlog_set(app: &mut App, r: &Request) -> Reply {
@@ -201,14 +185,14 @@ fn tlog_list(app: &mut App, _: &Request) -> Reply {
 }
 
 fn add_remote(app: &mut App, r: &Request) -> Reply {
+    refuse_with_file(app)?;
     let name = r.arg(1).unwrap_or_default();
     if name.starts_with("db:") {
         db_config::parse_column(&app.server, name)?;
     }
-    if !app.remote_names.iter().any(|n| n == name) {
-        app.remote_names.push(name.to_owned());
-    }
+    app.remote_names.entry(name.to_owned()).or_default();
     app.invalidate();
+    app.save();
     nothing()
 }
 
@@ -222,10 +206,13 @@ fn compact(app: &mut App, r: &Request) -> Reply {
         None => app
             .server
             .dbs()
-            .filter(|d| d.is_file())
+            .filter(|d| !d.name().starts_with('_'))
             .map(|d| d.name().to_owned())
             .collect(),
     };
+    for n in &names {
+        vlog::info!(OVSDB_SERVER, "compacting {n} database by user request");
+    }
     // The last one answers; they run side by side, each reports its own failure in the log.
     let Some((last, rest)) = names.split_last() else {
         return nothing();

@@ -74,11 +74,11 @@ pub fn text(server: &Server, name: &str) -> Option<String> {
 }
 
 /// All remotes that are wanted now, `db:` forms replaced by what they hold.
-pub fn remotes(server: &Server, names: &[String]) -> BTreeMap<String, Options> {
+pub fn remotes(server: &Server, names: &BTreeMap<String, Options>) -> BTreeMap<String, Options> {
     let mut out = BTreeMap::new();
-    for name in names {
+    for (name, options) in names {
         if !name.starts_with("db:") {
-            out.insert(name.clone(), Options::default());
+            out.insert(name.clone(), options.clone());
             continue;
         }
         let Ok(c) = parse_column(server, name) else {
@@ -90,7 +90,7 @@ pub fn remotes(server: &Server, names: &[String]) -> BTreeMap<String, Options> {
                 for row in c.table.iter() {
                     for a in row.get(c.column).atoms() {
                         if let Some(s) = a.as_str() {
-                            out.insert(s.to_owned(), Options::default());
+                            out.insert(s.to_owned(), options.clone());
                         }
                     }
                 }
@@ -102,7 +102,7 @@ pub fn remotes(server: &Server, names: &[String]) -> BTreeMap<String, Options> {
                 for row in c.table.iter() {
                     for id in row.get(c.column).keys().filter_map(|a| a.as_uuid()) {
                         if let Some(r) = target.get(&id) {
-                            out.extend(described(c.db, target, r));
+                            out.extend(described(c.db, target, r, options));
                         }
                     }
                 }
@@ -119,7 +119,8 @@ fn get<'a>(table: &Table, row: &'a Row, column: &str) -> Option<&'a Datum> {
 }
 
 /// The remote that a row such as one of Manager describes.
-fn described(db: &Database, table: &Table, row: &Row) -> Option<(String, Options)> {
+/// `base` holds for what the row does not say.
+fn described(db: &Database, table: &Table, row: &Row, base: &Options) -> Option<(String, Options)> {
     let target = get(table, row, "target")?
         .as_str()
         .filter(|t| !t.is_empty())?;
@@ -129,15 +130,20 @@ fn described(db: &Database, table: &Table, row: &Row) -> Option<(String, Options
     Some((
         target.to_owned(),
         Options {
-            max_backoff: number("max_backoff").map(millis),
-            probe_interval: number("inactivity_probe").map(millis),
-            dscp: dscp.and_then(|s| s.parse().ok()).filter(|d| *d < 64),
+            max_backoff: number("max_backoff").map(millis).or(base.max_backoff),
+            probe_interval: number("inactivity_probe")
+                .map(millis)
+                .or(base.probe_interval),
+            dscp: dscp
+                .and_then(|s| s.parse().ok())
+                .filter(|d| *d < 64)
+                .or(base.dscp),
             read_only: get(table, row, "read_only")
                 .and_then(Datum::as_bool)
-                .unwrap_or(false),
+                .unwrap_or(base.read_only),
             role: get(table, row, "role")
                 .and_then(Datum::as_str)
-                .unwrap_or_default()
+                .unwrap_or(&base.role)
                 .to_owned(),
             row: Some((db.name().to_owned(), table.schema.name.clone(), row.uuid)),
         },

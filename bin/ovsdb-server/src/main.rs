@@ -8,8 +8,12 @@
 mod app;
 mod arguments;
 mod commands;
+mod config;
+mod databases;
 mod db_config;
 mod remotes;
+mod source;
+mod state;
 
 use std::process::ExitCode;
 
@@ -27,6 +31,7 @@ fn main() -> ExitCode {
 
     let run = arguments.run.take();
     let unixctl_path = arguments.unixctl.clone();
+    let (column_diff, data_conversion) = (arguments.column_diff, arguments.data_conversion);
     let mut app = App::new(arguments);
     if let Err(e) = app.open_databases() {
         fatal(e);
@@ -40,7 +45,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut commands = unixctl::Commands::new();
-    commands::register(&mut commands);
+    commands::register(&mut commands, column_diff, data_conversion);
     let mut poller = Poller::new();
     let mut child = run.map(|command| app::Child::start(&command, poller.waker()));
     app.daemon().daemonize_complete();

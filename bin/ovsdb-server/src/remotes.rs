@@ -183,7 +183,12 @@ impl Remotes {
             });
             self.remotes.insert(name, remote);
         }
-        for (id, why) in server.take_doomed() {
+        let doomed = server.take_doomed();
+        if !doomed.is_empty() {
+            // Who is dropped gets the answers that are ready.
+            self.deliver(server);
+        }
+        for (id, why) in doomed {
             self.drop_session(server, id, &why, now.instant);
         }
     }
@@ -225,9 +230,13 @@ impl Remotes {
     }
 
     /// Drops every connection, so that clients connect anew.
-    pub fn reconnect(&mut self, now: Instant) {
+    pub fn reconnect(&mut self, why: &str, now: Instant) {
         for r in self.remotes.values_mut() {
             for c in &mut r.clients {
+                if c.session.is_connected() {
+                    let name = c.session.name();
+                    vlog::info!(OVSDB_JSONRPC_SERVER, "{name}: disconnecting ({why})");
+                }
                 c.session.force_reconnect(now);
             }
         }

@@ -1,0 +1,376 @@
+//! The databases that are served: opening and closing them, and keeping each one's way to its
+//! source, if it has one, in line with its configuration.
+//!
+//! `open` only reads; a set of databases is exchanged by opening what is new first, so that a
+//! mistake leaves everything as it was.
+
+use std::collections::BTreeMap;
+
+use ferrovs_ovsdb::log::file::Mode;
+use ferrovs_ovsdb::log::load::load;
+use ferrovs_ovsdb::replication::Status;
+use ferrovs_ovsdb::server::{Backing, Db, Now, SERVER_DB, Server};
+use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_SERVER, RELAY};
+use ferrovs_runtime::{Poller, vlog};
+
+use crate::config::{DbConfig, Model, Source, parse_relay};
+use crate::source::Fetcher;
+use crate::state::Sync;
+
+/// A database that is served.
+struct Opened {
+    /// File name, or none for a relay.
+    file: Option<String>,
+    config: DbConfig,
+    fetcher: Option<Fetcher>,
+}
+
+#[derive(Default)]
+pub struct Databases {
+    by_name: BTreeMap<String, Opened>,
+}
+
+/// Warnings of the file layer go to the log.
+fn warn(module: &'static str, text: &str) {
+    match module {
+        "lockfile" => vlog::warn!(LOCKFILE, "{text}"),
+        _ => vlog::warn!(OVSDB_FILE, "{text}"),
+    }
+}
+
+/// Reads a database, or makes an empty one for a relay. `name` is that of a file or of a relay.
+fn open(name: &str, config: &DbConfig) -> Result<(Db, Opened), String> {
+    let is_relay = config.model == Model::Relay;
+    let db = if is_relay {
+        if name.starts_with('_') {
+            return Err(format!(
+                "ovsdb error: {name}: names beginning with \"_\" are reserved"
+            ));
+        }
+        Db::relay(name)
+    } else {
+        let loaded = load(name, Mode::ReadWrite, None, &warn).map_err(|e| e.to_string())?;
+        if let Some(damage) = loaded.damage {
+            vlog::err!(OVSDB_SERVER, "{damage}");
+        }
+        if let Some(why) = loaded.refused {
+            vlog::info!(OVSDB_SERVER, "{why}");
+        }
+        if config.model == Model::Clustered {
+            return Err(format!(
+                "ovsdb error: {name}: service model mismatch: expected \"clustered\", database \
+                 file is standalone"
+            ));
+        }
+        Db::new(loaded.db, Backing::File(loaded.log))
+    };
+    let opened = Opened {
+        file: (!is_relay).then(|| name.to_owned()),
+        config: config.clone(),
+        fetcher: None,
+    };
+    Ok((db, opened))
+}
+
+impl Databases {
+    /// Adds one database by its argument: a file, or `relay:NAME:REMOTE`.
+    pub fn add(
+        &mut self,
+        server: &mut Server,
+        name: &str,
+        config: &DbConfig,
+        now: Now,
+    ) -> Result<(), String> {
+        if self.has_file(name) {
+            return Err(format!("ovsdb error: {name}: already open"));
+        }
+        let (db, opened) = open(name, config)?;
+        let db_name = db.name().to_owned();
+        if !server.add_db(db) {
+            return Err(format!("ovsdb error: {db_name}: duplicate database name"));
+        }
+        self.by_name.insert(db_name.clone(), opened);
+        self.connect(server, &db_name, now);
+        Ok(())
+    }
+
+    fn has_file(&self, name: &str) -> bool {
+        self.by_name
+            .values()
+            .any(|o| o.file.as_deref() == Some(name))
+    }
+
+    /// Removes a database; false if there is none.
+    pub fn remove(&mut self, server: &mut Server, name: &str) -> bool {
+        let Some(opened) = self.by_name.remove(name) else {
+            return false;
+        };
+        if opened.fetcher.is_some_and(|f| f.is_relay()) {
+            vlog::dbg!(RELAY, "removed database: {name}");
+        }
+        server.remove_db(name);
+        true
+    }
+
+    /// Exchanges the whole set, or changes nothing and says why.
+    pub fn replace_all(
+        &mut self,
+        server: &mut Server,
+        wanted: &BTreeMap<String, DbConfig>,
+        now: Now,
+    ) -> Result<(), String> {
+        let served = |key: &str, config: &DbConfig| {
+            self.by_name.iter().find_map(|(name, o)| {
+                let same = match &o.file {
+                    Some(file) => config.model != Model::Relay && file == key,
+                    None => config.model == Model::Relay && name == key,
+                };
+                same.then(|| name.clone())
+            })
+        };
+        let (mut kept, mut fresh) = (BTreeMap::new(), Vec::new());
+        for (key, config) in wanted {
+            match served(key, config) {
+                Some(_) if config.model == Model::Clustered => {
+                    return Err(format!(
+                        "failed to configure database '{key}': it is not clustered"
+                    ));
+                }
+                Some(name) => {
+                    kept.insert(name, config.clone());
+                }
+                None => {
+                    let new = open(key, config)
+                        .map_err(|e| format!("failed to open database '{key}': {e}"))?;
+                    fresh.push(new);
+                }
+            }
+        }
+        let mut names: Vec<&str> = kept.keys().map(String::as_str).collect();
+        names.push(SERVER_DB);
+        for (db, _) in &fresh {
+            if names.contains(&db.name()) {
+                return Err(format!("{}: duplicate database name", db.name()));
+            }
+            names.push(db.name());
+        }
+        let gone: Vec<String> = self
+            .by_name
+            .keys()
+            .filter(|n| !kept.contains_key(*n))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.remove(server, &name);
+            server.disconnect_unaware(&format!("removing {name} database by user request"));
+        }
+        for (name, config) in kept {
+            if let Some(o) = self.by_name.get_mut(&name) {
+                o.config = config;
+            }
+            self.connect(server, &name, now);
+        }
+        for (db, opened) in fresh {
+            let name = db.name().to_owned();
+            server.add_db(db);
+            server.disconnect_unaware(&format!("adding {name} database"));
+            self.by_name.insert(name.clone(), opened);
+            self.connect(server, &name, now);
+        }
+        Ok(())
+    }
+
+    /// Gives every database of a file the role that the settings for all of them ask for.
+    pub fn set_roles(&mut self, server: &mut Server, sync: &Sync, now: Now) {
+        let names: Vec<String> = self.by_name.keys().cloned().collect();
+        for name in names {
+            if let Some(o) = self.by_name.get_mut(&name).filter(|o| o.file.is_some()) {
+                o.config = role(sync, &name);
+                // Even what seems to be right starts anew: that is how one asks for it.
+                o.fetcher = None;
+                self.connect(server, &name, now);
+            }
+        }
+    }
+
+    /// The same for one database that was just added.
+    pub fn set_role(&mut self, server: &mut Server, file: &str, sync: &Sync, now: Now) {
+        let found = self.by_name.iter_mut();
+        let mut found = found.filter(|(_, o)| o.file.as_deref() == Some(file));
+        if let Some((name, o)) = found.next() {
+            o.config = role(sync, name);
+            let name = name.clone();
+            self.connect(server, &name, now);
+        }
+    }
+
+    /// Starts or ends the fetching of a database's contents, as configured.
+    fn connect(&mut self, server: &mut Server, name: &str, now: Now) {
+        let Some(o) = self.by_name.get_mut(name) else {
+            return;
+        };
+        let source = o.config.fetched_from();
+        if let Some(db) = server.db_mut(name) {
+            db.read_only = source.is_some() && !db.is_relay();
+        }
+        let Some(source) = source else {
+            o.fetcher = None;
+            return;
+        };
+        let fits = |f: &mut Fetcher| f.adapt(&o.config, now.instant);
+        if !o.fetcher.as_mut().is_some_and(fits) {
+            if o.file.is_none() {
+                server.cancel_forwards(name);
+            }
+            o.fetcher = Some(Fetcher::start(name, &o.config, source, now.instant));
+        }
+    }
+
+    /// True if some backup failed, and is active now.
+    pub fn run(&mut self, server: &mut Server, now: Now) -> bool {
+        let mut failed = false;
+        for (name, o) in &mut self.by_name {
+            let Some(fetcher) = &mut o.fetcher else {
+                continue;
+            };
+            fetcher.run(server, now);
+            if fetcher.status() == Status::Failed {
+                failed = true;
+                o.fetcher = None;
+                o.config.backup = false;
+                if let Some(db) = server.db_mut(name) {
+                    db.read_only = false;
+                }
+            }
+        }
+        failed
+    }
+
+    pub fn wait(&self, poller: &mut Poller) {
+        for f in self.by_name.values().filter_map(|o| o.fetcher.as_ref()) {
+            f.wait(poller);
+        }
+    }
+
+    /// Sets how long sources of relays, or those of backups, may be silent.
+    pub fn set_probe_interval(&mut self, relays: bool, interval: std::time::Duration) {
+        for o in self.by_name.values_mut() {
+            if let Some(f) = o.fetcher.as_mut().filter(|f| f.is_relay() == relays) {
+                f.set_probe_interval(interval);
+            }
+            if let Some(s) = &mut o.config.source
+                && (o.config.model == Model::Relay) == relays
+            {
+                s.options.probe_interval = Some(interval);
+            }
+        }
+    }
+
+    /// What `ovsdb-server/sync-status` says.
+    pub fn sync_status(&self) -> String {
+        let mut sources: BTreeMap<&str, (Vec<&str>, Vec<String>, bool)> = BTreeMap::new();
+        for (name, o) in &self.by_name {
+            let Some(f) = o.fetcher.as_ref().filter(|f| !f.is_relay()) else {
+                continue;
+            };
+            let (replicating, excluded, connecting) = sources.entry(f.name()).or_default();
+            if f.status() == Status::Replicating {
+                replicating.push(name);
+                excluded.extend(o.config.exclude.iter().map(|t| format!("{name}:{t}")));
+            } else {
+                *connecting = true;
+            }
+        }
+        if sources.is_empty() {
+            return "state: active\n".to_owned();
+        }
+        let mut lines = vec!["state: backup".to_owned()];
+        for (source, (replicating, excluded, connecting)) in sources {
+            if !replicating.is_empty() {
+                lines.push(format!("replicating: {source}"));
+                lines.push(format!("database: {}", replicating.join(", ")));
+                if !excluded.is_empty() {
+                    lines.push(format!("exclude: {}", excluded.join(",")));
+                }
+            }
+            if connecting {
+                lines.push(format!("connecting: {source}"));
+            }
+        }
+        lines.join("\n")
+    }
+
+    /// The name of the database that a file or a relay's key stands for.
+    pub fn name_of(&self, key: &str) -> String {
+        let found = self.by_name.iter();
+        let mut found = found.filter(|(_, o)| o.file.as_deref() == Some(key));
+        found.next().map_or(key, |(name, _)| name).to_owned()
+    }
+
+    /// Every database as it is configured now, by its file or, for relays, by its name.
+    pub fn configured(&self) -> BTreeMap<String, DbConfig> {
+        self.by_name
+            .iter()
+            .map(|(name, o)| (o.file.as_ref().unwrap_or(name).clone(), o.config.clone()))
+            .collect()
+    }
+
+    /// True if some database is a backup.
+    pub fn any_backup(&self) -> bool {
+        self.by_name.values().any(|o| o.config.backup)
+    }
+
+    /// The servers that databases are backups of.
+    pub fn active_servers(&self) -> Vec<String> {
+        let mut all: Vec<String> = self
+            .by_name
+            .values()
+            .filter(|o| o.config.model == Model::ActiveBackup)
+            .filter_map(|o| o.config.source.as_ref())
+            .map(|s| s.target.clone())
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Every excluded table, `DB:TABLE`.
+    pub fn excluded(&self) -> Vec<String> {
+        let each = |(name, o): (&String, &Opened)| -> Vec<String> {
+            let tables = o.config.exclude.iter();
+            tables.map(|t| format!("{name}:{t}")).collect()
+        };
+        self.by_name.iter().flat_map(each).collect()
+    }
+}
+
+/// How a database of a file is served under settings that hold for all.
+fn role(sync: &Sync, name: &str) -> DbConfig {
+    let Some(from) = &sync.from else {
+        return DbConfig::default();
+    };
+    let mut source = Source {
+        target: from.clone(),
+        options: crate::db_config::Options::default(),
+    };
+    source.options.probe_interval = sync.probe.map(std::time::Duration::from_millis);
+    let tables = sync.exclude.iter().filter(|(d, _)| d == name);
+    DbConfig {
+        model: Model::ActiveBackup,
+        source: Some(source),
+        backup: sync.backup,
+        exclude: tables.map(|(_, t)| t.clone()).collect(),
+    }
+}
+
+/// The key and configuration of a database argument: a file, or `relay:NAME:REMOTE`.
+pub fn from_argument(argument: &str) -> Result<(String, DbConfig), String> {
+    match parse_relay(argument) {
+        None => Ok((argument.to_owned(), DbConfig::default())),
+        Some(Ok((name, remotes))) => Ok((
+            name.to_owned(),
+            DbConfig::relay(remotes, crate::db_config::Options::default()),
+        )),
+        Some(Err(e)) => Err(e),
+    }
+}
