@@ -367,7 +367,6 @@ impl Reconnect {
                 self.say(format_args!("{name}: error listening for connections"));
             }
             _ if self.backoff >= self.max_backoff => {}
-            (State::Reconnect, None) => {}
             (_, text) => {
                 let what = if self.passive { "listen" } else { "connection" };
                 match text {
