@@ -45,13 +45,15 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    pub fn insert(&mut self, id: Uuid, row: &RowData) {
+    /// `references`: rows below this one may have changed while it was away.
+    pub fn insert(&mut self, id: Uuid, row: &RowData, references: bool) {
         let change = self.rows.entry(id).or_default();
         match change.deleted.take() {
             None => change.inserted = true,
             Some(old) => {
                 change.columns |= differing(&old, row);
-                if change.columns == 0 && !change.referenced {
+                change.referenced = references;
+                if change.columns == 0 && !references {
                     self.rows.remove(&id);
                 }
             }

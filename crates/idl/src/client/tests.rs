@@ -248,3 +248,5 @@ fn after_a_reconnection_only_what_was_missed_is_asked_for() {
     assert_eq!(idl.first::<Bridge>().unwrap().name(), "br1");
     assert_eq!(idl.rows::<OpenVSwitch>().count(), 1);
 }
+
+mod servers;

@@ -208,7 +208,7 @@ impl TableState {
                 (0..row.columns.len()).any(|i| columns & (1 << i) != 0 && self.alert[i]);
         } else {
             if effects.tracking {
-                self.changes.insert(id, &row);
+                self.changes.insert(id, &row, effects.references.is_some());
             }
             effects.tell = true;
         }

@@ -1,12 +1,13 @@
 //! A database server of one's own, and a plain connection to it.
 
+use ferrovs_runtime::clock;
 use ferrovs_testkit::Programs;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// What kind of database the server serves.
@@ -87,9 +88,9 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         self.child = Some(command.spawn().unwrap());
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = clock::now() + Duration::from_secs(30);
         loop {
-            assert!(Instant::now() < end, "the server does not come up");
+            assert!(clock::now() < end, "the server does not come up");
             if UnixStream::connect(&self.socket).is_ok() {
                 let mut raw = Raw::connect(self);
                 let op = json!({"op": "select", "table": "Node", "where": []});
