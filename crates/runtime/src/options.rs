@@ -294,8 +294,10 @@ pub fn handle_vlog(found: &Found) -> bool {
         },
         "log-file" => {
             let path = found.value.as_deref().map(PathBuf::from);
-            // A file that cannot be opened has been logged, and is no reason to stop.
-            let _ = crate::vlog::set_log_file(path.as_deref());
+            // What cannot be opened has been logged; nothing else is said.
+            if crate::vlog::set_log_file(path.as_deref()).is_err() {
+                std::process::exit(1);
+            }
         }
         "syslog-method" => {
             if let Err(e) = crate::vlog::set_syslog_method(found.required()) {
