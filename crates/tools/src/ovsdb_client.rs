@@ -211,7 +211,7 @@ pub fn run(args: Vec<String>) -> ExitCode {
         };
         let remotes: Vec<&str> = remote.split(',').collect();
         if command.need == Need::Connection {
-            client.rpc = Some(rpc::Rpc::open(&remotes, None, false));
+            client.rpc = Some(rpc::Rpc::open(&remotes));
         } else {
             let leader_only = client.leader_only;
             let (rpc, database, taken) =

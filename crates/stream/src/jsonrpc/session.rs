@@ -335,6 +335,11 @@ impl Session {
         }
     }
 
+    /// Gives up keeping the session up; what is left is the connection, if there is one.
+    pub fn into_connection(self) -> Option<Connection> {
+        self.connection
+    }
+
     /// False once nothing will ever be connected again.
     pub fn is_alive(&self) -> bool {
         self.connection.is_some()

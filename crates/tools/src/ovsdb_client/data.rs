@@ -5,6 +5,7 @@ use crate::table::{Cell, Table};
 use ferrovs_ovsdb::{Datum, TableSchema};
 use ferrovs_runtime::fatal;
 use ferrovs_stream::json::{Value, parse, to_string};
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Reads a transaction: an array that begins with a database's name.
@@ -46,32 +47,27 @@ pub(super) fn query(client: &mut Client, args: Vec<String>) {
     client.print_json(&result);
 }
 
-/// Fails unless every operation of a reply succeeded.
-pub(super) fn check_results(result: &Value, operations: usize) -> &[Value] {
-    let Some(results) = result.as_array() else {
+/// The rows that the `i`th operation of a transaction, a select from `table`, found.
+pub(super) fn select_rows(result: &mut Value, i: usize, table: &str) -> Vec<Value> {
+    let Some(results) = result.as_array_mut() else {
         fatal(format_args!(
-            "transaction returned error: {}",
+            "unexpected reply to \"transact\": {}",
             to_string(result)
         ));
     };
-    for (i, result) in results.iter().enumerate() {
-        if result.get("error").is_some() {
-            fatal(format_args!(
-                "transaction returned error: {}",
-                to_string(result)
-            ));
+    let reply = results.get_mut(i).map(Value::take).unwrap_or_default();
+    match reply {
+        Value::Object(mut members) if members.get("rows").is_some_and(Value::is_array) => {
+            match members.remove("rows") {
+                Some(Value::Array(rows)) => rows,
+                _ => Vec::new(),
+            }
         }
-        if i >= operations {
-            fatal("transaction returned more results than operations");
-        }
+        other => fatal(format_args!(
+            "{table} table reply is not an object with a \"rows\" member array: {}",
+            to_string(&other)
+        )),
     }
-    if results.len() < operations {
-        fatal(format_args!(
-            "transaction returned {} results for {operations} operations",
-            results.len()
-        ));
-    }
-    results
 }
 
 pub(super) fn dump(client: &mut Client, args: Vec<String>) {
@@ -107,7 +103,6 @@ pub(super) fn dump(client: &mut Client, args: Vec<String>) {
     let mut sorted = Vec::new();
     for (table, mut columns) in tables {
         columns.sort_by(|&a, &b| table.columns[a].name.cmp(&table.columns[b].name));
-        columns.dedup();
         let names: Vec<Value> = columns
             .iter()
             .map(|&c| Value::from(table.columns[c].name.as_str()))
@@ -117,10 +112,10 @@ pub(super) fn dump(client: &mut Client, args: Vec<String>) {
         }));
         sorted.push((table, columns));
     }
-    let result = client.rpc().call("transact", transaction);
-    let results = check_results(&result, sorted.len());
-    for ((table, columns), result) in sorted.iter().zip(results) {
-        dump_table(client, table, columns, result);
+    let mut result = client.rpc().call("transact", transaction);
+    for (i, (table, columns)) in sorted.iter().enumerate() {
+        let rows = select_rows(&mut result, i, &table.name);
+        dump_table(client, table, columns, &rows);
     }
 }
 
@@ -129,11 +124,7 @@ fn all_columns(table: &TableSchema) -> Vec<usize> {
     (0..table.columns.len()).filter(|&c| c != version).collect()
 }
 
-fn dump_table(client: &mut Client, table: &TableSchema, columns: &[usize], result: &Value) {
-    let rows = result
-        .get("rows")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
+fn dump_table(client: &mut Client, table: &TableSchema, columns: &[usize], rows: &[Value]) {
     let mut data: Vec<Vec<Datum>> = rows
         .iter()
         .map(|row| {
@@ -147,7 +138,14 @@ fn dump_table(client: &mut Client, table: &TableSchema, columns: &[usize], resul
                 .collect()
         })
         .collect();
-    data.sort();
+    // What rows say orders them; who they are only tells equal ones apart.
+    let (ids, values): (Vec<usize>, Vec<usize>) =
+        (0..columns.len()).partition(|&i| columns[i] < ferrovs_ovsdb::schema::STANDARD_COLUMNS);
+    let order = [values, ids].concat();
+    data.sort_by(|a, b| {
+        let mut columns = order.iter().map(|&i| a[i].cmp(&b[i]));
+        columns.find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+    });
     let headings = columns
         .iter()
         .map(|&c| table.columns[c].name.clone())

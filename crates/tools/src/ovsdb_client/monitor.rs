@@ -6,6 +6,7 @@
 
 use super::Client;
 use super::monitor_print::Watched;
+use ferrovs_ovsdb::condition::Condition;
 use ferrovs_ovsdb::{DatabaseSchema, TableSchema, uuid};
 use ferrovs_runtime::daemon::Access;
 use ferrovs_runtime::unixctl::{Commands, Output, Server};
@@ -21,8 +22,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 enum Version {
     Plain,
-    Cond(Value),
-    Since(Value, String),
+    Cond(String),
+    Since(String, String),
 }
 
 pub(super) fn monitor(client: &mut Client, args: Vec<String>) {
@@ -30,12 +31,20 @@ pub(super) fn monitor(client: &mut Client, args: Vec<String>) {
     run(client, Version::Plain, &table, &rest);
 }
 
-fn parse_condition(text: &str) -> Value {
-    parse(text).unwrap_or_else(|e| fatal(format_args!("\"{text}\": {e}")))
+/// Ends the program if `json` is no condition for `table`.
+fn check_condition(table: &TableSchema, json: &Value) {
+    // A monitor's conditions may also be plain truth values.
+    let clauses = json.as_array().map(|items| {
+        let clauses = items.iter().filter(|item| !item.is_boolean());
+        Value::Array(clauses.cloned().collect())
+    });
+    if let Err(e) = Condition::from_json(table, clauses.as_ref().unwrap_or(json), None) {
+        fatal(e);
+    }
 }
 
 pub(super) fn monitor_cond(client: &mut Client, args: Vec<String>) {
-    let version = Version::Cond(parse_condition(&args[0]));
+    let version = Version::Cond(args[0].clone());
     run(client, version, &args[1], &args[2..]);
 }
 
@@ -50,7 +59,7 @@ pub(super) fn monitor_cond_since(client: &mut Client, mut args: Vec<String>) {
     if args.len() < 2 {
         fatal("invalid syntax for 'monitor-cond-since' (use --help for help)");
     }
-    let version = Version::Since(parse_condition(&args[0]), last_id);
+    let version = Version::Since(args[0].clone(), last_id);
     run(client, version, &args[1], &args[2..]);
 }
 
@@ -141,29 +150,33 @@ fn run(client: &mut Client, version: Version, table: &str, columns: &[String]) {
         Version::Plain => None,
         Version::Cond(condition) | Version::Since(condition, _) => Some(condition),
     };
+    // Only whole tables are watched on a condition, by name.
+    let all = condition.is_none() && table == "ALL" && schema.table("ALL").is_none();
+    let condition = condition.map(|text| {
+        let Some(table) = schema.table(table) else {
+            fatal(format_args!(
+                "{} does not have a table named \"{table}\"",
+                schema.name
+            ));
+        };
+        let json = parse(text).unwrap_or_else(|e| fatal(format_args!("\"{text}\": {e}")));
+        check_condition(table, &json);
+        json
+    });
     let mut watched = Vec::new();
     let mut requests = Map::new();
     let mut add = |table: &Arc<TableSchema>, columns: &[String]| {
-        let (w, request) = watch(&name, &schema, table, columns, condition);
+        let (w, request) = watch(&name, &schema, table, columns, condition.as_ref());
         requests.insert(table.name.clone(), request);
         watched.push(w);
     };
-    if table == "ALL" && schema.table("ALL").is_none() {
-        if !columns.is_empty() {
-            fatal(format_args!("{name}: columns cannot be specified with ALL"));
-        }
-        schema.tables.values().for_each(|table| add(table, &[]));
+    if all {
+        schema.tables.values().for_each(|table| add(table, columns));
     } else {
         match schema.table(table) {
             Some(table) => add(table, columns),
-            None if version == Version::Plain || !matches!(version, Version::Since(..)) => {
-                fatal(format_args!(
-                    "{name}: {} does not have a table named \"{table}\"",
-                    schema.name
-                ))
-            }
             None => fatal(format_args!(
-                "{} does not have a table named \"{table}\"",
+                "{name}: {} does not have a table named \"{table}\"",
                 schema.name
             )),
         }

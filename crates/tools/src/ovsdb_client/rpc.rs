@@ -2,9 +2,9 @@
 
 use ferrovs_ovsdb::DatabaseSchema;
 use ferrovs_runtime::vlog::{self, modules};
-use ferrovs_runtime::{Poller, fatal};
+use ferrovs_runtime::{Poller, clock, fatal};
 use ferrovs_stream::json::{Value, to_string};
-use ferrovs_stream::jsonrpc::{Connection, Msg};
+use ferrovs_stream::jsonrpc::{Connection, Msg, Session};
 use ferrovs_stream::{PStream, Stream, error_text, verify_active, verify_passive};
 use std::io;
 
@@ -16,35 +16,16 @@ pub(super) struct Rpc {
 }
 
 impl Rpc {
-    /// Connects to the first of several servers that answers; of a cluster, if asked, the leader.
-    pub fn open(remotes: &[&str], database: Option<&str>, leader_only: bool) -> Rpc {
-        let mut last = None;
-        for (i, remote) in remotes.iter().enumerate() {
-            let more = i + 1 < remotes.len();
-            if remotes.len() > 1 {
-                vlog::info!(modules::RECONNECT, "{remote}: connecting...");
+    /// Connects to a server, or to the first of several that answers.
+    pub fn open(remotes: &[&str]) -> Rpc {
+        match remotes {
+            [remote] => {
+                let connection = connect(remote).unwrap_or_else(|text| fatal(text));
+                let name = (*remote).to_string();
+                Rpc { connection, name }
             }
-            match connect(remote) {
-                Ok(connection) => {
-                    if remotes.len() > 1 {
-                        vlog::info!(modules::RECONNECT, "{remote}: connected");
-                    }
-                    let mut rpc = Rpc {
-                        connection,
-                        name: remote.to_string(),
-                    };
-                    if !leader_only || !more || rpc.is_leader(database) {
-                        return rpc;
-                    }
-                    vlog::info!(
-                        modules::OVSDB_CLIENT,
-                        "{remote}: clustered database server is not cluster leader; trying another server"
-                    );
-                }
-                Err(text) => last = Some(text),
-            }
+            _ => Rpc::open_any(remotes, None),
         }
-        fatal(last.unwrap_or_else(|| "no server to connect to".into()))
     }
 
     /// Connects, and settles which database is meant: the first word if it names one, else the
@@ -56,7 +37,15 @@ impl Rpc {
         command: &str,
         leader_only: bool,
     ) -> (Rpc, String, bool) {
-        let mut rpc = Rpc::open(remotes, None, false);
+        if remotes.len() > 1 {
+            // Which server is asked depends on the database, so it cannot be asked for that.
+            let Some(name) = words.first().filter(|_| words.len() > min) else {
+                fatal("database name is required with multiple remotes");
+            };
+            let rpc = Rpc::open_any(remotes, Some(name).filter(|_| leader_only));
+            return (rpc, name.clone(), true);
+        }
+        let mut rpc = Rpc::open(remotes);
         let dbs = rpc.list_dbs();
         let named = words
             .first()
@@ -71,28 +60,65 @@ impl Rpc {
                 "no default database for `{command}' command, please specify a database name"
             )),
         };
-        if leader_only && remotes.len() > 1 && !rpc.is_leader(Some(&database)) {
-            rpc = Rpc::open(remotes, Some(&database), true);
-        }
         (rpc, database, named.is_some())
     }
 
-    /// True unless `_Server` says that the server is a follower for the database.
-    fn is_leader(&mut self, database: Option<&str>) -> bool {
-        let Some(database) = database else {
-            return true;
+    /// Connects to the first server that answers; if `leader_of` names a database, to the first
+    /// that is no mere follower for it.
+    fn open_any(remotes: &[&str], leader_of: Option<&String>) -> Rpc {
+        let remotes = remotes.iter().map(ToString::to_string).collect();
+        let mut session = Session::open_multiple(remotes, false, clock::now());
+        let (mut seqno, mut asked) = (session.seqno(), Value::Null);
+        let mut poller = Poller::new();
+        let finish = |session: Session| {
+            let name = session.name().to_string();
+            match session.into_connection() {
+                Some(connection) => Rpc { connection, name },
+                None => fatal("no servers were available"),
+            }
         };
-        let condition = serde_json::json!([["name", "==", database]]);
-        let select = serde_json::json!({
-            "op": "select", "table": "Database", "where": condition, "columns": ["leader"]
-        });
-        let (request, _) = Msg::request("transact", vec!["_Server".into(), select]);
-        match self.connection.transact_block(&request) {
-            Ok(Msg::Reply { result, .. }) => result
-                .pointer("/0/rows/0/leader")
-                .and_then(Value::as_bool)
-                .unwrap_or(true),
-            _ => true,
+        loop {
+            let now = clock::now();
+            session.run(now);
+            if !session.is_alive() {
+                fatal("no servers were available");
+            }
+            if session.is_connected() && session.seqno() != seqno {
+                seqno = session.seqno();
+                let Some(database) = leader_of else {
+                    return finish(session);
+                };
+                let condition = serde_json::json!([["name", "==", database]]);
+                let select = serde_json::json!({
+                    "op": "select", "table": "Database", "where": condition, "columns": ["leader"]
+                });
+                let (request, id) = Msg::request("transact", vec!["_Server".into(), select]);
+                session.send(&request);
+                asked = id;
+            }
+            match session.recv(now) {
+                Some(Msg::Reply { result, id }) if id == asked => {
+                    let leader = result.pointer("/0/rows/0/leader").and_then(Value::as_bool);
+                    if leader != Some(false) {
+                        return finish(session);
+                    }
+                    vlog::info!(
+                        modules::OVSDB_CLIENT,
+                        "{}: clustered database server is not cluster leader; trying another \
+                         server",
+                        session.name()
+                    );
+                    session.force_reconnect(now);
+                    continue;
+                }
+                // Old servers have no database about themselves, and no clusters.
+                Some(Msg::Error { id, .. }) if id == asked => return finish(session),
+                Some(_) => continue,
+                None => {}
+            }
+            session.wait(&mut poller);
+            session.recv_wait(&mut poller);
+            poller.block();
         }
     }
 

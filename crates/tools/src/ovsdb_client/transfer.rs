@@ -1,18 +1,28 @@
 //! `backup` and `restore`: a database's contents in the form of a database file.
+//!
+//! A backup is a schema and one record with every row. What is restored may be any standalone
+//! database's file: it is replayed in memory, and one transaction replaces everything in the server's
+//! database by what it comes to. Rows get new UUIDs, and references follow them.
 
 use super::Client;
-use super::data::check_results;
+use super::data::select_rows;
+use ferrovs_ovsdb::log::disk::{Disk, DiskFile, FileId, FileSystem, Warn};
 use ferrovs_ovsdb::log::file::{LogFile, Mode};
-use ferrovs_ovsdb::log::frame;
-use ferrovs_ovsdb::{ColumnType, DatabaseSchema, Datum, TableSchema, uuid};
+use ferrovs_ovsdb::log::lockfile::Lockfile;
+use ferrovs_ovsdb::log::{frame, load};
+use ferrovs_ovsdb::{DatabaseSchema, uuid};
 use ferrovs_runtime::vlog::{self, modules};
 use ferrovs_runtime::{clock, fatal, fatal_io};
 use ferrovs_stream::json::{Map, Value, to_string};
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
+use std::io::{self, Cursor, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const COMMENT: &str = "produced by \"ovsdb-client backup\"";
 
 pub(super) fn backup(client: &mut Client, _: Vec<String>) {
-    if std::io::stdout().is_terminal() {
+    if io::stdout().is_terminal() {
         fatal("not writing backup to a terminal; please redirect stdout to a file");
     }
     let database = client.database.clone();
@@ -30,18 +40,11 @@ pub(super) fn backup(client: &mut Client, _: Vec<String>) {
             "op": "select", "table": table.name, "where": [], "columns": columns
         }));
     }
-    let result = client.rpc().call("transact", transaction);
-    let results = check_results(&result, schema.tables.len());
+    let mut result = client.rpc().call("transact", transaction);
     let mut record = Map::new();
-    for (table, result) in schema.tables.values().zip(results) {
+    for (i, table) in schema.tables.values().enumerate() {
         let mut rows = Map::new();
-        for row in result
-            .get("rows")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let mut row = row.clone();
+        for mut row in select_rows(&mut result, i, &table.name) {
             let id = row
                 .pointer("/_uuid/1")
                 .and_then(Value::as_str)
@@ -57,92 +60,158 @@ pub(super) fn backup(client: &mut Client, _: Vec<String>) {
         }
     }
     record.insert("_date".into(), clock::wall_ms().into());
-    let mut out = std::io::stdout().lock();
-    let schema = frame(to_string(&schema.to_json()).as_bytes());
-    let rows = frame(to_string(&Value::Object(record)).as_bytes());
-    let written = out.write_all(&schema).and_then(|()| out.write_all(&rows));
+    record.insert("_comment".into(), COMMENT.into());
+    // A first record of differences is one of whole rows; so it says which kind of file this is.
+    record.insert("_is_diff".into(), true.into());
+    let mut out = io::stdout().lock();
+    let line = |json: &Value| frame((to_string(json) + "\n").as_bytes());
+    let written = out
+        .write_all(&line(&schema.to_json()))
+        .and_then(|()| out.write_all(&line(&Value::Object(record))));
     if let Err(e) = written.and_then(|()| out.flush()) {
         fatal_io(&e, "write to stdout failed");
     }
 }
 
+/// The standard input as the one file of a disk. What cannot be sought in is kept in memory.
+#[derive(Debug)]
+struct Stdin;
+
+struct Kept(Cursor<Vec<u8>>);
+
+impl Read for Kept {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Kept {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Kept {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+impl DiskFile for Kept {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.get_ref().len() as u64)
+    }
+
+    fn set_size(&mut self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn id(&self) -> Option<FileId> {
+        None
+    }
+}
+
+impl Disk for Stdin {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn DiskFile>> {
+        let mut stdin = io::stdin().lock();
+        if std::fs::metadata(path).is_ok_and(|m| m.is_file()) {
+            return FileSystem.open(path, mode);
+        }
+        let mut bytes = Vec::new();
+        stdin.read_to_end(&mut bytes)?;
+        Ok(Box::new(Kept(Cursor::new(bytes))))
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync_dir(&self, _: &Path) {}
+
+    fn follow(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+
+    fn id(&self, _: &Path) -> Option<FileId> {
+        None
+    }
+
+    fn lock(&self, _: &Path, _: Warn<'_>) -> io::Result<Option<Lockfile>> {
+        Ok(None)
+    }
+}
+
 pub(super) fn restore(client: &mut Client, _: Vec<String>) {
-    if std::io::stdin().is_terminal() {
+    if io::stdin().is_terminal() {
         fatal("not reading backup from a terminal; please redirect stdin from a file");
     }
-    let warn = |_: &'static str, _: &str| {};
-    let mut log = LogFile::open("/dev/stdin", Mode::ReadOnly, &warn).unwrap_or_else(|e| fatal(e));
-    let mut read = || log.read().unwrap_or_else(|e| fatal(e));
-    let Some(schema) = read() else {
-        fatal("unexpected end of file reading schema")
-    };
-    let schema = DatabaseSchema::from_json(&schema).unwrap_or_else(|e| fatal(e));
-    let Some(rows) = read() else {
-        fatal("unexpected end of file reading data")
-    };
-    if read().is_some() {
-        fatal("trailing data in backup (this is not a backup but a whole database file)");
+    let loaded = LogFile::open_on(Arc::new(Stdin), "/dev/stdin", Mode::ReadOnly, None)
+        .and_then(|log| load::replay(log, None))
+        .unwrap_or_else(|e| fatal(e));
+    if let Some(e) = loaded.damage.or(loaded.refused) {
+        fatal(e);
     }
+    let backup = loaded.db;
     let database = client.database.clone();
     let target = client.rpc().schema(&database);
-    check_schemas(&schema, &target, client.force);
+    check_schemas(&backup.schema, &target, client.force);
     let mut transaction = vec![Value::from(database)];
-    for name in target.tables.keys() {
+    for table in backup.tables() {
+        let name = &table.schema.name;
         transaction.push(serde_json::json!({ "op": "delete", "table": name, "where": [] }));
     }
-    let ids: BTreeSet<&str> = rows
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| !name.starts_with('_'))
-        .flat_map(|(_, rows)| rows.as_object().into_iter().flatten())
-        .map(|(id, _)| id.as_str())
+    let ids: BTreeSet<String> = backup
+        .tables()
+        .iter()
+        .flat_map(|table| table.iter().map(|row| row.uuid.to_string()))
         .collect();
-    for (name, rows) in rows.as_object().into_iter().flatten() {
-        let Some(table) = target.table(name) else {
-            continue;
-        };
-        for (id, row) in rows.as_object().into_iter().flatten() {
+    for table in backup.tables() {
+        for row in table.iter() {
+            let mut values = Map::new();
+            for column in table.schema.own_columns() {
+                let value = row.field(column.index);
+                if column.persistent && *value != column.default {
+                    let mut json = value.to_json(&column.ty);
+                    substitute(&mut json, &ids);
+                    values.insert(column.name.clone(), json);
+                }
+            }
             transaction.push(serde_json::json!({
-                "op": "insert", "table": name, "uuid-name": named(id),
-                "row": restored_row(table, row, &ids, client.force),
+                "op": "insert", "table": table.schema.name, "row": values,
+                "uuid-name": named(&row.uuid.to_string()),
             }));
         }
     }
-    let operations = transaction.len() - 1;
     let result = client.rpc().call("transact", transaction);
-    check_results(&result, operations);
+    let failed = result
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|result| result.get("error").is_some());
+    if let Some(error) = failed {
+        let text = to_string(error);
+        fatal(format_args!("server returned error reply: {text}"));
+    }
 }
 
 fn named(id: &str) -> String {
     format!("row{}", id.replace('-', "_"))
 }
 
-/// A row with references to other restored rows by name, as all get new UUIDs.
-fn restored_row(table: &TableSchema, row: &Value, ids: &BTreeSet<&str>, force: bool) -> Value {
-    let mut out = Map::new();
-    for (name, value) in row.as_object().into_iter().flatten() {
-        let Some(column) = table.column(name) else {
-            if force {
-                continue;
-            }
-            fatal(format_args!("table {} has no column {name}", table.name));
-        };
-        if force && !fits(&column.ty, value) {
-            continue;
-        }
-        let mut value = value.clone();
-        substitute(&mut value, ids);
-        out.insert(name.clone(), value);
-    }
-    Value::Object(out)
-}
-
-fn fits(ty: &ColumnType, value: &Value) -> bool {
-    Datum::from_json(ty, value, None).is_ok()
-}
-
-fn substitute(json: &mut Value, ids: &BTreeSet<&str>) {
+/// Turns references to restored rows into references by name, as all get new UUIDs.
+fn substitute(json: &mut Value, ids: &BTreeSet<String>) {
     let Value::Array(items) = json else { return };
     if let [Value::String(tag), Value::String(id)] = items.as_mut_slice()
         && tag == "uuid"
@@ -157,27 +226,24 @@ fn substitute(json: &mut Value, ids: &BTreeSet<&str>) {
 }
 
 fn check_schemas(backup: &DatabaseSchema, target: &DatabaseSchema, force: bool) {
-    let difference = if backup.name != target.name {
+    if to_string(&backup.to_json()) == to_string(&target.to_json()) {
+        return;
+    }
+    let difference = if backup.version == target.version {
         format!(
-            "backup schema has name \"{}\" but database schema has name \"{}\"",
-            backup.name, target.name
+            "backup schema and database schema are both version {} but still differ",
+            backup.version
         )
-    } else if backup.version != target.version {
+    } else {
         format!(
             "backup schema has version \"{}\" but database schema has version \"{}\"",
             backup.version, target.version
         )
-    } else if backup.cksum != target.cksum {
-        format!(
-            "backup schema has checksum \"{}\" but database schema has checksum \"{}\"",
-            backup.cksum, target.cksum
-        )
-    } else {
-        return;
     };
     if !force {
         fatal(format_args!(
-            "{difference} (use --force to override differences, or \"ovsdb-client convert\" to change the schema)"
+            "{difference} (use --force to override differences, or \"ovsdb-client convert\" to \
+             change the schema)"
         ));
     }
     vlog::info!(modules::OVSDB_CLIENT, "{difference}");
