@@ -14,9 +14,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ferrovs_ovsdb::json;
+use ferrovs_runtime::clock;
 use ferrovs_testkit::Programs;
 use serde_json::{Value, json as tree};
 
@@ -79,7 +80,7 @@ impl Server {
     }
 
     fn connect(&self) -> Connection {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = clock::now() + Duration::from_secs(30);
         loop {
             match UnixStream::connect(&self.socket) {
                 Ok(stream) => {
@@ -93,7 +94,7 @@ impl Server {
                         depth: 0,
                     };
                 }
-                Err(e) => assert!(Instant::now() < end, "the server does not listen: {e}"),
+                Err(e) => assert!(clock::now() < end, "the server does not listen: {e}"),
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -275,7 +276,7 @@ fn what_was_acknowledged_survives_kill_9_under_load() {
 
     let mut replaced = 0;
     for round in 0..rounds {
-        let end = Instant::now() + Duration::from_micros(2_000 + random.below(150_000));
+        let end = clock::now() + Duration::from_micros(2_000 + random.below(150_000));
         let seeds: Vec<u64> = (0..=CLIENTS)
             .map(|_| random.below(u64::MAX >> 32))
             .collect();
@@ -300,7 +301,7 @@ fn what_was_acknowledged_survives_kill_9_under_load() {
                 }
             });
             // This thread kills; the clients end when their connections do.
-            std::thread::sleep(end.saturating_duration_since(Instant::now()));
+            std::thread::sleep(end.saturating_duration_since(clock::now()));
             rustix::process::kill_process(
                 rustix::process::Pid::from_child(&server.child),
                 rustix::process::Signal::KILL,

@@ -1,5 +1,6 @@
 //! The engine from outside: transactions, the log, the server with its monitors.
 
+mod crash_images;
 mod junk;
 mod log;
 mod monitors;
