@@ -19,7 +19,7 @@ use ferrovs_sys::process::Exit;
 
 use crate::arguments::{Arguments, Tls};
 use crate::config::{Config, DbConfig};
-use crate::databases::{Databases, from_argument};
+use crate::databases::{self, Databases, from_argument};
 use crate::db_config::{self, Options};
 use crate::remotes::Remotes;
 use crate::state::{State, Sync};
@@ -74,6 +74,7 @@ impl App {
     pub fn new(a: Arguments) -> Self {
         let mut server = Server::new(now());
         server.column_diff = a.column_diff;
+        ferrovs_ovsdb::log::report_to(databases::warn);
         Self {
             server,
             remotes: Remotes::default(),
@@ -342,10 +343,11 @@ impl App {
             }
             return Ok(());
         }
+        let diff = self.server.column_diff;
         let Some(db) = self.server.db_mut(name) else {
             return Err(("no database by that name".into(), responder));
         };
-        let job = match db.start_compaction("", now()) {
+        let job = match db.start_compaction("compacting database online", diff, now()) {
             Ok(Some(job)) => job,
             Ok(None) => {
                 if let Some(r) = responder {

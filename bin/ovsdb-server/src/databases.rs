@@ -10,7 +10,8 @@ use ferrovs_ovsdb::log::file::Mode;
 use ferrovs_ovsdb::log::load::load;
 use ferrovs_ovsdb::replication::Status;
 use ferrovs_ovsdb::server::{Backing, Db, Now, SERVER_DB, Server};
-use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_SERVER, RELAY};
+use ferrovs_runtime::vlog::RateLimit;
+use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_LOG, OVSDB_SERVER, RELAY};
 use ferrovs_runtime::{Poller, vlog};
 
 use crate::config::{DbConfig, Model, Source, parse_relay};
@@ -30,10 +31,15 @@ pub struct Databases {
     by_name: BTreeMap<String, Opened>,
 }
 
+/// Failures of the storage: a full disk stays full for many transactions.
+static STORAGE_LIMIT: RateLimit = RateLimit::new(5, 20);
+
 /// Warnings of the file layer go to the log.
-fn warn(module: &'static str, text: &str) {
+pub fn warn(module: &'static str, text: &str) {
     match module {
         "lockfile" => vlog::warn!(LOCKFILE, "{text}"),
+        "ovsdb_log" => vlog::warn_rl!(STORAGE_LIMIT, OVSDB_LOG, "{text}"),
+        "ovsdb_server" => vlog::err_rl!(STORAGE_LIMIT, OVSDB_SERVER, "{text}"),
         _ => vlog::warn!(OVSDB_FILE, "{text}"),
     }
 }

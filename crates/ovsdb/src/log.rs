@@ -18,6 +18,8 @@ pub mod lockfile;
 pub mod records;
 pub mod schedule;
 
+use std::sync::OnceLock;
+
 use sha1::{Digest, Sha1};
 
 use crate::Error;
@@ -38,6 +40,23 @@ pub trait Storage {
     fn damaged(&self) -> bool;
     /// Bytes in the log.
     fn size(&self) -> u64;
+}
+
+/// Takes what the program's own log should say: module of Open vSwitch's log, text.
+pub type Report = fn(&'static str, &str);
+
+static REPORT: OnceLock<Report> = OnceLock::new();
+
+/// Sets who is told of failures of the storage that nobody else may hear of. Only the first call
+/// counts.
+pub fn report_to(report: Report) {
+    let _ = REPORT.set(report);
+}
+
+pub(crate) fn report(module: &'static str, text: &str) {
+    if let Some(report) = REPORT.get() {
+        report(module, text);
+    }
 }
 
 /// Keeps nothing: databases that live in memory only.

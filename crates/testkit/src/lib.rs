@@ -8,6 +8,7 @@
 pub mod apt;
 pub mod command;
 pub mod database;
+pub mod matrix;
 pub mod netns;
 pub mod oracle;
 pub mod packets;

@@ -120,6 +120,7 @@ const OPTIONS: &[Opt] = &[
 pub fn run(args: Vec<String>) -> ExitCode {
     // Only what goes wrong belongs on the console of a tool.
     vlog::set_level(None, Some(vlog::Destination::Console), vlog::Level::Warn);
+    ferrovs_ovsdb::log::report_to(warn);
     let mut parser = Parser::new(&[OPTIONS], args, true);
     let mut more = 0;
     let mut rbac_role = None;
@@ -203,6 +204,7 @@ fn default_schema() -> String {
 pub(crate) fn warn(module: &'static str, text: &str) {
     match module {
         "lockfile" => vlog::warn!(vlog::modules::LOCKFILE, "{text}"),
+        "ovsdb_log" => vlog::warn!(vlog::modules::OVSDB_LOG, "{text}"),
         _ => vlog::warn!(vlog::modules::OVSDB_TOOL, "{text}"),
     }
 }

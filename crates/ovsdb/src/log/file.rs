@@ -7,7 +7,7 @@
 //! again, at the latest before the next one is written: what follows a torn record is lost to
 //! readers, and a transaction that its client was told had failed must not come back.
 
-use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -118,7 +118,8 @@ impl LogFile {
         let mut log = Self {
             disk,
             name: name.to_owned(),
-            path,
+            // A daemon may change its directory later.
+            path: std::path::absolute(&path).unwrap_or(path),
             reader: BufReader::with_capacity(1 << 16, file),
             end: 0,
             pos: 0,
@@ -302,7 +303,7 @@ impl LogFile {
 
     /// Writes another file with the same lock, to take this one's place by `install`.
     pub fn replacement(&self) -> Result<Replacement, Error> {
-        Replacement::create(Arc::clone(&self.disk), &self.path, &self.name)
+        Replacement::create(Arc::clone(&self.disk), &self.path)
     }
 
     /// Puts a finished replacement in place of this log and goes on with it.
@@ -311,7 +312,7 @@ impl LogFile {
         // Somebody else may have removed the file or put another one there.
         if r.disk.id(&r.path) != r.id {
             return Err(Error::io(
-                &std::io::ErrorKind::NotFound.into(),
+                &ErrorKind::NotFound.into(),
                 r.rename_failed(&self.path),
             ));
         }
@@ -344,6 +345,7 @@ impl Storage for LogFile {
         self.start_writing()?;
         if let Err(e) = self.reader.get_mut().write_all(record) {
             self.cut();
+            write_failed(&self.path, &e);
             return Err(self.io("write failed", &e));
         }
         self.before = Some(self.end);
@@ -391,6 +393,11 @@ impl LogFile {
     }
 }
 
+fn write_failed(path: &Path, e: &std::io::Error) {
+    let text = format!("{}: write failed ({})", path.display(), strerror(e));
+    super::report("ovsdb_log", &text);
+}
+
 /// A line of at most so many bytes, its newline included.
 fn read_line(reader: &mut impl BufRead) -> std::io::Result<Vec<u8>> {
     let mut line = Vec::new();
@@ -414,15 +421,20 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    fn create(disk: Arc<dyn Disk>, target: &Path, name: &str) -> Result<Self, Error> {
+    fn create(disk: Arc<dyn Disk>, target: &Path) -> Result<Self, Error> {
         let mut path = target.as_os_str().to_owned();
         path.push(".tmp");
         let path = PathBuf::from(path);
+        let name = path.display();
         // A crash may have left one.
-        let _ = disk.remove(&path);
+        if let Err(e) = disk.remove(&path)
+            && e.kind() != ErrorKind::NotFound
+        {
+            return Err(Error::io(&e, format!("failed to remove {name}")));
+        }
         let file = disk
             .open(&path, Mode::Create)
-            .map_err(|e| Error::io(&e, format!("{name}.tmp: create failed")))?;
+            .map_err(|e| Error::io(&e, format!("{name}: create failed")))?;
         Ok(Self {
             id: file.id(),
             file: Some(BufWriter::with_capacity(1 << 16, file)),
@@ -451,9 +463,14 @@ impl Replacement {
     ) -> Result<T, Error> {
         let result = match &mut self.file {
             Some(file) => f(file),
-            None => Err(std::io::ErrorKind::NotFound.into()),
+            None => Err(ErrorKind::NotFound.into()),
         };
-        result.map_err(|e| Error::io(&e, format!("{}: {what} failed", self.path.display())))
+        result.map_err(|e| {
+            if what == "write" {
+                write_failed(&self.path, &e);
+            }
+            Error::io(&e, format!("{}: {what} failed", self.path.display()))
+        })
     }
 
     /// Appends a framed record.

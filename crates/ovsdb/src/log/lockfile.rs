@@ -33,18 +33,25 @@ impl Lockfile {
             .truncate(false)
             .mode(0o600)
             .open(&lock_path);
-        let file = opened.inspect_err(|e| {
+        let file = opened.map_err(|e| {
             let op = match e.raw_os_error() {
                 // Nothing can be there to be opened.
                 Some(code) if code == rustix::io::Errno::NOTDIR.raw_os_error() => "stat",
                 _ => "open",
             };
-            let e = strerror(e);
+            let text = strerror(&e);
             warn(
                 "lockfile",
-                &format!("{shown}: failed to {op} lock file: {e}"),
+                &format!("{shown}: failed to {op} lock file: {text}"),
             );
-            warn("lockfile", &format!("{shown}: failed to lock file: {e}"));
+            // A lock that somebody else keeps may show as this, too.
+            let e = match e.kind() {
+                std::io::ErrorKind::PermissionDenied => rustix::io::Errno::AGAIN.into(),
+                _ => e,
+            };
+            let text = strerror(&e);
+            warn("lockfile", &format!("{shown}: failed to lock file: {text}"));
+            e
         })?;
         let m = file.metadata()?;
         let id = (m.dev(), m.ino());

@@ -127,18 +127,20 @@ const PIECE: usize = 1 << 16;
 pub fn encode_snapshot(s: &Snapshot, comment: &str, date_ms: i64) -> Vec<u8> {
     let mut body = Vec::new();
     // Keeping the pieces cannot fail.
-    let _ = write_snapshot(s, comment, date_ms, &mut |piece| {
+    let _ = write_snapshot(s, comment, date_ms, false, &mut |piece| {
         body.extend_from_slice(piece);
         Ok(())
     });
     body
 }
 
-/// The same, without ever having it whole in memory.
+/// The same, without ever having it whole in memory. `diff` says that changes in later records are
+/// differences, which means nothing for rows that are new.
 pub fn write_snapshot(
     s: &Snapshot,
     comment: &str,
     date_ms: i64,
+    diff: bool,
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
     let mut out = vec![b'{'];
@@ -176,7 +178,7 @@ pub fn write_snapshot(
         }
         out.extend_from_slice(b"},");
     }
-    trailer(&mut out, comment, date_ms, false);
+    trailer(&mut out, comment, date_ms, diff);
     sink(&out)
 }
 

@@ -20,7 +20,7 @@ impl Server {
             return Err(Error::bare(tag::UNKNOWN_DATABASE));
         };
         let converted = convert(&db.database, Arc::new(schema))?;
-        db.replace_contents(converted, now)?;
+        db.replace_contents(converted, self.column_diff, now)?;
         self.cancel_monitors(name);
         self.disconnect_unaware(&format!("committed {name} database schema conversion"));
         self.stale = true;

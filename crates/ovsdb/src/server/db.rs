@@ -126,6 +126,7 @@ pub struct Compaction {
     file: Replacement,
     comment: String,
     date_ms: i64,
+    diff: bool,
     /// About how long the record will be.
     expected: u64,
 }
@@ -138,6 +139,7 @@ impl Compaction {
             &self.snapshot,
             &self.comment,
             self.date_ms,
+            self.diff,
             self.expected,
         )?;
         // The rows are written; do not keep old versions of them alive any longer.
@@ -153,11 +155,12 @@ fn write_snapshot(
     s: &Snapshot,
     comment: &str,
     date_ms: i64,
+    diff: bool,
     expected: u64,
 ) -> Result<(), Error> {
     file.append(&frame(&records::encode_schema(&s.schema)))?;
     file.append_streamed(expected, |sink| {
-        records::write_snapshot(s, comment, date_ms, sink)
+        records::write_snapshot(s, comment, date_ms, diff, sink)
     })
 }
 
@@ -377,6 +380,7 @@ impl Db {
     pub fn start_compaction(
         &mut self,
         comment: &str,
+        diff: bool,
         now: Now,
     ) -> Result<Option<Compaction>, Error> {
         let Backing::File(file) = &self.backing else {
@@ -404,6 +408,7 @@ impl Db {
             file,
             comment: comment.to_owned(),
             date_ms: now.wall_ms,
+            diff,
         }))
     }
 
@@ -460,10 +465,16 @@ impl Db {
     }
 
     /// Takes a new schema and contents, and stores both.
-    pub(crate) fn replace_contents(&mut self, database: Database, now: Now) -> Result<(), Error> {
+    pub(crate) fn replace_contents(
+        &mut self,
+        database: Database,
+        diff: bool,
+        now: Now,
+    ) -> Result<(), Error> {
         if let Backing::File(log) = &mut self.backing {
             let mut file = log.replacement()?;
-            write_snapshot(&mut file, &database.snapshot(), "", now.wall_ms, log.size())?;
+            let (s, comment) = (database.snapshot(), "converted by ovsdb-server");
+            write_snapshot(&mut file, &s, comment, now.wall_ms, diff, log.size())?;
             log.install(file)?;
             // A compaction that is under way would bring the old schema back.
             self.during_compaction = None;
@@ -506,7 +517,7 @@ impl Store<'_> {
         let record = frame(&body);
         let stored = if file.damaged() {
             // What is in the file cannot be relied on: write all of it anew.
-            rewrite(file, db, date_ms).inspect(|()| *self.during_compaction = None)
+            rewrite(file, db, date_ms, diff).inspect(|()| *self.during_compaction = None)
         } else {
             file.append(&record).and_then(|()| {
                 if !c.durable {
@@ -517,6 +528,9 @@ impl Store<'_> {
             })
         };
         *self.error = stored.as_ref().err().map(ToString::to_string);
+        if let Some(e) = &*self.error {
+            crate::log::report("ovsdb_server", e);
+        }
         stored?;
         if let Some(during) = self.during_compaction {
             during.records.extend_from_slice(&record);
@@ -527,8 +541,8 @@ impl Store<'_> {
 }
 
 /// Writes the contents as a new log and puts it in the place of the old one.
-fn rewrite(log: &mut LogFile, db: &Database, date_ms: i64) -> Result<(), Error> {
+fn rewrite(log: &mut LogFile, db: &Database, date_ms: i64, diff: bool) -> Result<(), Error> {
     let mut file = log.replacement()?;
-    write_snapshot(&mut file, &db.snapshot(), "", date_ms, log.size())?;
+    write_snapshot(&mut file, &db.snapshot(), "", date_ms, diff, log.size())?;
     log.install(file)
 }

@@ -532,7 +532,7 @@ impl Scene {
     fn start_compaction(&mut self) {
         if self.running.is_none() {
             let db = self.server.db_mut("t").unwrap();
-            self.running = db.start_compaction("", now()).ok().flatten();
+            self.running = db.start_compaction("", true, now()).ok().flatten();
         }
     }
 

@@ -74,9 +74,15 @@ fn write_anew(src: &str, dst: Option<&str>, schema: Option<DatabaseSchema>, verb
     let mut new = LogFile::open_on(disk.clone(), &name, Mode::OpenOrCreate, target_lock)?;
     let comment = format!("{verb} by ovsdb-tool {}", version::VERSION);
     let body = records::encode_snapshot(&db.snapshot(), &comment, clock::wall_ms());
-    new.append(&frame(&records::encode_schema(&db.schema)))?;
-    new.append(&frame(&body))?;
-    new.sync()?;
+    let written = new
+        .append(&frame(&records::encode_schema(&db.schema)))
+        .and_then(|()| new.append(&frame(&body)))
+        .and_then(|()| new.sync());
+    if written.is_err() {
+        // Half a database is worse than none.
+        let _ = disk.remove(&target);
+    }
+    written?;
     if dst.is_none() {
         let to = Path::new(&*source);
         if let Err(e) = disk.rename(&target, to) {
