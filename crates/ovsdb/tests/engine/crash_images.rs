@@ -465,7 +465,7 @@ impl Scene {
         let mut reply = Value::Null;
         self.server.output(|_, texts| {
             for t in texts {
-                reply = json::parse(&t).unwrap();
+                reply = json::parse_bytes(t.as_bytes()).unwrap();
             }
         });
         match reply["error"].take() {

@@ -41,12 +41,11 @@ pub(super) fn show_log(cx: &Context) -> Result<ExitCode, Error> {
             print!(" \"{c}\"");
         }
         println!();
-        if cx.more > 0 {
-            if let Some(s) = &schema
-                && show_changes(s, &record, info.is_diff, cx.more, &mut names)
-            {
-                println!();
-            }
+        if cx.more > 0
+            && let Some(s) = &schema
+            && show_changes(s, &record, info.is_diff, cx.more, &mut names)
+        {
+            println!();
         }
     }
     Ok(ExitCode::SUCCESS)
