@@ -1,0 +1,169 @@
+//! What says what is served: the configuration file, and the memory of a monitored server.
+
+use serde_json::json;
+
+use crate::host::Host;
+use crate::{FILL, SCHEMA};
+use ferrovs_testkit::Programs;
+
+#[test]
+fn a_configuration_file_is_applied_whole_or_not_at_all() {
+    let source = Host::new(&Programs::ours());
+    source.create("t.db", SCHEMA);
+    source.start(&[&source.file("t.db")]);
+    source.transact(FILL);
+    let host = Host::new(&Programs::ours());
+    host.create("t.db", SCHEMA);
+    host.create("u.db", &SCHEMA.replace(r#""T""#, r#""U""#));
+    let write = |config: serde_json::Value| {
+        std::fs::write(host.path("conf"), config.to_string()).unwrap();
+    };
+    let remote = format!("punix:{}", host.file("db.sock"));
+    let (t, u) = (host.file("t.db"), host.file("u.db"));
+    let sync = json!({"service-model": "active-backup", "backup": true,
+        "source": {source.target(): {"inactivity-probe": 5000}}, "exclude-tables": ["c"]});
+    write(json!({"remotes": {&remote: null}, "databases": {&t: sync, &u: null}}));
+    host.start_bare(&[&format!("--config-file={}", host.file("conf"))]);
+    host.until_status("replicating");
+    let status = host.appctl(&["ovsdb-server/sync-status"]).ok();
+    assert!(status.ends_with("database: T\nexclude: T:c\n"), "{status}");
+    let dbs = || host.appctl(&["ovsdb-server/list-dbs"]).ok();
+    assert_eq!(dbs(), "T\nU\n_Server\n");
+    // One database is a backup, the other is not.
+    let insert = |db: &str| {
+        let request = format!(r#"["{db}",{{"op":"insert","table":"a","row":{{}}}}]"#);
+        host.transact(&request)
+    };
+    assert_eq!(insert("T")[0]["error"], "not allowed");
+    assert!(insert("U")[0].get("uuid").is_some());
+
+    for command in [
+        "add-db x",
+        "remove-db U",
+        "add-remote punix:x",
+        "remove-remote punix:x",
+        "set-active-ovsdb-server unix:x",
+        "connect-active-ovsdb-server",
+        "disconnect-active-ovsdb-server",
+        "set-active-ovsdb-server-probe-interval 1",
+        "set-relay-source-probe-interval 1",
+        "set-sync-exclude-tables x",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let name = format!("ovsdb-server/{}", words[0]);
+        let out = host.appctl(&[&[&*name], &words[1..]].concat());
+        let text = format!(
+            "Update the {} and use ovsdb-server/reload instead\n",
+            host.file("conf")
+        );
+        assert!(out.code == 2 && out.stderr.starts_with(&text), "{out:?}");
+    }
+
+    // Mistakes leave everything as it was.
+    let reload = || host.appctl(&["ovsdb-server/reload"]);
+    write(json!({"remotes": {}, "databases": {&u: null, host.file("nope.db"): null}}));
+    assert!(
+        reload()
+            .stderr
+            .contains("open failed (No such file or directory)")
+    );
+    write(json!({"remotes": {}, "databases": {&u: {"service-model": "shared"}}}));
+    assert!(
+        reload()
+            .stderr
+            .contains("'shared' is not a valid service model")
+    );
+    write(
+        json!({"remotes": {&remote: null}, "databases": {&t: null, "T": {
+        "service-model": "relay", "source": {source.target(): null}}}}),
+    );
+    assert!(reload().stderr.contains("T: duplicate database name"));
+    assert_eq!(dbs(), "T\nU\n_Server\n");
+    host.until_status("state: backup");
+
+    // A backup becomes active, a file makes way for a relay of the same name.
+    write(json!({"remotes": {&remote: null}, "databases": {&t: null}}));
+    reload().ok();
+    assert_eq!(dbs(), "T\n_Server\n");
+    assert!(insert("T")[0].get("uuid").is_some());
+    write(
+        json!({"remotes": {&remote: {"read-only": true}}, "databases": {"T": {
+        "service-model": "relay", "source": {source.target(): null}}}}),
+    );
+    reload().ok();
+    host.wait("T", "connected");
+    assert_eq!(host.dump("T"), source.dump("T"));
+    assert_eq!(insert("T")[0]["error"], "not allowed");
+}
+
+#[test]
+fn a_configuration_file_stands_alone() {
+    let host = Host::new(&Programs::ours());
+    let conf = host.file("conf");
+    std::fs::write(&conf, r#"{"databases":{"nope.db":null}}"#).unwrap();
+    let file = format!("--config-file={conf}");
+    let fatal = |args: &[&str]| host.tool("ovsdb-server", args).stderr;
+    for (args, what) in [
+        (&["--remote=punix:x"][..], "--remote"),
+        (&["--sync-from=unix:x"], "--sync-from"),
+        (&["--sync-exclude-tables=a:b"], "--sync-exclude-tables"),
+        (&["--active"], "--active"),
+        (&["t.db"], "databases"),
+    ] {
+        assert_eq!(
+            fatal(&[&[&*file], args].concat()),
+            format!(
+                "ovsdb-server: {what} on the command line cannot be combined with --config-file\n"
+            )
+        );
+    }
+    let text = fatal(&[&file, "-vconsole:off"]);
+    assert_eq!(text, "ovsdb-server: server configuration failed\n");
+    // And without one there is nothing to reload.
+    host.create("t.db", SCHEMA);
+    host.start(&[&host.file("t.db")]);
+    let out = host.appctl(&["ovsdb-server/reload"]);
+    let text = "Configuration file was not specified on command line\n";
+    assert!(out.code == 2 && out.stderr.starts_with(text), "{out:?}");
+}
+
+#[test]
+fn what_commands_changed_survives_a_crash() {
+    let source = Host::new(&Programs::ours());
+    source.create("t.db", SCHEMA);
+    source.start(&[&source.file("t.db")]);
+    let host = Host::new(&Programs::ours());
+    host.create("t.db", SCHEMA);
+    host.create("u.db", &SCHEMA.replace(r#""T""#, r#""U""#));
+    host.start(&["--monitor", &host.file("u.db")]);
+    let second = host.file("second.sock");
+    for command in [
+        &["add-db", &*host.file("t.db")][..],
+        &["remove-db", "U"],
+        &["add-db", "relay:R:unix:nowhere"],
+        &["add-remote", &format!("punix:{second}")],
+        &["set-active-ovsdb-server", &source.target()],
+        &["set-sync-exclude-tables", "T:c"],
+        &["connect-active-ovsdb-server"],
+    ] {
+        let name = format!("ovsdb-server/{}", command[0]);
+        host.appctl(&[&[&*name], &command[1..]].concat()).ok();
+    }
+    let look = || -> String {
+        ["list-dbs", "list-remotes", "get-sync-exclude-tables"]
+            .iter()
+            .map(|c| host.appctl(&[&format!("ovsdb-server/{c}")]).stdout)
+            .collect()
+    };
+    host.until_status("replicating");
+    let before = look();
+    assert!(before.starts_with("R\nT\n_Server\n"), "{before}");
+    let pid = || std::fs::read_to_string(host.path("pid")).unwrap_or_default();
+    let old = pid();
+    host.kill("SEGV");
+    host.until("another process", || {
+        let new = pid();
+        !new.is_empty() && new != old && look() == before
+    });
+    host.until_status("exclude: T:c");
+}
