@@ -215,7 +215,7 @@ pub fn run(args: Vec<String>) -> ExitCode {
         } else {
             let leader_only = client.leader_only;
             let (rpc, database, taken) =
-                rpc::Rpc::open_database(&remotes, &words, command.min, &name, leader_only);
+                rpc::Rpc::open_database(&remotes, &words, command.min, leader_only);
             if taken {
                 words.remove(0);
             }

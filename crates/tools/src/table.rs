@@ -114,6 +114,8 @@ impl Style {
 /// One cell.
 #[derive(Clone, Debug)]
 pub enum Cell {
+    /// Nothing is known.
+    Empty,
     Text(String),
     Json(Value),
     Datum(Datum, ColumnType),
@@ -122,6 +124,7 @@ pub enum Cell {
 impl Cell {
     fn text(&self, style: &Style) -> String {
         match self {
+            Cell::Empty => String::new(),
             Cell::Text(text) => text.clone(),
             Cell::Json(json) => to_string(json),
             Cell::Datum(datum, ty) => match style.cell_format() {
@@ -134,6 +137,7 @@ impl Cell {
 
     fn json(&self) -> Value {
         match self {
+            Cell::Empty => Value::Null,
             Cell::Text(text) => text.as_str().into(),
             Cell::Json(json) => json.clone(),
             Cell::Datum(datum, ty) => datum.to_json(ty),

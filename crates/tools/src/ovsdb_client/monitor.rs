@@ -181,8 +181,9 @@ fn run(client: &mut Client, version: Version, table: &str, columns: &[String]) {
             )),
         }
     }
-    if client.change_aware == Some(true) {
-        client.rpc().call("set_db_change_aware", vec![true.into()]);
+    if client.change_aware != Some(false) {
+        // Servers that do not know the method do not cancel monitors either.
+        client.rpc().send("set_db_change_aware", vec![true.into()]);
     }
     let id = Value::Array(vec!["monid".into(), database.as_str().into()]);
     let mut params = vec![Value::from(database), id.clone(), Value::Object(requests)];
@@ -282,15 +283,14 @@ fn handle(
                     super::monitor_print::print2(client, watched, updates, false);
                 }
                 ("update3", [_, last_id, updates]) => {
-                    println!("\nlast_id: {}", last_id.as_str().unwrap_or_default());
-                    client.first_table = true;
+                    // The table that follows begins with a line of its own, if its format does.
+                    print!("\nlast_id: {}", last_id.as_str().unwrap_or_default());
                     super::monitor_print::print2(client, watched, updates, false);
                 }
                 ("monitor_canceled", _) => {
-                    println!("monitor canceled");
                     flush();
-                    let name = client.database.clone();
-                    fatal(format_args!("{name} database was removed"));
+                    let (name, database) = (client.rpc().name.clone(), client.database.clone());
+                    fatal(format_args!("{name}: {database} database was removed"));
                 }
                 _ => {}
             }

@@ -94,7 +94,7 @@ impl Watched {
                         .unwrap_or_else(|e| fatal(e));
                     Cell::Datum(datum, column.ty.clone())
                 }
-                None => Cell::Text(String::new()),
+                None => Cell::Empty,
             });
         }
         cells

@@ -34,7 +34,6 @@ impl Rpc {
         remotes: &[&str],
         words: &[String],
         min: usize,
-        command: &str,
         leader_only: bool,
     ) -> (Rpc, String, bool) {
         if remotes.len() > 1 {
@@ -56,9 +55,7 @@ impl Rpc {
             (Some(name), _) => name.clone(),
             (None, [only]) => only.to_string(),
             _ if dbs.contains(&default) => default,
-            _ => fatal(format_args!(
-                "no default database for `{command}' command, please specify a database name"
-            )),
+            _ => fatal("could not find a default database, please specify a database name"),
         };
         (rpc, database, named.is_some())
     }
