@@ -24,6 +24,7 @@ use ferrovs_runtime::Poller;
 use ferrovs_stream::json::{Value, to_string};
 use ferrovs_stream::jsonrpc::{Msg, Session};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How an [`Idl`] treats its server.
@@ -51,7 +52,7 @@ impl Default for Options {
 struct TableState {
     def: &'static TableDef,
     types: Vec<ColumnType>,
-    defaults: Vec<Datum>,
+    defaults: Arc<[Datum]>,
     /// The table is wanted (even without a column).
     wanted: bool,
     monitored: Vec<bool>,

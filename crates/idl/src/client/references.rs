@@ -42,18 +42,16 @@ impl References {
 
 fn targets<'a>(types: &'a [ColumnType], row: &'a RowData) -> impl Iterator<Item = Uuid> + 'a {
     let refers = |base: &ferrovs_ovsdb::BaseType| matches!(base.constraint, Constraint::Ref { .. });
-    types
-        .iter()
-        .zip(row.columns.iter())
-        .flat_map(move |(ty, datum)| {
-            let keys = refers(&ty.key).then(|| datum.keys());
-            let values = ty.value.as_ref().is_some_and(refers);
-            let values = values.then(|| datum.pairs().iter().map(|p| &p.1));
-            keys.into_iter()
-                .flatten()
-                .chain(values.into_iter().flatten())
-                .filter_map(ferrovs_ovsdb::Atom::as_uuid)
-        })
+    row.columns.set().flat_map(move |(i, datum)| {
+        let ty = &types[i];
+        let keys = refers(&ty.key).then(|| datum.keys());
+        let values = ty.value.as_ref().is_some_and(refers);
+        let values = values.then(|| datum.pairs().iter().map(|p| &p.1));
+        keys.into_iter()
+            .flatten()
+            .chain(values.into_iter().flatten())
+            .filter_map(ferrovs_ovsdb::Atom::as_uuid)
+    })
 }
 
 impl Idl {

@@ -186,10 +186,10 @@ impl Idl {
             }
             ("update3", [_, id, updates]) if ours && monitoring => {
                 self.sync.note_id(id);
-                self.apply(updates, true)
+                self.apply(updates.take(), true)
             }
-            ("update2", [_, updates]) if ours && monitoring => self.apply(updates, true),
-            ("update", [_, updates]) if ours && monitoring => self.apply(updates, false),
+            ("update2", [_, updates]) if ours && monitoring => self.apply(updates.take(), true),
+            ("update", [_, updates]) if ours && monitoring => self.apply(updates.take(), false),
             ("monitor_canceled", _) if ours => {
                 // The database was converted or removed: start over with its new schema.
                 self.sync.change = None;
@@ -262,9 +262,9 @@ impl Idl {
                 };
                 self.sync.state = State::Monitoring;
                 let applied = match found {
-                    true => self.apply(&updates, true),
+                    true => self.apply(updates, true),
                     false => {
-                        self.replace(&updates, self.sync.method != Method::Plain);
+                        self.replace(updates, self.sync.method != Method::Plain);
                         Ok(())
                     }
                 };

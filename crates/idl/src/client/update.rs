@@ -6,13 +6,15 @@
 use super::changes::differing;
 use super::references::References;
 use super::{Idl, TableState};
-use crate::row::RowData;
+use crate::row::{Columns, RowData};
 use ferrovs_ovsdb::{Datum, Uuid, uuid};
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
-use ferrovs_stream::json::{Value, to_string};
+use ferrovs_stream::json::{Map, Value, to_string};
 use std::collections::HashSet;
 
 static RL: RateLimit = RateLimit::new(5, 20);
+
+// Updates are consumed row by row, so that the contents grow in the room that they leave.
 
 /// The update does not fit the contents.
 pub(super) struct Inconsistent;
@@ -30,20 +32,22 @@ struct Effects<'a> {
 
 impl Idl {
     /// Applies updates to the contents.
-    pub(super) fn apply(&mut self, updates: &Value, differences: bool) -> Result<(), Inconsistent> {
+    pub(super) fn apply(&mut self, updates: Value, differences: bool) -> Result<(), Inconsistent> {
         self.take_in(updates, |index, table, rows, effects| {
             for (id, update) in rows {
-                let Some(id) = uuid::parse(id) else { continue };
+                let Some(id) = uuid::parse(&id) else {
+                    continue;
+                };
                 match differences {
-                    true => table.apply2(index, id, update, effects),
-                    false => table.apply1(index, id, update, effects),
+                    true => table.apply2(index, id, &update, effects),
+                    false => table.apply1(index, id, &update, effects),
                 }
             }
         })
     }
 
     /// Replaces the contents by the initial rows in `updates`; what differs counts as changed.
-    pub(super) fn replace(&mut self, updates: &Value, differences: bool) {
+    pub(super) fn replace(&mut self, updates: Value, differences: bool) {
         let members: &[&str] = match differences {
             true => &["initial", "insert"],
             false => &["new"],
@@ -52,7 +56,9 @@ impl Idl {
         // Rows of an initial reply cannot fail to fit.
         let _ = self.take_in(updates, |index, table, rows, effects| {
             for (id, update) in rows {
-                let Some(id) = uuid::parse(id) else { continue };
+                let Some(id) = uuid::parse(&id) else {
+                    continue;
+                };
                 let columns = members.iter().find_map(|m| update.get(*m));
                 if let Some(columns) = columns {
                     let row = table.parse_row(id, columns);
@@ -79,21 +85,19 @@ impl Idl {
 
     fn take_in(
         &mut self,
-        updates: &Value,
-        mut each: impl FnMut(
-            usize,
-            &mut TableState,
-            &ferrovs_stream::json::Map<String, Value>,
-            &mut Effects<'_>,
-        ),
+        updates: Value,
+        mut each: impl FnMut(usize, &mut TableState, Map<String, Value>, &mut Effects<'_>),
     ) -> Result<(), Inconsistent> {
         let mut effects = Effects::new(self.tracking, self.references.as_mut());
-        for (name, rows) in updates.as_object().into_iter().flatten() {
-            let Some(index) = self.db.table_index(name) else {
+        let Value::Object(updates) = updates else {
+            return Ok(());
+        };
+        for (name, rows) in updates {
+            let Some(index) = self.db.table_index(&name) else {
                 vlog::warn_rl!(RL, modules::OVSDB_IDL, "update to unknown table \"{name}\"");
                 continue;
             };
-            if let Some(rows) = rows.as_object() {
+            if let Value::Object(rows) = rows {
                 each(index, &mut self.tables[index], rows, &mut effects);
             }
         }
@@ -180,13 +184,14 @@ impl TableState {
     fn parse_row(&self, id: Uuid, columns: &Value) -> RowData {
         let mut row = RowData {
             uuid: id,
-            columns: self.defaults.clone(),
+            columns: Columns::new(&self.defaults),
         };
         for (name, json) in columns.as_object().into_iter().flatten() {
             if let Some((i, datum)) = self.parse(id, name, json, false) {
-                row.columns[i] = datum;
+                row.columns.put(i, datum);
             }
         }
+        row.columns.shrink();
         row
     }
 
@@ -271,7 +276,7 @@ impl TableState {
                 false => datum,
             };
             if row.columns[i] != datum {
-                row.columns[i] = datum;
+                row.columns.put(i, datum);
                 touched |= 1 << i;
                 effects.tell |= self.alert[i];
             }

@@ -13,7 +13,7 @@ pub fn contents(idl: &Idl) -> Contents {
     (0..idl.database().tables.len())
         .flat_map(|t| {
             idl.table_rows(t)
-                .map(move |row| ((t, row.uuid), row.columns.to_vec()))
+                .map(move |row| ((t, row.uuid), row.columns.iter().cloned().collect()))
         })
         .collect()
 }
@@ -22,7 +22,9 @@ pub fn contents(idl: &Idl) -> Contents {
 pub fn follow(model: &mut Contents, idl: &mut Idl, references: bool) {
     for table in 0..idl.database().tables.len() {
         for (id, change) in idl.table_changes(table) {
-            let now = idl.table_row(table, id).map(|row| row.columns.to_vec());
+            let now = idl
+                .table_row(table, id)
+                .map(|row| row.columns.iter().cloned().collect::<Vec<_>>());
             let key = (table, id);
             if change.inserted {
                 assert!(change.deleted.is_none());
