@@ -4,6 +4,7 @@ mod crash_images;
 mod junk;
 mod log;
 mod monitors;
+mod peers;
 mod server;
 mod transactions;
 
