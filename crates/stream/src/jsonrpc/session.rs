@@ -203,7 +203,6 @@ impl Session {
         let mut connection = Connection::with_limits(stream, self.limits);
         connection.set_backlog_threshold(self.backlog.0, self.backlog.1);
         self.connection = Some(connection);
-        self.last_error = None;
         self.seqno += 1;
     }
 
@@ -357,9 +356,11 @@ impl Session {
         self.seqno
     }
 
-    /// The error that ended the connection or the last attempt at one.
+    /// The last error that ended a connection or an attempt at one; none while one stands.
     pub fn last_error(&self) -> Option<&str> {
-        self.last_error.as_deref()
+        self.last_error
+            .as_deref()
+            .filter(|_| self.connection.is_none())
     }
 
     pub fn stats(&self, now: Instant) -> Stats {
