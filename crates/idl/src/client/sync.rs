@@ -54,7 +54,7 @@ impl Method {
 pub(super) struct Sync {
     state: State,
     session_seqno: Option<u64>,
-    request: Option<String>,
+    pub(super) request: Option<String>,
     /// A request to change conditions that is on its way.
     change: Option<String>,
     /// The schema is what `_Server` says. Open vSwitch's server, after a conversion, goes on to
@@ -104,9 +104,8 @@ impl Idl {
             return;
         }
         self.sync.session_seqno = Some(self.session.seqno());
-        for outcome in self.outstanding.values_mut() {
-            outcome.get_or_insert(Outcome::Lost);
-        }
+        // Whoever asks for one that is not known learns that it is lost.
+        self.outstanding.retain(|_, outcome| outcome.is_some());
         self.lose_lock();
         self.server.clear();
         self.sync.request = None;

@@ -285,3 +285,131 @@ fn rows_above_a_changed_row_are_reported() {
     assert!(change.referenced && !change.modified());
     assert_eq!(idl.referrers(BR.parse().unwrap()).count(), 1);
 }
+
+/// Puts something else in place of one part of `value`.
+fn distort(value: &mut Value, random: &mut impl FnMut(usize) -> usize) {
+    let deeper = random(4) > 0;
+    match value {
+        Value::Array(items) if deeper && !items.is_empty() => {
+            let at = random(items.len());
+            distort(&mut items[at], random);
+        }
+        Value::Object(members) if deeper && !members.is_empty() => {
+            let at = random(members.len());
+            distort(members.values_mut().nth(at).unwrap(), random);
+        }
+        _ => {
+            let others = [
+                json!(null),
+                json!(-1),
+                json!("x"),
+                json!([]),
+                json!({}),
+                json!(["uuid", "x"]),
+                json!(["set", [["uuid", BR], ["uuid", BR]]]),
+                json!(["map", [["a"]]]),
+                json!({ "insert": { "name": ["set", []] } }),
+                json!({ "modify": { "ports": ["set", [["uuid", PORT], ["uuid", ROOT]]] } }),
+                json!({ "delete": null }),
+                json!({ "Bridge": { BR: { "delete": null } } }),
+            ];
+            *value = others[random(others.len())].clone();
+        }
+    }
+}
+
+#[test]
+fn nothing_that_a_server_says_makes_the_client_panic() {
+    let mut state = 1u64;
+    let mut random = move |n: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % n
+    };
+    let schema = schema_json_text();
+    let server_row = row("clustered", true, true, Some("{}"), 1);
+    let rows = json!({ "Bridge": { BR: { "initial": { "name": "br0", "ports": ["uuid", PORT],
+        "external_ids": ["map", [["a", "1"]]] } } } });
+    let change = json!({ "Bridge": { BR: { "modify": { "ports": ["uuid", PORT],
+        "external_ids": ["map", [["a", "1"]]] } } } });
+    let results = json!([{ "uuid": ["uuid", PORT] }, { "error": "timed out" }, { "rows": [{}] }]);
+    let replies = [
+        server_schema(),
+        json!({ "Database": initial(server_row) }),
+        parse(&schema).unwrap(),
+        json!([true, TXN, rows]),
+        json!([false, TXN, rows]),
+        results,
+        json!({ "locked": true }),
+    ];
+    let notifications = [
+        ("update3", json!([["monid", "Open_vSwitch"], TXN, change])),
+        ("update3", json!([["monid", "Open_vSwitch"], TXN, rows])),
+        ("update2", json!([["monid", "Open_vSwitch"], change])),
+        (
+            "update",
+            json!([["monid", "Open_vSwitch"], { "Bridge": { BR: { "old": {}, "new": {} } } }]),
+        ),
+        (
+            "update2",
+            json!([["monid", "_Server"], { "Database": { ROOT: { "delete": null } } }]),
+        ),
+        ("monitor_canceled", json!([["monid", "Open_vSwitch"]])),
+        ("locked", json!(["l"])),
+        ("stolen", json!(["l"])),
+    ];
+    for _ in 0..40 {
+        let (_server, mut idl, now) = start();
+        idl.track_references();
+        idl.set_lock(Some("l"));
+        for _ in 0..60 {
+            let mut txn = Txn::new();
+            let port = txn.insert::<Port>();
+            txn.set(port, Port::NAME, "p");
+            txn.increment(
+                OpenVSwitch::INDEX,
+                port,
+                OpenVSwitch::NEXT_CFG.index(),
+                true,
+            );
+            txn.commit(&mut idl);
+            let msg = if random(2) == 0 {
+                let (method, mut params) = notifications[random(notifications.len())].clone();
+                distort(&mut params, &mut random);
+                let Value::Array(params) = params else {
+                    continue;
+                };
+                Msg::notify(method, params)
+            } else {
+                let ids: Vec<String> = idl
+                    .sync
+                    .request
+                    .iter()
+                    .chain(idl.outstanding.keys())
+                    .cloned()
+                    .collect();
+                if ids.is_empty() {
+                    continue;
+                }
+                let id = parse(&ids[random(ids.len())]).unwrap();
+                let mut result = replies[random(replies.len())].clone();
+                distort(&mut result, &mut random);
+                match random(5) {
+                    0 => Msg::error(result, id),
+                    _ => Msg::reply(result, id),
+                }
+            };
+            idl.process(msg, now);
+            idl.send_conditions();
+            txn.commit(&mut idl);
+            for bridge in idl.rows::<Bridge>() {
+                let _ = (
+                    bridge.name(),
+                    bridge.ports().len(),
+                    bridge.external_ids().get("a"),
+                );
+            }
+        }
+    }
+}
