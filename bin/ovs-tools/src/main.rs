@@ -12,6 +12,7 @@ const TOOLS: &[(&str, Tool)] = &[
     ("ovs-appctl", ferrovs_tools::appctl::run),
     ("ovs-dpctl", ferrovs_tools::dpctl::run),
     ("ovs-ofctl", ferrovs_tools::ofctl::run),
+    ("ovs-pki", ferrovs_tools::pki::run),
     ("ovs-vsctl", ferrovs_tools::vsctl::run),
     ("ovsdb-client", ferrovs_tools::ovsdb_client::run),
     ("ovsdb-tool", ferrovs_tools::ovsdb_tool::run),

@@ -10,6 +10,7 @@ pub const TOOLS: &[&str] = &[
     "ovs-ofctl",
     "ovs-appctl",
     "ovs-dpctl",
+    "ovs-pki",
     "ovsdb-client",
     "ovsdb-tool",
     "vtep-ctl",

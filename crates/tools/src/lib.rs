@@ -11,6 +11,7 @@ pub mod dpctl;
 pub mod ofctl;
 pub mod ovsdb_client;
 pub mod ovsdb_tool;
+pub mod pki;
 pub mod table;
 mod tls;
 pub mod vsctl;
