@@ -213,6 +213,15 @@ fn own_transaction(random: &mut Random, idl: &mut Idl) -> Txn {
     let mut txn = Txn::new();
     let row = idl.first::<Node>().map(|row| row.uuid());
     match row {
+        Some(id) if random.chance(10) => txn.delete::<Node>(id),
+        Some(id) if random.chance(20) => {
+            let n = ferrovs_idl::Datum::from(ferrovs_idl::Atom::Integer(random.number()));
+            txn.add(idl, Node::INDEX, id, Node::TAGS.index(), &n);
+            let n = ferrovs_idl::Datum::from(ferrovs_idl::Atom::Integer(random.number()));
+            txn.remove(idl, Node::INDEX, id, Node::TAGS.index(), &n);
+            let key = ferrovs_idl::Datum::string(&random.name());
+            txn.remove(idl, Node::INDEX, id, Node::PAIRS.index(), &key);
+        }
         Some(id) if random.chance(50) => {
             txn.verify(idl, id, Node::NAME);
             txn.set(id, Node::WEIGHT, random.number() as f64);
@@ -504,6 +513,31 @@ fn a_conversion_brings_the_columns_that_were_missing() {
 }
 
 #[test]
+fn a_database_that_leaves_and_comes_back_is_followed() {
+    for programs in both() {
+        let server = Server::start(programs, Model::Standalone, &schema_json_text(&TEST));
+        insert(&server, "a");
+        for aware in [true, false] {
+            let mut idl = replica(&server.remote(), Options::default());
+            idl.set_db_change_aware(aware);
+            until(&mut idl, "no contents", |idl| idl.first::<Node>().is_some());
+            idl.clear_changes();
+            server.appctl(&["ovsdb-server/remove-db", "test"]);
+            until(&mut idl, "still there", |idl| !idl.is_connected());
+            assert_ne!(idl.rows::<Node>().count(), 0);
+            server.appctl(&["ovsdb-server/add-db", &server.database()]);
+            insert(&server, "b");
+            until(&mut idl, "not back", |idl| idl.is_connected());
+            let changes: Vec<_> = idl.changes::<Node>().collect();
+            assert!(
+                matches!(changes[..], [(_, change)] if change.inserted),
+                "{changes:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_lock_passes_on_and_only_its_owner_may_write() {
     for programs in both() {
         let server = Server::start(programs, Model::Standalone, &schema_json_text(&TEST));
@@ -520,7 +554,6 @@ fn a_lock_passes_on_and_only_its_owner_may_write() {
         let mut txn = Txn::new();
         txn.insert::<Node>();
         assert_eq!(txn.commit(&mut two), Status::NotLocked);
-        // A lock that was stolen is noticed by the server, if not by us.
         let mut txn = Txn::new();
         txn.insert::<Node>();
         txn.commit(&mut one);

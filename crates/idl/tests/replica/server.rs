@@ -75,6 +75,11 @@ impl Server {
         format!("unix:{}", self.socket.display())
     }
 
+    /// The database's file.
+    pub fn database(&self) -> String {
+        self.database.display().to_string()
+    }
+
     /// Starts the server and waits until it serves.
     pub fn run(&mut self) {
         let mut command = Command::new(self.programs.path("ovsdb-server"));
