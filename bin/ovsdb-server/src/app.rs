@@ -306,7 +306,7 @@ impl App {
         if let Some(d) = self.server.deadline() {
             poller.wait_until(d);
         }
-        self.remotes.wait(poller);
+        self.remotes.wait(&self.server, poller);
         self.databases.wait(poller);
     }
 

@@ -14,6 +14,7 @@ mod db_config;
 mod remotes;
 mod source;
 mod state;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -3,8 +3,14 @@
 //! A remote is a listener (`punix:`, `ptcp:`, `pssl:`) with any number of clients, or one
 //! connection that is kept up (`unix:`, `tcp:`, `ssl:`). Requests of a client are read only while
 //! it takes its replies, so a client that never reads costs one reply and what `Monitors` keeps.
+//!
+//! A turn costs what the clients do that have something to do, not what there are clients ([`Watch`]).
+//! Updates go to many clients for one transaction, so they are paced: a round of them that took long
+//! is followed by a pause in which transactions run and their updates become one. A transaction's
+//! own client never waits for that: its updates and its reply go at the end of the turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferrovs_ovsdb::monitor::SessionId;
@@ -18,39 +24,73 @@ use hashbrown::HashMap;
 
 use crate::app::now;
 use crate::db_config::Options;
+use crate::watch::Watch;
 
 /// Requests of one client in one turn of the loop.
 const REQUESTS_PER_TURN: usize = 50;
 /// Bytes of replies to one client that may wait for the end of the turn.
 const MAX_PENDING: usize = 1 << 16;
+/// Bytes of requests that are not complete, of all clients together; more, and the client that
+/// holds the most is dropped.
+const MAX_HELD: usize = 128 << 20;
 /// Accepted connections of one listener in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// How often status columns are brought up to date.
 const STATUS_INTERVAL: Duration = Duration::from_millis(2500);
 /// How long to wait before a listener that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// After a round of updates, so many times its duration goes to other work.
+const PAUSE_FACTOR: u32 = 15;
+/// A pause shorter than that is none: nobody waits for a few clients' updates.
+const MIN_PAUSE: Duration = Duration::from_millis(1);
+/// No pause is longer.
+const MAX_PAUSE: Duration = Duration::from_millis(50);
+/// Stands for the listeners; sessions count from 1.
+const LISTENERS: SessionId = 0;
 
 struct Client {
-    id: SessionId,
     session: Session,
     seqno: u64,
+    remote: Arc<str>,
+    /// Bytes of requests that are not complete.
+    held: usize,
 }
 
 struct Remote {
     options: Options,
     listener: Option<PStream>,
-    clients: Vec<Client>,
+    clients: BTreeSet<SessionId>,
     /// A listener that could not be opened.
     failed: bool,
 }
 
-#[derive(Default)]
 pub struct Remotes {
-    remotes: BTreeMap<String, Remote>,
-    /// Which remote and which position each session has.
-    places: HashMap<SessionId, String>,
+    remotes: BTreeMap<Arc<str>, Remote>,
+    clients: HashMap<SessionId, Client>,
+    watch: Watch,
+    /// Clients that may wait for something else than before.
+    touched: Vec<SessionId>,
+    /// Bytes of requests that are not complete.
+    held: usize,
+    /// Updates pause until then.
+    pause: Option<Instant>,
     next_status: Option<Instant>,
     retry_at: Option<Instant>,
+}
+
+impl Default for Remotes {
+    fn default() -> Self {
+        Self {
+            remotes: BTreeMap::new(),
+            clients: HashMap::new(),
+            watch: Watch::new(),
+            touched: Vec::new(),
+            held: 0,
+            pause: None,
+            next_status: None,
+            retry_at: None,
+        }
+    }
 }
 
 impl Remotes {
@@ -66,18 +106,17 @@ impl Remotes {
         wanted: BTreeMap<String, Options>,
         now: Instant,
     ) {
-        let gone: Vec<String> = self
+        let gone: Vec<Arc<str>> = self
             .remotes
             .keys()
-            .filter(|n| !wanted.contains_key(*n))
+            .filter(|n| !wanted.contains_key(&***n))
             .cloned()
             .collect();
         for name in gone {
             if let Some(r) = self.remotes.remove(&name) {
                 vlog::info!(OVSDB_JSONRPC_SERVER, "{name}: remote deconfigured");
-                for c in r.clients {
-                    self.places.remove(&c.id);
-                    server.remove_session(c.id);
+                for id in r.clients {
+                    self.remove(server, id);
                 }
             }
         }
@@ -86,53 +125,48 @@ impl Remotes {
             self.retry_at = None;
         }
         for (name, options) in wanted {
+            let name: Arc<str> = name.into();
             match self.remotes.get_mut(&name) {
                 Some(r) => {
                     if r.options != options {
                         r.options = options;
-                        for c in &mut r.clients {
-                            apply(&r.options, &mut c.session, now);
-                            server.set_access(c.id, access(&r.options, &c.session));
+                        for id in &r.clients {
+                            if let Some(c) = self.clients.get_mut(id) {
+                                apply(&r.options, &mut c.session, now);
+                                server.set_access(*id, access(&r.options, &c.session));
+                                self.touched.push(*id);
+                                self.watch.run_again(*id);
+                            }
                         }
                     }
                     if r.failed && retry {
                         let options = r.options.clone();
-                        if let Some(new) = self.open(server, &name, options, now) {
-                            self.remotes.insert(name, new);
-                        }
+                        self.open(server, &name, options, now);
                     }
                 }
-                None => {
-                    if let Some(r) = self.open(server, &name, options, now) {
-                        self.remotes.insert(name, r);
-                    }
-                }
+                None => self.open(server, &name, options, now),
             }
         }
+        let listeners = self.remotes.values().filter_map(|r| r.listener.as_ref());
+        // Closed listeners went with their descriptors, and numbers may have come back.
+        self.watch.forget(LISTENERS);
+        self.watch.update(LISTENERS, 0, |poller| {
+            listeners.for_each(|l| l.wait(poller));
+        });
+        self.watch.run_again(LISTENERS);
     }
 
-    fn open(
-        &mut self,
-        server: &mut Server,
-        name: &str,
-        options: Options,
-        now: Instant,
-    ) -> Option<Remote> {
+    fn open(&mut self, server: &mut Server, name: &Arc<str>, options: Options, now: Instant) {
         let dscp = options.dscp.or(Some(ferrovs_stream::DSCP_DEFAULT));
         let mut remote = Remote {
             options,
             listener: None,
-            clients: Vec::new(),
+            clients: BTreeSet::new(),
             failed: false,
         };
         let no_class = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
         match PStream::open_with(name, Some(ferrovs_stream::OVSDB_PORT), dscp) {
             Ok(listener) => remote.listener = Some(listener),
-            // A host name that is being looked up.
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                remote.failed = true;
-                self.retry_at.get_or_insert(now + RETRY);
-            }
             Err(e) if e.raw_os_error() != Some(no_class) => {
                 let text = error_text(&e);
                 vlog::err!(OVSDB_JSONRPC_SERVER, "{name}: listen failed: {text}");
@@ -146,42 +180,68 @@ impl Remotes {
                 self.adopt(server, &mut remote, name, session, now);
             }
         }
-        Some(remote)
+        self.remotes.insert(Arc::clone(name), remote);
     }
 
     fn adopt(
         &mut self,
         server: &mut Server,
         remote: &mut Remote,
-        name: &str,
+        name: &Arc<str>,
         mut session: Session,
         now: Instant,
     ) {
         apply(&remote.options, &mut session, now);
         let id = server.add_session(access(&remote.options, &session));
-        self.places.insert(id, name.to_owned());
-        let seqno = session.seqno();
-        remote.clients.push(Client { id, session, seqno });
+        remote.clients.insert(id);
+        self.clients.insert(
+            id,
+            Client {
+                seqno: session.seqno(),
+                session,
+                remote: Arc::clone(name),
+                held: 0,
+            },
+        );
+        // It may have sent something already.
+        self.watch.run_again(id);
+    }
+
+    fn remove(&mut self, server: &mut Server, id: SessionId) {
+        if let Some(c) = self.clients.remove(&id) {
+            self.held -= c.held;
+            if let Some(r) = self.remotes.get_mut(&c.remote) {
+                r.clients.remove(&id);
+            }
+        }
+        self.watch.forget(id);
+        server.remove_session(id);
     }
 
     /// Accepts, reads requests, has them handled.
     pub fn run(&mut self, server: &mut Server) {
         let now = now();
-        let names: Vec<String> = self.remotes.keys().cloned().collect();
-        for name in names {
-            let Some(mut remote) = self.remotes.remove(&name) else {
-                continue;
-            };
-            self.accept(server, &name, &mut remote, now.instant);
-            remote.clients.retain_mut(|c| {
-                let alive = c.run(server, &remote.options, now);
-                if !alive {
-                    self.places.remove(&c.id);
-                    server.remove_session(c.id);
-                }
-                alive
-            });
-            self.remotes.insert(name, remote);
+        for id in self.watch.ready(now.instant) {
+            if id == LISTENERS {
+                self.accept(server, now.instant);
+            } else {
+                self.run_client(server, id, now);
+            }
+        }
+        // New clients get their turn at once.
+        for id in self.watch.newcomers() {
+            self.run_client(server, id, now);
+        }
+        if self.held > MAX_HELD {
+            let most = self.clients.iter().max_by_key(|(_, c)| c.held);
+            if let Some(id) = most.map(|(id, _)| *id) {
+                self.drop_session(
+                    server,
+                    id,
+                    "incomplete requests take too much memory",
+                    now.instant,
+                );
+            }
         }
         let doomed = server.take_doomed();
         if !doomed.is_empty() {
@@ -193,90 +253,124 @@ impl Remotes {
         }
     }
 
-    fn accept(&mut self, server: &mut Server, name: &str, remote: &mut Remote, now: Instant) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &mut remote.listener else {
-                return;
-            };
-            match listener.accept() {
-                Ok(Some(stream)) => {
-                    let connection = Connection::with_limits(stream, Limits::SERVER);
-                    let session = Session::unreliable(connection, now);
-                    self.adopt(server, remote, name, session, now);
-                }
-                Ok(None) => return,
-                Err(e) => {
-                    let (name, text) = (listener.name(), error_text(&e));
-                    vlog::warn!(OVSDB_JSONRPC_SERVER, "{name}: accept failed: {text}");
-                    return;
-                }
-            }
+    fn run_client(&mut self, server: &mut Server, id: SessionId, now: Now) {
+        let Some(c) = self.clients.get_mut(&id) else {
+            return;
+        };
+        let Some(remote) = self.remotes.get(&c.remote) else {
+            return;
+        };
+        let alive = c.run(server, id, &remote.options, now);
+        let held = c.session.buffered();
+        self.held = self.held - c.held + held;
+        c.held = held;
+        if alive {
+            self.touched.push(id);
+        } else {
+            self.remove(server, id);
         }
     }
 
-    fn client(&mut self, id: SessionId) -> Option<&mut Client> {
-        let remote = self.remotes.get_mut(self.places.get(&id)?)?;
-        remote.clients.iter_mut().find(|c| c.id == id)
+    fn accept(&mut self, server: &mut Server, now: Instant) {
+        let names: Vec<Arc<str>> = self.remotes.keys().cloned().collect();
+        for name in names {
+            let Some(mut remote) = self.remotes.remove(&name) else {
+                continue;
+            };
+            for _ in 0..ACCEPTS_PER_TURN {
+                let Some(listener) = &mut remote.listener else {
+                    break;
+                };
+                match listener.accept() {
+                    Ok(Some(stream)) => {
+                        let connection = Connection::with_limits(stream, Limits::SERVER);
+                        let session = Session::unreliable(connection, now);
+                        self.adopt(server, &mut remote, &name, session, now);
+                    }
+                    Ok(None) => break,
+                    Err(e) => {
+                        let (name, text) = (listener.name(), error_text(&e));
+                        vlog::warn!(OVSDB_JSONRPC_SERVER, "{name}: accept failed: {text}");
+                        break;
+                    }
+                }
+            }
+            self.remotes.insert(name, remote);
+        }
     }
 
     fn drop_session(&mut self, server: &mut Server, id: SessionId, why: &str, now: Instant) {
-        if let Some(c) = self.client(id) {
-            let name = c.session.name().to_owned();
+        if let Some(c) = self.clients.get_mut(&id) {
+            let name = c.session.name();
             vlog::info!(OVSDB_JSONRPC_SERVER, "{name}: disconnecting ({why})");
             c.session.force_reconnect(now);
             c.session.run(now);
+            self.watch.run_again(id);
         }
         server.reset_session(id);
     }
 
     /// Drops every connection, so that clients connect anew.
     pub fn reconnect(&mut self, why: &str, now: Instant) {
-        for r in self.remotes.values_mut() {
-            for c in &mut r.clients {
-                if c.session.is_connected() {
-                    let name = c.session.name();
-                    vlog::info!(OVSDB_JSONRPC_SERVER, "{name}: disconnecting ({why})");
-                }
-                c.session.force_reconnect(now);
+        for (id, c) in &mut self.clients {
+            if c.session.is_connected() {
+                let name = c.session.name();
+                vlog::info!(OVSDB_JSONRPC_SERVER, "{name}: disconnecting ({why})");
             }
         }
     }
 
-    /// Composes updates for clients that keep up, and hands all output to the connections.
+    /// Hands replies to the connections, and the updates that are due.
     pub fn deliver(&mut self, server: &mut Server) {
-        if server.has_news() {
-            let mut ready = std::collections::BTreeSet::new();
-            for r in self.remotes.values() {
-                ready.extend(
-                    r.clients
-                        .iter()
-                        .filter(|c| c.session.backlog() == 0)
-                        .map(|c| c.id),
-                );
-            }
-            server.flush(|id| ready.contains(&id));
+        self.send(server);
+        if !server.has_news() {
+            return;
         }
+        let start = clock::now();
+        if self.pause.is_some_and(|t| start < t) {
+            return;
+        }
+        let clients = &self.clients;
+        server.flush(|id| clients.get(&id).is_some_and(|c| c.session.backlog() == 0));
+        self.send(server);
+        let end = clock::now();
+        let pause = (end.saturating_duration_since(start) * PAUSE_FACTOR).min(MAX_PAUSE);
+        // A clock that stands still ends no pause.
+        let sensible = pause >= MIN_PAUSE && !clock::is_stopped();
+        self.pause = sensible.then(|| end + pause);
+    }
+
+    fn send(&mut self, server: &mut Server) {
         server.output(|id, texts| {
-            if let Some(c) = self.client(id) {
+            if let Some(c) = self.clients.get_mut(&id) {
                 c.session.send_texts(texts.into_iter().map(|t| match t {
                     server::Text::Shared(t) => Text::Shared(t),
                     server::Text::Own(t) => Text::Own(t),
                 }));
+                if c.session.backlog() > 0 {
+                    self.touched.push(id);
+                }
             }
         });
     }
 
-    pub fn wait(&self, poller: &mut Poller) {
-        for r in self.remotes.values() {
-            if let Some(l) = &r.listener {
-                l.wait(poller);
-            }
-            for c in &r.clients {
+    pub fn wait(&mut self, server: &Server, poller: &mut Poller) {
+        for id in std::mem::take(&mut self.touched) {
+            let Some(c) = self.clients.get(&id) else {
+                continue;
+            };
+            self.watch.update(id, c.session.seqno(), |poller| {
                 c.session.wait(poller);
                 if c.session.backlog() == 0 {
                     c.session.recv_wait(poller);
                 }
-            }
+            });
+        }
+        self.watch.wait(poller);
+        if server.has_news()
+            && let Some(t) = self.pause
+        {
+            poller.wait_until(t);
         }
         for t in [self.retry_at, self.next_status].into_iter().flatten() {
             poller.wait_until(t);
@@ -284,11 +378,7 @@ impl Remotes {
     }
 
     pub fn backlog(&self) -> usize {
-        self.remotes
-            .values()
-            .flat_map(|r| &r.clients)
-            .map(|c| c.session.backlog())
-            .sum()
+        self.clients.values().map(|c| c.session.backlog()).sum()
     }
 
     /// Writes the status of remotes that rows describe back to those rows.
@@ -305,17 +395,25 @@ impl Remotes {
             let Some((db, table, row)) = &r.options.row else {
                 continue;
             };
-            write_status(server, r, db, table, *row, now);
+            let clients = r.clients.iter();
+            let sessions: Vec<(SessionId, &Session)> = clients
+                .filter_map(|id| Some((*id, &self.clients.get(id)?.session)))
+                .collect();
+            write_status(server, r, &sessions, db, table, *row, now);
         }
     }
 }
 
-fn write_status(server: &mut Server, r: &Remote, db: &str, table: &str, row: Uuid, now: Now) {
-    let connected = r
-        .clients
-        .iter()
-        .filter(|c| c.session.is_connected())
-        .count();
+fn write_status(
+    server: &mut Server,
+    r: &Remote,
+    sessions: &[(SessionId, &Session)],
+    db: &str,
+    table: &str,
+    row: Uuid,
+    now: Now,
+) {
+    let connected = sessions.iter().filter(|(_, s)| s.is_connected()).count();
     let mut status: Vec<(Atom, Atom)> = Vec::new();
     let mut put = |k: &str, v: String| status.push((k.into(), v.into()));
     if let Some(port) = r.listener.as_ref().and_then(PStream::bound_port) {
@@ -328,8 +426,8 @@ fn write_status(server: &mut Server, r: &Remote, db: &str, table: &str, row: Uui
         if connected > 1 {
             put("n_connections", connected.to_string());
         }
-    } else if let Some(c) = r.clients.first() {
-        let stats = c.session.stats(now.instant);
+    } else if let Some((id, session)) = sessions.first() {
+        let stats = session.stats(now.instant);
         put("state", stats.state.to_owned());
         let ago = |t: Instant| {
             now.instant
@@ -346,11 +444,11 @@ fn write_status(server: &mut Server, r: &Remote, db: &str, table: &str, row: Uui
             .into_iter()
             .for_each(|t| put("sec_since_disconnect", ago(t)));
         // The error that ended a connection, not that of an attempt to make one.
-        let ended = stats.last_connected.is_some() && !c.session.is_connected();
-        if let Some(e) = c.session.last_error().filter(|_| ended) {
+        let ended = stats.last_connected.is_some() && !session.is_connected();
+        if let Some(e) = session.last_error().filter(|_| ended) {
             put("last_error", e.to_owned());
         }
-        let (held, waiting) = server.locks_of(c.id);
+        let (held, waiting) = server.locks_of(*id);
         if !held.is_empty() {
             put("locks_held", held.join(" "));
         }
@@ -390,14 +488,15 @@ fn apply(options: &Options, session: &mut Session, now: Instant) {
 
 impl Client {
     /// False once the session is over.
-    fn run(&mut self, server: &mut Server, options: &Options, now: Now) -> bool {
+    fn run(&mut self, server: &mut Server, id: SessionId, options: &Options, now: Now) -> bool {
+        let session = id;
         self.session.run(now.instant);
         if self.session.seqno() != self.seqno {
             self.seqno = self.session.seqno();
-            server.reset_session(self.id);
+            server.reset_session(session);
         }
         for _ in 0..REQUESTS_PER_TURN {
-            if self.session.backlog() > 0 || server.pending(self.id) > MAX_PENDING {
+            if self.session.backlog() > 0 || server.pending(session) > MAX_PENDING {
                 break;
             }
             let Some(incoming) = self.session.recv_incoming(now.instant) else {
@@ -405,20 +504,20 @@ impl Client {
             };
             if !options.role.is_empty() {
                 // The certificate is known once the handshake is over.
-                server.set_access(self.id, access(options, &self.session));
+                server.set_access(session, access(options, &self.session));
             }
             let msg = match incoming {
                 Incoming::Msg(msg) => msg,
                 Incoming::Large { params, id, .. } => {
-                    server.transact_text(self.id, params, id, now);
+                    server.transact_text(session, params, id, now);
                     continue;
                 }
             };
             match msg {
                 Msg::Request { method, params, id } => {
-                    server.request(self.id, &method, params, id, now);
+                    server.request(session, &method, params, id, now);
                 }
-                Msg::Notify { method, params } => server.notification(self.id, &method, &params),
+                Msg::Notify { method, params } => server.notification(session, &method, &params),
                 Msg::Reply { .. } | Msg::Error { .. } => {
                     let kind = if matches!(msg, Msg::Reply { .. }) {
                         "reply"

@@ -23,5 +23,5 @@ pub mod version;
 pub mod vlog;
 
 pub use fatal_signal::set_timeout;
-pub use poller::{Interest, Poller};
+pub use poller::{Interest, Poller, Wants};
 pub use text::{fatal, fatal_io, program_error};

@@ -56,6 +56,14 @@ impl std::ops::BitOrAssign for Interest {
     }
 }
 
+/// What components asked a poller for.
+#[derive(Debug, Default)]
+pub struct Wants {
+    pub fds: Vec<(RawFd, Interest)>,
+    pub deadline: Option<Instant>,
+    pub wake_now: bool,
+}
+
 struct Wanted {
     fd: RawFd,
     flags: PollFlags,
@@ -159,6 +167,22 @@ impl Poller {
         if !seq.watch(last, &self.sleeper.waker) {
             self.wake_now();
         }
+    }
+
+    /// Moves what was asked for to `wants`, instead of sleeping: for whoever waits by other means.
+    pub fn take_wants(&mut self, wants: &mut Wants) {
+        let interest = |flags: PollFlags| {
+            Interest(
+                u8::from(flags.contains(PollFlags::IN))
+                    | u8::from(flags.contains(PollFlags::OUT)) << 1,
+            )
+        };
+        wants.fds.clear();
+        wants
+            .fds
+            .extend(self.wanted.drain(..).map(|w| (w.fd, interest(w.flags))));
+        wants.deadline = self.deadline.take().map(|(deadline, _)| deadline);
+        wants.wake_now = self.wake_now.take().is_some();
     }
 
     /// Sleeps until something that was asked for happens, then forgets everything.

@@ -4,10 +4,10 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 /// Views a raw descriptor that its owner keeps open across the call that uses it.
 ///
-/// Only for poll(2), where a descriptor that was closed meanwhile is reported as `POLLNVAL` and
-/// harms nothing.
+/// Only for poll(2) and epoll_ctl(2), where a descriptor that was closed meanwhile is reported as
+/// `POLLNVAL` or `EBADF` and harms nothing.
 pub fn assume_open(fd: RawFd) -> BorrowedFd<'static> {
     // SAFETY: descriptors here come from `BorrowedFd`s and are never -1. If the owner has closed
-    // one, poll reports that; no other operation is done on the result.
+    // one, the kernel reports that; no other operation is done on the result.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
