@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::db::Database;
 use crate::error::tag;
-use crate::parser::{Kind, Parser};
+use crate::parser::{Kind, Parser, What};
 use crate::rbac::Who;
 use crate::txn::{Committed, Txn};
 use crate::{Error, SymbolTable};
@@ -94,11 +94,13 @@ fn operations<'a>(
     ops: impl Iterator<Item = Result<Cow<'a, Value>, ParseError>>,
     cx: &mut Context<'_>,
 ) -> Outcome {
+    let mut out = Vec::with_capacity(256);
+    out.push(b'[');
     let mut run = Run {
         db,
         txn: Txn::new(),
         symtab: SymbolTable::new(),
-        out: vec![b'['],
+        out,
         writes: false,
     };
     let mut failed = None;
@@ -189,7 +191,7 @@ impl Run<'_> {
         let exhausted = |what: &str| Error::new(tag::RESOURCES, what);
         let op = op.map_err(|e| exhausted(&e.message))?;
         self.writes |= writes(&op);
-        let mut p = Parser::new(&op, format!("ovsdb operation {i} of {n}"));
+        let mut p = Parser::new(&op, What::Operation(i, n));
         let result = self.operation(&mut p, cx);
         if matches!(result, Ok(Step::Wait(_))) {
             return result;

@@ -2,7 +2,10 @@
 //! types that it may have; `finish` complains about the first problem, and about members that
 //! nobody asked for. The texts are Open vSwitch's.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use crate::Error;
 
@@ -55,22 +58,50 @@ pub fn is_id(s: &str) -> bool {
         && b.all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
+/// What is parsed, for messages.
+pub enum What {
+    Named(Cow<'static, str>),
+    /// An operation: so many of how many.
+    Operation(usize, usize),
+}
+
+impl From<&'static str> for What {
+    fn from(name: &'static str) -> Self {
+        Self::Named(name.into())
+    }
+}
+
+impl From<String> for What {
+    fn from(name: String) -> Self {
+        Self::Named(name.into())
+    }
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::Operation(i, n) => write!(f, "ovsdb operation {i} of {n}"),
+        }
+    }
+}
+
 pub struct Parser<'a> {
-    what: String,
+    what: What,
     json: &'a Value,
     map: Option<&'a Map<String, Value>>,
-    used: Vec<&'static str>,
+    used: SmallVec<[&'static str; 8]>,
     error: Option<Error>,
 }
 
 impl<'a> Parser<'a> {
     /// Starts on `json`; `what` names it in messages ("Parsing {what} failed: ...").
-    pub fn new(json: &'a Value, what: impl Into<String>) -> Self {
+    pub fn new(json: &'a Value, what: impl Into<What>) -> Self {
         let mut p = Self {
             what: what.into(),
             json,
             map: json.as_object(),
-            used: Vec::new(),
+            used: SmallVec::new(),
             error: None,
         };
         if p.map.is_none() {

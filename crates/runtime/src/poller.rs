@@ -199,8 +199,9 @@ impl Poller {
         if timeout == Some(Duration::ZERO) {
             coverage::POLL_ZERO_TIMEOUT.inc();
         }
-        self.poll(timeout);
-        self.sleeper.waker.drain();
+        if self.poll(timeout) {
+            self.sleeper.waker.drain();
+        }
         self.wanted.clear();
         self.deadline = None;
         self.wake_now = None;
@@ -229,7 +230,8 @@ impl Poller {
         timeout
     }
 
-    fn poll(&mut self, timeout: Option<Duration>) {
+    /// Sleeps; true unless it is sure that the waker did not end the sleep.
+    fn poll(&mut self, timeout: Option<Duration>) -> bool {
         let extra = if self.main { 2 } else { 1 };
         let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.wanted.len() + extra);
         fds.push(PollFd::from_borrowed_fd(
@@ -265,6 +267,7 @@ impl Poller {
             .filter(|(_, f)| !f.revents().is_empty())
             .map(|(i, f)| (i, f.revents()))
             .collect();
+        let woken = result.is_err() || !fds[0].revents().is_empty();
         drop(fds);
         match result {
             Ok(0) => match (self.wake_now, self.deadline) {
@@ -291,6 +294,7 @@ impl Poller {
                 vlog::err_rl!(RL, POLL_LOOP, "poll: {}", crate::text::errno(&e.into()));
             }
         }
+        woken
     }
 
     /// Says why the loop woke: at level DBG, or INFO when the thread uses much CPU.
@@ -340,8 +344,8 @@ impl Poller {
     fn note_interval(&mut self) {
         let now = clock::real_now();
         let span = now.saturating_duration_since(self.share.0);
-        let usage = thread_usage();
         if span >= Duration::from_secs(10) {
+            let usage = thread_usage();
             let cpu = usage.user + usage.system;
             let used = cpu.saturating_sub(self.share.1);
             self.cpu_percent = (span < Duration::from_secs(20))
@@ -355,6 +359,7 @@ impl Poller {
         if took <= Duration::from_millis(1000) || clock::is_stopped() {
             return;
         }
+        let usage = thread_usage();
         vlog::warn!(
             TIMEVAL,
             "Unreasonably long {}ms poll interval ({}ms user, {}ms system)",
