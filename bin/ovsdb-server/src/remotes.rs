@@ -317,6 +317,8 @@ impl Remotes {
                 let name = c.session.name();
                 vlog::info!(OVSDB_JSONRPC_SERVER, "{name}: disconnecting ({why})");
             }
+            c.session.force_reconnect(now);
+            self.watch.run_again(*id);
         }
     }
 
