@@ -210,7 +210,7 @@ impl App {
             .flatten()
         {
             if name.starts_with("db:") {
-                db_config::parse_column(&self.server, name)?;
+                db_config::parse_text_column(&self.server, name)?;
             }
         }
         Ok(())

@@ -8,6 +8,11 @@ use ferrovs_ovsdb::row::Row;
 use ferrovs_ovsdb::server::Server;
 use ferrovs_ovsdb::table::Table;
 use ferrovs_ovsdb::{AtomType, Database, Datum, Uuid};
+use ferrovs_runtime::vlog::modules::OVSDB_SERVER;
+use ferrovs_runtime::vlog::{self, RateLimit};
+
+/// How often the log says that a column is missing.
+static LIMIT: RateLimit = RateLimit::new(1, 5);
 
 /// A remote's options; what is not set has the default of its kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,12 +37,11 @@ pub struct Column<'a> {
 
 /// Finds the column of `db:DB,TABLE,COLUMN`.
 pub fn parse_column<'a>(server: &'a Server, name: &str) -> Result<Column<'a>, String> {
-    let parts: Vec<&str> = name
-        .strip_prefix("db:")
-        .unwrap_or(name)
-        .split(',')
-        .collect();
-    let [db_name, table_name, column_name] = parts[..] else {
+    let rest = name.strip_prefix("db:").unwrap_or(name);
+    let mut parts = rest.split(',').filter(|p| !p.is_empty());
+    let (Some(db_name), Some(table_name), Some(column_name)) =
+        (parts.next(), parts.next(), parts.next())
+    else {
         return Err(format!("\"{name}\": invalid syntax\n"));
     };
     let Some(db) = server.db(db_name) else {
@@ -57,6 +61,19 @@ pub fn parse_column<'a>(server: &'a Server, name: &str) -> Result<Column<'a>, St
         table,
         column: column.index,
     })
+}
+
+/// The same for a column that must hold text.
+pub fn parse_text_column<'a>(server: &'a Server, name: &str) -> Result<Column<'a>, String> {
+    let c = parse_column(server, name)?;
+    let column = &c.table.schema.columns[c.column];
+    if column.ty.key.atom != AtomType::String || column.ty.is_map() {
+        return Err(format!(
+            "\"{name}\": table \"{}\" column \"{}\" is not string or set of strings\n",
+            c.table.schema.name, column.name
+        ));
+    }
+    Ok(c)
 }
 
 /// The first text that a column holds, for names of files.
@@ -81,8 +98,12 @@ pub fn remotes(server: &Server, names: &BTreeMap<String, Options>) -> BTreeMap<S
             out.insert(name.clone(), options.clone());
             continue;
         }
-        let Ok(c) = parse_column(server, name) else {
-            continue;
+        let c = match parse_column(server, name) {
+            Ok(c) => c,
+            Err(e) => {
+                vlog::warn_rl!(LIMIT, OVSDB_SERVER, "{}", e.trim_end());
+                continue;
+            }
         };
         let column = &c.table.schema.columns[c.column];
         match (column.ty.key.atom, column.ty.key.reference()) {
