@@ -14,7 +14,7 @@
 //! anew and compared with what is there.
 
 use super::server::COLUMNS;
-use super::{Idl, Outcome};
+use super::{Idl, Outcome, TableState};
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
 use ferrovs_stream::json::{Map, Value, parse, to_string};
 use ferrovs_stream::jsonrpc::Msg;
@@ -408,7 +408,10 @@ impl Idl {
 
     /// Notes which tables and columns the server's schema has.
     fn learn_schema(&mut self, schema: &Value) {
-        for table in &mut self.tables {
+        // In order of name, for those who read the log.
+        let mut tables: Vec<&mut TableState> = self.tables.iter_mut().collect();
+        tables.sort_by_key(|table| table.def.name);
+        for table in tables {
             let columns = columns(schema, table.def.name);
             table.on_server = columns.is_some();
             if table.wanted && columns.is_none() {
