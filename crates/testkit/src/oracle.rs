@@ -10,7 +10,7 @@ use crate::programs::Programs;
 use crate::switch::{Cast, Switch};
 use crate::text::normalise;
 
-const PACKAGES: &str = "openvswitch-common openvswitch-switch";
+const PACKAGES: &str = "openvswitch-common openvswitch-switch openvswitch-vtep";
 
 /// Debian's programs, downloaded at first use.
 #[track_caller]
@@ -39,14 +39,14 @@ fn unpack(dir: &Path) -> Programs {
     // The lock lets one of several test processes do the work while the others wait for it.
     let script = format!(
         r#"mkdir -p {d}; exec 9>{d}/lock; flock 9
-        [ -e {d}/done ] && exit 0
+        [ -e {d}/done -a -e {bin}/vtep-ctl ] && exit 0
         mkdir -p {d}/debs {root} {bin}; cd {d}/debs
         apt-get update -qq >/dev/null
         libs=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances {PACKAGES} |
           grep -E '^lib' | grep -vE '^lib(c6|gcc|c-bin|pam|systemd|perl|python)' | sort -u)
         for p in {PACKAGES} $libs; do apt-get download -qq $p 2>/dev/null || true; done
         for f in *.deb; do dpkg-deb -x $f {root}; done
-        for p in {root}/usr/bin/ovs* {root}/usr/sbin/ovs* {root}/usr/lib/openvswitch-switch/ovs-vswitchd; do
+        for p in {root}/usr/bin/ovs* {root}/usr/bin/vtep-ctl {root}/usr/sbin/ovs* {root}/usr/lib/openvswitch-switch/ovs-vswitchd; do
           printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$(dirname $(find {root} -name 'libopenvswitch*.so*' -o -name 'libunbound.so*' | head -1))" $p > {bin}/$(basename $p)
           chmod +x {bin}/$(basename $p)
         done
