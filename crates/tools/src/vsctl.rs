@@ -98,6 +98,7 @@ static SPEC: Spec<Switch> = Spec {
     names: NAMES,
     show: SHOW,
     commands: &[
+        const { &commands::generic::<Switch>() },
         reset::COMMANDS,
         bridge::COMMANDS,
         port::COMMANDS,
@@ -106,7 +107,6 @@ static SPEC: Spec<Switch> = Spec {
         ssl::COMMANDS,
         auto_attach::COMMANDS,
         zone::COMMANDS,
-        const { &commands::generic::<Switch>() },
     ],
 };
 

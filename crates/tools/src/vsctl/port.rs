@@ -142,7 +142,8 @@ fn iface_to_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 
 /// The command as it was given, for messages.
 fn as_given(inv: &Inv) -> String {
-    let options = inv.options.keys().map(|o| o.to_string());
+    let options = inv.command.options.iter().filter(|o| inv.has(o));
+    let options = options.map(|o| o.to_string());
     options
         .chain(inv.argv.iter().cloned())
         .collect::<Vec<_>>()
