@@ -4,6 +4,8 @@
 mod bridge;
 #[path = "daemons/clock.rs"]
 mod clock;
+#[path = "daemons/ctl.rs"]
+mod ctl;
 #[path = "daemons/hosts.rs"]
 mod hosts;
 #[path = "daemons/life.rs"]
