@@ -48,6 +48,7 @@ pub struct Access {
 pub struct Daemon {
     detach: bool,
     no_chdir: bool,
+    keep_stdout: bool,
     no_self_confinement: bool,
     pidfile: Option<PathBuf>,
     overwrite_pidfile: bool,
@@ -79,6 +80,11 @@ impl Daemon {
     /// A program that stays in the foreground, without a pidfile.
     pub fn new() -> Daemon {
         Daemon::default()
+    }
+
+    /// What is printed goes on to where it went, also in the background.
+    pub fn keep_stdout(&mut self) {
+        self.keep_stdout = true;
     }
 
     /// Takes an option of the [`OPTIONS`] group; false if it is of another group.
@@ -176,7 +182,7 @@ impl Daemon {
             if let Fork::Parent(pid) = fork_and_wait(&mut self.notify) {
                 tell_started(waiting);
                 if self.detach {
-                    let _ = process::close_standard_fds();
+                    let _ = process::close_standard_fds(self.keep_stdout);
                 }
                 self.watch(pid);
             }
@@ -222,7 +228,7 @@ impl Daemon {
             if !self.no_chdir {
                 let _ = std::env::set_current_dir("/");
             }
-            let _ = process::close_standard_fds();
+            let _ = process::close_standard_fds(self.keep_stdout);
             self.detach = false;
         }
     }

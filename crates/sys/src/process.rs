@@ -94,14 +94,16 @@ pub fn setsid() -> io::Result<()> {
     Ok(())
 }
 
-/// Points standard input, output and error at `/dev/null`.
-pub fn close_standard_fds() -> io::Result<()> {
+/// Points standard input, output (unless it is kept) and error at `/dev/null`.
+pub fn close_standard_fds(keep_stdout: bool) -> io::Result<()> {
     let null = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
+    if !keep_stdout {
+        rustix::stdio::dup2_stdout(&null)?;
+    }
     rustix::stdio::dup2_stderr(&null)?;
     Ok(())
 }

@@ -18,6 +18,7 @@ pub(super) fn unlock(client: &mut Client, args: Vec<String>) {
 }
 
 fn run(client: &mut Client, method: &str, name: &str) {
+    client.daemon.keep_stdout();
     if client.daemon.detaching() {
         client.daemon.daemonize_start(Access::default());
     }

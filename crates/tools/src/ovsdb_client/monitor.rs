@@ -204,6 +204,7 @@ fn follow(client: &mut Client, watched: &[Watched], request: &Value, id: &Value)
     let mut control: Option<(Server, Commands<bool>)> = None;
     let mut exiting = false;
     let mut poller = Poller::new();
+    client.daemon.keep_stdout();
     if client.daemon.detaching() {
         client.daemon.daemonize_start(Access::default());
     }
