@@ -240,8 +240,9 @@ fn comparable(text: &str) -> String {
             line.replace_range(at..end, "ROWS");
         }
         // The program's name in messages of the C library.
-        if let Some(at) = line.find("/ovsdb-tool: ")
-            && line.starts_with('/')
+        if line.starts_with('/')
+            && let Some(end) = line.find(": ")
+            && let Some(at) = line[..end].rfind('/')
         {
             line.replace_range(..=at, "");
         }
