@@ -200,7 +200,7 @@ impl App {
     /// Checks what names a database column, so that a mistake shows at the start.
     pub fn check_remotes(&self) -> Result<(), String> {
         for name in self.remote_names.keys() {
-            if name.starts_with("db:") {
+            if name.starts_with("db:") && !db_config::is_pending(&self.server, name) {
                 db_config::parse_column(&self.server, name)?;
             }
         }
@@ -209,7 +209,7 @@ impl App {
             .into_iter()
             .flatten()
         {
-            if name.starts_with("db:") {
+            if name.starts_with("db:") && !db_config::is_pending(&self.server, name) {
                 db_config::parse_text_column(&self.server, name)?;
             }
         }

@@ -187,7 +187,7 @@ fn tlog_list(app: &mut App, _: &Request) -> Reply {
 fn add_remote(app: &mut App, r: &Request) -> Reply {
     refuse_with_file(app)?;
     let name = r.arg(1).unwrap_or_default();
-    if name.starts_with("db:") {
+    if name.starts_with("db:") && !db_config::is_pending(&app.server, name) {
         db_config::parse_column(&app.server, name)?;
     }
     app.remote_names.entry(name.to_owned()).or_default();

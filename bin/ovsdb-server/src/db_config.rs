@@ -63,7 +63,14 @@ pub fn parse_column<'a>(server: &'a Server, name: &str) -> Result<Column<'a>, St
     })
 }
 
-/// The same for a column that must hold text.
+/// True if the database is there and has no schema yet: a relay on its way.
+pub fn is_pending(server: &Server, name: &str) -> bool {
+    let rest = name.strip_prefix("db:").unwrap_or(name);
+    let db = rest.split(',').next().and_then(|db| server.db(db));
+    db.is_some_and(|db| !db.is_available())
+}
+
+/// Finds a column that must hold text.
 pub fn parse_text_column<'a>(server: &'a Server, name: &str) -> Result<Column<'a>, String> {
     let c = parse_column(server, name)?;
     let column = &c.table.schema.columns[c.column];
@@ -100,6 +107,7 @@ pub fn remotes(server: &Server, names: &BTreeMap<String, Options>) -> BTreeMap<S
         }
         let c = match parse_column(server, name) {
             Ok(c) => c,
+            Err(_) if is_pending(server, name) => continue,
             Err(e) => {
                 vlog::warn_rl!(LIMIT, OVSDB_SERVER, "{}", e.trim_end());
                 continue;

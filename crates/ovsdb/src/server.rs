@@ -372,7 +372,7 @@ impl Server {
     }
 
     /// Sets columns of a row on the server's own account. Columns that the table does not have
-    /// and a row that is gone are no error.
+    /// and a row that is gone are no error; contents that are another server's stay as they are.
     pub fn set_columns(
         &mut self,
         db: &str,
@@ -385,6 +385,9 @@ impl Server {
         let Some(db) = self.dbs.get_mut(db) else {
             return Ok(());
         };
+        if db.read_only || db.is_relay() {
+            return Ok(());
+        }
         db.set_columns(table, row, values, now, diff)
     }
 

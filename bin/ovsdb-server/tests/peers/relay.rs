@@ -147,6 +147,22 @@ fn a_relay_without_a_source_says_that_it_has_nothing() {
 }
 
 #[test]
+fn remotes_in_a_relayed_database_open_when_it_comes() {
+    let (source, relay) = (Host::new(&Programs::ours()), Host::new(&Programs::ours()));
+    source.create("t.db", SCHEMA);
+    // The relay comes first, so it cannot know yet that the column exists.
+    relay.start(&["--remote=db:T,a,s", &format!("relay:T:{}", source.target())]);
+    source.start(&[&source.file("t.db")]);
+    let second = relay.file("second.sock");
+    source.transact(&format!(
+        r#"["T",{{"op":"insert","table":"a","row":{{"s":"punix:{second}"}}}}]"#
+    ));
+    relay.until("the remote opens", || relay.path("second.sock").exists());
+    // Its contents stay those of the source, whatever the relay might have to add.
+    relay.until_same(&source, "T");
+}
+
+#[test]
 fn relays_of_relays_pass_changes_all_the_way() {
     let (source, first) = pair(&Programs::ours(), &Programs::ours());
     let second = Host::new(&Programs::ours());
