@@ -12,3 +12,5 @@ mod hosts;
 mod life;
 #[path = "daemons/oracle.rs"]
 mod oracle;
+#[path = "daemons/pki.rs"]
+mod pki;

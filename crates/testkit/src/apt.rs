@@ -9,6 +9,7 @@ pub const TOOLS: &[(&str, &str)] = &[
     ("ethtool", "ethtool"),
     ("dpkg-deb", "dpkg"),
     ("ps", "procps"),
+    ("openssl", "openssl"),
 ];
 
 fn have(program: &str) -> bool {
