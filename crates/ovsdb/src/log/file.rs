@@ -60,7 +60,7 @@ pub struct LogFile {
     pos: u64,
     /// Records that were accepted or written.
     len: usize,
-    /// Bytes in the log when it was written anew by this process, 0 if it was not.
+    /// Bytes in the log when it was written anew, 0 if it never was.
     base: u64,
     /// The file ends at `end`, and what is written next goes there.
     writing: bool,
@@ -195,6 +195,10 @@ impl LogFile {
     pub fn accept(&mut self) {
         self.end = self.pos;
         self.len += 1;
+        if self.len == 2 {
+            // The first one after the schema is what an earlier process wrote the log anew with.
+            self.base = self.end;
+        }
     }
 
     /// The error for a record that is no JSON.

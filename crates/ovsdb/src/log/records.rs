@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A new row carries the columns that differ from their defaults, a changed row those that changed
-//! (as differences if `_is_diff`), a deleted one is null. Ephemeral columns never appear.
+//! (as differences if `_is_diff`, unless they had their defaults), a deleted one is null. Ephemeral columns never appear.
 
 use std::sync::Arc;
 
@@ -24,7 +24,9 @@ use crate::{Datum, Error, uuid};
 /// The body of the record for a transaction, or none if it changed nothing that is kept: a comment
 /// alone is not.
 ///
-/// `diff`: write changed columns as differences, which Open vSwitch reads since 2.16.
+/// `diff`: write changed columns as differences, which Open vSwitch reads since 2.16. A difference
+/// with more members than the column may have (two old, two new, at most two allowed) is not
+/// readable to Open vSwitch 3.1, although it writes such ones: then all columns come as they are.
 pub fn encode_txn(db: &Database, c: &Committed, date_ms: i64, diff: bool) -> Option<Vec<u8>> {
     let mut changes: Vec<&Change> = c.changes.iter().collect();
     if changes.windows(2).any(|w| w[0].table > w[1].table) {
@@ -34,8 +36,10 @@ pub fn encode_txn(db: &Database, c: &Committed, date_ms: i64, diff: bool) -> Opt
     let mut last = usize::MAX;
     for change in changes {
         let schema = &db.tables()[change.table].schema;
-        let Some(row) = encode_row(schema, change, diff) else {
-            continue;
+        let row = match encode_row(schema, change, diff) {
+            Encoded::Row(row) => row,
+            Encoded::Nothing => continue,
+            Encoded::TooLong => return encode_txn(db, c, date_ms, false),
         };
         if last == change.table {
             tables.push(b',');
@@ -77,9 +81,17 @@ fn trailer(out: &mut Vec<u8>, comment: &str, date_ms: i64, diff: bool) {
     out.extend_from_slice(b"}\n");
 }
 
-fn encode_row(schema: &TableSchema, c: &Change, diff: bool) -> Option<Vec<u8>> {
+enum Encoded {
+    Row(Vec<u8>),
+    /// No column that is kept changed.
+    Nothing,
+    /// The difference has more members than the column may have.
+    TooLong,
+}
+
+fn encode_row(schema: &TableSchema, c: &Change, diff: bool) -> Encoded {
     let Some(new) = &c.new else {
-        return Some(b"null".to_vec());
+        return Encoded::Row(b"null".to_vec());
     };
     let mut out = vec![b'{'];
     for column in schema.own_columns().iter().filter(|c| c.persistent) {
@@ -89,8 +101,13 @@ fn encode_row(schema: &TableSchema, c: &Change, diff: bool) -> Option<Vec<u8>> {
             None if *value == column.default => continue,
             None => value,
             Some(old) if old.field(column.index) == value => continue,
-            Some(old) if diff => {
+            // What replaces the default stands for itself, although columns that must have a
+            // member are not empty by default.
+            Some(old) if diff && *old.field(column.index) != column.default => {
                 difference = old.field(column.index).diff(value, &column.ty);
+                if difference.len() > column.ty.max as usize {
+                    return Encoded::TooLong;
+                }
                 &difference
             }
             Some(_) => value,
@@ -103,10 +120,10 @@ fn encode_row(schema: &TableSchema, c: &Change, diff: bool) -> Option<Vec<u8>> {
         value.write_json(&column.ty, &mut out);
     }
     if c.old.is_some() && out.len() == 1 {
-        return None;
+        return Encoded::Nothing;
     }
     out.push(b'}');
-    Some(out)
+    Encoded::Row(out)
 }
 
 /// The schema as the first record's body.
@@ -372,7 +389,7 @@ fn set_columns(
         if column.index < crate::schema::STANDARD_COLUMNS {
             continue;
         }
-        let value = if diff {
+        let value = if diff && *row.field(column.index) != column.default {
             let d = Datum::from_json_any_number(&column.ty, value, None)?;
             row.field(column.index).apply_diff(&d, &column.ty)
         } else {

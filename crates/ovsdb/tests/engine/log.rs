@@ -126,6 +126,27 @@ fn records_that_do_not_apply_say_why() {
 }
 
 #[test]
+fn differences_are_written_where_open_vswitch_reads_them_as_such() {
+    let mut db = database();
+    let mut record = |ops: &str| {
+        let (_, done) = run(&mut db, ops);
+        String::from_utf8(records::encode_txn(&db, &done, 1, true).unwrap()).unwrap()
+    };
+    record(r#"{"op":"insert","table":"A","row":{"two":["set",[1,2]]}}"#);
+    let short = record(r#"{"op":"update","table":"A","where":[],"row":{"two":["set",[2,3]]}}"#);
+    assert!(short.contains(r#"{"two":["set",[1,3]]}"#) && short.contains("_is_diff"));
+    let first = r#"{"op":"insert","table":"A","row":{"i":5}},{"op":"mutate","table":"A","where":[["i","==",5]],"mutations":[["two","insert",7]]}"#;
+    assert!(record(first).contains(r#""two":["set",[0,7]]"#));
+    record(r#"{"op":"update","table":"A","where":[["i","==",5]],"row":{"two":0}}"#);
+    let from_default =
+        record(r#"{"op":"update","table":"A","where":[["i","==",5]],"row":{"two":["set",[8,9]]}}"#);
+    assert!(from_default.contains(r#"{"two":["set",[8,9]]}"#) && from_default.contains("_is_diff"));
+    record(r#"{"op":"delete","table":"A","where":[["i","==",5]]}"#);
+    let long = record(r#"{"op":"update","table":"A","where":[],"row":{"two":["set",[4,5]]}}"#);
+    assert!(long.contains(r#"{"two":["set",[4,5]]}"#) && !long.contains("_is_diff"));
+}
+
+#[test]
 fn a_snapshot_has_the_same_contents() {
     let mut db = database();
     let (a, b) = (uuid(1), uuid(2));
