@@ -19,7 +19,7 @@ use ferrovs_ovsdb::{Atom, Datum, Uuid};
 use ferrovs_runtime::vlog::modules::{JSONRPC, OVSDB_JSONRPC_SERVER};
 use ferrovs_runtime::{Poller, clock, vlog};
 use ferrovs_stream::jsonrpc::{Connection, Incoming, Limits, Msg, Session, Text};
-use ferrovs_stream::{PStream, error_text};
+use ferrovs_stream::{PStream, error_text, needs_probes, reconnect};
 use hashbrown::HashMap;
 
 use crate::app::now;
@@ -132,7 +132,7 @@ impl Remotes {
                         r.options = options;
                         for id in &r.clients {
                             if let Some(c) = self.clients.get_mut(id) {
-                                apply(&r.options, &mut c.session, now);
+                                apply(&name, &r.options, &mut c.session, now);
                                 server.set_access(*id, access(&r.options, &c.session));
                                 self.touched.push(*id);
                                 self.watch.run_again(*id);
@@ -191,7 +191,7 @@ impl Remotes {
         mut session: Session,
         now: Instant,
     ) {
-        apply(&remote.options, &mut session, now);
+        apply(name, &remote.options, &mut session, now);
         let id = server.add_session(access(&remote.options, &session));
         remote.clients.insert(id);
         self.clients.insert(
@@ -476,16 +476,14 @@ fn access(options: &Options, session: &Session) -> Access {
     }
 }
 
-fn apply(options: &Options, session: &mut Session, now: Instant) {
-    if let Some(d) = options.max_backoff {
-        session.set_max_backoff(d.max(Duration::from_secs(1)));
-    }
-    if let Some(p) = options.probe_interval {
-        session.set_probe_interval((!p.is_zero()).then_some(p));
-    }
-    if let Some(d) = options.dscp {
-        session.set_dscp(d, now);
-    }
+/// Gives a session the options of its remote, or the defaults for such a name.
+fn apply(target: &str, options: &Options, session: &mut Session, now: Instant) {
+    let backoff = options.max_backoff.unwrap_or(reconnect::MAX_BACKOFF);
+    session.set_max_backoff(backoff.max(Duration::from_secs(1)));
+    let default = needs_probes(target).then_some(reconnect::PROBE_INTERVAL);
+    let probe = options.probe_interval.or(default);
+    session.set_probe_interval(probe.filter(|p| !p.is_zero()));
+    session.set_dscp(options.dscp.unwrap_or(ferrovs_stream::DSCP_DEFAULT), now);
 }
 
 impl Client {
