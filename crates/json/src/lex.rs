@@ -134,7 +134,10 @@ pub(crate) fn number(token: &[u8]) -> Result<Value, String> {
             return Err("exponent must contain at least one digit".into());
         }
         for &c in &after[..n] {
-            exponent = (exponent * 10 + i64::from(c - b'0')).min(100_000);
+            if exponent >= i64::from(i32::MAX / 10) {
+                return Err("exponent outside valid range".into());
+            }
+            exponent = exponent * 10 + i64::from(c - b'0');
         }
         if below {
             exponent = -exponent;
@@ -151,6 +154,9 @@ pub(crate) fn number(token: &[u8]) -> Result<Value, String> {
     let v: f64 = text.parse().unwrap_or(f64::INFINITY);
     if v == 0.0 {
         return Ok(Value::from(0));
+    }
+    if v.is_subnormal() {
+        return Err("number outside valid range".into());
     }
     Number::from_f64(v)
         .map(Value::Number)

@@ -144,9 +144,11 @@ pub fn write_real(out: &mut Vec<u8>, v: f64) {
     out.extend_from_slice(format_real(v).as_bytes());
 }
 
-/// C's `%.15g`.
+/// C's `%.15g`, with two digits more for the few numbers that this would round to what no double holds.
 pub fn format_real(v: f64) -> String {
-    const DIGITS: i32 = 15;
+    /// The largest number of 15 digits.
+    const LARGEST: f64 = 1.797_693_134_862_315e308;
+    let digits = if v.abs() > LARGEST { 17 } else { 15 };
     if v == 0.0 {
         return if v.is_sign_negative() {
             "-0".into()
@@ -164,7 +166,7 @@ pub fn format_real(v: f64) -> String {
         }
         .into();
     }
-    let e = format!("{v:.*e}", DIGITS as usize - 1);
+    let e = format!("{v:.*e}", digits - 1);
     let Some((mantissa, exp)) = e.split_once('e') else {
         return e;
     };
@@ -176,11 +178,11 @@ pub fn format_real(v: f64) -> String {
             s.to_owned()
         }
     };
-    if !(-4..DIGITS).contains(&exp) {
+    if !(-4..digits as i32).contains(&exp) {
         let sign = if exp < 0 { '-' } else { '+' };
         format!("{}e{sign}{:02}", trim(mantissa), exp.abs())
     } else {
-        trim(&format!("{v:.*}", (DIGITS - 1 - exp) as usize))
+        trim(&format!("{v:.*}", (digits as i32 - 1 - exp) as usize))
     }
 }
 
@@ -201,6 +203,8 @@ mod tests {
             (-10.25, "-10.25"),
             (1e300, "1e+300"),
             (999_999_999_999_999.9, "1e+15"),
+            (1.797_693_134_862_315e308, "1.79769313486231e+308"),
+            (f64::MAX, "1.7976931348623157e+308"),
         ] {
             assert_eq!(format_real(v), want);
         }

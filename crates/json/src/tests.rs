@@ -172,6 +172,14 @@ fn errors_have_open_vswitchs_texts_and_positions() {
             "line 0, column 4, byte 4: trailing garbage at end of input",
         ),
         (
+            "[1e-2147483640]",
+            "line 0, column 14, byte 14: exponent outside valid range",
+        ),
+        (
+            "[2.2250738585072011e-308]",
+            "line 0, column 24, byte 24: number outside valid range",
+        ),
+        (
             "[1e5000]",
             "line 0, column 7, byte 7: number outside valid range",
         ),
