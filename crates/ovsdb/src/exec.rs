@@ -204,7 +204,7 @@ impl Run<'_> {
     }
 
     fn operation(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step, Error> {
-        let Some(name) = p.required("op", Kind::STRING).and_then(Value::as_str) else {
+        let Some(name) = p.required("op", Kind::ID).and_then(Value::as_str) else {
             return Ok(Step::Next);
         };
         if cx.read_only && matches!(name, "insert" | "update" | "mutate" | "delete") {

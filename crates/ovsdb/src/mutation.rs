@@ -149,7 +149,8 @@ impl Mutation {
         })
     }
 
-    /// What to delete: any number of members or pairs, or of a map's keys.
+    /// What to delete: any number of members or pairs, or of a map's keys. What is neither is judged as
+    /// keys.
     fn delete_arg(
         ty: &ColumnType,
         arg: &Value,
@@ -157,9 +158,9 @@ impl Mutation {
     ) -> Result<Datum, Error> {
         let any = ty.any_number();
         match Datum::from_json(&any, arg, symtab.as_deref_mut()) {
-            Err(e) if ty.is_map() => {
+            Err(_) if ty.is_map() => {
                 let keys = ColumnType { value: None, ..any };
-                Datum::from_json(&keys, arg, symtab).map_err(|_| e)
+                Datum::from_json(&keys, arg, symtab)
             }
             other => other,
         }
@@ -244,7 +245,8 @@ impl Mutation {
             Mutator::Mul => a * b,
             _ => a / b,
         };
-        if v.is_finite() {
+        // What is too small to be read again is out of range, too.
+        if v.is_finite() && !v.is_subnormal() {
             Ok(v + 0.0)
         } else {
             Err(self.out_of_range())

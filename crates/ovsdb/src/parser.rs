@@ -170,7 +170,15 @@ impl<'a> Parser<'a> {
             && self.used.len() < map.len()
             && let Some(extra) = map.keys().find(|k| !self.used.contains(&k.as_str()))
         {
-            self.raise(format!("Member '{extra}' is present but not allowed here."));
+            let is_extra = |k: &&String| !self.used.contains(&k.as_str());
+            let message = match map.keys().filter(is_extra).count() - 1 {
+                0 => format!("Member '{extra}' is present but not allowed here."),
+                n => format!(
+                    "Member '{extra}' and {n} other member{} are present but not allowed here.",
+                    if n == 1 { "" } else { "s" }
+                ),
+            };
+            self.raise(message);
         }
         self.error.map_or(Ok(()), Err)
     }

@@ -50,8 +50,8 @@ impl Run<'_> {
 
     pub(super) fn insert(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step> {
         let table = self.table(p);
-        let uuid_name = p.optional("uuid-name", Kind::ID);
         let uuid_json = p.optional("uuid", Kind::STRING);
+        let uuid_name = p.optional("uuid-name", Kind::ID);
         let row_json = p.required("row", Kind::OBJECT);
         let (Some(table), Some(row_json), false) = (table, row_json, p.failed()) else {
             return Ok(Step::Next);
@@ -204,8 +204,8 @@ impl Run<'_> {
     }
 
     pub(super) fn delete(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step> {
-        let table = self.table(p);
         let wher = p.required("where", Kind::ARRAY);
+        let table = self.table(p);
         let (Some(table), Some(wher), false) = (table, wher, p.failed()) else {
             return Ok(Step::Next);
         };
@@ -222,11 +222,11 @@ impl Run<'_> {
 
     pub(super) fn wait(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step> {
         let timeout = p.optional("timeout", Kind::NUMBER);
-        let table = self.table(p);
         let wher = p.required("where", Kind::ARRAY);
         let columns = p.optional("columns", Kind::ARRAY);
         let until = p.required("until", Kind::STRING);
         let rows = p.required("rows", Kind::ARRAY);
+        let table = self.table(p);
         let (Some(table), Some(wher), Some(until), Some(rows), false) =
             (table, wher, until, rows, p.failed())
         else {

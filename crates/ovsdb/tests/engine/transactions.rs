@@ -396,3 +396,56 @@ fn a_role_may_do_what_its_permissions_say_with_rows_of_the_client() {
         r#"{"op":"delete","table":"T","where":[["n","==",7]]}"#
     ));
 }
+
+#[test]
+fn operations_judge_their_members_in_open_vswitchs_order() {
+    let parsing = |what: &str| format!("Parsing ovsdb operation 1 of 1 failed: {what}");
+    for (op, what) in [
+        (r#"{"op":""}"#, "Type mismatch for member 'op'."),
+        (r#"{"op":"wait"}"#, "Required 'where' member is missing."),
+        (
+            r#"{"op":"wait","where":[],"until":"=="}"#,
+            "Required 'rows' member is missing.",
+        ),
+        (
+            r#"{"op":"wait","table":"None"}"#,
+            "Required 'where' member is missing.",
+        ),
+        (r#"{"op":"delete"}"#, "Required 'where' member is missing."),
+        (
+            r#"{"op":"insert","table":"A","uuid":5,"uuid-name":5}"#,
+            "Type mismatch for member 'uuid'.",
+        ),
+        (
+            r#"{"op":"abort","x":1}"#,
+            "Member 'x' is present but not allowed here.",
+        ),
+        (
+            r#"{"op":"abort","x":1,"y":2}"#,
+            "Member 'x' and 1 other member are present but not allowed here.",
+        ),
+        (
+            r#"{"op":"abort","x":1,"y":2,"z":3}"#,
+            "Member 'x' and 2 other members are present but not allowed here.",
+        ),
+    ] {
+        let (reply, _) = run(&mut database(), op);
+        assert_eq!(reply[0]["details"], parsing(what), "{op}");
+    }
+}
+
+#[test]
+fn what_is_no_map_to_delete_is_judged_as_keys() {
+    let insert = r#"{"op":"insert","table":"A","row":{"m":["map",[["a",1],["b",2]]]}}"#;
+    let delete = |arg: &str| {
+        let mut db = database();
+        let op = format!(
+            r#"{insert},{{"op":"mutate","table":"A","where":[],"mutations":[["m","delete",{arg}]]}}"#
+        );
+        run(&mut db, &op).0[1].clone()
+    };
+    assert_eq!(delete(r#"["set",["a","x"]]"#)["count"], 1);
+    let wrong = delete(r#"["map",[["a","x"]]]"#);
+    assert_eq!(wrong["details"], "expected string");
+    assert_eq!(wrong["syntax"], r#"["map",[["a","x"]]]"#);
+}
