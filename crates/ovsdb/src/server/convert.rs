@@ -58,20 +58,19 @@ pub fn convert(old: &Database, schema: Arc<DatabaseSchema>) -> Result<Database, 
                 let Some(t) = target.column(&c.name) else {
                     continue;
                 };
-                // Ephemeral data would not survive a restart; it does not survive this either.
-                if !c.persistent && t.persistent {
-                    continue;
-                }
                 let value = row.field(c.index);
-                let value = if c.ty == t.ty {
-                    value.clone()
+                // What is there may be the default of a column that came with another schema, which nobody
+                // checked; now it is checked.
+                let fit = if c.ty == t.ty {
+                    value.check(&t.ty).map(|()| value.clone())
                 } else {
-                    match Datum::from_json(&t.ty, &value.to_json(&c.ty), None) {
-                        Ok(v) => v,
-                        Err(e) => {
-                            txn.rollback(&mut new);
-                            return Err(e);
-                        }
+                    Datum::from_json(&t.ty, &value.to_json(&c.ty), None)
+                };
+                let value = match fit {
+                    Ok(v) => v,
+                    Err(e) => {
+                        txn.rollback(&mut new);
+                        return Err(e);
                     }
                 };
                 r.set(t.index, value);
