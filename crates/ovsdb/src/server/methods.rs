@@ -107,16 +107,17 @@ impl Server {
         if method != "cancel" {
             return;
         }
-        let Some(id) = params.first() else { return };
-        let mut found = false;
+        let [id] = params else { return };
+        // No reply: whoever cancels has stopped to wait for one.
         for db in self.dbs.values_mut() {
-            let n = db.triggers.len();
             db.triggers.retain(|t| t.session != session || t.id != *id);
-            found |= db.triggers.len() != n;
         }
-        if found {
-            self.reply_error(session, &id.clone(), &tag::CANCELED.into());
-        }
+    }
+
+    /// True if a transaction of the session with this id waits already.
+    fn waits(&self, session: SessionId, id: &Value) -> bool {
+        let mut all = self.dbs.values().flat_map(|d| &d.triggers);
+        all.any(|t| t.session == session && t.id == *id)
     }
 
     /// The database that the first parameter names.
@@ -143,6 +144,10 @@ impl Server {
     }
 
     fn transact(&mut self, session: SessionId, name: &str, params: Params, id: Value, now: Now) {
+        if self.waits(session, &id) {
+            let e = Error::syntax(&params.tree(), "transact: duplicate request ID");
+            return self.reply_error(session, &id, &e.to_json());
+        }
         let trigger = Trigger {
             session,
             id,

@@ -12,6 +12,8 @@ use crate::{database, now, schema};
 struct Client {
     server: Server,
     sessions: Vec<SessionId>,
+    /// Of the next request.
+    id: Value,
 }
 
 impl Client {
@@ -22,7 +24,12 @@ impl Client {
         let sessions = (0..n)
             .map(|_| server.add_session(Access::default()))
             .collect();
-        Self { server, sessions }
+        let id = tree!("id");
+        Self {
+            server,
+            sessions,
+            id,
+        }
     }
 
     /// What session `i` gets after a request, as JSON.
@@ -31,7 +38,7 @@ impl Client {
             panic!("an array")
         };
         self.server
-            .request(self.sessions[i], method, params, tree!("id"), now());
+            .request(self.sessions[i], method, params, self.id.clone(), now());
         self.server.flush(|_| true);
         self.output(i)
     }
@@ -100,6 +107,7 @@ fn a_waiting_transaction_goes_on_when_the_database_changes_or_time_is_up() {
         tree!(["t", op])
     };
     assert!(c.call(0, "transact", wait(Value::Null)).is_empty());
+    c.id = tree!("timed");
     assert!(c.call(0, "transact", wait(tree!(100))).is_empty());
     let deadline = c.server.deadline().unwrap();
     let mut later = now();
@@ -107,11 +115,13 @@ fn a_waiting_transaction_goes_on_when_the_database_changes_or_time_is_up() {
     c.server.run(later);
     let out = c.output(0);
     assert_eq!(out[0]["result"][0]["error"], "timed out");
+    c.id = tree!("insert");
     let out = c.call(
         0,
         "transact",
         tree!(["t", {"op": "insert", "table": "C", "row": {"n": "w"}}]),
     );
+    c.id = tree!("id");
     assert_eq!(
         out[1]["result"],
         tree!([{}]),
@@ -120,10 +130,21 @@ fn a_waiting_transaction_goes_on_when_the_database_changes_or_time_is_up() {
     assert!(c.call(0, "transact", wait(Value::Null))[0]["result"] == tree!([{}]));
     let mut other = wait(Value::Null);
     other[1]["rows"] = tree!([{"n": "never"}]);
-    assert!(c.call(0, "transact", other).is_empty());
+    assert!(c.call(0, "transact", other.clone()).is_empty());
+    let again = c.call(0, "transact", other);
+    let details = "transact: duplicate request ID";
+    assert_eq!(
+        again[0]["error"]["details"], details,
+        "one with that id waits"
+    );
     let session = c.sessions[0];
+    let waiting = |c: &Client| c.server.db("t").unwrap().n_triggers();
+    c.server
+        .notification(session, "cancel", &[tree!("id"), tree!(1)]);
+    assert_eq!(waiting(&c), 1, "there is one parameter");
     c.server.notification(session, "cancel", &[tree!("id")]);
-    assert_eq!(c.output(0)[0]["error"], "canceled");
+    assert_eq!(waiting(&c), 0);
+    assert!(c.output(0).is_empty(), "it goes silently");
 }
 
 #[test]
