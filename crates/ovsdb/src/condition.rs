@@ -182,6 +182,12 @@ impl Condition {
         self.clauses.iter().any(|c| c.matches(row))
     }
 
+    /// The columns that the clauses look at.
+    pub fn columns(&self) -> impl Iterator<Item = usize> + '_ {
+        let looks = |c: &&Clause| !matches!(c.function, Function::True | Function::False);
+        self.clauses.iter().filter(looks).map(|c| c.column)
+    }
+
     fn equality(&self, column: usize) -> Option<&Datum> {
         self.clauses
             .iter()

@@ -234,7 +234,10 @@ fn row_update2(
         (Some(old), Some(new)) if t.select.modify => {
             let differs =
                 |c: &&MonitoredColumn| c.select.modify && old.get(c.column) != new.get(c.column);
-            if !t.columns.iter().any(|c| differs(&c)) {
+            // Columns of the condition count as monitored, though they are not shown.
+            let judged = t.condition.iter().flat_map(|c| c.columns());
+            let mut judged = judged.filter(|&c| old.get(c) != new.get(c));
+            if !t.columns.iter().any(|c| differs(&c)) && judged.next().is_none() {
                 return;
             }
             let out = updates.row(t, id);

@@ -120,13 +120,10 @@ impl Spec {
                 )));
             };
             let schema = &db.tables()[table].schema;
-            let one;
-            let all = match requests.as_array() {
-                Some(all) => all.as_slice(),
-                None => {
-                    one = [requests.clone()];
-                    &one
-                }
+            let Some(all) = requests.as_array() else {
+                return Err(Error::plain_syntax(format!(
+                    "table {name} no monitor-cond-change JSON array"
+                )));
             };
             let mut condition = None;
             for r in all {
