@@ -1,8 +1,10 @@
-//! JSON text. The scanner that takes its input in pieces and the parser that takes it whole must agree, also about
-//! what is wrong and where; what is printed must read as the same again.
+//! JSON text. However it is read - whole, as the beginning of more, collected in pieces, walked through, as an
+//! array that stays text - the outcome is the same, also about what is wrong and where; what is printed reads as
+//! the same again.
 
-use ferrovs_ovsdb::json as whole;
-use serde_json::Value;
+use ferrovs_stream::json::{
+    self, ParseError, Prefix, RawArray, Scan, Scanner, Stop, Value, WalkError, Walker, walk,
+};
 
 use crate::input::Input;
 
@@ -13,94 +15,108 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let step = usize::from(input.byte()) % 32 + 1;
     let text = input.rest();
-    let by_push = push(text, step);
-    let at_once = push(text, usize::MAX);
-    assert_eq!(by_push, at_once, "pieces of {step} bytes");
-    let parsed = whole::parse_bytes(text);
-    let error = parsed.as_ref().err().map(ToString::to_string);
-    check_error(error.as_deref());
-    match (&parsed, &by_push) {
-        (Ok(a), Ok((b, rest))) => {
-            assert_eq!(a, b);
-            assert!(text[*rest..].iter().all(u8::is_ascii_whitespace));
-        }
-        (Ok(_), Err(e)) => panic!("refused in pieces only: {e}"),
-        // What follows the first value is no business of the parser of a stream.
-        (Err(_), Ok(_)) => {}
-        (Err(_), Err(b)) => {
-            let first = text.trim_ascii_start().first();
-            if first.is_some_and(|c| b"[{".contains(c)) {
-                assert_eq!(error.as_deref(), Some(b.as_str()));
-            }
-        }
+    let whole = json::parse_bytes(text);
+    if let Err(e) = &whole {
+        check_error(text, e);
     }
-    if let Ok(v) = &parsed {
+    prefix(text, &whole);
+    collected(text, step);
+    walked(text, &whole);
+    if let Ok(v) = &whole {
         round_trip(v);
+        let weight = json::weight(v);
+        assert_eq!(json::parse_limited(text, weight).as_ref(), Ok(v));
     }
     if let Ok(token) = std::str::from_utf8(text)
         && token.starts_with('"')
-        && let Ok(s) = whole::parse_string_token(token)
+        && let Ok(s) = json::parse_string_token(token)
     {
         let mut printed = Vec::new();
-        whole::write_str(&mut printed, &s);
-        let again = whole::parse_string_token(std::str::from_utf8(&printed).unwrap());
+        json::write_str(&mut printed, &s);
+        let again = json::parse_string_token(std::str::from_utf8(&printed).unwrap());
         assert_eq!(again.as_ref(), Ok(&s));
     }
 }
 
-fn check_error(error: Option<&str>) {
-    if let Some(e) = error {
-        assert!(e.len() <= MAX_ERROR, "{} bytes of error: {e}", e.len());
+fn check_error(text: &[u8], e: &ParseError) {
+    let said = e.to_string();
+    assert!(
+        said.len() <= MAX_ERROR,
+        "{} bytes of error: {said}",
+        said.len()
+    );
+    assert!(e.byte <= text.len() && e.line <= e.byte && e.column <= e.byte);
+}
+
+fn prefix(text: &[u8], whole: &Result<Value, ParseError>) {
+    match (json::parse_prefix(text), whole) {
+        (Prefix::Value(v, n), Ok(w)) => {
+            assert_eq!(v, *w);
+            assert!(text[n..].iter().all(u8::is_ascii_whitespace));
+        }
+        (Prefix::Value(v, n), Err(_)) => assert_eq!(json::parse_bytes(&text[..n]), Ok(v)),
+        (Prefix::Incomplete, r) => assert!(r.is_err(), "it is complete"),
+        (Prefix::Failed(e), r) => assert_eq!(r.as_ref(), Err(&e)),
     }
 }
 
-/// The first value of the text and where it ends.
-fn push(text: &[u8], step: usize) -> Result<(Value, usize), String> {
-    let mut scanner = whole::Scanner::new(usize::MAX);
-    let mut at = 0_usize;
-    while at < text.len() {
-        let end = at.saturating_add(step).min(text.len());
-        let (used, status) = scanner.feed(&text[at..end]);
+/// Like `parse_prefix`, by the scanner.
+fn collected(text: &[u8], step: usize) {
+    let mut s = Scanner::new(usize::MAX);
+    let mut at = 0;
+    let mut outcome = Scan::More;
+    while at < text.len() && outcome == Scan::More {
+        let end = (at + step).min(text.len());
+        let (used, scan) = s.feed(&text[at..end]);
         at += used;
-        match status {
-            whole::Scan::More => assert_eq!(at, end, "input was left behind"),
-            whole::Scan::Done => {
-                let v = whole::parse_bytes(&scanner.take()).expect("what was scanned can be parsed");
-                return Ok((v, at));
-            }
-            whole::Scan::Failed(why) => {
-                check_error(Some(&why.to_string()));
-                return Err(why.to_string());
-            }
-        }
+        assert!(scan != Scan::More || at == end, "input was left behind");
+        outcome = scan;
     }
-    // What is not complete is for the parser to judge.
-    whole::parse_bytes(text)
-        .map(|v| (v, at))
-        .map_err(|e| e.to_string())
+    match (outcome, json::parse_prefix(text)) {
+        (Scan::More, Prefix::Incomplete) => {}
+        (Scan::Done, Prefix::Value(v, n)) => {
+            assert_eq!(at, n, "where the value ends");
+            assert_eq!(json::parse_bytes(&s.take()), Ok(v));
+        }
+        (Scan::Failed(a), Prefix::Failed(b)) => assert_eq!(a, b, "pieces of {step} bytes"),
+        (a, b) => panic!("in pieces of {step} bytes {a:?}, at once {b:?}"),
+    }
+}
+
+fn walked(text: &[u8], whole: &Result<Value, ParseError>) {
+    let mut members = json::Map::new();
+    let walk = walk::<()>(text, |name, w| {
+        let value = w.value()?;
+        members.insert(name, value);
+        Ok(())
+    });
+    match (walk, whole) {
+        (Ok(()), whole) => assert_eq!(Ok(&Value::Object(members)), whole.as_ref()),
+        (Err(WalkError::Json(e)), Ok(Value::Object(_))) => panic!("walking fails: {e}"),
+        (Err(WalkError::Json(e)), _) => check_error(text, &e),
+        (Err(WalkError::Found(())), _) => unreachable!("nothing is looked for"),
+    }
+    if let Ok(Value::Array(items)) = whole {
+        let start = text.iter().position(|c| *c == b'[').expect("an array");
+        let mut w = Walker::at(&text[start..]);
+        let skipped: Result<(), Stop<()>> = w.skip();
+        assert!(skipped.is_ok());
+        let range = start..start + w.position();
+        let raw = RawArray::new(text.to_vec(), range, usize::MAX).expect("an array");
+        assert_eq!(raw.len(), items.len());
+        assert_eq!(raw.to_value(usize::MAX).as_ref(), whole.as_ref());
+        let elements: Vec<Value> = raw
+            .iter()
+            .map(|t| RawArray::element(t, usize::MAX).expect("elements are values"))
+            .collect();
+        assert_eq!(elements, *items);
+    }
 }
 
 fn round_trip(v: &Value) {
-    let text = whole::to_string(v);
-    if largest(v) > 1.797_693_134_862_315e308 {
-        // Printed with 15 digits it is more than a double holds.
-        return;
-    }
-    for text in [&text, &whole::to_string_pretty(v)] {
-        let again = whole::parse(text).expect("what is printed can be parsed");
-        assert_eq!(
-            *text == whole::to_string(v),
-            *text == whole::to_string(&again)
-        );
-        assert_eq!(whole::to_string(&again), whole::to_string(v));
-    }
-}
-
-fn largest(v: &Value) -> f64 {
-    match v {
-        Value::Number(n) => n.as_f64().unwrap_or(0.0).abs(),
-        Value::Array(a) => a.iter().map(largest).fold(0.0, f64::max),
-        Value::Object(m) => m.values().map(largest).fold(0.0, f64::max),
-        _ => 0.0,
+    let text = json::to_string(v);
+    for form in [&text, &json::to_string_pretty(v)] {
+        let again = json::parse(form).expect("what is printed can be parsed");
+        assert_eq!(json::to_string(&again), text);
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferrovs_ovsdb::server::{Access, Backing, Db, Now, SERVER_DB, Server};
-use ferrovs_ovsdb::{Database, DatabaseSchema, json};
-use ferrovs_stream::json::{Parser, Status};
+use ferrovs_ovsdb::{Database, DatabaseSchema};
+use ferrovs_stream::json::{self, Prefix, RawArray, Scan, Scanner, Walker};
 use ferrovs_stream::jsonrpc::Msg;
 use ferrovs_testkit::database::{self, Choose, Generator};
 use serde_json::{Value, json as tree};
@@ -152,24 +152,24 @@ impl World {
 
     /// Both clients' bytes, a piece of each in turn.
     fn stream(&mut self, bytes: &[u8]) {
-        let mut parsers = [Parser::new(1 << 20), Parser::new(1 << 20)];
+        let mut scanners = [Scanner::new(1 << 20), Scanner::new(1 << 20)];
         for (i, piece) in bytes.chunks(64).enumerate() {
             let client = i % 2;
             let mut piece = piece;
             while !piece.is_empty() {
-                let (used, status) = parsers[client].feed(piece);
+                let (used, scan) = scanners[client].feed(piece);
                 piece = &piece[used..];
-                match status {
-                    Status::More => {}
-                    Status::Failed(_) => {
+                match scan {
+                    Scan::More => {}
+                    Scan::Failed(_) => {
                         // The connection is closed; the client comes again.
                         self.reset(client);
-                        parsers[client] = Parser::new(1 << 20);
+                        scanners[client] = Scanner::new(1 << 20);
                         break;
                     }
-                    Status::Done => {
-                        let value = parsers[client].take().expect("it is done");
-                        self.message(client, &json::to_string(&value));
+                    Scan::Done => {
+                        let text = scanners[client].take();
+                        self.message(client, std::str::from_utf8(&text).expect("JSON is UTF-8"));
                     }
                 }
             }
@@ -193,10 +193,14 @@ impl World {
             Err(_) => self.reset(client),
             Ok(Msg::Request { method, params, id }) => {
                 *self.open.entry(session).or_default() += 1;
-                self.server.request(session, &method, params, id, self.now);
+                self.request(session, &method, params, id);
             }
             Ok(Msg::Notify { method, params }) => {
+                let waiting = |w: &Self| w.server.dbs().map(Db::n_triggers).sum::<usize>() as i64;
+                let before = waiting(self);
                 self.server.notification(session, &method, &params);
+                // Canceled ones get no answer.
+                *self.open.entry(session).or_default() -= before - waiting(self);
             }
             Ok(Msg::Reply { .. } | Msg::Error { .. }) => {}
         }
@@ -211,6 +215,19 @@ impl World {
         }
     }
 
+    /// Some transactions come as text, as large ones do.
+    fn request(&mut self, session: u64, method: &str, params: Vec<Value>, id: Value) {
+        if method != "transact" || params.len() % 2 == 0 {
+            return self.server.request(session, method, params, id, self.now);
+        }
+        let text = json::to_string(&Value::Array(params)).into_bytes();
+        let mut w = Walker::at(&text);
+        assert!(w.skip::<()>().is_ok());
+        let all = 0..w.position();
+        let raw = RawArray::new(text, all, usize::MAX).expect("it was an array");
+        self.server.transact_text(session, raw, id, self.now);
+    }
+
     fn flush(&mut self, slow: bool) {
         let first = self.sessions[0];
         self.server.flush(|s| !slow || s != first);
@@ -221,12 +238,20 @@ impl World {
     fn collect(&mut self) {
         let open = &mut self.open;
         self.server.output(|session, texts| {
-            for text in texts {
-                let msg = json::parse(&text).expect("what is sent is JSON");
+            let bytes: Vec<u8> = texts.iter().flat_map(|t| t.as_bytes()).copied().collect();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let Prefix::Value(msg, n) = json::parse_prefix(rest) else {
+                    panic!(
+                        "what is sent is not JSON: {}",
+                        String::from_utf8_lossy(rest)
+                    );
+                };
+                rest = &rest[n..];
                 if msg.get("method").is_none() {
                     let n = open.entry(session).or_default();
                     *n -= 1;
-                    assert!(*n >= 0, "an answer to nothing: {text}");
+                    assert!(*n >= 0, "an answer to nothing: {msg}");
                 }
             }
         });

@@ -286,6 +286,11 @@ impl<C: Choose> Generator<C> {
         self.tables = schema["tables"].as_object().cloned().unwrap_or_default();
     }
 
+    /// The names of all tables.
+    pub fn tables(&self) -> impl Iterator<Item = &String> {
+        self.tables.keys()
+    }
+
     /// The name of a table.
     pub fn table(&mut self) -> String {
         let names: Vec<String> = self.tables.keys().cloned().collect();
@@ -352,7 +357,7 @@ impl<C: Choose> Generator<C> {
                 ]))
             }
             "real" => {
-                tree!(*c.pick(&[1e308, -1e308, 1e-308, 1e10, 123_456.789, -1e15, 1e100, 4e18]))
+                tree!(*c.pick(&[1e308, -1e308, 1e-300, 1e10, 123_456.789, -1e15, 1e100, 4e18]))
             }
             "boolean" => tree!(c.chance(50)),
             "string" if base.get("maxLength").is_some() && fits => {
@@ -501,6 +506,9 @@ impl<C: Choose> Generator<C> {
                 self.value(&tree!({"key": key, "min": 0, "max": "unlimited"}))
             }
             "delete" => self.value(&ty),
+            // Open vSwitch 3.1 takes the product of a negative integer and 0 for a crash, and that of two
+            // negative ones for what it is not.
+            "*=" if key == "integer" => tree!(2 + self.choose.below(2)),
             _ if self.choose.chance(90) => {
                 let whole = [1, -1, 2, 0, 3, -2].map(|n| tree!(n));
                 let any = [tree!(0.5), tree!(1), tree!(-1.5), tree!(0), tree!(1e300)];
@@ -605,6 +613,10 @@ impl<C: Choose> Generator<C> {
         };
         let names: Vec<String> = members.keys().cloned().collect();
         let name = self.choose.pick(&names).clone();
+        if name == "uuid" && members.get("op") == Some(&tree!("insert")) {
+            // Rows keep the UUIDs of their pools.
+            return;
+        }
         match self.choose.below(5) {
             0 => {
                 members.remove(&name);
@@ -672,6 +684,21 @@ impl<C: Choose> Generator<C> {
             );
         }
         Value::Object(requests)
+    }
+
+    /// The columns that a request monitors, and when, without conditions.
+    pub fn monitored(&self, requests: &Value) -> Value {
+        let mut out = requests.clone();
+        for (table, request) in out.as_object_mut().into_iter().flatten() {
+            let mut one = request.get(0).unwrap_or(request).clone();
+            let columns = self.columns(table).into_iter().map(|c| c.0);
+            if let Some(one) = one.as_object_mut() {
+                one.remove("where");
+                one.entry("columns").or_insert_with(|| columns.collect());
+            }
+            *request = one;
+        }
+        out
     }
 
     /// A condition for a monitor that is right.

@@ -1,0 +1,5 @@
+//! Our ovsdb-server beside Open vSwitch's: random schemas, transactions and conversions, and bad input.
+
+mod compare;
+mod peer;
+mod random;
