@@ -183,3 +183,58 @@ fn unlink(path: &Path) -> io::Result<()> {
         );
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_unix_socket_may_have_any_path_replaces_a_stale_one_and_goes_with_its_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("x".repeat(100)).join("y".repeat(100));
+        std::fs::create_dir_all(&deep).unwrap();
+        let path = deep.join("socket");
+        std::fs::write(&path, "stale").unwrap();
+        let name = format!("punix:{}", path.display());
+        let mut listener = PStream::open(&name).unwrap();
+        assert_eq!(listener.name(), name);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7, 0);
+        let mut here = Stream::open(&format!("unix:{}", path.display())).unwrap();
+        here.connect().unwrap();
+        let mut there = listener.accept().unwrap().unwrap();
+        assert!(there.name().starts_with("unix#"));
+        assert_eq!(there.send(b"hi").unwrap(), 2);
+        let mut buffer = [0; 4];
+        assert_eq!(here.recv(&mut buffer).unwrap(), 2);
+        drop(listener);
+        assert!(!path.exists());
+        let gone = Stream::open(&format!("unix:{}", path.display())).err();
+        assert_eq!(gone.map(|e| e.kind()), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn a_name_too_long_by_itself_is_no_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x".repeat(120));
+        assert!(PStream::open(&format!("punix:{}", path.display())).is_err());
+        let error = Stream::open(&format!("unix:{}", path.display())).err();
+        assert_eq!(
+            error.and_then(|e| e.raw_os_error()),
+            Some(rustix::io::Errno::NAMETOOLONG.raw_os_error())
+        );
+    }
+
+    #[test]
+    fn port_zero_is_any_port_and_names_say_which() {
+        let mut listener = PStream::open("ptcp:0:[::1]").unwrap();
+        let port = listener.bound_port().unwrap();
+        assert_eq!(listener.name(), format!("ptcp:{port}:[::1]"));
+        let mut here = Stream::open(&format!("tcp:[::1]:{port}")).unwrap();
+        while here.connect().is_err() {}
+        let there = listener.accept().unwrap().unwrap();
+        let back = here.local().unwrap();
+        assert_eq!(there.name(), format!("tcp:{back}"));
+    }
+}

@@ -593,4 +593,16 @@ mod tests {
         fsm.connect_failed(now, Some(&refused()));
         assert!(!fsm.is_enabled());
     }
+
+    #[test]
+    fn a_listener_that_fails_never_connects() {
+        let now = ferrovs_runtime::clock::now();
+        let mut fsm = Reconnect::new(now);
+        fsm.set_passive(true, now);
+        fsm.enable(now);
+        assert_eq!(fsm.run(now), Some(Action::Connect));
+        fsm.connect_failed(now, Some(&refused()));
+        assert_eq!(fsm.deadline(), Some(now + MIN_BACKOFF));
+        assert_eq!(fsm.stats(now).state, "BACKOFF");
+    }
 }
