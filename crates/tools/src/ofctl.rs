@@ -11,6 +11,7 @@ mod flows;
 mod groups;
 mod monitor;
 mod names;
+mod packets;
 mod show;
 mod vconn;
 
@@ -398,6 +399,8 @@ const COMMANDS: &[Command] = &[
         debug::encode_error_reply,
     ),
     cmd("ofp-print", "", 1, 2, false, debug::ofp_print),
+    cmd("parse-packet", "", 0, 0, false, packets::parse_packet),
+    cmd("parse-pcap", "", 1, MANY, false, packets::parse_pcap),
     cmd("encode-hello", "", 1, 1, false, debug::encode_hello),
     cmd(
         "parse-key-value",
