@@ -17,6 +17,7 @@ pub mod load;
 pub mod lockfile;
 pub mod records;
 pub mod schedule;
+mod stream;
 
 use std::sync::OnceLock;
 

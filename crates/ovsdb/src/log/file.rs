@@ -18,7 +18,7 @@ use sha1::{Digest, Sha1};
 use super::disk::{Disk, DiskFile, FileSystem};
 use super::lockfile::Lockfile;
 use super::schedule::Schedule;
-use super::{MAGIC_CLUSTER, MAGIC_JSON, Storage, header, hex, parse_header, sha1_hex};
+use super::{MAGIC_CLUSTER, MAGIC_JSON, Storage, header, hex, parse_header};
 use crate::error::{strerror, tag};
 use crate::{Error, json};
 
@@ -70,6 +70,14 @@ pub struct LogFile {
     damaged: bool,
     magic: Magic,
     _lock: Option<Lockfile>,
+}
+
+/// A record that was read.
+pub enum Record {
+    /// Its offset and text.
+    Text(u64, Vec<u8>),
+    /// One that is better not taken into memory whole.
+    Long { offset: u64, len: u64 },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -219,6 +227,15 @@ impl LogFile {
 
     /// The next record as its offset and text. It counts as part of the log once it is accepted.
     pub fn read_text(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        match self.next(u64::MAX)? {
+            Some(Record::Text(offset, text)) => Ok(Some((offset, text))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The next record: its text, or if that is longer than `most`, where it is. Its hash is right
+    /// in either case.
+    pub fn next(&mut self, most: u64) -> Result<Option<Record>, Error> {
         let name = &self.name;
         let line = read_line(&mut self.reader)
             .map_err(|e| Error::io(&e, format!("{name}: read failed")))?;
@@ -238,13 +255,27 @@ impl LogFile {
         })?;
         let offset = self.pos + line.len() as u64;
         // The announced length is not trusted with an allocation.
-        let room = h.len.min(1 << 20);
+        let room = if h.len > most { 0 } else { h.len.min(1 << 20) };
         let mut body = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
-        let got = (&mut self.reader).take(h.len).read_to_end(&mut body);
-        let failed = match &got {
-            Ok(n) if *n as u64 == h.len => None,
-            Ok(_) => Some("End of file".to_owned()),
-            Err(e) => Some(strerror(e)),
+        let mut sha1 = Sha1::new();
+        let mut rest = (&mut self.reader).take(h.len);
+        let failed = loop {
+            if rest.limit() == 0 {
+                break None;
+            }
+            match rest.fill_buf() {
+                Ok([]) => break Some("End of file".to_owned()),
+                Ok(piece) => {
+                    sha1.update(piece);
+                    if h.len <= most {
+                        body.extend_from_slice(piece);
+                    }
+                    let n = piece.len();
+                    rest.consume(n);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => break Some(strerror(&e)),
+            }
         };
         if let Some(io) = failed {
             return Err(Error {
@@ -257,7 +288,7 @@ impl LogFile {
                 io: Some(io),
             });
         }
-        let actual = sha1_hex(&body);
+        let actual = hex(&sha1.finalize());
         if !actual.eq_ignore_ascii_case(h.sha1) {
             return Err(Error::plain_syntax(format!(
                 "{name}: {} bytes starting at offset {offset} have SHA-1 hash {actual} but \
@@ -267,7 +298,27 @@ impl LogFile {
             )));
         }
         self.pos = offset + h.len;
-        Ok(Some((offset, body)))
+        Ok(Some(if h.len > most {
+            Record::Long { offset, len: h.len }
+        } else {
+            Record::Text(offset, body)
+        }))
+    }
+
+    /// Reads a long record again, in what pieces `f` wants.
+    pub fn reread<T>(
+        &mut self,
+        offset: u64,
+        len: u64,
+        f: impl FnOnce(&mut dyn Read) -> T,
+    ) -> Result<T, Error> {
+        let name = &self.name;
+        let failed = |e| Error::io(&e, format!("{name}: read failed"));
+        self.reader.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        let result = f(&mut (&mut self.reader).take(len));
+        let end = SeekFrom::Start(self.pos);
+        self.reader.seek(end).map_err(failed)?;
+        Ok(result)
     }
 
     /// When it should be written anew: none while it has nothing but its schema and one record

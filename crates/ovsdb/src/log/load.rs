@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use super::file::{LogFile, Mode, Warn};
+use super::file::{LogFile, Mode, Record, Warn};
 use super::records::{self, ApplyError, ReadOptions};
 use crate::error::strerror;
 use crate::{Database, DatabaseSchema, Error};
@@ -42,6 +42,51 @@ pub fn load(
     replay(LogFile::open(name, mode, warn)?, alternate)
 }
 
+/// Bytes of a record that is taken into memory whole.
+const LONG: u64 = 4 << 20;
+
+/// Why reading ends before the end of the file.
+enum Stop {
+    Damage(Error),
+    Refused(Error),
+}
+
+fn apply(
+    db: &mut Database,
+    log: &mut LogFile,
+    record: Record,
+    options: ReadOptions,
+) -> Result<(), Stop> {
+    let (offset, text) = match record {
+        Record::Text(offset, text) => (offset, text),
+        Record::Long { offset, len } => {
+            let done = log
+                .reread(offset, len, |body| {
+                    records::apply_streamed(db, body, options)
+                })
+                .map_err(Stop::Damage)?;
+            match done {
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(ApplyError::Refused(e))) => return Err(Stop::Refused(e)),
+                // Something is wrong or out of the ordinary: all of it at once.
+                _ => {}
+            }
+            let mut text = Vec::new();
+            log.reread(offset, len, |body| body.read_to_end(&mut text))
+                .map_err(Stop::Damage)?
+                .map_err(|e| Stop::Damage(Error::io(&e, format!("{}: read failed", log.name()))))?;
+            (offset, text)
+        }
+    };
+    let applied = records::apply(db, &text, options);
+    applied.map(drop).map_err(|e| match e {
+        ApplyError::NotJson(e) => Stop::Damage(log.not_json(offset, text.len(), &e)),
+        ApplyError::NotObject => Stop::Damage(log.not_object(offset, text.len())),
+        ApplyError::Invalid(e) => Stop::Damage(e),
+        ApplyError::Refused(e) => Stop::Refused(e),
+    })
+}
+
 /// Replays a log that was opened.
 pub fn replay(mut log: LogFile, alternate: Option<DatabaseSchema>) -> Result<Loaded, Error> {
     let own = read_schema_record(&mut log)?;
@@ -52,21 +97,18 @@ pub fn replay(mut log: LogFile, alternate: Option<DatabaseSchema>) -> Result<Loa
     let (mut damage, mut refused) = (None, None);
     let mut n_records = 0;
     while damage.is_none() && refused.is_none() {
-        match log.read_text() {
+        let applied = match log.next(LONG) {
             Ok(None) => break,
-            Ok(Some((offset, text))) => match records::apply(&mut db, &text, options) {
-                Ok(_) => {
-                    log.accept();
-                    n_records += 1;
-                }
-                Err(ApplyError::NotJson(e)) => {
-                    damage = Some(log.not_json(offset, text.len(), &e));
-                }
-                Err(ApplyError::NotObject) => damage = Some(log.not_object(offset, text.len())),
-                Err(ApplyError::Invalid(e)) => damage = Some(e),
-                Err(ApplyError::Refused(e)) => refused = Some(e),
-            },
-            Err(e) => damage = Some(e),
+            Ok(Some(record)) => apply(&mut db, &mut log, record, options),
+            Err(e) => Err(Stop::Damage(e)),
+        };
+        match applied {
+            Ok(()) => {
+                log.accept();
+                n_records += 1;
+            }
+            Err(Stop::Damage(e)) => damage = Some(e),
+            Err(Stop::Refused(e)) => refused = Some(e),
         }
     }
     Ok(Loaded {

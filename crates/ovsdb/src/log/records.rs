@@ -8,10 +8,12 @@
 //! A new row carries the columns that differ from their defaults, a changed row those that changed
 //! (as differences if `_is_diff`, unless they had their defaults), a deleted one is null. Ephemeral columns never appear.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::stream::{self, Part, Unusual};
 use crate::db::{Database, Snapshot};
 use crate::error::tag;
 use crate::exec::member;
@@ -252,6 +254,56 @@ pub fn apply(
                 WalkError::Json(e) => ApplyError::NotJson(e),
                 WalkError::Found(e) => ApplyError::Invalid(e),
             })
+        }
+    }
+}
+
+/// Applies a long record from where it is read, if it is one that adds rows. None, and nothing
+/// happened, if it is any other.
+pub fn apply_streamed(
+    db: &mut Database,
+    record: &mut dyn Read,
+    options: ReadOptions,
+) -> Option<Result<Committed, ApplyError>> {
+    let mut txn = Txn::new();
+    let done = stream::parts(record, |part| match part {
+        Part::Row(table, id, row) => {
+            let table = db.table_index(table).ok_or(Unusual)?;
+            let id = uuid::parse(id).ok_or(Unusual)?;
+            let columns = json::parse_bytes(row).map_err(|_| Unusual)?;
+            // What is there may have to be changed by a difference.
+            if columns.is_null() || db.tables[table].get(&id).is_some() {
+                return Err(Unusual);
+            }
+            let schema = Arc::clone(&db.tables()[table].schema);
+            let added = apply_row(db, &mut txn, table, &schema, id, &columns, false, options);
+            added.map_err(|_| Unusual)
+        }
+        Part::Member(name, value) => {
+            // Scalars are parsed inside of something only.
+            let array = [b"[", value, b"]"].concat();
+            let mut array = json::parse_bytes(&array).map_err(|_| Unusual)?;
+            match (name, array[0].take()) {
+                ("_date", v) if integer(&v) => {}
+                ("_is_diff", Value::Bool(_)) => {}
+                ("_comment", v) => {
+                    if let Value::String(c) = v {
+                        txn.comment = c;
+                    }
+                }
+                _ => return Err(Unusual),
+            }
+            Ok(())
+        }
+    });
+    match done {
+        Ok(()) => Some(
+            txn.commit(db, &mut |_, _| Ok(()))
+                .map_err(ApplyError::Refused),
+        ),
+        Err(Unusual) => {
+            txn.rollback(db);
+            None
         }
     }
 }

@@ -147,6 +147,43 @@ fn differences_are_written_where_open_vswitch_reads_them_as_such() {
 }
 
 #[test]
+fn long_records_are_read_like_short_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "}\\\"é{".repeat(100_000);
+    let row = |n: u32, s: &str| format!(r#""{}":{{"i":{n},"s":"{s}","r":0.5}}"#, uuid(n));
+    let rows: Vec<String> = (1..10).map(|n| row(n, &text)).collect();
+    let rows = rows.join(",");
+    let first = format!(r#"{{"_date":1,"A":{{{rows}}},"_comment":"c","B":{{}},"C":{{}}}}"#);
+    let is = format!(r#""{}":{{"is":["set",[1,2]]}}"#, uuid(1));
+    let change = format!(
+        r#"{{"A":{{{is},{}}},"_is_diff":true}}"#,
+        row(20, &"y".repeat(5 << 20))
+    );
+    let unchanged = change.replace(",2]", "]").replace("\"i\":20", "\"i\":21");
+    let wrong = format!(r#"{{"A":{{{}}},"_x":1}}"#, row(30, &"y".repeat(5 << 20)));
+    let broken = format!(r#"{{"A":{{{}}}"#, row(30, &"y".repeat(5 << 20)));
+    for last in [&change, &unchanged, &wrong, &broken] {
+        let path = dir.path().join("l.db");
+        let mut file = frame(&records::encode_schema(&schema()));
+        let mut whole = database();
+        let mut problem = None;
+        for record in [&first, &change, last] {
+            let body = format!("{record}\n");
+            assert!(body.len() > 4 << 20);
+            file.extend(frame(body.as_bytes()));
+            let applied = records::apply(&mut whole, body.as_bytes(), Default::default());
+            problem = problem.or(applied.err());
+        }
+        std::fs::write(&path, &file).unwrap();
+        let loaded = load(path.to_str().unwrap(), Mode::ReadOnly, None, &quiet).unwrap();
+        assert_eq!(contents(&loaded.db), contents(&whole));
+        assert_eq!(loaded.db.n_rows(), 10);
+        let stopped = loaded.damage.or(loaded.refused);
+        assert_eq!(stopped.is_some(), problem.is_some());
+    }
+}
+
+#[test]
 fn a_snapshot_has_the_same_contents() {
     let mut db = database();
     let (a, b) = (uuid(1), uuid(2));
