@@ -104,12 +104,13 @@ impl Database {
     }
 
     /// Lines without what differs from run to run. Rows are in order of their UUIDs, so the lines
-    /// are sorted, and what separates rows is left out.
+    /// are sorted, and what separates rows is left out; so is which of two bridges comes first.
     fn comparable(&self, text: &str) -> Vec<String> {
         let text = normalise(text, &self.dir.path().to_string_lossy());
         let lines = text.lines().filter(|line| !line.is_empty());
         let mut lines: Vec<String> = lines
             .map(|line| without_path(&without_time(line), self.tool))
+            .map(|line| line.replace("(br1 and br0)", "(br0 and br1)"))
             .collect();
         lines.sort();
         lines

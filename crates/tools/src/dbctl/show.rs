@@ -103,9 +103,7 @@ fn show_map<E>(
         return false;
     };
     let name_type = def.columns[name].def.column_type();
-    if !datum.is_empty() {
-        inv.say(format_args!("{}{column}:", " ".repeat(4 * level)));
-    }
+    inv.say(format_args!("{}{column}:", " ".repeat(4 * level)));
     for (key, row) in datum.pairs() {
         let named = row.as_uuid().map(|row| ctx.view().get(table, row, name));
         let named = named.map_or_else(String::new, |n| n.to_text(&name_type));
