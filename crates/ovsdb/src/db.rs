@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::row::Row;
 use crate::schema::DatabaseSchema;
-use crate::table::Table;
+use crate::table::{RowSet, Table};
 use crate::types::RefType;
 
 /// A column that refers to rows of a table.
@@ -40,7 +39,7 @@ pub struct Database {
 pub struct Snapshot {
     pub schema: Arc<DatabaseSchema>,
     /// In the order of the schema's tables.
-    pub tables: Vec<Vec<Arc<Row>>>,
+    pub tables: Vec<RowSet>,
 }
 
 impl Database {
@@ -104,11 +103,7 @@ impl Database {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             schema: Arc::clone(&self.schema),
-            tables: self
-                .tables
-                .iter()
-                .map(|t| t.iter().cloned().collect())
-                .collect(),
+            tables: self.tables.iter().map(Table::rows).collect(),
         }
     }
 

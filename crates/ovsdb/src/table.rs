@@ -3,24 +3,29 @@
 //!
 //! Inside a transaction an index may hold two rows with one key; commit refuses that. References:
 //! strong ones are counted, weak ones are listed (they must be found when their target goes), each
-//! as of the last commit.
+//! as of the last commit. Both sets of rows are in shards ([`RowSet`]): they grow and are copied a
+//! little at a time.
+
+mod rows;
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 
 use crate::row::Row;
 use crate::schema::TableSchema;
 use crate::{Datum, Uuid};
 
+pub use rows::RowSet;
+
 pub struct Table {
     pub schema: Arc<TableSchema>,
     hasher: RandomState,
-    rows: HashTable<Arc<Row>>,
-    indexes: Vec<HashTable<Arc<Row>>>,
+    rows: RowSet,
+    indexes: Vec<RowSet>,
     /// Strong references to each row, if any.
     pub(crate) strong: HashMap<Uuid, u32, RandomState>,
     /// (row here, table and row that refer to it weakly).
@@ -29,11 +34,11 @@ pub struct Table {
 
 impl Table {
     pub fn new(schema: Arc<TableSchema>) -> Self {
-        let indexes = schema.indexes.iter().map(|_| HashTable::new()).collect();
+        let indexes = schema.indexes.iter().map(|_| RowSet::default()).collect();
         Self {
             schema,
             hasher: RandomState::default(),
-            rows: HashTable::new(),
+            rows: RowSet::default(),
             indexes,
             strong: HashMap::default(),
             weak: BTreeSet::new(),
@@ -61,39 +66,34 @@ impl Table {
         self.rows.iter()
     }
 
-    pub fn reserve(&mut self, n: usize) {
-        let hasher = &self.hasher;
-        self.rows.reserve(n, |r| hasher.hash_one(r.uuid));
+    /// The rows as they are now: a copy that shares what does not change.
+    pub fn rows(&self) -> RowSet {
+        self.rows.clone()
     }
 
     /// Puts a row in, takes one out or replaces it; the old one is returned.
     pub(crate) fn replace(&mut self, uuid: Uuid, new: Option<Arc<Row>>) -> Option<Arc<Row>> {
         let hash = self.hasher.hash_one(uuid);
         let hasher = &self.hasher;
-        let entry = self
-            .rows
-            .entry(hash, |r| r.uuid == uuid, |r| hasher.hash_one(r.uuid));
-        let old = match (entry, &new) {
-            (hashbrown::hash_table::Entry::Occupied(mut e), Some(n)) => {
-                Some(std::mem::replace(e.get_mut(), Arc::clone(n)))
-            }
-            (hashbrown::hash_table::Entry::Occupied(e), None) => Some(e.remove().0),
-            (hashbrown::hash_table::Entry::Vacant(e), Some(n)) => {
-                e.insert(Arc::clone(n));
-                None
-            }
-            (hashbrown::hash_table::Entry::Vacant(_), None) => None,
+        let same = |r: &Arc<Row>| r.uuid == uuid;
+        let old = match &new {
+            Some(new) => match self.rows.exchange(hash, Arc::clone(new), same) {
+                Ok(old) => Some(old),
+                Err(new) => {
+                    self.rows.insert(hash, new, |r| hasher.hash_one(r.uuid));
+                    None
+                }
+            },
+            None => self.rows.remove(hash, same),
         };
         for (columns, index) in self.schema.indexes.iter().zip(&mut self.indexes) {
             if let Some(o) = &old {
                 let h = key_hash(hasher, columns, o);
-                if let Ok(e) = index.find_entry(h, |r| Arc::ptr_eq(r, o)) {
-                    e.remove();
-                }
+                index.remove(h, |r| Arc::ptr_eq(r, o));
             }
             if let Some(n) = &new {
                 let h = key_hash(hasher, columns, n);
-                index.insert_unique(h, Arc::clone(n), |r| key_hash(hasher, columns, r));
+                index.insert(h, Arc::clone(n), |r| key_hash(hasher, columns, r));
             }
         }
         old
@@ -129,16 +129,6 @@ impl Table {
     /// How many strong references a row has.
     pub fn strong_refs(&self, uuid: &Uuid) -> u32 {
         self.strong.get(uuid).copied().unwrap_or(0)
-    }
-
-    /// Gives back memory after a large change.
-    pub fn shrink(&mut self) {
-        let hasher = &self.hasher;
-        self.rows.shrink_to_fit(|r| hasher.hash_one(r.uuid));
-        for (columns, index) in self.schema.indexes.iter().zip(&mut self.indexes) {
-            index.shrink_to_fit(|r| key_hash(hasher, columns, r));
-        }
-        self.strong.shrink_to_fit();
     }
 }
 
