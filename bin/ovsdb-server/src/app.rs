@@ -384,6 +384,10 @@ impl App {
                 continue;
             };
             let result = db.finish_compaction(result);
+            if let Some(old) = db.take_retired() {
+                // The file system takes the old file apart; nobody should wait for that.
+                std::thread::spawn(move || drop(old));
+            }
             let ms = clock::now()
                 .saturating_duration_since(running.started)
                 .as_millis();

@@ -362,7 +362,13 @@ impl LogFile {
     }
 
     /// Puts a finished replacement in place of this log and goes on with it.
-    pub fn install(&mut self, mut r: Replacement) -> Result<(), Error> {
+    pub fn install(&mut self, r: Replacement) -> Result<(), Error> {
+        self.install_retiring(r).map(drop)
+    }
+
+    /// The same, with the old file still open: the system gives its space back when it is dropped,
+    /// which takes long for a large one.
+    pub fn install_retiring(&mut self, mut r: Replacement) -> Result<Option<Retired>, Error> {
         r.sync()?;
         // Somebody else may have removed the file or put another one there.
         if r.disk.id(&r.path) != r.id {
@@ -379,10 +385,10 @@ impl LogFile {
             r.disk.sync_dir(dir);
         }
         let Some(file) = r.file.take() else {
-            return Ok(());
+            return Ok(None);
         };
         let (file, _) = file.into_parts();
-        self.reader = BufReader::new(file);
+        let old = std::mem::replace(&mut self.reader, BufReader::new(file));
         self.end = r.size;
         self.pos = r.size;
         self.len = r.len;
@@ -391,8 +397,13 @@ impl LogFile {
         self.before = None;
         self.damaged = false;
         self.magic = Magic::Json;
-        Ok(())
+        Ok(Some(Retired { _file: old }))
     }
+}
+
+/// The file of a log that another has replaced.
+pub struct Retired {
+    _file: BufReader<Box<dyn DiskFile>>,
 }
 
 impl Storage for LogFile {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Error;
 use crate::db::{Database, Snapshot};
 use crate::exec::{self, Outcome};
-use crate::log::file::{LogFile, Replacement};
+use crate::log::file::{LogFile, Replacement, Retired};
 use crate::log::schedule::Schedule;
 use crate::log::{Storage, frame, records};
 use crate::monitor::{Monitors, SessionId};
@@ -87,6 +87,8 @@ pub(crate) struct Trigger {
 }
 
 pub struct Db {
+    /// The file that the last compaction replaced, until somebody has the time to close it.
+    retired: Option<Retired>,
     pub(crate) database: Database,
     pub(crate) backing: Backing,
     pub(crate) monitors: Monitors,
@@ -180,6 +182,7 @@ impl Db {
             during_compaction: None,
             schedule: None,
             compaction_failed: false,
+            retired: None,
             storage_error: None,
         }
     }
@@ -437,9 +440,14 @@ impl Db {
         if let Some(since) = since {
             file.append_news(&since.records, since.len)?;
         }
-        log.install(file)?;
+        self.retired = log.install_retiring(file)?;
         self.storage_error = None;
         Ok(())
+    }
+
+    /// The file that a compaction replaced. To drop it takes long.
+    pub fn take_retired(&mut self) -> Option<Retired> {
+        self.retired.take()
     }
 
     pub fn compacting(&self) -> bool {
