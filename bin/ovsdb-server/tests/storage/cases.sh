@@ -50,3 +50,4 @@ run --disable-file-column-diff\ a.db 'ctl ovsdb/file/column-diff-enable; q sets'
 run a.db 'ctl ovsdb-server/remove-db s; ls -A | grep lock; ctl ovsdb-server/add-db a.db; q select; ctl ovsdb-server/list-dbs; ctl ovsdb-server/remove-db s; ctl ovsdb-server/remove-db s; tool transact a.db "[\"s\"]"; ctl ovsdb-server/get-db-storage-status s; ctl ovsdb-server/get-db-storage-status _Server'
 run --disable-file-column-diff\ a.db 'q sets; ctl ovsdb-server/compact; convert s2.ovsschema'; tail -n 1 a.db
 run --disable-file-column-diff\ a.db 'q sets; ctl ovsdb-server/compact'; tail -n 1 a.db
+(ulimit -f 16; run a.db 'q big > out'); sleep 0.5; cat out; run a.db 'q select'

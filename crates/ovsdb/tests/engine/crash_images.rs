@@ -760,3 +760,46 @@ fn a_transaction_whose_sync_failed_does_not_come_back() {
     let now = state(scene.database());
     assert_eq!(state(&open(&scene.disk).db), now);
 }
+
+#[test]
+fn a_log_that_grew_is_compacted_in_time_and_again_soon_if_that_failed() {
+    let minutes = |n: u64| std::time::Duration::from_secs(n * 60);
+    let mut scene = Scene::new();
+    let start = now().instant;
+    assert!(scene.server.due_for_compaction(start).is_empty());
+    let text = "x".repeat(110_000);
+    for n in 0..100 {
+        scene.transact(&format!(
+            r#"{{"op":"insert","table":"A","row":{{"n":{n},"s":"{text}"}}}}"#
+        ));
+    }
+    assert!(
+        scene
+            .server
+            .due_for_compaction(start + minutes(9))
+            .is_empty()
+    );
+    let later = start + minutes(21);
+    assert_eq!(scene.server.due_for_compaction(later), ["t"]);
+    assert!(scene.server.deadline().is_some_and(|d| d <= later));
+
+    scene.disk.fail(Fault::Rename);
+    scene.start_compaction();
+    assert!(
+        scene.server.due_for_compaction(later).is_empty(),
+        "one runs"
+    );
+    assert!(!scene.finish_compaction());
+    assert!(scene.server.due_for_compaction(later).is_empty());
+    let again = later + minutes(2);
+    assert_eq!(scene.server.due_for_compaction(again), ["t"]);
+
+    scene.start_compaction();
+    assert!(scene.finish_compaction());
+    assert!(scene.server.due_for_compaction(again).is_empty());
+    // Nothing was written since: not even a day makes it due.
+    let next_day = again + minutes(25 * 60);
+    assert!(scene.server.due_for_compaction(next_day).is_empty());
+    scene.transact(r#"{"op":"insert","table":"A","row":{"n":1}}"#);
+    assert_eq!(scene.server.due_for_compaction(next_day), ["t"]);
+}
