@@ -197,6 +197,18 @@ impl Run<'_> {
             return result;
         }
         p.finish()?;
+        if result.is_ok() && self.db.schema.name.starts_with('_') {
+            let name = op.get("op").and_then(Value::as_str).unwrap_or_default();
+            if matches!(name, "insert" | "update" | "mutate" | "delete" | "commit") {
+                return Err(Error::new(
+                    tag::NOT_ALLOWED,
+                    format!(
+                        "{name} operation not allowed on table in reserved database {}",
+                        self.db.schema.name
+                    ),
+                ));
+            }
+        }
         if self.out.len() > MAX_RESULTS {
             return Err(exhausted("results take too much memory"));
         }

@@ -107,7 +107,9 @@ impl Spec {
     /// Parses `<monitor-cond-update-requests>` and returns the spec with those conditions.
     pub fn with_conditions(&self, db: &Database, json: &Value) -> Result<Self, Error> {
         let Some(map) = json.as_object() else {
-            return Err(Error::syntax(json, "monitor-requests must be object"));
+            return Err(Error::plain_syntax(
+                "monitor-cond-change-requests must be object",
+            ));
         };
         let mut spec = self.clone();
         for (name, requests) in map {
@@ -129,7 +131,7 @@ impl Spec {
             for r in all {
                 let mut p = Parser::new(r, format!("table {name}"));
                 let columns = p.optional("columns", Kind::ARRAY);
-                let wher = p.optional("where", Kind::ARRAY.or(Kind::BOOLEAN));
+                let wher = p.optional("where", Kind::ARRAY);
                 p.finish()?;
                 if columns.is_some() {
                     return Err(Error::syntax(r, "changing columns is unsupported"));
@@ -190,7 +192,7 @@ impl TableSpec {
         let wher = if version == Version::V1 {
             None
         } else {
-            p.optional("where", Kind::ARRAY.or(Kind::BOOLEAN))
+            p.optional("where", Kind::ARRAY)
         };
         p.finish()?;
         let mut condition = self.condition.take();

@@ -244,12 +244,21 @@ impl Server {
             },
         )?;
         let n = params.as_array().map_or(0, Vec::len);
-        if n != if version == Version::V3 { 4 } else { 3 } {
+        // Open vSwitch lets the older methods have more.
+        let enough = if version == Version::V3 {
+            n == 4
+        } else {
+            n >= 3
+        };
+        if !enough {
             return error(Error::syntax(params, "invalid parameters"));
         }
         let id = id_text(&params[1]);
         if self.dbs.values().any(|d| d.monitors.contains(session, &id)) {
             return error(Error::syntax(&params[1], "duplicate monitor ID"));
+        }
+        if version == Version::V3 && !params[3].is_string() {
+            return error(Error::syntax(&params[3], "last-txn-id must be string"));
         }
         if version == Version::V3 && params[3].as_str().and_then(crate::uuid::parse).is_none() {
             return error(Error::syntax(
@@ -292,12 +301,13 @@ impl Server {
         let Some(spec) = db.monitors.spec(session, &id) else {
             return Err(Value::Null);
         };
-        if spec.version == Version::V1 {
-            return error(Error::syntax(&params[0], "unknown monitor session"));
-        }
-        let spec = spec
-            .with_conditions(&db.database, &params[2])
-            .map_err(|e| e.to_json())?;
+        let spec = if spec.version == Version::V1 {
+            // These have no conditions: whatever is asked, nothing changes but the id.
+            spec.clone()
+        } else {
+            spec.with_conditions(&db.database, &params[2])
+                .map_err(|e| e.to_json())?
+        };
         self.flush_session(&name, session);
         let Some(db) = self.dbs.get_mut(&name) else {
             return Err(Value::Null);
@@ -310,7 +320,7 @@ impl Server {
 
     fn monitor_cancel(&mut self, session: SessionId, params: &Value) -> Reply {
         let [id] = params.as_array().map_or(&[][..], Vec::as_slice) else {
-            return error(Error::syntax(params, "invalid parameters"));
+            return Err("invalid parameters".into());
         };
         let id = id_text(id);
         if self
@@ -421,6 +431,13 @@ impl Server {
         let Some([_, schema]) = params.as_array().map(Vec::as_slice) else {
             return Some(error(Error::syntax(&params, "array expected")));
         };
+        if name.starts_with('_') {
+            // Open vSwitch 3.1 converts it, and dies of that.
+            return Some(error(Error::new(
+                tag::NOT_ALLOWED,
+                format!("convert operation not allowed on reserved database {name}"),
+            )));
+        }
         if self.dbs.get(&name).is_some_and(|d| d.relay.is_some()) {
             // The schema is the source's; here it changes when it has changed there.
             if let Err(e) = super::convert::check_schema(&name, schema) {

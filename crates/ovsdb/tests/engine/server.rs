@@ -212,3 +212,26 @@ fn the_server_database_describes_the_others() {
     names.sort_unstable();
     assert_eq!(names, ["_Server", "t"]);
 }
+
+#[test]
+fn clients_cannot_change_the_database_about_databases() {
+    let mut c = Client::new(1);
+    for op in [
+        tree!({"op": "insert", "table": "Database", "row": {"model": "standalone"}}),
+        tree!({"op": "update", "table": "Database", "where": [], "row": {}}),
+        tree!({"op": "delete", "table": "Database", "where": []}),
+    ] {
+        let kind = op["op"].as_str().unwrap().to_owned();
+        let out = c.call(0, "transact", tree!(["_Server", op]));
+        assert_eq!(
+            out[0]["result"][0]["details"],
+            format!("{kind} operation not allowed on table in reserved database _Server")
+        );
+    }
+    let schema = tree!({"name": "_Server", "tables": {}});
+    let out = c.call(0, "convert", tree!(["_Server", schema]));
+    assert_eq!(out[0]["error"]["error"], "not allowed");
+    let all = tree!({"op": "select", "table": "Database", "where": []});
+    let out = c.call(0, "transact", tree!(["_Server", all]));
+    assert_eq!(out[0]["result"][0]["rows"].as_array().unwrap().len(), 2);
+}
