@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use ferrovs_ovsdb::monitor::SessionId;
 use ferrovs_ovsdb::server::{self, Access, Now, Server};
 use ferrovs_ovsdb::{Atom, Datum, Uuid};
-use ferrovs_runtime::vlog::modules::{JSONRPC, OVSDB_JSONRPC_SERVER};
+use ferrovs_runtime::vlog::modules::OVSDB_JSONRPC_SERVER;
 use ferrovs_runtime::{Poller, clock, vlog};
 use ferrovs_stream::jsonrpc::{Connection, Incoming, Limits, Msg, Session, Text};
 use ferrovs_stream::{PStream, error_text, needs_probes, reconnect};
@@ -525,7 +525,10 @@ impl Client {
                         "error"
                     };
                     let name = self.session.name().to_owned();
-                    vlog::warn!(JSONRPC, "{name}: received unexpected {kind} message");
+                    vlog::warn!(
+                        OVSDB_JSONRPC_SERVER,
+                        "{name}: received unexpected {kind} message"
+                    );
                     self.session.force_reconnect(clock::now());
                     break;
                 }

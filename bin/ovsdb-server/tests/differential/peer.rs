@@ -80,8 +80,20 @@ impl Peer {
         format!("{status:?}, {}, {}", read("err"), read("log"))
     }
 
-    pub fn programs(&self) -> Programs {
-        self.programs.clone()
+    /// The log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.socket.with_extension("log")).unwrap()
+    }
+
+    /// Runs a command of ovs-appctl on the server.
+    pub fn unixctl(&self, command: &[&str]) {
+        let run = Command::new(self.programs.path("ovs-appctl"))
+            .arg("-t")
+            .arg(self.socket.with_extension("ctl"))
+            .args(command)
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{run:?}");
     }
 
     /// The answer; none if the server died.
@@ -159,7 +171,7 @@ impl Client {
 }
 
 /// The length of the first object in the buffer, if it is complete.
-fn message_len(b: &[u8]) -> Option<usize> {
+pub fn message_len(b: &[u8]) -> Option<usize> {
     let (mut depth, mut string, mut escaped) = (0, false, false);
     for (i, c) in b.iter().enumerate() {
         match c {
