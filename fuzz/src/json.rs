@@ -24,8 +24,10 @@ pub fn run(data: &[u8]) {
     walked(text, &whole);
     if let Ok(v) = &whole {
         round_trip(v);
-        let weight = json::weight(v);
-        assert_eq!(json::parse_limited(text, weight).as_ref(), Ok(v));
+        // As it prints: of two members with one name both count while they are read.
+        let printed = json::to_string(v);
+        let limited = json::parse_limited(printed.as_bytes(), json::weight(v));
+        assert_eq!(limited, json::parse(&printed));
     }
     if let Ok(token) = std::str::from_utf8(text)
         && token.starts_with('"')
