@@ -221,7 +221,7 @@ impl Run<'_> {
     }
 
     pub(super) fn wait(&mut self, p: &mut Parser<'_>, cx: &Context<'_>) -> Result<Step> {
-        let timeout = p.optional("timeout", Kind::NUMBER);
+        let timeout = p.optional("timeout", Kind::INTEGER);
         let wher = p.required("where", Kind::ARRAY);
         let columns = p.optional("columns", Kind::ARRAY);
         let until = p.required("until", Kind::STRING);

@@ -411,6 +411,10 @@ fn operations_judge_their_members_in_open_vswitchs_order() {
             r#"{"op":"wait","table":"None"}"#,
             "Required 'where' member is missing.",
         ),
+        (
+            r#"{"op":"wait","timeout":1.5}"#,
+            "Type mismatch for member 'timeout'.",
+        ),
         (r#"{"op":"delete"}"#, "Required 'where' member is missing."),
         (
             r#"{"op":"insert","table":"A","uuid":5,"uuid-name":5}"#,
