@@ -125,20 +125,6 @@ impl Database {
 
     /// Atoms in all rows, as `memory/show` counts them.
     pub fn n_atoms(&self) -> usize {
-        self.tables
-            .iter()
-            .map(|t| {
-                let own = t.schema.columns.len() - t.schema.own_columns().len();
-                t.iter()
-                    .map(|r| {
-                        own + r
-                            .fields()
-                            .iter()
-                            .map(|d| d.len() + d.pairs().len())
-                            .sum::<usize>()
-                    })
-                    .sum::<usize>()
-            })
-            .sum()
+        self.tables.iter().map(|t| t.n_atoms).sum()
     }
 }

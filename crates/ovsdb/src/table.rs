@@ -26,6 +26,8 @@ pub struct Table {
     hasher: RandomState,
     rows: RowSet,
     indexes: Vec<RowSet>,
+    /// Keys and values in all rows: counted as they change, since to count them all takes long.
+    pub(crate) n_atoms: usize,
     /// Strong references to each row, if any.
     pub(crate) strong: HashMap<Uuid, u32, RandomState>,
     /// (row here, table and row that refer to it weakly).
@@ -39,6 +41,7 @@ impl Table {
             schema,
             hasher: RandomState::default(),
             rows: RowSet::default(),
+            n_atoms: 0,
             indexes,
             strong: HashMap::default(),
             weak: BTreeSet::new(),
@@ -86,6 +89,8 @@ impl Table {
             },
             None => self.rows.remove(hash, same),
         };
+        self.n_atoms += new.as_ref().map_or(0, |r| atoms(&self.schema, r));
+        self.n_atoms -= old.as_ref().map_or(0, |r| atoms(&self.schema, r));
         for (columns, index) in self.schema.indexes.iter().zip(&mut self.indexes) {
             if let Some(o) = &old {
                 let h = key_hash(hasher, columns, o);
@@ -130,6 +135,12 @@ impl Table {
     pub fn strong_refs(&self, uuid: &Uuid) -> u32 {
         self.strong.get(uuid).copied().unwrap_or(0)
     }
+}
+
+fn atoms(schema: &TableSchema, row: &Row) -> usize {
+    let standard = schema.columns.len() - schema.own_columns().len();
+    let own = row.fields().iter().map(|d| d.len() + d.pairs().len());
+    standard + own.sum::<usize>()
 }
 
 fn key_hash(hasher: &RandomState, columns: &[usize], row: &Row) -> u64 {
