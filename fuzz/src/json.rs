@@ -8,8 +8,8 @@ use ferrovs_stream::json::{
 
 use crate::input::Input;
 
-/// The longest error text that may come of any input: a position and a sentence.
-const MAX_ERROR: usize = 300;
+/// The longest error text that may come of any input: a position, a sentence, the beginning of a keyword.
+const MAX_ERROR: usize = 1200;
 
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);

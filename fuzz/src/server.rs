@@ -39,7 +39,7 @@ pub fn run(data: &[u8]) {
             }
             let session = generator.choose.below(2);
             let message = message(&mut generator, &mut drawn);
-            world.message(session, &json::to_string(&message));
+            world.message(session, json::to_string(&message).as_bytes());
             if generator.choose.chance(10) {
                 world.pass(Duration::from_millis(generator.choose.below(200) as u64));
             }
@@ -169,7 +169,7 @@ impl World {
                     }
                     Scan::Done => {
                         let text = scanners[client].take();
-                        self.message(client, std::str::from_utf8(&text).expect("JSON is UTF-8"));
+                        self.message(client, &text);
                     }
                 }
             }
@@ -184,8 +184,8 @@ impl World {
         self.sessions[client] = self.server.add_session(Access::default());
     }
 
-    fn message(&mut self, client: usize, text: &str) {
-        let Ok(tree) = json::parse(text) else {
+    fn message(&mut self, client: usize, text: &[u8]) {
+        let Ok(tree) = json::parse_bytes(text) else {
             return self.reset(client);
         };
         let session = self.sessions[client];
