@@ -73,6 +73,29 @@ pub fn ambiguous(db: &Database) -> bool {
         .any(|d| rounded(d).len() != d.len())
 }
 
+/// The same of what a transaction changed: a difference of such values cannot be read.
+pub fn ambiguous_changes(db: &Database, committed: &Committed) -> bool {
+    committed.changes.iter().any(|c| {
+        let (Some(old), Some(new)) = (&c.old, &c.new) else {
+            return false;
+        };
+        let columns = db.tables()[c.table].schema.own_columns().iter();
+        columns.into_iter().any(|c| {
+            let d = old.field(c.index).diff(new.field(c.index), &c.ty);
+            rounded(&d).len() != d.len()
+        })
+    })
+}
+
+/// True if some column holds several reals.
+pub fn has_sets_of_reals(db: &Database) -> bool {
+    let real = |b: &BaseType| b.atom == ferrovs_ovsdb::AtomType::Real;
+    let columns = db.tables().iter().flat_map(|t| t.schema.own_columns());
+    columns
+        .into_iter()
+        .any(|c| c.ty.max > 1 && c.ty.bases().any(real))
+}
+
 /// True if some map has strong references on one side and weak ones on the other. When such a pair goes away with
 /// what it refers to weakly, Open vSwitch still counts its strong reference until the database is opened anew;
 /// so do we.
