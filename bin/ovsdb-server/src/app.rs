@@ -299,10 +299,12 @@ impl App {
         self.reconfigure();
     }
 
+    /// Takes what ends the loop's sleep. A thread that was started before this cannot.
+    pub fn set_waker(&mut self, waker: Arc<Waker>) {
+        self.waker = Some(waker);
+    }
+
     pub fn wait(&mut self, poller: &mut Poller) {
-        if self.waker.is_none() {
-            self.waker = Some(poller.waker());
-        }
         if let Some(d) = self.server.deadline() {
             poller.wait_until(d);
         }

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
     let mut commands = unixctl::Commands::new();
     commands::register(&mut commands, column_diff, data_conversion);
     let mut poller = Poller::new();
+    app.set_waker(poller.waker());
     let mut child = run.map(|command| app::Child::start(&command, poller.waker()));
     app.daemon().daemonize_complete();
     if child.is_none() {
