@@ -7,6 +7,7 @@ use std::time::Duration;
 use ferrovs_ovsdb::condition::Condition;
 use ferrovs_ovsdb::exec::{self, Outcome};
 use ferrovs_ovsdb::monitor::{Monitors, SessionId, Spec, Version, id_text};
+use ferrovs_ovsdb::row::Row;
 use ferrovs_ovsdb::txn::Committed;
 use ferrovs_ovsdb::types::UNLIMITED;
 use ferrovs_ovsdb::{Atom, BaseType, Database, Datum, Error, Uuid, json};
@@ -65,12 +66,22 @@ pub fn rounded(d: &Datum) -> Datum {
     }
 }
 
-/// True if some value cannot be told from another as it prints: two reals that differ after the 15th digit.
+/// True if some value, or key of a row, cannot be told from another as it prints: two reals that differ after the
+/// 15th digit.
 /// Then it cannot be read again.
 pub fn ambiguous(db: &Database) -> bool {
-    let rows = db.tables().iter().flat_map(|t| t.iter());
-    rows.flat_map(|r| r.fields())
-        .any(|d| rounded(d).len() != d.len())
+    let one_key = |t: &ferrovs_ovsdb::table::Table| {
+        t.schema.indexes.iter().any(|index| {
+            let mut keys = BTreeSet::new();
+            let key =
+                |r: &Row| -> Vec<Datum> { index.iter().map(|&c| rounded(r.field(c))).collect() };
+            t.iter().any(|r| !keys.insert(key(r)))
+        })
+    };
+    let one_member = |r: &Row| r.fields().iter().any(|d| rounded(d).len() != d.len());
+    db.tables()
+        .iter()
+        .any(|t| one_key(t) || t.iter().any(|r| one_member(r)))
 }
 
 /// The same of what a transaction changed: a difference of such values cannot be read.

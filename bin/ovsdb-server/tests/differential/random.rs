@@ -4,7 +4,6 @@
 //! `FERROVS_DIFFERENTIAL=120` sets how many schemas there are, `FERROVS_DIFFERENTIAL_FIRST` the first seed.
 
 use std::path::Path;
-use std::process::Command;
 
 use ferrovs_ovsdb::json;
 use ferrovs_testkit::Programs;
@@ -301,10 +300,7 @@ fn one_database(dir: &Path, seed: u64) -> (Count, bool) {
             } = pair;
             drop((t, o));
             if is_misread(&schema) {
-                let compacted = Command::new(Programs::ours().path("ovsdb-tool"))
-                    .args([Path::new("compact"), &ours])
-                    .status();
-                assert!(compacted.unwrap().success());
+                std::fs::copy(&ours, &theirs).unwrap();
             }
             // Each goes on with the file that the other wrote.
             pair = Pair {
@@ -325,8 +321,8 @@ fn one_database(dir: &Path, seed: u64) -> (Count, bool) {
     (pair.count, pair.over)
 }
 
-/// True if some column holds several members and at least one. Open vSwitch 3.1 reads the differences that it
-/// wrote of such a column as whole values where the column was at its default.
+/// True if some column holds several members and at least one. Of such a column, Open vSwitch 3.1 writes differences
+/// from the default and reads them as whole values, so that its files do not say what it had: both go on with ours.
 fn is_misread(schema: &Value) -> bool {
     let mut tables = schema["tables"].as_object().unwrap().values();
     tables.any(|t| {
