@@ -5,24 +5,25 @@
 
 use serde_json::{Number, Value};
 
+use crate::utf8;
+
 /// So much of a bad keyword is quoted.
 const MAX_QUOTED: usize = 256;
 
 /// Turns the raw bytes between two quotes into text.
 ///
-/// Bytes that are not UTF-8, and escaped lone trailing surrogates, become U+FFFD: Rust strings
-/// cannot hold them.
+/// If they are not UTF-8 (escaped lone trailing surrogates are not either), the text is one that
+/// [`invalid_utf8`](crate::invalid_utf8) knows.
 pub(crate) fn text(raw: &[u8]) -> Result<String, String> {
     if memchr::memchr(b'\\', raw).is_none() {
         return Ok(match std::str::from_utf8(raw) {
             Ok(text) => text.to_owned(),
-            Err(_) => String::from_utf8_lossy(raw).into_owned(),
+            Err(e) => utf8::invalid(raw, &e),
         });
     }
     let mut out: Vec<u8> = Vec::with_capacity(raw.len());
     unescape(raw, |bytes| out.extend_from_slice(bytes))?;
-    Ok(String::from_utf8(out)
-        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Ok(String::from_utf8(out).unwrap_or_else(|e| utf8::invalid(e.as_bytes(), &e.utf8_error())))
 }
 
 /// Checks what [`text`] would make of the bytes.
@@ -65,8 +66,15 @@ fn unescape(raw: &[u8], mut put: impl FnMut(&[u8])) -> Result<(), String> {
                 if code == 0 {
                     return Err("null bytes not supported in quoted strings".into());
                 }
-                let ch = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-                put(ch.encode_utf8(&mut [0; 4]).as_bytes());
+                match char::from_u32(code) {
+                    Some(ch) => put(ch.encode_utf8(&mut [0; 4]).as_bytes()),
+                    // A trailing surrogate, in the form that UTF-8 forbids.
+                    None => put(&[
+                        0xed,
+                        0x80 | (code >> 6 & 0x3f) as u8,
+                        0x80 | (code & 0x3f) as u8,
+                    ]),
+                }
                 continue;
             }
             other => return Err(format!("bad escape \\{}", char::from(other))),

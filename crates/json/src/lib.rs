@@ -21,6 +21,7 @@
 //! - a number that is integral and fits 64 bits is an integer however it was written ("1e3",
 //!   "2.0"); every other number is a real, printed with 15 significant digits;
 //! - the last of two members with one name wins; nesting ends at 1000 levels; NUL is refused;
+//! - strings that are not UTF-8 are no syntax errors: see [`invalid_utf8`];
 //! - a top-level value is an object or an array.
 //!
 //! Invariants: there is one lexer and one set of error texts, in `lex` and `parse`. A scanner never
@@ -33,6 +34,7 @@ mod parse;
 mod print;
 mod raw;
 mod scan;
+mod utf8;
 mod walk;
 
 pub use parse::{
@@ -44,6 +46,7 @@ pub use print::{
 };
 pub use raw::RawArray;
 pub use scan::{Scan, Scanner};
+pub use utf8::invalid_utf8;
 pub use walk::{Stop, WalkError, Walker, walk};
 
 pub use serde_json::{Map, Number, Value};

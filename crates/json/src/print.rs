@@ -92,10 +92,10 @@ fn pretty(out: &mut Vec<u8>, v: &Value, indent: usize) {
     }
 }
 
-/// Appends a quoted string.
+/// Appends a quoted string. What was not UTF-8 in it is U+FFFD.
 pub fn write_str(out: &mut Vec<u8>, s: &str) {
     out.push(b'"');
-    let b = s.as_bytes();
+    let b = crate::utf8::printable(s).as_bytes();
     let mut from = 0;
     for (i, &c) in b.iter().enumerate() {
         let escape: &[u8] = match c {

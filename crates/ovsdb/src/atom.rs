@@ -181,7 +181,12 @@ impl Atom {
             }
             AtomType::String => {
                 if let Some(s) = json.as_str() {
-                    return Ok(Self::string(s));
+                    return match crate::json::invalid_utf8(s) {
+                        None => Ok(Self::string(s)),
+                        Some(what) => Err(Error::constraint(format!(
+                            "not a valid UTF-8 string: {what}"
+                        ))),
+                    };
                 }
             }
             AtomType::Uuid => return Self::parse_uuid(base, json, symtab),
