@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         vlog::info!(OVSDB_SERVER, "{}", version::line(dirs::program_name()));
     }
 
+    poller.let_linger();
     let mut memory = memory::Monitor::new();
     let mut ended = None;
     while app.exiting.is_empty() && ended.is_none() {

@@ -64,6 +64,10 @@ pub struct Wants {
     pub wake_now: bool,
 }
 
+/// So long a poller that lingers looks again before it sleeps: about what going to sleep and being
+/// woken costs the two sides, so that a wait costs at most twice what it would without.
+const LINGER: Duration = Duration::from_micros(50);
+
 struct Wanted {
     fd: RawFd,
     flags: PollFlags,
@@ -77,6 +81,9 @@ pub struct Poller {
     wake_now: Option<&'static Location<'static>>,
     sleeper: Arc<Sleeper>,
     main: bool,
+    /// Whether this poller may linger, and whether that paid the last time (or would have).
+    may_linger: bool,
+    linger: bool,
     woke: Option<(Instant, Usage)>,
     /// Start of the second over which the CPU share is measured, and the CPU time at its start.
     share: (Instant, Duration),
@@ -117,6 +124,8 @@ impl Poller {
             wake_now: None,
             sleeper,
             main,
+            may_linger: false,
+            linger: false,
             woke: None,
             share: (clock::real_now(), usage.user + usage.system),
             cpu_percent: None,
@@ -126,6 +135,15 @@ impl Poller {
     /// A waker that ends the next (or present) sleep of this poller; for other threads.
     pub fn waker(&self) -> Arc<Waker> {
         self.sleeper.waker.clone()
+    }
+
+    /// Lets the poller look again for a short while before it sleeps, as long as sleeps are short.
+    ///
+    /// Whoever sends to a thread that sleeps pays for waking it, and the thread answers late: a
+    /// server that is faster than its clients would sleep between any two requests, and slow
+    /// them down.
+    pub fn let_linger(&mut self) {
+        self.may_linger = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
     }
 
     /// Wakes when `fd` is ready for `interest`, in trouble, or hung up.
@@ -259,7 +277,14 @@ impl Poller {
         });
         self.sleeper.sleeps.fetch_add(1, SeqCst);
         self.sleeper.asleep.store(true, SeqCst);
-        let result = poll(&mut fds, spec.as_ref());
+        let (result, linger) = match self.linger.then(|| linger(&mut fds, timeout)).flatten() {
+            Some(result) => (result, true),
+            None => {
+                let before = clock::real_now();
+                let result = poll(&mut fds, spec.as_ref());
+                (result, clock::real_now() - before < LINGER)
+            }
+        };
         self.sleeper.asleep.store(false, SeqCst);
         let ready: Vec<(usize, PollFlags)> = fds[extra..]
             .iter()
@@ -269,6 +294,7 @@ impl Poller {
             .collect();
         let woken = result.is_err() || !fds[0].revents().is_empty();
         drop(fds);
+        self.linger = self.may_linger && linger;
         match result {
             Ok(0) => match (self.wake_now, self.deadline) {
                 (Some(l), _) => self.log_wakeup(l, None, Some(Duration::ZERO)),
@@ -395,6 +421,25 @@ impl Poller {
     }
 }
 
+/// Looks for events for a while without sleeping; none if there are none.
+fn linger(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Option<rustix::io::Result<usize>> {
+    if timeout.is_some_and(|t| t < LINGER) {
+        return None;
+    }
+    let end = clock::real_now() + LINGER;
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    while clock::real_now() < end {
+        match poll(fds, Some(&at_once)) {
+            Ok(0) => std::hint::spin_loop(),
+            result => return Some(result),
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -414,5 +459,47 @@ mod tests {
         p.block();
         t.join().unwrap();
         assert_ne!(seq.read(), last);
+    }
+
+    #[test]
+    fn a_poller_that_lingers_sees_events_and_still_sleeps_to_its_deadline() {
+        let mut p = Poller::new();
+        p.let_linger();
+        let (ping, pong) = (Arc::new(Waker::new().unwrap()), Waker::new().unwrap());
+        let (echo, stop) = (
+            ping.clone(),
+            Arc::new(std::sync::atomic::AtomicBool::new(false)),
+        );
+        std::thread::scope(|scope| {
+            let stopped = stop.clone();
+            let answers = scope.spawn({
+                let pong = &pong;
+                move || {
+                    let mut p = Poller::new();
+                    while !stopped.load(SeqCst) {
+                        p.wait_fd(echo.as_fd(), Interest::READ);
+                        p.block();
+                        echo.drain();
+                        pong.wake();
+                    }
+                }
+            });
+            for _ in 0..200 {
+                ping.wake();
+                p.wait_fd(pong.as_fd(), Interest::READ);
+                p.block();
+                pong.drain();
+            }
+            stop.store(true, SeqCst);
+            ping.wake();
+            answers.join().unwrap();
+        });
+        pong.drain();
+        let until = clock::now() + Duration::from_millis(2);
+        while clock::now() < until {
+            p.wait_until(until);
+            p.wait_fd(pong.as_fd(), Interest::READ);
+            p.block();
+        }
     }
 }
