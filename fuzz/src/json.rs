@@ -37,7 +37,8 @@ pub fn run(data: &[u8]) {
         let mut printed = Vec::new();
         json::write_str(&mut printed, &s);
         let again = json::parse_string_token(std::str::from_utf8(&printed).unwrap());
-        assert_eq!(again.as_ref(), Ok(&s));
+        // Bytes that are not UTF-8 print as replacement characters.
+        assert!(json::invalid_utf8(&s).is_some() || again.as_ref() == Ok(&s));
     }
 }
 

@@ -32,9 +32,14 @@ fn base_name(arg0: &str) -> String {
 
 fn main() -> ExitCode {
     ferrovs_tools::init();
-    let mut args: Vec<String> = std::env::args_os()
-        .map(|a| a.to_string_lossy().into_owned())
-        .collect();
+    let mut args = match ferrovs_tools::arguments() {
+        Ok(args) => args,
+        Err(e) => {
+            let arg0 = std::env::args_os().next().unwrap_or_default();
+            eprintln!("{}: {e}", base_name(&arg0.to_string_lossy()));
+            return ExitCode::FAILURE;
+        }
+    };
     let mut name = args.first().map(|a| base_name(a)).unwrap_or_default();
     // Called by its own name, the first argument names the tool: `ovs-tools ovs-vsctl show`.
     if find(&name).is_none() && args.len() > 1 && find(&args[1]).is_some() {

@@ -46,7 +46,7 @@ pub use print::{
 };
 pub use raw::RawArray;
 pub use scan::{Scan, Scanner};
-pub use utf8::invalid_utf8;
+pub use utf8::{describe as describe_invalid_utf8, invalid_utf8};
 pub use walk::{Stop, WalkError, Walker, walk};
 
 pub use serde_json::{Map, Number, Value};

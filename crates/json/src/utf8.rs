@@ -8,7 +8,13 @@ use std::str::Utf8Error;
 
 /// What stands for the string `raw`.
 pub(crate) fn invalid(raw: &[u8], error: &Utf8Error) -> String {
-    let mut text = String::from("\0invalid UTF-8 sequence");
+    let lossy = String::from_utf8_lossy(raw);
+    format!("\0{}\0{lossy}", describe(raw, error))
+}
+
+/// What is wrong with `raw`: `invalid UTF-8 sequence 0xc3 0x28`.
+pub fn describe(raw: &[u8], error: &Utf8Error) -> String {
+    let mut text = String::from("invalid UTF-8 sequence");
     let bad = &raw[error.valid_up_to()..];
     // The bytes up to the first that cannot follow: the end of the string counts as NUL.
     let begins = matches!(bad.first(), Some(0xc2..=0xf4));
@@ -19,12 +25,10 @@ pub(crate) fn invalid(raw: &[u8], error: &Utf8Error) -> String {
     for byte in bad.iter().chain([&0]).take(n) {
         let _ = write!(text, " {byte:#04x}");
     }
-    text.push('\0');
-    text.push_str(&String::from_utf8_lossy(raw));
     text
 }
 
-/// What is wrong with a parsed string, if it was not UTF-8: `invalid UTF-8 sequence 0xc3 0x28`.
+/// What is wrong with a parsed string, if it was not UTF-8.
 pub fn invalid_utf8(s: &str) -> Option<&str> {
     Some(s.strip_prefix('\0')?.split_once('\0')?.0)
 }

@@ -181,12 +181,8 @@ impl Atom {
             }
             AtomType::String => {
                 if let Some(s) = json.as_str() {
-                    return match crate::json::invalid_utf8(s) {
-                        None => Ok(Self::string(s)),
-                        Some(what) => Err(Error::constraint(format!(
-                            "not a valid UTF-8 string: {what}"
-                        ))),
-                    };
+                    check_utf8(s)?;
+                    return Ok(Self::string(s));
                 }
             }
             AtomType::Uuid => return Self::parse_uuid(base, json, symtab),
@@ -324,6 +320,16 @@ impl From<&str> for Atom {
         Self::string(v)
     }
 }
+/// Refuses a parsed string that was not UTF-8.
+fn check_utf8(s: &str) -> Result<(), Error> {
+    match crate::json::invalid_utf8(s) {
+        None => Ok(()),
+        Some(what) => Err(Error::constraint(format!(
+            "not a valid UTF-8 string: {what}"
+        ))),
+    }
+}
+
 impl From<String> for Atom {
     fn from(v: String) -> Self {
         Self::string(&v)

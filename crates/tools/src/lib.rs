@@ -19,6 +19,21 @@ pub mod vtep_ctl;
 
 pub use ferrovs_runtime::dirs::set_program_name;
 
+/// The command line of this process. What is not UTF-8 in it would become something else on the
+/// way to a database or a switch: then what Open vSwitch says of such values.
+pub fn arguments() -> Result<Vec<String>, String> {
+    use std::os::unix::ffi::OsStrExt;
+    std::env::args_os()
+        .map(|arg| match std::str::from_utf8(arg.as_bytes()) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(e) => Err(format!(
+                "constraint violation: not a valid UTF-8 string: {}",
+                ferrovs_ovsdb::json::describe_invalid_utf8(arg.as_bytes(), &e)
+            )),
+        })
+        .collect()
+}
+
 /// Prepares a tool's process: standard output that goes away ends the tool quietly, as it would
 /// end any filter, instead of by a panic.
 pub fn init() {

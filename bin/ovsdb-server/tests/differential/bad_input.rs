@@ -222,6 +222,8 @@ fn comparable(mut reply: Value) -> Value {
     {
         names.sort_by_key(ToString::to_string);
     }
+    // Bytes that are not UTF-8 come back from us as replacement characters.
+    let reply = json::parse(&json::to_string(&reply)).expect("what is printed can be parsed");
     crate::compare::comparable(&reply)
 }
 

@@ -108,7 +108,10 @@ impl Atom {
                         )));
                     }
                     match crate::json::parse_string_token(token) {
-                        Ok(s) => Self::string(&s),
+                        Ok(s) => {
+                            crate::atom::check_utf8(&s)?;
+                            Self::string(&s)
+                        }
                         Err(m) => return Err(plain(format!("{token}: {m}"))),
                     }
                 } else {
