@@ -15,8 +15,8 @@ mod switch;
 mod zone;
 
 use crate::dbctl::{
-    self, Context, HasManagers, Invocation, Prepare, RecordName, Settings, ShowTable, Spec, Tool,
-    commands,
+    self, Command, Context, HasManagers, Invocation, Outcome, Prepare, RecordName, Settings,
+    ShowTable, Spec, Tool, commands,
 };
 use crate::vsctl::switch::Switch;
 use ferrovs_idl::open_vswitch::{Interface, OPEN_VSWITCH, OpenVSwitch};
@@ -28,6 +28,30 @@ use std::process::ExitCode;
 
 pub(crate) type Inv = Invocation<Switch>;
 pub(crate) type Ctx<'a> = Context<'a, Switch>;
+pub(crate) type Cmd = Command<Switch>;
+
+/// A command with so many arguments, and what it does.
+const fn command(
+    name: &'static str,
+    args: (usize, usize),
+    usage: &'static str,
+    options: &'static [&'static str],
+    prepare: fn(&mut Prepare<'_>, &Inv) -> Outcome,
+    run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
+    writes: bool,
+) -> Cmd {
+    Command {
+        name,
+        min_args: args.0,
+        max_args: args.1,
+        usage,
+        options,
+        prepare,
+        run,
+        finish: None,
+        writes,
+    }
+}
 
 /// Exit status when the database has the change but ovs-vswitchd could not apply it.
 const NOT_APPLIED: u8 = 65;

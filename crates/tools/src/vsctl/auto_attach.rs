@@ -1,35 +1,11 @@
 //! Auto-attach: mappings of I-SIDs to VLANs.
 
 use super::switch::{find_bridge, prepare};
-use super::{Ctx, Inv};
-use crate::dbctl::{Command, Fail, Outcome, Prepare};
+use super::{Cmd, Ctx, Inv, command};
+use crate::dbctl::{Fail, Outcome, Prepare};
 use ferrovs_idl::Uuid;
 use ferrovs_idl::open_vswitch::{AutoAttach, Bridge};
 use std::collections::BTreeMap;
-
-type Cmd = Command<super::Switch>;
-
-const fn command(
-    name: &'static str,
-    args: (usize, usize),
-    usage: &'static str,
-    options: &'static [&'static str],
-    prepare: fn(&mut Prepare<'_>, &Inv) -> Outcome,
-    run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
-    writes: bool,
-) -> Cmd {
-    Command {
-        name,
-        min_args: args.0,
-        max_args: args.1,
-        usage,
-        options,
-        prepare,
-        run,
-        finish: None,
-        writes,
-    }
-}
 
 pub(super) const COMMANDS: &[Cmd] = &[
     command(

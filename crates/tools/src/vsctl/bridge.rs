@@ -4,15 +4,14 @@ use super::switch::{
     BridgeInfo, add_refs, check_conflicts, delete_port, find_bridge, insert_iface, insert_port,
     load, prepare, reference, remove_port, remove_refs,
 };
-use super::{Ctx, Inv};
-use crate::dbctl::{Command, Fail, Outcome, Prepare, leading_number};
+use super::{Cmd, Ctx, Inv};
+use crate::dbctl::{Fail, Outcome, Prepare, leading_number};
 use ferrovs_idl::kind::{Map, Str};
 use ferrovs_idl::open_vswitch::{Bridge, Interface, OpenVSwitch, Port};
 use ferrovs_idl::{Column, Datum, Table, Uuid};
 use ferrovs_ovsdb::Atom;
 
-type Cmd = Command<super::Switch>;
-
+/// A command that [`prepare`] serves.
 const fn command(
     name: &'static str,
     args: (usize, usize),
@@ -21,17 +20,7 @@ const fn command(
     run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
     writes: bool,
 ) -> Cmd {
-    Command {
-        name,
-        min_args: args.0,
-        max_args: args.1,
-        usage,
-        options,
-        prepare,
-        run,
-        finish: None,
-        writes,
-    }
+    super::command(name, args, usage, options, prepare, run, writes)
 }
 
 pub(super) const COMMANDS: &[Cmd] = &[
@@ -48,7 +37,7 @@ pub(super) const COMMANDS: &[Cmd] = &[
     command("br-exists", (1, 1), "!BRIDGE", &[], br_exists, false),
     command("br-to-vlan", (1, 1), "!BRIDGE", &[], br_to_vlan, false),
     command("br-to-parent", (1, 1), "!BRIDGE", &[], br_to_parent, false),
-    Command {
+    Cmd {
         prepare: prepare_external_ids,
         ..command(
             "br-set-external-id",
@@ -59,7 +48,7 @@ pub(super) const COMMANDS: &[Cmd] = &[
             true,
         )
     },
-    Command {
+    Cmd {
         prepare: prepare_external_ids,
         ..command(
             "br-get-external-id",

@@ -1,35 +1,11 @@
 //! Controllers and fail mode.
 
 use super::switch::{find_bridge, find_real_bridge, prepare};
-use super::{Ctx, Inv};
-use crate::dbctl::{Command, Fail, MANY, Outcome, Prepare, check_target, leading_number};
+use super::{Cmd, Ctx, Inv, command};
+use crate::dbctl::{Fail, MANY, Outcome, Prepare, check_target, leading_number};
 use ferrovs_idl::open_vswitch::{Bridge, Controller};
 use ferrovs_idl::{Datum, Table, Uuid};
 use ferrovs_runtime::vlog::modules;
-
-type Cmd = Command<super::Switch>;
-
-const fn command(
-    name: &'static str,
-    args: (usize, usize),
-    usage: &'static str,
-    options: &'static [&'static str],
-    prepare: fn(&mut Prepare<'_>, &Inv) -> Outcome,
-    run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
-    writes: bool,
-) -> Cmd {
-    Command {
-        name,
-        min_args: args.0,
-        max_args: args.1,
-        usage,
-        options,
-        prepare,
-        run,
-        finish: None,
-        writes,
-    }
-}
 
 const PROBE: &[&str] = &["--inactivity-probe="];
 

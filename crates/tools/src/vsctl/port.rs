@@ -4,13 +4,12 @@ use super::switch::{
     IfaceInfo, PortInfo, add_refs, check_conflicts, delete_port, find_bridge, find_iface,
     find_port, insert_iface, insert_port, load, prepare, reference, remove_refs,
 };
-use super::{Ctx, Inv};
-use crate::dbctl::{Command, MANY, Outcome, Prepare, set_column};
+use super::{Cmd, Ctx, Inv};
+use crate::dbctl::{MANY, Outcome, Prepare, set_column};
 use ferrovs_idl::open_vswitch::{Bridge, Interface, Port};
 use ferrovs_idl::{Table, Uuid};
 
-type Cmd = Command<super::Switch>;
-
+/// A command that [`prepare`] serves.
 const fn command(
     name: &'static str,
     args: (usize, usize),
@@ -19,22 +18,12 @@ const fn command(
     run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
     writes: bool,
 ) -> Cmd {
-    Command {
-        name,
-        min_args: args.0,
-        max_args: args.1,
-        usage,
-        options,
-        prepare,
-        run,
-        finish: None,
-        writes,
-    }
+    super::command(name, args, usage, options, prepare, run, writes)
 }
 
 pub(super) const COMMANDS: &[Cmd] = &[
     command("list-ports", (1, 1), "!BRIDGE", &[], list_ports, false),
-    Command {
+    Cmd {
         prepare: prepare_add,
         ..command(
             "add-port",
@@ -45,7 +34,7 @@ pub(super) const COMMANDS: &[Cmd] = &[
             true,
         )
     },
-    Command {
+    Cmd {
         prepare: prepare_add,
         ..command(
             "add-bond",
@@ -65,7 +54,7 @@ pub(super) const COMMANDS: &[Cmd] = &[
         true,
     ),
     command("port-to-br", (1, 1), "!PORT", &[], port_to_br, false),
-    Command {
+    Cmd {
         prepare: prepare_add,
         ..command(
             "add-bond-iface",

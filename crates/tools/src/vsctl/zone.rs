@@ -1,16 +1,13 @@
 //! Conntrack zones of a datapath: timeout policies and limits; datapath capabilities.
 
-use super::{Ctx, Inv};
-use crate::dbctl::{
-    Command, Fail, MANY, Outcome, Prepare, leading_number, leading_number_any_base,
-};
+use super::{Cmd, Ctx, Inv};
+use crate::dbctl::{Fail, MANY, Outcome, Prepare, leading_number, leading_number_any_base};
 use ferrovs_idl::open_vswitch::{CtTimeoutPolicy, CtZone, Datapath, OpenVSwitch};
 use ferrovs_idl::{Datum, Table, Uuid};
 use ferrovs_ovsdb::Atom;
 use std::collections::BTreeMap;
 
-type Cmd = Command<super::Switch>;
-
+/// A command that [`prepare`] serves.
 const fn command(
     name: &'static str,
     args: (usize, usize),
@@ -19,17 +16,7 @@ const fn command(
     run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
     writes: bool,
 ) -> Cmd {
-    Command {
-        name,
-        min_args: args.0,
-        max_args: args.1,
-        usage,
-        options,
-        prepare,
-        run,
-        finish: None,
-        writes,
-    }
+    super::command(name, args, usage, options, prepare, run, writes)
 }
 
 pub(super) const COMMANDS: &[Cmd] = &[
