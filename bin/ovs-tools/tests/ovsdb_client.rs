@@ -37,7 +37,7 @@ settle() {
 }
 # Watches while the changes happen, each by itself. What the end of the client says is no part of it.
 watch() {
-    serve ordinals.db
+    serve ordinals.db; : > out
     "$CLIENT" "$@" > out 2> err & watcher=$!
     monitored; settle
     for what in "$insert" "$modify" "$delete"; do change "$what"; settle; done
@@ -46,7 +46,7 @@ watch() {
 }
 # Watches until something happens to the whole database.
 upto() {
-    serve ordinals.db
+    serve ordinals.db; : > out
     "$CLIENT" "$@" > out 2> err & watcher=$!
     [ "$WAIT" = no ] || monitored
     settle
