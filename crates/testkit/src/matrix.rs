@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::Programs;
 use crate::oracle::oracle;
+use crate::text::without_version;
 
 /// Scripts that belong together.
 pub struct Matrix<'a> {
@@ -274,8 +275,7 @@ fn comparable(text: &str) -> String {
         if let Some(at) = line.find(" locked by pid ") {
             line.truncate(at + " locked by pid".len());
         }
-        let line = line.replace("3.1.0", "VERSION").replace("3.7.0", "VERSION");
-        out.push(line);
+        out.push(without_version(&line));
     }
     sort_rows(&mut block, &mut out);
     out.join("\n")

@@ -31,15 +31,19 @@ impl Programs {
         static OURS: OnceLock<Programs> = OnceLock::new();
         OURS.get_or_init(|| {
             if let Some(dir) = std::env::var_os("FERROVS_BIN") {
-                let dir = PathBuf::from(dir);
-                return Programs {
-                    schema: dir.join("vswitch.ovsschema"),
-                    dir,
-                };
+                return Programs::of(dir.into());
             }
             panic!("FERROVS_BIN is not set: run the tests by `cargo xtask test`");
         })
         .clone()
+    }
+
+    /// The programs of a folder that has the schema of the switch too.
+    pub fn of(dir: PathBuf) -> Programs {
+        Programs {
+            schema: dir.join("vswitch.ovsschema"),
+            dir,
+        }
     }
 
     /// The full name of one program.
