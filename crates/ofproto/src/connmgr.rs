@@ -19,6 +19,7 @@ use ferrovs_runtime::{Poller, vlog};
 use ferrovs_stream::{PStream, Stream, error_text};
 
 use crate::ofproto::Ofproto;
+use crate::xlate::snapshot::AsyncPacketIn;
 
 pub mod conn;
 mod fail_open;
@@ -29,7 +30,7 @@ pub mod rconn;
 mod schedule;
 
 pub use conn::{ConnKind, OfConn};
-use fail_open::FailOpen;
+use fail_open::{Act, Controllers, FailOpen};
 use rconn::Rconn;
 
 /// Messages that one connection may have handled before others get their turn.
@@ -452,6 +453,11 @@ impl ConnMgr {
             let Some(bytes) = conn.rconn.recv(now) else {
                 break;
             };
+            // Whoever speaks now may be the controller that the bridge was waiting for.
+            if self.fail_open.is_open() {
+                self.run_fail_open(ofproto, now);
+            }
+            let conn = &mut self.conns[i];
             crate::handlers::handle(ofproto, conn, &mut self.generation_id, &bytes, now);
             conn.tun_table.clone_from(&ofproto.tun_table);
             self.deliver(ofproto, now);
@@ -545,14 +551,19 @@ impl ConnMgr {
 
     fn send_packet_ins(&mut self, ofproto: &mut Ofproto, now: Instant) {
         for packet_in in ofproto.packet_ins.take() {
-            let no_packet_in = ofproto.forbids_packet_in(&packet_in);
-            for conn in &mut self.conns {
-                if !no_packet_in && conn.wants_packet_in(&packet_in) {
-                    conn.schedule_packet_in(&packet_in, now);
-                }
+            if !ofproto.forbids_packet_in(&packet_in) {
+                self.send_packet_in(&packet_in, now);
             }
         }
         self.conns.iter_mut().for_each(|c| c.run_schedule(now));
+    }
+
+    fn send_packet_in(&mut self, packet_in: &AsyncPacketIn, now: Instant) {
+        for conn in &mut self.conns {
+            if conn.wants_packet_in(packet_in) {
+                conn.schedule_packet_in(packet_in, now);
+            }
+        }
     }
 
     /// Whether a packet that meets no flow goes to some controller when its table does not say.
@@ -562,18 +573,35 @@ impl ConnMgr {
         })
     }
 
+    /// Does what the fail mode asks for.
     fn run_fail_open(&mut self, ofproto: &mut Ofproto, now: Instant) {
-        let active = self.fail_mode == FailMode::Standalone && self.has_controllers();
-        let down = self.primaries().map(|c| c.rconn.failure_duration(now));
-        // The switch fails open when every controller is down; then the one that was there last counts.
-        let down = down.min().flatten();
-        let probe = self
-            .primaries()
-            .filter_map(|c| c.rconn.probe_interval())
-            .max();
-        let mut fail_open = std::mem::take(&mut self.fail_open);
-        fail_open.run(ofproto, active, down, probe, now);
-        self.fail_open = fail_open;
+        match self.fail_open.run(self.governors(now), now) {
+            None => {}
+            Some(Act::Open) => {
+                ofproto.remove_flows(now);
+                fail_open::set_rule(ofproto, true, now);
+            }
+            Some(Act::Close) => fail_open::set_rule(ofproto, false, now),
+            Some(Act::Packet) => {
+                let packet_in = fail_open::bogus_packet_in(now);
+                self.send_packet_in(&packet_in, now);
+            }
+        }
+    }
+
+    /// What the fail mode has to know, if it is one that does something.
+    fn governors(&self, now: Instant) -> Option<Controllers> {
+        if self.fail_mode != FailMode::Standalone || !self.has_controllers() {
+            return None;
+        }
+        let away = self.primaries().map(|c| c.rconn.failure_duration(now));
+        let probes = self.primaries().filter_map(|c| c.rconn.probe_interval());
+        Some(Controllers {
+            // The one that was there last counts.
+            away: away.min().flatten(),
+            probe: probes.max().unwrap_or_default(),
+            any_connected: self.primaries().any(|c| c.rconn.is_connected()),
+        })
     }
 
     pub fn wait(&self, poller: &mut Poller) {
@@ -613,3 +641,6 @@ impl Service {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

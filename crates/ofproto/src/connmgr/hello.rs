@@ -3,11 +3,19 @@
 //! A hello's header carries the newest version that its sender supports. Since 1.3.1 it may carry a bitmap of
 //! versions; without one every version up to the header's is meant. Elements that are unknown are skipped.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use ferrovs_openflow::version::{Version, Versions};
 
 const OFPT_HELLO: u8 = 0;
 const OFPT_ERROR: u8 = 1;
 const OFPHET_VERSIONBITMAP: u16 = 1;
+
+/// The number of the next hello: connections of one process count together.
+pub fn next_xid() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Relaxed)
+}
 
 /// A hello that offers `allowed`; the bitmap is there only when the header cannot say it.
 pub fn encode(allowed: Versions, xid: u32) -> Vec<u8> {

@@ -5,6 +5,10 @@
 //! connects, then both sides say hello), `Active`, `Idle` (a probe is out and must be answered) and
 //! `Disconnected` (an accepted connection ended: it never comes back).
 //!
+//! A peer that merely connects may still turn the switch away. So a connection counts as *admitted* only when the
+//! peer has sent something that a controller sends to a switch that it accepts, or when it has stood for half a
+//! minute; the fail mode goes by that.
+//!
 //! Invariants: what waits to be received is bounded by one maximal message plus one read; the owner bounds what
 //! waits to be sent by asking [`Rconn::tx_backlog`] before it makes more; an unfinished message is never handed up.
 
@@ -12,6 +16,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
+use ferrovs_openflow::raw::{self, Kind};
 use ferrovs_openflow::version::{Version, Versions};
 use ferrovs_runtime::{Poller, vlog};
 use ferrovs_stream::{Stream, error_text};
@@ -23,6 +28,9 @@ pub const HEADER_LEN: usize = 8;
 const READ_SIZE: usize = 64 * 1024;
 /// Copies for snoopers are dropped when one of them has this much waiting.
 const SNOOP_BACKLOG: usize = 256 * 1024;
+
+/// A connection that has stood for so long is taken for admitted.
+const ADMITTED_AFTER: Duration = Duration::from_secs(30);
 
 const OFPT_ECHO_REQUEST: u8 = 2;
 const OFPT_ECHO_REPLY: u8 = 3;
@@ -72,6 +80,10 @@ pub struct Rconn {
     last_activity: Instant,
     last_connected: Option<Instant>,
     last_disconnected: Option<Instant>,
+    /// Whether the peer of this connection has admitted the switch.
+    admitted: bool,
+    /// When a peer that had admitted the switch was last heard from; when none was, the beginning.
+    last_admitted: Instant,
     last_error: Option<String>,
     connection_seqno: u64,
     /// Received bytes are those from `rx_at` to `rx_end`; the rest is room.
@@ -82,7 +94,6 @@ pub struct Rconn {
     tx_at: usize,
     tx_bytes: usize,
     snoopers: Vec<Rconn>,
-    next_xid: u32,
 }
 
 impl Rconn {
@@ -126,6 +137,8 @@ impl Rconn {
             last_activity: now,
             last_connected: None,
             last_disconnected: None,
+            admitted: false,
+            last_admitted: now,
             last_error: None,
             connection_seqno: 0,
             rx: Vec::new(),
@@ -135,7 +148,6 @@ impl Rconn {
             tx_at: 0,
             tx_bytes: 0,
             snoopers: Vec::new(),
-            next_xid: 1,
         }
     }
 
@@ -181,16 +193,14 @@ impl Rconn {
         self.last_disconnected
     }
 
-    /// How long the connection has been down; None while it is up.
+    /// Whether the connection is up and its peer has admitted the switch.
+    pub fn is_admitted(&self) -> bool {
+        self.is_connected() && self.admitted
+    }
+
+    /// How long no peer that admits the switch has been heard from; None while one is there.
     pub fn failure_duration(&self, now: Instant) -> Option<Duration> {
-        if self.is_connected() {
-            return None;
-        }
-        let since = self
-            .last_disconnected
-            .or(self.last_connected)
-            .unwrap_or(self.last_activity);
-        Some(now.saturating_duration_since(since))
+        (!self.is_admitted()).then(|| now.saturating_duration_since(self.last_admitted))
     }
 
     pub fn probe_interval(&self) -> Option<Duration> {
@@ -305,7 +315,7 @@ impl Rconn {
         }
         if !self.hello_sent {
             self.hello_sent = true;
-            self.queue(hello::encode(self.allowed, 1));
+            self.queue(hello::encode(self.allowed, hello::next_xid()));
         }
         self.flush(now);
         if self.state != State::Connecting {
@@ -385,6 +395,7 @@ impl Rconn {
         }
         self.last_connected = Some(now);
         self.last_activity = now;
+        self.admitted = false;
         self.connection_seqno += 1;
         self.enter(State::Active, now);
     }
@@ -405,11 +416,7 @@ impl Rconn {
                     );
                     self.enter(State::Idle, now);
                     let version = self.version.map_or(1, |v| v.wire());
-                    let xid = self.next_xid;
-                    self.next_xid = self.next_xid.wrapping_add(1);
-                    let mut echo = vec![version, OFPT_ECHO_REQUEST, 0, 8];
-                    echo.extend_from_slice(&xid.to_be_bytes());
-                    self.send(echo, now);
+                    self.send(vec![version, OFPT_ECHO_REQUEST, 0, 8, 0, 0, 0, 0], now);
                 }
             }
             State::Idle if now >= self.entered + interval => {
@@ -452,6 +459,7 @@ impl Rconn {
                         self.send(crate::codec::bad_version(&msg), now);
                         continue;
                     }
+                    self.note_admission(&msg, now);
                     self.copy_to_snoopers(&msg, now);
                     if msg[1] == OFPT_ECHO_REPLY {
                         continue;
@@ -471,6 +479,18 @@ impl Rconn {
                     return None;
                 }
             }
+        }
+    }
+
+    fn note_admission(&mut self, msg: &[u8], now: Instant) {
+        let stood = self
+            .last_connected
+            .map(|at| now.saturating_duration_since(at));
+        self.admitted = self.admitted
+            || stood.is_some_and(|stood| stood >= ADMITTED_AFTER)
+            || raw::parse(msg).is_ok_and(|parsed| admits(parsed.raw.kind));
+        if self.admitted {
+            self.last_admitted = now;
         }
     }
 
@@ -694,4 +714,35 @@ impl Rconn {
             State::Void | State::Disconnected => {}
         }
     }
+}
+
+/// Whether a controller sends such a message only to a switch that it accepts. What it may send to learn who
+/// the switch is, and what never comes to a switch at all, says nothing.
+fn admits(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Hello
+            | Kind::Error
+            | Kind::EchoRequest
+            | Kind::EchoReply
+            | Kind::FeaturesRequest
+            | Kind::FeaturesReply
+            | Kind::GetConfigRequest
+            | Kind::GetConfigReply
+            | Kind::SetConfig
+            | Kind::QueueGetConfigRequest
+            | Kind::QueueGetConfigReply
+            | Kind::GetAsyncRequest
+            | Kind::GetAsyncReply
+            | Kind::GroupStatsRequest
+            | Kind::GroupStatsReply
+            | Kind::GroupDescRequest
+            | Kind::GroupDescReply
+            | Kind::GroupFeaturesRequest
+            | Kind::GroupFeaturesReply
+            | Kind::TableFeaturesRequest
+            | Kind::TableFeaturesReply
+            | Kind::TableDescRequest
+            | Kind::TableDescReply
+    )
 }
