@@ -322,7 +322,7 @@ impl Daemon {
                         DAEMON_UNIX,
                         "{status}, waiting until 10 seconds since last restart"
                     );
-                    std::thread::sleep(Duration::from_secs(10) - since);
+                    std::thread::sleep(Duration::from_secs(10).saturating_sub(since));
                 }
             }
             last_restart = Some(clock::real_now());
