@@ -13,6 +13,7 @@ use ferrovs_packet::hash::mix;
 use ferrovs_packet::types::DpPort;
 
 use crate::action::Action;
+use crate::features::DpFeatures;
 use crate::upcall::UpcallHandler;
 
 /// A failure, by the name that the operating system gives it.
@@ -180,6 +181,11 @@ pub trait Dpif: Send + Sync {
 
     /// Work that is due on the caller's (the main) thread.
     fn run(&self) {}
+
+    /// What the datapath can do; it does not change while the datapath is open.
+    fn features(&self) -> DpFeatures {
+        DpFeatures::default()
+    }
 
     fn stats(&self) -> DpStats;
 

@@ -8,5 +8,6 @@ pub mod action;
 pub mod dpctl;
 pub mod dpif;
 pub mod edit;
+pub mod features;
 pub mod text;
 pub mod upcall;

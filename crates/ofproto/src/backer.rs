@@ -69,6 +69,7 @@ fn log_features(dpif: &dyn Dpif, f: &DpFeatures) {
     ));
     can(f.check_pkt_len, "check_pkt_len action");
     can(f.ct_timeout, "timeout policy in conntrack action");
+    can(f.explicit_drop_action, "explicit drop action");
     can(f.ct_zero_snat, "ct_zero_snat");
     can(f.add_mpls, "add_mpls action");
     can(f.psample, "psample action");
@@ -88,6 +89,7 @@ pub struct Backer {
     pub dpif: Arc<dyn Dpif>,
     pub udpif: Arc<Udpif>,
     pub snapshot: Arc<Snapshot<XlateSnapshot>>,
+    features: Mutex<DpFeatures>,
     tunnels: Mutex<BTreeMap<String, TunnelPort>>,
     meter_ids: Mutex<BTreeSet<u32>>,
 }
@@ -96,7 +98,8 @@ impl Backer {
     /// Opens the datapath `ovs-<kind>`, makes it if need be, and begins to answer its questions.
     pub fn open(class: &dyn DpifClass, settings: Arc<Settings>) -> Result<Backer, Errno> {
         let dpif = class.open(&format!("ovs-{}", class.kind()), true)?;
-        log_features(&*dpif, &DpFeatures::default());
+        let features = dpif.features();
+        log_features(&*dpif, &features);
         let snapshot = Arc::new(Snapshot::new(XlateSnapshot::default()));
         let udpif = Udpif::start(dpif.clone(), snapshot.clone(), settings);
         Ok(Backer {
@@ -104,9 +107,24 @@ impl Backer {
             dpif,
             udpif,
             snapshot,
+            features: Mutex::new(features),
             tunnels: Mutex::default(),
             meter_ids: Mutex::default(),
         })
+    }
+
+    /// What the datapath can do.
+    pub fn features(&self) -> DpFeatures {
+        *self.features.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the switch believe that the datapath tracks connections, so that tests can translate what it would be
+    /// asked to do. It still cannot: packets are lost.
+    pub fn pretend_conntrack(&self) {
+        let mut f = self.features.lock().unwrap_or_else(PoisonError::into_inner);
+        (f.ct_state, f.ct_zone, f.ct_mark, f.ct_label) = (true, true, true, true);
+        (f.ct_state_nat, f.ct_orig_tuple, f.ct_orig_tuple6) = (true, true, true);
+        (f.ct_clear, f.ct_eventmask, f.ct_timeout, f.ct_zero_snat) = (true, true, true, true);
     }
 
     fn tunnels(&self) -> MutexGuard<'_, BTreeMap<String, TunnelPort>> {

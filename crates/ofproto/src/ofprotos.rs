@@ -25,7 +25,7 @@ use ferrovs_sync::Waker;
 use crate::backer::Backer;
 use crate::ofproto::{Ofproto, PortError};
 use crate::udpif::Settings;
-use crate::xlate::snapshot::{BridgeId, DpFeatures, TunnelMap, XBridge, XlateSnapshot};
+use crate::xlate::snapshot::{BridgeId, TunnelMap, XBridge, XlateSnapshot};
 
 /// The datapath type that an empty name means.
 pub const DEFAULT_KIND: &str = "system";
@@ -179,6 +179,14 @@ impl Ofprotos {
             .remove_port(ofport)
     }
 
+    /// For tests of translation: see [`Backer::pretend_conntrack`]. Dummy datapaths alone can be lied about.
+    pub fn pretend_conntrack(&mut self) {
+        for backer in self.backers.values().filter(|b| b.kind == "dummy") {
+            backer.pretend_conntrack();
+        }
+        self.republish = true;
+    }
+
     /// Makes what changed visible to translations, and lets installed flows be checked against it.
     pub fn publish(&mut self) {
         let mut kinds: Vec<String> = Vec::new();
@@ -208,7 +216,7 @@ impl Ofprotos {
             })
         };
         let mut next = XlateSnapshot {
-            features: DpFeatures::default(),
+            features: backer.features(),
             ..XlateSnapshot::default()
         };
         let mut tunnels = TunnelMap::default();

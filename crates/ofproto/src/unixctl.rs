@@ -86,6 +86,16 @@ pub fn register<S: 'static>(commands: &mut Commands<S>, ofprotos: fn(&mut S) -> 
         ("revalidator/purge", "", 0, 0, upcall::purge),
     ];
     ferrovs_tunnel::register_commands(commands);
+    commands.register_hidden(
+        "dpif-dummy/pretend-conntrack",
+        0,
+        0,
+        move |state: &mut S, _: &Request| {
+            let ofprotos = ofprotos(state);
+            ofprotos.pretend_conntrack();
+            text("")
+        },
+    );
     for &(name, usage, min, max, handler) in table {
         commands.register(
             name,

@@ -3,13 +3,15 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use ferrovs_datapath::features::{FEATURES, Value};
 use ferrovs_datapath::text::{PortNames, format_actions, format_flow_stats, format_match};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::clock;
-use ferrovs_runtime::unixctl::{Reply, Request};
+use ferrovs_runtime::unixctl::{Format, Output, Reply, Request};
 
 use super::{bridge_arg, text};
 use crate::backer::Backer;
+use crate::ofproto::Port;
 use crate::ofprotos::Ofprotos;
 
 pub fn dump_dps(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
@@ -20,7 +22,11 @@ pub fn dump_dps(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     text(out)
 }
 
-pub fn show(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
+pub fn show(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    if request.format == Format::Json {
+        let all = ofprotos.backers().map(|b| (title(b), json(ofprotos, b)));
+        return Ok(Output::Json(serde_json::Value::Object(all.collect())));
+    }
     let mut out = String::new();
     for backer in ofprotos.backers() {
         show_backer(&mut out, ofprotos, backer);
@@ -28,21 +34,60 @@ pub fn show(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     text(out)
 }
 
+/// The datapath's name with its kind.
+fn title(backer: &Backer) -> String {
+    format!("{}@{}", backer.kind, backer.dpif.name())
+}
+
+fn dp_port_text(port: &Port) -> String {
+    match port.dp_port {
+        DpPort::NONE => "none".to_string(),
+        DpPort(n) => n.to_string(),
+    }
+}
+
+/// One datapath for programs, every number a string.
+fn json(ofprotos: &Ofprotos, backer: &Arc<Backer>) -> serde_json::Value {
+    let port = |port: &Port| {
+        let mut members = serde_json::json!({
+            "ofport": port.ofport.0.to_string(),
+            "port_no": dp_port_text(port),
+            "type": port.netdev.kind(),
+        });
+        let config = port.netdev.config();
+        if !config.is_empty() {
+            members["config"] = config.into_iter().collect();
+        }
+        (port.name().to_string(), members)
+    };
+    let bridges = ofprotos.bridges().filter(|b| b.backer.kind == backer.kind);
+    let bridges = bridges.map(|b| {
+        let ports: serde_json::Value = b.ports.values().map(port).collect();
+        (b.name.clone(), ports)
+    });
+    let stats = backer.dpif.stats();
+    serde_json::json!({
+        "bridges": bridges.collect::<serde_json::Value>(),
+        "stats": { "hit": stats.n_hit.to_string(), "missed": stats.n_missed.to_string() },
+    })
+}
+
 fn show_backer(out: &mut String, ofprotos: &Ofprotos, backer: &Arc<Backer>) {
     let stats = backer.dpif.stats();
-    let name = format!("{}@{}", backer.kind, backer.dpif.name());
+    let name = title(backer);
     let _ = writeln!(out, "{name}: hit:{} missed:{}", stats.n_hit, stats.n_missed);
     for bridge in ofprotos.bridges().filter(|b| b.backer.kind == backer.kind) {
         let _ = writeln!(out, "  {}:", bridge.name);
         let mut ports: Vec<_> = bridge.ports.values().collect();
         ports.sort_by(|a, b| a.name().cmp(b.name()));
         for port in ports {
-            let _ = write!(out, "    {} {}/", port.name(), port.ofport.0);
-            let _ = match port.dp_port {
-                DpPort::NONE => write!(out, "none"),
-                DpPort(n) => write!(out, "{n}"),
-            };
-            let _ = write!(out, ": ({}", port.netdev.kind());
+            let (dp_port, kind) = (dp_port_text(port), port.netdev.kind());
+            let _ = write!(
+                out,
+                "    {} {}/{dp_port}: ({kind}",
+                port.name(),
+                port.ofport.0
+            );
             let mut separator = ": ";
             for (key, value) in port.netdev.config() {
                 let _ = write!(out, "{separator}{key}={value}");
@@ -55,47 +100,16 @@ fn show_backer(out: &mut String, ofprotos: &Ofprotos, backer: &Arc<Backer>) {
 
 pub fn show_features(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let bridge = bridge_arg(ofprotos, request)?;
-    let f = bridge.backer.snapshot.load().features;
+    let features = bridge.backer.features();
     let mut out = String::new();
-    let mut yes = |name: &str, on: bool| {
-        let _ = writeln!(out, "{name}: {}", if on { "Yes" } else { "No" });
-    };
-    yes("Masked set action", f.masked_set_action);
-    yes("Tunnel push pop", f.tnl_push_pop);
-    yes("Ufid", f.ufid);
-    yes("Truncate action", f.trunc);
-    yes("Clone action", f.clone);
-    let _ = writeln!(out, "Sample nesting: {}", f.sample_nesting);
-    let mut yes = |name: &str, on: bool| {
-        let _ = writeln!(out, "{name}: {}", if on { "Yes" } else { "No" });
-    };
-    yes("Conntrack eventmask", f.ct_eventmask);
-    yes("Conntrack clear", f.ct_clear);
-    let _ = writeln!(out, "Max dp_hash algorithm: {}", f.max_hash_alg);
-    let mut yes = |name: &str, on: bool| {
-        let _ = writeln!(out, "{name}: {}", if on { "Yes" } else { "No" });
-    };
-    yes("Check pkt length action", f.check_pkt_len);
-    yes("Conntrack timeout policy", f.ct_timeout);
-    yes("Explicit Drop action", f.explicit_drop_action);
-    yes("Optimized Balance TCP mode", f.lb_output_action);
-    yes("Conntrack all-zero IP SNAT", f.ct_zero_snat);
-    yes("MPLS Label add", f.add_mpls);
-    yes("psample", f.psample);
-    let _ = writeln!(out, "Max VLAN headers: {}", f.max_vlan_headers);
-    let _ = writeln!(out, "Max MPLS depth: {}", f.max_mpls_depth);
-    let mut yes = |name: &str, on: bool| {
-        let _ = writeln!(out, "{name}: {}", if on { "Yes" } else { "No" });
-    };
-    yes("Recirc", f.recirc);
-    yes("CT state", f.ct_state);
-    yes("CT zone", f.ct_zone);
-    yes("CT mark", f.ct_mark);
-    yes("CT label", f.ct_label);
-    yes("CT state NAT", f.ct_state_nat);
-    yes("CT orig tuple", f.ct_orig_tuple);
-    yes("CT orig tuple for IPv6", f.ct_orig_tuple6);
-    yes("IPv6 ND Extension", f.nd_ext);
+    for feature in &FEATURES {
+        // Writing to a string cannot fail.
+        let _ = match (feature.get)(&features) {
+            Value::Bool(true) => writeln!(out, "{}: Yes", feature.label),
+            Value::Bool(false) => writeln!(out, "{}: No", feature.label),
+            Value::Number(n) => writeln!(out, "{}: {n}", feature.label),
+        };
+    }
     text(out)
 }
 

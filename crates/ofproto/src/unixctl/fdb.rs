@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use ferrovs_packet::types::{MacAddr, OfPort};
+use ferrovs_protocols::mac_learning::MacEntry;
 use ferrovs_runtime::clock;
-use ferrovs_runtime::unixctl::{Reply, Request};
+use ferrovs_runtime::unixctl::{Format, Output, Reply, Request};
+use serde_json::json;
 
 use super::{atoi, bridge_arg, text};
 use crate::ofproto::Ofproto;
@@ -25,6 +27,24 @@ fn port_name(bridge: &Ofproto, bundle: u32) -> String {
 
 pub fn show(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let bridge = bridge_arg(ofprotos, request)?;
+    if request.format == Format::Json {
+        let entries = bridge.macs().entries(clock::now());
+        let json = |e: MacEntry| {
+            let port = bridge.bundles.get(&e.port);
+            let port = port.and_then(|b| b.settings.ports.first());
+            let mut entry = json!({
+                "mac": e.mac.to_string(),
+                "port": port.map_or(OfPort::NONE, |p| *p).0,
+                "vlan": e.vlan,
+            });
+            match e.age {
+                Some(age) => entry["age"] = age.as_secs().into(),
+                None => entry["static"] = true.into(),
+            }
+            entry
+        };
+        return Ok(Output::Json(entries.into_iter().map(json).collect()));
+    }
     let mut out = String::from(" port  VLAN  MAC                Age\n");
     for e in bridge.macs().entries(clock::now()) {
         let port = port_name(bridge, e.port);
@@ -69,9 +89,7 @@ pub fn del(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let bridge = bridge_arg(ofprotos, request)?;
     let vlan = atoi(request.arg(2).unwrap_or_default()) as u16;
     let mac = mac_arg(request.arg(3))?;
-    let is_static = |e: &ferrovs_protocols::mac_learning::MacEntry| {
-        e.mac == mac && e.vlan == vlan && e.age.is_none()
-    };
+    let is_static = |e: &MacEntry| e.mac == mac && e.vlan == vlan && e.age.is_none();
     let found = bridge.macs().entries(clock::now()).iter().any(is_static);
     if !found {
         return Err("could not find static mac entry".into());

@@ -15,6 +15,8 @@ use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
 use ferrovs_sync::Snapshot;
 
+pub use ferrovs_datapath::features::DpFeatures;
+
 use crate::groups::GroupTable;
 use crate::tables::Tables;
 
@@ -55,73 +57,6 @@ impl XlateSnapshot {
         self.bridges
             .values()
             .find(|b| b.ports.get(&OfPort::LOCAL).is_some_and(|p| p.name == name))
-    }
-}
-
-/// What the datapath can do; names and order are those of `dpif/show-dp-features`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DpFeatures {
-    pub masked_set_action: bool,
-    pub tnl_push_pop: bool,
-    pub ufid: bool,
-    pub trunc: bool,
-    pub clone: bool,
-    pub sample_nesting: usize,
-    pub ct_eventmask: bool,
-    pub ct_clear: bool,
-    pub max_hash_alg: u32,
-    pub check_pkt_len: bool,
-    pub ct_timeout: bool,
-    pub explicit_drop_action: bool,
-    pub lb_output_action: bool,
-    pub ct_zero_snat: bool,
-    pub add_mpls: bool,
-    pub psample: bool,
-    pub max_vlan_headers: usize,
-    pub max_mpls_depth: usize,
-    pub recirc: bool,
-    pub ct_state: bool,
-    pub ct_zone: bool,
-    pub ct_mark: bool,
-    pub ct_label: bool,
-    pub ct_state_nat: bool,
-    pub ct_orig_tuple: bool,
-    pub ct_orig_tuple6: bool,
-    pub nd_ext: bool,
-}
-
-impl Default for DpFeatures {
-    /// What the userspace datapath does.
-    fn default() -> Self {
-        DpFeatures {
-            masked_set_action: true,
-            tnl_push_pop: true,
-            ufid: true,
-            trunc: true,
-            clone: true,
-            sample_nesting: 10,
-            ct_eventmask: false,
-            ct_clear: false,
-            max_hash_alg: 1,
-            check_pkt_len: true,
-            ct_timeout: false,
-            explicit_drop_action: true,
-            lb_output_action: false,
-            ct_zero_snat: false,
-            add_mpls: true,
-            psample: false,
-            max_vlan_headers: 1,
-            max_mpls_depth: 3,
-            recirc: true,
-            ct_state: false,
-            ct_zone: false,
-            ct_mark: false,
-            ct_label: false,
-            ct_state_nat: false,
-            ct_orig_tuple: false,
-            ct_orig_tuple6: false,
-            nd_ext: true,
-        }
     }
 }
 
