@@ -155,9 +155,18 @@ impl Request<'_> {
             }
             Message::TlvTableMod(m) => self.tlv_table_mod(m),
             Message::TlvTableRequest => self.tlv_table(),
-            // No connection is tracked, so that none is left afterwards.
-            Message::CtFlushZone(_) | Message::CtFlush(_) => Ok(()),
+            Message::CtFlushZone(_) | Message::CtFlush(_) => self.ct_flush(),
             _ => Err(OfpErr::OFPBRC_BAD_TYPE),
+        }
+    }
+}
+
+impl Request<'_> {
+    /// A datapath that tracks no connection has none left afterwards.
+    fn ct_flush(&self) -> Done {
+        match self.ofproto.backer.features().ct_state {
+            false => Ok(()),
+            true => Err(OfpErr::OFPBRC_BAD_TYPE),
         }
     }
 }

@@ -189,9 +189,12 @@ impl Ofproto {
         }
     }
 
-    /// Removes every flow that OpenFlow can see or the fail mode made, and begins anew.
+    /// Removes every flow that OpenFlow can see or the fail mode made, with all groups and meters, and begins anew.
     pub fn flush_flows(&mut self, now: Instant) {
         self.remove_flows(now);
+        self.groups.clear();
+        let meters: Vec<u32> = self.meters.by_id.keys().copied().collect();
+        self.remove_meters(&meters);
         self.flushed(now);
     }
 

@@ -224,6 +224,11 @@ impl Rule {
         self.modified_ms.store(now_ms, Relaxed);
     }
 
+    /// A change is no use: the rule counts as used when the one in whose place it comes was.
+    pub(crate) fn inherit_use(&self, old: &Rule) {
+        self.used_ms.store(old.used_ms.load(Relaxed), Relaxed);
+    }
+
     pub fn cookie(&self) -> u64 {
         self.cookie
     }

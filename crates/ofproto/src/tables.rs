@@ -29,7 +29,7 @@ mod change;
 mod cls;
 mod rule_match;
 
-pub use change::{Change, Criteria, Requester};
+pub use change::{Change, Criteria, Requester, may_add};
 pub use rule_match::RuleMatch;
 
 /// Number of tables.

@@ -1,13 +1,14 @@
 //! Bundles: messages that are kept until they are committed, all or none.
 //!
-//! Flow mods of a bundle are one change of the tables. Group mods, which are not versioned, are made as the
-//! commit comes to them and taken back if a later message fails. Port mods and packet-outs happen last, when
-//! nothing can fail any more.
+//! Messages are checked by themselves as they come, and against the bridge, in their order, by the commit. Flow mods of
+//! a bundle are one change of the tables. Group mods, which are not versioned, are made as the commit comes to them and
+//! taken back if a later message fails. Port mods and packet-outs happen last, when nothing can fail any more.
 
 use std::time::{Duration, Instant};
 
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::Message;
+use ferrovs_openflow::port::PortMod;
 use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
 
 use super::{Done, Request, flow, group, packet_out};
@@ -26,6 +27,12 @@ pub struct Bundle {
     /// The messages as they came, which is their smallest form; all of them could be read.
     entries: Vec<Box<[u8]>>,
     size: usize,
+}
+
+/// What a bundle does after its change of the tables.
+enum Later {
+    PortMod(PortMod),
+    PacketOut(packet_out::Prepared),
 }
 
 impl Bundle {
@@ -108,7 +115,7 @@ impl Request<'_> {
     }
 
     pub(super) fn bundle_add(&mut self, add: BundleAdd) -> Done {
-        let msg = crate::codec::decode(&add.msg, &self.ofproto.tun_table)?;
+        let mut msg = crate::codec::decode(&add.msg, &self.ofproto.tun_table)?;
         if msg.version != self.conn.version() {
             return Err(OfpErr::OFPBFC_BAD_VERSION);
         }
@@ -124,6 +131,9 @@ impl Request<'_> {
         );
         if !fits {
             return Err(OfpErr::OFPBFC_MSG_UNSUP);
+        }
+        if let Message::FlowMod { flow_mod, .. } = &mut msg.body {
+            flow::check_alone(self.ofproto, self.conn, flow_mod)?;
         }
         if !self.conn.bundles.contains_key(&add.bundle_id) {
             self.open_bundle(add.bundle_id, add.flags)?;
@@ -177,17 +187,16 @@ impl Request<'_> {
                 }
                 Ok(Message::PortMod(m)) => {
                     let known = self.ofproto.ports.contains_key(&m.port_no);
-                    later.push(Message::PortMod(m));
+                    later.push(Later::PortMod(m));
                     if known {
                         Ok(())
                     } else {
                         Err(OfpErr::OFPPMFC_BAD_PORT)
                     }
                 }
-                Ok(body) => {
-                    later.push(body);
-                    Ok(())
-                }
+                Ok(Message::PacketOut(po)) => packet_out::prepare(self.ofproto, *po, version)
+                    .map(|po| later.push(Later::PacketOut(po))),
+                Ok(_) => Err(OfpErr::OFPBFC_MSG_UNSUP),
             };
             if let Err(error) = result {
                 failed = Some((bytes, error));
@@ -203,12 +212,11 @@ impl Request<'_> {
         if let Some(change) = change {
             change.commit();
         }
-        for body in later {
+        for message in later {
             // These were checked as far as they can be; what fails now must not undo the rest.
-            let _ = match body {
-                Message::PortMod(m) => self.ofproto.port_mod(&m),
-                Message::PacketOut(po) => packet_out::execute(self.ofproto, *po, version),
-                _ => Ok(()),
+            let _ = match message {
+                Later::PortMod(m) => self.ofproto.port_mod(&m),
+                Later::PacketOut(po) => packet_out::execute(self.ofproto, po),
             };
         }
         Ok(())

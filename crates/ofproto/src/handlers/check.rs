@@ -3,6 +3,9 @@
 //! The match says what is known of the packets; actions that push or pop headers change it for those that
 //! follow. OpenFlow 1.0 lets an action that does not apply to a packet pass it by, so there an inconsistent
 //! action is refused only if it writes a field by its number.
+//!
+//! What the datapath cannot do is refused here as well, wherever it stands: a flow that is taken and then loses its
+//! packets would be worse.
 
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::action::Action;
@@ -10,8 +13,14 @@ use ferrovs_openflow::version::Version;
 use ferrovs_packet::field::FieldId;
 use ferrovs_packet::flow::{Flow, Match, VLAN_CFI};
 use ferrovs_packet::types::{OfPort, eth_type, ip_proto};
+use ferrovs_runtime::vlog;
 
 use crate::ofproto::{MAX_PORTS, Ofproto};
+
+static RL: vlog::RateLimit = vlog::RateLimit::new(1, 5);
+
+/// Bits of `ct_state` that say what address translation did.
+const CT_STATE_NAT: u8 = 0xc0;
 
 /// What actions are checked against.
 pub(crate) struct Check<'a> {
@@ -19,6 +28,8 @@ pub(crate) struct Check<'a> {
     pub version: Version,
     /// The table that the actions belong to; goto_table must go beyond it.
     pub table_id: u8,
+    /// Whether groups and meters that actions name must be there.
+    pub references: bool,
 }
 
 fn check_out_port(port: OfPort) -> Result<(), OfpErr> {
@@ -53,6 +64,41 @@ fn has_mpls(flow: &Flow) -> bool {
 }
 
 impl Check<'_> {
+    /// Refuses a match on what the datapath cannot tell of a packet.
+    pub fn match_(&self, m: &Match) -> Result<(), OfpErr> {
+        let masks = &m.wc.masks;
+        let f = self.ofproto.backer.features();
+        let original = masks.ct_tp_src.get() != 0 || masks.ct_tp_dst.get() != 0;
+        let original = original || masks.ct_nw_proto != 0;
+        let v4 = masks.ct_nw_src.get() != 0 || masks.ct_nw_dst.get() != 0;
+        let v6 = masks.ct_ipv6_src != [0; 16] || masks.ct_ipv6_dst != [0; 16];
+        let unknown = (masks.ct_state != 0 && !f.ct_state)
+            || (masks.ct_state & CT_STATE_NAT != 0 && !f.ct_state_nat)
+            || (masks.ct_zone != 0 && !f.ct_zone)
+            || (masks.ct_mark != 0 && !f.ct_mark)
+            || (masks.ct_label != [0; 16] && !f.ct_label)
+            || (v4 && !f.ct_orig_tuple)
+            || (v6 && !f.ct_orig_tuple6)
+            || (original && !f.ct_orig_tuple && !f.ct_orig_tuple6);
+        if unknown {
+            return Err(OfpErr::NXBMC_CT_DATAPATH_SUPPORT);
+        }
+        Ok(())
+    }
+
+    /// Refuses an action, which the log calls `what`, that the datapath cannot carry out.
+    fn supported(&self, can: bool, what: &str, error: OfpErr) -> Result<(), OfpErr> {
+        if can {
+            return Ok(());
+        }
+        vlog::warn_rl!(
+            RL,
+            vlog::modules::OFPROTO_DPIF,
+            "Rejecting {what} action because datapath does not support {what} action (your kernel module may be out of date)"
+        );
+        Err(error)
+    }
+
     /// Checks `actions` for packets that meet `m`, and notes in them what is known of these.
     pub fn actions(&self, actions: &mut [Action], m: &Match) -> Result<(), OfpErr> {
         self.list(actions, &mut m.flow.clone())
@@ -106,12 +152,15 @@ impl Check<'_> {
                 }
             }
             Action::OutputReg { src, .. } => self.field(src.field, flow),
-            Action::Group(id) => match self.ofproto.groups.find(*id) {
-                Some(_) => Ok(()),
-                None => Err(OfpErr::OFPBAC_BAD_OUT_GROUP),
-            },
+            Action::Group(id) => {
+                if !self.references || self.ofproto.groups.find(*id).is_some() {
+                    Ok(())
+                } else {
+                    Err(OfpErr::OFPBAC_BAD_OUT_GROUP)
+                }
+            }
             Action::Meter(id) => {
-                if self.ofproto.meters.contains(*id) {
+                if !self.references || self.ofproto.meters.contains(*id) {
                     Ok(())
                 } else {
                     Err(OfpErr::OFPMMFC_INVALID_METER)
@@ -193,6 +242,13 @@ impl Check<'_> {
                 flow.dl_type = *ty;
                 self.legacy(fits)
             }
+            Action::Ct(_) => {
+                let can = self.ofproto.backer.features().ct_state;
+                self.supported(can, "ct", OfpErr::NXBAC_CT_DATAPATH_SUPPORT)
+            }
+            // Translation does not know them.
+            Action::Encap(_) => self.supported(false, "encap", OfpErr::OFPBAC_BAD_TYPE),
+            Action::Decap { .. } => self.supported(false, "decap", OfpErr::OFPBAC_BAD_TYPE),
             Action::Clone(nested) => self.list(nested, &mut flow.clone()),
             Action::WriteActions(nested) => self.list(nested, &mut flow.clone()),
             Action::GotoTable(table) => {

@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::action::{Action, TABLE_ALL};
+use ferrovs_openflow::codec::MAX_MSG;
 use ferrovs_openflow::flow::{
     AggregateStats, FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest,
 };
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::packet_in::NO_BUFFER;
 use ferrovs_openflow::version::Version;
+use ferrovs_openflow::{Msg, OfpErr};
+use ferrovs_packet::field::NO_TUN_TABLE;
+use ferrovs_runtime::vlog;
 
 use super::check::Check;
-use super::{Done, Request};
+use super::{Done, RL, Request};
 use crate::connmgr::OfConn;
 use crate::ofproto::Ofproto;
 use crate::rule::Rule;
-use crate::tables::{Criteria, N_TABLES, Requester};
+use crate::tables::{Criteria, N_TABLES, Requester, may_add};
 use crate::time::{sec_nsec, to_ms};
 
 /// A message of statistics is closed when its flows may take so many bytes.
@@ -24,30 +27,46 @@ const PART_SIZE: usize = 48 * 1024;
 
 /// Makes a flow mod ready: its actions are checked, and its table number is what its sender meant.
 pub(crate) fn prepare(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod) -> Done {
-    let version = conn.version();
-    if version == Version::V10 {
+    if conn.version() == Version::V10 {
         fm.fix_table_id(conn.flow_mod_table_id)?;
         if fm.command == FlowModCommand::Add {
             fm.flags |= FlowModFlags::RESET_COUNTS;
         }
     }
+    check(ofproto, conn, fm, true)
+}
+
+/// Checks a flow mod as far as that does not depend on what the bridge has at the moment.
+pub(super) fn check_alone(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod) -> Done {
+    check(ofproto, conn, fm, false)
+}
+
+fn check(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod, references: bool) -> Done {
+    let version = conn.version();
     if version > Version::V10 && fm.command == FlowModCommand::Add && fm.table_id == TABLE_ALL {
         return Err(OfpErr::OFPFMFC_BAD_TABLE_ID);
     }
     if fm.command.is_delete() {
         return Ok(());
     }
-    let table_id = if fm.table_id == TABLE_ALL {
-        0
-    } else {
-        fm.table_id
+    if fm.command != FlowModCommand::Add && version > Version::V10 {
+        fm.modify_cookie = false;
+    }
+    let table_id = match fm.table_id {
+        TABLE_ALL => 0,
+        id => id,
     };
-    Check {
+    let check = Check {
         ofproto,
         version,
         table_id,
+        references,
+    };
+    // No flow has a match that is refused, so that a modification that may add one would.
+    if fm.command == FlowModCommand::Add || may_add(fm) {
+        check.match_(&fm.match_)?;
     }
-    .actions(&mut fm.actions, &fm.match_)
+    check.actions(&mut fm.actions, &fm.match_)
 }
 
 fn check_table(table_id: u8) -> Done {
@@ -97,7 +116,11 @@ impl Request<'_> {
             return Ok(());
         }
         let now_ms = to_ms(self.now);
-        let mut rules = rules.into_iter().peekable();
+        let version = self.conn.version();
+        let fits = move |rule: &Arc<Rule>| {
+            size_bound(rule) <= PART_SIZE || fits_a_message(rule, version, nxm)
+        };
+        let mut rules = rules.into_iter().filter(fits).peekable();
         let mut first = true;
         let parts = move || {
             if rules.peek().is_none() && !std::mem::take(&mut first) {
@@ -129,6 +152,26 @@ impl Request<'_> {
 /// Bytes that the rule surely does not exceed in a message.
 fn size_bound(rule: &Rule) -> usize {
     256 + rule.match_.size_bound() + actions_bound(&rule.actions.actions)
+}
+
+/// Whether a message has room for the whole rule.
+fn fits_a_message(rule: &Arc<Rule>, version: Version, nxm: bool) -> bool {
+    let body = Message::FlowStatsReply {
+        flows: vec![describe(rule, 0)],
+        nxm,
+        more: false,
+    };
+    let xid = 0;
+    let msg = Msg { version, xid, body };
+    let fits = crate::codec::encode(&msg, &NO_TUN_TABLE).len() <= MAX_MSG;
+    if !fits {
+        vlog::warn_rl!(
+            RL,
+            vlog::modules::OFP_FLOW,
+            "Flow exceeded the maximum flow statistics reply size and was excluded from the response set"
+        );
+    }
+    fits
 }
 
 fn actions_bound(actions: &[Action]) -> usize {

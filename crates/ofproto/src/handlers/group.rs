@@ -21,8 +21,9 @@ use crate::time::{sec_nsec, to_ms};
 
 const GROUPS_PER_PART: usize = 32;
 
-/// Checks what a group of this type may look like.
-fn check(ofproto: &Ofproto, kind: GroupType, buckets: &mut [Bucket], version: Version) -> Done {
+/// Checks what a group of this type may look like. Only a whole group is held to that: buckets may be inserted and
+/// removed at will.
+fn check_shape(kind: GroupType, buckets: &[Bucket]) -> Done {
     if kind == GroupType::Indirect && buckets.len() != 1 {
         return Err(OfpErr::OFPGMFC_INVALID_GROUP);
     }
@@ -39,6 +40,10 @@ fn check(ofproto: &Ofproto, kind: GroupType, buckets: &mut [Bucket], version: Ve
             return Err(OfpErr::OFPGMFC_BUCKET_EXISTS);
         }
     }
+    Ok(())
+}
+
+fn check_actions(ofproto: &Ofproto, buckets: &[Bucket], version: Version) -> Done {
     for bucket in buckets {
         // A bucket may name any group, even its own: translation ends such loops.
         let groups = |a: &Action| matches!(a, Action::Group(_));
@@ -52,6 +57,7 @@ fn check(ofproto: &Ofproto, kind: GroupType, buckets: &mut [Bucket], version: Ve
             ofproto,
             version,
             table_id: 0,
+            references: true,
         }
         .buckets(&mut checked)?;
     }
@@ -104,8 +110,13 @@ pub(crate) fn apply(
         _ => return Err(OfpErr::OFPGMFC_UNKNOWN_GROUP),
     };
     number(&mut buckets, &[]);
-    // A bucket may be taken from an indirect group only by the group's end.
-    check(ofproto, kind, &mut buckets, version)?;
+    if !matches!(
+        m.command,
+        GroupCommand::InsertBucket | GroupCommand::RemoveBucket
+    ) {
+        check_shape(kind, &buckets)?;
+    }
+    check_actions(ofproto, &buckets, version)?;
     let mut group = Group::new(m.group_id, kind, buckets, props, now_ms);
     if let Some(old) = &old {
         group.created_ms = old.created_ms;

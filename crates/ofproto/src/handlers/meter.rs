@@ -14,6 +14,7 @@ use ferrovs_openflow::meter::{
 use super::{Done, Request};
 use crate::connmgr::Notice;
 use crate::meters::{MAX_BANDS, MAX_METERS, Meter};
+use crate::ofproto::Ofproto;
 use crate::tables::Criteria;
 use crate::time::{sec_nsec, to_ms};
 
@@ -32,6 +33,28 @@ fn to_dpif(config: &MeterConfig) -> dpif::Meter {
             })
             .collect(),
         ..Default::default()
+    }
+}
+
+impl Ofproto {
+    /// Makes the meters that are there known to translations.
+    fn publish_meters(&self) {
+        let by_id = self.meters.by_id.iter();
+        let map: HashMap<u32, u32> = by_id.map(|(id, m)| (*id, m.dp_id)).collect();
+        self.meter_map.publish(map);
+        self.backer.udpif.changed();
+    }
+
+    /// Removes meters that no flow uses any more.
+    pub(crate) fn remove_meters(&mut self, ids: &[u32]) {
+        let by_id = &mut self.meters.by_id;
+        let removed: Vec<Meter> = ids.iter().filter_map(|id| by_id.remove(id)).collect();
+        self.publish_meters();
+        for meter in removed {
+            // The datapath may have lost it already.
+            let _ = self.backer.dpif.meter_del(meter.dp_id);
+            self.backer.free_meter_id(meter.dp_id);
+        }
     }
 }
 
@@ -88,7 +111,7 @@ impl Request<'_> {
                         );
                     }
                 }
-                self.publish_meters();
+                self.ofproto.publish_meters();
                 Ok(())
             }
         }?;
@@ -98,18 +121,6 @@ impl Request<'_> {
             request,
         });
         Ok(())
-    }
-
-    fn publish_meters(&self) {
-        let map: HashMap<u32, u32> = self
-            .ofproto
-            .meters
-            .by_id
-            .iter()
-            .map(|(id, m)| (*id, m.dp_id))
-            .collect();
-        self.ofproto.meter_map.publish(map);
-        self.ofproto.backer.udpif.changed();
     }
 
     fn delete_meters(&mut self, id: u32) -> Done {
@@ -129,16 +140,7 @@ impl Request<'_> {
             }
         }
         change.commit();
-        let removed: Vec<Meter> = doomed
-            .iter()
-            .filter_map(|id| self.ofproto.meters.by_id.remove(id))
-            .collect();
-        self.publish_meters();
-        for meter in removed {
-            // The datapath may have lost it already.
-            let _ = self.ofproto.backer.dpif.meter_del(meter.dp_id);
-            self.ofproto.backer.free_meter_id(meter.dp_id);
-        }
+        self.ofproto.remove_meters(&doomed);
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! Packet-out.
 
 use ferrovs_openflow::OfpErr;
+use ferrovs_openflow::action::Action;
 use ferrovs_openflow::packet_in::{NO_BUFFER, PacketOut};
 use ferrovs_openflow::version::Version;
 use ferrovs_packet::buffer::Packet;
-use ferrovs_packet::flow::Match;
+use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_packet::miniflow::MiniflowBuf;
 use ferrovs_packet::types::OfPort;
 
@@ -12,8 +13,19 @@ use super::check::Check;
 use super::{Done, Request};
 use crate::ofproto::{MAX_PORTS, Ofproto};
 
-/// Sends the packet of `po` through its actions. The bridge must have been published.
-pub(crate) fn execute(ofproto: &Ofproto, mut po: PacketOut, version: Version) -> Done {
+/// A packet-out that may be sent.
+pub(crate) struct Prepared {
+    packet: Packet,
+    flow: Flow,
+    actions: Vec<Action>,
+}
+
+/// Checks a packet-out against the bridge as it is.
+pub(crate) fn prepare(
+    ofproto: &Ofproto,
+    mut po: PacketOut,
+    version: Version,
+) -> Result<Prepared, OfpErr> {
     let in_port = po.in_port();
     let special = matches!(in_port, OfPort::LOCAL | OfPort::NONE | OfPort::CONTROLLER);
     if in_port.0 >= MAX_PORTS && !special {
@@ -32,27 +44,36 @@ pub(crate) fn execute(ofproto: &Ofproto, mut po: PacketOut, version: Version) ->
         flow,
         ..Match::default()
     };
-    Check {
+    let check = Check {
         ofproto,
         version,
         table_id: 0,
-    }
-    .actions(&mut po.actions, &known)?;
+        references: true,
+    };
+    check.actions(&mut po.actions, &known)?;
+    Ok(Prepared {
+        packet,
+        flow,
+        actions: po.actions,
+    })
+}
+
+/// Sends the packet through its actions. The bridge must have been published.
+pub(crate) fn execute(ofproto: &Ofproto, po: Prepared) -> Done {
     let snapshot = ofproto.backer.snapshot.load_full();
     let bridge = snapshot
         .bridges
         .get(&ofproto.id)
         .ok_or(OfpErr::OFPBRC_EPERM)?;
     // A datapath that cannot take the packet has dropped and counted it.
-    let _ = ofproto
-        .backer
-        .udpif
-        .packet_out(bridge, packet, &flow, &po.actions);
+    let udpif = &ofproto.backer.udpif;
+    let _ = udpif.packet_out(bridge, po.packet, &po.flow, &po.actions);
     Ok(())
 }
 
 impl Request<'_> {
     pub(super) fn packet_out(&mut self, po: PacketOut) -> Done {
-        execute(self.ofproto, po, self.conn.version())
+        let prepared = prepare(self.ofproto, po, self.conn.version())?;
+        execute(self.ofproto, prepared)
     }
 }

@@ -23,7 +23,10 @@ use crate::ofproto::Ofproto;
 
 const VERSION: Version = Version::V14;
 
+mod semantics;
+
 struct Peer {
+    version: Version,
     ofproto: Ofproto,
     conn: OfConn,
     stream: Stream,
@@ -32,6 +35,10 @@ struct Peer {
 
 impl Peer {
     fn new() -> Peer {
+        Peer::speaking(VERSION)
+    }
+
+    fn speaking(version: Version) -> Peer {
         let now = clock::now();
         ferrovs_netdev::dummy::enable(ferrovs_netdev::dummy::Replace::Nothing);
         let classes = ferrovs_dpif_netdev::classes(ferrovs_dpif_netdev::Dummy::Normal);
@@ -45,12 +52,13 @@ impl Peer {
         let settings = ControllerSettings::new("punix:test");
         let conn = OfConn::new(1, rconn, ConnKind::Service, "punix:test", settings);
         let mut peer = Peer {
+            version,
             ofproto,
             conn,
             stream,
             received: Vec::new(),
         };
-        peer.send_bytes(&crate::connmgr::hello::encode(Versions::up_to(VERSION), 1));
+        peer.send_bytes(&crate::connmgr::hello::encode(Versions::up_to(version), 1));
         peer.run();
         peer.replies();
         peer
@@ -63,7 +71,7 @@ impl Peer {
     fn send(&mut self, xid: u32, body: Message) {
         self.send_bytes(
             &Msg {
-                version: VERSION,
+                version: self.version,
                 xid,
                 body,
             }

@@ -99,6 +99,11 @@ enum Op {
     Removed(Arc<Rule>, FlowRemovedReason),
 }
 
+/// Whether a modification adds the flow when it finds none: before OpenFlow 1.2, unless flows are chosen by cookie.
+pub fn may_add(fm: &FlowMod) -> bool {
+    !fm.command.is_delete() && fm.new_cookie != u64::MAX && fm.cookie_mask == 0
+}
+
 /// See the module's text.
 pub struct Change<'a> {
     tables: &'a Tables,
@@ -231,9 +236,7 @@ impl Change<'_> {
             FlowModCommand::Modify | FlowModCommand::ModifyStrict => {
                 let rules = self.collect(&Criteria::of_flow_mod(&fm));
                 if rules.is_empty() {
-                    // Before OpenFlow 1.2 a modification of nothing adds the flow.
-                    let may_add = fm.new_cookie != u64::MAX && fm.cookie_mask == 0;
-                    return if may_add { self.add(fm) } else { Ok(()) };
+                    return if may_add(&fm) { self.add(fm) } else { Ok(()) };
                 }
                 self.check_writable(&rules, &fm)?;
                 self.modify(rules, fm)
@@ -304,10 +307,13 @@ impl Change<'_> {
             hard_timeout: fm.hard_timeout,
             now_ms: self.now_ms,
         };
-        let rule = Arc::new(Rule::new(new, self.version));
+        let rule = Rule::new(new, self.version);
         match old {
-            Some(old) => self.replace(old, rule, reset_counts, true),
-            None => self.link(rule),
+            Some(old) => {
+                rule.inherit_use(&old);
+                self.replace(old, Arc::new(rule), reset_counts, true);
+            }
+            None => self.link(Arc::new(rule)),
         }
         Ok(())
     }
@@ -370,9 +376,8 @@ impl Change<'_> {
                 now_ms: self.now_ms,
             };
             let mut rule = Rule::new(new, self.version);
-            if !reset_counts {
-                rule.set_created_ms(old.created_ms);
-            }
+            rule.set_created_ms(old.created_ms);
+            rule.inherit_use(&old);
             self.replace(old, Arc::new(rule), reset_counts, false);
         }
         Ok(())

@@ -1,0 +1,330 @@
+//! What flow mods, group mods and bundles mean in each version, and what is refused.
+
+use std::time::Duration;
+
+use ferrovs_openflow::group::{GroupCommand, GroupMod};
+use ferrovs_openflow::meter::MeterCommand;
+use ferrovs_openflow::packet_in::{NO_BUFFER, PacketOut};
+use ferrovs_openflow::text::Names;
+use ferrovs_openflow::text::flow::parse_flow_mod;
+use ferrovs_openflow::text::group::parse_group_mod;
+use ferrovs_openflow::text::meter::parse_meter_mod;
+use ferrovs_openflow::version::Protocol;
+
+use super::*;
+use crate::tables::Criteria;
+
+fn flow_mod(command: FlowModCommand, text: &str) -> FlowMod {
+    let tun = Tun::none();
+    parse_flow_mod(text, command, &Names::none(&tun), &mut Protocol::all()).unwrap()
+}
+
+fn flow(command: FlowModCommand, text: &str) -> Message {
+    let flow_mod = Box::new(flow_mod(command, text));
+    Message::FlowMod {
+        flow_mod,
+        nxm: false,
+    }
+}
+
+fn group(command: GroupCommand, text: &str) -> GroupMod {
+    let tun = Tun::none();
+    parse_group_mod(text, command, &Names::none(&tun), &mut Protocol::all()).unwrap()
+}
+
+fn meter(text: &str) -> Message {
+    let add = Some(MeterCommand::Add);
+    Message::MeterMod(parse_meter_mod(text, add, &mut Protocol::all()).unwrap())
+}
+
+impl Peer {
+    /// Sends a message and gives the errors that come back.
+    fn ask(&mut self, body: Message) -> Vec<OfpErr> {
+        self.send(11, body);
+        self.errors()
+    }
+
+    fn add(&mut self, text: &str) -> Vec<OfpErr> {
+        self.ask(flow(FlowModCommand::Add, text))
+    }
+
+    /// Tables and cookies of all flows, sorted.
+    fn flows(&self) -> Vec<(u8, u64)> {
+        let rules = self.ofproto.tables.collect_rules(&Criteria::all());
+        let mut flows: Vec<_> = rules.iter().map(|r| (r.table_id, r.cookie)).collect();
+        flows.sort();
+        flows
+    }
+
+    /// Puts messages into a bundle and commits it.
+    fn bundle(&mut self, bodies: Vec<Message>) -> Vec<OfpErr> {
+        let flags = BundleFlags::ATOMIC;
+        let control = |type_| {
+            Message::BundleControl(BundleCtrl {
+                bundle_id: 3,
+                type_,
+                flags,
+            })
+        };
+        self.send(2, control(BundleCtrlType::OpenRequest));
+        for body in bodies {
+            let (version, xid) = (self.version, 5);
+            let msg = Msg { version, xid, body }.to_bytes(&Tun::none());
+            let add = BundleAdd {
+                bundle_id: 3,
+                flags,
+                msg,
+            };
+            self.send(5, Message::BundleAdd(add));
+        }
+        self.send(6, control(BundleCtrlType::CommitRequest));
+        self.errors()
+    }
+}
+
+fn packet_out(in_port: u32, actions: Vec<Action>) -> Message {
+    let mut flow_metadata = Match::default();
+    flow_metadata.flow.in_port = in_port;
+    flow_metadata.wc.masks.in_port = u32::MAX;
+    Message::PacketOut(Box::new(PacketOut {
+        packet: vec![0; 60],
+        buffer_id: NO_BUFFER,
+        flow_metadata,
+        actions,
+    }))
+}
+
+#[test]
+fn connection_tracking_is_refused_by_a_datapath_that_cannot_do_it() {
+    let mut peer = Peer::new();
+    let actions = [
+        "ip,actions=ct(table=1)",
+        "ip,actions=clone(ct(commit)),2",
+        "ip,actions=write_actions(ct(commit))",
+    ];
+    for text in actions {
+        assert_eq!(
+            peer.add(text),
+            [OfpErr::NXBAC_CT_DATAPATH_SUPPORT],
+            "{text}"
+        );
+    }
+    let matches = [
+        "ct_state=+trk,actions=2",
+        "ct_state=-trk,actions=2",
+        "ct_zone=1,actions=2",
+        "ct_mark=1,actions=2",
+        "ct_label=1,actions=2",
+    ];
+    for text in matches {
+        assert_eq!(
+            peer.add(text),
+            [OfpErr::NXBMC_CT_DATAPATH_SUPPORT],
+            "{text}"
+        );
+    }
+    let bucket = group(
+        GroupCommand::Add,
+        "group_id=1,type=all,bucket=actions=ct(commit),2",
+    );
+    assert_eq!(
+        peer.ask(Message::GroupMod(bucket)),
+        [OfpErr::NXBAC_CT_DATAPATH_SUPPORT]
+    );
+    for text in ["actions=encap(ethernet),2", "actions=decap,2"] {
+        assert_eq!(peer.add(text), [OfpErr::OFPBAC_BAD_TYPE], "{text}");
+    }
+    assert_eq!(peer.ask(Message::CtFlushZone(4)), []);
+    assert_eq!((peer.flows(), peer.ofproto.groups.len()), (vec![], 0));
+    // Looking for such flows and deleting them is no harm.
+    assert_eq!(peer.ask(flow(FlowModCommand::Delete, "ct_mark=1")), []);
+
+    peer.ofproto.backer.pretend_conntrack();
+    for text in actions.iter().chain(&matches) {
+        assert_eq!(peer.add(text), [], "{text}");
+    }
+}
+
+#[test]
+fn a_bundle_with_a_bad_packet_out_does_nothing() {
+    let mut peer = Peer::new();
+    let all = || vec![Action::output(OfPort(2))];
+    let bad = [
+        (
+            packet_out(1, vec![Action::Group(9)]),
+            vec![OfpErr::OFPBAC_BAD_OUT_GROUP, OfpErr::OFPBFC_MSG_FAILED],
+        ),
+        (
+            packet_out(1, vec![Action::Meter(9)]),
+            vec![OfpErr::OFPMMFC_INVALID_METER, OfpErr::OFPBFC_MSG_FAILED],
+        ),
+    ];
+    for (message, errors) in bad {
+        assert_eq!(peer.bundle(vec![add(1, all()), message]), errors);
+        assert_eq!(peer.flow_count(), 0);
+    }
+    // What an earlier message of the bundle adds may be used.
+    let nine = group(GroupCommand::Add, "group_id=9,type=all,bucket=actions=2");
+    let good = vec![
+        Message::GroupMod(nine),
+        add(1, vec![Action::Group(9)]),
+        packet_out(1, vec![Action::Group(9)]),
+    ];
+    assert_eq!(peer.bundle(good), []);
+    assert_eq!(peer.flow_count(), 1);
+}
+
+#[test]
+fn what_a_datapath_cannot_do_is_refused_when_it_is_added_to_a_bundle() {
+    let mut peer = Peer::new();
+    let ct = flow(FlowModCommand::Add, "ip,actions=ct(commit)");
+    let errors = peer.bundle(vec![add(1, vec![]), ct]);
+    assert_eq!(errors, [OfpErr::NXBAC_CT_DATAPATH_SUPPORT]);
+}
+
+#[test]
+fn deletion_in_1_1_concerns_the_table_that_it_names() {
+    for (version, left) in [
+        (Version::V11, vec![(1, 1), (2, 2)]),
+        (Version::V13, vec![(1, 1), (2, 2)]),
+    ] {
+        let mut peer = Peer::speaking(version);
+        for table in 0..3 {
+            let text = format!("table={table},cookie={table},in_port=1,actions=2");
+            assert_eq!(peer.add(&text), []);
+        }
+        assert_eq!(peer.ask(flow(FlowModCommand::Delete, "table=0")), []);
+        assert_eq!(peer.flows(), left);
+    }
+}
+
+#[test]
+fn modifications_add_and_change_cookies_as_their_version_has_it() {
+    // Version, whether a modification of nothing adds a flow, and whether one changes the cookie of a flow.
+    let versions = [
+        (Version::V10, true, true),
+        (Version::V11, true, false),
+        (Version::V12, false, false),
+        (Version::V13, false, false),
+        (Version::V15, false, false),
+    ];
+    for (version, adds, recooks) in versions {
+        let mut peer = Peer::speaking(version);
+        let modify = |peer: &mut Peer, text: &str| {
+            assert_eq!(peer.ask(flow(FlowModCommand::Modify, text)), [], "{text}");
+        };
+        modify(&mut peer, "cookie=3,in_port=1,actions=2");
+        let added = if adds { vec![(0, 3)] } else { vec![] };
+        assert_eq!(peer.flows(), added, "{version:?}");
+        assert_eq!(peer.add("cookie=5,in_port=1,actions=2"), []);
+        modify(&mut peer, "cookie=9,in_port=1,actions=3");
+        let cookie = if recooks { 9 } else { 5 };
+        assert_eq!(peer.flows(), [(0, cookie)], "{version:?}");
+    }
+}
+
+#[test]
+fn a_changed_flow_has_not_been_used() {
+    let mut peer = Peer::new();
+    let start = clock::now();
+    let after = |secs| start + Duration::from_secs(secs);
+    let text = "in_port=1,idle_timeout=60,actions=2";
+    let change = |peer: &mut Peer, at, command, text: &str| {
+        let fm = flow_mod(command, text);
+        let tables = &peer.ofproto.tables;
+        tables
+            .flow_mod(fm, Default::default(), crate::time::to_ms(at))
+            .unwrap();
+        let rule = tables.collect_rules(&Criteria::all()).remove(0);
+        let secs = |ms: i64| (ms - crate::time::to_ms(start)) / 1000;
+        (
+            secs(rule.created_ms),
+            secs(rule.modified_ms()),
+            secs(rule.stats().used_ms),
+        )
+    };
+    let (add, modify) = (FlowModCommand::Add, FlowModCommand::Modify);
+    assert_eq!(change(&mut peer, after(0), add, text), (0, 0, 0));
+    let reset = "reset_counts,in_port=1,actions=4";
+    assert_eq!(change(&mut peer, after(5), modify, reset), (0, 5, 0));
+    assert_eq!(
+        change(&mut peer, after(6), modify, "in_port=1,actions=3"),
+        (0, 6, 0)
+    );
+    assert_eq!(change(&mut peer, after(9), add, text), (9, 9, 0));
+}
+
+#[test]
+fn buckets_are_inserted_and_removed_at_will_and_keep_their_weights() {
+    let mut peer = Peer::speaking(Version::V15);
+    let mut change = |command, text: &str| {
+        let errors = peer.ask(Message::GroupMod(group(command, text)));
+        assert_eq!(errors, [], "{text}");
+        let group = peer.ofproto.groups.find(1);
+        group.map(|g| {
+            g.buckets
+                .iter()
+                .map(|b| b.bucket.weight)
+                .collect::<Vec<_>>()
+        })
+    };
+    use GroupCommand::{Add, Delete, InsertBucket, RemoveBucket};
+    change(
+        Add,
+        "group_id=1,type=ff,bucket=bucket_id:1,watch_port:1,actions=1",
+    );
+    let unwatched = "group_id=1,command_bucket_id=last,bucket=bucket_id:2,actions=2";
+    assert_eq!(change(InsertBucket, unwatched), Some(vec![0, 0]));
+    change(Delete, "group_id=1");
+    change(Add, "group_id=1,type=indirect,bucket=bucket_id:1,actions=1");
+    change(InsertBucket, unwatched);
+    let all = "group_id=1,command_bucket_id=all";
+    assert_eq!(change(RemoveBucket, all), Some(vec![]));
+    change(Delete, "group_id=1");
+    let select = "group_id=1,type=select,bucket=bucket_id:1,weight:50,actions=1";
+    change(Add, select);
+    let mut weighted = group(InsertBucket, unwatched);
+    weighted.buckets[0].weight = 100;
+    weighted.type_ = ferrovs_openflow::group::GroupType::Select;
+    assert_eq!(peer.ask(Message::GroupMod(weighted)), []);
+    let one = peer.ofproto.groups.find(1).unwrap();
+    let weights: Vec<_> = one.buckets.iter().map(|b| b.bucket.weight).collect();
+    assert_eq!(weights, [50, 100]);
+}
+
+#[test]
+fn groups_and_meters_go_with_the_flows_when_controllers_change() {
+    let mut peer = Peer::new();
+    let one = group(GroupCommand::Add, "group_id=1,type=all,bucket=actions=2");
+    assert_eq!(peer.ask(Message::GroupMod(one)), []);
+    assert_eq!(peer.ask(meter("meter=1,kbps,bands=type=drop,rate=1")), []);
+    assert_eq!(peer.add("actions=meter:1,group:1"), []);
+    peer.ofproto.flush_flows(clock::now());
+    let there = (peer.ofproto.groups.len(), peer.ofproto.meters.by_id.len());
+    assert_eq!(there, (0, 0));
+    assert_eq!(peer.ask(meter("meter=1,kbps,bands=type=drop,rate=1")), []);
+}
+
+#[test]
+fn a_flow_that_no_answer_has_room_for_is_left_out() {
+    let mut peer = Peer::speaking(Version::V13);
+    // The message that adds it has room, with a header that is shorter than the answer's.
+    let note = |n: usize| format!("note:{}", vec!["00"; n].join("."));
+    let text = |n| format!("actions={}", note(n));
+    assert_eq!(peer.add("in_port=1,actions=2"), []);
+    let largest = 65535 - 56 - 8 - 8 - 16;
+    assert_eq!(peer.add(&text(largest)), []);
+    assert_eq!(peer.flow_count(), 2);
+    let request = Box::new(FlowStatsRequest::default());
+    let nxm = false;
+    peer.send(8, Message::FlowStatsRequest { request, nxm });
+    let flows: usize = peer
+        .replies()
+        .iter()
+        .map(|m| match m {
+            Message::FlowStatsReply { flows, .. } => flows.len(),
+            other => panic!("{other:?}"),
+        })
+        .sum();
+    assert_eq!(flows, 1);
+}
