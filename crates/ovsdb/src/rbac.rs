@@ -10,6 +10,8 @@ use crate::db::Database;
 use crate::error::tag;
 use crate::mutation::Mutation;
 use crate::row::Row;
+use crate::schema::TableSchema;
+use crate::table::Table;
 use crate::{Atom, Datum, Error};
 
 /// On whose behalf operations run.
@@ -36,10 +38,6 @@ struct Permission<'a> {
 }
 
 impl<'a> Who<'a> {
-    fn restricted(&self) -> bool {
-        !self.role.is_empty()
-    }
-
     fn denied(&self, table: &str, action: Action) -> Error {
         let what = match action {
             Action::Insert => "row insertion into",
@@ -57,9 +55,19 @@ impl<'a> Who<'a> {
         )
     }
 
-    fn permission<'b>(&self, db: &'b Database, table: &str) -> Option<Permission<'b>> {
+    /// The table of roles, if they count: without a role, or in a database that knows no roles,
+    /// everything is allowed.
+    fn roles<'b>(&self, db: &'b Database) -> Option<&'b Table> {
+        (!self.role.is_empty()).then(|| db.table("RBAC_Role"))?
+    }
+
+    fn permission<'b>(
+        &self,
+        roles: &'b Table,
+        db: &'b Database,
+        table: &str,
+    ) -> Option<Permission<'b>> {
         self.client?;
-        let roles = db.table("RBAC_Role")?;
         let name = roles.schema.column("name")?.index;
         let permissions = roles.schema.column("permissions")?.index;
         let role = roles
@@ -79,117 +87,102 @@ impl<'a> Who<'a> {
         })
     }
 
-    /// The row is one of the client's: some authorization names a column (or `column:key`) that
-    /// holds its identity, or the empty string admits everybody.
-    fn owns(&self, db: &Database, table: usize, row: &Row, p: &Permission<'_>) -> bool {
+    /// The row is one of the client's: some authorization names a column of one string, or
+    /// `column:key` of a map, that holds its identity; or the empty string admits everybody.
+    fn owns(&self, schema: &TableSchema, row: &Row, p: &Permission<'_>) -> bool {
         let Some(client) = self.client else {
             return false;
         };
-        let schema = &db.tables()[table].schema;
-        p.authorization
-            .atoms()
-            .iter()
-            .filter_map(Atom::as_str)
-            .any(|auth| {
-                if auth.is_empty() {
-                    return true;
-                }
-                let (column, key) = match auth.split_once(':') {
-                    Some((c, k)) => (c, Some(k)),
-                    None => (auth, None),
-                };
-                let Some(column) = schema.column(column) else {
-                    return false;
-                };
-                let value = row.get(column.index);
-                match key {
-                    Some(k) => value.get_str(k) == Some(client),
-                    None => value.atoms().iter().any(|a| a.as_str() == Some(client)),
-                }
-            })
+        let holds_identity = |auth: &str| {
+            let mut parts = auth.split(':').filter(|part| !part.is_empty());
+            let Some(column) = parts.next().and_then(|name| schema.column(name)) else {
+                return false;
+            };
+            let value = row.get(column.index);
+            match parts.next() {
+                Some(key) => column.ty.is_map() && value.get_str(key) == Some(client),
+                // A column of many would make a row of one client the row of others too.
+                None if auth.contains(':') || column.ty.is_map() || column.ty.max != 1 => false,
+                None => value.atoms().iter().any(|a| a.as_str() == Some(client)),
+            }
+        };
+        let mut authorizations = p.authorization.atoms().iter().filter_map(Atom::as_str);
+        authorizations.any(|auth| auth.is_empty() || holds_identity(auth))
     }
 
-    pub(crate) fn may_insert(&self, db: &Database, table: usize) -> Result<(), Error> {
-        if !self.restricted() {
+    /// Asks the role for the table, then for each row what `may` asks. What touches no row is
+    /// allowed to whoever has a permission for the table at all.
+    fn check<'r>(
+        &self,
+        db: &Database,
+        table: usize,
+        action: Action,
+        mut rows: impl Iterator<Item = &'r Row>,
+        may: impl Fn(&TableSchema, &Permission<'_>) -> bool,
+    ) -> Result<(), Error> {
+        let Some(roles) = self.roles(db) else {
             return Ok(());
+        };
+        let schema = &db.tables()[table].schema;
+        let allowed = self.permission(roles, db, &schema.name).is_some_and(|p| {
+            let may = may(schema, &p);
+            rows.all(|row| may && self.owns(schema, row, &p))
+        });
+        if allowed {
+            Ok(())
+        } else {
+            Err(self.denied(&schema.name, action))
         }
-        let name = &db.tables()[table].schema.name;
-        match self.permission(db, name) {
-            Some(p) if p.insert_delete => Ok(()),
-            _ => Err(self.denied(name, Action::Insert)),
-        }
+    }
+
+    pub(crate) fn may_insert(&self, db: &Database, table: usize, row: &Row) -> Result<(), Error> {
+        self.check(db, table, Action::Insert, std::iter::once(row), |_, p| {
+            p.insert_delete
+        })
     }
 
     pub(crate) fn may_delete<'r>(
         &self,
         db: &Database,
         table: usize,
-        mut rows: impl Iterator<Item = &'r Row>,
+        rows: impl Iterator<Item = &'r Row>,
     ) -> Result<(), Error> {
-        if !self.restricted() {
-            return Ok(());
-        }
-        let name = &db.tables()[table].schema.name;
-        match self.permission(db, name) {
-            Some(p) if p.insert_delete && rows.all(|r| self.owns(db, table, r, &p)) => Ok(()),
-            _ => Err(self.denied(name, Action::Delete)),
-        }
+        self.check(db, table, Action::Delete, rows, |_, p| p.insert_delete)
     }
 
     pub(crate) fn may_update<'r>(
         &self,
         db: &Database,
         table: usize,
-        mut rows: impl Iterator<Item = &'r Row>,
-        columns: impl Iterator<Item = usize>,
+        rows: impl Iterator<Item = &'r Row>,
+        columns: &[usize],
     ) -> Result<(), Error> {
-        if !self.restricted() {
-            return Ok(());
-        }
-        let schema = &db.tables()[table].schema;
-        let mut columns = columns.map(|c| Atom::string(&schema.columns[c].name));
-        match self.permission(db, &schema.name) {
-            Some(p)
-                if columns.all(|c| p.update.contains(&c))
-                    && rows.all(|r| self.owns(db, table, r, &p)) =>
-            {
-                Ok(())
-            }
-            _ => Err(self.denied(&schema.name, Action::Update)),
-        }
+        self.check(db, table, Action::Update, rows, |schema, p| {
+            p.may_change(schema, columns.iter().copied())
+        })
     }
 
+    /// No mutations need no permission.
     pub(crate) fn may_mutate<'r>(
         &self,
         db: &Database,
         table: usize,
-        mut rows: impl Iterator<Item = &'r Row>,
+        rows: impl Iterator<Item = &'r Row>,
         mutations: &[Mutation],
     ) -> Result<(), Error> {
-        if !self.restricted() {
+        if mutations.is_empty() {
             return Ok(());
         }
-        let schema = &db.tables()[table].schema;
-        // A whole column, or of a map each key that the mutation touches.
-        let allowed = |p: &Permission<'_>, m: &Mutation| {
-            let column = &schema.columns[m.column];
-            if p.update.contains(&Atom::string(&column.name)) {
-                return true;
-            }
-            column.ty.is_map()
-                && m.arg.keys().all(|k| {
-                    let key = format!("{}:{}", column.name, k.to_bare());
-                    p.update.contains(&Atom::string(&key))
-                })
-        };
-        match self.permission(db, &schema.name) {
-            Some(p)
-                if mutations.iter().all(|m| allowed(&p, m))
-                    && rows.all(|r| self.owns(db, table, r, &p)) =>
-            {
-                Ok(())
-            }
-            _ => Err(self.denied(&schema.name, Action::Mutate)),
-        }
+        self.check(db, table, Action::Mutate, rows, |schema, p| {
+            p.may_change(schema, mutations.iter().map(|m| m.column))
+        })
+    }
+}
+
+impl Permission<'_> {
+    /// All of the columns may be updated. Columns count as a whole: a `column:key` in `update`
+    /// admits nothing, as in Open vSwitch.
+    fn may_change(&self, schema: &TableSchema, mut columns: impl Iterator<Item = usize>) -> bool {
+        columns.all(|c| self.update.contains(&Atom::string(&schema.columns[c].name)))
     }
 }

@@ -105,7 +105,7 @@ impl Run<'_> {
         for c in schema.own_columns().iter().filter(|c| !c.default_ok) {
             row.field(c.index).check(&c.ty)?;
         }
-        cx.who.may_insert(self.db, table)?;
+        cx.who.may_insert(self.db, table, &row)?;
         self.txn.insert(self.db, table, row);
         self.out.extend_from_slice(b"{\"uuid\":[\"uuid\",\"");
         crate::uuid::write(&mut self.out, &uuid);
@@ -163,9 +163,9 @@ impl Run<'_> {
         }
         let condition = self.condition(&schema, wher)?;
         let rows = condition.select(&self.db.tables[table]);
-        let named = columns.iter().map(|(c, _)| *c);
+        let named: Vec<usize> = columns.iter().map(|(c, _)| *c).collect();
         cx.who
-            .may_update(self.db, table, rows.iter().map(|r| &**r), named)?;
+            .may_update(self.db, table, rows.iter().map(|r| &**r), &named)?;
         for row in &rows {
             if columns.iter().any(|(c, d)| row.field(*c) != d) {
                 let mut new = row.next();

@@ -5,6 +5,7 @@ mod junk;
 mod log;
 mod monitors;
 mod peers;
+mod rbac;
 mod server;
 mod transactions;
 
