@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ferrovs_ovsdb::monitor::SessionId;
 use ferrovs_ovsdb::server::{self, Access, Now, Server};
 use ferrovs_ovsdb::{Atom, Datum, Uuid};
+use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::OVSDB_JSONRPC_SERVER;
 use ferrovs_runtime::{Poller, clock, vlog};
 use ferrovs_stream::jsonrpc::{Connection, Incoming, Limits, Msg, Session, Text};
@@ -47,6 +48,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// Stands for the listeners; sessions count from 1.
 const LISTENERS: SessionId = 0;
+
+/// Connections that cannot be accepted.
+static ACCEPT_LIMIT: RateLimit = RateLimit::new(5, 1);
 
 struct Client {
     session: Session,
@@ -147,13 +151,17 @@ impl Remotes {
                 None => self.open(server, &name, options, now),
             }
         }
-        let listeners = self.remotes.values().filter_map(|r| r.listener.as_ref());
         // Closed listeners went with their descriptors, and numbers may have come back.
         self.watch.forget(LISTENERS);
+        self.watch_listeners();
+        self.watch.run_again(LISTENERS);
+    }
+
+    fn watch_listeners(&mut self) {
+        let listeners = self.remotes.values().filter_map(|r| r.listener.as_ref());
         self.watch.update(LISTENERS, 0, |poller| {
             listeners.for_each(|l| l.wait(poller));
         });
-        self.watch.run_again(LISTENERS);
     }
 
     fn open(&mut self, server: &mut Server, name: &Arc<str>, options: Options, now: Instant) {
@@ -290,13 +298,19 @@ impl Remotes {
                     Ok(None) => break,
                     Err(e) => {
                         let (name, text) = (listener.name(), error_text(&e));
-                        vlog::warn!(OVSDB_JSONRPC_SERVER, "{name}: accept failed: {text}");
+                        vlog::warn_rl!(
+                            ACCEPT_LIMIT,
+                            OVSDB_JSONRPC_SERVER,
+                            "{name}: accept failed: {text}"
+                        );
                         break;
                     }
                 }
             }
             self.remotes.insert(name, remote);
         }
+        // Some may rest for a while, or have rested.
+        self.watch_listeners();
     }
 
     fn drop_session(&mut self, server: &mut Server, id: SessionId, why: &str, now: Instant) {

@@ -1,4 +1,5 @@
-//! What one client can do to the others: endless messages, replies that nobody reads, many monitors.
+//! What one client can do to the others: endless messages, replies that nobody reads, many
+//! monitors, all the descriptors.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,11 +18,16 @@ const SCHEMA: &str = r#"{"name":"c","version":"1.0.0","tables":{"T":{"isRoot":tr
 struct Server {
     child: Child,
     socket: PathBuf,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
     fn start() -> Self {
+        Self::start_with("exec \"$0\" \"$@\"")
+    }
+
+    /// Has a shell start the server, after what else `script` does.
+    fn start_with(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (db, schema) = (dir.path().join("c.db"), dir.path().join("c.ovsschema"));
         std::fs::write(&schema, SCHEMA).unwrap();
@@ -31,10 +37,13 @@ impl Server {
             .status();
         assert!(created.unwrap().success());
         let socket = dir.path().join("sock");
-        let child = Command::new(Programs::ours().path("ovsdb-server"))
+        let child = Command::new("sh")
+            .args(["-c", script])
+            .arg(Programs::ours().path("ovsdb-server"))
             .arg(&db)
             .arg(format!("--remote=punix:{}", socket.display()))
             .arg(format!("--unixctl={}", dir.path().join("ctl").display()))
+            .arg(format!("--log-file={}", dir.path().join("log").display()))
             .arg("-vconsole:off")
             .env("OVS_RUNDIR", dir.path())
             .stdin(Stdio::null())
@@ -43,7 +52,7 @@ impl Server {
         let server = Self {
             child,
             socket,
-            _dir: dir,
+            dir,
         };
         let end = clock::now() + Duration::from_secs(30);
         while UnixStream::connect(&server.socket).is_err() {
@@ -241,4 +250,43 @@ fn monitors_see_the_end_of_a_storm_and_who_changes_sees_it_before_the_reply() {
         }
         assert!(count <= UPDATES);
     }
+}
+
+#[test]
+fn clients_that_take_all_descriptors_leave_some_for_the_operator() {
+    const LIMIT: usize = 40;
+    let server = Server::start_with(&format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\""));
+    let mut clients: Vec<UnixStream> = (0..2 * LIMIT)
+        .map(|_| UnixStream::connect(&server.socket).unwrap())
+        .collect();
+    let (mut served, mut refused) = (0, 0);
+    for c in &mut clients {
+        c.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let sent = c.write_all(b"{\"id\":1,\"method\":\"echo\",\"params\":[]}");
+        match c.read(&mut [0; 100]) {
+            Ok(n) if n > 0 && sent.is_ok() => served += 1,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => panic!("a client hangs"),
+            _ => refused += 1,
+        }
+    }
+    assert!(served > 0 && refused > LIMIT, "{served} were served");
+    // A file is opened for this.
+    let status = Command::new(Programs::ours().path("ovs-appctl"))
+        .arg("-t")
+        .arg(server.dir.path().join("ctl"))
+        .args(["-T", "30", "ovsdb-server/compact"])
+        .status();
+    assert!(status.unwrap().success());
+    let log = std::fs::read_to_string(server.dir.path().join("log")).unwrap();
+    let complaints = log.matches("accept failed: Too many open files").count();
+    assert!((1..=10).contains(&complaints), "{complaints} lines");
+    clients.clear();
+    let echo = (0..1000).any(|_| {
+        let Ok(mut c) = UnixStream::connect(&server.socket) else {
+            return false;
+        };
+        let _ = c.write_all(b"{\"id\":1,\"method\":\"echo\",\"params\":[]}");
+        c.read(&mut [0; 100]).is_ok_and(|n| n > 0)
+    });
+    assert!(echo, "nobody is served after the clients went");
 }

@@ -1,21 +1,33 @@
 //! Passive streams: "punix:FILE", "ptcp:[PORT][:HOST]", "pssl:[PORT][:HOST]".
 //!
 //! A Unix socket's file is removed when its listener goes, also when a signal ends the program.
+//!
+//! Clients cannot take a process all its descriptors: the last few are for the control socket and
+//! for files, and a client that would get one of them is hung up on. A listener that cannot accept
+//! for another reason (the system is out of files, out of memory) rests for a moment, since it
+//! would be ready again at once.
 
 use crate::stream::unix_path;
 use crate::{Stream, address_family_error, errno, error_text, inet, socket};
-use ferrovs_runtime::{Interest, Poller};
+use ferrovs_runtime::{Interest, Poller, clock};
 use ferrovs_runtime::{fatal_signal, vlog};
+use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use vlog::modules;
 
 /// Numbers the Unix connections of this process: "unix#0", "unix#1"...
 static UNIX_CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Descriptors that no client gets.
+const RESERVED: u64 = 8;
+/// How long a listener that cannot accept rests.
+const REST: Duration = Duration::from_millis(500);
 
 enum Kind {
     Unix(PathBuf),
@@ -28,6 +40,8 @@ pub struct PStream {
     name: String,
     fd: OwnedFd,
     kind: Kind,
+    /// Nothing is accepted until then.
+    resting: Option<Instant>,
 }
 
 impl PStream {
@@ -65,6 +79,7 @@ impl PStream {
                     name: name.into(),
                     fd,
                     kind: Kind::Unix(path),
+                    resting: None,
                 })
             }
             Err(e) => {
@@ -114,7 +129,12 @@ impl PStream {
             SocketAddr::V4(a) => format!("{class}:{}:{}", a.port(), a.ip()),
             SocketAddr::V6(a) => format!("{class}:{}:[{}]", a.port(), a.ip()),
         };
-        Ok(PStream { name, fd, kind })
+        Ok(PStream {
+            name,
+            fd,
+            kind,
+            resting: None,
+        })
     }
 
     /// The name, with the address that was bound.
@@ -130,16 +150,28 @@ impl PStream {
         }
     }
 
-    /// Takes the next connection, if there is one.
+    /// Takes the next connection, if there is one. After an error the listener may wait for
+    /// something else than before.
     pub fn accept(&mut self) -> io::Result<Option<Stream>> {
+        let now = clock::now();
+        // A clock that stands still ends no rest.
+        if self.resting.is_some_and(|t| now < t) && !clock::is_stopped() {
+            return Ok(None);
+        }
+        self.resting = None;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = match rustix::net::accept_with(&self.fd, flags) {
             Ok(fd) => fd,
-            Err(
-                rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED,
-            ) => return Ok(None),
-            Err(e) => return Err(errno(e)),
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return Ok(None),
+            Err(e) => {
+                self.resting = Some(now + REST);
+                return Err(errno(e));
+            }
         };
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        if is_reserved(fd.as_raw_fd(), limit) {
+            return Err(errno(Errno::MFILE));
+        }
         Ok(Some(match &self.kind {
             Kind::Unix(_) => {
                 let number = UNIX_CONNECTIONS.fetch_add(1, Ordering::Relaxed);
@@ -160,6 +192,10 @@ impl PStream {
 
     /// Wakes when a connection waits.
     pub fn wait(&self, poller: &mut Poller) {
+        if let Some(t) = self.resting.filter(|_| !clock::is_stopped()) {
+            poller.wait_until(t);
+            return;
+        }
         poller.wait_fd(self.fd.as_fd(), Interest::READ);
     }
 }
@@ -170,6 +206,12 @@ impl Drop for PStream {
             unlink(path).ok();
         }
     }
+}
+
+/// The lowest free number was given out, so this is one of the last that the limit leaves.
+fn is_reserved(fd: RawFd, limit: Option<u64>) -> bool {
+    let fd = u64::try_from(fd).unwrap_or(0);
+    limit.is_some_and(|limit| fd >= limit - RESERVED.min(limit / 4))
 }
 
 /// Removes a socket's file, now and not at the program's end.
@@ -212,6 +254,15 @@ mod tests {
         assert!(!path.exists());
         let gone = Stream::open(&format!("unix:{}", path.display())).err();
         assert_eq!(gone.map(|e| e.kind()), Some(io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn the_last_descriptors_are_not_for_clients() {
+        for (limit, first) in [(40, 32), (1024, 1016), (8, 6), (2, 2)] {
+            assert!(!is_reserved(first - 1, Some(limit)));
+            assert!(is_reserved(first, Some(limit)));
+        }
+        assert!(!is_reserved(RawFd::MAX, None));
     }
 
     #[test]

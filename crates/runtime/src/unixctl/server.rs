@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,12 +14,15 @@ use super::framing::Framer;
 use super::{Commands, Format, Output, Reply, Request};
 use crate::vlog::modules::{FATAL_SIGNAL, JSONRPC, STREAM_UNIX, UNIXCTL};
 use crate::vlog::{self, RateLimit};
-use crate::{Interest, Poller, coverage, dirs, fatal_signal};
+use crate::{Interest, Poller, clock, coverage, dirs, fatal_signal};
 
 /// Most clients at a time; further ones wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 100;
 /// Output that a client has not read yet, beyond which its next request waits.
 const MAX_BACKLOG: usize = 1 << 20;
+
+/// How long a listener that cannot accept rests.
+const REST: Duration = Duration::from_millis(500);
 
 struct Connection {
     name: String,
@@ -72,6 +76,8 @@ pub struct Server {
     path: Option<PathBuf>,
     connections: Vec<Connection>,
     serial: u32,
+    /// Nothing is accepted until then.
+    resting: Option<Instant>,
 }
 
 impl std::fmt::Debug for Server {
@@ -116,7 +122,11 @@ impl Server {
 
     /// Serves what clients have sent.
     pub fn run<S>(&mut self, commands: &mut Commands<S>, state: &mut S) {
-        while self.connections.len() < MAX_CONNECTIONS {
+        // A clock that stands still ends no rest.
+        if clock::is_stopped() || self.resting.is_some_and(|t| t <= clock::now()) {
+            self.resting = None;
+        }
+        while self.connections.len() < MAX_CONNECTIONS && self.resting.is_none() {
             let Some(listener) = &self.listener else {
                 return;
             };
@@ -140,7 +150,10 @@ impl Server {
                 Err(e) => {
                     static RL: RateLimit = RateLimit::new(5, 1);
                     let text = crate::text::errno(&e);
-                    vlog::warn_rl!(RL, UNIXCTL, "unix: accept failed: {text}");
+                    let path = self.path.as_deref().unwrap_or(Path::new("")).display();
+                    vlog::warn_rl!(RL, UNIXCTL, "punix:{path}: accept failed: {text}");
+                    // Whoever waits to be accepted would wake the loop again at once.
+                    self.resting = Some(clock::now() + REST);
                     break;
                 }
             }
@@ -173,7 +186,10 @@ impl Server {
         if let Some(l) = &self.listener
             && self.connections.len() < MAX_CONNECTIONS
         {
-            poller.wait_fd(l.as_fd(), Interest::READ);
+            match self.resting {
+                Some(t) => poller.wait_until(t),
+                None => poller.wait_fd(l.as_fd(), Interest::READ),
+            }
         }
         for c in &self.connections {
             c.wait(poller);
