@@ -49,11 +49,7 @@ impl Server {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self {
-            child,
-            socket,
-            dir,
-        };
+        let server = Self { child, socket, dir };
         let end = clock::now() + Duration::from_secs(30);
         while UnixStream::connect(&server.socket).is_err() {
             assert!(clock::now() < end, "the server does not listen");
