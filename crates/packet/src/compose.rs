@@ -135,7 +135,7 @@ pub fn compose(flow: &Flow, payload: Payload<'_>) -> Option<Packet> {
             let word =
                 u16::from(flow.nsh.flags & 3) << 12 | u16::from(flow.nsh.ttl & 0x3f) << 6 | len;
             out.extend_from_slice(&word.to_be_bytes());
-            out.extend_from_slice(&[flow.nsh.mdtype & 0xf, flow.nsh.np]);
+            out.extend_from_slice(&[flow.nsh.mdtype, flow.nsh.np]);
             out.extend_from_slice(&flow.nsh.path_hdr.to_bytes());
             if flow.nsh.mdtype == 1 {
                 flow.nsh

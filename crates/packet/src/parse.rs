@@ -372,13 +372,11 @@ impl MiniflowBuf {
         ipv6: bool,
         ct: Option<&CtOrigTuple>,
     ) -> Parsed {
+        // ICMP, IGMP and ICMPv6 are read in either version of IP, as Open vSwitch reads them.
         let need = match proto {
-            ip_proto::TCP => 20,
-            ip_proto::UDP => 8,
+            ip_proto::TCP => tcp_header(l4),
+            ip_proto::UDP | ip_proto::ICMP | ip_proto::IGMP | ip_proto::ICMPV6 => 8,
             ip_proto::SCTP => 12,
-            ip_proto::ICMP if !ipv6 => 8,
-            ip_proto::IGMP if !ipv6 => 8,
-            ip_proto::ICMPV6 if ipv6 => 8,
             _ => {
                 self.push_ports([0; 4], ct);
                 return Parsed::Complete;
@@ -396,7 +394,7 @@ impl MiniflowBuf {
             ip_proto::UDP | ip_proto::SCTP => {
                 self.push_ports([l4[0], l4[1], l4[2], l4[3]], ct);
             }
-            ip_proto::ICMPV6 => return self.push_icmpv6(l4, ct),
+            ip_proto::ICMPV6 if ipv6 => return self.push_icmpv6(l4, ct),
             ip_proto::IGMP => {
                 self.push_ports([0, l4[0], 0, l4[1]], ct);
                 self.push(W_IGMP, word_of([l4[4], l4[5], l4[6], l4[7]], [0; 4]));
@@ -413,17 +411,18 @@ impl MiniflowBuf {
         if matches!(ty, 135 | 136) && code == 0 {
             reserved = [l4[4], l4[5], l4[6], l4[7]];
             if l4.len() >= 24 {
-                match nd_options(&l4[24..]) {
-                    Some((addresses, option)) => {
-                        self.push(W_ND, word_at(l4, 8));
-                        self.push(W_ND + 1, word_at(l4, 16));
-                        let mut words = [0; 16];
-                        words[..12].copy_from_slice(&addresses);
-                        words[13] = option;
-                        self.push(W_ARP, word_at(&words, 0));
-                        self.push(W_ARP + 1, word_at(&words, 8));
-                    }
-                    None => parsed = Parsed::BadNdOptions,
+                let options = nd_options(&l4[24..]);
+                if options.whole.is_err() {
+                    parsed = Parsed::BadNdOptions;
+                }
+                if options.whole != Err(NdFault::Twice) {
+                    self.push(W_ND, word_at(l4, 8));
+                    self.push(W_ND + 1, word_at(l4, 16));
+                    let mut words = [0; 16];
+                    words[..12].copy_from_slice(&options.addresses);
+                    words[13] = options.last;
+                    self.push(W_ARP, word_at(&words, 0));
+                    self.push(W_ARP + 1, word_at(&words, 8));
                 }
             } else {
                 parsed = Parsed::TruncatedTransport;
@@ -469,12 +468,11 @@ impl MiniflowBuf {
         }
         let flags = (ver_flags_ttl_len >> 12 & 0x3) as u8;
         let ttl = (ver_flags_ttl_len >> 6 & 0x3f) as u8;
-        let mdtype = nsh[2] & 0x0f;
+        // All eight bits: the upper four are unassigned, and a header that uses them is of no known type.
+        let mdtype = nsh[2];
         let path = [nsh[4], nsh[5], nsh[6], nsh[7]];
-        match mdtype {
-            1 if length == 24 => {}
-            2 => {}
-            _ => return Parsed::TruncatedNetwork,
+        if mdtype == 1 && length != 24 {
+            return Parsed::TruncatedNetwork;
         }
         self.push(W_NSH, word_of([flags, ttl, mdtype, nsh[3]], path));
         if mdtype == 1 {
@@ -535,11 +533,12 @@ pub(crate) fn skip_ipv6_extensions(ip: &[u8]) -> Option<(u8, usize, u8)> {
                 let header = ip.get(ofs..ofs + 8)?;
                 let frag_off = u16_at(header, 2);
                 // A packet that is a whole in one fragment is not fragmented.
-                if frag_off & 0xfff9 != 0 {
+                if frag_off != 0 {
                     nw_frag = NW_FRAG_ANY;
                     if frag_off & 0xfff8 != 0 {
+                        // What follows is no header of the protocol that the fragment names.
                         nw_frag |= NW_FRAG_LATER;
-                        return Some((header[0], ofs + 8, nw_frag));
+                        return Some((ip_proto::FRAGMENT, ofs + 8, nw_frag));
                     }
                 }
                 8
@@ -554,31 +553,57 @@ pub(crate) fn skip_ipv6_extensions(ip: &[u8]) -> Option<(u8, usize, u8)> {
     }
 }
 
-/// Source and target link-layer addresses of neighbour discovery, and the type of the last option that carried
-/// one. None if an option is malformed or appears twice.
-fn nd_options(mut options: &[u8]) -> Option<([u8; 12], u8)> {
-    let mut addresses = [0; 12];
-    let mut ty = 0;
+/// Bytes of a TCP header that must be there: more than any packet has if its data offset is impossible.
+#[inline]
+fn tcp_header(tcp: &[u8]) -> usize {
+    match tcp.get(12).map(|b| usize::from(b >> 4) * 4) {
+        Some(len) if len >= 20 => len,
+        _ => usize::MAX,
+    }
+}
+
+/// What is wrong with the options of neighbour discovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NdFault {
+    /// A length of zero, or beyond the packet: what came before counts.
+    Length,
+    /// An address that was there already: nothing counts.
+    Twice,
+}
+
+struct NdOptions {
+    /// Source and target link-layer addresses.
+    addresses: [u8; 12],
+    /// Type of the last option that carried one.
+    last: u8,
+    whole: Result<(), NdFault>,
+}
+
+fn nd_options(mut options: &[u8]) -> NdOptions {
+    let mut out = NdOptions {
+        addresses: [0; 12],
+        last: 0,
+        whole: Ok(()),
+    };
     while options.len() >= 8 {
         let len = usize::from(options[1]) * 8;
         if len == 0 || len > options.len() {
-            return None;
+            out.whole = Err(NdFault::Length);
+            break;
         }
         if len == 8 && matches!(options[0], 1 | 2) {
-            ty = options[0];
-            let address = if ty == 1 {
-                &mut addresses[..6]
-            } else {
-                &mut addresses[6..]
-            };
+            out.last = options[0];
+            let at = if out.last == 1 { 0..6 } else { 6..12 };
+            let address = &mut out.addresses[at];
             if *address != [0; 6] {
-                return None;
+                out.whole = Err(NdFault::Twice);
+                break;
             }
             address.copy_from_slice(&options[2..8]);
         }
         options = &options[len..];
     }
-    Some((addresses, ty))
+    out
 }
 
 #[cfg(test)]

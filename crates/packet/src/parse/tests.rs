@@ -90,6 +90,89 @@ fn only_first_fragments_have_ports() {
 }
 
 #[test]
+fn a_tcp_header_with_an_impossible_data_offset_is_none() {
+    for (offset, port, flags) in [(0, 0, 0), (4, 0, 0), (5, 1000, 0x12), (6, 0, 0), (15, 0, 0)] {
+        let mut bytes = hex(&format!("{ETH} 0800 {IP} {TCP}"));
+        bytes[46] = offset << 4;
+        let (flow, parsed, _) = parse(&bytes);
+        assert_eq!(flow.nw_proto, 6);
+        assert_eq!(
+            (flow.tp_src.get(), flow.tcp_flags.get()),
+            (port, flags),
+            "{offset}"
+        );
+        assert_eq!(parsed == Parsed::Complete, port != 0, "{offset}");
+    }
+}
+
+#[test]
+fn control_messages_have_a_type_in_either_version_of_ip() {
+    let addresses = "fe800000000000000000000000000001 fe800000000000000000000000000002";
+    for (proto, message, want) in [
+        ("01", "0800000000000000", (8, 0)),
+        ("02", "16050000e0000001", (0x16, 5)),
+        ("3a", "8001000000000000", (128, 1)),
+    ] {
+        let v6 = format!("{ETH} 86dd 60000000 0008 {proto} 40 {addresses} {message}");
+        let v4 =
+            format!("{ETH} 0800 4500001c 00000000 40 {proto} 0000 0a000001 0a000002 {message}");
+        for frame in [v4, v6] {
+            let (flow, ..) = parse(&hex(&frame));
+            assert_eq!((flow.tp_src.get(), flow.tp_dst.get()), want, "{frame}");
+        }
+    }
+}
+
+#[test]
+fn neighbour_discovery_keeps_what_came_before_a_bad_length_and_nothing_of_a_repeated_address() {
+    let addresses = "fe800000000000000000000000000001 fe800000000000000000000000000002";
+    let sll = "0101020000000001";
+    for (options, target, address) in [
+        ("0100020000000001".to_owned(), 9, 0),
+        (format!("{sll} 0200020000000002"), 9, 1),
+        (format!("{sll} 0202020000000002"), 9, 1),
+        (format!("{sll} {sll}"), 0, 0),
+        (format!("{sll} 0201"), 9, 1),
+    ] {
+        let body = hex(&format!(
+            "87000000 00000000 fe800000000000000000000000000009 {options}"
+        ));
+        let mut bytes = hex(&format!(
+            "{ETH} 86dd 60000000 00{:02x} 3a ff {addresses}",
+            body.len()
+        ));
+        bytes.extend(body);
+        let (flow, ..) = parse(&bytes);
+        assert_eq!(
+            (flow.nd_target[15], flow.arp_sha.0[5]),
+            (target, address),
+            "{options}"
+        );
+    }
+}
+
+#[test]
+fn an_nsh_header_of_an_unknown_type_has_all_but_its_context() {
+    for (mdtype, length, spi, context) in [
+        ("01", "c6", 1, 0x01020304),
+        ("01", "c5", 0, 0),
+        ("02", "c2", 1, 0),
+        ("00", "c6", 1, 0),
+        ("f1", "c6", 1, 0),
+    ] {
+        let (flow, ..) = parse(&hex(&format!(
+            "{ETH} 894f 0f{length}{mdtype}03 000001ff 0102030405060708090a0b0c0d0e0f10"
+        )));
+        let path = flow.nsh.path_hdr.get() >> 8;
+        assert_eq!(
+            (path, flow.nsh.context[0].get()),
+            (spi, context),
+            "{mdtype} {length}"
+        );
+    }
+}
+
+#[test]
 fn frames_with_an_802_2_header_have_the_snap_type_or_none() {
     let (flow, ..) = parse(&hex(&format!("{ETH} 0010 aaaa03 000000 0800 {IP} {TCP}")));
     assert_eq!((flow.dl_type.get(), flow.tp_src.get()), (0x800, 1000));
@@ -131,7 +214,9 @@ fn ipv6_extension_headers_are_skipped_up_to_a_later_fragment() {
     for (first, headers, want) in [
         ("00", "3c00000000000000 1100000000000000", (17, 0, 0x35)),
         ("2c", "1100 0001 00000000", (17, 1, 0x35)),
-        ("2c", "1100 0009 00000000", (17, 3, 0)),
+        ("2c", "1100 0009 00000000", (44, 3, 0)),
+        ("2c", "1100 0006 00000000", (17, 1, 0x35)),
+        ("2c", "1100 0000 00000000", (17, 0, 0x35)),
         ("33", "11 01 0000 00000000 00000000", (17, 0, 0x35)),
         ("3b", "", (59, 0, 0)),
     ] {
