@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use ferrovs_datapath::action::{DropReason, SlowPath};
-use ferrovs_datapath::text::{format_actions, parse_key};
+use ferrovs_datapath::text::{PortNames, format_actions, parse_key};
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::action::format_action;
@@ -156,6 +156,9 @@ fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
     Ok(subject)
 }
 
+/// Bytes that a packet has at least.
+const ETH_HEADER: usize = 14;
+
 fn packet_of(hex: &str) -> Result<Packet, String> {
     let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
     let bytes: Option<Vec<u8>> = digits
@@ -166,8 +169,9 @@ fn packet_of(hex: &str) -> Result<Packet, String> {
         })
         .collect();
     match bytes {
-        Some(bytes) if !bytes.is_empty() => Ok(Packet::from_slice(&bytes)),
-        _ => Err("Trailing garbage in packet data".into()),
+        Some(bytes) if bytes.len() >= ETH_HEADER => Ok(Packet::from_slice(&bytes)),
+        Some(_) => Err("Packet data too short for Ethernet".into()),
+        None => Err("Trailing garbage in packet data".into()),
     }
 }
 
@@ -206,22 +210,25 @@ fn find_bridge(ofprotos: &Ofprotos, name: &str) -> Option<(Arc<Backer>, Arc<XBri
 }
 
 fn dp_subject(ofprotos: &Ofprotos, dp: Option<&str>, text: &str) -> Result<Subject, String> {
-    let key = parse_key(text, None).map_err(|e| match dp {
+    let mut backers = ofprotos
+        .backers()
+        .filter(|b| dp.is_none_or(|name| b.dpif.name() == name));
+    let found = backers.next().cloned();
+    let more = dp.is_none() && backers.next().is_some();
+    // Ports have names where it is clear whose they are.
+    let names = found
+        .as_ref()
+        .filter(|_| !more)
+        .map(|b| PortNames::new(&b.dpif.ports()));
+    let key = parse_key(text, names.as_ref()).map_err(|e| match dp {
         Some(name) => format!("{name}: unknown bridge"),
         None => format!("{e} (or the bridge name was omitted)"),
     })?;
     let mut flow = key
         .into_flow()
         .map_err(|_| "Failed to parse datapath flow key".to_string())?;
-    let wanted = dp.map(|dp| dp.rsplit('@').next().unwrap_or(dp));
-    let mut backers = ofprotos
-        .backers()
-        .filter(|b| wanted.is_none_or(|w| b.dpif.name() == w));
-    let backer = backers
-        .next()
-        .cloned()
-        .ok_or("Cannot find datapath of this name")?;
-    if wanted.is_none() && backers.next().is_some() {
+    let backer = found.ok_or("Cannot find the datapath")?;
+    if more {
         return Err("More than one datapath exists, must specify datapath name.".into());
     }
     let snapshot = backer.snapshot.load_full();

@@ -185,6 +185,16 @@ impl Ctx<'_> {
         let Some((in_port, in_bundle)) = self.input_bundle() else {
             return;
         };
+        if self.is_cut_in_tag() {
+            if self.packet.is_some() {
+                self.report_error(&format!(
+                    "dropping packet with partial VLAN tag received on port {}",
+                    in_bundle.name
+                ));
+            }
+            self.warn("partial VLAN tag, dropping");
+            return;
+        }
         let in_xvlan = XVlan::of(&self.flow.vlans);
         if !self.input_vid_is_valid(&in_bundle, &in_xvlan) {
             self.warn("disallowed VLAN VID for this input port, dropping");
@@ -226,6 +236,15 @@ impl Ctx<'_> {
                 self.flood_bundles(&in_bundle, &xvlan);
             }
         }
+    }
+
+    /// Whether the packet ends in its first VLAN header.
+    fn is_cut_in_tag(&self) -> bool {
+        let vlan = matches!(
+            self.flow.dl_type.get(),
+            eth_type::VLAN_8021Q | eth_type::VLAN_8021AD
+        );
+        vlan && self.flow.vlans[0].tci.get() & VLAN_CFI == 0
     }
 
     fn input_bundle(&mut self) -> Option<(OfPort, Arc<XBundle>)> {
