@@ -83,8 +83,25 @@ pub fn hex128(out: &mut String, value: u128) {
     }
 }
 
-/// Names of the TCP flags by bit.
-pub const TCP_FLAGS: [&str; 9] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns"];
+/// Names of the TCP flags by bit; those that have none are told by their value.
+pub const TCP_FLAGS: [&str; 12] = [
+    "fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200]", "[400]", "[800]",
+];
+/// The flags in statistics, in the order in which they are told.
+const SHORT_TCP_FLAGS: [(u16, &str); 12] = [
+    (1 << 1, "S"),
+    (1 << 0, "F"),
+    (1 << 3, "P"),
+    (1 << 2, "R"),
+    (1 << 5, "U"),
+    (1 << 4, "."),
+    (1 << 6, "E"),
+    (1 << 7, "C"),
+    (1 << 8, "N"),
+    (1 << 9, "[200]"),
+    (1 << 10, "[400]"),
+    (1 << 11, "[800]"),
+];
 /// Names of the connection states by bit.
 pub const CT_STATES: [&str; 8] = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
 /// Names of the tunnel flags by bit of `FlowTnl::flags`.
@@ -136,15 +153,9 @@ pub fn format_tcp_flags_short(out: &mut String, flags: u16) {
         out.push_str("none");
         return;
     }
-    let letters = ['F', 'S', 'R', 'P', '.', 'U', 'E', 'C'];
-    for (i, letter) in letters.iter().enumerate() {
-        if flags & 1 << i != 0 {
-            out.push(*letter);
-        }
-    }
-    for i in 8..12 {
-        if flags & 1 << i != 0 {
-            _ = write!(out, "[{i}]");
+    for (flag, text) in SHORT_TCP_FLAGS {
+        if flags & flag != 0 {
+            out.push_str(text);
         }
     }
 }

@@ -39,10 +39,9 @@ pub fn normalize(cx: &mut Context<'_>, args: &[&str]) {
     let mut flow = key.flow;
     cx.out.push_str("input flow: ");
     let mut text = String::new();
-    format_match(&mut text, &flow, None, None, false);
     // Only what was written counts: metadata that the key lacks is not shown.
-    let at = text.find("in_port(").or(text.find("eth(")).unwrap_or(0);
-    let text = text[at..].replace("packet_type(ns=0,id=0),", "");
+    let given = key.given();
+    format_match(&mut text, &flow, Some(&given), None, false);
     _ = writeln!(cx.out, "{text}");
     let Ok(actions) = parse_actions(args[1], None) else {
         return cx.error("odp_actions_from_string", Some(Errno::EINVAL));
@@ -105,7 +104,6 @@ pub fn normalize(cx: &mut Context<'_>, args: &[&str]) {
         out.push_str(": ");
         format_actions(out, &p.actions, None);
     }
-    cx.out.push('\n');
 }
 
 fn part<'a>(parts: &'a mut Vec<Part>, flow: &Flow) -> &'a mut Vec<Action> {

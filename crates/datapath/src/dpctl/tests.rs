@@ -38,6 +38,6 @@ fn actions_are_sorted_into_what_packets_with_the_same_tags_meet() {
         .unwrap(),
         "input flow: in_port(1),eth(src=00:00:00:00:00:00,dst=00:00:00:00:00:00),eth_type(0x8100),\
          vlan(vid=9,pcp=1),encap(eth_type(0x0800),ipv4(src=0.0.0.0,dst=0.0.0.0,proto=0,tos=0,ttl=0,frag=no))\n\
-         no vlan: no mpls: 1,3vlan(vid=3,pcp=0): no mpls: 4,5vlan(vid=9,pcp=1): no mpls: 2\n"
+         no vlan: no mpls: 1,3vlan(vid=3,pcp=0): no mpls: 4,5vlan(vid=9,pcp=1): no mpls: 2"
     );
 }

@@ -10,6 +10,11 @@ pub struct Cursor<'a> {
     rest: &'a str,
 }
 
+/// What the name of a flag is made of; `[800]` is one.
+fn is_flag(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'[' || b == b']'
+}
+
 impl<'a> Cursor<'a> {
     pub fn new(text: &'a str) -> Self {
         Cursor { rest: text }
@@ -80,8 +85,10 @@ impl<'a> Cursor<'a> {
         (value <= max).then_some(value)
     }
 
+    /// Like [`Cursor::number`]. White space may stand before it, as before every number that C reads.
     pub fn number128(&mut self) -> Option<u128> {
         let mut copy = *self;
+        copy.skip_any(&[' ', '\t', '\n', '\r', '\x0b', '\x0c']);
         let value = if copy.eat("0x") || copy.eat("0X") {
             let digits = copy.take_while(|b| b.is_ascii_hexdigit());
             u128::from_str_radix(digits, 16).ok()?
@@ -219,7 +226,7 @@ impl<'a> Cursor<'a> {
                 let (mut value, mut mask) = (0, 0);
                 while let Some(sign @ (b'+' | b'-')) = self.peek() {
                     self.rest = &self.rest[1..];
-                    let name = self.take_while(|b| b.is_ascii_alphanumeric());
+                    let name = self.take_while(is_flag);
                     let bit = bit(name)?;
                     if mask & bit != 0 {
                         return None;
@@ -234,7 +241,7 @@ impl<'a> Cursor<'a> {
             _ => {
                 let mut value = 0;
                 loop {
-                    let name = self.take_while(|b| b.is_ascii_alphanumeric());
+                    let name = self.take_while(is_flag);
                     value |= bit(name)?;
                     if !self.eat("|") {
                         break;

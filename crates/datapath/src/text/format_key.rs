@@ -14,9 +14,7 @@ use super::{
     CT_STATES, FieldWriter, PortNames, TCP_FLAGS, format_actions, format_flags,
     format_flags_masked, format_flow_stats, format_port, hex,
 };
-use crate::action::{
-    ArpKey, EthernetKey, IcmpKey, Ipv4Key, Ipv6Key, NdExtensionsKey, NdKey, NshKey, PortsKey,
-};
+use crate::action::{ArpKey, EthernetKey, IcmpKey, Ipv4Key, Ipv6Key, NdKey, NshKey, PortsKey};
 use crate::dpif::FlowEntry;
 
 /// One line of `dpctl/dump-flows`, without a newline.
@@ -54,14 +52,22 @@ pub fn format_flow(
 }
 
 /// How many words of a mask are in use, below and above the 64th: what the userspace datapath tells about the
-/// lookup table that a flow is in.
+/// lookup table that a flow is in. Each port has tables of its own, so that the port is in none of them, and Open
+/// vSwitch keeps the addresses of a tunnel in two words.
 pub fn miniflow_bits(m: &Match) -> (usize, usize) {
-    let words = m.wc.masks.words();
-    // The VLAN word is in every mask and does not count.
-    const VLANS: usize = std::mem::offset_of!(Flow, vlans) / 8;
-    let used =
-        |range: std::ops::Range<usize>| range.filter(|&i| words[i] != 0 && i != VLANS).count();
-    (used(0..64), used(64..words.len()))
+    const PORT: usize = std::mem::offset_of!(Flow, in_port) / 8;
+    let masks = &m.wc.masks;
+    let words = masks.words();
+    let used = |range: std::ops::Range<usize>| {
+        let counts = |i: usize| words[i] != 0 && (i != PORT || masks.dp_hash != 0);
+        range.filter(|&i| counts(i)).count()
+    };
+    let both = masks.tunnel.ip_src.get() != 0 && masks.tunnel.ip_dst.get() != 0;
+    (used(0..64) + usize::from(both), used(64..words.len()))
+}
+
+fn is_vlan(ty: u16) -> bool {
+    matches!(ty, eth_type::VLAN_8021Q | eth_type::VLAN_8021AD)
 }
 
 struct Printer<'a, 'b> {
@@ -69,6 +75,8 @@ struct Printer<'a, 'b> {
     k: &'b Flow,
     m: &'b Flow,
     verbose: bool,
+    /// Whether the key has no masks at all.
+    exact: bool,
 }
 
 /// Prints a key; without `wc` it is exact in every member that it has.
@@ -89,14 +97,14 @@ pub fn format_match(
             &exact
         }
     };
-    let start = out.len();
     let mut p = Printer {
         out,
         k: flow,
         m: masks,
         verbose,
+        exact: wc.is_none(),
     };
-    p.metadata(names, start);
+    p.metadata(names);
     p.link();
 }
 
@@ -131,9 +139,12 @@ impl Printer<'_, '_> {
         self.out.push(')');
     }
 
-    fn metadata(&mut self, names: Option<&PortNames>, start: usize) {
+    /// What is known of the packet beyond its headers.
+    fn metadata(&mut self, names: Option<&PortNames>) {
         let (k, m) = (self.k, self.m);
         let full = u64::from(u32::MAX);
+        self.number("recirc_id", k.recirc_id.into(), m.recirc_id.into(), full);
+        self.number("dp_hash", k.dp_hash.into(), m.dp_hash.into(), full);
         self.number(
             "skb_priority",
             k.skb_priority.into(),
@@ -148,13 +159,45 @@ impl Printer<'_, '_> {
             text::write_tunnel(self.out, &k.tunnel, Some(&m.tunnel), self.verbose);
             self.out.push(')');
         }
+        if k.in_port != DpPort::NONE.0 && (m.in_port != 0 || self.verbose) {
+            self.comma();
+            self.out.push_str("in_port(");
+            format_port(self.out, DpPort(k.in_port), names);
+            if m.in_port != u32::MAX {
+                self.out.push('/');
+                hex(self.out, m.in_port.into());
+            }
+            self.out.push(')');
+        }
         self.number("skb_mark", k.pkt_mark.into(), m.pkt_mark.into(), full);
+        self.connection();
+        let (pt, pt_mask) = (k.packet_type.get(), m.packet_type.get());
+        if pt_mask != 0 || self.verbose {
+            self.comma();
+            self.out.push_str("packet_type(");
+            let mut w = FieldWriter::new(self.out, true);
+            w.dec("ns", (pt >> 16).into(), (pt_mask >> 16).into(), 0xffff);
+            w.hex(
+                "id",
+                (pt & 0xffff).into(),
+                (pt_mask & 0xffff).into(),
+                0xffff,
+            );
+            self.out.push(')');
+        }
+    }
+
+    /// What connection tracking knows of the packet.
+    fn connection(&mut self) {
+        let (k, m) = (self.k, self.m);
         if self.verbose {
             self.comma();
             self.out.push_str("ct_state(");
             hex(self.out, k.ct_state.into());
-            self.out.push('/');
-            hex(self.out, m.ct_state.into());
+            if !self.exact {
+                self.out.push('/');
+                hex(self.out, m.ct_state.into());
+            }
             self.out.push(')');
         } else if m.ct_state != 0 {
             self.comma();
@@ -162,6 +205,7 @@ impl Printer<'_, '_> {
             format_flags_masked(self.out, &CT_STATES, k.ct_state.into(), m.ct_state.into());
             self.out.push(')');
         }
+        let full = u64::from(u32::MAX);
         self.number(
             "ct_zone",
             k.ct_zone.into(),
@@ -182,33 +226,6 @@ impl Printer<'_, '_> {
         if k.ct_nw_proto != 0 {
             self.ct_tuple();
         }
-        self.number("recirc_id", k.recirc_id.into(), m.recirc_id.into(), full);
-        self.number("dp_hash", k.dp_hash.into(), m.dp_hash.into(), full);
-        if k.in_port != DpPort::NONE.0 && (m.in_port != 0 || self.verbose) {
-            self.comma();
-            self.out.push_str("in_port(");
-            format_port(self.out, DpPort(k.in_port), names);
-            if m.in_port != u32::MAX {
-                self.out.push('/');
-                hex(self.out, m.in_port.into());
-            }
-            self.out.push(')');
-        }
-        let (pt, pt_mask) = (k.packet_type.get(), m.packet_type.get());
-        if pt_mask != 0 || self.verbose {
-            self.comma();
-            self.out.push_str("packet_type(");
-            let mut w = FieldWriter::new(self.out, true);
-            w.dec("ns", (pt >> 16).into(), (pt_mask >> 16).into(), 0xffff);
-            w.hex(
-                "id",
-                (pt & 0xffff).into(),
-                (pt_mask & 0xffff).into(),
-                0xffff,
-            );
-            self.out.push(')');
-        }
-        debug_assert!(start <= self.out.len());
     }
 
     fn ct_tuple(&mut self) {
@@ -258,13 +275,18 @@ impl Printer<'_, '_> {
             }
         }
         let mut encaps = 0;
-        for (vlan, mask) in k.vlans.iter().zip(&m.vlans) {
+        for (i, (vlan, mask)) in k.vlans.iter().zip(&m.vlans).enumerate() {
             let tci = vlan.tci.get();
-            if vlan.tpid.get() == 0 && tci & VLAN_CFI == 0 {
+            let mut tpid = vlan.tpid.get();
+            // A packet that ends in its VLAN header has one without a tag.
+            if i == 0 && tpid == 0 && is_vlan(k.dl_type.get()) && k.packet_type.get() == 0 {
+                tpid = k.dl_type.get();
+            }
+            if tpid == 0 && tci & VLAN_CFI == 0 {
                 break;
             }
             self.comma();
-            _ = write!(self.out, "eth_type(0x{:04x}),vlan(", vlan.tpid.get());
+            _ = write!(self.out, "eth_type(0x{tpid:04x}),vlan(");
             let mut w = FieldWriter::new(self.out, true);
             let tci_mask = mask.tci.get();
             let vid_mask = tci_mask & VLAN_VID_MASK;
@@ -431,14 +453,6 @@ impl Printer<'_, '_> {
                     self.members("nd", mask == NdKey::default(), |w| {
                         text::write_nd(w, &key, &mask)
                     });
-                    let ext = |f: &Flow| NdExtensionsKey {
-                        reserved: f.igmp_group_ip4,
-                        options_type: f.tcp_flags.get() as u8,
-                    };
-                    let (key, mask) = (ext(k), ext(m));
-                    if mask != NdExtensionsKey::default() {
-                        self.members("nd_ext", false, |w| text::write_nd_ext(w, &key, &mask));
-                    }
                 }
             }
             _ => {}

@@ -6,8 +6,9 @@ use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_packet::flow::{
     FLOW_MAX_MPLS_LABELS, Flow, FlowWildcards, Match, NW_FRAG_LATER, NW_FRAG_MASK, VLAN_CFI,
-    VLAN_PCP_SHIFT, VLAN_VID_MASK,
+    VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr, packet_type,
 };
+use ferrovs_packet::parse::vlan_limit;
 use ferrovs_packet::types::{Be16, eth_type, ip_proto};
 
 use super::members as text;
@@ -21,6 +22,10 @@ pub struct ParsedKey {
     pub flow: Flow,
     pub wc: FlowWildcards,
     seen: u64,
+    /// Whether the ARP operation does not fit the key.
+    unknown_arp: bool,
+    /// Whether an attribute was there twice.
+    repeated: bool,
     encaps: usize,
 }
 
@@ -43,7 +48,18 @@ mod attr {
     pub const NSH: u64 = 1 << 14;
     pub const PACKET_TYPE: u64 = 1 << 15;
     pub const ND_EXT: u64 = 1 << 16;
-    pub const OTHER: u64 = 1 << 17;
+    pub const SKB_PRIORITY: u64 = 1 << 17;
+    pub const SKB_MARK: u64 = 1 << 18;
+    pub const RECIRC_ID: u64 = 1 << 19;
+    pub const DP_HASH: u64 = 1 << 20;
+    pub const CT_ZONE: u64 = 1 << 21;
+    pub const CT_MARK: u64 = 1 << 22;
+    pub const CT_STATE: u64 = 1 << 23;
+    pub const CT_LABEL: u64 = 1 << 24;
+    pub const CT_TUPLE: u64 = 1 << 25;
+    pub const TUNNEL: u64 = 1 << 26;
+    /// One that may stand in a key again, deeper in it.
+    pub const VLAN: u64 = 1 << 27;
 }
 
 /// Why a key could not be read.
@@ -63,6 +79,10 @@ const MAX_ENCAPS: usize = 3;
 /// Reads a key with optional masks: attributes that are absent are wholly wildcarded, members of an attribute
 /// that are absent too.
 pub fn parse_key(input: &str, names: Option<&PortNames>) -> Result<ParsedKey, KeyError> {
+    parse(input, names, true)
+}
+
+fn parse(input: &str, names: Option<&PortNames>, masks: bool) -> Result<ParsedKey, KeyError> {
     let mut out = ParsedKey::default();
     let mut c = Cursor::new(input);
     c.skip_any(&DELIMITERS);
@@ -77,7 +97,9 @@ pub fn parse_key(input: &str, names: Option<&PortNames>) -> Result<ParsedKey, Ke
             break;
         }
         let at = c.rest();
-        if out.attribute(&mut c, names).is_none() {
+        let read = out.attribute(&mut c, names);
+        let text = &at[..at.len() - c.rest().len()];
+        if read.is_none() || !masks && text.contains('/') {
             return Err(KeyError::Syntax(at.to_owned()));
         }
     }
@@ -105,63 +127,62 @@ impl ParsedKey {
             "skb_priority" => {
                 let (v, m) = masked(c, full32)?;
                 (flow.skb_priority, wc.skb_priority) = (v as u32, m as u32);
-                attr::OTHER
+                attr::SKB_PRIORITY
             }
             "skb_mark" => {
                 let (v, m) = masked(c, full32)?;
                 (flow.pkt_mark, wc.pkt_mark) = (v as u32, m as u32);
-                attr::OTHER
+                attr::SKB_MARK
             }
             "recirc_id" => {
                 number.set(true);
                 (flow.recirc_id, wc.recirc_id) = (c.number(full32)? as u32, u32::MAX);
-                attr::OTHER
+                attr::RECIRC_ID
             }
             "dp_hash" => {
                 let (v, m) = masked(c, full32)?;
                 (flow.dp_hash, wc.dp_hash) = (v as u32, m as u32);
-                attr::OTHER
+                attr::DP_HASH
             }
             "ct_zone" => {
                 let (v, m) = masked(c, 0xffff)?;
                 (flow.ct_zone, wc.ct_zone) = (v as u16, m as u16);
-                attr::OTHER
+                attr::CT_ZONE
             }
             "ct_mark" => {
                 let (v, m) = masked(c, full32)?;
                 (flow.ct_mark, wc.ct_mark) = (v as u32, m as u32);
-                attr::OTHER
+                attr::CT_MARK
             }
             "ct_state" => {
                 number.set(true);
                 let (v, m) = c.flags(&CT_STATES, 0xff)?;
                 (flow.ct_state, wc.ct_state) = (v as u8, m as u8);
-                attr::OTHER
+                attr::CT_STATE
             }
             "ct_label" => {
                 number.set(true);
                 let (v, m) = c.masked128()?;
                 (flow.ct_label, wc.ct_label) = (v.to_be_bytes(), m.to_be_bytes());
-                attr::OTHER
+                attr::CT_LABEL
             }
             "ct_tuple4" | "ct_tuple6" => {
                 self.ct_tuple(c, name == "ct_tuple4")?;
-                attr::OTHER
+                attr::CT_TUPLE
             }
             "tunnel" => {
                 let tunnel = text::read_tunnel(c)?;
                 (flow.tunnel, wc.tunnel) = (tunnel.value, tunnel.mask);
-                attr::OTHER
+                attr::TUNNEL
             }
             "in_port" => {
                 number.set(true);
                 let text = c.take_while(|b| b != b')');
                 let mut n = Cursor::new(text);
-                let port = match n.number(full32) {
-                    Some(v) if n.is_empty() => v as u32,
-                    _ => names?.number(text)?.0,
+                (flow.in_port, wc.in_port) = match n.masked(full32) {
+                    Some((v, m)) if n.is_empty() => (v as u32, m as u32),
+                    _ => (names?.number(text)?.0, u32::MAX),
                 };
-                (flow.in_port, wc.in_port) = (port, u32::MAX);
                 attr::IN_PORT
             }
             "packet_type" => {
@@ -212,7 +233,7 @@ impl ParsedKey {
                 (vlan.tci, vlan_mask.tci) = (tci.into(), mask.into());
                 (flow.dl_type, wc.dl_type) = (0.into(), u16::MAX.into());
                 self.seen &= !attr::ETHERTYPE;
-                attr::OTHER
+                attr::VLAN
             }
             "ipv4" => {
                 let ip = text::read_ipv4(c)?;
@@ -267,6 +288,7 @@ impl ParsedKey {
                     (f.arp_sha, f.arp_tha) = (k.sha, k.tha);
                     f.nw_proto = k.op.get().min(0xff) as u8;
                 }
+                self.unknown_arp = arp.value.op.get() > 0xff;
                 attr::ARP
             }
             "nd" => {
@@ -306,6 +328,7 @@ impl ParsedKey {
         if number.get() {
             c.expect(")")?;
         }
+        self.repeated |= self.seen & seen & !attr::VLAN != 0;
         self.seen |= seen;
         Some(())
     }
@@ -357,9 +380,44 @@ impl ParsedKey {
         })
     }
 
+    /// A mask that is exact in all but the metadata that the key does not name.
+    pub fn given(&self) -> FlowWildcards {
+        let mut wc = FlowWildcards::default();
+        let m = &mut wc.masks;
+        m.words_mut().fill(u64::MAX);
+        let lacks = |attr| self.seen & attr == 0;
+        for (attr, member) in [
+            (attr::RECIRC_ID, &mut m.recirc_id),
+            (attr::DP_HASH, &mut m.dp_hash),
+            (attr::SKB_PRIORITY, &mut m.skb_priority),
+            (attr::SKB_MARK, &mut m.pkt_mark),
+            (attr::CT_MARK, &mut m.ct_mark),
+        ] {
+            if lacks(attr) {
+                *member = 0;
+            }
+        }
+        if lacks(attr::CT_STATE) {
+            m.ct_state = 0;
+        }
+        if lacks(attr::CT_ZONE) {
+            m.ct_zone = 0;
+        }
+        if lacks(attr::CT_LABEL) {
+            m.ct_label = [0; 16];
+        }
+        if lacks(attr::PACKET_TYPE) {
+            m.packet_type = 0.into();
+        }
+        wc
+    }
+
     /// Which attributes must be there for the packet that the key describes, and which may be.
     fn check(&self) -> Result<(), Errno> {
         let f = &self.flow;
+        if self.repeated || self.unknown_arp {
+            return Err(Errno::EINVAL);
+        }
         if f.vlans
             .iter()
             .take(self.encaps)
@@ -423,24 +481,52 @@ impl ParsedKey {
         Ok(())
     }
 
-    /// The key of one packet, as `netdev-dummy/receive` takes it: masks do not count.
-    pub fn into_flow(self) -> Result<Flow, Errno> {
-        self.check()?;
+    /// The key of one packet, as `ofproto/trace` takes it: masks do not count, and what its protocol needs may be
+    /// missing.
+    pub fn into_flow(mut self) -> Result<Flow, Errno> {
+        if self.repeated {
+            return Err(Errno::EINVAL);
+        }
+        self.imply_type();
+        self.without_ethernet();
+        let flow = &mut self.flow;
+        // Tags beyond those that packets' keys hold are payload.
+        let limit = vlan_limit();
+        if let Some(first) = flow.vlans.get(limit).filter(|v| v.tpid.get() != 0) {
+            flow.dl_type = first.tpid;
+            flow.vlans[limit..].fill(VlanHdr::default());
+        } else if self.encaps == 0 && is_vlan(flow.dl_type.get()) {
+            flow.dl_type = 0.into();
+        }
+        self.drop_other_ports();
         Ok(self.flow)
     }
 
     /// A key and its mask for a datapath flow. No attributes at all mean the empty key, matched exactly.
     pub fn into_match(mut self) -> Result<Match, Errno> {
+        let m = &mut self.wc.masks;
         if self.seen == 0 {
-            let m = &mut self.wc.masks;
             (m.skb_priority, m.pkt_mark, m.dp_hash) = (u32::MAX, u32::MAX, u32::MAX);
             (m.ct_state, m.ct_zone, m.ct_mark) = (0xff, u16::MAX, u32::MAX);
             m.ct_label = [0xff; 16];
             m.packet_type = u32::MAX.into();
             m.dl_src = ferrovs_packet::types::MacAddr::BROADCAST;
             m.dl_dst = m.dl_src;
-        } else if self.seen & attr::ETHERTYPE == 0 {
-            return Err(Errno::EINVAL);
+            m.dl_type = u16::MAX.into();
+        } else {
+            self.without_ethernet();
+            let m = &self.wc.masks;
+            let has = |attr| self.seen & attr != 0;
+            if !has(attr::ETHERTYPE)
+                || !has(attr::IN_PORT)
+                || m.in_port != u32::MAX
+                // The outer header of a packet from a tunnel has a TTL.
+                || has(attr::TUNNEL) && m.tunnel.ip_ttl == 0
+                || self.encaps > vlan_limit()
+                || self.encaps == 0 && is_vlan(self.flow.dl_type.get())
+            {
+                return Err(Errno::EINVAL);
+            }
         }
         self.check()?;
         let m = &mut self.wc.masks;
@@ -450,21 +536,72 @@ impl ParsedKey {
         if self.encaps == 0 {
             m.vlans[0].tci = u16::MAX.into();
         }
-        if self.seen == 0 {
-            m.dl_type = u16::MAX.into();
-        }
         m.nw_frag &= NW_FRAG_MASK;
         Ok(Match {
             flow: self.flow,
             wc: self.wc,
         })
     }
+
+    /// A key without `eth()` is that of a packet that begins with the header of its type.
+    fn without_ethernet(&mut self) {
+        if self.seen & attr::ETHERNET != 0 {
+            return;
+        }
+        let (f, m) = (&mut self.flow, &mut self.wc.masks);
+        if self.seen & attr::ETHERTYPE == 0 && f.packet_type.get() >> 16 == 1 {
+            f.dl_type = (f.packet_type.get() as u16).into();
+            m.dl_type = u16::MAX.into();
+            self.seen |= attr::ETHERTYPE;
+        }
+        let ty = match self.encaps {
+            0 => f.dl_type.get(),
+            _ => f.vlans[0].tpid.get(),
+        };
+        f.packet_type = packet_type(1, ty).into();
+        (f.vlans, m.vlans) = Default::default();
+        self.encaps = 0;
+    }
+
+    /// The EtherType of a key that has none follows from the attribute of its network header.
+    fn imply_type(&mut self) {
+        let implied = [
+            (attr::IPV4, eth_type::IP),
+            (attr::IPV6, eth_type::IPV6),
+            (attr::ARP, eth_type::ARP),
+        ];
+        if self.seen & attr::ETHERTYPE == 0
+            && let Some((_, ty)) = implied.iter().find(|(attr, _)| self.seen & attr != 0)
+        {
+            self.flow.dl_type = (*ty).into();
+            self.seen |= attr::ETHERTYPE;
+        }
+    }
+
+    /// Ports of another protocol than the packet's are none.
+    fn drop_other_ports(&mut self) {
+        let ports = match self.flow.nw_proto {
+            ip_proto::TCP => attr::TCP,
+            ip_proto::UDP => attr::UDP,
+            ip_proto::SCTP => attr::SCTP,
+            _ => attr::ICMP | attr::ICMPV6,
+        };
+        if self.seen & ports == 0 {
+            (self.flow.tp_src, self.flow.tp_dst) = Default::default();
+        }
+    }
+}
+
+fn is_vlan(ty: u16) -> bool {
+    matches!(ty, eth_type::VLAN_8021Q | eth_type::VLAN_8021AD)
 }
 
 /// A packet that has the key written in `input`, as `netdev-dummy/receive` takes it, filled with zeros up to
 /// `size`. The error is the text that the user sees.
 pub fn packet_from_text(input: &str, size: Option<usize>) -> Result<Packet, String> {
-    let parsed = parse_key(input, None).map_err(|e| e.to_string())?;
+    let mut parsed = parse(input, None, false).map_err(|e| e.to_string())?;
+    parsed.imply_type();
+    parsed.drop_other_ports();
     let payload = size.map_or(Payload::Default, Payload::TotalLen);
     compose(&parsed.flow, payload).ok_or_else(|| "too small packet len".to_owned())
 }

@@ -95,8 +95,8 @@ fn verbose_keys_show_wild_members_too() {
             true
         )
         .unwrap(),
-        "skb_priority(0/0),skb_mark(0/0),ct_state(0/0),ct_zone(0/0),ct_mark(0/0),ct_label(0/0),\
-         recirc_id(0),dp_hash(0/0),in_port(1),packet_type(ns=0/0,id=0/0),\
+        "recirc_id(0),dp_hash(0/0),skb_priority(0/0),in_port(1),skb_mark(0/0),ct_state(0/0),ct_zone(0/0),\
+         ct_mark(0/0),ct_label(0/0),packet_type(ns=0/0,id=0/0),\
          eth(src=00:00:00:00:00:00/00:00:00:00:00:00,dst=00:00:00:00:00:00/00:00:00:00:00:00),\
          eth_type(0x0800),ipv4(src=0.0.0.0/0.0.0.0,dst=0.0.0.0/0.0.0.0,proto=6,tos=0/0,ttl=0/0,\
          frag=no),tcp(src=0/0,dst=0/0)"
@@ -112,6 +112,13 @@ fn keys_without_what_their_protocol_needs_are_refused() {
         "in_port(1),eth(),eth_type(0x0800),ipv4(proto=17,frag=no),tcp(src=1)",
         "in_port(2),eth(),eth_type(0x8847),mpls(label=10,tc=1,ttl=64,bos=0)",
         "in_port(1),eth(),eth_type(0x8100),vlan(vid=5),encap(eth_type(0x0806))",
+        "in_port(1),eth(),eth_type(0x8100)",
+        "in_port(1),eth(),eth_type(0x88a8),vlan(vid=5),encap(eth_type(0x8100),vlan(vid=6),encap(eth_type(0x1234)))",
+        "eth(),eth_type(0x1234)",
+        "in_port(1/0xff),eth(),eth_type(0x1234)",
+        "in_port(1),in_port(2),eth(),eth_type(0x1234)",
+        "in_port(1),eth(),eth_type(0x0806),arp(op=300)",
+        "in_port(1),tunnel(dst=1.2.3.4,flags(key)),eth(),eth_type(0x1234)",
     ] {
         assert_eq!(key(bad, false), Err(Errno::EINVAL), "{bad}");
     }
@@ -126,6 +133,46 @@ fn keys_without_what_their_protocol_needs_are_refused() {
         let error = parse_key(bad, None).unwrap_err().to_string();
         assert_eq!(error, format!("syntax error at {at}"));
     }
+}
+
+#[test]
+fn a_traced_key_may_leave_out_what_follows_and_is_cut_to_the_tags_that_packets_have() {
+    let flow = |text| parse_key(text, None).unwrap().into_flow().unwrap();
+    let f = flow("in_port(1),eth(),ipv4(src=1.2.3.4,proto=6),udp(src=5)");
+    assert_eq!((f.dl_type.get(), f.tp_src.get()), (0x800, 0));
+    let f = flow(
+        "in_port(1),eth(),eth_type(0x8100),vlan(vid=5,pcp=0),encap(eth_type(0x8100),vlan(vid=6,pcp=0),encap(eth_type(0xabcd)))",
+    );
+    assert_eq!((f.dl_type.get(), f.vlans[0].tci.get()), (0x8100, 0x1005));
+    assert_eq!(f.vlans[1].tci.get(), 0);
+    assert_eq!(flow("in_port(1),eth(),eth_type(0x8100)").dl_type.get(), 0);
+    let f = flow("in_port(1),eth_type(0x1234)");
+    assert_eq!(f.packet_type.get(), 0x1_1234);
+    assert_eq!(flow("in_port(1),eth(),eth_type(0x0800)").nw_proto, 0);
+}
+
+#[test]
+fn a_packet_is_written_without_masks_and_with_white_space_before_numbers() {
+    let packet = |text: &str| packet_from_text(text, None).map(|p| p.data().to_vec());
+    let whole = "eth(),eth_type(0x0800),ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6),tcp(src=1,dst=2)";
+    let want = packet(whole).unwrap();
+    for same in [
+        "ipv4(src=10.0.0.1,dst=10.0.0.2,proto=6),tcp(src=1,dst=2)",
+        "eth(),eth_type( 0x0800),ipv4(src=10.0.0.1,dst=10.0.0.2,proto=\n6),tcp(src=\t1,dst=2)",
+    ] {
+        assert_eq!(packet(same).as_ref(), Ok(&want), "{same}");
+    }
+    assert_eq!(
+        packet("eth(),ipv4(proto=6/0xf),tcp(src=1)"),
+        Err("syntax error at ipv4(proto=6/0xf),tcp(src=1)".to_owned())
+    );
+}
+
+#[test]
+fn tcp_flags_without_a_name_are_told_by_their_value() {
+    let mut out = String::new();
+    format_tcp_flags_short(&mut out, 0xfff);
+    assert_eq!(out, "SFPRU.ECN[200][400][800]");
 }
 
 #[test]
