@@ -14,3 +14,5 @@ mod life;
 mod oracle;
 #[path = "daemons/pki.rs"]
 mod pki;
+#[path = "daemons/user.rs"]
+mod user;

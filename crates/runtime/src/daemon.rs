@@ -11,10 +11,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ferrovs_sys::file;
 use ferrovs_sys::lockfile::{self, LockError};
 use ferrovs_sys::process::{self, Exit, Fork, User};
 use ferrovs_sys::signal;
@@ -165,10 +167,12 @@ impl Daemon {
             .map_or_else(|| "(null)".to_string(), |p| p.display().to_string())
     }
 
-    /// Goes into the background, starts the monitor, writes the pidfile and changes user, as
-    /// asked. Returns in the process that serves.
+    /// Changes user, goes into the background, starts the monitor and writes the pidfile, as asked.
+    /// Returns in the process that serves. Everything after the first step, the monitor too, is done
+    /// without root's powers.
     pub fn daemonize_start(&mut self, access: Access) {
         abort_on_panic();
+        self.change_user(access);
         if self.detach {
             match fork_and_wait(&mut self.notify) {
                 Fork::Parent(_) => process::exit_immediately(0),
@@ -192,32 +196,28 @@ impl Daemon {
             self.make_pidfile(&path);
         }
         process::ensure_standard_fds();
-        if let Some((user, gid)) = &self.user {
-            if vlog::change_owner(user.uid, *gid).is_err() {
-                vlog::warn!(DAEMON_UNIX, "failed to change the owner of the log file");
-            }
-            if let Some(p) = &self.pidfile {
-                let _ = process::chown(p, user.uid, *gid);
-            }
-            let mut keep = vec![14 /* IPC_LOCK */, 10 /* NET_BIND_SERVICE */];
-            if access.datapath {
-                keep.extend([12 /* NET_ADMIN */, 13 /* NET_RAW */]);
-            }
-            if access.hardware {
-                keep.push(17 /* SYS_RAWIO */);
-            }
-            let keep = if process::effective_ids().0 == 0 {
-                keep
-            } else {
-                Vec::new()
-            };
-            if let Err(e) = process::become_user(user, *gid, &keep) {
-                let text = crate::text::errno(&e);
-                die(format_args!(
-                    "could not change to user {}: {text}, aborting",
-                    user.name
-                ));
-            }
+    }
+
+    fn change_user(&self, access: Access) {
+        let Some((user, gid)) = &self.user else {
+            return;
+        };
+        if vlog::change_owner(user.uid, *gid).is_err() {
+            vlog::warn!(DAEMON_UNIX, "failed to change the owner of the log file");
+        }
+        let mut keep = vec![14 /* IPC_LOCK */, 10 /* NET_BIND_SERVICE */];
+        if access.datapath {
+            keep.extend([12 /* NET_ADMIN */, 13 /* NET_RAW */]);
+        }
+        if access.hardware {
+            keep.push(17 /* SYS_RAWIO */);
+        }
+        if let Err(e) = process::become_user(user, *gid, &keep) {
+            let text = crate::text::errno(&e);
+            die(format_args!(
+                "could not change to user {}: {text}, aborting",
+                user.name
+            ));
         }
     }
 
@@ -246,20 +246,22 @@ impl Daemon {
                 crate::text::errno(e)
             ))
         };
-        let open = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(&tmp);
-        let mut file = match open {
+        let mut file = match file::open_plain(&tmp, 0o666) {
             Ok(f) => f,
             Err(e) => fail("create", &e),
         };
-        fatal_signal::unlink_on_exit(&tmp);
         match lockfile::lock(&file) {
             Ok(()) => {}
             Err(LockError::Io(e)) => fail("fcntl(F_SETLK)", &e),
             Err(_) => fail("fcntl(F_SETLK)", &io::Error::from_raw_os_error(11)),
+        }
+        // Another that starts may have renamed the file before it was locked here: then it is that one's.
+        if inode(&tmp) != file_inode(&file) {
+            fail("fcntl(F_SETLK)", &io::Error::from_raw_os_error(11));
+        }
+        fatal_signal::unlink_on_exit(&tmp);
+        if let Err(e) = file.set_len(0) {
+            fail("truncate", &e);
         }
         if let Err(e) = writeln!(file, "{me}") {
             fail("write", &e);
@@ -274,7 +276,7 @@ impl Daemon {
             ));
         }
         fatal_signal::keep(&tmp);
-        *OWN.lock().unwrap_or_else(PoisonError::into_inner) = inode(path);
+        *OWN.lock().unwrap_or_else(PoisonError::into_inner) = file_inode(&file);
         self.locked = Some(file);
     }
 
@@ -442,8 +444,11 @@ pub fn describe_exit(exit: Exit) -> String {
 static OWN: Mutex<Option<(u64, u64)>> = Mutex::new(None);
 
 fn inode(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
+}
+
+fn file_inode(file: &File) -> Option<(u64, u64)> {
+    file.metadata().ok().map(|m| (m.dev(), m.ino()))
 }
 
 fn is_own(path: &Path) -> bool {
@@ -504,8 +509,21 @@ pub fn read_pidfile(path: &Path) -> io::Result<i32> {
 }
 
 fn check_already_running(path: &Path) {
-    let Ok(mut file) = OpenOptions::new().read(true).write(true).open(path) else {
-        return;
+    let fail = |e: &io::Error| -> ! {
+        die(format_args!(
+            "{}: pidfile check failed ({}), aborting",
+            path.display(),
+            crate::text::errno(e)
+        ))
+    };
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+        Err(e) => {
+            let text = crate::text::errno(&e);
+            vlog::warn!(DAEMON_UNIX, "{}: open: {text}", path.display());
+            fail(&e)
+        }
     };
     match lockfile::holder(&file) {
         Ok(None) => {}
@@ -518,10 +536,6 @@ fn check_already_running(path: &Path) {
                 path.display()
             ));
         }
-        Err(e) => die(format_args!(
-            "{}: pidfile check failed ({}), aborting",
-            path.display(),
-            crate::text::errno(&e)
-        )),
+        Err(e) => fail(&e),
     }
 }

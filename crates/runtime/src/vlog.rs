@@ -407,8 +407,7 @@ pub fn default_log_file() -> PathBuf {
 /// Logs to `path` (default: the program's file in the log directory) from now on.
 pub fn set_log_file(path: Option<&Path>) -> std::io::Result<()> {
     let path = path.map_or_else(default_log_file, Path::to_path_buf);
-    let open = File::options().create(true).append(true).open(&path);
-    let file = match open {
+    let file = match ferrovs_sys::file::open_append(&path, 0o660) {
         Ok(f) => f,
         Err(e) => {
             let text = crate::text::errno(&e);
@@ -471,8 +470,8 @@ pub(crate) fn write_to_file(module: &Module, level: Level, text: fmt::Arguments<
 
 /// Gives the log file to another user, for a daemon that is about to become that user.
 pub fn change_owner(uid: u32, gid: u32) -> std::io::Result<()> {
-    match &state().file_path {
-        Some(p) => ferrovs_sys::process::chown(p, uid, gid),
+    match &state().file {
+        Some(file) => ferrovs_sys::file::give(file, uid, gid),
         None => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ pub mod affinity;
 pub mod cycles;
 pub mod ethtool;
 pub mod fd;
+pub mod file;
 pub mod ifreq;
 pub mod lockfile;
 pub mod netns;

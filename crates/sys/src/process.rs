@@ -317,22 +317,42 @@ pub fn effective_ids() -> (u32, u32) {
     )
 }
 
-/// Gives up the present user for `user` and `gid`, for good, keeping the capabilities in `keep`
-/// (capability numbers) both permitted and effective.
+/// Gives up the present user for `user` and `gid`, for good, with no supplementary group, keeping the
+/// capabilities in `keep` (capability numbers) both permitted and effective. What is run later can never
+/// have more.
 pub fn become_user(user: &User, gid: u32, keep: &[u32]) -> io::Result<()> {
-    let name = CString::new(user.name.as_str())?;
-    // SAFETY: plain integers and one C string that outlives the call. The process has one thread,
-    // so the per-thread nature of the raw calls does not matter; libc synchronises them anyway.
+    let was_root = effective_ids().0 == 0;
+    // SAFETY: plain integers, and no groups from a null pointer. The process has one thread, so the
+    // per-thread nature of the raw calls does not matter; libc synchronises them anyway.
     unsafe {
-        if !keep.is_empty() {
+        if was_root {
+            drop_bounding_set()?;
+            check(libc::setgroups(0, std::ptr::null()))?;
             check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
         }
         check(libc::setresgid(gid, gid, gid))?;
-        check(libc::initgroups(name.as_ptr(), gid))?;
         check(libc::setresuid(user.uid, user.uid, user.uid))?;
     }
-    if !keep.is_empty() {
+    if was_root && user.uid != 0 {
         set_capabilities(keep)?;
+        // The kernel took /proc/self away, by which sockets with long names are reached. Nobody gains by
+        // having it back: tracing a process needs all the capabilities that the process has.
+        // SAFETY: plain integers.
+        unsafe { check(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0))? };
+    }
+    Ok(())
+}
+
+/// Takes every capability away from all that this process may become.
+fn drop_bounding_set() -> io::Result<()> {
+    for cap in 0.. {
+        // SAFETY: plain integers.
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, cap, 0, 0, 0) }) {
+            Ok(()) => {}
+            // The number after the last capability.
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(e) => return Err(e),
+        }
     }
     Ok(())
 }
@@ -374,11 +394,6 @@ fn set_capabilities(keep: &[u32]) -> io::Result<()> {
     } else {
         Ok(())
     }
-}
-
-/// Gives `path` to `uid` and `gid`.
-pub fn chown(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    std::os::unix::fs::chown(path, Some(uid), Some(gid))
 }
 
 /// Sets the file mode creation mask and returns the previous one.
