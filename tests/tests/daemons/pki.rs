@@ -92,7 +92,10 @@ fn ovs_pki_leaves_the_files_and_says_the_words_of_openssls() {
         "init",
         "init",
         "-f init",
-        "--force --bits 1024 req a",
+        "-k foo",
+        "-B 2047 -k foo bar",
+        "-B 2047 bar",
+        "--force --bits 2048 req a",
         "req a",
         "sign a",
         "sign -b a controller",
@@ -180,7 +183,7 @@ fn the_text_in_our_files_is_what_openssl_prints() {
         let written = std::fs::read_to_string(place.file(file)).unwrap();
         assert_eq!(squeeze(printed), squeeze(written), "{file}");
     }
-    let dsa = "-k dsa -B 1024";
+    let dsa = "-k dsa -B 2048";
     place.sh("mv pki rsa").ok();
     place.pki(&Programs::ours(), &format!("{dsa} init")).ok();
     place.pki(&Programs::ours(), &format!("{dsa} req d")).ok();

@@ -89,7 +89,7 @@ fn create(settings: &Settings, name: &str) -> Outcome {
             Key::dsa(&parameters)?
         }
     };
-    write_private(&private.join("cakey.pem"), &key.to_pem()?, 0o700)?;
+    write_private(&private.join("cakey.pem"), &key.to_pem()?, 0o600)?;
     let common_name = setting(&read(&settings_file)?, "CN").unwrap_or_else(|| name.to_string());
     let subject = super::x509::name(name, &common_name)?;
     let request = Request::new(&key, &subject, None)?;

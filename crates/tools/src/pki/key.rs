@@ -103,14 +103,12 @@ fn bad(what: &str, e: impl std::fmt::Display) -> Error {
 }
 
 /// New parameters for DSA keys, in PEM.
-#[allow(deprecated)] // Open vSwitch takes keys of 1024 bits.
 pub(super) fn dsa_parameters(bits: usize) -> Result<String, Error> {
     let size = match bits {
-        1024 => KeySize::DSA_1024_160,
         2048 => KeySize::DSA_2048_224,
         3072 => KeySize::DSA_3072_256,
         _ => {
-            let text = "argument to -B or --bits must be 1024, 2048 or 3072 for DSA keys";
+            let text = "argument to -B or --bits must be 2048 or 3072 for DSA keys";
             return Err(Error::Said(text.into()));
         }
     };

@@ -111,12 +111,18 @@ const VALUES: [(&str, &str, &str); 5] = [
     ("-l", "--l", "log"),
 ];
 
+/// Size of keys unless `--bits` says otherwise, and the least.
+const DEFAULT_BITS: usize = 3072;
+const LEAST_BITS: usize = 2048;
+/// Larger keys take hours to make and no peer accepts them.
+const LARGEST_KEY: usize = 16384;
+
 /// Reads the command line; `None` if an option printed what was asked for.
 pub(super) fn parse(program: &str, args: &[String]) -> Result<Option<Settings>, Error> {
     let mut settings = Settings {
         dir: DEFAULT_DIR.into(),
         key: KeyKind::Rsa,
-        bits: 2048,
+        bits: DEFAULT_BITS,
         batch: false,
         force: false,
         unique: false,
@@ -124,6 +130,7 @@ pub(super) fn parse(program: &str, args: &[String]) -> Result<Option<Settings>, 
         log: dirs::logdir().join("ovs-pki.log"),
         words: Vec::new(),
     };
+    let (mut key, mut bits) = (None, None);
     let mut args = args.iter().skip(1);
     while let Some(arg) = args.next() {
         let value_of = VALUES
@@ -136,12 +143,18 @@ pub(super) fn parse(program: &str, args: &[String]) -> Result<Option<Settings>, 
                     Error::Plain(format!(": error: missing argument to --{name}"))
                 })?,
             };
-            settings.set(name, value)?;
+            match *name {
+                "keytype" => key = Some(value),
+                "bits" => bits = Some(value),
+                "dsaparam" => settings.dsaparam = Some(value.into()),
+                "pkidir" => settings.dir = value.into(),
+                _ => settings.log = value.into(),
+            }
             continue;
         }
         match arg.as_str() {
             "-h" | "--help" => {
-                print_help(program);
+                print_help(program, &settings.dir);
                 return Ok(None);
             }
             "-V" | "--version" => {
@@ -165,51 +178,51 @@ pub(super) fn parse(program: &str, args: &[String]) -> Result<Option<Settings>, 
             word => settings.words.push(word.to_string()),
         }
     }
+    // Only whole command lines are judged: first that there is a command, then the keys to make.
+    if settings.words.is_empty() {
+        return said("missing command name; use --help for help".into());
+    }
+    if let Some(key) = key {
+        settings.key = key_kind(&key)?;
+    }
+    if let Some(bits) = bits {
+        settings.bits = key_bits(&bits)?;
+    }
     Ok(Some(settings))
 }
 
-impl Settings {
-    fn set(&mut self, name: &str, value: String) -> Outcome {
-        match name {
-            "keytype" => {
-                self.key = match value.as_str() {
-                    "rsa" => KeyKind::Rsa,
-                    "dsa" => KeyKind::Dsa,
-                    _ => return said("argument to -k or --key must be rsa or dsa".into()),
-                };
-            }
-            "bits" => {
-                self.bits = match value.trim().parse::<usize>() {
-                    Ok(bits) if bits > LARGEST_KEY => {
-                        return said(format!(
-                            "argument to -B or --bits must be at most {LARGEST_KEY}"
-                        ));
-                    }
-                    Ok(bits) if bits >= 1024 => bits,
-                    _ => {
-                        return said("argument to -B or --bits must be at least 1024".into());
-                    }
-                };
-            }
-            "dsaparam" => self.dsaparam = Some(value.into()),
-            "pkidir" => self.dir = value.into(),
-            _ => self.log = value.into(),
-        }
-        Ok(())
+fn key_kind(word: &str) -> Result<KeyKind, Error> {
+    match word {
+        "rsa" => Ok(KeyKind::Rsa),
+        "dsa" => Ok(KeyKind::Dsa),
+        _ => said("argument to -k or --key must be rsa or dsa".into()),
     }
 }
 
-/// Larger keys take hours to make and no peer accepts them.
-const LARGEST_KEY: usize = 16384;
+fn key_bits(word: &str) -> Result<usize, Error> {
+    match word.trim().parse::<usize>() {
+        Ok(bits) if bits > LARGEST_KEY => said(format!(
+            "argument to -B or --bits must be at most {LARGEST_KEY}"
+        )),
+        Ok(bits) if bits >= LEAST_BITS => Ok(bits),
+        _ => said(format!(
+            "argument to -B or --bits must be at least {LEAST_BITS}"
+        )),
+    }
+}
 
-fn print_help(program: &str) {
+fn print_help(program: &str, dir: &Path) {
     print!(
         "ovs-pki, for managing a simple OpenFlow public key infrastructure \n\
-         usage: {program} [OPTION...] COMMAND [ARG...]\n{HELP}"
+         usage: {program} [OPTION...] COMMAND [ARG...]\n{HELP_COMMANDS}\
+         \x20 -B, --bits=NBITS     Number of bits in keys (default: {DEFAULT_BITS}).  For DSA keys,\n\
+         {HELP_KEYS}\
+         \x20                        (default: {})\n{HELP_REST}",
+        dir.display()
     );
 }
 
-const HELP: &str = "
+const HELP_COMMANDS: &str = "
 The valid stand-alone commands and their arguments are:
   init                 Initialize the PKI
   req NAME             Create new private key and certificate request
@@ -225,16 +238,18 @@ Each TYPE above is a certificate type: 'switch' (default) or 'controller'.
 
 Options for 'init', 'req', and 'req+sign' only:
   -k, --key=rsa|dsa    Type of keys to use (default: rsa)
-  -B, --bits=NBITS     Number of bits in keys (default: 2048).  For DSA keys,
-                         this has an effect only on 'init'.
+";
+
+const HELP_KEYS: &str = "                         this has an effect only on 'init'.
   -D, --dsaparam=FILE  File with DSA parameters (DSA only)
                          (default: dsaparam.pem within PKI directory)
 Options for use with the 'sign' command:
   -b, --batch          Skip fingerprint verification
 Options that apply to any command:
   -d, --dir=DIR        Directory where the PKI is located
-                         (default: /var/lib/openvswitch/pki)
-  -f, --force          Continue even if file or directory already exists
+";
+
+const HELP_REST: &str = "  -f, --force          Continue even if file or directory already exists
   -l, --log=FILE       Log openssl output to FILE (default: ovs-log.log)
   -u, --unique         NAME is unique (don't append UUID/date)
   -h, --help           Print this usage message.
