@@ -274,7 +274,7 @@ fn del_port(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         false if with_iface => ctx.ext.ifaces.get(&target).map(|i| i.port.clone()),
         false => None,
     };
-    if name.is_none() && ctx.ext.bridges.contains_key(&target) {
+    if name.is_none() && must_exist && ctx.ext.bridges.contains_key(&target) {
         return Err(format!(
             "cannot delete port {target} because it is the local port for bridge {target} \
              (deleting this port requires deleting the entire bridge)"

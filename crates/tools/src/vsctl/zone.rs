@@ -37,16 +37,30 @@ pub(super) const COMMANDS: &[Cmd] = &[
         true,
     ),
     command("list-zone-tp", (1, 1), "", &[], list_zone_tp, false),
-    command("set-zone-limit", (3, 3), "", &[], set_zone_limit, true),
+    command(
+        "set-zone-limit",
+        (3, 3),
+        "!ARG !ARG !ARG",
+        &[],
+        set_zone_limit,
+        true,
+    ),
     command(
         "del-zone-limit",
         (2, 2),
-        "",
+        "!ARG !ARG",
         &["--if-exists"],
         del_zone_limit,
         true,
     ),
-    command("list-zone-limits", (1, 1), "", &[], list_zone_limits, false),
+    command(
+        "list-zone-limits",
+        (1, 1),
+        "!ARG",
+        &[],
+        list_zone_limits,
+        false,
+    ),
     command("list-dp-cap", (1, 1), "", &[], list_dp_cap, false),
 ];
 
@@ -63,8 +77,8 @@ fn prepare(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
         p.need("Datapath", &["ct_zone_default_limit"]);
         p.need("CT_Zone", &["limit"]);
     } else if inv.arg(0) == "del-zone-tp" {
-        // A zone with a limit outlives its policy; servers of before limits have none.
-        p.need("CT_Zone", &[]);
+        // A zone with a limit outlives its policy.
+        p.need("CT_Zone", &["limit"]);
     }
     Ok(())
 }
@@ -79,24 +93,34 @@ fn require_datapath(ctx: &Ctx<'_>, name: &str) -> Result<Uuid, Fail> {
     find_datapath(ctx, name).ok_or_else(|| format!("datapath {name} does not exist").into())
 }
 
-/// "zone=N", whatever follows the number.
-fn zone_of_policy(text: &str) -> Result<i64, Fail> {
-    let number = text.strip_prefix("zone=").map(str::trim_start);
-    let digits = number.map(|n| n.strip_prefix(['-', '+']).unwrap_or(n));
-    match (number, digits) {
-        (Some(number), Some(digits)) if digits.starts_with(|c: char| c.is_ascii_digit()) => {
-            Ok(leading_number_any_base(number))
-        }
-        _ => Err(format!("invalid zone_id (\"{text}\")").into()),
-    }
+/// The number that `text` begins with, in the base that its prefix tells; None without digits. What
+/// follows does not matter.
+fn number(text: &str) -> Option<i64> {
+    let digits = text.trim_start();
+    let digits = digits.strip_prefix(['-', '+']).unwrap_or(digits);
+    let found = digits.starts_with(|c: char| c.is_ascii_digit());
+    found.then(|| leading_number_any_base(text))
 }
 
-/// "zone=N", or N alone.
-fn zone_number(text: &str) -> Result<i64, Fail> {
-    let digits = text.strip_prefix("zone=").unwrap_or(text);
-    match digits.parse::<i64>() {
-        Ok(zone) => Ok(zone),
-        Err(_) => Err(format!("invalid zone_id (\"{text}\")").into()),
+/// "zone=N".
+fn zone_of_policy(text: &str) -> Result<i64, Fail> {
+    text.strip_prefix("zone=")
+        .and_then(number)
+        .ok_or_else(|| format!("invalid zone argument, {text}").into())
+}
+
+/// N, or the datapath's default.
+#[derive(Clone, Copy)]
+enum Limited {
+    Default,
+    Zone(i64),
+}
+
+fn limited(text: &str) -> Result<Limited, Fail> {
+    match (text, number(text)) {
+        ("default", _) => Ok(Limited::Default),
+        (_, Some(zone)) => Ok(Limited::Zone(zone)),
+        (_, None) => Err(format!("invalid zone id, {text}").into()),
     }
 }
 
@@ -136,7 +160,7 @@ fn add_zone_tp(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let existing = zones(ctx, datapath).get(&zone).copied();
     let policy_of = |ctx: &Ctx<'_>, row| ctx.view().read(row, CtZone::TIMEOUT_POLICY);
     if existing.is_some_and(|row| policy_of(ctx, row).is_some()) && !inv.has("--may-exist") {
-        return Err(format!("zone id {zone} already exists").into());
+        return Err(format!("zone id {zone} already has a policy").into());
     }
     let mut timeouts: BTreeMap<&str, i64> = BTreeMap::new();
     for arg in &inv.argv[3..] {
@@ -164,13 +188,17 @@ fn del_zone_tp(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let datapath = require_datapath(ctx, inv.arg(1))?;
     let zone = zone_of_policy(inv.arg(2))?;
     let row = zones(ctx, datapath).get(&zone).copied();
-    match row {
-        None if inv.has("--if-exists") => {}
-        None => return Err(format!("zone id {zone} does not exist").into()),
-        Some(row) if ctx.view().read(row, CtZone::LIMIT).is_some() => {
-            ctx.txn.set(row, CtZone::TIMEOUT_POLICY, None::<Uuid>);
-        }
-        Some(row) => drop_zone(ctx, datapath, zone, row),
+    let Some(row) = row.filter(|&row| ctx.view().read(row, CtZone::TIMEOUT_POLICY).is_some())
+    else {
+        return match inv.has("--if-exists") {
+            true => Ok(()),
+            // The number is told as the unsigned one that it is kept in.
+            false => Err(format!("zone id {} does not have a policy", zone as u64).into()),
+        };
+    };
+    match ctx.view().read(row, CtZone::LIMIT) {
+        Some(_) => ctx.txn.set(row, CtZone::TIMEOUT_POLICY, None::<Uuid>),
+        None => drop_zone(ctx, datapath, zone, row),
     }
     Ok(())
 }
@@ -198,17 +226,26 @@ fn list_zone_tp(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 }
 
 fn set_zone_limit(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
+    let limited = limited(inv.arg(2))?;
+    let Some(limit) = number(inv.arg(3)) else {
+        return Err(format!("invalid limit, {}", inv.arg(3)).into());
+    };
+    if u32::try_from(limit).is_err() {
+        return Err(format!("limit ({limit}) out of range").into());
+    }
+    let zone = match limited {
+        Limited::Zone(zone) if u16::try_from(zone).is_err() => {
+            return Err(format!("zone_id ({zone}) out of range").into());
+        }
+        Limited::Zone(zone) => Some(zone),
+        Limited::Default => None,
+    };
     let datapath = require_datapath(ctx, inv.arg(1))?;
-    let limit: i64 = inv
-        .arg(3)
-        .parse()
-        .map_err(|_| Fail::from(format!("invalid limit (\"{}\")", inv.arg(3))))?;
-    if inv.arg(2) == "default" {
+    let Some(zone) = zone else {
         ctx.txn
             .set(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT, Some(limit));
         return Ok(());
-    }
-    let zone = zone_number(inv.arg(2))?;
+    };
     let row = match zones(ctx, datapath).get(&zone) {
         Some(&row) => row,
         None => {
@@ -222,22 +259,18 @@ fn set_zone_limit(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 }
 
 fn del_zone_limit(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
+    let limited = limited(inv.arg(2))?;
     let datapath = require_datapath(ctx, inv.arg(1))?;
     let must_exist = !inv.has("--if-exists");
-    if inv.arg(2) == "default" {
-        if must_exist
-            && ctx
-                .view()
-                .read(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT)
-                .is_none()
-        {
+    let Limited::Zone(zone) = limited else {
+        let limit = ctx.view().read(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT);
+        if must_exist && limit.is_none() {
             return Err(format!("datapath {} does not have a limit", inv.arg(1)).into());
         }
         ctx.txn
             .set(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT, None::<i64>);
         return Ok(());
-    }
-    let zone = zone_number(inv.arg(2))?;
+    };
     let row = zones(ctx, datapath).get(&zone).copied();
     let Some(row) = row.filter(|&row| ctx.view().read(row, CtZone::LIMIT).is_some()) else {
         return match must_exist {
@@ -255,14 +288,14 @@ fn del_zone_limit(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 fn list_zone_limits(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let name = inv.arg(1);
     let Some(datapath) = find_datapath(ctx, name) else {
-        return Err(format!("datapath {name} record not found").into());
+        return Err(format!("datapath: {name} record not found").into());
     };
     if let Some(limit) = ctx.view().read(datapath, Datapath::CT_ZONE_DEFAULT_LIMIT) {
-        inv.say(format_args!("zone=default, limit={limit}"));
+        inv.say(format_args!("Default, Limit: {limit}"));
     }
     for (zone, row) in zones(ctx, datapath) {
         if let Some(limit) = ctx.view().read(row, CtZone::LIMIT) {
-            inv.say(format_args!("zone={zone}, limit={limit}"));
+            inv.say(format_args!("Zone: {zone}, Limit: {limit}"));
         }
     }
     Ok(())
@@ -281,4 +314,37 @@ fn list_dp_cap(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
         .collect();
     inv.say(capabilities.join(" "));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_is_the_number_that_its_argument_begins_with() {
+        let zone = |text| match limited(text) {
+            Ok(Limited::Zone(zone)) => Ok(zone.to_string()),
+            Ok(Limited::Default) => Ok("default".to_string()),
+            Err(Fail::Fatal(text)) => Err(text),
+            Err(_) => Err(String::new()),
+        };
+        for (text, number) in [
+            ("6", "6"),
+            (" 0x5y", "5"),
+            ("-1", "-1"),
+            ("default", "default"),
+        ] {
+            assert_eq!(zone(text), Ok(number.to_string()));
+        }
+        for text in ["w", "zone=7", "", "defaultx"] {
+            assert_eq!(zone(text), Err(format!("invalid zone id, {text}")));
+        }
+        assert_eq!(zone_of_policy("zone=0x5y").ok(), Some(5));
+        for text in ["5", "zone=", "zone=x"] {
+            let Err(Fail::Fatal(error)) = zone_of_policy(text) else {
+                panic!("{text} is taken");
+            };
+            assert_eq!(error, format!("invalid zone argument, {text}"));
+        }
+    }
 }
