@@ -380,12 +380,25 @@ fn add<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
         min: 1,
         ..ty.any_number()
     };
-    // Of several pairs with one key the first counts; it takes the place of one that is there.
-    let mut members = Datum::Empty;
+    // Of several pairs with one key the first counts, and before them the one that is there.
+    let current = ctx.view().get(table, row, column).clone();
+    let mut all = current.clone();
     for arg in &inv.argv[4..] {
-        members = members.union(&Datum::from_text(&some, arg, Some(ctx.symbols))?);
+        all = all.union(&Datum::from_text(&some, arg, Some(ctx.symbols))?);
     }
-    ctx.txn.add(ctx.idl, table, row, column, &members);
+    if all.len() > ty.max as usize {
+        return Err(format!(
+            "\"add\" operation would put {} values in column {} of table {} but the maximum number \
+             is {}",
+            all.len(),
+            def.columns[column].name,
+            def.name,
+            ty.max
+        )
+        .into());
+    }
+    ctx.txn
+        .add(ctx.idl, table, row, column, &all.subtract(&current));
     ctx.touched.push((table, Some(column)));
     Ok(())
 }

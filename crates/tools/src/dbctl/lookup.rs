@@ -93,8 +93,8 @@ pub fn find_row<E>(
     table: usize,
     word: &str,
 ) -> Result<Option<Uuid>, Fail> {
-    if let Some(uuid) = uuid::parse(word) {
-        return Ok(ctx.view().exists(table, uuid).then_some(uuid));
+    if let Some(uuid) = uuid::parse(word).filter(|&uuid| ctx.view().exists(table, uuid)) {
+        return Ok(Some(uuid));
     }
     let name = ctx.spec.db.tables[table].name;
     for (_, how) in ctx.spec.names.iter().filter(|(of, _)| *of == name) {
