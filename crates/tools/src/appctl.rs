@@ -166,13 +166,13 @@ Common commands:
       'off', 'emer', 'err', 'warn', 'info', or 'dbg' ('dbg', bydefault)
   vlog/reopen        Make the program reopen its log file
 Other options:
-  --timeout=SECS             wait at most SECS seconds for a response
-  -f, --format=FMT           Output format. One of: 'json', or 'text'
-                             ('text', by default)
-  --pretty                   Format the output in a more readable fashion.
-                             Requires: --format json.
-  -h, --help                 Print this helpful information
-  -V, --version              Display {program} version information
+  --timeout=SECS     wait at most SECS seconds for a response
+  -f, --format=FMT   Output format. One of: 'json', or 'text'
+                     (default: text)
+  --pretty           Format the output in a more readable fashion.
+                     Requires: --format=json.
+  -h, --help         Print this helpful information
+  -V, --version      Display {program} version information
 ",
         program = dirs::program_name()
     );

@@ -85,21 +85,26 @@ Database commands may reference a row in each table in the following ways:
 const CONNECTIONS: &str = "
 Active database connection methods:
   tcp:HOST:PORT           PORT at remote HOST
-  ssl:HOST:PORT           SSL PORT at remote HOST
+  ssl:HOST:PORT           SSL/TLS PORT at remote HOST
   unix:FILE               Unix domain socket named FILE
 Passive database connection methods:
   ptcp:PORT[:IP]          listen to TCP PORT on IP
-  pssl:PORT[:IP]          listen for SSL on PORT on IP
+  pssl:PORT[:IP]          listen for SSL/TLS on PORT on IP
   punix:FILE              listen on Unix domain socket FILE
-PKI configuration (required to use SSL):
+PKI configuration (required to use SSL/TLS):
   -p, --private-key=FILE  file with private key
   -c, --certificate=FILE  file with certificate for private key
   -C, --ca-cert=FILE      file with peer CA certificate
 ";
 
-const AFTER: &str = "SSL options:
-  --ssl-protocols=PROTOS  list of SSL protocols to enable
-  --ssl-ciphers=CIPHERS   list of SSL ciphers to enable
+const AFTER: &str = "SSL/TLS options:
+  --ssl-protocols=PROTOS    range of SSL/TLS protocols to enable
+  --ssl-ciphers=CIPHERS     list of SSL/TLS ciphers to enable
+                            with TLSv1.2
+  --ssl-ciphersuites=SUITES list of SSL/TLS ciphersuites to
+                            enable with TLSv1.3 and later
+  --ssl-server-name=NAME    server name for TLS Server Name
+                            Indication (SNI)
 
 Other options:
   -h, --help                  display this help message

@@ -55,10 +55,10 @@ Manager commands:
   [--inactivity-probe=MSECS]
   set-manager TARGET...      set the list of managers to TARGET...
 
-SSL commands:
-  get-ssl                     print the SSL configuration
-  del-ssl                     delete the SSL configuration
-  set-ssl PRIV-KEY CERT CA-CERT  set the SSL configuration
+SSL/TLS commands:
+  get-ssl                     print the SSL/TLS configuration
+  del-ssl                     delete the SSL/TLS configuration
+  set-ssl PRIV-KEY CERT CA-CERT  set the SSL/TLS configuration
 
 Auto Attach commands:
   add-aa-mapping BRIDGE I-SID VLAN   add Auto Attach mapping to BRIDGE
@@ -67,6 +67,13 @@ Auto Attach commands:
 
 Switch commands:
   emer-reset                  reset switch to known good state
+
+Connection Tracking commands:
+  set-zone-limit DATAPATH ZONE|default LIMIT
+                              set CT LIMIT for ZONE|default on DATAPATH
+  del-zone-limit DATAPATH ZONE|default
+                              delete CT limit for ZONE|default on DATAPATH
+  list-zone-limits DATAPATH   list all limits configured on DATAPATH
 ";
 
 const OPTIONS: &str = "  --no-wait                   do not wait for ovs-vswitchd to reconfigure
