@@ -77,15 +77,11 @@ pub fn plan(config: &Config, present: &Present, kind_of: impl Fn(&str) -> String
             .interfaces()
             .map(|i| (i.name.as_str(), i))
             .collect();
-        for (iface, there) in &present[name].ifaces {
+        let there = &present[name].ifaces;
+        let moving = moving(&wanted, there);
+        for (iface, there) in there {
             let config = wanted.get(iface.as_str());
-            let stays = config.is_some_and(|c| {
-                let number = c
-                    .ofport_request
-                    .is_none_or(|n| there.ofport == OfPort::LOCAL || there.ofport == OfPort(n));
-                c.kind == there.kind && number
-            });
-            if stays {
+            if config.is_some_and(|c| c.kind == there.kind) && !moving.contains(iface.as_str()) {
                 kept.insert((name, iface));
             } else {
                 steps.push(Step::RemovePort {
@@ -138,6 +134,37 @@ pub fn plan(config: &Config, present: &Present, kind_of: impl Fn(&str) -> String
         }
     }
     steps
+}
+
+/// Interfaces that have to go for the sake of port numbers, and come back with others: those that ask
+/// for a number which is not theirs, and those that hold such a number by chance. Of several that ask
+/// for one number, the one that holds it keeps it, and the others keep what they have.
+fn moving<'a>(
+    wanted: &HashMap<&str, &InterfaceConfig>,
+    there: &'a BTreeMap<String, PresentIface>,
+) -> BTreeSet<&'a str> {
+    let holders: HashMap<OfPort, &str> = there
+        .iter()
+        .map(|(name, i)| (i.ofport, name.as_str()))
+        .collect();
+    let request = |name: &str| wanted.get(name)?.ofport_request.map(OfPort);
+    let mut moving = BTreeSet::new();
+    for (name, iface) in there {
+        let Some(number) = request(name) else {
+            continue;
+        };
+        if iface.ofport == number || iface.ofport == OfPort::LOCAL {
+            continue;
+        }
+        match holders.get(&number) {
+            Some(holder) if request(holder) == Some(number) => {}
+            holder => {
+                moving.insert(name.as_str());
+                moving.extend(holder);
+            }
+        }
+    }
+    moving
 }
 
 #[cfg(test)]
@@ -266,5 +293,75 @@ mod tests {
             })
             .collect();
         assert_eq!(order, ["br0", "b", "a"]);
+    }
+
+    fn present(ifaces: &[(&str, &str, u16)]) -> Present {
+        let iface = |&(name, kind, ofport): &(&str, &str, u16)| {
+            let kind = kind.to_string();
+            (
+                name.to_string(),
+                PresentIface {
+                    kind,
+                    ofport: OfPort(ofport),
+                },
+            )
+        };
+        let bridge = PresentBridge {
+            kind: "netdev".to_string(),
+            ifaces: ifaces.iter().map(iface).collect(),
+        };
+        Present::from([("br0".to_string(), bridge)])
+    }
+
+    /// The interfaces that go and those that come, with what they ask for.
+    fn moves(wanted: &[(&str, Option<u16>)], there: &[(&str, &str, u16)]) -> Vec<String> {
+        let c = config(vec![bridge("br0", "netdev", wanted)]);
+        let step = |s| match s {
+            Step::RemovePort { iface, .. } => format!("-{iface}"),
+            Step::AddPort { iface, wanted, .. } => format!("+{iface}{}", wanted.unwrap_or(0)),
+            other => format!("{other:?}"),
+        };
+        plan(&c, &present(there), |k| k.to_string())
+            .into_iter()
+            .map(step)
+            .collect()
+    }
+
+    #[test]
+    fn of_ports_that_ask_for_one_number_the_holder_keeps_it_and_the_others_what_they_have() {
+        let there = [("p1", "", 1), ("p2", "", 2)];
+        for request in [1, 2] {
+            assert!(moves(&[("p1", Some(request)), ("p2", Some(request))], &there).is_empty());
+        }
+        // Nobody holds it: whoever comes first gets it.
+        let both = [("p1", Some(7)), ("p2", Some(7))];
+        let mut steps = moves(&both, &there);
+        steps.sort();
+        assert_eq!(steps, ["+p17", "+p27", "-p1", "-p2"]);
+    }
+
+    #[test]
+    fn who_holds_a_number_by_chance_gives_it_to_who_asks_for_it() {
+        let there = [("p1", "", 1), ("p2", "", 2)];
+        assert_eq!(
+            moves(&[("p1", None), ("p2", Some(1))], &there),
+            ["-p1", "-p2", "+p21", "+p10"]
+        );
+        let mut steps = moves(&[("p1", Some(2)), ("p2", Some(1))], &there);
+        steps.sort();
+        assert_eq!(steps, ["+p12", "+p21", "-p1", "-p2"]);
+        assert_eq!(
+            moves(&[("p1", Some(9)), ("p2", None)], &there),
+            ["-p1", "+p19"]
+        );
+    }
+
+    #[test]
+    fn a_type_that_changes_takes_the_port_away_before_it_comes_again() {
+        let there = [("p1", "dummy", 1), ("p2", "", 2)];
+        assert_eq!(
+            moves(&[("p1", None), ("p2", None)], &there),
+            ["-p1", "+p10"]
+        );
     }
 }
