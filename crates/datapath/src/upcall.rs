@@ -1,6 +1,7 @@
 //! Questions that a datapath asks when a packet matches no flow, or when an action says so.
 //!
-//! In the userspace datapath the handler runs on the thread that received the packet; it must not block.
+//! In the userspace datapath the handler runs on the thread that received the packet: what it waits for (a
+//! flow that is learned waits for the writer of its table), the packets behind it wait for.
 
 use std::sync::Arc;
 

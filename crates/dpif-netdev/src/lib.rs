@@ -6,8 +6,8 @@
 //!         execute, quiesce                         Rxq -> caches -> actions -> Txq
 //! ```
 //!
-//! Each thread owns its receive queues, its caches and lookup tables and its transmit batches; nothing on a
-//! packet's way is locked or shared. Others see a thread's flows in a concurrent map and change them by
+//! Each thread owns its receive queues, its caches and lookup tables and its transmit batches. A packet that hits
+//! meets locks only where it is metered or leaves a tunnel. Others see a thread's flows in a concurrent map and change them by
 //! messages; counters are written by the owner alone. When no flow matches, the thread calls the
 //! [`UpcallHandler`](ferrovs_datapath::upcall::UpcallHandler) itself, installs the flow and runs its actions.
 //!
