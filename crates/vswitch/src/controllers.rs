@@ -1,5 +1,6 @@
 //! Controllers: from their rows to connections, and the state of those back to the rows.
 
+use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
 use ferrovs_idl::open_vswitch::Controller;
@@ -17,47 +18,74 @@ use crate::write::{put, put_map};
 
 /// The targets of a bridge, as its rows describe them.
 pub(crate) fn settings(config: &BridgeConfig, versions: Versions) -> Vec<ControllerSettings> {
-    let mut all = Vec::new();
+    let mut all: Vec<ControllerSettings> = Vec::new();
+    // What each bridge listens on by itself.
+    let own = ["mgmt", "snoop"].map(|n| format!("punix:{}{n}", socket_prefix(&config.name)));
     for c in &config.controllers {
-        if allowed(config, &c.target) {
+        if own.contains(&c.target) || all.iter().any(|s| s.target == c.target) {
+            vlog::warn_rl!(
+                RL,
+                BRIDGE,
+                "bridge {}: Duplicate controllers \"{}\".",
+                config.name,
+                c.target
+            );
+        } else if allowed(&config.name, &c.target) {
             all.push(one(config, c, versions));
         }
     }
     all
 }
 
+static RL: RateLimit = RateLimit::new(5, 1);
+
+/// How the sockets of a bridge begin.
+fn socket_prefix(bridge: &str) -> String {
+    dirs::rundir()
+        .join(format!("{bridge}."))
+        .display()
+        .to_string()
+}
+
 /// Sockets of the file system are confined: a bridge listens only at places of its own, and connects
 /// only into the run directory. Otherwise who may write the database could reach any socket.
-fn allowed(config: &BridgeConfig, target: &str) -> bool {
-    static RL: RateLimit = RateLimit::new(5, 1);
-    let bridge = &config.name;
+fn allowed(bridge: &str, target: &str) -> bool {
     let rundir = dirs::rundir();
+    let prefix = socket_prefix(bridge);
     if let Some(path) = target.strip_prefix("unix:") {
-        let path = std::path::Path::new(path);
-        let inside = path.parent().is_some_and(|p| p == rundir);
-        if !inside {
-            vlog::err_rl!(
-                RL,
-                BRIDGE,
-                "bridge {bridge}: Not adding Unix domain socket controller \"{target}\" due to possibility for remote exploit"
-            );
+        if connects_inside(&rundir, path) {
+            return true;
         }
-        return inside;
+        vlog::err_rl!(
+            RL,
+            BRIDGE,
+            "bridge {bridge}: Not connecting to socket controller \"{target}\" due to possibility for remote exploit.  Instead, specify socket in permitted directory \"unix:{}/\" or connect to \"unix:{prefix}mgmt\" (which is always available without special configuration).",
+            rundir.display()
+        );
+        return false;
     }
     if let Some(path) = target.strip_prefix("punix:") {
-        let own = rundir.join(format!("{bridge}.controller"));
-        if std::path::Path::new(path) != own {
-            vlog::err_rl!(
-                RL,
-                BRIDGE,
-                "bridge {bridge}: Not adding Unix domain socket controller \"{target}\" due to possibility of overwriting local files. Instead, specify punix:{} or connect to punix:{} (e.g. with \"ovs-ofctl\").",
-                own.display(),
-                rundir.join(format!("{bridge}.mgmt")).display()
-            );
-            return false;
+        if path
+            .strip_prefix(&prefix)
+            .is_some_and(|rest| !rest.contains('/'))
+        {
+            return true;
         }
+        vlog::err_rl!(
+            RL,
+            BRIDGE,
+            "bridge {bridge}: Not adding Unix domain socket controller \"{target}\" due to possibility of overwriting local files. Instead, specify path in permitted format \"punix:{prefix}*\" or connect to \"unix:{prefix}mgmt\" (which is always available without special configuration)."
+        );
+        return false;
     }
     true
+}
+
+/// A name without a slash stands for one in the run directory.
+fn connects_inside(rundir: &Path, path: &str) -> bool {
+    let path = Path::new(path);
+    let up = path.components().any(|c| c == Component::ParentDir);
+    !up && (!path.as_os_str().as_encoded_bytes().contains(&b'/') || path.starts_with(rundir))
 }
 
 fn one(config: &BridgeConfig, c: &ControllerConfig, versions: Versions) -> ControllerSettings {
@@ -113,5 +141,43 @@ pub(crate) fn refresh(
         put(txn, idl, c.uuid, Controller::ROLE, role);
         let pairs = state.map(|s| s.pairs.clone()).unwrap_or_default();
         put_map(txn, idl, c.uuid, Controller::STATUS, &pairs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_are_reached_in_the_run_directory_only() {
+        let inside = |path| connects_inside(Path::new("/run/o"), path);
+        for path in ["x", "/run/o/x", "/run/o/sub/x", "/run/o//x"] {
+            assert!(inside(path), "{path}");
+        }
+        for path in [
+            "/x",
+            "sub/x",
+            "/run/oo/x",
+            "/run/o/../x",
+            "..",
+            "../run/o/x",
+        ] {
+            assert!(!inside(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_bridge_listens_at_its_own_names_only() {
+        let prefix = socket_prefix("br0");
+        for (path, good) in [
+            (format!("{prefix}controller"), true),
+            (format!("{prefix}a.b"), true),
+            (format!("{prefix}a/b"), false),
+            ("/x".to_string(), false),
+            ("br0.x".to_string(), false),
+            (socket_prefix("br1") + "x", false),
+        ] {
+            assert_eq!(allowed("br0", &format!("punix:{path}")), good, "{path}");
+        }
     }
 }
