@@ -205,18 +205,7 @@ fn flow_tables(ofproto: &Ofproto, config: &BridgeConfig) {
         new.max_flows = wanted.flow_limit;
         new.evict = wanted.evict;
         new.eviction_groups = wanted.evict.then(|| wanted.groups.clone());
-        new.prefixes = if wanted.prefixes.is_empty() {
-            ["ip_dst", "ip_src", "ipv6_dst", "ipv6_src"]
-                .map(String::from)
-                .to_vec()
-        } else {
-            wanted
-                .prefixes
-                .iter()
-                .filter(|p| *p != "none")
-                .cloned()
-                .collect()
-        };
+        new.prefixes = wanted.prefixes.clone();
         if *table.config() != new {
             table.set_config(new);
         }
