@@ -6,6 +6,8 @@ mod bridge;
 mod clock;
 #[path = "daemons/ctl.rs"]
 mod ctl;
+#[path = "daemons/honesty.rs"]
+mod honesty;
 #[path = "daemons/hosts.rs"]
 mod hosts;
 #[path = "daemons/life.rs"]

@@ -333,11 +333,29 @@ impl ConnMgr {
         }
     }
 
+    /// Differs after a connection to a controller came, went or changed its state or role.
+    pub fn status_seq(&self) -> u64 {
+        let controllers = self.conns.iter().filter(|c| !self.is_mgmt(&c.service));
+        controllers.fold(0u64, |sum, c| {
+            let state = (c.rconn.state() as u64) << 8 | c.role as u64;
+            // Spread, so that two changes do not cancel out.
+            let mixed = (c.id << 16 ^ state ^ c.rconn.connection_seqno() << 40)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            sum.wrapping_add(mixed ^ mixed >> 29)
+        })
+    }
+
+    fn is_mgmt(&self, target: &str) -> bool {
+        let name = target.strip_suffix(".mgmt");
+        name.and_then(|n| n.strip_suffix(self.bridge.as_str()))
+            .is_some_and(|n| n.ends_with('/'))
+    }
+
     /// States of the configured targets, for their rows.
     pub fn controller_status(&self, now: Instant) -> BTreeMap<String, ControllerStatus> {
         let mut all = BTreeMap::new();
         for (target, service) in &self.services {
-            if target.ends_with(&format!("/{}.mgmt", self.bridge)) {
+            if self.is_mgmt(target) {
                 continue;
             }
             let mut conns = self.conns.iter().filter(|c| c.service == *target);

@@ -5,26 +5,28 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::Errno;
 use ferrovs_idl::Uuid;
-use ferrovs_netdev::Netdev;
+use ferrovs_netdev::{Flags, Netdev};
 use ferrovs_ofproto::ofprotos::Ofprotos;
 use ferrovs_packet::types::{MacAddr, OfPort};
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::{text, vlog};
 
-use crate::config::{BridgeConfig, Config, InterfaceConfig, Pairs};
+use crate::config::{BridgeConfig, Config, InterfaceConfig, Pairs, PortConfig};
 use crate::identity::{self, Candidate};
 use crate::plan::{Present, PresentBridge, PresentIface, Step};
-use crate::settings;
+use crate::{bonds, settings};
 
 /// A bridge that exists.
 pub(crate) struct Bridge {
     pub kind: String,
     pub ifaces: BTreeMap<String, Iface>,
     pub datapath_id: u64,
+    /// Of ports with several interfaces, the interface that carries the traffic.
+    members: BTreeMap<String, String>,
 }
 
 /// An interface that exists.
@@ -89,9 +91,16 @@ pub(crate) fn apply(
         // A name stands for one interface only: what reads the rows sees to that.
         wanted.insert(&i.name, i);
     }
+    let mut removed: Vec<String> = Vec::new();
     for step in steps {
+        if matches!(step, Step::AddBridge { .. } | Step::AddPort { .. }) && !removed.is_empty() {
+            close_devices(ofprotos, &std::mem::take(&mut removed));
+        }
         match step {
-            Step::RemovePort { bridge, iface } => remove_port(ofprotos, bridges, &bridge, &iface),
+            Step::RemovePort { bridge, iface } => {
+                remove_port(ofprotos, bridges, &bridge, &iface);
+                removed.push(iface);
+            }
             Step::RemoveBridge { name } => {
                 bridges.remove(&name);
                 ofprotos.destroy(&name, true);
@@ -111,6 +120,19 @@ pub(crate) fn apply(
         configure_bridge(ofprotos, bridges, name, wanted, &mut errors, now);
     }
     outcome(bridges, config, errors)
+}
+
+/// Lets go of the devices of ports that went, so that their names are free for devices of another
+/// type. What is being translated may hold them for a moment yet.
+fn close_devices(ofprotos: &mut Ofprotos, names: &[String]) {
+    const PATIENCE: u32 = 200;
+    ofprotos.publish();
+    let is_open = || names.iter().any(|n| ferrovs_netdev::lookup(n).is_some());
+    let mut turns = 0;
+    while turns < PATIENCE && is_open() {
+        turns += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn outcome(bridges: &Bridges, config: &Config, mut errors: BTreeMap<String, String>) -> Outcome {
@@ -141,6 +163,7 @@ fn add_bridge(
                 kind: kind.to_string(),
                 ifaces: BTreeMap::new(),
                 datapath_id: 0,
+                members: BTreeMap::new(),
             };
             bridges.insert(name.to_string(), bridge);
         }
@@ -283,12 +306,22 @@ fn configure_bridge(
         ofproto.datapath_id = id;
     }
     for port in &config.ports {
-        let works = |i: &InterfaceConfig| bridge.ifaces.get(&i.name).map(|t| t.ofport);
-        let numbers: Vec<OfPort> = port.interfaces.iter().filter_map(works).collect();
-        if numbers.is_empty() {
-            ofproto.bundle_remove(&port.name);
-        } else {
-            ofproto.bundle_set(settings::bundle(port, numbers));
+        match active_member(bridge, port) {
+            None => ofproto.bundle_remove(&port.name),
+            Some((member, ofport)) => {
+                let chosen = (port.interfaces.len() > 1).then(|| member.to_string());
+                ofproto.bundle_set(settings::bundle(port, vec![ofport]));
+                bonds::tell(
+                    name,
+                    port,
+                    bridge.members.get(&port.name),
+                    chosen.as_deref(),
+                );
+                match chosen {
+                    Some(member) => bridge.members.insert(port.name.clone(), member),
+                    None => bridge.members.remove(&port.name),
+                };
+            }
         }
         if let Some(mac) = port.fake_mac {
             for i in port
@@ -308,7 +341,35 @@ fn configure_bridge(
         .filter(|n| !names.contains(n.as_str()))
         .collect();
     stale.iter().for_each(|n| ofproto.bundle_remove(n));
+    bridge
+        .members
+        .retain(|port, _| names.contains(port.as_str()));
     settings::configure(ofproto, config, now);
+}
+
+/// The interface of a port that carries its traffic, and its number.
+fn active_member<'a>(bridge: &Bridge, port: &'a PortConfig) -> Option<(&'a str, OfPort)> {
+    let there = |i: &&InterfaceConfig| bridge.ifaces.contains_key(&i.name);
+    let present = port.interfaces.iter().filter(there);
+    let members = present.map(|i| (i.name.as_str(), has_link(&*bridge.ifaces[&i.name].netdev)));
+    let name = bonds::choose(bridge.members.get(&port.name).map(String::as_str), members)?;
+    Some((name, bridge.ifaces[name].ofport))
+}
+
+fn has_link(netdev: &dyn Netdev) -> bool {
+    netdev.carrier() && netdev.flags().is_ok_and(|f| f.contains(Flags::UP))
+}
+
+/// Whether the link of a member that carries a port's traffic went, and another can take over.
+pub(crate) fn members_are_stale(bridges: &Bridges, config: &Config) -> bool {
+    let stale = |bridge: &Bridge, port: &PortConfig| {
+        let current = bridge.members.get(&port.name).map(String::as_str);
+        current.is_some() && active_member(bridge, port).map(|m| m.0) != current
+    };
+    bridges.iter().any(|(name, bridge)| {
+        !bridge.members.is_empty()
+            && (config.bridges.get(name)).is_some_and(|c| c.ports.iter().any(|p| stale(bridge, p)))
+    })
 }
 
 fn configure_iface(

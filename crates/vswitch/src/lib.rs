@@ -14,8 +14,10 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod bonds;
 pub mod config;
 mod controllers;
+pub mod features;
 mod identity;
 mod iface_status;
 pub mod plan;
@@ -24,6 +26,7 @@ mod rows;
 mod settings;
 mod switch;
 mod system_stats;
+mod warnings;
 mod write;
 
 pub use switch::Switch;

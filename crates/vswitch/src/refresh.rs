@@ -67,9 +67,15 @@ pub(crate) fn bridges(txn: &mut Txn, idl: &Idl, all: &Bridges, config: &Config) 
 }
 
 /// Writes what the datapaths can do, for those that have a row.
-pub(crate) fn datapaths(txn: &mut Txn, idl: &Idl, ofprotos: &Ofprotos, config: &Config) {
+pub(crate) fn datapaths(
+    txn: &mut Txn,
+    idl: &Idl,
+    ofprotos: &Ofprotos,
+    config: &Config,
+    kind_of: impl Fn(&str) -> String,
+) {
     for (kind, uuid) in &config.datapaths {
-        if let Some(backer) = ofprotos.backer(kind) {
+        if let Some(backer) = ofprotos.backer(&kind_of(kind)) {
             let pairs = capabilities(&backer.snapshot.load().features);
             put(txn, idl, *uuid, db::Datapath::CAPABILITIES, pairs);
         }
@@ -160,14 +166,27 @@ pub(crate) fn statistics(
             }
         }
         for m in &wanted.mirrors {
-            if let Some((packets, bytes)) = ofproto.mirror_stats(&m.name) {
-                let pairs = [("tx_bytes", bytes), ("tx_packets", packets)];
-                put(txn, idl, m.uuid, db::Mirror::STATISTICS, pairs);
-            }
+            // Nothing is mirrored, so nothing is counted: zeros would look like a mirror that idles.
+            put(txn, idl, m.uuid, db::Mirror::STATISTICS, [("", 0u64); 0]);
         }
-        controllers::refresh(txn, idl, ofproto, wanted, now);
     }
+    controllers(txn, idl, ofprotos, config, now);
     system(txn, idl, config);
+}
+
+/// Writes the state of the controllers.
+pub(crate) fn controllers(
+    txn: &mut Txn,
+    idl: &Idl,
+    ofprotos: &Ofprotos,
+    config: &Config,
+    now: Instant,
+) {
+    for (name, wanted) in &config.bridges {
+        if let Some(ofproto) = ofprotos.bridge(name) {
+            controllers::refresh(txn, idl, ofproto, wanted, now);
+        }
+    }
 }
 
 fn system(txn: &mut Txn, idl: &Idl, config: &Config) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ferrovs_datapath::dpif::DpifClass;
 use ferrovs_idl::open_vswitch::{self as db, OPEN_VSWITCH};
 use ferrovs_idl::{Idl, Options, Status, Txn};
-use ferrovs_ofproto::ofprotos::Ofprotos;
+use ferrovs_ofproto::ofprotos::{DEFAULT_KIND, Ofprotos};
 use ferrovs_runtime::memory::Usage;
 use ferrovs_runtime::options::Ssl;
 use ferrovs_runtime::vlog::modules::BRIDGE;
@@ -23,6 +23,7 @@ use crate::apply::{self, Bridges};
 use crate::config::{Config, Pairs};
 use crate::plan::plan;
 use crate::settings::{get_bool, get_int};
+use crate::warnings::Warnings;
 use crate::write::put;
 use crate::{refresh, rows};
 
@@ -48,11 +49,15 @@ pub struct Switch {
     status_wanted: bool,
     next_status: Instant,
     next_stats: Instant,
+    stats_interval: Duration,
+    /// State of the controllers' connections when their rows were last written.
+    controllers_seq: u64,
     /// After a transaction that failed, when to try again.
     not_before: Instant,
     devices_seq: u64,
     /// Whether flows are being restored: `flow-restore-wait`.
     restoring: bool,
+    warnings: Warnings,
     /// Interfaces that do not work, and whether the host had a device of that name.
     broken: BTreeMap<String, bool>,
 }
@@ -85,9 +90,12 @@ impl Switch {
             status_wanted: false,
             next_status: now,
             next_stats: now,
+            stats_interval: Duration::from_millis(STATS_INTERVAL_MS as u64),
+            controllers_seq: 0,
             not_before: now,
             devices_seq: 0,
             restoring: false,
+            warnings: Warnings::default(),
             broken: BTreeMap::new(),
         })
     }
@@ -246,21 +254,11 @@ impl Switch {
                 self.reconfigure = true;
             }
         }
+        self.reconfigure |= apply::members_are_stale(&self.bridges, &self.config);
     }
 
-    /// The type of datapath that a bridge gets: the one that its row names, or the best there is.
     fn datapath_kind(&self, wanted: &str) -> String {
-        let kinds = self.ofprotos.kinds();
-        let best = if kinds.contains(&"system") {
-            "system"
-        } else {
-            "netdev"
-        };
-        if wanted.is_empty() {
-            best.to_string()
-        } else {
-            wanted.to_string()
-        }
+        datapath_kind(&self.ofprotos.kinds(), wanted).to_string()
     }
 
     fn configure(&mut self, now: Instant) {
@@ -269,7 +267,8 @@ impl Switch {
         self.reconfigure = false;
         self.config = rows::read(&self.idl);
         self.tell_chosen_datapaths();
-        self.apply_global();
+        self.apply_global(now);
+        self.warnings.run(&self.idl);
 
         let kind_of = |wanted: &str| self.datapath_kind(wanted);
         let steps = plan(&self.config, &apply::present(&self.bridges), kind_of);
@@ -291,7 +290,8 @@ impl Switch {
         refresh::abilities(&mut txn, &self.idl, &self.ofprotos);
         refresh::outcome(&mut txn, &self.idl, &outcome);
         refresh::bridges(&mut txn, &self.idl, &self.bridges, &self.config);
-        refresh::datapaths(&mut txn, &self.idl, &self.ofprotos, &self.config);
+        let kind_of = |wanted: &str| self.datapath_kind(wanted);
+        refresh::datapaths(&mut txn, &self.idl, &self.ofprotos, &self.config, kind_of);
         refresh::status(&mut txn, &self.idl, &mut self.bridges, &self.config, false);
         if let Some(root) = self.idl.first::<db::OpenVSwitch>() {
             let next = root.next_cfg();
@@ -307,22 +307,30 @@ impl Switch {
         self.send(txn);
     }
 
-    /// Says which datapath a new bridge gets whose row does not name one.
+    /// Says which datapath a new bridge gets whose row names none, or one that is not there.
     fn tell_chosen_datapaths(&self) {
         for (name, b) in &self.config.bridges {
-            if b.datapath_type.is_empty() && !self.bridges.contains_key(name) {
-                let kind = self.datapath_kind("");
+            let (wanted, kind) = (&b.datapath_type, self.datapath_kind(&b.datapath_type));
+            let default = [DEFAULT_KIND, ""].contains(&wanted.as_str());
+            if default && kind != DEFAULT_KIND && !self.bridges.contains_key(name) {
                 vlog::info!(
                     BRIDGE,
-                    "bridge {name}: no datapath type is set, using {kind}"
+                    "bridge {name}: there is no datapath of type {DEFAULT_KIND}, using {kind}"
                 );
             }
         }
     }
 
     /// `Open_vSwitch.other_config`, as far as it concerns no single bridge.
-    fn apply_global(&self) {
+    fn apply_global(&mut self, now: Instant) {
         let other: &Pairs = &self.config.other_config;
+        let ms = get_int(other, "stats-update-interval", STATS_INTERVAL_MS);
+        let interval = Duration::from_millis(ms.max(STATS_INTERVAL_MS) as u64);
+        if self.stats_interval != interval {
+            // Nobody waits for the end of an interval that does not hold any more.
+            self.stats_interval = interval;
+            self.next_stats = now;
+        }
         if let Some((key, certificate, ca_cert, bootstrap)) = &self.config.tls {
             let mut ssl = self.ssl.clone();
             ssl.private_key = Some(key.into());
@@ -383,6 +391,10 @@ impl Switch {
     /// Writes states that changed and, when it is time, statistics.
     fn refresh(&mut self, now: Instant) {
         self.status_wanted |= refresh::status_is_stale(&self.bridges);
+        let controllers_seq = self.ofprotos.bridges().fold(0u64, |sum, b| {
+            sum.wrapping_mul(31).wrapping_add(b.connmgr().status_seq())
+        });
+        self.status_wanted |= controllers_seq != self.controllers_seq;
         let status = self.status_wanted && now >= self.next_status;
         let stats = now >= self.next_stats;
         if !status && !stats {
@@ -393,15 +405,40 @@ impl Switch {
             self.status_wanted = false;
             self.next_status = now + STATUS_INTERVAL;
             refresh::status(&mut txn, &self.idl, &mut self.bridges, &self.config, false);
+            self.controllers_seq = controllers_seq;
+            refresh::controllers(&mut txn, &self.idl, &self.ofprotos, &self.config, now);
         }
         if stats {
-            let other = &self.config.other_config;
-            let ms = get_int(other, "stats-update-interval", STATS_INTERVAL_MS);
-            let ms = ms.max(STATS_INTERVAL_MS) as u64;
-            self.next_stats = now + Duration::from_millis(ms);
+            self.next_stats = now + self.stats_interval;
             let (idl, bridges) = (&self.idl, &self.bridges);
             refresh::statistics(&mut txn, idl, &self.ofprotos, bridges, &self.config, now);
         }
         self.send(txn);
+    }
+}
+
+/// The type of datapath that a bridge gets: the one that its row names, or, for a row that names none or
+/// the kernel's, the best there is.
+fn datapath_kind<'a>(kinds: &[&str], wanted: &'a str) -> &'a str {
+    match wanted {
+        "" | DEFAULT_KIND if kinds.contains(&DEFAULT_KIND) => DEFAULT_KIND,
+        "" | DEFAULT_KIND => "netdev",
+        named => named,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bridges_for_the_kernels_datapath_get_the_best_there_is() {
+        for wanted in ["", "system"] {
+            assert_eq!(datapath_kind(&["netdev"], wanted), "netdev");
+            assert_eq!(datapath_kind(&["netdev", "system"], wanted), "system");
+        }
+        for wanted in ["netdev", "dummy", "nope"] {
+            assert_eq!(datapath_kind(&["netdev"], wanted), wanted);
+        }
     }
 }

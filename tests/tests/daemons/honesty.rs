@@ -1,0 +1,250 @@
+//! What is configured and not built is said, and never half done.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use ferrovs_testkit::Programs;
+use ferrovs_testkit::command::run_within;
+use ferrovs_testkit::switch::{Cast, Switch, wait_for};
+use ferrovs_vswitch::features::NOT_BUILT;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A switch with bridge br0, bond b0 of m1 (1) and m2 (2), and p3 (3).
+fn bond() -> Switch {
+    let sw = Switch::dummy();
+    sw.vsctl(
+        "add-br br0 -- add-bond br0 b0 m1 m2 -- set Interface m1 ofport_request=1 \
+         -- set Interface m2 ofport_request=2 -- add-port br0 p3 -- set Interface p3 ofport_request=3",
+    );
+    sw
+}
+
+/// Lines of the daemon's log about settings.
+fn warnings(sw: &Switch) -> Vec<String> {
+    let log = sw.log("ovs-vswitchd");
+    log.lines()
+        .filter(|l| l.contains("|bridge|WARN|"))
+        .filter_map(|l| Some(l.split_once("|bridge|WARN|")?.1.to_string()))
+        .collect()
+}
+
+/// Where a broadcast goes.
+fn actions(sw: &Switch, port: &str) -> String {
+    let flow = format!("in_port={port},dl_src=50:54:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff");
+    let trace = sw
+        .client("ovs-appctl", &["ofproto/trace", "br0", &flow])
+        .ok();
+    let line = trace
+        .lines()
+        .find_map(|l| l.strip_prefix("Datapath actions: "));
+    // Floods go in the order of bundles, which says nothing.
+    let mut outputs: Vec<&str> = line.unwrap_or(&trace).split(',').collect();
+    outputs.sort_unstable();
+    outputs.join(",")
+}
+
+#[test]
+fn what_has_no_effect_is_said_once() {
+    let sw = bond();
+    sw.vsctl("set Port p3 external_ids:a=b -- set Interface p3 bfd:enable=false lldp:enable=false");
+    let bond = "bridge br0: port b0 has 2 interfaces and there are no bonds yet: only m1 carries its traffic";
+    assert_eq!(warnings(&sw), [bond]);
+
+    sw.vsctl(
+        "set Bridge br0 stp_enable=true mcast_snooping_enable=true -- set Port b0 bond_mode=balance-slb \
+         lacp=off -- set Interface p3 lldp:enable=true cfm_mpid=1 ingress_policing_rate=100 \
+         -- --id=@m create Mirror name=m select_all=true -- set Bridge br0 mirrors=@m \
+         -- --id=@q create QoS type=linux-htb -- set Port p3 qos=@q",
+    );
+    sw.vsctl("set Bridge br0 other_config:mac-aging-time=100");
+    sw.vsctl("set Port p3 tag=5");
+    let mut said = warnings(&sw);
+    said.sort();
+    let count = said.len();
+    said.dedup();
+    assert_eq!(said.len(), count, "{said:?}");
+    for (setting, why) in [
+        (
+            "bridge br0: stp_enable",
+            "there is no spanning tree yet, loops stay loops",
+        ),
+        (
+            "bridge br0: mcast_snooping_enable",
+            "there is no multicast snooping yet, multicast is flooded",
+        ),
+        ("bridge br0: mirrors", "no packet is mirrored yet"),
+        (
+            "port b0: bond_mode",
+            "there are no bonds yet, one member carries the traffic",
+        ),
+        ("port p3: qos", "there is no traffic shaping yet"),
+        ("interface p3: lldp:enable", "there is no LLDP yet"),
+        ("interface p3: cfm_mpid", "links are not monitored yet"),
+        (
+            "interface p3: ingress_policing_rate",
+            "there is no traffic shaping yet",
+        ),
+    ] {
+        let line = format!("{setting} has no effect: {why}");
+        assert!(said.contains(&line), "no {line} in {said:?}");
+    }
+    assert_eq!(count, 9, "{said:?}");
+
+    // Who takes a setting back and makes it again hears of it again.
+    sw.vsctl("set Bridge br0 stp_enable=false");
+    sw.vsctl("set Bridge br0 stp_enable=true");
+    assert_eq!(warnings(&sw).len(), 10);
+    assert_eq!(sw.vsctl("get Mirror m statistics").trim(), "{}");
+}
+
+#[test]
+fn commands_of_what_is_not_built_are_unknown() {
+    let sw = Switch::dummy();
+    let known = sw.appctl("list-commands");
+    let known: Vec<&str> = known
+        .lines()
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
+    for command in NOT_BUILT.iter().flat_map(|f| f.commands) {
+        assert!(!known.contains(command), "{command} is known");
+    }
+}
+
+#[test]
+fn a_port_with_two_members_makes_no_loop_and_survives_one() {
+    let sw = bond();
+    assert_eq!(actions(&sw, "3"), "1,100");
+    // The same frame comes back by the other cable.
+    assert_eq!(actions(&sw, "2"), "drop");
+    assert_eq!(actions(&sw, "1"), "100,3");
+    sw.appctl("netdev-dummy/set-admin-state m1 down");
+    assert!(
+        wait_for(LONG, || actions(&sw, "3") == "100,2"),
+        "{}",
+        actions(&sw, "3")
+    );
+    assert_eq!(actions(&sw, "1"), "drop");
+    // It stays where it is when the first comes back.
+    sw.appctl("netdev-dummy/set-admin-state m1 up");
+    sw.vsctl("set Bridge br0 other_config:mac-aging-time=100");
+    assert_eq!(actions(&sw, "3"), "100,2");
+}
+
+#[test]
+fn a_type_that_changes_takes_the_old_device_away_and_keeps_the_number() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- add-port br0 x1 -- add-port br0 x2");
+    let number = sw.vsctl("get Interface x1 ofport");
+    for kind in ["internal", "vxlan options:remote_ip=1.2.3.4", "dummy"] {
+        sw.vsctl(&format!("set Interface x1 type={kind}"));
+        let row = sw.vsctl("get Interface x1 ofport error");
+        assert_eq!(row, format!("{number}[]\n"), "{kind}");
+    }
+    let log = sw.log("ovs-vswitchd");
+    let number = number.trim();
+    let count = |what: &str| log.lines().filter(|l| l.contains(what)).count();
+    let added = format!("|bridge|INFO|bridge br0: added interface x1 on port {number}");
+    let deleted = format!("|bridge|INFO|bridge br0: deleted interface x1 on port {number}");
+    assert_eq!((count(&added), count(&deleted)), (4, 3), "{log}");
+}
+
+#[test]
+fn a_controllers_row_tells_at_once_that_it_is_connected() {
+    let sw = Switch::dummy();
+    let listener = UnixListener::bind(sw.file("ctl")).unwrap();
+    // Statistics are far away.
+    sw.vsctl("set Open_vSwitch . other_config:stats-update-interval=3600000");
+    sw.vsctl("add-br br0 -- set-controller br0 unix:ctl");
+    let (mut conn, _) = listener.accept().unwrap();
+    conn.write_all(&[1, 0, 0, 8, 0, 0, 0, 0]).unwrap();
+    conn.read_exact(&mut [0; 8]).unwrap();
+    let row = || sw.vsctl("get Controller br0 is_connected status");
+    let is_told = || row().starts_with("true\n") && row().contains("state=ACTIVE");
+    assert!(wait_for(LONG, is_told), "{}", row());
+    drop((conn, listener));
+    assert!(wait_for(LONG, || row().starts_with("false\n")), "{}", row());
+}
+
+#[test]
+fn an_interval_of_statistics_that_changes_holds_at_once() {
+    let sw = Switch::dummy();
+    sw.vsctl("set Open_vSwitch . other_config:stats-update-interval=3600000");
+    sw.vsctl("add-br br0 -- add-port br0 p1");
+    let packets = || sw.vsctl("get Interface p1 statistics:rx_packets");
+    assert!(wait_for(LONG, || packets() == "0\n"), "{}", packets());
+    // Over what was due when the interval became long.
+    sw.appctl("netdev-dummy/receive p1 in_port(1),eth(src=50:54:00:00:00:01,dst=50:54:00:00:00:02),eth_type(0x1234)");
+    sw.vsctl("set Open_vSwitch . other_config:stats-update-interval=1800000");
+    assert!(wait_for(LONG, || packets() == "1\n"), "{}", packets());
+}
+
+#[test]
+fn the_kernels_datapath_is_replaced_by_the_one_in_userspace() {
+    let sw = Switch::start(Cast::all(Programs::ours()), &[]);
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=system -- add-br br1");
+    assert_eq!(sw.vsctl("get Bridge br0 datapath_type"), "system\n");
+    let shown = sw.appctl("dpif/show");
+    let datapaths: Vec<&str> = shown.lines().filter(|l| !l.starts_with(' ')).collect();
+    assert!(
+        datapaths.len() == 1 && shown.starts_with("netdev@ovs-netdev:"),
+        "{shown}"
+    );
+    for bridge in ["br0", "br1"] {
+        let line = format!(
+            "|bridge|INFO|bridge {bridge}: there is no datapath of type system, using netdev"
+        );
+        let log = sw.log("ovs-vswitchd");
+        assert_eq!(
+            log.lines().filter(|l| l.ends_with(&line)).count(),
+            1,
+            "{log}"
+        );
+    }
+}
+
+/// The lines of a section of the README that a user types.
+fn typed(section: &str) -> String {
+    let readme = include_str!("../../../README.md");
+    let section = readme
+        .split("## ")
+        .find_map(|s| s.strip_prefix(section))
+        .unwrap();
+    let lines = section.lines().filter_map(|l| l.strip_prefix("    "));
+    lines
+        .filter(|l| !l.starts_with("cargo "))
+        .fold(String::new(), |all, l| all + l + "\n")
+}
+
+#[test]
+fn what_the_readme_tells_to_type_works_on_a_machine_that_never_saw_open_vswitch() {
+    let bin = Programs::ours().dir.display().to_string();
+    let lines = typed("Use it")
+        .replace("$PWD/target/ovs/bin", &bin)
+        .replace("target/ovs/bin", &bin);
+    assert!(
+        lines.contains("ovsdb-server") && lines.contains("ovs-vswitchd"),
+        "{lines}"
+    );
+    let script = format!(
+        "for d in /etc /var/run /var/log; do mount -t tmpfs none $d; done
+         ip link set lo up; ip link add eth1 type veth peer name eth2; cd /
+         {lines}
+         ovs-vsctl set-manager ptcp:6640:127.0.0.1
+         ovs-vsctl --db=tcp:127.0.0.1:6640 --timeout=10 get Interface eth1 ofport"
+    );
+    let unshare = [
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-ec",
+        &script,
+    ];
+    let done = run_within(60, "unshare", &unshare, &[]);
+    assert_eq!(done.ok().lines().last(), Some("1"));
+}
