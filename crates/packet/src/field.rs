@@ -26,12 +26,13 @@ use std::sync::LazyLock;
 pub use location::{OFP10_VLAN_NONE, fix_vlan_tpid, port_from_ofp11, port_to_ofp11};
 pub use oxm::{EXPERIMENTER_CLASS, Oxm, OxmHeader, V10, V11, V12, V13, V14, V15};
 pub use port::{NoPorts, PortMap, format_port, parse_port, reserved_port_name};
-pub use prereq::Prereq;
+pub use prereq::{ND_ADVERT, ND_SOLICIT, Prereq};
 pub use subfield::SubField;
 pub use table::{FIELDS, FieldId};
 pub use text::{
     CT_STATE_FLAGS, FlagName, TCP_FLAGS, TUNNEL_FLAGS, format_flags, format_flags_masked,
-    format_ipv4_masked, format_ipv6, format_ipv6_masked,
+    format_ipv4_masked, format_ipv6, format_ipv6_masked, parse_int_prefix, parse_ipv4_prefix,
+    parse_mac_prefix, parse_wide_int_prefix,
 };
 pub use tun::{
     NO_TUN_TABLE, TUN_METADATA_FIELDS, TUN_METADATA_MAX_LEN, TunSlot, TunTable, TunTableError,

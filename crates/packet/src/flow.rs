@@ -227,6 +227,16 @@ impl Flow {
         zerocopy::transmute_mut!(self)
     }
 
+    /// The EtherType of what the packet is: the type inside a packet type takes the place of the frame's.
+    pub fn ether_type(&self) -> u16 {
+        let packet_type = self.packet_type.get();
+        if packet_type >> 16 == 1 {
+            packet_type as u16
+        } else {
+            self.dl_type.get()
+        }
+    }
+
     /// Clears every bit that `mask` does not have.
     pub fn mask(&mut self, mask: &FlowWildcards) {
         for (value, mask) in self.words_mut().iter_mut().zip(mask.masks.words()) {

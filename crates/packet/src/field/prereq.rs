@@ -49,7 +49,7 @@ impl Prereq {
 
     fn ok_on_packet(self, flow: &Flow) -> bool {
         let ethernet = flow.packet_type.get() == PT_ETH;
-        let ty = flow.dl_type.get();
+        let ty = flow.ether_type();
         let l4 = |proto| flow.nw_proto == proto && flow.nw_frag & NW_FRAG_LATER == 0;
         let ip_any = ty == eth_type::IP || ty == eth_type::IPV6;
         let nd = |types: &[u16]| {

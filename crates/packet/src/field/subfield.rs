@@ -79,9 +79,7 @@ impl SubField {
     /// Reads a subfield from the front of `s`: a field's name or a code point's, then nothing, `[]`, `[bit]` or
     /// `[first..last]`. Returns what follows it too.
     pub fn parse_prefix(s: &str) -> Result<(SubField, &str), String> {
-        let end = s
-            .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-'))
-            .unwrap_or(s.len());
+        let end = s.find(['[', '-']).unwrap_or(s.len());
         let (name, rest) = s.split_at(end);
         let field = Field::by_name(name).or_else(|| Field::by_oxm_name(name).map(|(f, _)| f));
         let Some(field) = field else {
@@ -123,7 +121,7 @@ impl SubField {
     pub fn parse(s: &str) -> Result<SubField, String> {
         match SubField::parse_prefix(s)? {
             (sf, "") => Ok(sf),
-            _ => Err(format!("{s}: unexpected input following field syntax")),
+            _ => Err("unexpected input following field syntax".to_owned()),
         }
     }
 

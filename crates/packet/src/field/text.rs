@@ -213,6 +213,27 @@ fn scan_int(s: &str, n_bytes: usize) -> Result<(FieldValue, &str), IntError> {
     Ok((value, tail))
 }
 
+/// Reads an integer that fits the bytes of `field` at the front of `s`; returns what follows it too. `None` if
+/// there is no number, or it is too large.
+pub fn parse_int_prefix<'a>(s: &'a str, field: &Field) -> Option<(FieldValue, &'a str)> {
+    scan_int(s, field.n_bytes.into()).ok()
+}
+
+/// The same for a number of up to 128 bytes.
+pub fn parse_wide_int_prefix(s: &str) -> Option<(FieldValue, &str)> {
+    scan_int(s, super::MAX_VALUE_BYTES).ok()
+}
+
+/// Reads an Ethernet address at the front of `s`.
+pub fn parse_mac_prefix(s: &str) -> Option<crate::types::MacAddr> {
+    scan_octets::<6>(s, ':', 16).map(|(octets, _)| crate::types::MacAddr(octets))
+}
+
+/// Reads an IPv4 address at the front of `s`, with octets that wrap; returns what follows it too.
+pub fn parse_ipv4_prefix(s: &str) -> Option<(Ipv4Addr, &str)> {
+    scan_octets::<4>(s, '.', 10).map(|(octets, rest)| (octets.into(), rest))
+}
+
 /// `N` decimal digits of an octet, wrapping as `%hhu` does.
 fn scan_octets<const N: usize>(s: &str, sep: char, radix: u32) -> Option<([u8; N], &str)> {
     let mut out = [0; N];
