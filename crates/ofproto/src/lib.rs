@@ -18,6 +18,7 @@ mod codec;
 pub mod connmgr;
 pub mod groups;
 pub mod handlers;
+mod log;
 pub mod meters;
 pub mod ofproto;
 pub mod ofprotos;

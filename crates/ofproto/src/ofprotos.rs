@@ -45,6 +45,7 @@ pub struct Ofprotos {
 
 impl Ofprotos {
     pub fn new(classes: Vec<Arc<dyn DpifClass>>) -> io::Result<Ofprotos> {
+        crate::log::install();
         Ok(Ofprotos {
             classes,
             backers: BTreeMap::new(),

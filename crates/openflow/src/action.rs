@@ -9,13 +9,16 @@ pub mod check;
 pub mod decode;
 pub mod encode;
 pub mod instructions;
+pub mod verify;
 
 use ferrovs_packet::field::{FieldId, FieldValue, SubField};
 pub use ferrovs_packet::hash::HashFields;
 use ferrovs_packet::types::{Be16, MacAddr, OfPort};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::error::OfpErr;
 use crate::packet_in::PacketInReason;
+use crate::warn::{Topic, warn};
 
 /// `max_len` of an output to the controller that wants the whole packet.
 pub const MAX_LEN_NO_BUFFER: u16 = u16::MAX;
@@ -23,6 +26,9 @@ pub const MAX_LEN_NO_BUFFER: u16 = u16::MAX;
 pub const TABLE_ALL: u8 = 0xff;
 /// `recirc_table` of `ct` when the packet is not recirculated.
 pub const CT_NO_RECIRC: u8 = 0xff;
+/// Helpers of `ct`, named by their ports.
+pub const ALG_FTP: u16 = 21;
+pub const ALG_TFTP: u16 = 69;
 
 /// One action or instruction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,9 +57,11 @@ pub enum Action {
 
     // Header changes.
     SetField(Box<SetField>),
+    /// `onf`: it came as ONF's extension of OpenFlow 1.3.
     RegMove {
         src: SubField,
         dst: SubField,
+        onf: bool,
     },
     SetVlanVid {
         vid: u16,
@@ -298,6 +306,8 @@ pub struct Learn {
     pub limit: u32,
     /// One bit that tells whether the limit let the flow be learned.
     pub result_dst: Option<SubField>,
+    /// Whether it came as NXAST_LEARN2 (always sent so if a limit or a result needs it).
+    pub second: bool,
     pub specs: Vec<LearnSpec>,
 }
 
@@ -424,17 +434,17 @@ impl Action {
     /// The action's name in text.
     pub fn name(&self) -> &'static str {
         match self {
-            Action::Output { .. } | Action::OutputReg { .. } | Action::OutputTrunc { .. } => {
-                "output"
-            }
+            Action::Output { .. } => "output",
+            Action::OutputReg { .. } => "output_reg",
+            Action::OutputTrunc { .. } => "output_trunc",
             Action::Group(_) => "group",
             Action::Controller(_) => "controller",
             Action::Enqueue { .. } => "enqueue",
             Action::Bundle(_) => "bundle",
             Action::SetField(_) => "set_field",
             Action::RegMove { .. } => "move",
-            Action::SetVlanVid { .. } => "mod_vlan_vid",
-            Action::SetVlanPcp { .. } => "mod_vlan_pcp",
+            Action::SetVlanVid { .. } => "set_vlan_vid",
+            Action::SetVlanPcp { .. } => "set_vlan_pcp",
             Action::StripVlan { .. } => "strip_vlan",
             Action::PushVlan(_) => "push_vlan",
             Action::SetEthSrc(_) => "mod_dl_src",
@@ -485,6 +495,18 @@ impl Action {
             Action::GotoTable(_) => "goto_table",
         }
     }
+}
+
+/// Refuses a destination that cannot be written, and logs it.
+pub(crate) fn check_writable(sf: &SubField) -> Result<(), OfpErr> {
+    let f = sf.field.field();
+    if f.writable {
+        return Ok(());
+    }
+    warn(Topic::MetaFlow, || {
+        format!("destination field {} is not writable", f.name)
+    });
+    Err(OfpErr::OFPBAC_BAD_SET_ARGUMENT)
 }
 
 /// Whether the actions name `port` as an output, in Open vSwitch's sense: truncated and computed outputs do not

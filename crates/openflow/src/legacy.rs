@@ -6,7 +6,7 @@
 //!                 nw_src4 mask4 nw_dst4 mask4 tp_src2 tp_dst2 mpls_label4 mpls_tc1 000 metadata8 mask8
 //! ```
 
-use ferrovs_packet::field::{port_from_ofp11, port_to_ofp11};
+use ferrovs_packet::field::{ND_ADVERT, ND_SOLICIT, port_from_ofp11, port_to_ofp11};
 use ferrovs_packet::flow::{
     Flow, FlowWildcards, IP_DSCP_MASK, Match, VLAN_CFI, VLAN_PCP_MASK, VLAN_PCP_SHIFT,
     VLAN_VID_MASK,
@@ -14,6 +14,10 @@ use ferrovs_packet::flow::{
 use ferrovs_packet::types::{Be16, Be32, MacAddr, eth_type, ip_proto};
 
 use crate::error::OfpErr;
+use crate::text::Names;
+use crate::text::match_::format_match;
+use crate::tun::Tun;
+use crate::warn;
 use crate::wire::{Put, Reader};
 
 pub const OFP10_MATCH_LEN: usize = 40;
@@ -393,57 +397,67 @@ pub fn match_to_ofp11(m: &Match, out: &mut Vec<u8>) {
     out.put_u64(!masks.metadata.get());
 }
 
-/// Removes from a match what cannot matter because the match does not demand the protocol that it belongs to.
+/// Removes from a match what cannot matter because the match does not demand the protocol that it belongs to, and
+/// complains if that changed it: whoever wrote the match meant something by it.
 pub fn normalize(m: &mut Match) {
-    let w = &mut m.wc.masks;
-    let zero16 = [0; 16];
-    let ty = m.flow.dl_type.get();
-    let proto = m.flow.nw_proto;
-    let (mut nw_addr, mut nw_proto, mut tp_addr, mut tos_etc) = (false, false, false, false);
-    let (mut arp_ha, mut ipv6, mut nd_target, mut mpls, mut tcp_flags) =
-        (false, false, false, false, false);
-    if ty == eth_type::IP {
-        (nw_proto, tos_etc, nw_addr) = (true, true, true);
-        if [ip_proto::TCP, ip_proto::UDP, ip_proto::SCTP, ip_proto::ICMP].contains(&proto) {
-            tp_addr = true;
-            tcp_flags = proto == ip_proto::TCP;
-        }
-    } else if ty == eth_type::IPV6 {
-        (nw_proto, tos_etc, ipv6) = (true, true, true);
-        if [ip_proto::TCP, ip_proto::UDP, ip_proto::SCTP].contains(&proto) {
-            tp_addr = true;
-            tcp_flags = proto == ip_proto::TCP;
-        } else if proto == ip_proto::ICMPV6 {
-            tp_addr = true;
-            match m.flow.tp_src.get() {
-                135 => (nd_target, arp_ha) = (true, true),
-                136 => (nd_target, arp_ha) = (true, true),
-                _ => {}
-            }
-        }
-    } else if ty == eth_type::ARP || ty == eth_type::RARP {
-        (nw_proto, nw_addr, arp_ha) = (true, true, true);
-    } else if ty == eth_type::MPLS || ty == eth_type::MPLS_MCAST {
-        mpls = true;
+    let before = *m;
+    m.wc = normal_wildcards(m);
+    if m.wc == before.wc {
+        return;
     }
-    if !nw_addr {
+    let wc: FlowWildcards = m.wc;
+    Flow::mask(&mut m.flow, &wc);
+    let after = *m;
+    warn::warn(warn::Topic::Match, || {
+        let text = |m: &Match| {
+            let tun = Tun::none();
+            let mut out = String::new();
+            format_match(m, None, &Names::none(&tun), &mut out);
+            out
+        };
+        format!(
+            "normalization changed ofp_match, details:\n pre: {}\npost: {}",
+            text(&before),
+            text(&after)
+        )
+    });
+}
+
+/// The wildcards of a match without what the protocols that it demands give no meaning to.
+fn normal_wildcards(m: &Match) -> FlowWildcards {
+    let mut wc = m.wc;
+    let w = &mut wc.masks;
+    let zero16 = [0; 16];
+    let ty = m.flow.ether_type();
+    let proto = m.flow.nw_proto;
+    let ip = ty == eth_type::IP;
+    let ipv6 = ty == eth_type::IPV6;
+    let arp = ty == eth_type::ARP || ty == eth_type::RARP;
+    let mpls = ty == eth_type::MPLS || ty == eth_type::MPLS_MCAST;
+    let icmp6 = ipv6 && proto == ip_proto::ICMPV6;
+    let l4 = [ip_proto::TCP, ip_proto::UDP, ip_proto::SCTP].contains(&proto);
+    let solicit = icmp6 && m.flow.tp_src.get() == ND_SOLICIT;
+    let advert = icmp6 && m.flow.tp_src.get() == ND_ADVERT;
+    if !ip && !arp {
         w.nw_src = Be32::ZERO;
         w.nw_dst = Be32::ZERO;
     }
-    if !tp_addr {
+    if !((ip || ipv6) && l4 || ip && proto == ip_proto::ICMP || icmp6) {
         w.tp_src = Be16::ZERO;
         w.tp_dst = Be16::ZERO;
     }
-    if !nw_proto {
+    if !ip && !ipv6 && !arp {
         w.nw_proto = 0;
     }
-    if !tos_etc {
+    if !ip && !ipv6 {
         w.nw_tos = 0;
         w.nw_ttl = 0;
         w.nw_frag = 0;
     }
-    if !arp_ha {
+    if !arp && !solicit {
         w.arp_sha = MacAddr::ZERO;
+    }
+    if !arp && !advert {
         w.arp_tha = MacAddr::ZERO;
     }
     if !ipv6 {
@@ -451,17 +465,13 @@ pub fn normalize(m: &mut Match) {
         w.ipv6_dst = zero16;
         w.ipv6_label = Be32::ZERO;
     }
-    if !nd_target {
+    if !solicit && !advert {
         w.nd_target = zero16;
     }
     if !mpls {
         w.mpls_lse = [Be32::ZERO; 4];
     }
-    if !tcp_flags && !nd_target {
-        w.tcp_flags = Be16::ZERO;
-    }
-    let wc: FlowWildcards = m.wc;
-    Flow::mask(&mut m.flow, &wc);
+    wc
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub mod switch;
 pub mod text;
 pub mod tun;
 pub mod version;
+pub mod warn;
 pub mod wire;
 
 pub use action::Action;

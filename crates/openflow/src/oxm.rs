@@ -3,8 +3,8 @@
 //! An entry is a header ([`OxmHeader`]), a value and, if the header says so, a mask. A match's entries come in
 //! any order that puts prerequisites first; we write them in Open vSwitch's order.
 
-use ferrovs_packet::field::{Field, FieldId, FieldValue, Maskable, OxmHeader};
-use ferrovs_packet::flow::{Match, VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK};
+use ferrovs_packet::field::{Field, FieldId, FieldValue, Maskable, OxmHeader, Prereq};
+use ferrovs_packet::flow::{Match, PT_ETH, VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK};
 use ferrovs_packet::types::{eth_type, ip_proto};
 
 use crate::error::OfpErr;
@@ -298,6 +298,8 @@ struct Writer<'a, 'b> {
     flavor: Flavor,
     tun: &'a Tun<'b>,
     out: &'a mut Vec<u8>,
+    /// Whether a field was written that only Ethernet frames have.
+    implied: bool,
 }
 
 impl Writer<'_, '_> {
@@ -307,6 +309,7 @@ impl Writer<'_, '_> {
         if tun.with(|t| f.is_all_wild_in(&m.wc, t)) {
             return;
         }
+        self.implied |= !matches!(f.prereq, Prereq::None);
         let (value, mask) = tun.with(|t| (f.value_in(&m.flow, t), f.mask_of_in(&m.wc, t)));
         put_entry(f, &value, &mask, self.flavor, tun, self.out);
     }
@@ -391,6 +394,7 @@ impl Writer<'_, '_> {
 
     fn all(&mut self) {
         use FieldId::*;
+        let start = self.out.len();
         self.fields(&BEFORE_L2);
         self.field(if self.flavor.is_some() {
             InPortOxm
@@ -398,7 +402,10 @@ impl Writer<'_, '_> {
             InPort
         });
         self.field(ActsetOutput);
-        if self.m.wc.masks.packet_type.get() != 0 {
+        // That the packet is an Ethernet frame is said below, if nothing else implies it.
+        let frame = self.m.flow.packet_type.get() == PT_ETH;
+        let typed = self.m.wc.masks.packet_type.get() != 0;
+        if typed && !frame {
             self.field(PacketType);
         }
         self.fields(&[EthSrc, EthDst, EthType]);
@@ -446,6 +453,12 @@ impl Writer<'_, '_> {
         self.field(PktMark);
         self.fields(&CT);
         self.field(Metadata);
+        if typed && frame && !self.implied {
+            let end = self.out.len();
+            self.field(PacketType);
+            let len = self.out.len() - end;
+            self.out[start..].rotate_right(len);
+        }
     }
 }
 
@@ -463,6 +476,7 @@ pub fn put_entries(
         flavor,
         tun,
         out,
+        implied: false,
     }
     .all();
     if cookie_mask != 0 {

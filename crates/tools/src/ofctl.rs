@@ -9,6 +9,7 @@ mod compare;
 mod debug;
 mod flows;
 mod groups;
+mod log;
 mod monitor;
 mod names;
 mod packets;
@@ -414,6 +415,7 @@ const COMMANDS: &[Command] = &[
 
 /// Runs the program; `args` begins with its name.
 pub fn run(args: Vec<String>) -> ExitCode {
+    ferrovs_openflow::warn::set_sink(log::warn);
     let (mut opt, operands) = parse(args);
     let Some((name, rest)) = operands.split_first() else {
         fatal("missing command name; use --help for help");

@@ -179,7 +179,7 @@ impl Check<'_> {
                 }
                 Ok(())
             }
-            Action::RegMove { src, dst } => {
+            Action::RegMove { src, dst, .. } => {
                 self.field(src.field, flow)?;
                 self.field(dst.field, flow)
             }

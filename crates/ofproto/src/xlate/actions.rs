@@ -73,7 +73,7 @@ impl Ctx<'_> {
             Action::FinTimeout { idle, hard } => self.fin_timeout(*idle, *hard),
 
             Action::SetField(set) => self.set_field(set),
-            Action::RegMove { src, dst } => self.reg_move(src, dst),
+            Action::RegMove { src, dst, .. } => self.reg_move(src, dst),
             Action::SetVlanVid {
                 vid,
                 push_if_needed,

@@ -1,16 +1,20 @@
 //! Whether actions suit the match of their flow and the switch.
 //!
 //! An action on a header that the match does not promise is refused; for OpenFlow 1.0, where no such rule was,
-//! some are let through and only the newer protocols are ruled out. Checking also notes in actions what later
-//! encoding needs to know about the packet (whether it has a VLAN tag, which L4 protocol it is).
+//! some are let through and only the newer protocols are ruled out. Actions that push or pop headers change what
+//! is known for those that follow. Checking also notes in actions what later encoding needs to know about the
+//! packet (whether it has a VLAN tag, which L4 protocol it is).
+//!
+//! Whether actions may stand together at all is checked before, in [`verify`](super::verify).
 
-use ferrovs_packet::field::{FieldId, SubField};
-use ferrovs_packet::flow::{Flow, Match, VLAN_CFI};
+use ferrovs_packet::field::{FieldId, FieldValue, Prereq, SubField};
+use ferrovs_packet::flow::{Flow, Match, NW_FRAG_LATER, PT_ETH, VLAN_CFI};
 use ferrovs_packet::types::{Be16, Be32, OfPort, eth_type, ip_proto};
 
 use super::*;
 use crate::error::OfpErr;
 use crate::version::Protocol;
+use crate::warn::{Topic, warn};
 
 /// What a switch allows.
 #[derive(Clone, Copy, Debug)]
@@ -22,27 +26,26 @@ pub struct Limits {
     pub n_tables: u8,
 }
 
-/// Why actions in text are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextError {
-    Err(OfpErr),
-    Order,
+impl Limits {
+    /// What holds of every switch, for actions in this table.
+    pub fn any_switch(table_id: u8) -> Limits {
+        Limits {
+            max_ports: OfPort::MAX,
+            table_id,
+            n_tables: 255,
+        }
+    }
 }
 
-/// Checks actions that were read from text.
-pub fn check_for_text(
-    actions: &mut [Action],
-    m: &Match,
-    table_id: u8,
-    usable: &mut Protocol,
-) -> Result<(), TextError> {
-    let limits = Limits {
-        max_ports: OfPort::MAX,
-        table_id,
-        n_tables: 255,
-    };
-    check(actions, m, limits, usable).map_err(TextError::Err)
-}
+/// A packet type of which nothing is known.
+const PT_UNKNOWN: u32 = 0xffff_ffff;
+const PT_NSH: u32 = 1 << 16 | eth_type::NSH as u32;
+
+const OF11_UP: Protocol = Protocol::OF11_STD
+    .union(Protocol::OF12_OXM)
+    .union(Protocol::OF13_OXM)
+    .union(Protocol::OF14_OXM)
+    .union(Protocol::OF15_OXM);
 
 /// Checks actions of a flow mod that came from a connection with this protocol.
 pub fn check_for_protocol(
@@ -72,7 +75,22 @@ pub fn check(
         limits,
         usable,
     };
-    c.list(actions)
+    actions.iter_mut().try_for_each(|a| c.one(a))
+}
+
+/// Whether `port` can be sent to.
+pub fn check_out_port(port: OfPort, max_ports: OfPort) -> Result<(), OfpErr> {
+    match port {
+        OfPort::IN_PORT
+        | OfPort::TABLE
+        | OfPort::NORMAL
+        | OfPort::FLOOD
+        | OfPort::ALL
+        | OfPort::CONTROLLER
+        | OfPort::LOCAL => Ok(()),
+        p if p < max_ports => Ok(()),
+        _ => Err(OfpErr::OFPBAC_BAD_OUT_PORT),
+    }
 }
 
 struct Checker<'a> {
@@ -81,75 +99,52 @@ struct Checker<'a> {
     usable: &'a mut Protocol,
 }
 
-const OF11_UP: Protocol = Protocol::OF11_STD
-    .union(Protocol::OF12_OXM)
-    .union(Protocol::OF13_OXM)
-    .union(Protocol::OF14_OXM)
-    .union(Protocol::OF15_OXM);
-
 fn is_ip_any(flow: &Flow) -> bool {
-    [eth_type::IP, eth_type::IPV6].contains(&flow.dl_type.get())
+    [eth_type::IP, eth_type::IPV6].contains(&flow.ether_type())
 }
 
 fn is_mpls(flow: &Flow) -> bool {
-    [eth_type::MPLS, eth_type::MPLS_MCAST].contains(&flow.dl_type.get())
+    [eth_type::MPLS, eth_type::MPLS_MCAST].contains(&flow.ether_type())
+}
+
+fn has_vlan(flow: &Flow) -> bool {
+    flow.vlans[0].tci.get() & VLAN_CFI != 0
 }
 
 impl Checker<'_> {
-    /// OpenFlow 1.0 does not mind; later versions do.
-    fn inconsistent(&mut self) {
-        *self.usable &= !OF11_UP;
-    }
-
-    fn has_vlan(&self) -> bool {
-        self.m.flow.vlans[0].tci.get() & VLAN_CFI != 0
-    }
-
-    fn port(&self, p: OfPort) -> Result<(), OfpErr> {
-        match p {
-            OfPort::IN_PORT
-            | OfPort::TABLE
-            | OfPort::NORMAL
-            | OfPort::FLOOD
-            | OfPort::ALL
-            | OfPort::CONTROLLER
-            | OfPort::LOCAL => Ok(()),
-            OfPort::NONE => Err(OfpErr::OFPBAC_BAD_OUT_PORT),
-            p if p < self.limits.max_ports => Ok(()),
-            _ => Err(OfpErr::OFPBAC_BAD_OUT_PORT),
+    /// OpenFlow 1.0 does not mind an action that does not `fit`; later versions do.
+    fn legacy(&mut self, fits: bool) {
+        if !fits {
+            *self.usable &= !OF11_UP;
         }
     }
 
     fn src(&self, sf: &SubField) -> Result<(), OfpErr> {
-        if sf.field.field().match_prereqs_ok(&self.m) {
-            Ok(())
-        } else {
-            Err(OfpErr::OFPBAC_MATCH_INCONSISTENT)
-        }
+        self.prereqs(sf, "source")
     }
 
     fn dst(&self, sf: &SubField) -> Result<(), OfpErr> {
-        if !sf.field.field().writable {
-            return Err(OfpErr::OFPBAC_BAD_SET_ARGUMENT);
-        }
-        self.src(sf)
+        self.prereqs(sf, "destination")?;
+        super::check_writable(sf)
     }
 
-    fn list(&mut self, actions: &mut [Action]) -> Result<(), OfpErr> {
-        for a in actions {
-            self.one(a)?;
-        }
-        Ok(())
+    fn prereqs(&self, sf: &SubField, role: &str) -> Result<(), OfpErr> {
+        prereqs_in(sf, role, &self.m)
+    }
+
+    /// Checks a nested list; what it does to the packet is undone behind it.
+    fn nested(&mut self, list: &mut [Action]) -> Result<(), OfpErr> {
+        check(list, &self.m, self.limits, self.usable)
     }
 
     fn one(&mut self, a: &mut Action) -> Result<(), OfpErr> {
-        let flow = self.m.flow;
+        let max_ports = self.limits.max_ports;
         match a {
-            Action::Output { port, .. } => self.port(*port),
-            Action::OutputTrunc { port, .. } => self.port(*port),
+            Action::Output { port, .. } | Action::OutputTrunc { port, .. } => {
+                check_out_port(*port, max_ports)
+            }
             Action::Enqueue { port, .. } => {
-                if *port < self.limits.max_ports || [OfPort::IN_PORT, OfPort::LOCAL].contains(port)
-                {
+                if *port < max_ports || [OfPort::IN_PORT, OfPort::LOCAL].contains(port) {
                     Ok(())
                 } else {
                     Err(OfpErr::OFPBAC_BAD_OUT_PORT)
@@ -157,214 +152,81 @@ impl Checker<'_> {
             }
             Action::OutputReg { src, .. } => self.src(src),
             Action::Bundle(b) => {
-                for p in &b.members {
-                    if *p != OfPort::NONE && *p != OfPort::LOCAL && *p >= self.limits.max_ports {
-                        return Err(OfpErr::OFPBAC_BAD_OUT_PORT);
-                    }
-                }
-                b.dst.as_ref().map_or(Ok(()), |d| self.dst(d))
+                b.dst.as_ref().map_or(Ok(()), |d| self.dst(d))?;
+                let mut ports = b.members.iter().filter(|p| **p != OfPort::NONE);
+                ports.try_for_each(|p| check_out_port(*p, max_ports))
             }
-            Action::SetVlanVid {
-                push_if_needed,
-                flow_has_vlan,
-                ..
-            }
-            | Action::SetVlanPcp {
-                push_if_needed,
-                flow_has_vlan,
-                ..
-            } => {
-                *flow_has_vlan = flow.vlans[0].tci.get() & VLAN_CFI != 0;
-                if !*flow_has_vlan && !*push_if_needed {
-                    self.inconsistent();
-                }
-                let tci = self.m.flow.vlans[0].tci.get() | VLAN_CFI;
-                self.m.flow.vlans[0].tci = Be16::new(tci);
-                Ok(())
-            }
-            Action::StripVlan { .. } => {
-                if !self.has_vlan() {
-                    self.inconsistent();
-                }
-                self.m.flow.vlans[0] = self.m.flow.vlans[1];
-                self.m.flow.vlans[1] = Default::default();
-                Ok(())
-            }
-            Action::PushVlan(_) => {
-                if flow.vlans[1].tci.get() & VLAN_CFI != 0 {
-                    return Err(OfpErr::OFPBAC_BAD_TAG);
-                }
-                self.m.flow.vlans[1] = self.m.flow.vlans[0];
-                let tci = self.m.flow.vlans[0].tci.get() | VLAN_CFI;
-                self.m.flow.vlans[0].tci = Be16::new(tci);
-                Ok(())
-            }
-            Action::SetIpv4Src(_) | Action::SetIpv4Dst(_) => {
-                if flow.dl_type.get() != eth_type::IP {
-                    self.inconsistent();
-                }
-                Ok(())
-            }
-            Action::SetIpDscp(_)
+            Action::SetVlanVid { .. }
+            | Action::SetVlanPcp { .. }
+            | Action::StripVlan { .. }
+            | Action::PushVlan(_) => self.vlan(a),
+            Action::SetIpv4Src(_)
+            | Action::SetIpv4Dst(_)
+            | Action::SetIpDscp(_)
             | Action::SetIpEcn(_)
             | Action::SetIpTtl(_)
-            | Action::DecTtl { .. } => {
-                if !is_ip_any(&flow) {
-                    self.inconsistent();
-                }
+            | Action::DecTtl { .. }
+            | Action::SetL4SrcPort { .. }
+            | Action::SetL4DstPort { .. }
+            | Action::FinTimeout { .. } => {
+                self.ip(a);
                 Ok(())
             }
-            Action::SetL4SrcPort { flow_ip_proto, .. }
-            | Action::SetL4DstPort { flow_ip_proto, .. } => {
-                let l4 = [ip_proto::TCP, ip_proto::UDP, ip_proto::SCTP].contains(&flow.nw_proto)
-                    && flow.nw_frag & 2 == 0;
-                if !is_ip_any(&flow) || !l4 {
-                    self.inconsistent();
-                }
-                *flow_ip_proto = flow.nw_proto;
+            Action::SetMplsLabel(_)
+            | Action::SetMplsTc(_)
+            | Action::SetMplsTtl(_)
+            | Action::DecMplsTtl
+            | Action::PushMpls(_)
+            | Action::PopMpls(_)
+            | Action::DecNshTtl
+            | Action::Encap(_)
+            | Action::Decap { .. } => {
+                self.layers(a);
                 Ok(())
             }
-            Action::SetField(sf) => {
-                let f = sf.field.field();
-                if !f.match_prereqs_ok(&self.m) {
-                    return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
-                }
-                sf.flow_has_vlan = self.has_vlan();
-                if sf.field == FieldId::VlanTci {
-                    // The tag itself may be set or cleared.
-                    let tci = sf.value.to_u64() as u16 & VLAN_CFI
-                        | self.m.flow.vlans[0].tci.get() & !VLAN_CFI;
-                    self.m.flow.vlans[0].tci = Be16::new(tci);
-                }
-                if matches!(sf.field, FieldId::DlVlan | FieldId::DlVlanPcp) {
-                    let tci = self.m.flow.vlans[0].tci.get() | VLAN_CFI;
-                    self.m.flow.vlans[0].tci = Be16::new(tci);
-                }
-                if sf.field == FieldId::VlanVid && !sf.flow_has_vlan {
-                    self.inconsistent();
-                }
-                Ok(())
-            }
-            Action::RegMove { src, dst } => {
+            Action::SetField(sf) => self.set_field(sf),
+            Action::RegMove { src, dst, .. } => {
                 self.src(src)?;
                 self.dst(dst)
             }
             Action::StackPush(sf) => self.src(sf),
             Action::StackPop(sf) => self.dst(sf),
             Action::Multipath(m) => self.dst(&m.dst),
-            Action::CheckPktLarger { dst, .. } => self.dst(dst),
-            Action::SetMplsLabel(_)
-            | Action::SetMplsTc(_)
-            | Action::SetMplsTtl(_)
-            | Action::DecMplsTtl => {
-                if !is_mpls(&flow) {
-                    self.inconsistent();
-                }
-                Ok(())
-            }
-            Action::DecNshTtl => {
-                if flow.dl_type.get() != eth_type::NSH {
-                    self.inconsistent();
-                }
-                Ok(())
-            }
-            Action::PushMpls(ty) => {
-                // A pushed label hides what is below.
-                self.m.flow.dl_type = *ty;
-                self.m.wc.masks.dl_type = Be16::MAX_VALUE;
-                self.m.flow.vlans[0].tci = Be16::new(0);
-                Ok(())
-            }
-            Action::PopMpls(ty) => {
-                if !is_mpls(&flow) {
-                    self.inconsistent();
-                }
-                self.m.flow.dl_type = *ty;
-                Ok(())
-            }
-            Action::FinTimeout { .. } => {
-                if flow.nw_proto != ip_proto::TCP {
-                    self.inconsistent();
-                }
-                Ok(())
-            }
             Action::Resubmit(r) => {
-                if r.with_ct_orig && !FieldId::CtNwProto.field().match_prereqs_ok(&self.m) {
-                    // The original tuple can only be used where it exists.
+                // The original tuple can only be used where it exists.
+                if r.with_ct_orig && !Prereq::Ct.match_ok(&self.m) {
                     return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
                 }
                 Ok(())
             }
             Action::Learn(l) => self.learn(l),
-            Action::Sample(_) | Action::Conjunction { .. } => Ok(()),
-            Action::Ct(c) => {
-                if !is_ip_any(&flow) {
-                    return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
-                }
-                if let CtZone::Field(sf) = &c.zone {
-                    self.src(sf)?;
-                }
-                if c.alg != 0
-                    && !(c.alg == 21 && flow.nw_proto == ip_proto::TCP
-                        || c.alg == 69 && flow.nw_proto == ip_proto::UDP)
-                {
-                    return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
-                }
-                self.list(&mut c.actions)
-            }
+            Action::Ct(c) => self.ct(c),
             Action::Nat(n) => {
-                if !is_ip_any(&flow)
-                    || matches!(n.range, NatRange::V4 { .. }) && flow.dl_type.get() != eth_type::IP
-                    || matches!(n.range, NatRange::V6 { .. })
-                        && flow.dl_type.get() != eth_type::IPV6
-                {
-                    return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
-                }
-                Ok(())
-            }
-            Action::Clone(list) => {
-                let saved = self.m;
-                let result = self.list(list);
-                self.m = saved;
-                result
-            }
-            Action::WriteActions(list) => {
-                let saved = self.m;
-                let result = self.list(list);
-                self.m = saved;
-                result
-            }
-            Action::Encap(e) => {
-                self.m.flow.packet_type = Be32::new(e.new_packet_type);
-                self.m.wc.masks.packet_type = Be32::MAX_VALUE;
-                if e.new_packet_type >> 16 == 1 {
-                    self.m.flow.dl_type = Be16::new(e.new_packet_type as u16);
-                    self.m.wc.masks.dl_type = Be16::MAX_VALUE;
-                }
-                Ok(())
-            }
-            Action::Decap { .. } => {
-                if flow.packet_type.get() == 0 {
-                    // Below Ethernet lies what its type says.
-                    if self.has_vlan() {
-                        return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
-                    }
-                    self.m.flow.packet_type = Be32::new(1 << 16 | u32::from(flow.dl_type.get()));
+                let fits = match n.range {
+                    NatRange::None => is_ip_any(&self.m.flow),
+                    NatRange::V4 { .. } => self.m.flow.ether_type() == eth_type::IP,
+                    NatRange::V6 { .. } => self.m.flow.ether_type() == eth_type::IPV6,
+                };
+                if fits {
+                    Ok(())
                 } else {
-                    self.m.flow.packet_type = Be32::ZERO;
-                    self.m.flow.dl_type = Be16::ZERO;
+                    Err(OfpErr::OFPBAC_MATCH_INCONSISTENT)
                 }
-                Ok(())
+            }
+            Action::Clone(list) => self.nested(list),
+            Action::WriteActions(list) => {
+                // An action set is executed later, on a packet of which nothing is known now.
+                let mut any = Protocol::all();
+                check(list, &self.m, self.limits, &mut any)
+            }
+            Action::DeleteField(f) if f.tun_metadata_index().is_none() => {
+                Err(OfpErr::OFPBAC_BAD_ARGUMENT)
             }
             Action::Meter(id) => {
                 if *id == 0 || *id > crate::meter::METER_MAX {
                     return Err(OfpErr::OFPMMFC_INVALID_METER);
                 }
                 Ok(())
-            }
-            Action::Group(_) => Ok(()),
-            Action::DeleteField(f) if f.tun_metadata_index().is_none() => {
-                Err(OfpErr::OFPBAC_BAD_ARGUMENT)
             }
             Action::GotoTable(t) => {
                 let l = &self.limits;
@@ -377,6 +239,138 @@ impl Checker<'_> {
         }
     }
 
+    fn vlan(&mut self, a: &mut Action) -> Result<(), OfpErr> {
+        let tagged = has_vlan(&self.m.flow);
+        let vlans = &mut self.m.flow.vlans;
+        let with_tag = |tci: Be16| Be16::new(tci.get() | VLAN_CFI);
+        match a {
+            Action::SetVlanVid {
+                push_if_needed,
+                flow_has_vlan,
+                ..
+            }
+            | Action::SetVlanPcp {
+                push_if_needed,
+                flow_has_vlan,
+                ..
+            } => {
+                *flow_has_vlan = tagged;
+                vlans[0].tci = with_tag(vlans[0].tci);
+                self.legacy(tagged || *push_if_needed);
+            }
+            Action::StripVlan { .. } => {
+                vlans.rotate_left(1);
+                if let Some(last) = vlans.last_mut() {
+                    *last = Default::default();
+                }
+                self.legacy(tagged);
+            }
+            _ => {
+                if vlans.last().is_some_and(|v| v.tci.get() & VLAN_CFI != 0) {
+                    return Err(OfpErr::OFPBAC_BAD_TAG);
+                }
+                vlans.rotate_right(1);
+                vlans[0] = Default::default();
+                vlans[0].tci = with_tag(Be16::ZERO);
+            }
+        }
+        Ok(())
+    }
+
+    fn ip(&mut self, a: &mut Action) {
+        let flow = &self.m.flow;
+        let fits = match a {
+            Action::SetIpv4Src(_) | Action::SetIpv4Dst(_) => flow.ether_type() == eth_type::IP,
+            Action::SetL4SrcPort { flow_ip_proto, .. }
+            | Action::SetL4DstPort { flow_ip_proto, .. } => {
+                *flow_ip_proto = flow.nw_proto;
+                let ports = [ip_proto::TCP, ip_proto::UDP, ip_proto::SCTP];
+                is_ip_any(flow)
+                    && ports.contains(&flow.nw_proto)
+                    && flow.nw_frag & NW_FRAG_LATER == 0
+            }
+            Action::FinTimeout { .. } => flow.nw_proto == ip_proto::TCP,
+            _ => is_ip_any(flow),
+        };
+        self.legacy(fits);
+    }
+
+    /// Actions on MPLS and NSH headers, and those that put on or take off whole headers.
+    fn layers(&mut self, a: &Action) {
+        let flow = &mut self.m.flow;
+        let ethernet = flow.packet_type.get() == PT_ETH;
+        let fits = match a {
+            Action::PushMpls(ty) => {
+                // A pushed label hides what is below; a VLAN tag stays before it.
+                flow.dl_type = *ty;
+                flow.nw_proto = 0;
+                ethernet
+            }
+            Action::PopMpls(ty) => {
+                let fits = ethernet && is_mpls(flow);
+                flow.dl_type = *ty;
+                fits
+            }
+            Action::DecNshTtl => {
+                flow.packet_type.get() == PT_NSH || flow.dl_type.get() == eth_type::NSH
+            }
+            Action::Encap(e) => {
+                flow.packet_type = Be32::new(e.new_packet_type);
+                if e.new_packet_type >> 16 == 1 {
+                    flow.dl_type = Be16::new(e.new_packet_type as u16);
+                }
+                if !is_ip_any(flow) {
+                    flow.nw_proto = 0;
+                }
+                true
+            }
+            Action::Decap { .. } => {
+                if ethernet {
+                    // Below Ethernet lies what its type says.
+                    flow.packet_type = Be32::new(1 << 16 | u32::from(flow.dl_type.get()));
+                } else {
+                    flow.packet_type = Be32::new(PT_UNKNOWN);
+                    flow.dl_type = Be16::MAX_VALUE;
+                }
+                true
+            }
+            _ => is_mpls(flow),
+        };
+        self.legacy(fits);
+    }
+
+    fn set_field(&mut self, sf: &mut SetField) -> Result<(), OfpErr> {
+        let f = sf.field.field();
+        sf.flow_has_vlan = has_vlan(&self.m.flow);
+        if !f.match_prereqs_ok(&self.m) || sf.field == FieldId::VlanVid && !sf.flow_has_vlan {
+            warn(Topic::Actions, || {
+                format!("set_field {} lacks correct prerequisites", f.name)
+            });
+            return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
+        }
+        if sf.field == FieldId::VlanTci {
+            // The tag itself may be set or cleared.
+            self.m.flow.vlans[0].tci = Be16::new(sf.value.to_u64() as u16);
+        }
+        Ok(())
+    }
+
+    fn ct(&mut self, c: &mut Ct) -> Result<(), OfpErr> {
+        let proto = self.m.flow.nw_proto;
+        let helper = match c.alg {
+            ALG_FTP => proto == ip_proto::TCP,
+            ALG_TFTP => proto == ip_proto::UDP,
+            _ => true,
+        };
+        if !is_ip_any(&self.m.flow) || !helper {
+            return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
+        }
+        if let CtZone::Field(sf) = &c.zone {
+            return self.src(sf);
+        }
+        self.nested(&mut c.actions)
+    }
+
     fn learn(&self, l: &Learn) -> Result<(), OfpErr> {
         let mut learned = Match::default();
         for s in &l.specs {
@@ -385,33 +379,35 @@ impl Checker<'_> {
             }
             match &s.dst {
                 LearnDst::Match(dst) => {
-                    if !dst.field.field().match_prereqs_ok(&learned) {
-                        return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
-                    }
+                    prereqs_in(dst, "source", &learned)?;
                     if let LearnSrc::Immediate(v) = &s.src {
                         let f = dst.field.field();
+                        let (ofs, n_bits) = (dst.ofs.into(), dst.n_bits.into());
                         let mut value = f.value(&learned.flow);
-                        value.insert(dst.ofs.into(), dst.n_bits.into(), v);
+                        value.insert(ofs, n_bits, v);
                         let mut mask = f.mask_of(&learned.wc);
-                        mask.insert(
-                            dst.ofs.into(),
-                            dst.n_bits.into(),
-                            &ferrovs_packet::field::FieldValue::ones(dst.n_bits.into()),
-                        );
+                        mask.insert(ofs, n_bits, &FieldValue::ones(n_bits));
                         f.set_match(&value, &mask, &mut learned);
                     }
                 }
                 LearnDst::Load(dst) => {
-                    if !dst.field.field().writable {
-                        return Err(OfpErr::OFPBAC_BAD_SET_ARGUMENT);
-                    }
-                    if !dst.field.field().match_prereqs_ok(&learned) {
-                        return Err(OfpErr::OFPBAC_MATCH_INCONSISTENT);
-                    }
+                    prereqs_in(dst, "destination", &learned)?;
+                    super::check_writable(dst)?;
                 }
                 LearnDst::Output => {}
             }
         }
         Ok(())
     }
+}
+
+fn prereqs_in(sf: &SubField, role: &str, m: &Match) -> Result<(), OfpErr> {
+    let f = sf.field.field();
+    if f.match_prereqs_ok(m) {
+        return Ok(());
+    }
+    warn(Topic::MetaFlow, || {
+        format!("{role} field {} lacks correct prerequisites", f.name)
+    });
+    Err(OfpErr::OFPBAC_MATCH_INCONSISTENT)
 }

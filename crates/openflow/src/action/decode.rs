@@ -10,15 +10,19 @@
 mod nested;
 
 use self::nested::{encap, nat};
-use ferrovs_packet::field::{FieldId, FieldValue, SubField, port_from_ofp11};
-use ferrovs_packet::flow::{IP_DSCP_MASK, IP_ECN_MASK};
+use ferrovs_packet::field::{FieldId, FieldValue, NoPorts, SubField, port_from_ofp11};
+use ferrovs_packet::flow::{IP_DSCP_MASK, IP_ECN_MASK, VLAN_CFI};
 use ferrovs_packet::types::{OfPort, eth_type};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::check::check_out_port;
+use super::verify::{Place, verify_decoded};
 use super::*;
 use crate::error::{NX_VENDOR, ONF_VENDOR, OfpErr};
 use crate::oxm;
+use crate::text::format::hex;
+use crate::text::print::hex_dump;
 use crate::tun::Tun;
 use crate::version::Version;
 use crate::wire::Reader;
@@ -34,30 +38,37 @@ pub fn enable_debug_actions() {
     DEBUG_ACTIONS.store(true, Ordering::Relaxed);
 }
 
-/// Reads a list of actions.
+/// Reads the actions of a flow in OpenFlow 1.0, where some stand for instructions of later versions.
 pub fn actions(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action>, OfpErr> {
-    let list = nested(data, version, tun, 0)?;
-    verify_order(&list)?;
+    pull(data, version, tun, Place::Flow, 0)
+}
+
+/// Reads a list in which only actions may stand: a bucket's, a packet-out's.
+pub fn action_list(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action>, OfpErr> {
+    pull(data, version, tun, Place::Actions, 0)
+}
+
+fn pull(
+    data: &[u8],
+    version: Version,
+    tun: &Tun<'_>,
+    place: Place,
+    depth: usize,
+) -> Result<Vec<Action>, OfpErr> {
+    let n = data.len();
+    if n % 8 != 0 {
+        warn(Topic::Actions, || {
+            format!("OpenFlow message actions length {n} is not a multiple of 8")
+        });
+        return Err(OfpErr::OFPBRC_BAD_LEN);
+    }
+    let list = list(data, version, tun, depth)?;
+    verify_decoded(&list, place, version)?;
     Ok(list)
 }
 
-/// Instructions that 1.0 carries as actions must keep the order of OpenFlow 1.1.
-fn verify_order(list: &[Action]) -> Result<(), OfpErr> {
-    let mut metadata = false;
-    for a in list {
-        match a {
-            Action::WriteMetadata { .. } if metadata => {
-                return Err(OfpErr::OFPBAC_UNSUPPORTED_ORDER);
-            }
-            Action::WriteMetadata { .. } => metadata = true,
-            _ if metadata => return Err(OfpErr::OFPBAC_UNSUPPORTED_ORDER),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn nested(
+/// Reads actions one by one, without a look at how they fit together.
+pub(super) fn list(
     data: &[u8],
     version: Version,
     tun: &Tun<'_>,
@@ -66,27 +77,23 @@ fn nested(
     if depth > MAX_DEPTH {
         return Err(OfpErr::OFPBAC_TOO_MANY);
     }
+    let d = Decoder {
+        version,
+        tun,
+        depth,
+    };
     let mut out = Vec::new();
     let mut r = Reader::with_error(data, OfpErr::OFPBAC_BAD_LEN);
     while !r.is_empty() {
-        let mut h = r;
-        let type_ = h.u16()?;
-        let len = usize::from(h.u16()?);
-        if len < 8 || len % 8 != 0 || len > r.len() {
-            return Err(OfpErr::OFPBAC_BAD_LEN);
-        }
-        let whole = r.take(len)?;
-        let body = Reader::with_error(&whole[4..], OfpErr::OFPBAC_BAD_LEN);
-        let d = Decoder {
-            version,
-            tun,
-            depth,
-        };
-        if type_ == 0xffff {
-            d.vendor(body, &mut out)?;
-        } else {
-            d.standard(type_, body, &mut out)?;
-        }
+        let at = data.len() - r.len();
+        d.next(&mut r, &mut out).inspect_err(|e| {
+            warn(Topic::Actions, || {
+                let mut text = format!("bad action at offset {} ({}):\n", hex(at as u64), e.name());
+                hex_dump(data, false, &mut text);
+                text.truncate(text.trim_end().len());
+                text
+            });
+        })?;
     }
     Ok(out)
 }
@@ -135,25 +142,56 @@ fn ofs_nbits(n: u16) -> (u16, u16) {
 }
 
 impl Decoder<'_, '_> {
+    fn next(&self, r: &mut Reader<'_>, out: &mut Vec<Action>) -> Result<(), OfpErr> {
+        let mut h = *r;
+        let type_ = h.u16()?;
+        let len = usize::from(h.u16()?);
+        if len < 8 || len % 8 != 0 || len > r.len() {
+            return Err(OfpErr::OFPBAC_BAD_LEN);
+        }
+        let whole = r.take(len)?;
+        let body = Reader::with_error(&whole[4..], OfpErr::OFPBAC_BAD_LEN);
+        if type_ == 0xffff {
+            self.vendor(body, out)
+        } else {
+            self.standard(type_, body, out)
+        }
+    }
+
+    /// An action that the version does not have.
+    fn unknown(&self, vendor: u32, type_: u16) -> OfpErr {
+        let version = self.version.name();
+        warn(Topic::Actions, || {
+            let vendor = hex(vendor.into());
+            format!("unknown {version} action for vendor {vendor} and type {type_}")
+        });
+        if vendor == 0 {
+            OfpErr::OFPBAC_BAD_TYPE
+        } else {
+            OfpErr::OFPBAC_BAD_VENDOR_TYPE
+        }
+    }
+
+    fn nested(&self, data: &[u8], place: Place) -> Result<Vec<Action>, OfpErr> {
+        pull(data, self.version, self.tun, place, self.depth + 1)
+    }
+
     fn standard(&self, type_: u16, mut r: Reader<'_>, out: &mut Vec<Action>) -> Result<(), OfpErr> {
         use Version::*;
         let v = self.version;
-        let bad = Err(OfpErr::OFPBAC_BAD_TYPE);
         // What the number means: 1.0's numbering differs from that of 1.1 and later.
         let a = match (v.minor(), type_) {
             (0, 0) => {
                 exact(&r, 4)?;
-                Action::Output {
-                    port: OfPort(r.u16()?),
-                    max_len: r.u16()?,
-                }
+                let (port, max_len) = (OfPort(r.u16()?), r.u16()?);
+                check_out_port(port, OfPort::MAX)?;
+                Action::Output { port, max_len }
             }
             (_, 0) => {
                 exact(&r, 12)?;
-                Action::Output {
-                    port: port11(r.u32()?)?,
-                    max_len: r.u16()?,
-                }
+                let (port, max_len) = (port11(r.u32()?)?, r.u16()?);
+                check_out_port(port, OfPort::MAX)?;
+                Action::Output { port, max_len }
             }
             (_, 1) => {
                 exact(&r, 4)?;
@@ -234,7 +272,7 @@ impl Decoder<'_, '_> {
                     queue: r.u32()?,
                 }
             }
-            (0, _) => return bad,
+            (0, _) => return Err(self.unknown(0, type_)),
             (_, 13) => {
                 exact(&r, 4)?;
                 Action::SetMplsLabel(r.u32()?)
@@ -297,13 +335,13 @@ impl Decoder<'_, '_> {
                 let n_bits = r.u16()?;
                 let (src_ofs, dst_ofs) = (r.u16()?, r.u16()?);
                 r.skip(2)?;
-                self.reg_move(r, n_bits, src_ofs, dst_ofs)?
+                self.reg_move(r, n_bits, src_ofs, dst_ofs, false)?
             }
             (5, 29) => {
                 exact(&r, 4)?;
                 Action::Meter(r.u32()?)
             }
-            _ => return bad,
+            _ => return Err(self.unknown(0, type_)),
         };
         out.push(a);
         Ok(())
@@ -318,12 +356,17 @@ impl Decoder<'_, '_> {
                 let n_bits = r.u16()?;
                 let (src_ofs, dst_ofs) = (r.u16()?, r.u16()?);
                 r.skip(2)?;
-                out.push(self.reg_move(r, n_bits, src_ofs, dst_ofs)?);
+                out.push(self.reg_move(r, n_bits, src_ofs, dst_ofs, true)?);
                 return Ok(());
             }
-            return Err(OfpErr::OFPBAC_BAD_VENDOR_TYPE);
+            return Err(self.unknown(vendor, subtype));
         }
-        must(vendor == NX_VENDOR, OfpErr::OFPBAC_BAD_VENDOR)?;
+        if vendor != NX_VENDOR {
+            warn(Topic::Actions, || {
+                format!("OpenFlow action has unknown vendor {vendor:#x}")
+            });
+            return Err(OfpErr::OFPBAC_BAD_VENDOR);
+        }
         let subtype = r.u16()?;
         out.push(self.nicira(subtype, r)?);
         Ok(())
@@ -382,7 +425,7 @@ impl Decoder<'_, '_> {
             6 if v <= V14 => {
                 let n_bits = r.u16()?;
                 let (src_ofs, dst_ofs) = (r.u16()?, r.u16()?);
-                self.reg_move(r, n_bits, src_ofs, dst_ofs)?
+                self.reg_move(r, n_bits, src_ofs, dst_ofs, false)?
             }
             7 if v <= V14 => {
                 exact(&r, 14)?;
@@ -557,7 +600,7 @@ impl Decoder<'_, '_> {
             }
             42 => {
                 r.skip(6)?;
-                Action::Clone(nested(r.rest(), v, self.tun, self.depth + 1)?)
+                Action::Clone(self.nested(r.rest(), Place::Clone)?)
             }
             43 => {
                 exact(&r, 6)?;
@@ -604,7 +647,7 @@ impl Decoder<'_, '_> {
                 exact(&r, 6)?;
                 Action::DebugRecirc
             }
-            _ => return Err(OfpErr::OFPBAC_BAD_VENDOR_TYPE),
+            _ => return Err(self.unknown(NX_VENDOR, subtype)),
         })
     }
 
@@ -631,7 +674,7 @@ impl Decoder<'_, '_> {
 
     fn check_dst(&self, sf: &SubField) -> Result<(), OfpErr> {
         check_bits(sf)?;
-        must(sf.field.field().writable, OfpErr::OFPBAC_BAD_SET_ARGUMENT)
+        check_writable(sf)
     }
 
     fn set_field(&self, r: Reader<'_>, may_mask: bool) -> Result<Action, OfpErr> {
@@ -648,7 +691,7 @@ impl Decoder<'_, '_> {
         let (header, field) =
             oxm::pull_header(&mut probe).map_err(|_| OfpErr::OFPBAC_BAD_SET_LEN)?;
         let field = field.ok_or(OfpErr::OFPBAC_BAD_SET_TYPE)?;
-        must(may_mask || !header.has_mask, OfpErr::OFPBAC_BAD_SET_TYPE)?;
+        must(may_mask || !header.has_mask, OfpErr::OFPBAC_BAD_SET_MASK)?;
         let e = oxm::pull_entry(&mut r, self.tun).map_err(|e| match e {
             OfpErr::OFPBMC_BAD_MASK => OfpErr::OFPBAC_BAD_SET_MASK,
             OfpErr::OFPBMC_BAD_WILDCARDS => OfpErr::OFPBAC_BAD_SET_MASK,
@@ -658,11 +701,28 @@ impl Decoder<'_, '_> {
         // What follows is padding only.
         let rest = r.len();
         must(rest < 8 && r.zeros(rest)?, OfpErr::OFPBAC_BAD_SET_ARGUMENT)?;
-        must(field.writable, OfpErr::OFPBAC_BAD_SET_ARGUMENT)?;
+        // The port that a packet came in by cannot be set in this way.
         must(
-            field.is_value_valid(&e.value),
+            field.id != FieldId::InPortOxm,
             OfpErr::OFPBAC_BAD_SET_ARGUMENT,
         )?;
+        if !field.writable {
+            warn(Topic::Actions, || {
+                format!("destination field {} is not writable", field.name)
+            });
+            return Err(OfpErr::OFPBAC_BAD_SET_ARGUMENT);
+        }
+        // A VLAN ID is set in a tag that is there.
+        let no_tag = field.id == FieldId::VlanVid
+            && (e.value.to_u64() & e.mask.to_u64()) as u16 & VLAN_CFI == 0;
+        if no_tag || !field.is_value_valid(&e.value) {
+            warn(Topic::Actions, || {
+                let mut value = String::new();
+                field.format(&e.value, None, &NoPorts, &mut value);
+                format!("Invalid value for set field {}: {value}", field.name)
+            });
+            return Err(OfpErr::OFPBAC_BAD_SET_ARGUMENT);
+        }
         Ok(Action::SetField(Box::new(SetField {
             field: field.id,
             value: e.value,
@@ -678,6 +738,7 @@ impl Decoder<'_, '_> {
         n_bits: u16,
         src_ofs: u16,
         dst_ofs: u16,
+        onf: bool,
     ) -> Result<Action, OfpErr> {
         let src = self.subfield(&mut r, src_ofs, n_bits)?;
         let dst = self.subfield(&mut r, dst_ofs, n_bits)?;
@@ -685,7 +746,7 @@ impl Decoder<'_, '_> {
         must(rest < 8 && r.zeros(rest)?, OfpErr::OFPBAC_BAD_ARGUMENT)?;
         check_bits(&src)?;
         self.check_dst(&dst)?;
-        Ok(Action::RegMove { src, dst })
+        Ok(Action::RegMove { src, dst, onf })
     }
 
     fn multipath(&self, mut r: Reader<'_>) -> Result<Action, OfpErr> {
@@ -739,7 +800,12 @@ impl Decoder<'_, '_> {
         let dst = if load {
             let dst = self.subfield(&mut dst_reader, ofs, n_bits)?;
             self.check_dst(&dst)?;
-            must(n_bits >= 16, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+            if n_bits < 16 {
+                warn(Topic::Actions, || {
+                    "bundle_load action requires at least 16 bit destination.".to_owned()
+                });
+                return Err(OfpErr::OFPBAC_BAD_ARGUMENT);
+            }
             Some(dst)
         } else {
             must(
@@ -788,150 +854,6 @@ impl Decoder<'_, '_> {
         Ok(Action::Controller(Box::new(c)))
     }
 
-    fn learn(&self, mut r: Reader<'_>, second: bool) -> Result<Action, OfpErr> {
-        at_least(&r, 22)?;
-        let (idle_timeout, hard_timeout, priority) = (r.u16()?, r.u16()?, r.u16()?);
-        let cookie = r.u64()?;
-        let flags = r.u16()?;
-        let table_id = r.u8()?;
-        must(r.u8()? == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
-        let (fin_idle_timeout, fin_hard_timeout) = (r.u16()?, r.u16()?);
-        let known = if second { 7 } else { 3 };
-        must(
-            flags & !known == 0 && table_id != 0xff,
-            OfpErr::OFPBAC_BAD_ARGUMENT,
-        )?;
-        let mut learn = Learn {
-            idle_timeout,
-            hard_timeout,
-            fin_idle_timeout,
-            fin_hard_timeout,
-            priority,
-            table_id,
-            cookie,
-            send_flow_rem: flags & 1 != 0,
-            delete_learned: flags & 2 != 0,
-            limit: 0,
-            result_dst: None,
-            specs: Vec::new(),
-        };
-        if second {
-            learn.limit = r.u32()?;
-            let ofs = r.u16()?;
-            must(r.u16()? == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
-            if flags & 4 != 0 {
-                let dst = self.subfield(&mut r, ofs, 1)?;
-                self.check_dst(&dst)?;
-                learn.result_dst = Some(dst);
-            }
-        }
-        while r.len() >= 2 {
-            let header = r.u16()?;
-            if header == 0 {
-                break;
-            }
-            let n_bits = header & 0x7ff;
-            let immediate = header & 1 << 13 != 0;
-            let kind = header >> 11 & 3;
-            must(
-                header & 0xc000 == 0 && n_bits != 0,
-                OfpErr::OFPBAC_BAD_ARGUMENT,
-            )?;
-            let src = if immediate {
-                let n = usize::from(n_bits).div_ceil(16) * 2;
-                LearnSrc::Immediate(FieldValue::from_be_bytes(r.take(n)?))
-            } else {
-                let field = self.header(&mut r)?;
-                let sf = SubField {
-                    field,
-                    ofs: r.u16()?,
-                    n_bits,
-                };
-                check_bits(&sf)?;
-                LearnSrc::Field(sf)
-            };
-            let dst = match kind {
-                0 | 1 => {
-                    let field = self.header(&mut r)?;
-                    let sf = SubField {
-                        field,
-                        ofs: r.u16()?,
-                        n_bits,
-                    };
-                    check_bits(&sf)?;
-                    if kind == 0 {
-                        LearnDst::Match(sf)
-                    } else {
-                        self.check_dst(&sf)?;
-                        LearnDst::Load(sf)
-                    }
-                }
-                2 if !immediate => LearnDst::Output,
-                _ => return Err(OfpErr::OFPBAC_BAD_ARGUMENT),
-            };
-            learn.specs.push(LearnSpec { n_bits, src, dst });
-        }
-        let rest = r.len();
-        must(r.zeros(rest)?, OfpErr::OFPBAC_BAD_ARGUMENT)?;
-        Ok(Action::Learn(Box::new(learn)))
-    }
-
-    fn sample(&self, subtype: u16, mut r: Reader<'_>) -> Result<Action, OfpErr> {
-        let probability = r.u16()?;
-        must(probability != 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
-        let collector_set_id = r.u32()?;
-        let form = match subtype {
-            29 => 1,
-            38 => 2,
-            41 => 3,
-            _ => 4,
-        };
-        let mut s = Sample {
-            probability,
-            collector_set_id,
-            obs_domain_id: SampleId::Immediate(0),
-            obs_point_id: SampleId::Immediate(0),
-            sampling_port: OfPort::NONE,
-            direction: SampleDirection::Default,
-            form,
-        };
-        if form == 4 {
-            for which in 0..2 {
-                let mut src = r.sub(4)?;
-                let mut imm = r.sub(4)?;
-                let id = if src.rest() == [0; 4] {
-                    SampleId::Immediate(imm.u32()?)
-                } else {
-                    let (ofs, n_bits) = ofs_nbits(imm.u16()?);
-                    let sf = self.subfield(&mut src, ofs, n_bits)?;
-                    check_bits(&sf)?;
-                    must(n_bits <= 32, OfpErr::OFPBAC_BAD_SET_LEN)?;
-                    SampleId::Field(sf)
-                };
-                if which == 0 {
-                    s.obs_domain_id = id;
-                } else {
-                    s.obs_point_id = id;
-                }
-            }
-        } else {
-            s.obs_domain_id = SampleId::Immediate(r.u32()?);
-            s.obs_point_id = SampleId::Immediate(r.u32()?);
-        }
-        if form >= 2 {
-            s.sampling_port = OfPort(r.u16()?);
-            s.direction = match (form, r.u8()?) {
-                (_, 0) => SampleDirection::Default,
-                (3 | 4, 1) => SampleDirection::Ingress,
-                (3 | 4, 2) => SampleDirection::Egress,
-                _ => return Err(OfpErr::OFPBAC_BAD_ARGUMENT),
-            };
-            zeros(&mut r)?;
-        }
-        exact(&r, 0)?;
-        Ok(Action::Sample(Box::new(s)))
-    }
-
     fn ct(&self, mut r: Reader<'_>) -> Result<Action, OfpErr> {
         at_least(&r, 14)?;
         let flags = r.u16()?;
@@ -946,18 +868,30 @@ impl Decoder<'_, '_> {
             let (ofs, n_bits) = ofs_nbits(zone);
             let sf = self.subfield(&mut zone_src, ofs, n_bits)?;
             check_bits(&sf)?;
-            must(n_bits == 16, OfpErr::OFPBAC_BAD_SET_LEN)?;
+            if n_bits != 16 {
+                warn(Topic::Actions, || {
+                    format!("zone n_bits {n_bits} not within valid range [16..16]")
+                });
+                return Err(OfpErr::OFPBAC_BAD_SET_LEN);
+            }
             CtZone::Field(sf)
         };
-        let actions = nested(r.rest(), self.version, self.tun, self.depth + 1)?;
+        let (commit, force) = (flags & 1 != 0, flags & 2 != 0);
+        let actions = self.nested(r.rest(), Place::Ct)?;
+        must(commit || !force, OfpErr::OFPBAC_BAD_ARGUMENT)?;
         // Without commit only a plain "nat" may be nested.
         let plain_nat = |a: &Action| matches!(a, Action::Nat(n) if **n == Nat::default());
-        if flags & 1 == 0 && !actions.iter().all(plain_nat) {
+        if !commit && !actions.iter().all(plain_nat) {
+            warn(Topic::Actions, || {
+                "CT action requires commit flag if actions other than NAT without arguments are \
+                 specified."
+                    .to_owned()
+            });
             return Err(OfpErr::OFPBAC_BAD_ARGUMENT);
         }
         Ok(Action::Ct(Box::new(Ct {
-            commit: flags & 1 != 0,
-            force: flags & 2 != 0,
+            commit,
+            force,
             zone,
             recirc_table,
             alg,

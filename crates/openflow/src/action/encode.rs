@@ -8,7 +8,7 @@ use ferrovs_packet::flow::{IP_DSCP_MASK, VLAN_CFI, VLAN_PCP_SHIFT, VLAN_VID_MASK
 use ferrovs_packet::types::{eth_type, ip_proto};
 
 use super::*;
-use crate::error::NX_VENDOR;
+use crate::error::{NX_VENDOR, ONF_VENDOR};
 use crate::oxm;
 use crate::tun::Tun;
 use crate::version::Version;
@@ -152,7 +152,7 @@ impl Encoder<'_, '_> {
             }
             Action::Bundle(b) => self.bundle(b, out),
             Action::SetField(sf) => self.set_field(sf, out),
-            Action::RegMove { src, dst } => {
+            Action::RegMove { src, dst, onf } => {
                 let fields = |o: &mut Vec<u8>| {
                     o.put_u16(src.n_bits);
                     o.put_u16(src.ofs);
@@ -160,6 +160,16 @@ impl Encoder<'_, '_> {
                 };
                 if v >= V15 {
                     std(out, 28, |o| {
+                        fields(o);
+                        o.put_u16(0);
+                        oxm::put_header(src.field, self.flavor(), o);
+                        oxm::put_header(dst.field, self.flavor(), o);
+                    });
+                } else if *onf && v == V13 {
+                    std(out, 0xffff, |o| {
+                        o.put_u32(ONF_VENDOR);
+                        o.put_u16(3200);
+                        o.put_u16(0);
                         fields(o);
                         o.put_u16(0);
                         oxm::put_header(src.field, self.flavor(), o);
@@ -703,7 +713,7 @@ impl Encoder<'_, '_> {
     }
 
     fn learn(&self, l: &Learn, out: &mut Vec<u8>) {
-        let second = l.limit != 0 || l.result_dst.is_some();
+        let second = l.second || l.limit != 0 || l.result_dst.is_some();
         nx(out, if second { 45 } else { 16 }, |o| {
             o.put_u16(l.idle_timeout);
             o.put_u16(l.hard_timeout);

@@ -3,10 +3,12 @@
 //! Open vSwitch keeps one list; on the wire its `apply_actions` part and the instructions are apart and come in
 //! a fixed order: meter, apply actions, clear actions, write actions, write metadata, goto table.
 
+use super::verify::{Place, verify_decoded};
 use super::{Action, decode, encode};
 use crate::error::OfpErr;
 use crate::tun::Tun;
 use crate::version::Version;
+use crate::warn::{Topic, warn};
 use crate::wire::{Put, Reader};
 
 const GOTO_TABLE: u16 = 1;
@@ -55,18 +57,21 @@ pub fn decode(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action
     }
     if let Some(mut b) = found[usize::from(APPLY_ACTIONS)] {
         b.skip(4)?;
-        out.extend(decode::actions(b.rest(), version, tun)?);
+        out.extend(decode::list(b.rest(), version, tun, 0)?);
     }
     if found[usize::from(CLEAR_ACTIONS)].is_some() {
         out.push(Action::ClearActions);
     }
     if let Some(mut b) = found[usize::from(WRITE_ACTIONS)] {
         b.skip(4)?;
-        out.push(Action::WriteActions(decode::actions(
-            b.rest(),
-            version,
-            tun,
-        )?));
+        let list = decode::list(b.rest(), version, tun, 0)?;
+        if !list.iter().all(allowed_in_set) {
+            warn(Topic::Actions, || {
+                "disallowed action in action set".to_owned()
+            });
+            return Err(OfpErr::OFPBAC_BAD_TYPE);
+        }
+        out.push(Action::WriteActions(list));
     }
     if let Some(mut b) = found[usize::from(WRITE_METADATA)] {
         b.skip(4)?;
@@ -78,7 +83,39 @@ pub fn decode(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action
     if let Some(mut b) = found[usize::from(GOTO_TABLE)] {
         out.push(Action::GotoTable(b.u8()?));
     }
+    verify_decoded(&out, Place::Flow, version)?;
     Ok(out)
+}
+
+/// Whether an action set can hold the action: what changes the packet or sends it.
+fn allowed_in_set(a: &Action) -> bool {
+    !matches!(
+        a,
+        Action::Bundle(_)
+            | Action::CheckPktLarger { .. }
+            | Action::ClearActions
+            | Action::Conjunction { .. }
+            | Action::Controller(_)
+            | Action::CtClear
+            | Action::DebugRecirc
+            | Action::DebugSlow
+            | Action::Enqueue { .. }
+            | Action::Exit
+            | Action::FinTimeout { .. }
+            | Action::GotoTable(_)
+            | Action::Learn(_)
+            | Action::Meter(_)
+            | Action::Multipath(_)
+            | Action::Note(_)
+            | Action::OutputReg { .. }
+            | Action::PopQueue
+            | Action::Sample(_)
+            | Action::StackPop(_)
+            | Action::StackPush(_)
+            | Action::UnrollXlate { .. }
+            | Action::WriteActions(_)
+            | Action::WriteMetadata { .. }
+    )
 }
 
 fn instruction(out: &mut Vec<u8>, type_: u16, body: impl FnOnce(&mut Vec<u8>)) {
@@ -115,10 +152,12 @@ pub fn encode(actions: &[Action], version: Version, tun: &Tun<'_>, out: &mut Vec
                 instruction(out, METER, |o| o.put_u32(*id));
             }
             Action::ClearActions => instruction(out, CLEAR_ACTIONS, |o| o.put_zeros(4)),
-            Action::WriteActions(list) => instruction(out, WRITE_ACTIONS, |o| {
-                o.put_zeros(4);
-                encode::actions(list, version, tun, o);
-            }),
+            Action::WriteActions(list) if !list.is_empty() => {
+                instruction(out, WRITE_ACTIONS, |o| {
+                    o.put_zeros(4);
+                    encode::actions(list, version, tun, o);
+                })
+            }
             Action::WriteMetadata { metadata, mask } => instruction(out, WRITE_METADATA, |o| {
                 o.put_zeros(4);
                 o.put_u64(*metadata);

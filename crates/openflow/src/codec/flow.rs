@@ -1,5 +1,6 @@
 //! Flow mods, flow statistics, flow removal.
 
+use crate::action::check::{Limits, check_for_protocol};
 use crate::action::{TABLE_ALL, encode, instructions};
 use crate::codec::{Dec, Enc, port32, put_port32};
 use crate::error::OfpErr;
@@ -9,7 +10,7 @@ use crate::message::Message;
 use crate::oxm::{self, PullOptions};
 use crate::raw::Kind;
 use crate::tun::Tun;
-use crate::version::Version;
+use crate::version::{Protocol, Version};
 use crate::wire::{Put, Reader};
 use ferrovs_packet::types::OfPort;
 
@@ -29,11 +30,14 @@ fn bad_len(ok: bool) -> Result<(), OfpErr> {
 impl Dec<'_, '_> {
     pub(super) fn flow_mod(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
         let nxm = self.is_nx();
-        let fm = if nxm || self.version == Version::V10 {
+        let mut fm = if nxm || self.version == Version::V10 {
             self.flow_mod10(r, nxm)?
         } else {
             self.flow_mod11(r)?
         };
+        let limits = Limits::any_switch(fm.table_id);
+        let protocol = Protocol::all_of(self.version);
+        check_for_protocol(&mut fm.actions, &fm.match_, limits, protocol)?;
         Ok(Message::FlowMod {
             flow_mod: Box::new(fm),
             nxm,

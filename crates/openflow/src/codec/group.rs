@@ -46,7 +46,7 @@ impl Dec<'_, '_> {
             let watch_port = port32(&mut b, OfpErr::OFPGMFC_BAD_WATCH)?;
             let watch_group = b.u32()?;
             b.skip(4)?;
-            let actions = decode::actions(b.rest(), self.version, self.tun)?;
+            let actions = decode::action_list(b.rest(), self.version, self.tun)?;
             // Buckets without ids are counted.
             let bucket_id = out.len() as u32;
             out.push(Bucket {
@@ -73,7 +73,7 @@ impl Dec<'_, '_> {
             let actions_len = usize::from(b.u16()?);
             let bucket_id = b.u32()?;
             let mut a = b.sub(actions_len).map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?;
-            let actions = decode::actions(a.take(actions_len)?, self.version, self.tun)?;
+            let actions = decode::action_list(a.take(actions_len)?, self.version, self.tun)?;
             let mut bucket = Bucket {
                 weight: u16::from(type_ == GroupType::Select),
                 watch_port: OfPort::NONE,
@@ -341,7 +341,8 @@ fn put_bucket(b: &Bucket, type_: GroupType, version: Version, tun: &Tun<'_>, o: 
         encode::actions(&b.actions, version, tun, o);
         let len = o.len() - at;
         o.set_u16(start + 2, len as u16);
-        if type_ == GroupType::Select {
+        // A bucket to insert may have a weight although its message does not say the group's type.
+        if type_ == GroupType::Select || b.weight != 0 {
             prop(o, 0, |o| {
                 o.put_u16(b.weight);
                 o.put_zeros(2);

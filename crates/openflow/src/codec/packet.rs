@@ -202,7 +202,7 @@ impl Dec<'_, '_> {
             .sub(actions_len.into())
             .map_err(|_| OfpErr::OFPBAC_BAD_LEN)?;
         let n = a.len();
-        let actions = decode::actions(a.take(n)?, self.version, self.tun)?;
+        let actions = decode::action_list(a.take(n)?, self.version, self.tun)?;
         let packet = if buffer_id == NO_BUFFER {
             r.rest().to_vec()
         } else {
@@ -238,7 +238,7 @@ fn continuation(r: Reader<'_>, version: Version, tun: &Tun<'_>) -> Result<Contin
             cont::ODP_PORT => c.odp_port = Some(b.u32()?),
             cont::ACTIONS | cont::ACTION_SET => {
                 b.skip(4.min(b.len()))?;
-                let list = decode::actions(b.rest(), version, tun)?;
+                let list = decode::action_list(b.rest(), version, tun)?;
                 if type_ == cont::ACTIONS {
                     c.actions.extend(list);
                 } else {

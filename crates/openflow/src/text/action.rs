@@ -49,7 +49,8 @@ fn dotted(data: &[u8], out: &mut String) {
 }
 
 fn packet_type(pt: u32, out: &mut String) {
-    let _ = write!(out, "(ns={},type={:#x})", pt >> 16, pt & 0xffff);
+    let type_ = hex((pt & 0xffff).into());
+    let _ = write!(out, "(ns={},type={type_})", pt >> 16);
 }
 
 /// Drops the comma that a list of optional parts ends with.
@@ -112,7 +113,7 @@ pub fn format_action(a: &Action, names: &Names<'_>, out: &mut String) {
             out.push(')');
         }
         Action::SetField(sf) => set_field(sf, names, out),
-        Action::RegMove { src, dst } => {
+        Action::RegMove { src, dst, .. } => {
             out.push_str("move:");
             subfield(src, out);
             out.push_str("->");
@@ -478,7 +479,7 @@ fn nat(n: &Nat, out: &mut String) {
             NatRange::None => {}
             NatRange::V4 { min, max } => {
                 let _ = write!(out, "{min}");
-                if let Some(max) = max {
+                if let Some(max) = max.filter(|max| *max != min) {
                     let _ = write!(out, "-{max}");
                 }
             }
@@ -488,7 +489,7 @@ fn nat(n: &Nat, out: &mut String) {
                 let v6 = |ip: std::net::Ipv6Addr| ferrovs_packet::field::format_ipv6(ip.into());
                 let (open, close) = if brackets { ("[", "]") } else { ("", "") };
                 let _ = write!(out, "{open}{}{close}", v6(min));
-                if let Some(max) = max {
+                if let Some(max) = max.filter(|max| *max != min) {
                     let _ = write!(out, "-{open}{}{close}", v6(max));
                 }
             }

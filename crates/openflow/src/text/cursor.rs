@@ -61,17 +61,17 @@ pub fn u16(s: &str, name: &str) -> Result<u16, String> {
     number(s, name, u16::MAX.into()).map(|n| n as u16)
 }
 
-/// Reads a 32-bit number; a sign is fine, as Open vSwitch has it.
+/// Reads a 32-bit number.
 pub fn u32(s: &str) -> Result<u32, String> {
-    match parse_u64(s) {
-        Some(n) if n <= u32::MAX.into() => Ok(n as u32),
-        Some(n) if s.trim_start().starts_with('-') && n as i64 >= i32::MIN.into() => Ok(n as u32),
-        Some(_) => Err(format!("invalid numeric format {s}")),
-        None => Err(format!("invalid numeric format {s}")),
-    }
+    u64(s)?
+        .try_into()
+        .map_err(|_| format!("invalid numeric format {s}"))
 }
 
 pub fn u64(s: &str) -> Result<u64, String> {
+    if s.is_empty() {
+        return Err("missing required numeric argument".to_owned());
+    }
     parse_u64(s).ok_or_else(|| format!("invalid numeric format {s}"))
 }
 
@@ -83,7 +83,9 @@ pub fn next_pair<'a>(list: &mut &'a str) -> Option<(&'a str, &'a str)> {
     Some((key, value))
 }
 
-/// As [`next_pair`], with the whole of what stood for the pair's value side: `(value)` with its parentheses.
+/// As [`next_pair`], with the character behind the key: `:`, `=`, `(`, or a blank if there is no value.
+///
+/// A value in parentheses ends at the one that closes it, but for `(x)->y`, whose value is `x)->y`.
 pub fn next_pair_delimited<'a>(list: &mut &'a str) -> Option<(&'a str, &'a str, char)> {
     let s = list.trim_start_matches(BLANKS);
     if s.is_empty() {
@@ -93,74 +95,42 @@ pub fn next_pair_delimited<'a>(list: &mut &'a str) -> Option<(&'a str, &'a str, 
     let key_end = s
         .find([':', '=', '(', ' ', ',', '\t', '\r', '\n'])
         .unwrap_or(s.len());
-    let key = &s[..key_end];
-    let rest = &s[key_end..];
-    let delim = rest.chars().next().unwrap_or(' ');
-    match delim {
-        ':' | '=' => {
-            let value_start = &rest[1..];
-            let mut depth = 0usize;
-            let mut end = value_start.len();
-            for (i, c) in value_start.char_indices() {
-                match c {
-                    '(' | '[' => depth += 1,
-                    ')' | ']' => depth = depth.saturating_sub(1),
-                    ' ' | ',' | '\t' | '\r' | '\n' if depth == 0 => {
-                        end = i;
-                        break;
-                    }
-                    _ => {}
-                }
-            }
-            *list = &value_start[end..];
-            Some((key, &value_start[..end], delim))
-        }
+    let (key, rest) = s.split_at(key_end);
+    let mut chars = rest.chars();
+    let delim = chars.next().unwrap_or(' ');
+    let text = chars.as_str();
+    let end = match delim {
+        ':' | '=' => value_end(text, BLANKS),
         '(' => {
-            let inside = &rest[1..];
-            let mut depth = 1usize;
-            let mut end = inside.len();
-            let mut after = inside.len();
-            for (i, c) in inside.char_indices() {
-                match c {
-                    '(' => depth += 1,
-                    ')' => {
-                        depth -= 1;
-                        if depth == 0 {
-                            end = i;
-                            after = i + 1;
-                            break;
-                        }
-                    }
-                    _ => {}
-                }
+            let close = value_end(text, &[')']);
+            match text[close..].strip_prefix(')') {
+                Some(tail) if tail.starts_with("->") => close + value_end(&text[close..], BLANKS),
+                _ => close,
             }
-            // What directly follows the parenthesis up to a blank belongs to the pair ("f(1)->reg0").
-            let tail = &inside[after..];
-            let mut stop = tail.len();
-            let mut depth = 0usize;
-            for (i, c) in tail.char_indices() {
-                match c {
-                    '(' | '[' => depth += 1,
-                    ')' | ']' => depth = depth.saturating_sub(1),
-                    ' ' | ',' | '\t' | '\r' | '\n' if depth == 0 => {
-                        stop = i;
-                        break;
-                    }
-                    _ => {}
-                }
-            }
-            *list = &tail[stop..];
-            if stop > 0 {
-                // The value is then everything up to there.
-                return Some((key, &inside[..after + stop], delim));
-            }
-            Some((key, &inside[..end], delim))
         }
         _ => {
-            *list = rest;
-            Some((key, "", ' '))
+            *list = text;
+            return Some((key, "", ' '));
+        }
+    };
+    let mut rest = text[end..].chars();
+    rest.next();
+    *list = rest.as_str();
+    Some((key, &text[..end], delim))
+}
+
+/// Where a value ends: at the first of `delimiters` outside of parentheses.
+fn value_end(s: &str, delimiters: &[char]) -> usize {
+    let mut depth = 0usize;
+    for (i, c) in s.char_indices() {
+        match c {
+            _ if depth == 0 && delimiters.contains(&c) => return i,
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
         }
     }
+    s.len()
 }
 
 /// Splits at commas and blanks.
@@ -191,6 +161,25 @@ mod tests {
                 ("end", "")
             ]
         );
+    }
+
+    #[test]
+    fn a_value_ends_at_its_own_parenthesis() {
+        let mut list = "f(1))g[2..3]=4,h:[5,6]";
+        let mut out = Vec::new();
+        while let Some(p) = next_pair(&mut list) {
+            out.push(p);
+        }
+        let want = [("f", "1"), (")g[2..3]", "4"), ("h", "[5"), ("6]", "")];
+        assert_eq!(out, want);
+    }
+
+    #[test]
+    fn numbers_must_be_there_and_fit() {
+        assert_eq!(u32(""), Err("missing required numeric argument".to_owned()));
+        assert_eq!(u32("-1"), Err("invalid numeric format -1".to_owned()));
+        assert_eq!(u64("-1"), Ok(u64::MAX));
+        assert_eq!(u32("0x10"), Ok(16));
     }
 
     #[test]

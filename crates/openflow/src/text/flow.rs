@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use ferrovs_packet::field::{Field, FieldId, FieldValue, Maskable};
+use ferrovs_packet::field::{
+    Field, FieldId, FieldValue, Maskable, Prereq, SubField, parse_int_prefix,
+};
 use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::{Be16, Be32, OfPort, eth_type, ip_proto};
 
@@ -10,9 +12,12 @@ use super::action::format_actions;
 use super::cursor::{next_pair, number, parse_u64, u16 as num16, u32 as num32};
 use super::format::{duration, hex};
 use super::match_::format_match;
-use super::parse_action::parse_actions;
+use super::parse_action::{check_fits, parse_actions};
 use super::{Names, format_table, parse_table};
+use crate::action::check::{Limits, check};
+use crate::error::OfpErr;
 use crate::flow::*;
+use crate::legacy;
 use crate::version::Protocol;
 
 /// What a flow in text is for, which decides the keys that are allowed.
@@ -54,17 +59,25 @@ pub fn set_protocol(name: &str, m: &mut Match) -> bool {
         return false;
     };
     if name == "eth" {
-        m.wc.masks.packet_type = Be32::MAX_VALUE;
-        m.flow.packet_type = Be32::ZERO;
+        set_default_packet_type(m);
         return true;
     }
     m.flow.dl_type = dl_type.into();
     m.wc.masks.dl_type = Be16::MAX_VALUE;
+    set_default_packet_type(m);
     if proto != 0 {
         m.flow.nw_proto = proto;
         m.wc.masks.nw_proto = 0xff;
     }
     true
+}
+
+/// Makes the match one of Ethernet frames, if it does not say what packets it is of.
+fn set_default_packet_type(m: &mut Match) {
+    if m.wc.masks.packet_type.get() == 0 {
+        m.wc.masks.packet_type = Be32::MAX_VALUE;
+        m.flow.packet_type = Be32::ZERO;
+    }
 }
 
 /// The protocols that can carry a field with this mask.
@@ -133,6 +146,34 @@ pub fn parse_match_field(
     }
     *usable &= field_protocols(f, &mask);
     names.tun.with(|t| f.set_match_in(&v, &mask, m, t));
+    if !matches!(f.prereq, Prereq::None) {
+        set_default_packet_type(m);
+    }
+    Ok(())
+}
+
+/// Reads `FIELD[FIRST..LAST]=VALUE`, which adds to what the match has of the field.
+fn parse_match_subfield(
+    name: &str,
+    value: &str,
+    names: &Names<'_>,
+    m: &mut Match,
+    usable: &mut Protocol,
+) -> Result<(), String> {
+    let sf = SubField::parse(name)?;
+    let f = sf.field.field();
+    let Some((bits, "")) = parse_int_prefix(value, f) else {
+        return Err(format!("{name}: cannot parse integer value"));
+    };
+    check_fits(&bits, &sf, name, names)?;
+    let (ofs, n_bits) = (sf.ofs.into(), sf.n_bits.into());
+    let (mut v, mut mask) = names
+        .tun
+        .with(|t| (f.value_in(&m.flow, t), f.mask_of_in(&m.wc, t)));
+    v.insert(ofs, n_bits, &bits);
+    mask.insert(ofs, n_bits, &FieldValue::ones(n_bits));
+    *usable &= field_protocols(f, &mask);
+    names.tun.with(|t| f.set_match_in(&v, &mask, m, t));
     Ok(())
 }
 
@@ -161,6 +202,8 @@ pub fn parse_flow_mod(
     usable: &mut Protocol,
 ) -> Result<FlowMod, String> {
     let fm = parse(s, FlowUse::Command(command), names, usable)?;
+    // The flow is sent as it is written. That it says more than it means is worth a word.
+    legacy::normalize(&mut fm.match_.clone());
     Ok(fm)
 }
 
@@ -254,15 +297,14 @@ fn parse(
         let mut p = Protocol::all();
         fm.actions = parse_actions(actions, names, &mut p, true)?;
         *usable &= p;
-        crate::action::check::check_for_text(&mut fm.actions, &fm.match_, fm.table_id, usable)
-            .map_err(|e| match e {
-                crate::action::check::TextError::Err(e) => {
-                    format!("actions are invalid with specified match ({})", e.name())
-                }
-                crate::action::check::TextError::Order => {
-                    "Incorrect instruction ordering".to_owned()
-                }
-            })?;
+        let limits = Limits::any_switch(fm.table_id);
+        check(&mut fm.actions, &fm.match_, limits, usable)
+            .and(if usable.is_empty() {
+                Err(OfpErr::OFPBAC_MATCH_INCONSISTENT)
+            } else {
+                Ok(())
+            })
+            .map_err(|e| format!("actions are invalid with specified match ({})", e.name()))?;
     }
     Ok(fm)
 }
@@ -354,6 +396,9 @@ fn parse_keys(
             return Err(format!("field {name} missing value"));
         }
         match name {
+            _ if name.contains('[') => {
+                parse_match_subfield(name, value, names, &mut fm.match_, usable)?;
+            }
             "table" => {
                 fm.table_id = parse_table(value, names)
                     .ok_or_else(|| format!("unknown table \"{value}\""))?;

@@ -226,7 +226,7 @@ pub fn parse_group_mod(
                     return Err(format!("invalid command bucket id {id}"));
                 }
                 if id == BUCKET_ALL && command == InsertBucket {
-                    return Err("invalid command bucket id".to_owned() + &format!(" {id}"));
+                    return Err("command_bucket_id=all is not permitted".to_owned());
                 }
                 g.command_bucket_id = id;
                 had_command_bucket = true;
@@ -285,7 +285,13 @@ pub fn parse_group_mod(
     if want_type && !had_type {
         return Err("must specify a type".to_owned());
     }
-    if bucket_cmd && !had_command_bucket {
+    if g.props.selection_method != "hash" && !g.props.fields.is_empty() {
+        return Err("fields may only be specified with \"selection_method=hash\"".to_owned());
+    }
+    if g.props.selection_method.is_empty() && g.props.selection_method_param != 0 {
+        return Err("selection_method_param is only allowed with \"selection_method\"".to_owned());
+    }
+    if command == InsertBucket && !had_command_bucket {
         return Err("must specify a command bucket id".to_owned());
     }
     for text in split_buckets(bucket_text) {
@@ -301,7 +307,8 @@ pub fn parse_group_mod(
         if g.type_ == GroupType::FastFailover && !b.has_watch() {
             return Err("fast failover bucket requires watch_port or watch_group".to_owned());
         }
-        if b.weight != 0 && g.type_ != GroupType::Select && want_type {
+        // Who inserts buckets does not say what type the group has.
+        if b.weight != 0 && g.type_ != GroupType::Select && command != InsertBucket {
             return Err("Only select groups can have bucket weights.".to_owned());
         }
         g.buckets.push(b);

@@ -2,11 +2,15 @@
 
 use std::fmt::Write;
 
-use ferrovs_packet::field::{Field, FieldId, FieldValue, SubField};
+use ferrovs_packet::field::{
+    EXPERIMENTER_CLASS, FieldValue, MAX_VALUE_BYTES, SubField, parse_int_prefix,
+    parse_wide_int_prefix,
+};
 use ferrovs_packet::flow::Match;
 
-use super::cursor::{next_pair, u16 as num16, u32 as num32, u64 as num64};
+use super::cursor::{atoi, next_pair, parse_u64_prefix};
 use super::format::hex;
+use super::parse_action::{check_fits, reg_move};
 use super::{Names, format_table, parse_table};
 use crate::action::*;
 use crate::flow::DEFAULT_PRIORITY;
@@ -120,6 +124,7 @@ pub fn parse_learn(arg: &str, names: &Names<'_>) -> Result<Learn, String> {
         delete_learned: false,
         limit: 0,
         result_dst: None,
+        second: false,
         specs: Vec::new(),
     };
     // What is matched so far, for the prerequisites of later parts.
@@ -137,20 +142,20 @@ pub fn parse_learn(arg: &str, names: &Names<'_>) -> Result<Learn, String> {
                     ));
                 }
             }
-            "priority" => l.priority = num16(value, "priority")?,
-            "idle_timeout" => l.idle_timeout = num16(value, "idle_timeout")?,
-            "hard_timeout" => l.hard_timeout = num16(value, "hard_timeout")?,
-            "fin_idle_timeout" => l.fin_idle_timeout = num16(value, "fin_idle_timeout")?,
-            "fin_hard_timeout" => l.fin_hard_timeout = num16(value, "fin_hard_timeout")?,
-            "cookie" => l.cookie = num64(value)?,
+            // Numbers of which Open vSwitch takes what it can read.
+            "priority" => l.priority = atoi(value) as u16,
+            "idle_timeout" => l.idle_timeout = atoi(value) as u16,
+            "hard_timeout" => l.hard_timeout = atoi(value) as u16,
+            "fin_idle_timeout" => l.fin_idle_timeout = atoi(value) as u16,
+            "fin_hard_timeout" => l.fin_hard_timeout = atoi(value) as u16,
+            "cookie" => l.cookie = parse_u64_prefix(value).map_or(0, |(n, _)| n),
             "send_flow_rem" => l.send_flow_rem = true,
             "delete_learned" => l.delete_learned = true,
-            "limit" => l.limit = num32(value)?,
+            "limit" => l.limit = atoi(value) as u32,
             "result_dst" => {
                 let dst = SubField::parse(value)?;
-                let f = dst.field.field();
-                if !f.writable {
-                    return Err(format!("{value}: cannot write into {}", f.name));
+                if !dst.field.field().writable {
+                    return Err(format!("{value} is read-only"));
                 }
                 if dst.n_bits != 1 {
                     return Err("result_dst in 'learn' action must be a single bit".to_owned());
@@ -173,96 +178,23 @@ fn parse_spec(
     names: &Names<'_>,
     so_far: &mut Match,
 ) -> Result<LearnSpec, String> {
-    // "field=value" with a field's plain name matches the whole field.
-    let named = Field::by_name(name).or_else(|| Field::by_oxm_name(name).map(|(f, _)| f));
-    if let Some(f) = named.filter(|_| !value.is_empty()) {
-        if SubField::parse(value).is_ok_and(|src| src.n_bits == f.n_bits) {
-            let src = SubField::parse(value)?;
-            return Ok(LearnSpec {
-                n_bits: f.n_bits,
-                src: LearnSrc::Field(src),
-                dst: LearnDst::Match(SubField::whole(f.id)),
-            });
+    if let Ok(dst) = SubField::parse(name) {
+        check_header(&dst, orig, name)?;
+        let src = match_source(&dst, name, value, orig, names)?;
+        if let LearnSrc::Immediate(v) = &src {
+            let f = dst.field.field();
+            let mut whole = f.value(&so_far.flow);
+            whole.insert(dst.ofs.into(), dst.n_bits.into(), v);
+            f.set_match_exact(&whole, so_far);
         }
-        let v = f.parse_value(value, names.ports)?;
-        f.set_match_exact(&v, so_far);
-        return Ok(LearnSpec {
-            n_bits: f.n_bits,
-            src: LearnSrc::Immediate(v),
-            dst: LearnDst::Match(SubField::whole(f.id)),
-        });
-    }
-    if let Some(dst) = name
-        .contains('[')
-        .then(|| SubField::parse(name))
-        .or_else(|| named.map(|f| Ok(SubField::whole(f.id))))
-    {
-        let dst = dst?;
-        if value.is_empty() {
-            return Ok(LearnSpec {
-                n_bits: dst.n_bits,
-                src: LearnSrc::Field(dst),
-                dst: LearnDst::Match(dst),
-            });
-        }
-        if let Ok(src) = SubField::parse(value) {
-            if src.n_bits != dst.n_bits {
-                return Err(format!(
-                    "{orig}: bit widths of {name} ({}) and {value} ({}) differ",
-                    src.n_bits, dst.n_bits
-                ));
-            }
-            return Ok(LearnSpec {
-                n_bits: dst.n_bits,
-                src: LearnSrc::Field(src),
-                dst: LearnDst::Match(dst),
-            });
-        }
-        let v = immediate(value, dst.n_bits)
-            .ok_or_else(|| format!("{orig}: {value}: invalid immediate value"))?;
         return Ok(LearnSpec {
             n_bits: dst.n_bits,
-            src: LearnSrc::Immediate(v),
+            src,
             dst: LearnDst::Match(dst),
         });
     }
     match name {
-        "load" => {
-            let (src, dst) = value
-                .split_once("->")
-                .ok_or_else(|| format!("load: missing `->' in `{value}'"))?;
-            let dst = SubField::parse(dst)?;
-            let src = match SubField::parse(src) {
-                Ok(sf) if sf.n_bits == dst.n_bits => LearnSrc::Field(sf),
-                Ok(sf) => {
-                    return Err(format!(
-                        "{value}: source field is {} bits wide but destination is {} bits wide",
-                        sf.n_bits, dst.n_bits
-                    ));
-                }
-                Err(_) if immediate(src, 128).is_some() && immediate(src, dst.n_bits).is_none() => {
-                    return Err(format!(
-                        "{value}: value does not fit into {} bits",
-                        dst.n_bits
-                    ));
-                }
-                Err(e) => match immediate(src, dst.n_bits) {
-                    Some(v) => LearnSrc::Immediate(v),
-                    None => {
-                        let f = dst.field.field();
-                        match f.parse_value(src, names.ports) {
-                            Ok(v) => LearnSrc::Immediate(v),
-                            Err(_) => return Err(e),
-                        }
-                    }
-                },
-            };
-            Ok(LearnSpec {
-                n_bits: dst.n_bits,
-                src,
-                dst: LearnDst::Load(dst),
-            })
-        }
+        "load" => parse_load(value),
         "output" => {
             let src = SubField::parse(value)?;
             Ok(LearnSpec {
@@ -275,16 +207,85 @@ fn parse_spec(
     }
 }
 
-/// A number that fits `n_bits`.
-fn immediate(s: &str, n_bits: u16) -> Option<FieldValue> {
-    let n = match s.strip_prefix("0x").or_else(|| s.strip_prefix("0X")) {
-        Some(h) => u128::from_str_radix(h, 16).ok()?,
-        None => s.parse().ok()?,
-    };
-    (n_bits >= 128 || n >> n_bits == 0).then(|| n.into())
+/// Fields whose code point belongs to an experimenter do not fit into a specification.
+fn check_header(dst: &SubField, orig: &str, name: &str) -> Result<(), String> {
+    let header = dst.field.field().oxm(0);
+    if header.is_none_or(|h| h.class == EXPERIMENTER_CLASS) {
+        return Err(format!(
+            "{orig}: experimenter OXM field '{name}' not supported"
+        ));
+    }
+    Ok(())
 }
 
-/// The identity of a field by name, for tests and tools.
-pub fn field_by_name(name: &str) -> Option<FieldId> {
-    Field::by_name(name).map(|f| f.id)
+/// What a match takes its value from: itself, another field, or a value.
+fn match_source(
+    dst: &SubField,
+    name: &str,
+    value: &str,
+    orig: &str,
+    names: &Names<'_>,
+) -> Result<LearnSrc, String> {
+    if value.is_empty() {
+        return Ok(LearnSrc::Field(*dst));
+    }
+    let not_field = match SubField::parse(value) {
+        Ok(src) if src.n_bits == dst.n_bits => return Ok(LearnSrc::Field(src)),
+        // The order of the widths is Open vSwitch's.
+        Ok(src) => {
+            return Err(format!(
+                "{orig}: bit widths of {name} ({}) and {value} ({}) differ",
+                src.n_bits, dst.n_bits
+            ));
+        }
+        Err(e) => e,
+    };
+    let f = dst.field.field();
+    let immediate = if *dst == SubField::whole(dst.field) {
+        f.parse_value(value, names.ports)
+    } else {
+        match parse_int_prefix(value, f) {
+            Some((v, "")) => check_fits(&v, dst, orig, names).map(|()| v),
+            _ => Err(format!("{orig}: cannot parse integer value")),
+        }
+    };
+    immediate.map(LearnSrc::Immediate).map_err(|e| {
+        format!(
+            "{orig}: {name} value {value} cannot be parsed as a subfield ({not_field}) or an immediate \
+             value ({e})"
+        )
+    })
+}
+
+/// `VALUE->DST` or `SRC->DST`.
+fn parse_load(value: &str) -> Result<LearnSpec, String> {
+    let Some((src, dst)) = value.split_once("->") else {
+        return Err(format!("load: missing `->' in `{value}'"));
+    };
+    if src.is_empty() {
+        return Err(format!("load: missing source before `->' in `{value}'"));
+    }
+    let Some((imm, tail)) = parse_wide_int_prefix(src) else {
+        let (src, dst) = reg_move(value)?;
+        return Ok(LearnSpec {
+            n_bits: src.n_bits,
+            src: LearnSrc::Field(src),
+            dst: LearnDst::Load(dst),
+        });
+    };
+    if !tail.is_empty() {
+        return Err(format!("load: garbage before `->' in `{value}'"));
+    }
+    let name = dst;
+    let dst = SubField::parse(name)?;
+    check_header(&dst, value, name)?;
+    let n_bits = usize::from(dst.n_bits);
+    if !imm.extract(n_bits, MAX_VALUE_BYTES * 8 - n_bits).is_zero() {
+        return Err(format!("{value}: value does not fit into {n_bits} bits"));
+    }
+    Ok(LearnSpec {
+        n_bits: dst.n_bits,
+        src: LearnSrc::Immediate(imm),
+        dst: LearnDst::Load(dst),
+    })
 }

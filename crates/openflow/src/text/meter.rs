@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::cursor::{next_pair, u8 as num8, u32 as num32};
+use super::cursor::{u8 as num8, u32 as num32};
 use super::format::duration;
 use crate::meter::*;
 use crate::version::Protocol;
@@ -19,15 +19,17 @@ pub fn format_meter_id(id: u32, _sep: char, out: &mut String) {
     }
 }
 
+const FLAG_NAMES: [(MeterFlags, &str); 4] = [
+    (MeterFlags::KBPS, "kbps"),
+    (MeterFlags::PKTPS, "pktps"),
+    (MeterFlags::BURST, "burst"),
+    (MeterFlags::STATS, "stats"),
+];
+
 fn flags(f: MeterFlags, out: &mut String) {
-    for (bit, name) in [
-        (MeterFlags::KBPS, "kbps "),
-        (MeterFlags::PKTPS, "pktps "),
-        (MeterFlags::BURST, "burst "),
-        (MeterFlags::STATS, "stats "),
-    ] {
+    for (bit, name) in FLAG_NAMES {
         if f.contains(bit) {
-            out.push_str(name);
+            let _ = write!(out, "{name} ");
         }
     }
 }
@@ -143,100 +145,122 @@ pub fn parse_meter_mod(
         command: command.unwrap_or(MeterCommand::Delete),
         meter: MeterConfig::default(),
     };
-    let (head, bands) = match s.find("bands") {
+    let (head, bands) = match s.find("band") {
         Some(i) if want_bands => {
-            let tail = &s[i..];
-            let eq = tail.find('=').ok_or("must specify bands")?;
-            (&s[..i], Some(&tail[eq + 1..]))
+            let (_, bands) = s[i..].split_once('=').ok_or("must specify bands")?;
+            (&s[..i], Some(bands))
         }
         _ if want_bands => return Err("must specify bands".to_owned()),
         _ => (s, None),
     };
-    let mut list = head;
-    while let Some((name, value)) = next_pair(&mut list) {
-        match name {
-            "kbps" => mm.meter.flags |= MeterFlags::KBPS,
-            "pktps" => mm.meter.flags |= MeterFlags::PKTPS,
-            "burst" => mm.meter.flags |= MeterFlags::BURST,
-            "stats" => mm.meter.flags |= MeterFlags::STATS,
-            _ => {
-                if value.is_empty() {
-                    return Err(format!("field {name} missing value"));
-                }
-                if name != "meter" {
-                    return Err(format!("unknown keyword {name}"));
-                }
-                let id = parse_meter_id(value)?;
-                if id == 0 || id > METER_MAX && id < METER_SLOWPATH {
-                    return Err(format!("invalid value for {name}"));
-                }
-                mm.meter.meter_id = id;
-            }
+    let mut words = Words(head);
+    while let Some(name) = words.name() {
+        let flag = FLAG_NAMES.iter().find(|f| want_bands && f.1 == name);
+        if let Some((flag, _)) = flag {
+            mm.meter.flags |= *flag;
+            continue;
         }
+        let value = words.value(name)?;
+        if name != "meter" {
+            return Err(format!("unknown keyword {name}"));
+        }
+        let id = parse_meter_id(value)?;
+        if id == 0 || id > METER_MAX && id < METER_SLOWPATH {
+            return Err(format!("invalid value for {name}"));
+        }
+        mm.meter.meter_id = id;
     }
-    if command.is_some() && mm.meter.meter_id == 0 {
+    if mm.meter.meter_id == 0 {
         return Err("must specify 'meter'".to_owned());
     }
-    if want_bands
-        && !mm
-            .meter
-            .flags
-            .intersects(MeterFlags::KBPS | MeterFlags::PKTPS)
-    {
+    if want_bands && mm.meter.flags.is_empty() {
         return Err("meter must specify either 'kbps' or 'pktps'".to_owned());
     }
     if let Some(text) = bands {
-        mm.meter.bands = parse_bands(text, &mut mm.meter.flags)?;
+        mm.meter.bands = parse_bands(text, mm.meter.flags)?;
     }
     Ok(mm)
 }
 
-fn parse_bands(text: &str, flags: &mut MeterFlags) -> Result<Vec<MeterBand>, String> {
-    let mut out: Vec<MeterBand> = Vec::new();
-    let mut list = text;
-    while let Some((name, value)) = next_pair(&mut list) {
+/// A text of names and values, taken apart as strtok(3) does it.
+struct Words<'a>(&'a str);
+
+impl<'a> Words<'a> {
+    fn word(&mut self, delimiters: &[char]) -> Option<&'a str> {
+        let s = self.0.trim_start_matches(delimiters);
+        let end = s.find(delimiters).unwrap_or(s.len());
+        let (word, rest) = s.split_at(end);
+        let mut rest = rest.chars();
+        rest.next();
+        self.0 = rest.as_str();
+        (!word.is_empty()).then_some(word)
+    }
+
+    fn name(&mut self) -> Option<&'a str> {
+        self.word(&['=', ',', ' ', '\t', '\r', '\n'])
+    }
+
+    fn value(&mut self, name: &str) -> Result<&'a str, String> {
+        self.word(&[',', ' ', '\t', '\r', '\n'])
+            .ok_or_else(|| format!("field {name} missing value"))
+    }
+}
+
+fn parse_bands(text: &str, flags: MeterFlags) -> Result<Vec<MeterBand>, String> {
+    let mut out: Vec<(MeterBand, bool)> = Vec::new();
+    let mut words = Words(text);
+    while let Some(name) = words.name() {
+        let value = words.value(name)?;
         if name == "type" {
             let type_ = match value {
                 "drop" => MeterBandType::Drop,
                 "dscp_remark" => MeterBandType::DscpRemark,
                 _ => return Err(format!("field {name} unknown value {value}")),
             };
-            out.push(MeterBand {
+            let band = MeterBand {
                 type_,
                 prec_level: 0,
                 rate: 0,
                 burst_size: 0,
-            });
+            };
+            out.push((band, false));
             continue;
         }
-        let Some(band) = out.last_mut() else {
+        let Some((band, has_level)) = out.last_mut() else {
             return Err("band must start with the 'type' keyword".to_owned());
         };
-        if value.is_empty() {
-            return Err(format!("field {name} missing value"));
-        }
         match name {
-            "burst_size" => {
-                *flags |= MeterFlags::BURST;
-                band.burst_size = num32(value)?;
+            "burst_size" => band.burst_size = num32(value)?,
+            "rate" => band.rate = num32(value)?,
+            "prec_level" => {
+                band.prec_level = num8(value, name)?;
+                *has_level = true;
             }
-            "rate" => {
-                band.rate = num32(value)?;
-            }
-            "prec_level" => band.prec_level = num8(value, name)?,
             _ => return Err(format!("unknown keyword {name}")),
         }
     }
     if out.is_empty() {
         return Err("meter must have bands".to_owned());
     }
-    for b in &out {
-        if flags.contains(MeterFlags::BURST) && b.burst_size == 0 {
-            return Err("band must have 'burst_size' when 'burst' flag is set".to_owned());
-        }
-        if b.rate == 0 {
-            return Err("band must have 'rate'".to_owned());
+    let burst = flags.contains(MeterFlags::BURST);
+    for (b, has_level) in &out {
+        let remarks = b.type_ == MeterBandType::DscpRemark;
+        let wrong = if b.rate == 0 {
+            Some("band must have 'rate'")
+        } else if burst && b.burst_size == 0 {
+            Some("band must have 'burst_size' when 'burst' flag is set")
+        } else if !burst && b.burst_size != 0 {
+            Some("band may have 'burst_size' only when 'burst' flag is set")
+        } else if remarks && !has_level {
+            Some("'dscp_remark' band must have 'prec_level'")
+        } else if !remarks && *has_level {
+            Some("Only 'dscp_remark' band may have 'prec_level'")
+        } else {
+            None
+        };
+        if let Some(text) = wrong {
+            return Err(text.to_owned());
         }
     }
-    Ok(out)
+    Ok(out.into_iter().map(|(b, _)| b).collect())
 }

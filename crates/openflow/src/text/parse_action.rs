@@ -5,21 +5,26 @@ mod args;
 use args::{conjunction, decap, encap, multipath, nat};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ferrovs_packet::field::{Field, FieldValue, SubField, parse_port};
+use ferrovs_packet::field::{
+    Field, FieldValue, SubField, parse_int_prefix, parse_mac_prefix, parse_port,
+};
 use ferrovs_packet::types::{Be16, MacAddr, OfPort, eth_type};
 
 use super::cursor::{
-    atoi, next_pair, next_pair_delimited, parse_u64, u8 as num8, u16 as num16, u32 as num32,
-    u64 as num64, words,
+    atoi, next_pair, parse_u64, u8 as num8, u16 as num16, u32 as num32, u64 as num64, words,
 };
 use super::{Names, parse_table};
+use crate::action::verify::{Place, verify};
 use crate::action::*;
 use crate::flow::{GROUP_ALL, GROUP_ANY, GROUP_MAX};
 use crate::packet_in::PacketInReason;
-use crate::version::Protocol;
+use crate::version::{Protocol, Version};
+use crate::warn::{Topic, warn};
 
 /// Nesting of actions that is read.
 const MAX_DEPTH: usize = 100;
+/// The least length that `output(max_len)` may cut to: an Ethernet header.
+const MIN_TRUNC: u32 = 14;
 
 const OF11_UP: Protocol = Protocol::OF11_STD
     .union(Protocol::OF12_OXM)
@@ -34,7 +39,6 @@ const NXM_OF11_UP: Protocol = OF11_UP.union(Protocol::OF10_NXM_ANY);
 struct Parser<'a, 'b> {
     names: &'a Names<'a>,
     usable: &'b mut Protocol,
-    instructions: bool,
     depth: usize,
 }
 
@@ -49,69 +53,30 @@ pub fn parse_actions(
     Parser {
         names,
         usable,
-        instructions,
         depth: 0,
     }
     .list(s, &mut out)?;
-    check_order(&out)?;
-    check_conjunction(&out)?;
+    let place = if instructions {
+        Place::Flow
+    } else {
+        Place::Actions
+    };
+    verify(&out, place, Version::V11).map_err(|r| r.text)?;
+    check_size(s, &out, names)?;
     Ok(out)
 }
 
-/// Conjunctions stand alone, but for notes.
-fn check_conjunction(list: &[Action]) -> Result<(), String> {
-    let is = |a: &Action| matches!(a, Action::Conjunction { .. });
-    let other = |a: &&Action| !is(a) && !matches!(a, Action::Note(_));
-    match list.iter().find(other) {
-        Some(a) if list.iter().any(is) => Err(format!(
-            "\"conjunction\" actions may be used along with \"note\" but not any other kind of action \
-             (such as the \"{}\" action used here)",
-            a.name()
-        )),
-        _ => Ok(()),
+/// A message must have room for the actions.
+fn check_size(text: &str, list: &[Action], names: &Names<'_>) -> Result<(), String> {
+    const MAX: usize = u16::MAX as usize;
+    // No action takes more room than this for each byte of its text.
+    if text.len() * 16 <= MAX {
+        return Ok(());
     }
-}
-
-/// Instructions come in a fixed order, each once.
-fn check_order(list: &[Action]) -> Result<(), String> {
-    let rank = |a: &Action| match a {
-        Action::Meter(_) => 0,
-        Action::ClearActions => 2,
-        Action::WriteActions(_) => 3,
-        Action::WriteMetadata { .. } => 4,
-        Action::GotoTable(_) => 5,
-        _ => 1,
-    };
-    let name = |r| {
-        [
-            "meter",
-            "apply_actions",
-            "clear_actions",
-            "write_actions",
-            "write_metadata",
-            "goto_table",
-        ][r as usize]
-    };
-    let mut last: Option<i32> = None;
-    for a in list {
-        let r = rank(a);
-        if let Some(l) = last {
-            if l == r && r != 1 && r != 0 {
-                return Err(format!(
-                    "duplicate {} instruction not allowed, for OpenFlow 1.1+ compatibility",
-                    name(r)
-                ));
-            }
-            if r < l {
-                return Err(format!(
-                    "invalid instruction ordering: {} must appear before {}, for OpenFlow 1.1+ \
-                     compatibility",
-                    name(r),
-                    name(l)
-                ));
-            }
-        }
-        last = Some(r);
+    let mut bytes = Vec::new();
+    instructions::encode(list, Version::V13, names.tun, &mut bytes);
+    if bytes.len() > MAX {
+        return Err("input too big".to_owned());
     }
     Ok(())
 }
@@ -132,7 +97,7 @@ fn hex_bytes(s: &str) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut rest = s;
     while !rest.is_empty() {
-        rest = rest.strip_prefix('.').unwrap_or(rest);
+        rest = rest.trim_start_matches(['.', ' ', '\t', '\r', '\n']);
         if rest.is_empty() {
             break;
         }
@@ -162,18 +127,17 @@ impl Parser<'_, '_> {
         let mut list = s;
         let mut drop = false;
         let first = out.len();
-        while let Some((key, value, delim)) = next_pair_delimited(&mut list) {
-            if key.eq_ignore_ascii_case("drop") && value.is_empty() {
-                if out.len() != first || drop {
-                    return Err(drop_error());
-                }
+        while let Some((key, value)) = next_pair(&mut list) {
+            if key.eq_ignore_ascii_case("drop") {
                 drop = true;
-                continue;
+            } else {
+                self.one(key, value, out)?;
             }
-            if drop {
-                return Err(drop_error());
-            }
-            self.one(key, value, delim, out)?;
+        }
+        if drop && out.len() != first {
+            return Err(
+                "\"drop\" must not be accompanied by any other action or instruction".to_owned(),
+            );
         }
         Ok(())
     }
@@ -182,26 +146,20 @@ impl Parser<'_, '_> {
         parse_port(s, self.names.ports)
     }
 
-    fn nested(&mut self, s: &str) -> Result<Vec<Action>, String> {
+    fn nested(&mut self, s: &str, place: Place) -> Result<Vec<Action>, String> {
         let mut out = Vec::new();
         self.depth += 1;
-        let saved = std::mem::replace(&mut self.instructions, false);
         let result = self.list(s, &mut out);
-        self.instructions = saved;
         self.depth -= 1;
-        result.map(|()| out)
+        result?;
+        verify(&out, place, Version::V11).map_err(|r| r.text)?;
+        Ok(out)
     }
 
-    fn one(
-        &mut self,
-        key: &str,
-        v: &str,
-        delim: char,
-        out: &mut Vec<Action>,
-    ) -> Result<(), String> {
+    fn one(&mut self, key: &str, v: &str, out: &mut Vec<Action>) -> Result<(), String> {
         let lower = key.to_ascii_lowercase();
         let a = match lower.as_str() {
-            "output" => self.output(v, delim)?,
+            "output" | "output_reg" => self.output(v)?,
             "group" => Action::Group(num32(v)?),
             "controller" => controller(v)?,
             "enqueue" => self.enqueue(v)?,
@@ -210,17 +168,9 @@ impl Parser<'_, '_> {
             "set_field" => self.set_field(v)?,
             "load" => self.load(v)?,
             "move" => {
-                let (src, dst) = v
-                    .split_once("->")
-                    .ok_or_else(|| format!("{v}: missing `->' following source"))?;
-                let (src, dst) = (SubField::parse(src)?, SubField::parse(dst)?);
-                if src.n_bits != dst.n_bits {
-                    return Err(format!(
-                        "{v}: source field is {} bits wide but destination is {} bits wide",
-                        src.n_bits, dst.n_bits
-                    ));
-                }
-                Action::RegMove { src, dst }
+                let (src, dst) = reg_move(v)?;
+                let onf = false;
+                Action::RegMove { src, dst, onf }
             }
             "set_vlan_vid" | "mod_vlan_vid" => {
                 let vid = num16(v, "VLAN VID")?;
@@ -255,30 +205,30 @@ impl Parser<'_, '_> {
                 }
                 Action::PushVlan(Be16::new(ty))
             }
-            "mod_dl_src" | "set_eth_src" => Action::SetEthSrc(mac(v)?),
-            "mod_dl_dst" | "set_eth_dst" => Action::SetEthDst(mac(v)?),
-            "mod_nw_src" | "set_ipv4_src" => Action::SetIpv4Src(ipv4(v)?),
-            "mod_nw_dst" | "set_ipv4_dst" => Action::SetIpv4Dst(ipv4(v)?),
-            "mod_nw_tos" | "set_ip_dscp" => {
+            "mod_dl_src" => Action::SetEthSrc(mac(v)?),
+            "mod_dl_dst" => Action::SetEthDst(mac(v)?),
+            "mod_nw_src" => Action::SetIpv4Src(ipv4(v)?),
+            "mod_nw_dst" => Action::SetIpv4Dst(ipv4(v)?),
+            "mod_nw_tos" => {
                 let tos = num8(v, "TOS")?;
                 if tos & !0xfc != 0 {
                     return Err(format!("{v}: not a valid TOS"));
                 }
                 Action::SetIpDscp(tos)
             }
-            "mod_nw_ecn" | "set_ip_ecn" => {
+            "mod_nw_ecn" => {
                 let ecn = num8(v, "ECN")?;
                 if ecn & !3 != 0 {
                     return Err(format!("{v}: not a valid ECN"));
                 }
                 Action::SetIpEcn(ecn)
             }
-            "mod_nw_ttl" | "set_ip_ttl" => Action::SetIpTtl(num8(v, "TTL")?),
-            "mod_tp_src" | "set_l4_src_port" => Action::SetL4SrcPort {
+            "mod_nw_ttl" | "set_nw_ttl" => Action::SetIpTtl(num8(v, "TTL")?),
+            "mod_tp_src" => Action::SetL4SrcPort {
                 port: num16(v, "source port")?,
                 flow_ip_proto: 0,
             },
-            "mod_tp_dst" | "set_l4_dst_port" => Action::SetL4DstPort {
+            "mod_tp_dst" => Action::SetL4DstPort {
                 port: num16(v, "destination port")?,
                 flow_ip_proto: 0,
             },
@@ -301,18 +251,19 @@ impl Parser<'_, '_> {
                     }
                 }
             }
-            "set_mpls_label" => match plain(v, "set_mpls_label")? {
+            "set_mpls_label" | "set_mpls_tc" | "set_mpls_ttl" if v.is_empty() => {
+                let what = &lower["set_mpls_".len()..];
+                return Err(format!("{lower}: expected {what}."));
+            }
+            "set_mpls_label" => match num32(v)? {
                 n if n > 0xfffff => return Err(format!("{v}: not a valid MPLS label")),
-                n => Action::SetMplsLabel(n as u32),
+                n => Action::SetMplsLabel(n),
             },
-            "set_mpls_tc" => match plain(v, "set_mpls_tc")? {
+            "set_mpls_tc" => match num8(v, "MPLS TC")? {
                 n if n > 7 => return Err(format!("{v}: not a valid MPLS TC")),
-                n => Action::SetMplsTc(n as u8),
+                n => Action::SetMplsTc(n),
             },
-            "set_mpls_ttl" => match plain(v, "set_mpls_ttl")? {
-                n if n > 255 => return Err(format!("{v}: not a valid MPLS TTL")),
-                n => Action::SetMplsTtl(n as u8),
-            },
+            "set_mpls_ttl" => Action::SetMplsTtl(num8(v, "MPLS TTL")?),
             "dec_mpls_ttl" => Action::DecMplsTtl,
             "push_mpls" => {
                 let ty = num16(v, "push_mpls")?;
@@ -351,22 +302,19 @@ impl Parser<'_, '_> {
                     .to_owned());
             }
             "ct" => self.ct(v)?,
-            "nat" => return Err("Cannot have NAT action outside of \"ct\" action".to_owned()),
+            "nat" => Action::Nat(Box::new(nat(v)?)),
             "ct_clear" => Action::CtClear,
-            "clone" => {
-                let nested = self.nested(v)?;
-                Action::Clone(nested)
-            }
+            "clone" => Action::Clone(self.nested(v, Place::Clone)?),
             "check_pkt_larger" => {
                 let (len, dst) = v
-                    .split_once(")->")
+                    .split_once("->")
                     .ok_or_else(|| format!("{v}: missing `->'"))?;
                 let dst = SubField::parse(dst)?;
                 if dst.n_bits != 1 {
                     return Err("Only 1-bit destination field is allowed".to_owned());
                 }
                 Action::CheckPktLarger {
-                    pkt_len: num16(len, "(null)")?,
+                    pkt_len: num16(len.strip_suffix(')').unwrap_or(len), "(null)")?,
                     dst,
                 }
             }
@@ -374,10 +322,7 @@ impl Parser<'_, '_> {
                 *self.usable &= OF13_UP;
                 encap(v)?
             }
-            "decap" => {
-                *self.usable &= OF13_UP;
-                decap(v)?
-            }
+            "decap" => decap(v)?,
             "debug_slow" => Action::DebugSlow,
             "debug_recirc" => Action::DebugRecirc,
             "meter" => {
@@ -385,7 +330,10 @@ impl Parser<'_, '_> {
                 Action::Meter(num32(v)?)
             }
             "clear_actions" => Action::ClearActions,
-            "write_actions" => Action::WriteActions(self.nested(v)?),
+            "write_actions" => Action::WriteActions(self.nested(v, Place::WriteActions)?),
+            "apply_actions" => {
+                return Err("apply_actions is the default instruction".to_owned());
+            }
             "write_metadata" => {
                 *self.usable &= NXM_OF11_UP;
                 let (value, mask) = v.split_once('/').map_or((v, None), |(a, b)| (a, Some(b)));
@@ -408,42 +356,13 @@ impl Parser<'_, '_> {
                 }
             }
         };
-        if a.is_instruction() && !self.instructions {
-            let of15_meter = matches!(a, Action::Meter(_));
-            if !of15_meter {
-                return Err(format!("{} instruction not allowed here", a.name()));
-            }
-        }
         out.push(a);
         Ok(())
     }
 
-    fn output(&mut self, v: &str, delim: char) -> Result<Action, String> {
-        if delim == '(' && v.contains("port") && v.contains("max_len") {
-            let (mut port, mut max_len) = (OfPort::NONE, 0);
-            let mut list = v;
-            while let Some((k, val)) = next_pair(&mut list) {
-                match k {
-                    "port" => {
-                        port = self
-                            .port(val)
-                            .ok_or_else(|| format!("output to unknown truncate port: {val}"))?;
-                    }
-                    "max_len" => max_len = num32(val)?,
-                    _ => return Err(format!("invalid key '{k}' in output_trunc argument")),
-                }
-            }
-            if max_len < 14 {
-                return Err(format!(
-                    "max_len {max_len} is less than the minimum value 14"
-                ));
-            }
-            if port >= OfPort::MAX && ![OfPort::LOCAL, OfPort::IN_PORT].contains(&port) {
-                let mut name = String::new();
-                ferrovs_packet::field::format_port(port, self.names.ports, &mut name);
-                return Err(format!("output to unsupported truncate port: {name}"));
-            }
-            return Ok(Action::OutputTrunc { port, max_len });
+    fn output(&mut self, v: &str) -> Result<Action, String> {
+        if v.contains("port") && v.contains("max_len") {
+            return self.output_trunc(v);
         }
         if let Some(p) = self.port(v) {
             return Ok(Action::output(p));
@@ -455,6 +374,33 @@ impl Parser<'_, '_> {
             }),
             Err(_) => Err(format!("{v}: output to unknown port")),
         }
+    }
+
+    fn output_trunc(&mut self, v: &str) -> Result<Action, String> {
+        let (mut port, mut max_len) = (OfPort(0), 0);
+        let mut list = v;
+        while let Some((k, val)) = next_pair(&mut list) {
+            match k {
+                "port" => {
+                    port = self
+                        .port(val)
+                        .ok_or_else(|| format!("output to unknown truncate port: {val}"))?;
+                    if port > OfPort::MAX && ![OfPort::LOCAL, OfPort::IN_PORT].contains(&port) {
+                        return Err(format!("output to unsupported truncate port: {val}"));
+                    }
+                }
+                "max_len" => {
+                    max_len = num32(val)?;
+                    if max_len < MIN_TRUNC {
+                        return Err(format!(
+                            "max_len {max_len} is less than the minimum value {MIN_TRUNC}"
+                        ));
+                    }
+                }
+                _ => return Err(format!("invalid key '{k}' in output_trunc argument")),
+            }
+        }
+        Ok(Action::OutputTrunc { port, max_len })
     }
 
     fn enqueue(&mut self, v: &str) -> Result<Action, String> {
@@ -496,7 +442,12 @@ impl Parser<'_, '_> {
             ));
         }
         let mut members = Vec::new();
-        for m in std::iter::once(first).chain(w).filter(|m| !m.is_empty()) {
+        // The list may be in brackets.
+        let parts = std::iter::once(first).chain(w);
+        for m in parts.flat_map(|m| m.split(['[', ']'])) {
+            if m.is_empty() {
+                continue;
+            }
             let p = self
                 .port(m)
                 .ok_or_else(|| format!("{m}: bad port number"))?;
@@ -513,13 +464,7 @@ impl Parser<'_, '_> {
             return Err(format!("{v}: unknown member_type `{ty}'"));
         }
         let dst = match dst {
-            Some(d) => {
-                let sf = SubField::parse(d)?;
-                if !sf.field.field().writable {
-                    return Err(format!("{v}: cannot write into {}", sf.field.field().name));
-                }
-                Some(sf)
-            }
+            Some(d) => Some(SubField::parse(d)?),
             None => None,
         };
         Ok(Action::Bundle(Box::new(Bundle {
@@ -533,10 +478,8 @@ impl Parser<'_, '_> {
 
     fn set_field(&mut self, v: &str) -> Result<Action, String> {
         let (value, name) = arrow(v, "set_field")?;
-        let name = name.trim();
-        let f = Field::by_name(name)
-            .or_else(|| Field::by_oxm_name(name).map(|(f, _)| f))
-            .ok_or_else(|| format!("{name} is not a valid OXM field name"))?;
+        let f =
+            Field::by_name(name).ok_or_else(|| format!("{name} is not a valid OXM field name"))?;
         if !f.writable {
             return Err(format!("{name} is read-only"));
         }
@@ -572,16 +515,11 @@ impl Parser<'_, '_> {
     fn load(&mut self, v: &str) -> Result<Action, String> {
         let (value, dst) = arrow(v, "load")?;
         let sf = SubField::parse(dst)?;
-        let val = wide_number(value).ok_or_else(|| format!("{v}: cannot parse integer value"))?;
-        if !val
-            .extract(sf.n_bits.into(), 1024 - usize::from(sf.n_bits))
-            .is_zero()
-        {
-            return Err(format!(
-                "{v}: value {value} does not fit into {} bits",
-                sf.n_bits
-            ));
-        }
+        let f = sf.field.field();
+        // What follows the number does not matter, as in Open vSwitch.
+        let (val, _) =
+            parse_int_prefix(value, f).ok_or_else(|| format!("{v}: cannot parse integer value"))?;
+        check_fits(&val, &sf, v, self.names)?;
         let mut full = FieldValue::ZERO;
         full.insert(sf.ofs.into(), sf.n_bits.into(), &val);
         Ok(Action::SetField(Box::new(SetField {
@@ -640,14 +578,14 @@ impl Parser<'_, '_> {
             direction: SampleDirection::Default,
             form: 1,
         };
-        let id = |val: &str| -> Result<SampleId, String> {
+        let id = |name: &str, val: &str| -> Result<SampleId, String> {
             match num32(val) {
                 Ok(n) => Ok(SampleId::Immediate(n)),
                 Err(_) => {
                     let sf = SubField::parse(val)?;
                     if sf.n_bits > 32 {
                         return Err(format!(
-                            "size of field used in obs id ({}) exceeds maximum (32)",
+                            "size of {name} field ({}) exceeds maximum (32)",
                             sf.n_bits
                         ));
                     }
@@ -665,8 +603,8 @@ impl Parser<'_, '_> {
                     }
                 }
                 "collector_set_id" => s.collector_set_id = num32(val)?,
-                "obs_domain_id" => s.obs_domain_id = id(val)?,
-                "obs_point_id" => s.obs_point_id = id(val)?,
+                "obs_domain_id" => s.obs_domain_id = id(k, val)?,
+                "obs_point_id" => s.obs_point_id = id(k, val)?,
                 "sampling_port" => {
                     s.sampling_port = self
                         .port(val)
@@ -692,7 +630,6 @@ impl Parser<'_, '_> {
             alg: 0,
             actions: Vec::new(),
         };
-        let mut nat_action = None;
         let mut list = v;
         while let Some((k, val)) = next_pair(&mut list) {
             match k {
@@ -713,17 +650,17 @@ impl Parser<'_, '_> {
                 }
                 "alg" => {
                     c.alg = match val {
-                        "ftp" => 21,
-                        "tftp" => 69,
+                        "ftp" => ALG_FTP,
+                        "tftp" => ALG_TFTP,
                         _ => return Err(format!("invalid conntrack helper \"{val}\"")),
                     };
                 }
                 "nat" => {
                     let n = nat(val)?;
-                    nat_action = Some(Action::Nat(Box::new(n)));
+                    c.actions.push(Action::Nat(Box::new(n)));
                 }
                 "exec" => {
-                    let list = self.nested(val)?;
+                    let list = self.nested(val, Place::Ct)?;
                     c.actions.extend(list);
                 }
                 _ => return Err(format!("invalid argument to \"ct\" action: `{k}'")),
@@ -732,68 +669,57 @@ impl Parser<'_, '_> {
         if c.force && !c.commit {
             return Err("\"force\" flag requires \"commit\" flag.".to_owned());
         }
-        for a in &c.actions {
-            use ferrovs_packet::field::FieldId::{CtLabel, CtMark};
-            let target = match a {
-                Action::SetField(sf) => sf.field,
-                Action::RegMove { dst, .. } => dst.field,
-                _ => {
-                    return Err(format!(
-                        "ct action doesn't support nested action {}",
-                        a.name()
-                    ));
-                }
-            };
-            if target != CtMark && target != CtLabel {
-                return Err(format!(
-                    "ct action doesn't support nested modification of {target}"
-                ));
-            }
-        }
-        if let Some(n) = nat_action {
-            c.actions.insert(0, n);
-        }
         Ok(Action::Ct(Box::new(c)))
     }
 }
 
-fn drop_error() -> String {
-    "\"drop\" must not be accompanied by any other action or instruction".to_owned()
+/// A value of a subfield in `whole` must not have more bits than the subfield.
+pub(super) fn check_fits(
+    value: &FieldValue,
+    sf: &SubField,
+    whole: &str,
+    names: &Names<'_>,
+) -> Result<(), String> {
+    let f = sf.field.field();
+    let n_bits = usize::from(sf.n_bits);
+    let above = usize::from(f.n_bytes) * 8 - n_bits;
+    if value.extract(n_bits, above).is_zero() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    f.format(value, None, names.ports, &mut text);
+    Err(format!(
+        "{whole}: value {text} does not fit into {n_bits} bits"
+    ))
 }
 
-fn wide_number(s: &str) -> Option<FieldValue> {
-    let s = s.trim();
-    if let Some(h) = s.strip_prefix("0x").or_else(|| s.strip_prefix("0X")) {
-        if h.is_empty() || h.len() > 256 || !h.bytes().all(|c| c.is_ascii_hexdigit()) {
-            return None;
-        }
-        let padded = if h.len() % 2 == 1 {
-            format!("0{h}")
-        } else {
-            h.to_owned()
-        };
-        let bytes: Vec<u8> = (0..padded.len() / 2)
-            .filter_map(|i| u8::from_str_radix(&padded[i * 2..i * 2 + 2], 16).ok())
-            .collect();
-        return Some(FieldValue::from_be_bytes(&bytes));
+/// `SRC->DST`, fields of one width.
+pub(super) fn reg_move(v: &str) -> Result<(SubField, SubField), String> {
+    let (src, rest) = SubField::parse_prefix(v)?;
+    let dst = rest
+        .strip_prefix("->")
+        .ok_or_else(|| format!("{v}: missing `->' following source"))?;
+    let dst = SubField::parse(dst)?;
+    if src.n_bits != dst.n_bits {
+        return Err(format!(
+            "{v}: source field is {} bits wide but destination is {} bits wide",
+            src.n_bits, dst.n_bits
+        ));
     }
-    s.parse::<u128>().ok().map(FieldValue::from)
+    Ok((src, dst))
 }
 
 fn mac(v: &str) -> Result<MacAddr, String> {
-    v.parse().map_err(|_| format!("invalid mac address {v}"))
+    parse_mac_prefix(v).ok_or_else(|| format!("invalid mac address {v}"))
 }
 
 fn ipv4(v: &str) -> Result<Ipv4Addr, String> {
-    v.parse()
-        .map_err(|_| format!("{v}: could not convert to IP address"))
-}
-
-fn plain(v: &str, name: &str) -> Result<u64, String> {
-    if v.is_empty() {
-        return Err(format!("{name}: expected label."));
-    }
-    num32(v).map(u64::from)
+    v.parse().map_err(|_| {
+        warn(Topic::SocketUtil, || {
+            format!("\"{v}\" is not a valid IP address")
+        });
+        format!("{v}: could not convert to IP address")
+    })
 }
 
 fn stack_field(v: &str) -> Result<SubField, String> {
@@ -843,7 +769,7 @@ fn controller(v: &str) -> Result<Action, String> {
                     hex_bytes(val).ok_or("bad hex digit in `controller' action `userdata'")?;
             }
             "pause" => c.pause = true,
-            "meter_id" => c.meter_id = Some(num32(val)?),
+            "meter_id" => c.meter_id = Some(num32(val)?).filter(|&id| id != 0),
             _ => return Err(format!("unknown key \"{k}\" parsing controller action")),
         }
     }

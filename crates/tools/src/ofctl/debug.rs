@@ -253,7 +253,7 @@ fn parse_hex_actions(args: &[String], as_instructions: bool) {
         let result = if as_instructions {
             instructions::decode(&bytes, version, &tun)
         } else {
-            decode::actions(&bytes, version, &tun)
+            decode::action_list(&bytes, version, &tun)
         };
         match result {
             Ok(list) => {

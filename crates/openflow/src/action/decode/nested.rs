@@ -1,6 +1,153 @@
-//! Actions with parts of their own: encapsulation and address translation.
+//! Actions with parts of their own: learning, sampling, encapsulation and address translation.
 
 use super::*;
+
+impl Decoder<'_, '_> {
+    pub(super) fn learn(&self, mut r: Reader<'_>, second: bool) -> Result<Action, OfpErr> {
+        at_least(&r, 22)?;
+        let (idle_timeout, hard_timeout, priority) = (r.u16()?, r.u16()?, r.u16()?);
+        let cookie = r.u64()?;
+        let flags = r.u16()?;
+        let table_id = r.u8()?;
+        must(r.u8()? == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        let (fin_idle_timeout, fin_hard_timeout) = (r.u16()?, r.u16()?);
+        let known = if second { 7 } else { 3 };
+        must(
+            flags & !known == 0 && table_id != 0xff,
+            OfpErr::OFPBAC_BAD_ARGUMENT,
+        )?;
+        let mut learn = Learn {
+            idle_timeout,
+            hard_timeout,
+            fin_idle_timeout,
+            fin_hard_timeout,
+            priority,
+            table_id,
+            cookie,
+            send_flow_rem: flags & 1 != 0,
+            delete_learned: flags & 2 != 0,
+            limit: 0,
+            result_dst: None,
+            second,
+            specs: Vec::new(),
+        };
+        if second {
+            learn.limit = r.u32()?;
+            let ofs = r.u16()?;
+            must(r.u16()? == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+            if flags & 4 != 0 {
+                let dst = self.subfield(&mut r, ofs, 1)?;
+                self.check_dst(&dst)?;
+                learn.result_dst = Some(dst);
+            }
+        }
+        while r.len() >= 2 {
+            let header = r.u16()?;
+            if header == 0 {
+                break;
+            }
+            let n_bits = header & 0x7ff;
+            let immediate = header & 1 << 13 != 0;
+            let kind = header >> 11 & 3;
+            must(
+                header & 0xc000 == 0 && n_bits != 0,
+                OfpErr::OFPBAC_BAD_ARGUMENT,
+            )?;
+            let src = if immediate {
+                let n = usize::from(n_bits).div_ceil(16) * 2;
+                LearnSrc::Immediate(FieldValue::from_be_bytes(r.take(n)?))
+            } else {
+                let field = self.header(&mut r)?;
+                let sf = SubField {
+                    field,
+                    ofs: r.u16()?,
+                    n_bits,
+                };
+                check_bits(&sf)?;
+                LearnSrc::Field(sf)
+            };
+            let dst = match kind {
+                0 | 1 => {
+                    let field = self.header(&mut r)?;
+                    let sf = SubField {
+                        field,
+                        ofs: r.u16()?,
+                        n_bits,
+                    };
+                    check_bits(&sf)?;
+                    if kind == 0 {
+                        LearnDst::Match(sf)
+                    } else {
+                        self.check_dst(&sf)?;
+                        LearnDst::Load(sf)
+                    }
+                }
+                2 if !immediate => LearnDst::Output,
+                _ => return Err(OfpErr::OFPBAC_BAD_ARGUMENT),
+            };
+            learn.specs.push(LearnSpec { n_bits, src, dst });
+        }
+        let rest = r.len();
+        must(r.zeros(rest)?, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        Ok(Action::Learn(Box::new(learn)))
+    }
+
+    pub(super) fn sample(&self, subtype: u16, mut r: Reader<'_>) -> Result<Action, OfpErr> {
+        let probability = r.u16()?;
+        must(probability != 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        let collector_set_id = r.u32()?;
+        let form = match subtype {
+            29 => 1,
+            38 => 2,
+            41 => 3,
+            _ => 4,
+        };
+        let mut s = Sample {
+            probability,
+            collector_set_id,
+            obs_domain_id: SampleId::Immediate(0),
+            obs_point_id: SampleId::Immediate(0),
+            sampling_port: OfPort::NONE,
+            direction: SampleDirection::Default,
+            form,
+        };
+        if form == 4 {
+            for which in 0..2 {
+                let mut src = r.sub(4)?;
+                let mut imm = r.sub(4)?;
+                let id = if src.rest() == [0; 4] {
+                    SampleId::Immediate(imm.u32()?)
+                } else {
+                    let (ofs, n_bits) = ofs_nbits(imm.u16()?);
+                    let sf = self.subfield(&mut src, ofs, n_bits)?;
+                    check_bits(&sf)?;
+                    must(n_bits <= 32, OfpErr::OFPBAC_BAD_SET_LEN)?;
+                    SampleId::Field(sf)
+                };
+                if which == 0 {
+                    s.obs_domain_id = id;
+                } else {
+                    s.obs_point_id = id;
+                }
+            }
+        } else {
+            s.obs_domain_id = SampleId::Immediate(r.u32()?);
+            s.obs_point_id = SampleId::Immediate(r.u32()?);
+        }
+        if form >= 2 {
+            s.sampling_port = OfPort(r.u16()?);
+            s.direction = match (form, r.u8()?) {
+                (_, 0) => SampleDirection::Default,
+                (3 | 4, 1) => SampleDirection::Ingress,
+                (3 | 4, 2) => SampleDirection::Egress,
+                _ => return Err(OfpErr::OFPBAC_BAD_ARGUMENT),
+            };
+            zeros(&mut r)?;
+        }
+        exact(&r, 0)?;
+        Ok(Action::Sample(Box::new(s)))
+    }
+}
 
 pub(super) fn encap(mut r: Reader<'_>) -> Result<Action, OfpErr> {
     let header_size = r.u16()?;
@@ -58,6 +205,7 @@ pub(super) fn nat(mut r: Reader<'_>) -> Result<Action, OfpErr> {
         !(n.snat && n.dnat || n.proto_hash && n.proto_random),
         OfpErr::OFPBAC_BAD_ARGUMENT,
     )?;
+    let mut backwards = false;
     if present & 1 != 0 {
         let min = Ipv4Addr::from(r.u32()?);
         let max = if present & 2 != 0 {
@@ -65,6 +213,7 @@ pub(super) fn nat(mut r: Reader<'_>) -> Result<Action, OfpErr> {
         } else {
             None
         };
+        backwards |= max.is_some_and(|max| max < min);
         n.range = NatRange::V4 { min, max };
     } else if present & 4 != 0 {
         let min = Ipv6Addr::from(r.array::<16>()?);
@@ -73,6 +222,7 @@ pub(super) fn nat(mut r: Reader<'_>) -> Result<Action, OfpErr> {
         } else {
             None
         };
+        backwards |= max.is_some_and(|max| max < min);
         n.range = NatRange::V6 { min, max };
     }
     if present & 16 != 0 {
@@ -81,6 +231,7 @@ pub(super) fn nat(mut r: Reader<'_>) -> Result<Action, OfpErr> {
             n.proto_max = r.u16()?;
         }
     }
+    must(!backwards, OfpErr::OFPBAC_BAD_ARGUMENT)?;
     // Ranges without a direction, and ports without addresses' direction, mean nothing.
     must(
         present == 0 || n.snat || n.dnat,

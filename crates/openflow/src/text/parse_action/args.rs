@@ -1,10 +1,17 @@
 //! Arguments of single actions: conjunction, multipath, address translation, encapsulation.
 
 use super::*;
+use ferrovs_packet::field::parse_ipv4_prefix;
+
+/// Packet type of `decap` that takes off whatever comes first.
+const NEXT_PROTOCOL: u32 = 0xfffe;
 
 pub(super) fn conjunction(v: &str) -> Result<Action, String> {
     let syntax = || "\"conjunction\" syntax is \"conjunction(id,i/n)\"".to_owned();
-    let number = |s: &str| s.trim().parse::<u32>().map_err(|_| syntax());
+    let number = |s: &str| {
+        let n = parse_u64(s.trim()).and_then(|n| u32::try_from(n).ok());
+        n.ok_or_else(syntax)
+    };
     let (id, rest) = v.split_once(',').ok_or_else(syntax)?;
     let (clause, n) = rest.split_once('/').ok_or_else(syntax)?;
     let (id, clause, n) = (number(id)?, number(clause)?, number(n)?);
@@ -29,7 +36,7 @@ pub(super) fn conjunction(v: &str) -> Result<Action, String> {
 
 pub(super) fn multipath(v: &str) -> Result<Action, String> {
     let w: Vec<&str> = words(v).collect();
-    let [fields, basis, alg, n_links, arg, dst] = w[..] else {
+    let [fields, basis, alg, n_links, arg, dst, ..] = w[..] else {
         return Err(format!("{v}: not enough arguments to multipath action"));
     };
     let hash =
@@ -52,9 +59,6 @@ pub(super) fn multipath(v: &str) -> Result<Action, String> {
             sf.n_bits,
             1u32 << sf.n_bits
         ));
-    }
-    if !sf.field.field().writable {
-        return Err(format!("{v}: cannot write into {}", sf.field.field().name));
     }
     Ok(Action::Multipath(Box::new(Multipath {
         fields: hash,
@@ -104,107 +108,105 @@ pub(super) fn nat(v: &str) -> Result<Nat, String> {
     Ok(n)
 }
 
-/// `A[-B][:P[-Q]]`, IPv6 addresses in brackets if ports follow.
+/// `A[-B][:P[-Q]]`, IPv6 addresses in brackets if ports follow. As in Open vSwitch, characters of an address that
+/// make none are passed over.
 pub(super) fn nat_range(v: &str, n: &mut Nat) -> Result<(), String> {
     let invalid = || format!("invalid nat range \"{v}\"");
-    let garbage = |rest: &str| {
-        let pos = v.len() - rest.len();
-        format!("garbage ({rest}) after nat range \"{v}\" (pos: {pos})")
-    };
     let mut rest = v;
-    let address = |rest: &mut &str| -> Option<std::net::IpAddr> {
-        if let Some(inner) = rest.strip_prefix('[') {
-            let (a, tail) = inner.split_once(']')?;
-            *rest = tail;
-            return a.parse().ok().map(std::net::IpAddr::V6);
-        }
-        let end = rest
-            .find(|c: char| !c.is_ascii_hexdigit() && c != '.' && c != ':')
-            .unwrap_or(rest.len());
-        let text = &rest[..end];
-        // A colon after an IPv4 address begins the ports.
-        let v4_end = text.find(':').unwrap_or(end);
-        if let Ok(a) = text[..v4_end].parse::<Ipv4Addr>() {
-            *rest = &rest[v4_end..];
-            return Some(a.into());
-        }
-        let a = text.parse::<Ipv6Addr>().ok()?;
-        *rest = &rest[end..];
-        Some(a.into())
-    };
-    if !rest.starts_with(':') {
-        let Some(min) = address(&mut rest) else {
-            // What could be part of a number was read before the rest made no sense.
-            let end = rest
-                .find(|c: char| !c.is_ascii_digit() && c != '.')
-                .unwrap_or(rest.len());
-            return Err(garbage(&rest[end..]));
-        };
-        let max = match rest.strip_prefix('-') {
-            Some(tail) => {
-                rest = tail;
-                Some(address(&mut rest).ok_or_else(invalid)?)
-            }
-            None => None,
-        };
-        use std::net::IpAddr::{V4, V6};
-        n.range = match (min, max) {
-            (V4(a), None) if a.is_unspecified() => NatRange::None,
-            (V6(a), None) if a.is_unspecified() => NatRange::None,
-            (V4(min), None) => NatRange::V4 { min, max: None },
-            (V6(min), None) => NatRange::V6 { min, max: None },
-            (V4(min), Some(V4(max))) if max >= min => NatRange::V4 {
-                min,
-                max: (max != min).then_some(max),
-            },
-            (V6(min), Some(V6(max))) if max >= min => NatRange::V6 {
-                min,
-                max: (max != min).then_some(max),
-            },
-            _ => return Err(invalid()),
-        };
-    }
-    if let Some(p) = rest.strip_prefix(':') {
-        let end = p.find(|c: char| !c.is_ascii_digit()).unwrap_or(p.len());
-        // Like Open vSwitch, only the low 16 bits of a larger number count.
-        n.proto_min = p[..end].parse::<u64>().map_err(|_| invalid())? as u16;
-        rest = &p[end..];
-        if let Some(q) = rest.strip_prefix('-') {
-            let end = q.find(|c: char| !c.is_ascii_digit()).unwrap_or(q.len());
-            n.proto_max = q[..end].parse::<u64>().map_err(|_| invalid())? as u16;
-            if n.proto_max < n.proto_min {
+    if let Some((min, tail)) = parse_ipv4_prefix(rest) {
+        let mut max = None;
+        rest = tail;
+        if let Some(tail) = rest.strip_prefix('-') {
+            let (last, tail) = parse_ipv4_prefix(tail).ok_or_else(invalid)?;
+            if last < min {
                 return Err(invalid());
             }
-            rest = &q[end..];
+            (max, rest) = (Some(last), tail);
+        }
+        if !min.is_unspecified() {
+            n.range = NatRange::V4 { min, max };
+        }
+    } else {
+        let (min, tail) = ipv6_prefix(rest);
+        rest = tail;
+        if let Some(min) = min {
+            let mut max = None;
+            if let Some(tail) = rest.strip_prefix('-') {
+                let (last, tail) = ipv6_prefix(tail);
+                let last = last.filter(|last| *last >= min).ok_or_else(invalid)?;
+                (max, rest) = (Some(last), tail);
+            }
+            if !min.is_unspecified() {
+                n.range = NatRange::V6 { min, max };
+            }
+        }
+    }
+    if let Some(ports) = rest.strip_prefix(':') {
+        let (first, tail) = port_prefix(ports).ok_or_else(invalid)?;
+        n.proto_min = first;
+        rest = tail;
+        if let Some(tail) = rest.strip_prefix('-') {
+            let (last, tail) = port_prefix(tail).ok_or_else(invalid)?;
+            if last < first {
+                return Err(invalid());
+            }
+            n.proto_max = last;
+            rest = tail;
         }
     }
     if rest.is_empty() {
-        Ok(())
-    } else {
-        Err(garbage(rest))
+        return Ok(());
     }
+    let pos = v.len() - rest.len();
+    Err(format!(
+        "garbage ({rest}) after nat range \"{v}\" (pos: {pos})"
+    ))
+}
+
+/// An IPv6 address at the front, which may be in brackets, and what follows its characters.
+fn ipv6_prefix(s: &str) -> (Option<Ipv6Addr>, &str) {
+    let address = |c: char| c.is_ascii_hexdigit() || c == ':' || c == '.';
+    let end = |s: &str| s.find(|c| !address(c)).unwrap_or(s.len());
+    if let Some(inner) = s.strip_prefix('[') {
+        let (text, tail) = inner.split_at(end(inner));
+        if let Some(tail) = tail.strip_prefix(']') {
+            return (text.parse().ok(), tail);
+        }
+    }
+    let (text, tail) = s.split_at(end(s));
+    (text.parse().ok(), tail)
+}
+
+/// A port at the front; like Open vSwitch, only the low 16 bits of a larger number count.
+fn port_prefix(s: &str) -> Option<(u16, &str)> {
+    let end = s.find(|c: char| !c.is_ascii_digit()).unwrap_or(s.len());
+    let (digits, tail) = s.split_at(end);
+    let n = digits.bytes().fold(0u16, |n, c| {
+        n.wrapping_mul(10).wrapping_add(u16::from(c - b'0'))
+    });
+    (end > 0).then_some((n, tail))
 }
 
 pub(super) fn encap(v: &str) -> Result<Action, String> {
-    let name_end = v.find('(').unwrap_or(v.len());
-    let (name, args) = v.split_at(name_end);
+    let mut list = v;
+    let (name, args) = next_pair(&mut list).ok_or_else(|| format!("Missing encap hdr: {v}"))?;
     let mut e = Encap {
         new_packet_type: 0,
         header_size: 0,
         props: Vec::new(),
     };
-    e.new_packet_type = match name.trim() {
+    e.new_packet_type = match name {
         "ethernet" => 0,
         "nsh" => 0x1894f,
         "mpls" => 0x18847,
         "mpls_mc" => 0x18848,
-        _ => return Err("Encap hdr not supported: ".to_owned()),
+        _ => return Err(format!("Encap hdr not supported: {args}")),
     };
-    let inside = args
-        .strip_prefix('(')
-        .map_or("", |a| a.strip_suffix(')').unwrap_or(a));
-    let mut list = inside;
+    let mut list = args;
     while let Some((k, val)) = next_pair(&mut list) {
+        if val.is_empty() && matches!(k, "md_type" | "tlv") {
+            return Err("Value missing for encap property".to_owned());
+        }
         e.props.push(match k {
             "md_type" => {
                 let t = num8(val, "md_type")?;
@@ -213,45 +215,58 @@ pub(super) fn encap(v: &str) -> Result<Action, String> {
                 }
                 EncapProp::NshMdType(t)
             }
-            "tlv" => {
-                let parts: Vec<&str> = val.splitn(3, ',').collect();
-                let [class, type_, data] = parts[..] else {
-                    return Err(format!("Invalid NSH TLV header: {val}"));
-                };
-                let h = data.trim().strip_prefix("0x").unwrap_or(data);
-                let h = if h.len() % 2 == 1 {
-                    format!("0{h}")
-                } else {
-                    h.to_owned()
-                };
-                EncapProp::NshTlv {
-                    class: num16(class.trim(), "tlv_class")?,
-                    type_: num8(type_.trim(), "tlv_type")?,
-                    data: hex_bytes(&h).ok_or("invalid NSH TLV value")?,
-                }
-            }
+            "tlv" => nsh_tlv(val).ok_or_else(|| format!("Invalid NSH TLV header: {val}"))?,
             _ => return Err(format!("Invalid property: {k}")),
         });
     }
     Ok(Action::Encap(e))
 }
 
+/// `0xCLASS,TYPE,0xDATA`; half a byte and what else follows the data is left out.
+fn nsh_tlv(s: &str) -> Option<EncapProp> {
+    let mut parts = s.splitn(3, ',');
+    let class = parts.next()?.strip_prefix("0x")?;
+    let class = u16::from_str_radix(class, 16).ok()?;
+    let type_ = parts.next()?;
+    if !type_.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    // A larger number wraps.
+    let type_ = type_.parse::<u64>().ok()? as u8;
+    let hex = parts.next()?.strip_prefix("0x")?;
+    let digits = hex
+        .find(|c: char| !c.is_ascii_hexdigit())
+        .unwrap_or(hex.len());
+    let data = hex_bytes(&hex[..digits & !1])?;
+    if digits == 0 {
+        return None;
+    }
+    Some(EncapProp::NshTlv { class, type_, data })
+}
+
 pub(super) fn decap(v: &str) -> Result<Action, String> {
-    let mut new_packet_type = 0xfffe;
+    let mut new_packet_type = NEXT_PROTOCOL;
     let mut list = v;
     while let Some((k, val)) = next_pair(&mut list) {
         if k != "packet_type" {
             return Err(format!("Invalid decap argument: {k}"));
         }
-        let (mut ns, mut ty) = (0u32, None);
+        let (mut ns, mut ty) = (None, None);
         let mut inner = val;
         while let Some((k, val)) = next_pair(&mut inner) {
             match k {
-                "ns" => ns = num16(val, "namespace")?.into(),
+                "ns" => {
+                    let n = num16(val, "ns")?;
+                    if n > 1 {
+                        return Err(format!("Unsupported ns value: {n}"));
+                    }
+                    ns = Some(u32::from(n));
+                }
                 "type" => ty = Some(u32::from(num16(val, "type")?)),
-                _ => return Err(format!("Invalid decap packet_type argument: {k}")),
+                _ => {}
             }
         }
+        let ns = ns.ok_or("Missing packet_type attribute ns")?;
         let ty = ty.ok_or("Missing packet_type attribute type")?;
         new_packet_type = ns << 16 | ty;
     }

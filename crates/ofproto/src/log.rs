@@ -1,0 +1,25 @@
+//! Where complaints of the OpenFlow library go: to the log modules that Open vSwitch's library logs to.
+
+use ferrovs_openflow::warn::{Topic, set_sink};
+use ferrovs_runtime::vlog::{self, RateLimit, modules};
+
+/// Lets the OpenFlow library log.
+pub(crate) fn install() {
+    set_sink(warn);
+}
+
+/// Logs a complaint.
+fn warn(topic: Topic, text: &dyn Fn() -> String) {
+    static ACTIONS: RateLimit = RateLimit::new(5, 1);
+    static META_FLOW: RateLimit = RateLimit::new(5, 1);
+    match topic {
+        Topic::Actions => vlog::warn_rl!(ACTIONS, modules::OFP_ACTIONS, "{}", text()),
+        Topic::MetaFlow => vlog::warn_rl!(META_FLOW, modules::META_FLOW, "{}", text()),
+        Topic::SocketUtil => vlog::err!(modules::SOCKET_UTIL, "{}", text()),
+        Topic::Match => {
+            for line in text().lines() {
+                vlog::info!(modules::OFP_MATCH, "{line}");
+            }
+        }
+    }
+}
