@@ -7,13 +7,16 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::flow::{
     FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest, GROUP_ANY,
 };
+use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::action::format_actions;
 use ferrovs_openflow::text::match_::format_match;
+use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::Protocol;
 use ferrovs_packet::miniflow::MiniMatch;
 use ferrovs_runtime::fatal_io;
@@ -48,12 +51,22 @@ struct Version {
 
 impl Version {
     /// Whether a switch that has the one needs not be told the other. Flags do not count.
+    ///
+    /// Actions are the same if they read the same: what a message or a text only implied, such as that the
+    /// packet has a VLAN tag, does not matter.
     fn same(&self, other: &Version) -> bool {
         self.cookie == other.cookie
             && self.idle_timeout == other.idle_timeout
             && self.hard_timeout == other.hard_timeout
             && self.importance == other.importance
-            && self.actions == other.actions
+            && (self.actions == other.actions || self.text() == other.text())
+    }
+
+    fn text(&self) -> String {
+        let tun = Tun::auto();
+        let mut out = String::new();
+        format_actions(&self.actions, &Names::none(&tun), &mut out);
+        out
     }
 }
 
@@ -203,7 +216,8 @@ pub fn diff_flows(args: &[String], opt: &mut Options) {
     let mut tables = FlowTables::default();
     let mut n = SwitchNames::none();
     for (side, source) in [Side::Old, Side::New].into_iter().zip(args) {
-        if source.starts_with(['/', '.']) || source == "-" {
+        let is_file = !source.contains(':') && Path::new(source).exists();
+        if source.starts_with(['/', '.']) || source == "-" || is_file {
             let mut usable = Protocol::all();
             tables.add_file(side, source, &text_of(source), &n, &mut usable);
         } else {
