@@ -237,6 +237,7 @@ mod tests {
             send_flow_rem: false,
             delete_learned: false,
             limit: 0,
+            second: false,
             result_dst: None,
             specs: vec![
                 LearnSpec {
