@@ -533,13 +533,12 @@ impl ConnMgr {
                 for conn in &mut self.conns {
                     if conn.id != except && conn.role == Role::Primary {
                         conn.role = Role::Secondary;
-                        let reason = RoleReason::PrimaryRequest;
-                        let has_message = conn.version() >= Version::V13;
-                        if has_message && conn.wants(AsyncType::RoleStatus, reason as u32) {
+                        // Whoever loses its role is told, whatever else it wants to hear.
+                        if conn.version() >= Version::V13 {
                             let status = RoleStatus {
                                 role: Role::Secondary,
                                 generation_id,
-                                reason,
+                                reason: RoleReason::PrimaryRequest,
                             };
                             conn.send(Message::RoleStatus(status), now);
                         }

@@ -351,7 +351,8 @@ impl AsyncConfig {
     /// What a new connection of `version` receives.
     pub fn default_for(version: Version) -> AsyncConfig {
         let mut c = AsyncConfig::default();
-        c.primary[AsyncType::PacketIn as usize] = if version >= Version::V14 { 0x3f } else { 0x3 };
+        // All reasons but an invalid TTL, which must be asked for.
+        c.primary[AsyncType::PacketIn as usize] = if version >= Version::V14 { 0x3b } else { 0x3 };
         c.primary[AsyncType::FlowRemoved as usize] =
             if version >= Version::V14 { 0x3f } else { 0xf };
         c.primary[AsyncType::PortStatus as usize] = 7;

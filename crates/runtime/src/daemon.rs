@@ -51,6 +51,7 @@ pub struct Daemon {
     detach: bool,
     no_chdir: bool,
     keep_stdout: bool,
+    keep_stderr: bool,
     no_self_confinement: bool,
     pidfile: Option<PathBuf>,
     overwrite_pidfile: bool,
@@ -87,6 +88,11 @@ impl Daemon {
     /// What is printed goes on to where it went, also in the background.
     pub fn keep_stdout(&mut self) {
         self.keep_stdout = true;
+    }
+
+    /// The same for standard error.
+    pub fn keep_stderr(&mut self) {
+        self.keep_stderr = true;
     }
 
     /// Takes an option of the [`OPTIONS`] group; false if it is of another group.
@@ -186,7 +192,7 @@ impl Daemon {
             if let Fork::Parent(pid) = fork_and_wait(&mut self.notify) {
                 tell_started(waiting);
                 if self.detach {
-                    let _ = process::close_standard_fds(self.keep_stdout);
+                    let _ = process::close_standard_fds(self.keep_stdout, self.keep_stderr);
                 }
                 self.watch(pid);
             }
@@ -228,7 +234,7 @@ impl Daemon {
             if !self.no_chdir {
                 let _ = std::env::set_current_dir("/");
             }
-            let _ = process::close_standard_fds(self.keep_stdout);
+            let _ = process::close_standard_fds(self.keep_stdout, self.keep_stderr);
             self.detach = false;
         }
     }

@@ -94,8 +94,8 @@ pub fn setsid() -> io::Result<()> {
     Ok(())
 }
 
-/// Points standard input, output (unless it is kept) and error at `/dev/null`.
-pub fn close_standard_fds(keep_stdout: bool) -> io::Result<()> {
+/// Points standard input, output and error at `/dev/null`, but for those that are kept.
+pub fn close_standard_fds(keep_stdout: bool, keep_stderr: bool) -> io::Result<()> {
     let null = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -104,7 +104,9 @@ pub fn close_standard_fds(keep_stdout: bool) -> io::Result<()> {
     if !keep_stdout {
         rustix::stdio::dup2_stdout(&null)?;
     }
-    rustix::stdio::dup2_stderr(&null)?;
+    if !keep_stderr {
+        rustix::stdio::dup2_stderr(&null)?;
+    }
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::{ErrorMsg, Message, Msg};
-use ferrovs_openflow::packet_in::PacketInFormat;
+use ferrovs_openflow::packet_in::{PacketInFormat, PacketInReason};
 use ferrovs_openflow::switch::{AsyncConfig, AsyncType, Role};
 use ferrovs_openflow::version::{Version, Versions};
 use ferrovs_packet::field::TunTable;
@@ -29,6 +29,8 @@ const TX_HIGH: usize = 512 * 1024;
 const ERROR_QUOTE: usize = 65535 - 24;
 /// Bytes of a packet that a primary controller gets at first when no flow matched.
 const DEFAULT_MISS_SEND_LEN: u16 = 128;
+
+const INVALID_TTL: u32 = 1 << PacketInReason::InvalidTtl as u32;
 
 /// The messages of one answer, made when there is room; None after the last.
 pub type Parts = Box<dyn FnMut() -> Option<Message>>;
@@ -80,7 +82,6 @@ pub struct OfConn {
     replies: VecDeque<Reply>,
     schedule: Schedule,
     connection_seqno: u64,
-    next_xid: u32,
 }
 
 impl OfConn {
@@ -112,7 +113,6 @@ impl OfConn {
             replies: VecDeque::new(),
             schedule: Schedule::default(),
             connection_seqno: 0,
-            next_xid: 1,
         };
         conn.reset();
         conn
@@ -169,11 +169,9 @@ impl OfConn {
         }
     }
 
-    /// Sends a message that answers nothing.
+    /// Sends a message that answers nothing: such have no number.
     pub fn send(&mut self, body: Message, now: Instant) {
-        let xid = self.next_xid;
-        self.next_xid = self.next_xid.wrapping_add(1).max(1);
-        self.send_with_xid(body, xid, now);
+        self.send_with_xid(body, 0, now);
     }
 
     pub fn send_with_xid(&mut self, body: Message, xid: u32, now: Instant) {
@@ -266,6 +264,19 @@ impl OfConn {
             _ => &self.async_config.primary,
         };
         masks[kind as usize] & 1u32.checked_shl(reason).unwrap_or(0) != 0
+    }
+
+    /// Whether the controller asked for packets whose TTL is invalid, as OpenFlow 1.0 to 1.2 ask for them.
+    pub fn wants_invalid_ttl(&self) -> bool {
+        self.async_config.primary[AsyncType::PacketIn as usize] & INVALID_TTL != 0
+    }
+
+    pub fn set_wants_invalid_ttl(&mut self, wanted: bool) {
+        let mask = &mut self.async_config.primary[AsyncType::PacketIn as usize];
+        *mask = match wanted {
+            true => *mask | INVALID_TTL,
+            false => *mask & !INVALID_TTL,
+        };
     }
 
     /// The schedule of packet-ins.

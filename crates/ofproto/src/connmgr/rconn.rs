@@ -9,8 +9,9 @@
 //! peer has sent something that a controller sends to a switch that it accepts, or when it has stood for half a
 //! minute; the fail mode goes by that.
 //!
-//! Invariants: what waits to be received is bounded by one maximal message plus one read; the owner bounds what
-//! waits to be sent by asking [`Rconn::tx_backlog`] before it makes more; an unfinished message is never handed up.
+//! Invariants: what waits to be received is bounded by one maximal message plus one read; the owner bounds the
+//! answers that wait to be sent by asking [`Rconn::tx_backlog`] before it makes more; what nobody asked for and the
+//! peer does not read ends the connection at [`TX_LIMIT`]; an unfinished message is never handed up.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,6 +29,12 @@ pub const HEADER_LEN: usize = 8;
 const READ_SIZE: usize = 64 * 1024;
 /// Copies for snoopers are dropped when one of them has this much waiting.
 const SNOOP_BACKLOG: usize = 256 * 1024;
+
+/// A connection ends when what waits to be sent takes up so much memory. This is a million small notices: more
+/// than a peer has to catch up with that reads at all.
+const TX_LIMIT: usize = 128 * 1024 * 1024;
+/// What a waiting message takes up besides its bytes: its place in the queue, and the allocator's own.
+const TX_OVERHEAD: usize = std::mem::size_of::<Vec<u8>>() + 16;
 
 /// A connection that has stood for so long is taken for admitted.
 const ADMITTED_AFTER: Duration = Duration::from_secs(30);
@@ -93,6 +100,8 @@ pub struct Rconn {
     tx: VecDeque<Vec<u8>>,
     tx_at: usize,
     tx_bytes: usize,
+    tx_memory: usize,
+    tx_limit: usize,
     snoopers: Vec<Rconn>,
 }
 
@@ -147,6 +156,8 @@ impl Rconn {
             tx: VecDeque::new(),
             tx_at: 0,
             tx_bytes: 0,
+            tx_memory: 0,
+            tx_limit: TX_LIMIT,
             snoopers: Vec::new(),
         }
     }
@@ -504,6 +515,17 @@ impl Rconn {
         if self.tx.len() == 1 || self.tx_bytes > READ_SIZE {
             self.flush(now);
         }
+        if self.tx_memory > self.tx_limit {
+            vlog::err!(
+                vlog::modules::RCONN,
+                "{}: excessive sending backlog, num of msgs: {}, backlog: {}, disconnecting",
+                self.name,
+                self.tx.len(),
+                self.tx_bytes
+            );
+            let no_room = io::Error::from_raw_os_error(105);
+            self.disconnect(Some(&no_room), now);
+        }
     }
 
     fn copy_to_snoopers(&mut self, msg: &[u8], now: Instant) {
@@ -516,6 +538,7 @@ impl Rconn {
 
     fn queue(&mut self, msg: Vec<u8>) {
         self.tx_bytes += msg.len();
+        self.tx_memory += msg.capacity() + TX_OVERHEAD;
         self.tx.push_back(msg);
     }
 
@@ -526,6 +549,7 @@ impl Rconn {
                     self.tx_bytes -= n;
                     self.tx_at += n;
                     if self.tx_at == msg.len() {
+                        self.tx_memory -= msg.capacity() + TX_OVERHEAD;
                         self.tx.pop_front();
                         self.tx_at = 0;
                     }
@@ -633,9 +657,10 @@ impl Rconn {
         self.rx = Vec::new();
         self.rx_at = 0;
         self.rx_end = 0;
-        self.tx.clear();
+        self.tx = VecDeque::new();
         self.tx_at = 0;
         self.tx_bytes = 0;
+        self.tx_memory = 0;
         if !self.reliable {
             return self.enter(State::Disconnected, now);
         }
@@ -746,3 +771,6 @@ fn admits(kind: Kind) -> bool {
             | Kind::TableDescReply
     )
 }
+
+#[cfg(test)]
+mod tests;

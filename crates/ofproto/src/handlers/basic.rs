@@ -69,7 +69,7 @@ impl Request<'_> {
     pub(super) fn config(&mut self) -> Done {
         let config = SwitchConfig {
             frag: self.ofproto.frag,
-            invalid_ttl_to_controller: None,
+            invalid_ttl_to_controller: Some(self.conn.wants_invalid_ttl()),
             miss_send_len: self.conn.miss_send_len,
         };
         self.reply(Message::GetConfigReply(config));
@@ -90,6 +90,9 @@ impl Request<'_> {
                 self.ofproto.frag = config.frag;
                 self.ofproto.dirty = true;
             }
+        }
+        if let Some(wanted) = config.invalid_ttl_to_controller {
+            self.conn.set_wants_invalid_ttl(wanted);
         }
         self.conn.miss_send_len = config.miss_send_len;
         Ok(())

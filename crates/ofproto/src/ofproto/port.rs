@@ -297,7 +297,16 @@ impl Ofproto {
             self.update_mtus();
         }
         for (ofport, old) in changed {
-            self.notice_port(PortReason::Modify, ofport, Some(old));
+            // That a port is live no more is told before why.
+            let mut dead = old.clone();
+            if self
+                .ports
+                .get(&ofport)
+                .is_some_and(|p| !p.desc.state.contains(PortState::LIVE))
+            {
+                dead.state.remove(PortState::LIVE);
+            }
+            self.notice_steps(ofport, old, dead);
         }
     }
 
@@ -366,9 +375,32 @@ impl Ofproto {
         port.change_seq = port.netdev.change_seq();
         let ofport = port.ofport;
         if changed {
-            self.notice_port(PortReason::Modify, ofport, Some(old));
+            // The configuration changes at once, the device follows.
+            let mut asked = PortDesc {
+                config: port.desc.config,
+                ..old.clone()
+            };
+            if asked.config.contains(PortConfig::DOWN) {
+                asked.state.remove(PortState::LIVE);
+            }
+            self.notice_steps(ofport, old, asked);
             self.dirty = true;
         }
         Ok(())
+    }
+
+    /// Tells the connections that a port went from `old` over `middle` to what it is now.
+    fn notice_steps(&mut self, ofport: OfPort, old: PortDesc, middle: PortDesc) {
+        if middle != old {
+            let status = PortStatus {
+                reason: PortReason::Modify,
+                desc: middle.clone(),
+            };
+            let old = Some(old);
+            self.notices.push(Notice::Port { status, old });
+        }
+        if self.ports.get(&ofport).is_some_and(|p| p.desc != middle) {
+            self.notice_port(PortReason::Modify, ofport, Some(middle));
+        }
     }
 }

@@ -241,6 +241,7 @@ fn run(v: Vconn, opt: &mut Options) {
     use std::sync::atomic::Ordering::Relaxed;
     VERBOSITY.store(opt.verbosity, Relaxed);
     TIMESTAMP.store(opt.timestamp, Relaxed);
+    opt.daemon.keep_stderr();
     opt.daemon.daemonize_start(Access::default());
     let path = opt.unixctl.as_ref().map(std::path::PathBuf::from);
     let mut server = match Server::open(path.as_deref()) {

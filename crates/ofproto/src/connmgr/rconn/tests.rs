@@ -1,0 +1,54 @@
+use ferrovs_openflow::version::Version;
+use ferrovs_runtime::clock;
+
+use super::*;
+
+/// A connection that was accepted and has agreed on a version, and the peer's end.
+fn pair() -> (Rconn, Stream) {
+    let now = clock::now();
+    let (ours, mut peer) = Stream::pair().unwrap();
+    let mut rconn = Rconn::accepted("test", ours, Versions::ALL, now);
+    let hello = hello::encode(Versions::up_to(Version::V13), 1);
+    assert_eq!(peer.send(&hello).unwrap(), hello.len());
+    rconn.run(now);
+    assert!(rconn.is_connected());
+    (rconn, peer)
+}
+
+#[test]
+fn a_peer_that_never_reads_is_disconnected_at_the_limit() {
+    let (mut rconn, _peer) = pair();
+    let now = clock::now();
+    rconn.tx_limit = 1024 * 1024;
+    let notice = vec![4, 12, 0, 64, 0, 0, 0, 0];
+    let mut sent = 0;
+    while rconn.is_connected() {
+        rconn.send(notice.clone(), now);
+        assert!(rconn.tx_memory <= rconn.tx_limit, "{}", rconn.tx_memory);
+        sent += 1;
+        assert!(sent < 1_000_000, "nothing stops it");
+    }
+    // It counts what a message takes up, not only its few bytes.
+    assert!(sent * 8 < 1024 * 1024);
+    assert!(!rconn.is_alive() && rconn.tx_backlog() == 0);
+    assert_eq!(rconn.last_error(), Some("No buffer space available"));
+}
+
+#[test]
+fn a_peer_that_reads_may_fall_behind_for_a_while() {
+    let (mut rconn, mut peer) = pair();
+    let now = clock::now();
+    rconn.tx_limit = 1024 * 1024;
+    let mut buffer = vec![0; 1024 * 1024];
+    for _ in 0..100 {
+        for _ in 0..1_000 {
+            rconn.send(vec![4, 12, 0, 8, 0, 0, 0, 0], now);
+        }
+        while rconn.tx_backlog() > 0 {
+            assert!(peer.recv(&mut buffer).unwrap() > 0);
+            rconn.run(now);
+        }
+        assert_eq!(rconn.tx_memory, 0);
+    }
+    assert!(rconn.is_connected());
+}
