@@ -208,6 +208,25 @@ fn ip_rule(
 }
 
 #[test]
+fn a_trie_of_ip_addresses_says_nothing_of_arp_addresses_in_the_same_place() {
+    let cls = Classifier::new();
+    cls.set_prefixes(&PREFIXES);
+    let mut arp = Flow {
+        dl_type: eth_type::ARP.into(),
+        nw_dst: 0x0a00_0007.into(),
+        ..Flow::default()
+    };
+    let mut wc = FlowWildcards::default();
+    wc.masks.dl_type = 0xffff.into();
+    wc.masks.nw_dst = u32::MAX.into();
+    cls.insert(Arc::new(Rule::new(&Match::new(&arp, &wc), 10, 1, 1)));
+    arp.nw_dst = 0xc000_0000.into();
+    let mut wc = FlowWildcards::default();
+    assert!(cls.lookup(1, &arp, Some(&mut wc)).is_none());
+    assert_eq!(wc.masks.nw_dst.get(), u32::MAX);
+}
+
+#[test]
 fn a_lookup_depends_on_no_more_bits_than_it_must() {
     let cls = Classifier::new();
     cls.set_prefixes(&PREFIXES);

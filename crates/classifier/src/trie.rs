@@ -244,6 +244,10 @@ impl TrieField {
         len: u8,
         wc: &mut FlowWildcards,
     ) -> bool {
+        // Some places of the key hold different fields by turns: other packets have other values here.
+        if !self.field.field().prereqs_ok(flow) {
+            return false;
+        }
         let found = *ctx.0.get_or_insert_with(|| {
             lookup(self.root.load().as_deref(), self.value(flow), self.width)
         });
