@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use ferrovs_packet::field::{FieldId, format_flags_masked};
 use ferrovs_packet::flow::{
-    FLOW_MAX_VLAN_HEADERS, FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FLOW_TNL_F_KEY,
-    FLOW_TNL_F_MASK, FLOW_TNL_F_OAM, Match, VLAN_CFI, VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK,
+    FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT,
+    FLOW_TNL_F_KEY, FLOW_TNL_F_MASK, FLOW_TNL_F_OAM, Match, VLAN_CFI, VLAN_PCP_MASK,
+    VLAN_PCP_SHIFT, VLAN_VID_MASK,
 };
 use ferrovs_packet::types::{eth_type, ip_proto};
 
@@ -318,6 +319,14 @@ impl Printer<'_> {
             let _ = write!(self.out, "nw_ttl={},", flow.nw_ttl);
         }
         self.fields(&[MplsLabel, MplsTc, MplsTtl, MplsBos]);
+        for i in 1..FLOW_MAX_MPLS_LABELS {
+            let (lse, mask) = (flow.mpls_lse[i].get(), w.mpls_lse[i].get());
+            let _ = match mask {
+                0 => Ok(()),
+                u32::MAX => write!(self.out, "mpls_lse{i}={lse},"),
+                _ => write!(self.out, "mpls_lse{i}={:#010x}/{mask:#010x},", lse & mask),
+            };
+        }
         self.field_as(IpFrag, "nw_frag");
         let icmp = dl_type == eth_type::IP && flow.nw_proto == ip_proto::ICMP;
         let icmp6 = dl_type == eth_type::IPV6 && flow.nw_proto == ip_proto::ICMPV6;
