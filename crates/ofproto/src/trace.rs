@@ -30,7 +30,8 @@ use crate::backer::Backer;
 use crate::ofprotos::Ofprotos;
 use crate::rule::Rule;
 use crate::xlate::ct::CtResume;
-use crate::xlate::snapshot::XBridge;
+use crate::xlate::recirc::Recirc;
+use crate::xlate::snapshot::{XBridge, XlateSnapshot};
 use crate::xlate::trace::{NodeKind, Trace};
 use crate::xlate::{Start, XlateIn, XlateOut, translate};
 
@@ -60,6 +61,12 @@ pub fn describe_action(action: &Action) -> String {
     out
 }
 
+/// The same for a list.
+pub fn describe_actions(actions: &[Action]) -> String {
+    let texts: Vec<_> = actions.iter().map(describe_action).collect();
+    texts.join(",")
+}
+
 /// The names of a bridge's ports, to be read.
 struct BridgePorts<'a>(&'a XBridge);
 
@@ -79,6 +86,8 @@ struct Subject {
     packet: Option<Packet>,
     /// What the connection tracker is to say, one by one.
     ct_next: Vec<u8>,
+    /// Where the packet stopped before.
+    recirc: Option<Arc<Recirc>>,
 }
 
 /// `ofproto/trace {[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate | packet]`
@@ -199,6 +208,7 @@ fn bridge_subject(ofprotos: &Ofprotos, name: &str, text: &str) -> Result<Subject
         flow,
         packet: None,
         ct_next: Vec::new(),
+        recirc: None,
     })
 }
 
@@ -232,6 +242,9 @@ fn dp_subject(ofprotos: &Ofprotos, dp: Option<&str>, text: &str) -> Result<Subje
         return Err("More than one datapath exists, must specify datapath name.".into());
     }
     let snapshot = backer.snapshot.load_full();
+    if flow.recirc_id != 0 {
+        return recirculated_subject(backer, &snapshot, flow);
+    }
     let Some((bridge, port)) = snapshot.receive(&flow) else {
         return Err(format!(
             "no OpenFlow port for datapath port {}",
@@ -245,6 +258,31 @@ fn dp_subject(ofprotos: &Ofprotos, dp: Option<&str>, text: &str) -> Result<Subje
         flow,
         packet: None,
         ct_next: Vec::new(),
+        recirc: None,
+    })
+}
+
+/// A packet that comes back from the datapath goes on where it stopped.
+fn recirculated_subject(
+    backer: Arc<Backer>,
+    snapshot: &XlateSnapshot,
+    mut flow: Flow,
+) -> Result<Subject, String> {
+    let id = flow.recirc_id;
+    let recirc = backer.udpif.recircs.find(id);
+    let state = recirc.as_ref().map(|r| &r.state);
+    let bridge = state.and_then(|s| snapshot.bridges.get(&s.bridge).cloned());
+    let (Some(state), Some(bridge)) = (state, bridge) else {
+        return Err(format!("no recirculation data for recirc_id {id:#x}"));
+    };
+    flow.in_port = state.metadata.in_port;
+    Ok(Subject {
+        backer,
+        bridge,
+        flow,
+        packet: None,
+        ct_next: Vec::new(),
+        recirc,
     })
 }
 
@@ -254,7 +292,11 @@ const MAX_RESUMES: usize = 4096;
 /// Traces the subject, and then each packet that comes back from the connection tracker.
 fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
     let recircs = &subject.backer.udpif.recircs;
-    let start = actions.map_or(Start::Tables, Start::Actions);
+    let start = match (actions, &subject.recirc) {
+        (Some(actions), _) => Start::Actions(actions),
+        (None, Some(recirc)) => Start::Frozen(recirc),
+        (None, None) => Start::Tables,
+    };
     let (mut out, first) = run_one(subject, &subject.flow, start);
     let mut waiting: VecDeque<CtResume> = first.ct_resumes.into();
     let mut held = first.recircs;

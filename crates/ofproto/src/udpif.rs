@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use ferrovs_datapath::action::{Action, Cookie, SlowPath, Userspace};
 use ferrovs_datapath::dpif::{Dpif, Execute, PmdId, Ufid};
 use ferrovs_datapath::upcall::{Upcall, UpcallHandler, UpcallKind, UpcallReply};
+use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_packet::types::{DpPort, OfPort};
@@ -346,6 +347,7 @@ impl Udpif {
             return None;
         };
         let recirc = self.recircs.find(*recirc_id)?;
+        let miss = *reason == PacketInReason::ImplicitMiss as u8;
         let snapshot = self.snapshot.load();
         let bridge = snapshot.bridges.get(&recirc.state.bridge)?;
         let mut flow = *upcall.flow;
@@ -354,13 +356,17 @@ impl Udpif {
             bridge.packet_ins.send(AsyncPacketIn {
                 data: upcall.packet.data().to_vec(),
                 flow: Box::new(flow),
-                reason: *reason,
+                reason: if miss {
+                    PacketInReason::NoMatch as u8
+                } else {
+                    *reason
+                },
                 table_id: recirc.state.table_id,
                 cookie: *rule_cookie,
                 controller_id: *controller_id,
                 max_len: *max_len,
                 userdata: recirc.state.userdata.clone(),
-                miss: *reason == 0,
+                miss,
                 now: clock::now(),
             });
         }

@@ -9,13 +9,14 @@
 //! It runs on any thread, on snapshots ([`snapshot`]), without a lock on the way. [`ctx`] is the state and the
 //! walk through the tables, [`actions`] what each action does, [`output`] how a packet leaves, [`normal`] the
 //! learning switch, [`tunnel`] encapsulation, [`learn`] the actions that compute, [`commit`] the difference between what the packet is and what it
-//! shall be. [`recirc`] freezes a pipeline whose packet is away; [`xcache`] remembers whom to credit for packets
+//! shall be. [`freeze`] stops a pipeline whose packet must go away first, [`recirc`] keeps what is left of it; [`xcache`] remembers whom to credit for packets
 //! that the datapath forwards by itself.
 
 pub mod actions;
 pub mod commit;
 pub mod ct;
 pub mod ctx;
+pub mod freeze;
 pub mod group;
 pub mod learn;
 pub mod normal;

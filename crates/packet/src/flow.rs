@@ -23,6 +23,8 @@ pub type Ipv6Bytes = [u8; 16];
 pub const FLOW_MAX_VLAN_HEADERS: usize = 2;
 /// MPLS labels that a flow key can hold (one more slot pads the array to whole words).
 pub const FLOW_MAX_MPLS_LABELS: usize = 3;
+/// The bit of a label stack entry that says that it is the last.
+pub const MPLS_BOS_MASK: u32 = 0x100;
 /// Number of 32-bit registers.
 pub const FLOW_N_REGS: usize = 32;
 /// Bytes of tunnel option data that a flow key can hold, over all `tun_metadata` fields.

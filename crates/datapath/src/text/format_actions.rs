@@ -302,8 +302,9 @@ fn format_set(out: &mut String, set: &Set) {
         }
         Set::Ethernet(m) => members!("eth", m, text::write_ethernet),
         Set::Mpls(m) => {
+            // A label is told whole, whichever of its bits are set.
             open(out, "mpls");
-            text::write_mpls(out, m.value, m.mask);
+            text::write_mpls(out, m.value, u32::MAX);
         }
         Set::Ipv4(m) => members!("ipv4", m, text::write_ipv4),
         Set::Ipv6(m) => members!("ipv6", m, text::write_ipv6),

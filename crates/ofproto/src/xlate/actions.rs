@@ -1,25 +1,35 @@
 //! What each OpenFlow action does to the translation.
 
-use ferrovs_datapath::action::{Action as DpAction, Cookie, SlowPath, Userspace};
+use std::sync::Arc;
+
+use ferrovs_datapath::action::{Action as DpAction, Cookie, DropReason, SlowPath, Userspace};
 use ferrovs_openflow::action::{Action, Resubmit, SetField, TABLE_ALL};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::field::{FieldId, FieldValue, NO_TUN_TABLE, Prereq, SubField};
 use ferrovs_packet::flow::{
-    FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, IP_DSCP_MASK, IP_ECN_MASK, VLAN_CFI,
-    VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr,
+    FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, IP_DSCP_MASK, IP_ECN_MASK, MPLS_BOS_MASK,
+    VLAN_CFI, VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr,
 };
-use ferrovs_packet::types::{Be16, MacAddr, OfPort, eth_type, ip_proto};
+use ferrovs_packet::types::{Be16, Be32, MacAddr, OfPort, eth_type, ip_proto};
 
-use super::commit::{is_mpls, mpls_count, vlan_count};
-use super::ctx::{Ctx, PC_NO_PACKET_IN, is_ip_any};
+use super::commit::{is_bottom, is_mpls, mpls_count, pop_label, push_label, vlan_count};
+use super::ctx::{Ctx, Walk, is_ip_any};
 use super::recirc::{FrozenMetadata, FrozenState};
 use super::trace::NodeKind;
+use crate::rule::Rule;
 
 impl Ctx<'_> {
     /// Runs a list of actions. `last`: nothing follows that could see what they changed.
     pub fn do_actions(&mut self, actions: &[Action], last: bool) {
         for (i, action) in actions.iter().enumerate() {
-            if self.exit || self.error != ferrovs_datapath::action::DropReason::Ok {
+            if self.error != DropReason::Ok {
+                break;
+            }
+            self.recirculate_for_mpls(action);
+            if self.exit {
+                if self.freeze.on {
+                    self.freeze_rest(&actions[i..]);
+                }
                 break;
             }
             if let Some(trace) = &mut self.trace {
@@ -30,13 +40,13 @@ impl Ctx<'_> {
                 self.check_pkt_larger(*pkt_len, dst, &actions[i + 1..]);
                 return;
             }
-            self.do_action(action, last && i + 1 == actions.len());
+            let last = last && i + 1 == actions.len() && self.action_set.is_empty();
+            self.do_action(action, last);
             if std::mem::take(&mut self.stop) {
                 break;
             }
         }
         if actions.is_empty()
-            && self.depth > 0
             && let Some(trace) = &mut self.trace
         {
             trace.leaf(NodeKind::Action, "drop");
@@ -45,29 +55,29 @@ impl Ctx<'_> {
 
     fn do_action(&mut self, action: &Action, last: bool) {
         match action {
-            Action::Output { port, max_len } => self.output_action(*port, *max_len, true),
+            Action::Output { port, max_len } => self.output_action(*port, *max_len, true, last),
             Action::OutputReg { src, max_len } => {
                 let port = self.read(src).to_u64();
                 if port <= u64::from(u16::MAX) {
                     self.report(&format!("output port is {port}"));
-                    self.output_action(OfPort(port as u16), *max_len, false);
+                    self.output_action(OfPort(port as u16), *max_len, false, last);
                 } else {
                     self.warn(&format!("output port {port} is out of range"));
                 }
             }
-            Action::OutputTrunc { port, max_len } => self.output_trunc(*port, *max_len),
-            Action::Group(id) => self.group(*id),
+            Action::OutputTrunc { port, max_len } => self.output_trunc(*port, *max_len, last),
+            Action::Group(id) => self.group(*id, last),
+            Action::Controller(c) if c.pause => self.pause(c),
             Action::Controller(c) => {
-                self.warn_of_pause(c.pause);
                 self.send_to_controller(c.max_len, c.reason, c.controller_id, &c.userdata);
             }
             Action::Enqueue { port, queue } => {
                 let before = self.flow.skb_priority;
                 self.set_queue(*queue);
-                self.output_action(*port, 0, false);
+                self.output_action(*port, 0, false, last);
                 self.flow.skb_priority = before;
             }
-            Action::Bundle(bundle) => self.bundle(bundle),
+            Action::Bundle(bundle) => self.bundle(bundle, last),
             Action::Learn(learn) => self.learn(learn),
             Action::Multipath(multipath) => self.multipath(multipath),
             Action::FinTimeout { idle, hard } => self.fin_timeout(*idle, *hard),
@@ -173,7 +183,7 @@ impl Ctx<'_> {
                 self.flow.skb_priority = self.orig_skb_priority;
             }
 
-            Action::Resubmit(resubmit) => self.resubmit(resubmit),
+            Action::Resubmit(resubmit) => self.resubmit(resubmit, last),
             Action::StackPush(src) => {
                 let value = self.read(src);
                 self.stack.push(value);
@@ -187,7 +197,7 @@ impl Ctx<'_> {
                 None => self.warn("attempted to pop from empty stack"),
             },
             Action::Exit => self.exit = true,
-            Action::Clone(nested) => self.clone_action(nested, last),
+            Action::Clone(nested) => self.clone_actions(nested, last),
             // `do_actions` does it.
             Action::CheckPktLarger { .. } => {}
             Action::DebugSlow => self.slow |= SlowPath::ACTION,
@@ -204,14 +214,18 @@ impl Ctx<'_> {
             } => {
                 self.table_id = *table_id;
                 self.rule_cookie = *rule_cookie;
+                // The cookie is shown as it lies in memory.
+                let cookie = rule_cookie.swap_bytes();
+                self.report_thaw(&format!(
+                    "restored state: table={table_id}, cookie={cookie:#x}"
+                ));
             }
             Action::Ct(ct) => self.ct(ct),
             Action::Nat(nat) => self.ct_nat(nat),
-            Action::Encap(_) | Action::Decap { .. } | Action::DebugRecirc | Action::Sample(_) => {
-                self.more_actions(action);
-            }
-            // These say something about the flow and do nothing to the packet.
-            Action::Conjunction { .. } | Action::Note(_) => {}
+            Action::Encap(_) | Action::Decap { .. } => self.more_actions(action),
+            Action::DebugRecirc => self.trigger_freeze(),
+            // These say something about the flow and do nothing to the packet; nothing collects samples.
+            Action::Conjunction { .. } | Action::Note(_) | Action::Sample(_) => {}
 
             Action::Meter(id) => self.meter(*id),
             Action::ClearActions => {
@@ -229,7 +243,12 @@ impl Ctx<'_> {
             }
             Action::GotoTable(table) => {
                 let in_port = OfPort(self.flow.in_port as u16);
-                self.table_action(in_port, *table, false, true);
+                let walk = Walk {
+                    honor_miss: true,
+                    last,
+                    ..Walk::default()
+                };
+                self.table_action(in_port, *table, &walk);
             }
         }
     }
@@ -238,7 +257,7 @@ impl Ctx<'_> {
     /// which is what a flow with such an action does on a datapath without the feature.
     fn more_actions(&mut self, action: &Action) {
         self.fail(
-            ferrovs_datapath::action::DropReason::ForwardingDisabled,
+            DropReason::ForwardingDisabled,
             &format!("{} is not supported by the datapath", action.name()),
         );
     }
@@ -287,11 +306,11 @@ impl Ctx<'_> {
         self.report_subfield(dst);
     }
 
-    /// The protocol decides which checksum follows a change of an IP header.
+    /// The protocol decides which checksum follows a change of an IP header, the opcode what ARP says.
     fn mask_protocol_of(&mut self, field: FieldId) {
         if matches!(
             field.field().prereq,
-            Prereq::Ipv4 | Prereq::Ipv6 | Prereq::IpAny
+            Prereq::Ipv4 | Prereq::Ipv6 | Prereq::IpAny | Prereq::Arp
         ) {
             self.wc.masks.nw_proto = 0xff;
         }
@@ -378,72 +397,88 @@ impl Ctx<'_> {
             self.set_mpls(0xff, ttl - 1);
         } else {
             self.send_to_controller(u16::MAX, PacketInReason::InvalidTtl, 0, &[]);
+            self.warn("MPLS decrement TTL exception");
             self.stop = true;
         }
     }
 
     fn push_mpls(&mut self, ethertype: Be16) {
         let n = self.count_mpls();
-        if n >= FLOW_MAX_MPLS_LABELS.min(self.snapshot.features.max_mpls_depth) {
-            self.fail(
-                ferrovs_datapath::action::DropReason::TooManyMplsLabels,
-                "push_mpls would exceed the number of labels that the datapath supports",
-            );
+        if n >= FLOW_MAX_MPLS_LABELS {
+            let text = (self.packet.is_some()).then(|| {
+                format!(
+                    "dropping packet on which an MPLS push action can't be performed as it would have more MPLS LSEs than the {FLOW_MAX_MPLS_LABELS} supported."
+                )
+            });
+            self.fail_with(DropReason::TooManyMplsLabels, text.as_deref());
             return;
         }
-        let f = &mut self.flow;
-        let lse = if n > 0 {
-            self.wc.masks.mpls_lse[0] = u32::MAX.into();
-            f.mpls_lse[0].get() & !0x100
-        } else {
-            let (tc, ttl) = if is_ip_any(f) {
-                self.wc.masks.nw_tos |= IP_DSCP_MASK;
-                self.wc.masks.nw_ttl = 0xff;
-                (u32::from(f.nw_tos & IP_DSCP_MASK) >> 5, u32::from(f.nw_ttl))
-            } else {
-                (0, 64)
-            };
-            let label = if f.dl_type.get() == eth_type::IPV6 {
-                2
-            } else {
-                0
-            };
-            label << 12 | tc << 9 | 0x100 | ttl
-        };
-        // What is above the network layer can be changed no more: the datapath must have it first.
         if n == 0 {
+            // What is above the network layer can be changed no more: the datapath must have it first.
             self.commit();
+            let lse = self.first_label();
+            push_label(&mut self.flow, 0, lse, ethertype);
+            clear_above_mpls(&mut self.flow);
+            return;
         }
-        let f = &mut self.flow;
-        f.mpls_lse.copy_within(..FLOW_MAX_MPLS_LABELS - 1, 1);
-        f.mpls_lse[0] = lse.into();
-        f.dl_type = ethertype;
-        clear_above_mpls(f);
-        clear_above_mpls(&mut self.base);
+        for mask in &mut self.wc.masks.mpls_lse[..n] {
+            *mask = u32::MAX.into();
+        }
+        let lse = self.flow.mpls_lse[0].get() & !MPLS_BOS_MASK;
+        push_label(&mut self.flow, n, lse.into(), ethertype);
+    }
+
+    /// The label for a packet that has none: explicit null of its protocol, with the packet's TTL and as much of
+    /// its class as fits.
+    fn first_label(&mut self) -> Be32 {
+        let f = &self.flow;
+        let (mut tc, mut ttl) = (0, 64);
+        if is_ip_any(f) {
+            self.wc.masks.nw_tos |= IP_DSCP_MASK;
+            self.wc.masks.nw_ttl = 0xff;
+            tc = u32::from(f.nw_tos & IP_DSCP_MASK) >> 2 & 7;
+            if f.nw_ttl != 0 {
+                ttl = u32::from(f.nw_ttl);
+            }
+        }
+        let label = match f.dl_type.get() {
+            eth_type::IPV6 => 2,
+            _ => 0,
+        };
+        (label << 12 | tc << 9 | MPLS_BOS_MASK | ttl).into()
     }
 
     /// Number of labels; the bottom-of-stack bits that tell it matter.
     fn count_mpls(&mut self) -> usize {
-        let n = mpls_count(&self.flow);
-        for mask in &mut self.wc.masks.mpls_lse[..n] {
-            *mask = (mask.get() | 0x100).into();
+        if !is_mpls(self.flow.dl_type) {
+            return 0;
         }
-        n
+        let labels = &self.flow.mpls_lse[..FLOW_MAX_MPLS_LABELS];
+        for (lse, mask) in labels.iter().zip(&mut self.wc.masks.mpls_lse) {
+            *mask = (mask.get() | MPLS_BOS_MASK).into();
+            if is_bottom(*lse) {
+                break;
+            }
+        }
+        mpls_count(&self.flow)
     }
 
     fn pop_mpls(&mut self, ethertype: Be16) {
         let n = self.count_mpls();
-        if n == 0 {
-            return;
-        }
-        // The label below becomes visible.
-        for mask in &mut self.wc.masks.mpls_lse[1..n] {
+        // The labels below become visible.
+        for mask in &mut self.wc.masks.mpls_lse[n.min(1)..n] {
             *mask = u32::MAX.into();
         }
-        let f = &mut self.flow;
-        f.mpls_lse.copy_within(1.., 0);
-        f.mpls_lse[FLOW_MAX_MPLS_LABELS - 1] = 0.into();
-        f.dl_type = ethertype;
+        if pop_label(&mut self.flow, ethertype) {
+            self.was_mpls |= !is_mpls(ethertype) && self.snapshot.features.recirc;
+        } else if n >= FLOW_MAX_MPLS_LABELS {
+            let text = (self.packet.is_some()).then(|| {
+                format!(
+                    "dropping packet on which an MPLS pop action can't be performed as it has more MPLS LSEs than the {FLOW_MAX_MPLS_LABELS} supported."
+                )
+            });
+            self.fail_with(DropReason::TooManyMplsLabels, text.as_deref());
+        }
     }
 
     fn set_queue(&mut self, queue: u32) {
@@ -459,15 +494,17 @@ impl Ctx<'_> {
         let (flow, base) = (self.flow, self.base);
         let (stack, set) = (self.stack.clone(), self.action_set.clone());
         let (table, exit, stop) = (self.table_id, self.exit, self.stop);
+        let (conntracked, was_mpls) = (self.conntracked, self.was_mpls);
         let branch = |ctx: &mut Self, larger: bool| {
             dst.set(&FieldValue::from(u128::from(larger)), &mut ctx.flow);
             ctx.depth += 1;
             ctx.do_actions(rest, true);
-            ctx.run_action_set();
+            ctx.end_pipeline();
             ctx.depth -= 1;
             (ctx.flow, ctx.base) = (flow, base);
             (ctx.stack, ctx.action_set) = (stack.clone(), set.clone());
             (ctx.table_id, ctx.exit, ctx.stop) = (table, exit, stop);
+            (ctx.conntracked, ctx.was_mpls) = (conntracked, was_mpls);
             std::mem::take(&mut ctx.actions)
         };
         let greater = branch(self, true);
@@ -483,7 +520,7 @@ impl Ctx<'_> {
 
     // Tables and nesting.
 
-    fn resubmit(&mut self, resubmit: &Resubmit) {
+    fn resubmit(&mut self, resubmit: &Resubmit, last: bool) {
         let in_port = match resubmit.in_port {
             OfPort::IN_PORT => OfPort(self.flow.in_port as u16),
             port => port,
@@ -493,36 +530,38 @@ impl Ctx<'_> {
         } else {
             resubmit.table
         };
-        self.table_action(in_port, table, resubmit.with_ct_orig, false);
+        let walk = Walk {
+            with_ct_orig: resubmit.with_ct_orig,
+            last,
+            ..Walk::default()
+        };
+        self.table_action(in_port, table, &walk);
     }
 
-    /// Runs actions on a copy of the packet.
-    pub fn clone_action(&mut self, actions: &[Action], last: bool) {
+    /// Runs actions on a copy of the packet: in place if what they do to it can be undone by a later commit, else in
+    /// a clone that the datapath makes.
+    pub fn clone_actions(&mut self, actions: &[Action], last: bool) {
+        let (flow, stack) = (self.flow, self.stack.clone());
+        let set = std::mem::take(&mut self.action_set);
         if last {
             self.do_actions(actions, true);
-            return;
-        }
-        let (flow, base, stack, set) = (
-            self.flow,
-            self.base,
-            self.stack.clone(),
-            self.action_set.clone(),
-        );
-        let (table, exit) = (self.table_id, self.exit);
-        let outer = std::mem::take(&mut self.actions);
-        self.depth += 1;
-        self.do_actions(actions, false);
-        self.depth -= 1;
-        let inner = std::mem::replace(&mut self.actions, outer);
-        (self.flow, self.stack, self.action_set) = (flow, stack, set);
-        (self.table_id, self.exit) = (table, exit);
-        if inner.iter().all(is_reversible) {
-            // The packet stays as the clone left it: `base` says so, and the next commit turns it back.
-            self.actions.extend(inner);
+            self.end_pipeline();
         } else {
-            self.base = base;
-            self.actions.push(DpAction::Clone(inner));
+            // What both the copy and the packet itself have changed is done once.
+            self.commit();
+            let (base, conntracked) = (self.base, self.conntracked);
+            let was_mpls = self.was_mpls;
+            let start = self.actions.len();
+            self.do_actions(actions, false);
+            self.end_pipeline();
+            if !self.actions[start..].iter().all(is_reversible) {
+                let inner = self.actions.split_off(start);
+                self.actions.push(DpAction::Clone(inner));
+                self.base = base;
+            }
+            (self.conntracked, self.was_mpls) = (conntracked, was_mpls);
         }
+        (self.flow, self.stack, self.action_set) = (flow, stack, set);
     }
 
     fn write_actions(&mut self, set: &[Action]) {
@@ -555,13 +594,12 @@ impl Ctx<'_> {
         if list.is_empty() {
             return format!("{} empty", what.trim_end_matches(':'));
         }
-        let texts: Vec<_> = list.iter().map(crate::trace::describe_action).collect();
-        format!("{what} {}", texts.join(","))
+        format!("{what} {}", crate::trace::describe_actions(&list))
     }
 
-    /// Runs the action set of a bucket or of the packet's way through the tables.
+    /// Runs the action set that the packet collected on its way through the tables.
     pub fn run_action_set(&mut self) {
-        if self.exit && self.error != ferrovs_datapath::action::DropReason::Ok {
+        if self.error != DropReason::Ok {
             return;
         }
         let set = std::mem::take(&mut self.action_set);
@@ -569,15 +607,13 @@ impl Ctx<'_> {
         if list.is_empty() {
             return;
         }
-        let in_bucket = self.in_group;
-        if !in_bucket && let Some(trace) = &mut self.trace {
+        if let Some(trace) = &mut self.trace {
             trace.open(NodeKind::Table, "--. Executing action set:");
         }
         self.in_action_set = true;
-        self.exit = false;
         self.do_actions(&list, true);
         self.in_action_set = false;
-        if !in_bucket && let Some(trace) = &mut self.trace {
+        if let Some(trace) = &mut self.trace {
             trace.close();
         }
     }
@@ -593,25 +629,10 @@ impl Ctx<'_> {
         userdata: &[u8],
     ) {
         let in_port = OfPort(self.flow.in_port as u16);
-        let refuses = self
-            .bridge
-            .ports
-            .get(&in_port)
-            .is_some_and(|p| p.config & PC_NO_PACKET_IN != 0);
-        if refuses && reason == PacketInReason::NoMatch {
-            return;
-        }
+        let table_miss = |r: &Arc<Rule>| r.priority == 0 && r.match_.is_catchall();
         let reason = match reason {
-            PacketInReason::Action if self.in_action_set => PacketInReason::ActionSet,
-            PacketInReason::Action if self.in_group => PacketInReason::Group,
-            PacketInReason::Action if self.in_packet_out => PacketInReason::PacketOut,
             // The flow that takes what no other of its table takes.
-            PacketInReason::Action
-                if self
-                    .rule
-                    .as_ref()
-                    .is_some_and(|r| r.priority == 0 && r.match_.is_catchall()) =>
-            {
+            PacketInReason::Action if self.rule.as_ref().is_some_and(table_miss) => {
                 PacketInReason::ExplicitMiss
             }
             other => other,
@@ -650,23 +671,13 @@ impl Ctx<'_> {
 
     // Groups and meters.
 
-    fn group(&mut self, id: u32) {
-        let Some(group) = self.bridge.groups.find(id) else {
-            self.warn(&format!("output to nonexistent group {id}"));
-            return;
-        };
-        if self.in_group {
-            self.warn("cannot recursively translate group");
+    fn group(&mut self, id: u32, last: bool) {
+        if !self.may_go_deeper() {
             return;
         }
-        self.in_group = true;
-        super::group::run(self, &group);
-        self.in_group = false;
-    }
-
-    fn warn_of_pause(&mut self, pause: bool) {
-        if pause {
-            self.warn("pausing the pipeline is not supported, the packet goes on");
+        match self.bridge.groups.find(id) {
+            Some(group) => super::group::run(self, &group, last),
+            None => self.warn(&format!("output to nonexistent group {id}")),
         }
     }
 
@@ -679,7 +690,7 @@ impl Ctx<'_> {
 }
 
 /// The actions of a set in the order of OpenFlow 1.5.1, section 5.6; nothing if none of them sends the packet.
-fn ordered_set(set: &[Action]) -> Vec<Action> {
+pub fn ordered_set(set: &[Action]) -> Vec<Action> {
     let rank = |a: &Action| match a {
         Action::StripVlan { .. } => 0,
         Action::PopMpls(_) => 1,
@@ -717,8 +728,11 @@ fn is_reversible(action: &DpAction) -> bool {
             | DpAction::Set(_)
             | DpAction::PushVlan { .. }
             | DpAction::PopVlan
+            | DpAction::PushMpls { .. }
+            | DpAction::PopMpls { .. }
+            | DpAction::Recirc(_)
+            | DpAction::CheckPktLen { .. }
             | DpAction::Clone(_)
-            | DpAction::Trunc(_)
             | DpAction::Userspace(_)
             | DpAction::Sample { .. }
             | DpAction::TunnelPush(_)

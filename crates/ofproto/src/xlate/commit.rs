@@ -12,7 +12,8 @@ use ferrovs_datapath::action::{
     PortsKey, Set,
 };
 use ferrovs_packet::flow::{
-    FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, FlowWildcards, NW_FRAG_LATER, VLAN_CFI,
+    FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, FlowWildcards, MPLS_BOS_MASK, NW_FRAG_LATER,
+    VLAN_CFI,
 };
 use ferrovs_packet::types::{Be16, Be32, MacAddr, eth_type, ip_proto};
 
@@ -57,15 +58,41 @@ pub fn is_mpls(dl_type: Be16) -> bool {
     matches!(dl_type.get(), eth_type::MPLS | eth_type::MPLS_MCAST)
 }
 
-/// Number of MPLS labels in the key, by the bottom-of-stack bit.
+/// Number of MPLS labels in the key: up to the bottom of the stack, or those that are not zero if it lies deeper.
 pub fn mpls_count(flow: &Flow) -> usize {
     if !is_mpls(flow.dl_type) {
         return 0;
     }
-    let bottom = flow.mpls_lse[..FLOW_MAX_MPLS_LABELS]
-        .iter()
-        .position(|lse| lse.get() & 0x100 != 0);
-    bottom.map_or(FLOW_MAX_MPLS_LABELS, |i| i + 1)
+    let labels = &flow.mpls_lse[..FLOW_MAX_MPLS_LABELS];
+    match labels.iter().position(|lse| is_bottom(*lse)) {
+        Some(bottom) => bottom + 1,
+        None => labels.iter().filter(|lse| lse.get() != 0).count(),
+    }
+}
+
+/// Whether the label is the last of its stack.
+pub fn is_bottom(lse: Be32) -> bool {
+    lse.get() & MPLS_BOS_MASK != 0
+}
+
+/// Takes the outermost label off; the packet is then of `dl_type`. The label below a full stack without bottom
+/// is not known: false, and nothing changes.
+pub fn pop_label(flow: &mut Flow, dl_type: Be16) -> bool {
+    let n = mpls_count(flow);
+    if n == 0 || n == FLOW_MAX_MPLS_LABELS && !is_bottom(flow.mpls_lse[n - 1]) {
+        return false;
+    }
+    flow.mpls_lse.copy_within(1..n, 0);
+    flow.mpls_lse[n - 1] = 0.into();
+    flow.dl_type = dl_type;
+    true
+}
+
+/// Puts a label in front of the `n` that the flow has.
+pub fn push_label(flow: &mut Flow, n: usize, lse: Be32, dl_type: Be16) {
+    flow.mpls_lse.copy_within(..n, 1);
+    flow.mpls_lse[0] = lse;
+    flow.dl_type = dl_type;
 }
 
 struct Commit<'a> {
@@ -214,31 +241,12 @@ impl Commit<'_> {
         self.base.nsh = want;
     }
 
-    /// Whether the network layer of `flow` differs from what the datapath has.
-    fn network_differs(&self) -> bool {
-        let key = |f: &Flow| {
-            (
-                f.nw_src,
-                f.nw_dst,
-                f.ipv6_src,
-                f.ipv6_dst,
-                f.ipv6_label,
-                f.nw_tos,
-                f.nw_ttl,
-            )
-        };
-        key(self.flow) != key(self.base)
-    }
-
     fn network(&mut self) {
-        // A protocol of 0 says that there is no such header to change, and so the protocol matters.
+        // A protocol of 0 says that there is no such header to change.
         if self.flow.nw_proto == 0 {
-            if self.network_differs() {
-                self.wc.masks.nw_proto = 0xff;
-            }
             return;
         }
-        match self.flow.dl_type.get() {
+        match self.base.dl_type.get() {
             eth_type::IP => {
                 set_members!(self, Ipv4, Ipv4Key { src = nw_src, dst = nw_dst, tos = nw_tos, ttl = nw_ttl });
             }
@@ -251,29 +259,6 @@ impl Commit<'_> {
                 self.neighbour_discovery();
             }
             eth_type::ARP | eth_type::RARP => self.arp(),
-            _ => {}
-        }
-        self.name_protocol();
-    }
-
-    /// A set of IP members says in its value which protocol and fragment it is for; the protocol then decides which
-    /// checksum follows, so it matters.
-    fn name_protocol(&mut self) {
-        if matches!(
-            self.out.last(),
-            Some(Action::Set(Set::Ipv4(_) | Set::Ipv6(_)))
-        ) {
-            self.wc.masks.nw_proto = 0xff;
-        }
-        match self.out.last_mut() {
-            Some(Action::Set(Set::Ipv4(m))) => {
-                m.value.proto = self.flow.nw_proto;
-                m.value.frag = self.flow.nw_frag;
-            }
-            Some(Action::Set(Set::Ipv6(m))) => {
-                m.value.proto = self.flow.nw_proto;
-                m.value.frag = self.flow.nw_frag;
-            }
             _ => {}
         }
     }
@@ -396,50 +381,66 @@ impl Commit<'_> {
         (b.tp_src, b.tp_dst) = (f.tp_src, f.tp_dst);
     }
 
-    /// Pops the labels of `base` that `flow` does not keep, then pushes or rewrites the others.
+    /// Pops the labels of `base` that `flow` does not keep, rewrites the one that only differs, and pushes the others.
+    ///
+    /// What lies above the labels stays in `base`: when translation goes back to the packet without labels (behind
+    /// a bucket, a clone or a patch port), popping them is all that there is to do.
     fn mpls(&mut self) {
         let (mut have, want) = (mpls_count(self.base), mpls_count(self.flow));
-        let common = (0..have.min(want))
-            .take_while(|i| {
-                let (a, b) = (
-                    self.base.mpls_lse[have - 1 - i].get(),
-                    self.flow.mpls_lse[want - 1 - i].get(),
-                );
-                // The top label that both have may differ: it is rewritten.
-                a >> 8 & 1 == b >> 8 & 1
-            })
+        let mut common = (0..have.min(want))
+            .take_while(|i| self.base.mpls_lse[have - 1 - i] == self.flow.mpls_lse[want - 1 - i])
             .count();
         while have > common {
-            have -= 1;
-            let eth_type = if have == 0 {
-                if is_mpls(self.flow.dl_type) {
-                    self.base.dl_type.get()
-                } else {
-                    self.flow.dl_type.get()
-                }
-            } else {
-                self.base.dl_type.get()
+            if have - 1 == common && want > common {
+                self.set_label(self.flow.mpls_lse[want - have]);
+                common += 1;
+                continue;
+            }
+            let dl_type = match is_mpls(self.flow.dl_type) || have == 1 {
+                true => self.flow.dl_type,
+                false => eth_type::MPLS.into(),
             };
-            self.out.push(Action::PopMpls { eth_type });
-            self.base.mpls_lse.copy_within(1.., 0);
+            self.out.push(Action::PopMpls {
+                eth_type: dl_type.get(),
+            });
+            if !pop_label(self.base, dl_type) {
+                break;
+            }
+            have -= 1;
         }
-        if have > 0 && have == want && self.base.mpls_lse[0] != self.flow.mpls_lse[0] {
-            let (value, old) = (self.flow.mpls_lse[0].get(), self.base.mpls_lse[0].get());
-            let mask = self.wc.masks.mpls_lse[0].get() | (value ^ old);
-            self.wc.masks.mpls_lse[0] = mask.into();
-            let value = value & mask;
-            self.out
-                .push(Action::Set(Set::Mpls(Masked { value, mask })));
-        }
-        for i in (0..want - common).rev() {
-            let lse = self.flow.mpls_lse[i];
+        for n in have..want {
+            let (lse, dl_type) = (self.flow.mpls_lse[want - n - 1], self.flow.dl_type);
+            // A label that is put back is that of this packet.
+            self.wc.masks.mpls_lse[want - n - 1] = u32::MAX.into();
             self.out.push(Action::PushMpls {
                 lse,
+                eth_type: dl_type.get(),
+            });
+            push_label(self.base, n, lse, dl_type);
+        }
+        if self.base.dl_type != self.flow.dl_type {
+            // Labels came and went, and left another type behind: so they do in the datapath.
+            let lse = MPLS_BOS_MASK.into();
+            self.out.push(Action::PushMpls {
+                lse,
+                eth_type: eth_type::MPLS,
+            });
+            self.out.push(Action::PopMpls {
                 eth_type: self.flow.dl_type.get(),
             });
+            self.base.dl_type = self.flow.dl_type;
         }
-        self.base.mpls_lse = self.flow.mpls_lse;
-        self.base.dl_type = self.flow.dl_type;
+    }
+
+    /// Rewrites the outermost label of `base`. Only bits that matter are set: other packets of the megaflow keep
+    /// theirs. The value is told whole.
+    fn set_label(&mut self, lse: Be32) {
+        let mask = self.wc.masks.mpls_lse[0].or_diff(lse, self.base.mpls_lse[0]);
+        self.out.push(Action::Set(Set::Mpls(Masked {
+            value: lse.get(),
+            mask: mask.get(),
+        })));
+        self.base.mpls_lse[0] = lse;
     }
 
     /// Pops VLAN headers down to the inner ones that are the same, then pushes the new ones.
@@ -517,7 +518,6 @@ mod tests {
         commit(&flow, &mut base, &mut out, &mut wc);
         let value = Ipv4Key {
             ttl: 63,
-            proto: ip_proto::TCP,
             ..Default::default()
         };
         let mask = Ipv4Key {

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath};
 use ferrovs_openflow::action::{Action, TABLE_ALL};
+use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_openflow::switch::TableMiss;
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::key::format_flow;
@@ -24,8 +25,9 @@ use ferrovs_runtime::vlog::{self, RateLimit};
 
 use super::commit::{commit, is_mpls};
 use super::ct::CtResume;
-use super::recirc::{Recirc, RecircTable};
-use super::snapshot::{FragHandling, XBridge, XPort, XlateSnapshot};
+use super::freeze::Freeze;
+use super::recirc::{FrozenState, Recirc, RecircTable};
+use super::snapshot::{BridgeId, FragHandling, XBridge, XPort, XlateSnapshot};
 use super::trace::{NodeKind, Trace};
 use super::tunnel::Request;
 use super::xcache::{Credit, PacketCount, XCache};
@@ -98,6 +100,8 @@ pub struct Ctx<'a> {
     pub snapshot: &'a XlateSnapshot,
     pub recirc_table: &'a RecircTable,
     pub bridge: &'a Arc<XBridge>,
+    /// The bridge that the translation begins in.
+    pub home: BridgeId,
     pub version: u64,
     pub flow: Flow,
     pub base: Flow,
@@ -107,7 +111,8 @@ pub struct Ctx<'a> {
     pub stack: Vec<FieldValue>,
     pub depth: usize,
     pub resubmits: usize,
-    pub in_group: bool,
+    /// The actions are those of a group's bucket.
+    pub in_bucket: bool,
     pub in_action_set: bool,
     /// The actions are those of a packet-out, or reached from there.
     pub in_packet_out: bool,
@@ -125,6 +130,9 @@ pub struct Ctx<'a> {
     pub rule_cookie: u64,
     pub rule: Option<Arc<Rule>>,
     pub conntracked: bool,
+    /// `pop_mpls` took the last label off: what lies above is not known.
+    pub was_mpls: bool,
+    pub freeze: Freeze,
     /// Translation of addresses that the `ct` action in progress asks for.
     pub ct_nat: Option<ferrovs_datapath::action::Nat>,
     pub ct_resumes: Vec<CtResume>,
@@ -145,6 +153,29 @@ pub struct Ctx<'a> {
     pub orig_tunnel: FlowTnl,
 }
 
+/// How a table is looked up, and what is done with the rule found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walk {
+    /// By the addresses of the connection's first packet.
+    pub with_ct_orig: bool,
+    /// A miss is for the controller if the table says so.
+    pub honor_miss: bool,
+    /// The rule's actions work on a copy of the packet.
+    pub cloned: bool,
+    /// Nothing follows that could see what the actions changed.
+    pub last: bool,
+}
+
+impl Walk {
+    /// The table that a packet begins with.
+    pub const FIRST: Walk = Walk {
+        with_ct_orig: false,
+        honor_miss: true,
+        cloned: false,
+        last: true,
+    };
+}
+
 pub fn is_ip_any(flow: &Flow) -> bool {
     matches!(flow.dl_type.get(), eth_type::IP | eth_type::IPV6)
 }
@@ -158,6 +189,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         snapshot: xin.snapshot,
         recirc_table: xin.recircs,
         bridge: xin.bridge,
+        home: xin.bridge.id,
         version: pin.version,
         flow: xin.flow,
         base,
@@ -167,7 +199,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         stack: Vec::new(),
         depth: 0,
         resubmits: 0,
-        in_group: false,
+        in_bucket: false,
         in_action_set: false,
         in_packet_out: matches!(xin.start, Start::Actions(_)),
         keep_open: false,
@@ -180,6 +212,8 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         rule_cookie: u64::MAX,
         rule: None,
         conntracked: false,
+        was_mpls: false,
+        freeze: Freeze::default(),
         recircs: Vec::new(),
         packet: xin.packet,
         side_effects: xin.side_effects,
@@ -197,7 +231,9 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
     };
     ctx.init_wildcards();
     ctx.run(xin.start);
-    ctx.finish_wildcards(&xin.flow);
+    if ctx.error == DropReason::Ok || ctx.trace.is_none() {
+        ctx.finish_wildcards(&xin.flow);
+    }
     if ctx.error != DropReason::Ok {
         ctx.actions.clear();
     }
@@ -250,10 +286,12 @@ impl<'a> Ctx<'a> {
                 }
                 // The action set is told of below the first table.
                 self.keep_open = true;
-                self.table_action(in_port, 0, false, true);
+                self.table_action(in_port, 0, &Walk::FIRST);
             }
         }
-        self.run_action_set();
+        if self.error == DropReason::Ok {
+            self.end_pipeline();
+        }
     }
 
     fn thaw(&mut self, recirc: &Recirc) -> bool {
@@ -269,12 +307,7 @@ impl<'a> Ctx<'a> {
             self.bridge = bridge;
             self.version = bridge.tables.current_version();
         }
-        if let Some(trace) = &mut self.trace {
-            trace.open(NodeKind::Thaw, "thaw");
-            let text = format!("Resuming from table {}", state.table_id);
-            trace.leaf(NodeKind::Thaw, &text);
-            trace.close();
-        }
+        self.trace_thaw(state);
         state.metadata.restore(&mut self.flow);
         state.metadata.restore(&mut self.base);
         self.base.tunnel = Default::default();
@@ -288,7 +321,7 @@ impl<'a> Ctx<'a> {
         if state.actions.is_empty() {
             let in_port = OfPort(self.flow.in_port as u16);
             self.keep_open = true;
-            self.table_action(in_port, state.table_id, false, true);
+            self.table_action(in_port, state.table_id, &Walk::FIRST);
         } else {
             self.do_actions(&state.actions, true);
         }
@@ -384,23 +417,23 @@ impl<'a> Ctx<'a> {
     // Tables.
 
     /// Looks the packet up in a table as if it had come from `in_port`, and runs what it finds.
-    pub fn table_action(
-        &mut self,
-        in_port: OfPort,
-        table_id: u8,
-        with_ct_orig: bool,
-        honor_miss: bool,
-    ) {
+    pub fn table_action(&mut self, in_port: OfPort, table_id: u8, walk: &Walk) {
         let keep_open = std::mem::take(&mut self.keep_open);
-        if !self.enter(table_id) {
+        if self.was_mpls {
+            // The tables shall see the packet's real header.
+            self.trigger_freeze();
             return;
         }
+        if !self.may_go_deeper() {
+            return;
+        }
+        self.resubmits += 1;
         let old_table = self.table_id;
         let old_in_port = self.flow.in_port;
         self.table_id = table_id;
         self.flow.in_port = u32::from(in_port.0);
-        let swapped = with_ct_orig && self.swap_ct_tuple();
-        let rule = self.lookup(honor_miss);
+        let swapped = walk.with_ct_orig && self.swap_ct_tuple();
+        let rule = self.lookup(walk.honor_miss);
         if swapped {
             self.swap_ct_tuple();
         }
@@ -413,10 +446,18 @@ impl<'a> Ctx<'a> {
             // A pipeline may be long, as long as it goes forward.
             let deeper = usize::from(table_id <= old_table);
             self.depth += deeper;
-            self.do_actions(&rule.actions.actions, true);
+            let in_bucket = std::mem::replace(&mut self.in_bucket, false);
+            match walk.cloned {
+                true => self.clone_actions(&rule.actions.actions, walk.last),
+                false => self.do_actions(&rule.actions.actions, walk.last),
+            }
+            self.in_bucket = in_bucket;
             self.depth -= deeper;
-            self.rule = old_rule;
-            self.rule_cookie = old_cookie;
+            // What comes behind all tables (an action set, a pause) is told with the cookie of the first flow.
+            if !keep_open {
+                self.rule = old_rule;
+                self.rule_cookie = old_cookie;
+            }
         } else if let Found::ToController = rule {
             self.controller_miss();
         }
@@ -431,7 +472,8 @@ impl<'a> Ctx<'a> {
         self.table_id = old_table;
     }
 
-    fn enter(&mut self, _table_id: u8) -> bool {
+    /// Whether another table or group may be visited.
+    pub fn may_go_deeper(&mut self) -> bool {
         // The first table is not a nested one.
         if self.depth > MAX_DEPTH {
             self.fail(
@@ -446,7 +488,6 @@ impl<'a> Ctx<'a> {
                 "resubmits yielded over 64 kB of stack",
             );
         } else {
-            self.resubmits += 1;
             return true;
         }
         false
@@ -461,10 +502,7 @@ impl<'a> Ctx<'a> {
                     self.flow.tp_dst = Be16::ZERO;
                 }
                 FragHandling::Drop => {
-                    self.trace_miss(
-                        self.table_id,
-                        "Packets are IP fragments and the fragment handling mode is \"drop\".",
-                    );
+                    self.trace_miss(self.table_id, Miss::Fragment);
                     return Found::Nothing;
                 }
                 FragHandling::NxMatch => {}
@@ -483,21 +521,21 @@ impl<'a> Ctx<'a> {
                 break Found::Rule(rule);
             }
             if !honor_miss {
-                self.trace_miss(table_id, "No match.");
+                self.trace_miss(table_id, Miss::Drop);
                 break Found::Nothing;
             }
             match self.bridge.tables.miss_config(table_id) {
                 TableMiss::Continue if table_id + 1 < TABLE_ALL - 1 => table_id += 1,
                 TableMiss::Controller => {
-                    self.trace_miss(table_id, "No match, flow generates \"packet in\"s.");
+                    self.trace_miss(table_id, Miss::ToController);
                     break Found::ToController;
                 }
                 TableMiss::Default if self.bridge.packet_ins.wants_misses() => {
-                    self.trace_miss(table_id, "No match, flow generates \"packet in\"s.");
+                    self.trace_miss(table_id, Miss::ToController);
                     break Found::ToController;
                 }
                 _ => {
-                    self.trace_miss(table_id, "No match.");
+                    self.trace_miss(table_id, Miss::Drop);
                     break Found::Nothing;
                 }
             }
@@ -508,19 +546,11 @@ impl<'a> Ctx<'a> {
 
     fn controller_miss(&mut self) {
         let in_port = OfPort(self.flow.in_port as u16);
-        let refuses = self
-            .bridge
-            .ports
-            .get(&in_port)
-            .is_some_and(|p| p.config & PC_NO_PACKET_IN != 0);
-        if !refuses {
-            let cookie = std::mem::replace(&mut self.rule_cookie, u64::MAX);
-            self.send_to_controller(
-                u16::MAX,
-                ferrovs_openflow::packet_in::PacketInReason::NoMatch,
-                0,
-                &[],
-            );
+        let port = self.bridge.ports.get(&in_port);
+        if !port.is_some_and(|p| p.config & PC_NO_PACKET_IN != 0) {
+            // The miss is a flow of its own, without a cookie.
+            let cookie = std::mem::replace(&mut self.rule_cookie, 0);
+            self.send_to_controller(u16::MAX, PacketInReason::ImplicitMiss, 0, &[]);
             self.rule_cookie = cookie;
         }
     }
@@ -605,20 +635,27 @@ impl<'a> Ctx<'a> {
 
     /// Ends the translation: nothing that it has composed so far will run.
     pub fn fail(&mut self, error: DropReason, text: &str) {
-        if self.error == DropReason::Ok {
-            self.error = error;
-            if let Some(trace) = &mut self.trace {
-                trace.leaf(NodeKind::Error, text);
-            } else {
-                static RL: RateLimit = RateLimit::new(5, 1);
-                vlog::warn_rl!(
-                    RL,
-                    vlog::modules::OFPROTO_DPIF_XLATE,
-                    "{text} on bridge {} while processing {}",
-                    self.bridge.name,
-                    format_flow(&self.flow, &Names::none(&Tun::auto()))
-                );
-            }
+        self.fail_with(error, Some(text));
+    }
+
+    /// The same; without a text nobody is told why.
+    pub fn fail_with(&mut self, error: DropReason, text: Option<&str>) {
+        if self.error != DropReason::Ok {
+            return;
+        }
+        self.error = error;
+        let Some(text) = text else { return };
+        if let Some(trace) = &mut self.trace {
+            trace.leaf(NodeKind::Error, text);
+        } else {
+            static RL: RateLimit = RateLimit::new(5, 1);
+            vlog::warn_rl!(
+                RL,
+                vlog::modules::OFPROTO_DPIF_XLATE,
+                "{text} on bridge {} while processing {}",
+                self.bridge.name,
+                format_flow(&self.flow, &Names::none(&Tun::auto()))
+            );
         }
     }
 
@@ -648,6 +685,13 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// Tells what a translation that goes on begins with.
+    pub fn report_thaw(&mut self, text: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.leaf(NodeKind::Thaw, text);
+        }
+    }
+
     /// Tells of something that is wrong with the packet or the configuration.
     pub fn report_error(&mut self, text: &str) {
         if let Some(trace) = &mut self.trace {
@@ -661,6 +705,25 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    fn trace_thaw(&mut self, state: &FrozenState) {
+        let Some(trace) = &mut self.trace else {
+            return;
+        };
+        trace.open(NodeKind::Thaw, "thaw");
+        let text = format!("Resuming from table {}", state.table_id);
+        trace.leaf(NodeKind::Thaw, &text);
+        for (what, actions) in [
+            ("Restoring action set", &state.action_set),
+            ("Restoring actions", &state.actions),
+        ] {
+            if !actions.is_empty() {
+                let text = format!("{what}: {}", crate::trace::describe_actions(actions));
+                trace.leaf(NodeKind::Thaw, &text);
+            }
+        }
+        trace.close();
+    }
+
     fn trace_rule(&mut self, table_id: u8, rule: &Arc<Rule>) {
         if let Some(trace) = &mut self.trace {
             trace.open(
@@ -670,11 +733,32 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    fn trace_miss(&mut self, table_id: u8, text: &str) {
-        if let Some(trace) = &mut self.trace {
-            trace.open(NodeKind::Table, &format!("{table_id:2}. {text}"));
+    fn trace_miss(&mut self, table_id: u8, miss: Miss) {
+        let Some(trace) = &mut self.trace else {
+            return;
+        };
+        let text = match miss {
+            // Behind a patch port it shows as the hidden flow that it is.
+            _ if self.bridge.id != self.home => format!("reg0={:#x}, priority 0", miss as u8),
+            Miss::ToController => "No match, flow generates \"packet in\"s.".into(),
+            Miss::Drop => "No match.".into(),
+            Miss::Fragment => {
+                "Packets are IP fragments and the fragment handling mode is \"drop\".".into()
+            }
+        };
+        trace.open(NodeKind::Table, &format!("{table_id:2}. {text}"));
+        if matches!(miss, Miss::ToController) && self.bridge.id != self.home {
+            trace.leaf(NodeKind::Action, "controller(reason=)");
         }
     }
+}
+
+/// What happens to a packet that no flow takes; by number of the hidden flow that it then meets.
+#[derive(Clone, Copy)]
+enum Miss {
+    ToController = 1,
+    Drop = 2,
+    Fragment = 3,
 }
 
 enum Found {

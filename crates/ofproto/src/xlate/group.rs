@@ -6,6 +6,7 @@ use ferrovs_openflow::flow::GROUP_ANY;
 use ferrovs_openflow::group::GroupType;
 use ferrovs_packet::hash::HashFields;
 
+use super::actions::ordered_set;
 use super::ctx::Ctx;
 use super::trace::NodeKind;
 use super::xcache::Credit;
@@ -14,50 +15,49 @@ use crate::groups::{Group, GroupBucket};
 /// Groups that watch groups that watch groups, at most.
 const MAX_LIVENESS_RECURSION: usize = 128;
 
-/// Sends the packet through a group.
-pub fn run(ctx: &mut Ctx<'_>, group: &Arc<Group>) {
+/// Sends the packet through a group. `last`: nothing follows that could see what its buckets changed.
+pub fn run(ctx: &mut Ctx<'_>, group: &Arc<Group>, last: bool) {
     match group.kind {
-        GroupType::All => {
+        GroupType::All | GroupType::Indirect => {
+            for i in 0..group.buckets.len() {
+                run_bucket(ctx, group, i, last && i + 1 == group.buckets.len());
+            }
             ctx.credit(Credit::Group {
                 group: group.clone(),
                 bucket: None,
             });
-            for i in 0..group.buckets.len() {
-                run_bucket(ctx, group, i);
-            }
         }
-        GroupType::Indirect => run_one(ctx, group, (!group.buckets.is_empty()).then_some(0)),
         GroupType::FastFailover => {
             let live = group.buckets.iter().position(|b| is_live(ctx, b, 0));
-            run_one(ctx, group, live);
+            run_one(ctx, group, live, last);
         }
         GroupType::Select => {
+            if ctx.was_mpls {
+                // The choice depends on the packet's real header.
+                ctx.trigger_freeze();
+            }
             let best = select(ctx, group);
-            run_one(ctx, group, best);
+            run_one(ctx, group, best, last);
         }
     }
 }
 
-fn run_one(ctx: &mut Ctx<'_>, group: &Arc<Group>, bucket: Option<usize>) {
+fn run_one(ctx: &mut Ctx<'_>, group: &Arc<Group>, bucket: Option<usize>, last: bool) {
     let Some(bucket) = bucket else {
         ctx.report("no live bucket");
         return;
     };
+    let id = group.buckets[bucket].bucket.bucket_id;
+    ctx.report(&format!("using bucket {id}"));
+    run_bucket(ctx, group, bucket, last);
     ctx.credit(Credit::Group {
         group: group.clone(),
         bucket: Some(bucket),
     });
-    if group.kind != GroupType::Indirect {
-        ctx.report(&format!(
-            "using bucket {}",
-            group.buckets[bucket].bucket.bucket_id
-        ));
-    }
-    run_bucket(ctx, group, bucket);
 }
 
 /// A bucket's actions are an action set, run on a copy of the packet (OpenFlow 1.5.1, section 5.10).
-fn run_bucket(ctx: &mut Ctx<'_>, group: &Group, index: usize) {
+fn run_bucket(ctx: &mut Ctx<'_>, group: &Group, index: usize, last: bool) {
     let bucket = &group.buckets[index];
     if let Some(trace) = &mut ctx.trace {
         trace.open(
@@ -65,13 +65,17 @@ fn run_bucket(ctx: &mut Ctx<'_>, group: &Group, index: usize) {
             &format!("bucket {}", bucket.bucket.bucket_id),
         );
     }
-    let set = std::mem::replace(&mut ctx.action_set, bucket.actions.to_vec());
-    let (flow, table, in_set) = (ctx.flow, ctx.table_id, ctx.in_action_set);
+    let (flow, was_mpls) = (ctx.flow, ctx.was_mpls);
+    let in_bucket = std::mem::replace(&mut ctx.in_bucket, true);
     ctx.depth += 1;
-    ctx.run_action_set();
+    ctx.do_actions(&ordered_set(&bucket.actions), last);
     ctx.depth -= 1;
-    (ctx.flow, ctx.table_id, ctx.in_action_set) = (flow, table, in_set);
-    ctx.action_set = set;
+    ctx.in_bucket = in_bucket;
+    if ctx.freeze.on {
+        ctx.finish_freezing();
+    }
+    (ctx.flow, ctx.was_mpls) = (flow, was_mpls);
+    // What ends a bucket ends nothing else.
     ctx.exit = false;
     if let Some(trace) = &mut ctx.trace {
         trace.close();

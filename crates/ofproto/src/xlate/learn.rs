@@ -91,7 +91,7 @@ impl Ctx<'_> {
             }
         }
         if !self.side_effects && self.xcache.is_none() {
-            self.report("suppressing side effects, so learn action ignored");
+            self.warn("suppressing side effects, so learn action ignored");
             return;
         }
         let fm = flow_mod(learn, &self.flow);
@@ -176,7 +176,7 @@ impl Ctx<'_> {
     }
 
     /// Chooses a live member port.
-    pub fn bundle(&mut self, bundle: &Bundle) {
+    pub fn bundle(&mut self, bundle: &Bundle, last: bool) {
         let live = |port: OfPort| {
             matches!(port, OfPort::IN_PORT | OfPort::LOCAL | OfPort::NONE)
                 || self.bridge.ports.get(&port).is_some_and(|p| p.may_enable)
@@ -197,7 +197,7 @@ impl Ctx<'_> {
         let port = chosen.unwrap_or(OfPort::NONE);
         match &bundle.dst {
             Some(dst) => self.mask_and_set(dst, u64::from(port.0)),
-            None => self.output_action(port, 0, false),
+            None => self.output_action(port, 0, false, last),
         }
     }
 

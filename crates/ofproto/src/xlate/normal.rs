@@ -385,7 +385,7 @@ impl Ctx<'_> {
         let out = output_translate(bundle, xvlan);
         let before = self.flow.vlans;
         self.flow.vlans = out.headers(bundle.priority_tags);
-        self.compose_output(port, 0);
+        self.compose_output(port, 0, false);
         self.flow.vlans = before;
     }
 }

@@ -5,29 +5,49 @@ use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::flow::FLOW_N_REGS;
 use ferrovs_packet::types::{DpPort, OfPort};
 
-use super::ctx::{Ctx, MAX_DEPTH, PC_NO_FLOOD, PC_NO_FWD};
+use super::ctx::{Ctx, MAX_DEPTH, PC_NO_FLOOD, PC_NO_FWD, Walk};
 use super::snapshot::XPort;
 use super::trace::NodeKind;
 
 impl Ctx<'_> {
     /// Output to a port number, reserved ones included.
-    pub fn output_action(&mut self, port: OfPort, max_len: u16, may_packet_in: bool) {
+    pub fn output_action(&mut self, port: OfPort, max_len: u16, may_packet_in: bool, last: bool) {
         let in_port = OfPort(self.flow.in_port as u16);
         match port {
-            OfPort::IN_PORT => self.compose_output(in_port, 0),
-            OfPort::TABLE => self.table_action(in_port, 0, false, may_packet_in),
+            OfPort::IN_PORT => self.compose_output(in_port, 0, last),
+            OfPort::TABLE => {
+                let walk = Walk {
+                    honor_miss: may_packet_in,
+                    last,
+                    ..Walk::default()
+                };
+                self.table_action(in_port, 0, &walk);
+            }
             OfPort::NORMAL => self.normal(),
-            OfPort::FLOOD => self.flood_ports(false),
-            OfPort::ALL => self.flood_ports(true),
-            OfPort::CONTROLLER => self.send_to_controller(max_len, PacketInReason::Action, 0, &[]),
+            OfPort::FLOOD => self.flood_ports(false, last),
+            OfPort::ALL => self.flood_ports(true, last),
+            OfPort::CONTROLLER => self.send_to_controller(max_len, self.output_reason(), 0, &[]),
             OfPort::NONE => {}
             port if port == in_port => self.warn("skipping output to input port"),
-            port => self.compose_output(port, 0),
+            port => self.compose_output(port, 0, last),
+        }
+    }
+
+    /// Why a packet that is output to the controller goes there.
+    fn output_reason(&self) -> PacketInReason {
+        if self.in_packet_out {
+            PacketInReason::PacketOut
+        } else if self.in_bucket {
+            PacketInReason::Group
+        } else if self.in_action_set {
+            PacketInReason::ActionSet
+        } else {
+            PacketInReason::Action
         }
     }
 
     /// Output of at most `max_len` bytes of the packet.
-    pub fn output_trunc(&mut self, port: OfPort, max_len: u32) {
+    pub fn output_trunc(&mut self, port: OfPort, max_len: u32, last: bool) {
         let in_port = OfPort(self.flow.in_port as u16);
         match port {
             OfPort::TABLE
@@ -38,26 +58,26 @@ impl Ctx<'_> {
             | OfPort::NONE => {
                 self.warn(&format!("output_trunc does not support port: {}", port.0));
             }
-            OfPort::IN_PORT => self.compose_output(in_port, max_len),
+            OfPort::IN_PORT => self.compose_output(in_port, max_len, last),
             port if port == in_port => self.warn("skipping output to input port"),
-            port => self.compose_output(port, max_len),
+            port => self.compose_output(port, max_len, last),
         }
     }
 
-    fn flood_ports(&mut self, all: bool) {
+    fn flood_ports(&mut self, all: bool, last: bool) {
         let in_port = OfPort(self.flow.in_port as u16);
         let bridge = self.bridge;
         let ports = bridge.ports.values().map(|p| (p.ofport, p.dp_port));
-        for ofport in crate::port_order::listed(ports) {
-            let floods = |p: &XPort| all || p.config & PC_NO_FLOOD == 0;
-            if ofport != in_port && bridge.ports.get(&ofport).is_some_and(|p| floods(p)) {
-                self.compose_output(ofport, 0);
-            }
+        let floods = |p: &XPort| all || p.config & PC_NO_FLOOD == 0;
+        let mut ports = crate::port_order::listed(ports);
+        ports.retain(|p| *p != in_port && bridge.ports.get(p).is_some_and(|p| floods(p)));
+        for (i, port) in ports.iter().enumerate() {
+            self.compose_output(*port, 0, last && i + 1 == ports.len());
         }
     }
 
     /// Sends the packet out of a port. `max_len` 0 sends all of it.
-    pub fn compose_output(&mut self, ofport: OfPort, max_len: u32) {
+    pub fn compose_output(&mut self, ofport: OfPort, max_len: u32, last: bool) {
         let bridge = self.bridge;
         let Some(port) = bridge.ports.get(&ofport) else {
             self.warn("Nonexistent output port");
@@ -68,7 +88,11 @@ impl Ctx<'_> {
             return;
         }
         if let Some(peer) = port.peer {
-            return self.patch_output(port, peer);
+            if max_len > 0 {
+                let text = format!("output_trunc does not support patch port {}", ofport.0);
+                return self.report_error(&text);
+            }
+            return self.patch_output(port, peer, last);
         }
         if port.netdev.kind() == "patch" {
             self.report("Nonexistent patch port peer");
@@ -80,19 +104,19 @@ impl Ctx<'_> {
         if port.dp_port == DpPort::NONE {
             return;
         }
+        if max_len > 0 {
+            self.actions.push(DpAction::Trunc(max_len));
+        }
         self.commit();
         if let Some(tunnel_port) = self.terminates_tunnel(port) {
             self.actions.push(DpAction::TunnelPop(tunnel_port));
             return;
         }
-        if max_len > 0 {
-            self.actions.push(DpAction::Trunc(max_len));
-        }
         self.actions.push(DpAction::Output(port.dp_port));
     }
 
     /// Goes on in the bridge at the other end, with nothing but the packet itself.
-    fn patch_output(&mut self, port: &XPort, (peer_bridge, peer_port): (u128, OfPort)) {
+    fn patch_output(&mut self, port: &XPort, (peer_bridge, peer_port): (u128, OfPort), last: bool) {
         let snapshot = self.snapshot;
         let peer = snapshot
             .bridges
@@ -113,8 +137,14 @@ impl Ctx<'_> {
         self.in_bridge(bridge, |ctx| {
             ctx.credit_rx(peer);
             if !ctx.process_special(peer) && ctx.may_receive(peer) {
-                ctx.table_action(peer.ofport, 0, false, true);
-                ctx.run_action_set();
+                let walk = Walk {
+                    honor_miss: true,
+                    cloned: true,
+                    last,
+                    ..Walk::default()
+                };
+                ctx.table_action(peer.ofport, 0, &walk);
+                ctx.end_pipeline();
             }
         });
         self.flow = flow;
@@ -149,21 +179,23 @@ impl Ctx<'_> {
             self.table_id,
             self.rule_cookie,
             self.rule.take(),
-            self.exit,
             self.conntracked,
+            self.was_mpls,
         );
-        let in_group = std::mem::replace(&mut self.in_group, false);
-        self.exit = false;
+        let in_bucket = std::mem::replace(&mut self.in_bucket, false);
         self.conntracked = false;
         run(self);
         (
             self.table_id,
             self.rule_cookie,
             self.rule,
-            self.exit,
             self.conntracked,
+            self.was_mpls,
         ) = saved;
-        self.in_group = in_group;
+        // What ends or goes wrong there ends nothing here.
+        self.exit = false;
+        self.error = DropReason::Ok;
+        self.in_bucket = in_bucket;
         self.bridge = old_bridge;
         self.version = old_version;
         self.stack = stack;

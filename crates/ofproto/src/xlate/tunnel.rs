@@ -17,7 +17,7 @@ use ferrovs_packet::flow::{
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort, eth_type, ip_proto};
 use ferrovs_tunnel::{header, neigh, ports, router};
 
-use super::ctx::{Ctx, is_ip_any};
+use super::ctx::{Ctx, Walk, is_ip_any};
 use super::snapshot::{BridgeId, XBridge, XPort};
 
 /// "Congestion experienced" in the ECN bits, and ECN-capable transport 0 (RFC 3168).
@@ -215,8 +215,8 @@ impl Ctx<'_> {
         self.flow = outer;
         self.base = outer;
         self.in_bridge(bridge, |ctx| {
-            ctx.table_action(OfPort::LOCAL, 0, false, true);
-            ctx.run_action_set();
+            ctx.table_action(OfPort::LOCAL, 0, &Walk::FIRST);
+            ctx.end_pipeline();
         });
         (self.flow, self.base, self.wc) = (flow, base, wc);
         let inner = std::mem::replace(&mut self.actions, before);

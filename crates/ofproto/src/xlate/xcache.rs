@@ -25,7 +25,7 @@ pub enum Credit {
         table_id: u8,
         rule: Option<Arc<Rule>>,
     },
-    /// Packets through a group, and which of its buckets took them.
+    /// Packets through a group, and which of its buckets took them; none: all did.
     Group {
         group: Arc<Group>,
         bucket: Option<usize>,
@@ -99,7 +99,14 @@ impl Credit {
                     rule.credit(count.packets, count.bytes, used);
                 }
             }
-            Credit::Group { group, bucket } => group.credit(*bucket, count.packets, count.bytes),
+            Credit::Group { group, bucket } => {
+                group.credit(*bucket, count.packets, count.bytes);
+                if bucket.is_none() {
+                    for bucket in &group.buckets {
+                        bucket.counters.credit(count.packets, count.bytes);
+                    }
+                }
+            }
             Credit::PortRx(counters) => counters.rx(count.packets, count.bytes),
             Credit::PortTx(counters) => counters.tx(count.packets, count.bytes),
             Credit::Learn {
