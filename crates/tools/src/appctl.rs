@@ -132,9 +132,7 @@ fn print(result: &Value, request: &Request) {
     let text = match result {
         Value::String(s) if !request.json => s.clone(),
         value if request.pretty => {
-            let mut s = serde_json::to_string_pretty(value).unwrap_or_default();
-            s.push('\n');
-            s
+            format!("{}\n", ferrovs_stream::json::to_string_pretty(value))
         }
         value => format!("{value}\n"),
     };

@@ -139,7 +139,7 @@ pub const fn generic<E: 'static>() -> [Command<E>; 12] {
             min_args: 0,
             max_args: 0,
             usage: "",
-            options: &[],
+            options: &["--filter="],
             prepare: show::prepare,
             run: show::run,
             finish: None,

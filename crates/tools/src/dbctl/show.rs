@@ -1,11 +1,43 @@
 //! `show`: an overview of the database as a tree.
+//!
+//! `--filter=TABLE(TEXT|TEXT...),...` leaves out the rows of the tables that it names, with all below
+//! them, unless one of the texts is in what would be printed of the row. Letters' case does not count.
 
-use super::{Context, Invocation, Outcome, Prepare, ShowTable};
-use ferrovs_idl::Uuid;
+use super::{Context, Fail, Invocation, Outcome, Prepare, ShowTable, find_table};
+use ferrovs_idl::{Database, Uuid};
 use ferrovs_ovsdb::{ColumnType, Datum};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn prepare<E>(p: &mut Prepare<'_>, _: &Invocation<E>) -> Outcome {
+/// The texts of which a table's rows must have one, by the table's position.
+type Filter = BTreeMap<usize, Vec<String>>;
+
+/// Reads `--filter`. A text without a table is of the table at the top.
+fn parse_filter(db: &Database, top: &str, text: &str) -> Result<Filter, Fail> {
+    let mut filter = Filter::new();
+    for part in text.split(',').filter(|p| !p.is_empty()) {
+        let (table, texts) = match part.split_once('(') {
+            None => (top, part),
+            Some((table, rest)) => match rest.strip_suffix(')') {
+                Some(texts) => (table, texts),
+                None => return Err("Malformed filter: missing closing ')'".into()),
+            },
+        };
+        let texts = texts.split('|').filter(|t| !t.is_empty());
+        let of_table = filter.entry(find_table(db, table)?).or_default();
+        of_table.extend(texts.map(str::to_lowercase));
+    }
+    Ok(filter)
+}
+
+fn filter_of<E>(db: &Database, show: &[ShowTable], inv: &Invocation<E>) -> Result<Filter, Fail> {
+    match (show.first(), inv.option("--filter")) {
+        (Some(top), Some(text)) => parse_filter(db, top.table, text),
+        _ => Ok(Filter::new()),
+    }
+}
+
+pub(super) fn prepare<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    filter_of(p.db, p.show, inv)?;
     let tables: Vec<ShowTable> = p.show.to_vec();
     for table in tables {
         p.need(table.table, table.columns);
@@ -21,20 +53,51 @@ pub(super) fn run<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outco
         return Ok(());
     };
     let table = ctx.spec.db.table_index(top.table).unwrap_or_default();
+    let filter = filter_of(ctx.spec.db, ctx.spec.show, inv)?;
+    let mut walk = Walk {
+        filter: &filter,
+        open: BTreeSet::new(),
+    };
     for row in ctx.view().uuids(table) {
-        show_row(ctx, inv, top, table, row, 0, &mut BTreeSet::new());
+        show_row(ctx, inv, &mut walk, top, table, row, 0);
     }
     Ok(())
 }
 
+struct Walk<'f> {
+    filter: &'f Filter,
+    /// Tables that the walk is inside of.
+    open: BTreeSet<&'static str>,
+}
+
+/// Shows a row and what is below it, unless the filter leaves it out.
 fn show_row<E>(
     ctx: &mut Context<'_, E>,
     inv: &mut Invocation<E>,
+    walk: &mut Walk<'_>,
     show: &ShowTable,
     table: usize,
     row: Uuid,
     level: usize,
-    open: &mut BTreeSet<&'static str>,
+) {
+    let begin = inv.output.len();
+    show_tree(ctx, inv, walk, show, table, row, level);
+    if let Some(texts) = walk.filter.get(&table) {
+        let shown = inv.output[begin..].to_lowercase();
+        if !texts.iter().any(|text| shown.contains(text)) {
+            inv.output.truncate(begin);
+        }
+    }
+}
+
+fn show_tree<E>(
+    ctx: &mut Context<'_, E>,
+    inv: &mut Invocation<E>,
+    walk: &mut Walk<'_>,
+    show: &ShowTable,
+    table: usize,
+    row: Uuid,
+    level: usize,
 ) {
     let def = &ctx.spec.db.tables[table];
     let indent = " ".repeat(4 * level);
@@ -47,7 +110,7 @@ fn show_row<E>(
         None => inv.say(format_args!("{indent}{row}")),
     }
     // A table inside itself would never end.
-    if !open.insert(show.table) {
+    if !walk.open.insert(show.table) {
         return;
     }
     let indent = " ".repeat(4 * (level + 1));
@@ -63,7 +126,7 @@ fn show_row<E>(
             if let (Some(shown), Some(to)) = (shown, ctx.spec.db.table_index(to)) {
                 for uuid in datum.atoms().iter().filter_map(|a| a.as_uuid()) {
                     if ctx.view().exists(to, uuid) {
-                        show_row(ctx, inv, shown, to, uuid, level + 1, open);
+                        show_row(ctx, inv, walk, shown, to, uuid, level + 1);
                     }
                 }
                 continue;
@@ -80,7 +143,7 @@ fn show_row<E>(
             ));
         }
     }
-    open.remove(show.table);
+    walk.open.remove(show.table);
 }
 
 /// Shows a map to rows of a shown table by their names; false if the column is no such map.
@@ -111,4 +174,45 @@ fn show_map<E>(
         inv.say(format_args!("{indent}{}={named}", key.to_text()));
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ferrovs_idl::open_vswitch::OPEN_VSWITCH;
+
+    #[test]
+    fn a_filter_names_tables_and_alternatives() {
+        let parse = |text: &str| match parse_filter(&OPEN_VSWITCH, "Open_vSwitch", text) {
+            Ok(filter) => Ok(filter
+                .into_iter()
+                .map(|(t, texts)| format!("{} {}", OPEN_VSWITCH.tables[t].name, texts.join(" ")))
+                .collect::<Vec<_>>()
+                .join("; ")),
+            Err(Fail::Fatal(text)) => Err(text),
+            Err(_) => Err(String::new()),
+        };
+        for (text, filter) in [
+            ("", ""),
+            ("x", "Open_vSwitch x"),
+            ("Port(P1|p2)", "Port p1 p2"),
+            ("port(p1),,port(|p2|)", "Port p1 p2"),
+            ("interface((a))", "Interface (a)"),
+            ("int()", "Interface "),
+        ] {
+            assert_eq!(parse(text), Ok(filter.to_string()), "{text}");
+        }
+        for (text, error) in [
+            ("port(a", "Malformed filter: missing closing ')'"),
+            ("port(a)x", "Malformed filter: missing closing ')'"),
+            ("port(a,b)", "Malformed filter: missing closing ')'"),
+            ("foo(a)", "unknown table \"foo\""),
+            (
+                "i(a)",
+                "\"i\" matches multiple table names: IPFIX, Interface",
+            ),
+        ] {
+            assert_eq!(parse(text), Err(error.to_string()), "{text}");
+        }
+    }
 }
