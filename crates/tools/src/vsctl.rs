@@ -131,6 +131,7 @@ static SPEC: Spec<Switch> = Spec {
         ssl::COMMANDS,
         auto_attach::COMMANDS,
         zone::COMMANDS,
+        const { &commands::show_group::<Switch>() },
     ],
 };
 

@@ -67,6 +67,7 @@ static SPEC: Spec<Vtep> = Spec {
         logical::COMMANDS,
         macs::COMMANDS,
         const { &dbctl::managers::<Vtep>() },
+        const { &commands::show_group::<Vtep>() },
     ],
 };
 

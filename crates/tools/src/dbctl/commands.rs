@@ -11,7 +11,7 @@ use ferrovs_ovsdb::{Atom, ColumnType, Datum};
 use ferrovs_runtime::vlog::{self, modules};
 
 /// The generic commands, as a group of a tool's command table.
-pub const fn generic<E: 'static>() -> [Command<E>; 12] {
+pub const fn generic<E: 'static>() -> [Command<E>; 11] {
     [
         Command {
             name: "comment",
@@ -134,18 +134,22 @@ pub const fn generic<E: 'static>() -> [Command<E>; 12] {
             finish: None,
             writes: false,
         },
-        Command {
-            name: "show",
-            min_args: 0,
-            max_args: 0,
-            usage: "",
-            options: &["--filter="],
-            prepare: show::prepare,
-            run: show::run,
-            finish: None,
-            writes: false,
-        },
     ]
+}
+
+/// `show`, the last group of a tool's command table: its option is the last of all.
+pub const fn show_group<E: 'static>() -> [Command<E>; 1] {
+    [Command {
+        name: "show",
+        min_args: 0,
+        max_args: 0,
+        usage: "",
+        options: &["--filter="],
+        prepare: show::prepare,
+        run: show::run,
+        finish: None,
+        writes: false,
+    }]
 }
 
 fn prepare_get<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
