@@ -41,6 +41,8 @@ pub struct Settings {
     pub max_revalidator_ms: AtomicU64,
     /// `min-revalidate-pps`.
     pub min_revalidate_pps: AtomicU64,
+    /// `bundle-idle-timeout` in s.
+    pub bundle_idle_timeout_s: AtomicU64,
 }
 
 impl Default for Settings {
@@ -50,6 +52,7 @@ impl Default for Settings {
             max_idle_ms: AtomicU64::new(10_000),
             max_revalidator_ms: AtomicU64::new(500),
             min_revalidate_pps: AtomicU64::new(5),
+            bundle_idle_timeout_s: AtomicU64::new(10),
         }
     }
 }

@@ -365,10 +365,8 @@ const OTHER: Feature = Feature {
     name: "details",
     why: "this setting is not honoured yet",
     settings: &[
-        other("Open_vSwitch", "bundle-idle-timeout"),
         other("Open_vSwitch", "explicit-sampled-drops").unless("false"),
         other("Open_vSwitch", "min-revalidate-pps"),
-        other("Open_vSwitch", "vlan-limit").unless("1"),
     ],
     commands: &["dpif/set-dp-features", "ofproto/detrace"],
     ..NONE

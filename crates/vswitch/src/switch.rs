@@ -13,6 +13,7 @@ use ferrovs_datapath::dpif::DpifClass;
 use ferrovs_idl::open_vswitch::{self as db, OPEN_VSWITCH};
 use ferrovs_idl::{Idl, Options, Status, Txn};
 use ferrovs_ofproto::ofprotos::{DEFAULT_KIND, Ofprotos};
+use ferrovs_packet::parse;
 use ferrovs_runtime::memory::Usage;
 use ferrovs_runtime::options::Ssl;
 use ferrovs_runtime::vlog::modules::BRIDGE;
@@ -354,6 +355,15 @@ impl Switch {
         settings
             .min_revalidate_pps
             .store(int("min-revalidate-pps", 5, 0), Relaxed);
+        settings
+            .bundle_idle_timeout_s
+            .store(int("bundle-idle-timeout", 10, 1), Relaxed);
+        // What keys hold of a packet: flows that were installed before hold something else.
+        let before = parse::vlan_limit();
+        parse::set_vlan_limit(int("vlan-limit", 1, 0) as usize);
+        if parse::vlan_limit() != before {
+            self.ofprotos.backers().for_each(|b| b.udpif.changed());
+        }
     }
 
     /// `flow-restore-wait`: as long as a script restores flows after a restart, no packet is handled

@@ -171,3 +171,50 @@ except OSError:
     assert!(sw.vsctl("list-ports br0").contains("p3"));
     assert!(sw.ofctl("dump-ports br0").contains("port  1"));
 }
+
+#[test]
+fn as_many_tags_are_looked_at_as_the_limit_says() {
+    let sw = three_ports();
+    let frame =
+        "50540000000250540000000188a8006481000005080045000014000000000011000000000000000000000000";
+    let flow = || {
+        sw.appctl("revalidator/purge");
+        sw.appctl(&format!("netdev-dummy/receive p1 {frame}"));
+        sw.appctl("dpctl/dump-flows")
+    };
+    for (limit, tags) in [(None, 1), (Some("2"), 2), (Some("1"), 1), (Some("0"), 2)] {
+        if let Some(limit) = limit {
+            sw.vsctl(&format!(
+                "set Open_vSwitch . other_config:vlan-limit={limit}"
+            ));
+        }
+        let flows = flow();
+        assert_eq!(flows.matches("vlan(").count(), tags, "{limit:?}: {flows}");
+    }
+}
+
+#[test]
+fn a_bundle_is_forgotten_when_it_was_idle_for_as_long_as_the_database_says() {
+    use std::io::{Read, Write};
+    let sw = three_ports();
+    sw.appctl("time/stop");
+    for (timeout, answer) in [("2", 1), ("60", 33)] {
+        sw.vsctl(&format!(
+            "set Open_vSwitch . other_config:bundle-idle-timeout={timeout}"
+        ));
+        let mut conn = std::os::unix::net::UnixStream::connect(sw.file("br0.mgmt")).unwrap();
+        let control = |kind: u8| [5, 33, 0, 16, 0, 0, 0, 9, 0, 0, 0, 1, 0, kind, 0, 1];
+        let mut answers = |request: &[u8]| {
+            conn.write_all(request).unwrap();
+            let mut head = [0; 8];
+            conn.read_exact(&mut head).unwrap();
+            let rest = usize::from(u16::from_be_bytes([head[2], head[3]])) - 8;
+            conn.read_exact(&mut vec![0; rest]).unwrap();
+            head[1]
+        };
+        assert_eq!(answers(&[5, 0, 0, 8, 0, 0, 0, 1]), 0);
+        assert_eq!(answers(&control(0)), 33);
+        sw.appctl("time/warp 3000 500");
+        assert_eq!(answers(&control(4)), answer, "after {timeout} s");
+    }
+}

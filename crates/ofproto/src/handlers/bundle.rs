@@ -4,6 +4,7 @@
 //! a bundle are one change of the tables. Group mods, which are not versioned, are made as the commit comes to them and
 //! taken back if a later message fails. Port mods and packet-outs happen last, when nothing can fail any more.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use ferrovs_openflow::OfpErr;
@@ -14,8 +15,6 @@ use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlag
 use super::{Done, Request, flow, group, packet_out};
 use crate::time::to_ms;
 
-/// A bundle to which nothing was added for so long is discarded.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bundles that one connection may have open, and bytes of messages in one.
 const MAX_BUNDLES: usize = 64;
 const MAX_BYTES: usize = 512 * 1024 * 1024;
@@ -24,6 +23,8 @@ pub struct Bundle {
     flags: BundleFlags,
     closed: bool,
     used: Instant,
+    /// If nothing is added for so long it is discarded: `bundle-idle-timeout` as it was at the start.
+    timeout: Duration,
     /// The messages as they came, which is their smallest form; all of them could be read.
     entries: Vec<Box<[u8]>>,
     size: usize,
@@ -37,7 +38,7 @@ enum Later {
 
 impl Bundle {
     pub fn deadline(&self) -> Instant {
-        self.used + IDLE_TIMEOUT
+        self.used + self.timeout
     }
 
     pub fn is_idle(&self, now: Instant) -> bool {
@@ -103,10 +104,13 @@ impl Request<'_> {
         if self.conn.bundles.len() >= MAX_BUNDLES {
             return Err(OfpErr::OFPBFC_OUT_OF_BUNDLES);
         }
+        let settings = &self.ofproto.backer.udpif.settings;
+        let timeout_s = settings.bundle_idle_timeout_s.load(Relaxed);
         let bundle = Bundle {
             flags,
             closed: false,
             used: self.now,
+            timeout: Duration::from_secs(timeout_s),
             entries: Vec::new(),
             size: 0,
         };
