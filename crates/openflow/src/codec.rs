@@ -13,8 +13,10 @@ mod port;
 mod switch;
 mod table;
 
-pub use flow::{decode_flow_stats, decode_flow_stats_into, encode_flow_stats};
+pub use flow::encode_flow_stats;
 pub use table::action_name_bits;
+
+use std::cell::Cell;
 
 use ferrovs_packet::field::{port_from_ofp11, port_to_ofp11};
 use ferrovs_packet::types::OfPort;
@@ -42,6 +44,8 @@ pub(crate) struct Dec<'a, 'b> {
     pub version: Version,
     pub tun: &'a Tun<'b>,
     pub parsed: Parsed,
+    /// For showing: why a list ends before a malformed item. `None`: such a list makes the message malformed.
+    broken: Option<&'a Cell<Option<OfpErr>>>,
 }
 
 impl Msg {
@@ -51,33 +55,38 @@ impl Msg {
 
     /// Reads one whole message; `tun` tells the widths of tunnel options.
     pub fn decode(data: &[u8], tun: &Tun<'_>) -> Result<Msg, OfpErr> {
-        // Hello must be understood whatever its version.
-        if data.len() >= HEADER_LEN && data[1] == 0 {
-            let xid = u32::from_be_bytes([data[4], data[5], data[6], data[7]]);
-            let version = match Version::from_wire(data[0]) {
-                Some(v) => v,
-                None if data[0] > Version::V15.wire() => Version::V15,
-                None => return Err(OfpErr::OFPBRC_BAD_VERSION),
-            };
-            let (versions, _) = decode_hello(data);
-            return Ok(Msg {
-                version,
-                xid,
-                body: Message::Hello { versions },
-            });
-        }
+        Self::read(data, tun, None)
+    }
+
+    /// Reads one whole message for people: of a list with a malformed item what is before it, with the error.
+    pub fn decode_for_show(data: &[u8], tun: &Tun<'_>) -> Result<(Msg, Option<OfpErr>), OfpErr> {
+        let broken = Cell::new(None);
+        let msg = Self::read(data, tun, Some(&broken))?;
+        Ok((msg, broken.get()))
+    }
+
+    fn read(
+        data: &[u8],
+        tun: &Tun<'_>,
+        broken: Option<&Cell<Option<OfpErr>>>,
+    ) -> Result<Msg, OfpErr> {
         let parsed = raw::parse(data)?;
-        let d = Dec {
-            version: parsed.version,
-            tun,
-            parsed,
+        let (version, xid) = (parsed.version, parsed.xid);
+        let body = if parsed.raw.kind == Kind::Hello {
+            // Its versions do not all stand in its body.
+            Message::Hello {
+                versions: decode_hello(data).0,
+            }
+        } else {
+            let d = Dec {
+                version,
+                tun,
+                parsed,
+                broken,
+            };
+            d.body(&data[parsed.body..])?
         };
-        let body = d.body(&data[parsed.body..])?;
-        Ok(Msg {
-            version: parsed.version,
-            xid: parsed.xid,
-            body,
-        })
+        Ok(Msg { version, xid, body })
     }
 
     /// Appends the message in its version, as several parts if need be.
@@ -110,7 +119,12 @@ pub fn decode_hello(data: &[u8]) -> (Versions, bool) {
     let wire = data.first().copied().unwrap_or(0);
     let by_header = match Version::from_wire(wire) {
         Some(v) => Versions::up_to(v),
-        None if wire > Version::V15.wire() => Versions::ALL,
+        // Every version up to that one, also those that nobody knows yet.
+        None if wire > Version::V15.wire() => Versions(
+            1u32.checked_shl(u32::from(wire) + 1)
+                .unwrap_or(0)
+                .wrapping_sub(2),
+        ),
         None => Versions::NONE,
     };
     let mut versions = by_header;
@@ -176,6 +190,31 @@ impl Dec<'_, '_> {
         matches!(self.parsed.raw.carrier, Carrier::Nx | Carrier::NxMp { .. })
     }
 
+    /// Whether the message is decoded only to be shown to people.
+    pub(crate) fn for_show(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// Items to the end of `r`. In a message that is only shown the list ends before an item that is malformed.
+    pub(crate) fn list<'r, T>(
+        &self,
+        mut r: Reader<'r>,
+        mut item: impl FnMut(&mut Reader<'r>) -> Result<T, OfpErr>,
+    ) -> Result<Vec<T>, OfpErr> {
+        let mut out = Vec::new();
+        while !r.is_empty() {
+            match (item(&mut r), self.broken) {
+                (Ok(x), _) => out.push(x),
+                (Err(e), Some(broken)) => {
+                    broken.set(Some(e));
+                    break;
+                }
+                (Err(e), None) => return Err(e),
+            }
+        }
+        Ok(out)
+    }
+
     fn body(&self, data: &[u8]) -> Result<Message, OfpErr> {
         let r = Reader::new(data);
         let more = self.parsed.more;
@@ -235,7 +274,9 @@ impl Dec<'_, '_> {
             Kind::FlowStatsRequest => self.flow_stats_request(r, false)?,
             Kind::AggregateRequest => self.flow_stats_request(r, true)?,
             Kind::FlowStatsReply => Message::FlowStatsReply {
-                flows: decode_flow_stats(data, self.version, self.is_nx(), self.tun)?,
+                flows: self.list(r, |r| {
+                    flow::pull_flow_stats(r, self.version, self.is_nx(), self.tun)
+                })?,
                 nxm: self.is_nx(),
                 more,
             },

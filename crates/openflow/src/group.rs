@@ -26,6 +26,15 @@ pub enum GroupType {
     FastFailover = 3,
 }
 
+impl GroupCommand {
+    pub fn from_wire(n: u16) -> Option<GroupCommand> {
+        use GroupCommand::*;
+        [Add, Modify, Delete, InsertBucket, RemoveBucket, AddOrModify]
+            .into_iter()
+            .find(|c| *c as u16 == n)
+    }
+}
+
 impl GroupType {
     pub const ALL: [(GroupType, &'static str); 4] = [
         (GroupType::All, "all"),

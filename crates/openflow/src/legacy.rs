@@ -76,57 +76,112 @@ fn set_vlan10(m: &mut Match, vid: Option<u16>, pcp: Option<u8>) {
     m.wc.masks.vlans[0].tci = Be16::new(mask);
 }
 
+/// OpenFlow 1.0's match as it is on the wire. The methods give what is not wild.
+pub struct Wire10 {
+    pub wildcards: u32,
+    pub in_port: u16,
+    pub dl_src: MacAddr,
+    pub dl_dst: MacAddr,
+    pub dl_vlan: u16,
+    pub dl_vlan_pcp: u8,
+    pub dl_type: u16,
+    pub nw_tos: u8,
+    pub nw_proto: u8,
+    pub nw_src: u32,
+    pub nw_dst: u32,
+    pub tp_src: u16,
+    pub tp_dst: u16,
+}
+
+macro_rules! exact {
+    ($($field:ident: $ty:ty, $bit:ident;)*) => {
+        $(pub fn $field(&self) -> Option<$ty> {
+            (self.wildcards & w10::$bit == 0).then_some(self.$field)
+        })*
+    };
+}
+
+impl Wire10 {
+    pub fn read(data: &[u8]) -> Result<Wire10, OfpErr> {
+        let mut r = Reader::new(data);
+        let wildcards = r.u32()? & w10::ALL;
+        let in_port = r.u16()?;
+        let (dl_src, dl_dst) = (r.mac()?, r.mac()?);
+        let (dl_vlan, dl_vlan_pcp) = (r.u16()?, r.u8()?);
+        r.skip(1)?;
+        let dl_type = r.u16()?;
+        let (nw_tos, nw_proto) = (r.u8()?, r.u8()?);
+        r.skip(2)?;
+        Ok(Wire10 {
+            wildcards,
+            in_port,
+            dl_src,
+            dl_dst,
+            dl_vlan,
+            dl_vlan_pcp,
+            dl_type,
+            nw_tos,
+            nw_proto,
+            nw_src: r.u32()?,
+            nw_dst: r.u32()?,
+            tp_src: r.u16()?,
+            tp_dst: r.u16()?,
+        })
+    }
+
+    exact! {
+        in_port: u16, IN_PORT;
+        dl_src: MacAddr, DL_SRC;
+        dl_dst: MacAddr, DL_DST;
+        dl_vlan: u16, DL_VLAN;
+        dl_vlan_pcp: u8, DL_VLAN_PCP;
+        dl_type: u16, DL_TYPE;
+        nw_tos: u8, NW_TOS;
+        nw_proto: u8, NW_PROTO;
+        tp_src: u16, TP_SRC;
+        tp_dst: u16, TP_DST;
+    }
+
+    /// How many of the last bits of the source address are wild; all from 32 on.
+    pub fn nw_src_wild_bits(&self) -> u32 {
+        self.wildcards >> w10::NW_SRC_SHIFT & 0x3f
+    }
+
+    pub fn nw_dst_wild_bits(&self) -> u32 {
+        self.wildcards >> w10::NW_DST_SHIFT & 0x3f
+    }
+}
+
 /// Reads OpenFlow 1.0's match.
 pub fn match_from_ofp10(data: &[u8]) -> Result<Match, OfpErr> {
-    let mut r = Reader::new(data);
-    let wild = r.u32()? & w10::ALL;
+    let w = Wire10::read(data)?;
     let mut m = Match::default();
     let (flow, masks) = (&mut m.flow, &mut m.wc.masks);
-    flow.in_port = r.u16()?.into();
-    if wild & w10::IN_PORT == 0 {
-        masks.in_port = u32::MAX;
-    }
-    flow.dl_src = r.mac()?;
-    flow.dl_dst = r.mac()?;
-    if wild & w10::DL_SRC == 0 {
-        masks.dl_src = MacAddr::BROADCAST;
-    }
-    if wild & w10::DL_DST == 0 {
-        masks.dl_dst = MacAddr::BROADCAST;
-    }
-    let vid = r.u16()?;
-    let pcp = r.u8()?;
-    r.skip(1)?;
-    flow.dl_type = r.u16()?.into();
-    if wild & w10::DL_TYPE == 0 {
-        masks.dl_type = Be16::MAX_VALUE;
-    }
-    flow.nw_tos = r.u8()? & IP_DSCP_MASK;
-    if wild & w10::NW_TOS == 0 {
-        masks.nw_tos = IP_DSCP_MASK;
-    }
-    flow.nw_proto = r.u8()?;
-    if wild & w10::NW_PROTO == 0 {
-        masks.nw_proto = 0xff;
-    }
-    r.skip(2)?;
-    flow.nw_src = r.u32()?.into();
-    flow.nw_dst = r.u32()?.into();
-    masks.nw_src = prefix_mask(wild >> w10::NW_SRC_SHIFT & 0x3f).into();
-    masks.nw_dst = prefix_mask(wild >> w10::NW_DST_SHIFT & 0x3f).into();
-    flow.tp_src = r.u16()?.into();
-    flow.tp_dst = r.u16()?.into();
-    if wild & w10::TP_SRC == 0 {
-        masks.tp_src = Be16::MAX_VALUE;
-    }
-    if wild & w10::TP_DST == 0 {
-        masks.tp_dst = Be16::MAX_VALUE;
-    }
-    set_vlan10(
-        &mut m,
-        (wild & w10::DL_VLAN == 0).then_some(vid),
-        (wild & w10::DL_VLAN_PCP == 0).then_some(pcp),
-    );
+    let be16 = |exact: bool| if exact { Be16::MAX_VALUE } else { Be16::ZERO };
+    let mac = |exact: bool| {
+        if exact {
+            MacAddr::BROADCAST
+        } else {
+            MacAddr::ZERO
+        }
+    };
+    flow.in_port = w.in_port.into();
+    masks.in_port = if w.in_port().is_some() { u32::MAX } else { 0 };
+    (flow.dl_src, masks.dl_src) = (w.dl_src, mac(w.dl_src().is_some()));
+    (flow.dl_dst, masks.dl_dst) = (w.dl_dst, mac(w.dl_dst().is_some()));
+    flow.dl_type = w.dl_type.into();
+    masks.dl_type = be16(w.dl_type().is_some());
+    flow.nw_tos = w.nw_tos & IP_DSCP_MASK;
+    masks.nw_tos = w.nw_tos().map_or(0, |_| IP_DSCP_MASK);
+    flow.nw_proto = w.nw_proto;
+    masks.nw_proto = w.nw_proto().map_or(0, |_| 0xff);
+    flow.nw_src = w.nw_src.into();
+    masks.nw_src = prefix_mask(w.nw_src_wild_bits()).into();
+    flow.nw_dst = w.nw_dst.into();
+    masks.nw_dst = prefix_mask(w.nw_dst_wild_bits()).into();
+    (flow.tp_src, masks.tp_src) = (w.tp_src.into(), be16(w.tp_src().is_some()));
+    (flow.tp_dst, masks.tp_dst) = (w.tp_dst.into(), be16(w.tp_dst().is_some()));
+    set_vlan10(&mut m, w.dl_vlan(), w.dl_vlan_pcp());
     let wc = m.wc;
     m.flow.mask(&wc);
     Ok(m)

@@ -360,6 +360,35 @@ pub struct Parsed {
 
 /// Reads the headers of a whole message and checks its length.
 pub fn parse(msg: &[u8]) -> Result<Parsed, OfpErr> {
+    let parsed = identify(msg)?;
+    let body_len = msg
+        .len()
+        .checked_sub(parsed.body)
+        .ok_or(OfpErr::OFPBRC_BAD_LEN)?;
+    let (min, unit) = (parsed.raw.min_body, parsed.raw.extra_unit);
+    let fits = match unit {
+        0 => body_len == min,
+        unit => body_len >= min && (body_len - min) % unit == 0,
+    };
+    if fits {
+        Ok(parsed)
+    } else {
+        Err(OfpErr::OFPBRC_BAD_LEN)
+    }
+}
+
+/// The wire version of a message from the future is read as the newest that we know: what all versions have
+/// (hello, errors, echoes) looks the same in it.
+fn version_of(wire: u8) -> Result<Version, OfpErr> {
+    match Version::from_wire(wire) {
+        Some(v) => Ok(v),
+        None if wire > Version::V15.wire() => Ok(Version::V15),
+        None => Err(OfpErr::OFPBRC_BAD_TYPE),
+    }
+}
+
+/// Reads as much of the headers as tells what a message is, without regard to its length.
+pub fn identify(msg: &[u8]) -> Result<Parsed, OfpErr> {
     if msg.len() < HEADER_LEN {
         return Err(OfpErr::OFPBRC_BAD_LEN);
     }
@@ -371,7 +400,8 @@ pub fn parse(msg: &[u8]) -> Result<Parsed, OfpErr> {
         let b = msg.get(ofs..ofs + 4).ok_or(OfpErr::OFPBRC_BAD_LEN)?;
         Ok(u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
     };
-    let version = Version::from_wire(msg[0]).ok_or(OfpErr::OFPBRC_BAD_VERSION)?;
+    let version = version_of(msg[0])?;
+    let known = Version::from_wire(msg[0]).is_some();
     let type_ = msg[1];
     let xid = be32(4)?;
     let (mp_request, mp_reply) = multipart_types(version);
@@ -383,7 +413,7 @@ pub fn parse(msg: &[u8]) -> Result<Parsed, OfpErr> {
             ONF_VENDOR => (Carrier::Onf, be32(12)?, OfpErr::OFPBRC_BAD_SUBTYPE),
             _ => return Err(OfpErr::OFPBRC_BAD_VENDOR),
         }
-    } else if type_ == mp_request || type_ == mp_reply {
+    } else if known && (type_ == mp_request || type_ == mp_reply) {
         let reply = type_ == mp_reply;
         let mp_len = if version == Version::V10 { 12 } else { 16 };
         if msg.len() < mp_len {
@@ -413,23 +443,42 @@ pub fn parse(msg: &[u8]) -> Result<Parsed, OfpErr> {
     let raw = RAWS
         .iter()
         .find(|r| r.carrier == carrier && r.number == number && (r.first..=r.last).contains(&minor))
+        .filter(|r| known || r.is_of_all_versions())
         .ok_or(not_found)?;
-    let body = prefix_len(carrier, version);
-    let body_len = msg.len().checked_sub(body).ok_or(OfpErr::OFPBRC_BAD_LEN)?;
-    let fits = match raw.extra_unit {
-        0 => body_len == raw.min_body,
-        unit => body_len >= raw.min_body && (body_len - raw.min_body) % unit == 0,
-    };
-    if !fits {
-        return Err(OfpErr::OFPBRC_BAD_LEN);
-    }
     Ok(Parsed {
         raw,
         version,
         xid,
         more,
-        body,
+        body: prefix_len(carrier, version),
     })
+}
+
+impl Raw {
+    /// Whether versions to come have it too.
+    fn is_of_all_versions(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Hello | Kind::Error | Kind::EchoRequest | Kind::EchoReply
+        )
+    }
+
+    /// Whether it is one of the parts of a request or reply, with flags in its header.
+    pub fn is_multipart(&self) -> bool {
+        matches!(
+            self.carrier,
+            Carrier::Mp { .. } | Carrier::NxMp { .. } | Carrier::OnfMp { .. }
+        )
+    }
+
+    pub fn is_multipart_reply(&self) -> bool {
+        matches!(
+            self.carrier,
+            Carrier::Mp { reply: true }
+                | Carrier::NxMp { reply: true }
+                | Carrier::OnfMp { reply: true }
+        )
+    }
 }
 
 /// The encoding of `kind` in `version` that the test accepts.
@@ -460,8 +509,12 @@ mod tests {
     fn lengths_and_types_are_checked() {
         assert_eq!(parse(&[1, 0]).unwrap_err(), OfpErr::OFPBRC_BAD_LEN);
         assert_eq!(
-            parse(&[9, 0, 0, 8, 0, 0, 0, 0]).unwrap_err(),
-            OfpErr::OFPBRC_BAD_VERSION
+            parse(&[9, 5, 0, 8, 0, 0, 0, 0]).unwrap_err(),
+            OfpErr::OFPBRC_BAD_TYPE
+        );
+        assert_eq!(
+            parse(&[9, 2, 0, 8, 0, 0, 0, 0]).unwrap().raw.kind,
+            Kind::EchoRequest
         );
         assert_eq!(
             parse(&[1, 99, 0, 8, 0, 0, 0, 0]).unwrap_err(),

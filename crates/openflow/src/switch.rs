@@ -300,6 +300,8 @@ pub enum RoleReason {
     PrimaryRequest = 0,
     Config = 1,
     Experimenter = 2,
+    /// Only shown, never sent.
+    Unknown = 255,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

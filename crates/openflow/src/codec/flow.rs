@@ -341,7 +341,7 @@ fn pull_oxs(r: &mut Reader<'_>) -> Result<Oxs, OfpErr> {
     let mut s = Oxs {
         duration: (0, 0),
         idle: None,
-        flow_count: 0,
+        flow_count: u32::MAX,
         packet_count: u64::MAX,
         byte_count: u64::MAX,
     };
@@ -383,102 +383,85 @@ fn pair(a: u32, b: u32) -> [u8; 8] {
     (u64::from(a) << 32 | u64::from(b)).to_be_bytes()
 }
 
-/// Reads the flows of a reply's body.
-pub fn decode_flow_stats(
-    data: &[u8],
+/// Reads one flow of a reply.
+pub(super) fn pull_flow_stats(
+    r: &mut Reader<'_>,
     version: Version,
     nxm: bool,
     tun: &Tun<'_>,
-) -> Result<Vec<FlowStats>, OfpErr> {
-    let mut out = Vec::new();
-    decode_flow_stats_into(data, version, nxm, tun, &mut out)?;
-    Ok(out)
-}
-
-/// Reads the flows of a reply's body up to the first that is malformed.
-pub fn decode_flow_stats_into(
-    data: &[u8],
-    version: Version,
-    nxm: bool,
-    tun: &Tun<'_>,
-    out: &mut Vec<FlowStats>,
-) -> Result<(), OfpErr> {
-    let mut r = Reader::new(data);
+) -> Result<FlowStats, OfpErr> {
     let opt = strict();
-    while !r.is_empty() {
-        let mut h = r;
-        let len = usize::from(h.u16()?);
-        bad_len(len >= 24 && len <= r.len())?;
-        let mut b = r.sub(len)?;
-        b.skip(2)?;
-        let mut fs = FlowStats::default();
-        if nxm || version != Version::V10 && version != Version::V15 {
-            fs.table_id = b.u8()?;
-            b.skip(1)?;
-            fs.duration_sec = b.u32()?;
-            fs.duration_nsec = b.u32()?;
-            fs.priority = b.u16()?;
-            fs.idle_timeout = b.u16()?;
-            fs.hard_timeout = b.u16()?;
-            let x = b.u16()?;
-            let y = b.u16()?;
-            let z = b.u16()?;
-            fs.cookie = b.u64()?;
-            fs.packet_count = b.u64()?;
-            fs.byte_count = b.u64()?;
-            if nxm {
-                fs.match_ = oxm::pull_nx_match(&mut b, x, &opt, tun)?.match_;
-                fs.idle_age = y.checked_sub(1);
-                fs.hard_age = z.checked_sub(1);
-            } else {
-                if version >= Version::V13 {
-                    fs.flags = FlowModFlags::from_bits_truncate(x.into());
-                }
-                if version >= Version::V14 {
-                    fs.importance = y;
-                }
-                fs.match_ = oxm::pull_ofp11_match(&mut b, &opt, tun)?;
-            }
-            fs.actions = if nxm {
-                crate::action::decode::actions(b.rest(), Version::V10, tun)?
-            } else {
-                instructions::decode(b.rest(), version, tun)?
-            };
-        } else if version == Version::V15 {
-            b.skip(2)?;
-            fs.table_id = b.u8()?;
-            b.skip(1)?;
-            fs.priority = b.u16()?;
-            fs.idle_timeout = b.u16()?;
-            fs.hard_timeout = b.u16()?;
-            fs.flags = FlowModFlags::from_bits_truncate(b.u16()?.into());
-            fs.importance = b.u16()?;
-            fs.cookie = b.u64()?;
-            fs.match_ = oxm::pull_ofp11_match(&mut b, &opt, tun)?;
-            let s = pull_oxs(&mut b)?;
-            (fs.duration_sec, fs.duration_nsec) = s.duration;
-            fs.packet_count = s.packet_count;
-            fs.byte_count = s.byte_count;
-            fs.idle_age = s.idle.map(|i| i.min(0xffff) as u16);
-            fs.actions = instructions::decode(b.rest(), version, tun)?;
+    let mut h = *r;
+    let len = usize::from(h.u16()?);
+    bad_len(len >= 24 && len <= r.len())?;
+    let mut b = r.sub(len)?;
+    b.skip(2)?;
+    let mut fs = FlowStats::default();
+    if nxm || version != Version::V10 && version != Version::V15 {
+        fs.table_id = b.u8()?;
+        b.skip(1)?;
+        fs.duration_sec = b.u32()?;
+        fs.duration_nsec = b.u32()?;
+        fs.priority = b.u16()?;
+        fs.idle_timeout = b.u16()?;
+        fs.hard_timeout = b.u16()?;
+        let x = b.u16()?;
+        let y = b.u16()?;
+        let z = b.u16()?;
+        fs.cookie = b.u64()?;
+        fs.packet_count = b.u64()?;
+        fs.byte_count = b.u64()?;
+        if nxm {
+            fs.match_ = oxm::pull_nx_match(&mut b, x, &opt, tun)?.match_;
+            fs.idle_age = y.checked_sub(1);
+            fs.hard_age = z.checked_sub(1);
         } else {
-            fs.table_id = b.u8()?;
-            b.skip(1)?;
-            fs.match_ = legacy::match_from_ofp10(b.take(legacy::OFP10_MATCH_LEN)?)?;
-            fs.duration_sec = b.u32()?;
-            fs.duration_nsec = b.u32()?;
-            fs.priority = b.u16()?;
-            fs.idle_timeout = b.u16()?;
-            fs.hard_timeout = b.u16()?;
-            b.skip(6)?;
-            fs.cookie = b.u64()?;
-            fs.packet_count = b.u64()?;
-            fs.byte_count = b.u64()?;
-            fs.actions = crate::action::decode::actions(b.rest(), version, tun)?;
+            if version >= Version::V13 {
+                fs.flags = FlowModFlags::from_bits_truncate(x.into());
+            }
+            if version >= Version::V14 {
+                fs.importance = y;
+            }
+            fs.match_ = oxm::pull_ofp11_match(&mut b, &opt, tun)?;
         }
-        out.push(fs);
+        fs.actions = if nxm {
+            crate::action::decode::actions(b.rest(), Version::V10, tun)?
+        } else {
+            instructions::decode(b.rest(), version, tun)?
+        };
+    } else if version == Version::V15 {
+        b.skip(2)?;
+        fs.table_id = b.u8()?;
+        b.skip(1)?;
+        fs.priority = b.u16()?;
+        fs.idle_timeout = b.u16()?;
+        fs.hard_timeout = b.u16()?;
+        fs.flags = FlowModFlags::from_bits_truncate(b.u16()?.into());
+        fs.importance = b.u16()?;
+        fs.cookie = b.u64()?;
+        fs.match_ = oxm::pull_ofp11_match(&mut b, &opt, tun)?;
+        let s = pull_oxs(&mut b)?;
+        (fs.duration_sec, fs.duration_nsec) = s.duration;
+        fs.packet_count = s.packet_count;
+        fs.byte_count = s.byte_count;
+        fs.idle_age = s.idle.map(|i| i.min(0xffff) as u16);
+        fs.actions = instructions::decode(b.rest(), version, tun)?;
+    } else {
+        fs.table_id = b.u8()?;
+        b.skip(1)?;
+        fs.match_ = legacy::match_from_ofp10(b.take(legacy::OFP10_MATCH_LEN)?)?;
+        fs.duration_sec = b.u32()?;
+        fs.duration_nsec = b.u32()?;
+        fs.priority = b.u16()?;
+        fs.idle_timeout = b.u16()?;
+        fs.hard_timeout = b.u16()?;
+        b.skip(6)?;
+        fs.cookie = b.u64()?;
+        fs.packet_count = b.u64()?;
+        fs.byte_count = b.u64()?;
+        fs.actions = crate::action::decode::actions(b.rest(), version, tun)?;
     }
-    Ok(())
+    Ok(fs)
 }
 
 /// Appends one flow of a reply.

@@ -10,13 +10,14 @@ use crate::flow::GROUP_ANY;
 use crate::group::*;
 use crate::message::Message;
 use crate::oxm;
-use crate::raw::Kind;
+use crate::raw::{Carrier, Kind};
 use crate::tun::Tun;
 use crate::version::Version;
 use crate::wire::{Put, Reader};
 
-/// The vendor (Netronome) of selection methods, and its property.
+/// The vendor (Netronome) of selection methods, an older number that is understood too, and the property.
 const NTR_VENDOR: u32 = 0x0000_154d;
+const NTR_COMPAT_VENDOR: u32 = 0x0000_1540;
 const NTR_SELECTION_METHOD: u32 = 1;
 
 fn new_layout(v: Version) -> bool {
@@ -43,7 +44,7 @@ impl Dec<'_, '_> {
             let mut b = r.sub(len)?;
             b.skip(2)?;
             let weight = b.u16()?;
-            let watch_port = port32(&mut b, OfpErr::OFPGMFC_BAD_WATCH)?;
+            let watch_port = port32(&mut b, OfpErr::OFPBAC_BAD_OUT_PORT)?;
             let watch_group = b.u32()?;
             b.skip(4)?;
             let actions = decode::action_list(b.rest(), self.version, self.tun)?;
@@ -60,7 +61,11 @@ impl Dec<'_, '_> {
         Ok(out)
     }
 
-    fn buckets15(&self, mut r: Reader<'_>, type_: GroupType) -> Result<Vec<Bucket>, OfpErr> {
+    fn buckets15(
+        &self,
+        mut r: Reader<'_>,
+        type_: Option<GroupType>,
+    ) -> Result<Vec<Bucket>, OfpErr> {
         let mut out: Vec<Bucket> = Vec::new();
         while !r.is_empty() {
             let mut h = r;
@@ -75,7 +80,7 @@ impl Dec<'_, '_> {
             let mut a = b.sub(actions_len).map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?;
             let actions = decode::action_list(a.take(actions_len)?, self.version, self.tun)?;
             let mut bucket = Bucket {
-                weight: u16::from(type_ == GroupType::Select),
+                weight: u16::from(type_ == Some(GroupType::Select)),
                 watch_port: OfPort::NONE,
                 watch_group: GROUP_ANY,
                 bucket_id,
@@ -85,7 +90,7 @@ impl Dec<'_, '_> {
                 let (prop_type, mut p) = p?;
                 match prop_type {
                     0 => bucket.weight = p.u16()?,
-                    1 => bucket.watch_port = port32(&mut p, OfpErr::OFPGMFC_BAD_WATCH)?,
+                    1 => bucket.watch_port = port32(&mut p, OfpErr::OFPBAC_BAD_OUT_PORT)?,
                     2 => bucket.watch_group = p.u32()?,
                     _ => return Err(OfpErr::OFPBPC_BAD_TYPE),
                 }
@@ -106,8 +111,8 @@ impl Dec<'_, '_> {
     fn group_props(
         &self,
         r: Reader<'_>,
-        type_: GroupType,
-        command: GroupCommand,
+        type_: Option<GroupType>,
+        command: Option<GroupCommand>,
     ) -> Result<GroupProps, OfpErr> {
         let mut out = GroupProps::default();
         for p in props(r) {
@@ -116,7 +121,7 @@ impl Dec<'_, '_> {
                 return Err(OfpErr::OFPBPC_BAD_TYPE);
             }
             let (vendor, kind) = (p.u32()?, p.u32()?);
-            if vendor != NTR_VENDOR {
+            if vendor != NTR_VENDOR && vendor != NTR_COMPAT_VENDOR {
                 return Err(OfpErr::OFPBPC_BAD_EXPERIMENTER);
             }
             if kind != NTR_SELECTION_METHOD {
@@ -124,9 +129,9 @@ impl Dec<'_, '_> {
             }
             let adds = matches!(
                 command,
-                GroupCommand::Add | GroupCommand::Modify | GroupCommand::AddOrModify
+                Some(GroupCommand::Add | GroupCommand::Modify | GroupCommand::AddOrModify)
             );
-            if !adds || type_ != GroupType::Select {
+            if !adds || type_ != Some(GroupType::Select) {
                 return Err(OfpErr::OFPBPC_BAD_VALUE);
             }
             p.skip(4)?;
@@ -172,20 +177,13 @@ impl Dec<'_, '_> {
         let (command, type_) = (r.u16()?, r.u8()?);
         r.skip(1)?;
         let group_id = r.u32()?;
-        use GroupCommand::*;
-        let command = match command {
-            0 => Add,
-            1 => Modify,
-            2 => Delete,
-            3 if new_layout(v) => InsertBucket,
-            5 if new_layout(v) => RemoveBucket,
-            0x8000 => AddOrModify,
-            _ => return Err(OfpErr::OFPGMFC_BAD_COMMAND),
-        };
-        let type_ = GroupType::from_wire(type_).ok_or(OfpErr::OFPGMFC_BAD_TYPE)?;
+        let (command, type_) = (
+            GroupCommand::from_wire(command),
+            GroupType::from_wire(type_),
+        );
         let mut g = GroupMod {
-            command,
-            type_,
+            command: command.unwrap_or(GroupCommand::Delete),
+            type_: type_.unwrap_or(GroupType::All),
             group_id,
             command_bucket_id: BUCKET_ALL,
             buckets: Vec::new(),
@@ -195,16 +193,8 @@ impl Dec<'_, '_> {
             let buckets_len = usize::from(r.u16()?);
             r.skip(2)?;
             g.command_bucket_id = r.u32()?;
-            match command {
-                RemoveBucket => {}
-                InsertBucket => {
-                    if g.command_bucket_id > BUCKET_MAX
-                        && ![BUCKET_FIRST, BUCKET_LAST].contains(&g.command_bucket_id)
-                    {
-                        return Err(OfpErr::OFPGMFC_UNKNOWN_BUCKET);
-                    }
-                }
-                _ => g.command_bucket_id = BUCKET_ALL,
+            if !command_bucket_ok(command, g.command_bucket_id) {
+                return Err(OfpErr::OFPGMFC_BAD_BUCKET);
             }
             let b = r.sub(buckets_len).map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?;
             g.buckets = self.buckets15(b, type_)?;
@@ -212,7 +202,19 @@ impl Dec<'_, '_> {
         } else {
             g.buckets = self.buckets11(r)?;
         }
-        check_group_mod(&g)?;
+        let type_ = type_.ok_or(OfpErr::OFPGMFC_BAD_TYPE)?;
+        // Only deleting needs no bucket of an indirect group.
+        if type_ == GroupType::Indirect
+            && command != Some(GroupCommand::Delete)
+            && g.buckets.len() != 1
+        {
+            return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+        }
+        let command = command.ok_or(OfpErr::OFPGMFC_BAD_COMMAND)?;
+        if command == GroupCommand::RemoveBucket && !g.buckets.is_empty() {
+            return Err(OfpErr::OFPGMFC_BAD_BUCKET);
+        }
+        check_buckets(&g.buckets, type_)?;
         Ok(Message::GroupMod(g))
     }
 
@@ -229,11 +231,10 @@ impl Dec<'_, '_> {
         Ok(Message::GroupDescRequest { group })
     }
 
-    pub(super) fn group_stats_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut groups = Vec::new();
-        let fixed = if self.version >= Version::V13 { 40 } else { 32 };
-        while !r.is_empty() {
-            let mut h = r;
+    pub(super) fn group_stats_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
+        let fixed = if self.has_duration() { 40 } else { 32 };
+        let one = |r: &mut Reader<'_>| {
+            let mut h = *r;
             let len = usize::from(h.u16()?);
             check_len(len >= fixed && len <= r.len() && (len - fixed) % 16 == 0)?;
             let mut b = r.sub(len)?;
@@ -258,18 +259,22 @@ impl Dec<'_, '_> {
                     byte_count: b.u64()?,
                 });
             }
-            groups.push(g);
-        }
+            Ok(g)
+        };
         Ok(Message::GroupStatsReply {
-            groups,
+            groups: self.list(r, one)?,
             more: self.parsed.more,
         })
     }
 
-    pub(super) fn group_desc_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut groups = Vec::new();
-        while !r.is_empty() {
-            let mut h = r;
+    /// Nicira's statistics for 1.0 have 1.3's layout.
+    fn has_duration(&self) -> bool {
+        self.is_nx() || self.version >= Version::V13
+    }
+
+    pub(super) fn group_desc_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
+        let one = |r: &mut Reader<'_>| {
+            let mut h = *r;
             let len = usize::from(h.u16()?);
             check_len(len >= 8 && len <= r.len())?;
             let mut b = r.sub(len)?;
@@ -286,15 +291,15 @@ impl Dec<'_, '_> {
             if new_layout(self.version) {
                 let n = usize::from(b.u16()?);
                 b.skip(6)?;
-                g.buckets = self.buckets15(b.sub(n)?, type_)?;
-                g.props = self.group_props(b, type_, GroupCommand::Add)?;
+                g.buckets = self.buckets15(b.sub(n)?, Some(type_))?;
+                g.props = self.group_props(b, Some(type_), Some(GroupCommand::Add))?;
             } else {
                 g.buckets = self.buckets11(b)?;
             }
-            groups.push(g);
-        }
+            Ok(g)
+        };
         Ok(Message::GroupDescReply {
-            groups,
+            groups: self.list(r, one)?,
             more: self.parsed.more,
         })
     }
@@ -312,19 +317,30 @@ impl Dec<'_, '_> {
     }
 }
 
-/// What must hold of a group whoever asks for it.
-pub fn check_group_mod(g: &GroupMod) -> Result<(), OfpErr> {
-    use GroupCommand::*;
-    let makes = matches!(g.command, Add | Modify | AddOrModify);
-    if makes && g.type_ == GroupType::Indirect && g.buckets.len() != 1 {
-        return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+/// Whether a command may name this bucket: only insertion and removal are about one.
+fn command_bucket_ok(command: Option<GroupCommand>, id: u32) -> bool {
+    let one = id <= BUCKET_MAX || [BUCKET_FIRST, BUCKET_LAST].contains(&id);
+    match command {
+        Some(GroupCommand::InsertBucket) => one,
+        Some(GroupCommand::RemoveBucket) => one || id == BUCKET_ALL,
+        _ => id == BUCKET_ALL,
     }
-    for b in &g.buckets {
-        if b.weight != 0 && g.type_ != GroupType::Select && makes {
+}
+
+/// What must hold of buckets in a group of this type.
+fn check_buckets(buckets: &[Bucket], type_: GroupType) -> Result<(), OfpErr> {
+    for b in buckets {
+        if b.weight != 0 && type_ != GroupType::Select {
             return Err(OfpErr::OFPGMFC_INVALID_GROUP);
         }
-        if g.type_ == GroupType::FastFailover && !b.has_watch() && makes {
-            return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+        match type_ {
+            GroupType::All | GroupType::Indirect if b.has_watch() => {
+                return Err(OfpErr::OFPGMFC_WATCH_UNSUPPORTED);
+            }
+            GroupType::FastFailover if !b.has_watch() => {
+                return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -438,9 +454,10 @@ impl Enc<'_, '_> {
         out: &mut Vec<u8>,
     ) -> Option<()> {
         let raw = self.raw(Kind::GroupStatsReply)?;
-        let v13 = self.version >= Version::V13;
+        let nx = matches!(raw.carrier, Carrier::NxMp { .. });
+        let duration = nx || self.version >= Version::V13;
         self.parts(raw, groups, more, out, |g, o| {
-            let fixed = if v13 { 40 } else { 32 };
+            let fixed = if duration { 40 } else { 32 };
             o.put_u16((fixed + 16 * g.buckets.len()) as u16);
             o.put_zeros(2);
             o.put_u32(g.group_id);
@@ -448,7 +465,7 @@ impl Enc<'_, '_> {
             o.put_zeros(4);
             o.put_u64(g.packet_count);
             o.put_u64(g.byte_count);
-            if v13 {
+            if duration {
                 o.put_u32(g.duration_sec);
                 o.put_u32(g.duration_nsec);
             }

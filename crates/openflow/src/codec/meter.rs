@@ -55,24 +55,20 @@ impl Dec<'_, '_> {
             ..Default::default()
         };
         if command != MeterCommand::Delete {
-            meter.flags = MeterFlags::from_bits(flags).ok_or(OfpErr::OFPMMFC_BAD_FLAGS)?;
+            meter.flags = MeterFlags::from_bits_retain(flags);
             // One unit, not both.
             let units = MeterFlags::KBPS | MeterFlags::PKTPS;
             if meter.flags.contains(units) {
                 return Err(OfpErr::OFPMMFC_BAD_FLAGS);
-            }
-            if !meter.flags.intersects(units) {
-                meter.flags |= MeterFlags::KBPS;
             }
             meter.bands = self.bands(r)?;
         }
         Ok(Message::MeterMod(MeterMod { command, meter }))
     }
 
-    pub(super) fn meter_stats_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut meters = Vec::new();
-        while !r.is_empty() {
-            let mut h = r;
+    pub(super) fn meter_stats_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
+        let one = |r: &mut Reader<'_>| {
+            let mut h = *r;
             h.skip(4)?;
             let len = usize::from(h.u16()?);
             if len < 40 || len > r.len() {
@@ -95,34 +91,32 @@ impl Dec<'_, '_> {
                     byte_count: b.u64()?,
                 });
             }
-            meters.push(s);
-        }
+            Ok(s)
+        };
         Ok(Message::MeterStatsReply {
-            meters,
+            meters: self.list(r, one)?,
             more: self.parsed.more,
         })
     }
 
-    pub(super) fn meter_config_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut meters = Vec::new();
-        while !r.is_empty() {
-            let mut h = r;
+    pub(super) fn meter_config_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
+        let one = |r: &mut Reader<'_>| {
+            let mut h = *r;
             let len = usize::from(h.u16()?);
             if len < 8 || len > r.len() {
                 return Err(OfpErr::OFPBRC_BAD_LEN);
             }
             let mut b = r.sub(len)?;
             b.skip(2)?;
-            let flags = MeterFlags::from_bits_truncate(b.u16()?);
-            let meter_id = b.u32()?;
-            meters.push(MeterConfig {
-                meter_id,
+            let flags = MeterFlags::from_bits_retain(b.u16()?);
+            Ok(MeterConfig {
+                meter_id: b.u32()?,
                 flags,
                 bands: self.bands(b)?,
-            });
-        }
+            })
+        };
         Ok(Message::MeterConfigReply {
-            meters,
+            meters: self.list(r, one)?,
             more: self.parsed.more,
         })
     }

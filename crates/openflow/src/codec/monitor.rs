@@ -23,6 +23,11 @@ const NX_FLAGS: [(u16, FlowMonitorFlags); 6] = [
     (1 << 5, FlowMonitorFlags::ONLY_OWN),
 ];
 
+/// What a monitor must watch at least one of.
+const CHANGES: FlowMonitorFlags = FlowMonitorFlags::ADD
+    .union(FlowMonitorFlags::REMOVED)
+    .union(FlowMonitorFlags::MODIFY);
+
 impl Dec<'_, '_> {
     /// Whether bodies have Nicira's layout; the ONF's extension of 1.3 has it too, but for 32-bit ports, matches
     /// and instructions.
@@ -30,157 +35,164 @@ impl Dec<'_, '_> {
         self.version <= Version::V13
     }
 
-    pub(super) fn flow_monitor_request(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut out = Vec::new();
-        let opt = PullOptions::default();
-        while !r.is_empty() {
-            let id = r.u32()?;
-            let req = if self.nx_monitor() {
-                let onf = self.version == Version::V13;
-                let flags = r.u16()?;
-                let (out_port, match_len);
-                if onf {
-                    match_len = r.u16()?;
-                    out_port = port32(&mut r, OfpErr::OFPBAC_BAD_OUT_PORT)?;
-                } else {
-                    out_port = OfPort(r.u16()?);
-                    match_len = r.u16()?;
-                }
-                let table_id = r.u8()?;
-                if !r.zeros(if onf { 3 } else { 5 })? {
-                    return Err(OfpErr::NXBRC_MUST_BE_ZERO);
-                }
-                let known: u16 = NX_FLAGS.iter().map(|f| f.0).sum();
-                if flags & !known != 0 || flags & 0xf == 0 {
-                    return Err(OfpErr::OFPMOFC_BAD_FLAGS);
-                }
-                let flags = NX_FLAGS
-                    .iter()
-                    .filter(|f| flags & f.0 != 0)
-                    .map(|f| f.1)
-                    .collect();
-                let match_ = if onf {
-                    oxm::pull_ofp11_match(&mut r, &opt, self.tun)?
-                } else {
-                    oxm::pull_nx_match(&mut r, match_len, &opt, self.tun)?.match_
-                };
-                FlowMonitorRequest {
-                    id,
-                    command: FlowMonitorCommand::Add,
-                    flags,
-                    out_port,
-                    out_group: GROUP_ANY,
-                    table_id,
-                    match_,
-                }
+    pub(super) fn flow_monitor_request(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
+        self.list(r, |r| {
+            if self.nx_monitor() {
+                self.nx_monitor_request(r)
             } else {
-                let out_port = port32(&mut r, OfpErr::OFPBAC_BAD_OUT_PORT)?;
-                let out_group = r.u32()?;
-                let flags = r.u16()?;
-                let table_id = r.u8()?;
-                let command = match r.u8()? {
-                    0 => FlowMonitorCommand::Add,
-                    1 => FlowMonitorCommand::Modify,
-                    2 => FlowMonitorCommand::Delete,
-                    _ => return Err(OfpErr::OFPMOFC_BAD_COMMAND),
-                };
-                let flags = FlowMonitorFlags::from_bits(flags).ok_or(OfpErr::OFPMOFC_BAD_FLAGS)?;
-                let match_ = oxm::pull_ofp11_match(&mut r, &opt, self.tun)?;
-                FlowMonitorRequest {
-                    id,
-                    command,
-                    flags,
-                    out_port,
-                    out_group,
-                    table_id,
-                    match_,
-                }
-            };
-            out.push(req);
-        }
-        Ok(Message::FlowMonitorRequest(out))
+                self.std_monitor_request(r)
+            }
+        })
+        .map(Message::FlowMonitorRequest)
     }
 
-    pub(super) fn flow_monitor_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut updates = Vec::new();
-        let opt = PullOptions::default();
-        while !r.is_empty() {
-            let mut h = r;
-            let (len, event) = (usize::from(h.u16()?), h.u16()?);
-            if len < 8 || len % 8 != 0 || len > r.len() {
-                return Err(OfpErr::OFPBRC_BAD_LEN);
-            }
-            let mut b = r.sub(len)?;
-            b.skip(4)?;
-            // Nicira's events: added, deleted, modified, abbreviated. 1.4's: initial, added, removed, modified,
-            // abbreviated, paused, resumed.
-            let event = if self.nx_monitor() { event + 1 } else { event };
-            let kind = match event {
-                0 => FlowUpdateEvent::Initial,
-                1 => FlowUpdateEvent::Added,
-                2 => FlowUpdateEvent::Removed,
-                3 => FlowUpdateEvent::Modified,
-                4 => {
-                    updates.push(FlowUpdate::Abbrev { xid: b.u32()? });
-                    continue;
-                }
-                5 if !self.nx_monitor() => {
-                    updates.push(FlowUpdate::Paused);
-                    continue;
-                }
-                6 if !self.nx_monitor() => {
-                    updates.push(FlowUpdate::Resumed);
-                    continue;
-                }
-                _ => return Err(OfpErr::NXBRC_FM_BAD_EVENT),
-            };
-            let mut u = FullFlowUpdate {
-                event: kind,
-                reason: FlowRemovedReason::IdleTimeout,
-                idle_timeout: 0,
-                hard_timeout: 0,
-                table_id: 0,
-                priority: 0,
-                cookie: 0,
-                match_: Default::default(),
-                actions: Vec::new(),
-            };
-            if self.nx_monitor() {
-                let reason = b.u16()?;
-                u.priority = b.u16()?;
-                u.idle_timeout = b.u16()?;
-                u.hard_timeout = b.u16()?;
-                let match_len = b.u16()?;
-                u.table_id = b.u8()?;
-                b.skip(1)?;
-                u.cookie = b.u64()?;
-                u.reason = FlowRemovedReason::from_wire(reason as u8)
-                    .unwrap_or(FlowRemovedReason::IdleTimeout);
-                if self.version == Version::V13 {
-                    u.match_ = oxm::pull_ofp11_match(&mut b, &opt, self.tun)?;
-                    u.actions = instructions::decode(b.rest(), self.version, self.tun)?;
-                } else {
-                    u.match_ = oxm::pull_nx_match(&mut b, match_len, &opt, self.tun)?.match_;
-                    u.actions = decode::actions(b.rest(), self.version, self.tun)?;
-                }
-            } else {
-                u.table_id = b.u8()?;
-                u.reason =
-                    FlowRemovedReason::from_wire(b.u8()?).unwrap_or(FlowRemovedReason::IdleTimeout);
-                u.idle_timeout = b.u16()?;
-                u.hard_timeout = b.u16()?;
-                u.priority = b.u16()?;
-                b.skip(4)?;
-                u.cookie = b.u64()?;
-                u.match_ = oxm::pull_ofp11_match(&mut b, &opt, self.tun)?;
-                u.actions = instructions::decode(b.rest(), self.version, self.tun)?;
-            }
-            updates.push(FlowUpdate::Full(Box::new(u)));
+    fn nx_monitor_request(&self, r: &mut Reader<'_>) -> Result<FlowMonitorRequest, OfpErr> {
+        let onf = self.version == Version::V13;
+        let (id, flags) = (r.u32()?, r.u16()?);
+        let (out_port, match_len);
+        if onf {
+            match_len = r.u16()?;
+            out_port = port32(r, OfpErr::OFPBAC_BAD_OUT_PORT);
+        } else {
+            out_port = Ok(OfPort(r.u16()?));
+            match_len = r.u16()?;
         }
+        let table_id = r.u8()?;
+        let zeros = r.zeros(if onf { 3 } else { 5 })?;
+        let known: u16 = NX_FLAGS.iter().map(|f| f.0).sum();
+        let changes = NX_FLAGS.iter().filter(|f| CHANGES.contains(f.1));
+        let changes: u16 = changes.map(|f| f.0).sum();
+        if flags & !known != 0 || flags & changes == 0 {
+            return Err(OfpErr::OFPMOFC_BAD_FLAGS);
+        }
+        if !zeros {
+            return Err(OfpErr::NXBRC_MUST_BE_ZERO);
+        }
+        let flags = NX_FLAGS.iter().filter(|f| flags & f.0 != 0);
+        let opt = PullOptions::default();
+        Ok(FlowMonitorRequest {
+            id,
+            command: FlowMonitorCommand::Add,
+            flags: flags.map(|f| f.1).collect(),
+            out_port: out_port?,
+            out_group: GROUP_ANY,
+            table_id,
+            match_: if onf {
+                oxm::pull_ofp11_match(r, &opt, self.tun)?
+            } else {
+                oxm::pull_nx_match(r, match_len, &opt, self.tun)?.match_
+            },
+        })
+    }
+
+    fn std_monitor_request(&self, r: &mut Reader<'_>) -> Result<FlowMonitorRequest, OfpErr> {
+        let id = r.u32()?;
+        let out_port = port32(r, OfpErr::OFPBAC_BAD_OUT_PORT);
+        let out_group = r.u32()?;
+        let bits = r.u16()?;
+        let (table_id, command) = (r.u8()?, r.u8()?);
+        // Open vSwitch abbreviates always.
+        let known =
+            FlowMonitorFlags::from_bits(bits).filter(|f| !f.contains(FlowMonitorFlags::NO_ABBREV));
+        let flags = FlowMonitorFlags::from_bits_truncate(bits);
+        // Who deletes a monitor need not say what it watches.
+        if command != FlowMonitorCommand::Delete as u8
+            && (known.is_none() || !flags.intersects(CHANGES))
+        {
+            return Err(OfpErr::OFPMOFC_BAD_FLAGS);
+        }
+        let command = match command {
+            0 => FlowMonitorCommand::Add,
+            1 => FlowMonitorCommand::Modify,
+            2 => FlowMonitorCommand::Delete,
+            _ => return Err(OfpErr::OFPMOFC_BAD_COMMAND),
+        };
+        Ok(FlowMonitorRequest {
+            id,
+            command,
+            flags,
+            out_port: out_port?,
+            out_group,
+            table_id,
+            match_: oxm::pull_ofp11_match(r, &PullOptions::default(), self.tun)?,
+        })
+    }
+
+    pub(super) fn flow_monitor_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
         Ok(Message::FlowMonitorReply {
-            updates,
+            updates: self.list(r, |r| self.flow_update(r))?,
             more: self.parsed.more,
         })
+    }
+
+    fn flow_update(&self, r: &mut Reader<'_>) -> Result<FlowUpdate, OfpErr> {
+        let opt = PullOptions::default();
+        let mut h = *r;
+        let (len, event) = (usize::from(h.u16()?), h.u16()?);
+        if len < 8 || len % 8 != 0 || len > r.len() {
+            return Err(OfpErr::OFPBRC_BAD_LEN);
+        }
+        let mut b = r.sub(len)?;
+        b.skip(4)?;
+        // Nicira's events: added, deleted, modified, abbreviated. 1.4's: initial, added, removed, modified,
+        // abbreviated, paused, resumed.
+        let event = if self.nx_monitor() {
+            event.saturating_add(1)
+        } else {
+            event
+        };
+        let event = match event {
+            0 => FlowUpdateEvent::Initial,
+            1 => FlowUpdateEvent::Added,
+            2 => FlowUpdateEvent::Removed,
+            3 => FlowUpdateEvent::Modified,
+            4 => return Ok(FlowUpdate::Abbrev { xid: b.u32()? }),
+            5 if !self.nx_monitor() => return Ok(FlowUpdate::Paused),
+            6 if !self.nx_monitor() => return Ok(FlowUpdate::Resumed),
+            _ => return Err(OfpErr::NXBRC_FM_BAD_EVENT),
+        };
+        let mut u = FullFlowUpdate {
+            event,
+            reason: FlowRemovedReason::IdleTimeout,
+            idle_timeout: 0,
+            hard_timeout: 0,
+            table_id: 0,
+            priority: 0,
+            cookie: 0,
+            match_: Default::default(),
+            actions: Vec::new(),
+        };
+        if self.nx_monitor() {
+            let reason = b.u16()?;
+            u.priority = b.u16()?;
+            u.idle_timeout = b.u16()?;
+            u.hard_timeout = b.u16()?;
+            let match_len = b.u16()?;
+            u.table_id = b.u8()?;
+            b.skip(1)?;
+            u.cookie = b.u64()?;
+            u.reason = FlowRemovedReason::from_wire(reason as u8)
+                .unwrap_or(FlowRemovedReason::IdleTimeout);
+            if self.version == Version::V13 {
+                u.match_ = oxm::pull_ofp11_match(&mut b, &opt, self.tun)?;
+                u.actions = instructions::decode(b.rest(), self.version, self.tun)?;
+            } else {
+                u.match_ = oxm::pull_nx_match(&mut b, match_len, &opt, self.tun)?.match_;
+                u.actions = decode::actions(b.rest(), self.version, self.tun)?;
+            }
+        } else {
+            u.table_id = b.u8()?;
+            u.reason =
+                FlowRemovedReason::from_wire(b.u8()?).unwrap_or(FlowRemovedReason::IdleTimeout);
+            u.idle_timeout = b.u16()?;
+            u.hard_timeout = b.u16()?;
+            u.priority = b.u16()?;
+            b.skip(4)?;
+            u.cookie = b.u64()?;
+            u.match_ = oxm::pull_ofp11_match(&mut b, &opt, self.tun)?;
+            u.actions = instructions::decode(b.rest(), self.version, self.tun)?;
+        }
+        Ok(FlowUpdate::Full(Box::new(u)))
     }
 
     pub(super) fn flow_monitor_cancel(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {

@@ -31,7 +31,7 @@ fn features_to10(f: PortFeatures) -> u32 {
 }
 
 fn bad_port(r: &mut Reader<'_>) -> Result<OfPort, OfpErr> {
-    port32(r, OfpErr::OFPBRC_BAD_PORT)
+    port32(r, OfpErr::OFPBAC_BAD_OUT_PORT)
 }
 
 fn check_len(ok: bool) -> Result<(), OfpErr> {
@@ -206,13 +206,9 @@ impl Dec<'_, '_> {
         Ok(Message::PortStatsRequest { port })
     }
 
-    pub(super) fn port_stats_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut ports = Vec::new();
-        while !r.is_empty() {
-            ports.push(self.one_port_stats(&mut r)?);
-        }
+    pub(super) fn port_stats_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
         Ok(Message::PortStatsReply {
-            ports,
+            ports: self.list(r, |r| self.one_port_stats(r))?,
             more: self.parsed.more,
         })
     }
@@ -300,13 +296,9 @@ impl Dec<'_, '_> {
         Ok(Message::PortDescRequest { port })
     }
 
-    pub(super) fn port_desc_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut ports = Vec::new();
-        while !r.is_empty() {
-            ports.push(pull_port(&mut r, self.version)?);
-        }
+    pub(super) fn port_desc_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
         Ok(Message::PortDescReply {
-            ports,
+            ports: self.list(r, |r| pull_port(r, self.version))?,
             more: self.parsed.more,
         })
     }
@@ -326,8 +318,7 @@ impl Dec<'_, '_> {
             }
         }
         // Before 1.4 one port must be named.
-        let any = self.version >= Version::V14 && q.port == OfPort::NONE;
-        if !(any || q.port < OfPort::MAX || q.port == OfPort::LOCAL) {
+        if self.version < Version::V14 && q.port >= OfPort::MAX {
             return Err(OfpErr::OFPQOFC_BAD_PORT);
         }
         Ok(Message::QueueGetConfigRequest(q))
@@ -344,49 +335,50 @@ impl Dec<'_, '_> {
             };
             r.skip(if v == Version::V10 { 6 } else { 4 })?;
         }
-        let mut queues = Vec::new();
-        while !r.is_empty() {
-            let start = r;
-            let mut q = QueueConfig {
-                port,
-                queue: 0,
-                min_rate: None,
-                max_rate: None,
-            };
-            let header = if v >= Version::V14 {
-                q.port = bad_port(&mut r)?;
-                q.queue = r.u32()?;
-                16
-            } else {
-                q.queue = r.u32()?;
-                if v >= Version::V12 {
-                    r.skip(4)?;
-                    16
-                } else {
-                    8
-                }
-            };
-            let len = usize::from(r.u16()?);
-            check_len(len >= header && len <= start.len())?;
-            r.skip(if header == 16 { 6 } else { 2 })?;
-            for prop in props(r.sub(len - header)?) {
-                let (type_, mut b) = prop?;
-                if v < Version::V14 {
-                    b.skip(4)?;
-                }
-                match type_ {
-                    1 => q.min_rate = Some(b.u16()?),
-                    2 => q.max_rate = Some(b.u16()?),
-                    _ => {}
-                }
-            }
-            queues.push(q);
-        }
         Ok(Message::QueueGetConfigReply {
             port,
-            queues,
+            queues: self.list(r, |r| self.queue_config(r, port))?,
             more: self.parsed.more,
         })
+    }
+
+    fn queue_config(&self, r: &mut Reader<'_>, port: OfPort) -> Result<QueueConfig, OfpErr> {
+        let v = self.version;
+        let start = r.len();
+        let mut q = QueueConfig {
+            port,
+            queue: 0,
+            min_rate: None,
+            max_rate: None,
+        };
+        let header = if v >= Version::V14 {
+            q.port = bad_port(r)?;
+            q.queue = r.u32()?;
+            16
+        } else {
+            q.queue = r.u32()?;
+            if v >= Version::V12 {
+                r.skip(4)?;
+                16
+            } else {
+                8
+            }
+        };
+        let len = usize::from(r.u16()?);
+        check_len(len >= header && len <= start)?;
+        r.skip(if header == 16 { 6 } else { 2 })?;
+        for prop in props(r.sub(len - header)?) {
+            let (type_, mut b) = prop?;
+            if v < Version::V14 {
+                b.skip(4)?;
+            }
+            match type_ {
+                1 => q.min_rate = Some(b.u16()?),
+                2 => q.max_rate = Some(b.u16()?),
+                _ => {}
+            }
+        }
+        Ok(q)
     }
 
     pub(super) fn queue_stats_request(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
@@ -408,52 +400,48 @@ impl Dec<'_, '_> {
         }))
     }
 
-    pub(super) fn queue_stats_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let v = self.version;
-        let mut queues = Vec::new();
-        while !r.is_empty() {
-            let mut q = QueueStats {
-                port: OfPort::NONE,
-                queue: 0,
-                tx_bytes: 0,
-                tx_packets: 0,
-                tx_errors: 0,
-                duration_sec: u32::MAX,
-                duration_nsec: u32::MAX,
-            };
-            let mut rest = None;
-            if v >= Version::V14 {
-                let mut h = r;
-                let len = usize::from(h.u16()?);
-                check_len(len >= 48 && len <= r.len())?;
-                let body = r.sub(len)?;
-                rest = Some(r);
-                r = body;
-                r.skip(8)?;
-            }
-            if v == Version::V10 {
-                q.port = OfPort(r.u16()?);
-                r.skip(2)?;
-            } else {
-                q.port = bad_port(&mut r)?;
-            }
-            q.queue = r.u32()?;
-            q.tx_bytes = r.u64()?;
-            q.tx_packets = r.u64()?;
-            q.tx_errors = r.u64()?;
-            if v >= Version::V13 {
-                q.duration_sec = r.u32()?;
-                q.duration_nsec = r.u32()?;
-            }
-            if let Some(rest) = rest {
-                r = rest;
-            }
-            queues.push(q);
-        }
+    pub(super) fn queue_stats_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
         Ok(Message::QueueStatsReply {
-            queues,
+            queues: self.list(r, |r| self.one_queue_stats(r))?,
             more: self.parsed.more,
         })
+    }
+
+    fn one_queue_stats(&self, r: &mut Reader<'_>) -> Result<QueueStats, OfpErr> {
+        let v = self.version;
+        let mut body = *r;
+        if v >= Version::V14 {
+            let mut h = *r;
+            let len = usize::from(h.u16()?);
+            check_len(len >= 48 && len <= r.len())?;
+            body = r.sub(len)?;
+            body.skip(8)?;
+        }
+        let b = &mut body;
+        let port = if v == Version::V10 {
+            let port = OfPort(b.u16()?);
+            b.skip(2)?;
+            port
+        } else {
+            bad_port(b)?
+        };
+        let mut q = QueueStats {
+            port,
+            queue: b.u32()?,
+            tx_bytes: b.u64()?,
+            tx_packets: b.u64()?,
+            tx_errors: b.u64()?,
+            duration_sec: u32::MAX,
+            duration_nsec: u32::MAX,
+        };
+        if v >= Version::V13 {
+            q.duration_sec = b.u32()?;
+            q.duration_nsec = b.u32()?;
+        }
+        if v < Version::V14 {
+            *r = body;
+        }
+        Ok(q)
     }
 }
 

@@ -65,9 +65,7 @@ impl Dec<'_, '_> {
             }
             f.actions = actions;
         }
-        while !r.is_empty() {
-            f.ports.push(pull_port(&mut r, self.version)?);
-        }
+        f.ports = self.list(r, |r| pull_port(r, self.version))?;
         Ok(Message::FeaturesReply(f))
     }
 
@@ -117,12 +115,9 @@ impl Dec<'_, '_> {
         let role = role_from(n)?;
         r.skip(4)?;
         let generation = r.u64()?;
-        let moves = matches!(role, Role::Primary | Role::Secondary);
-        let generation_id = if self.parsed.raw.kind == Kind::RoleReply {
-            (generation != u64::MAX).then_some(generation)
-        } else {
-            moves.then_some(generation)
-        };
+        // Who only asks for its role has no generation.
+        let asks = role == Role::NoChange && self.parsed.raw.kind == Kind::RoleRequest;
+        let generation_id = (!asks && generation != u64::MAX).then_some(generation);
         Ok(RoleRequest {
             role,
             generation_id,
@@ -136,6 +131,7 @@ impl Dec<'_, '_> {
             0 => RoleReason::PrimaryRequest,
             1 => RoleReason::Config,
             2 => RoleReason::Experimenter,
+            _ if self.for_show() => RoleReason::Unknown,
             _ => return Err(OfpErr::NXBRC_BAD_REASON),
         };
         r.skip(3)?;
@@ -155,21 +151,27 @@ impl Dec<'_, '_> {
         Ok(out)
     }
 
-    fn async14(&self, r: Reader<'_>) -> Result<Vec<(AsyncType, bool, u32)>, OfpErr> {
+    /// `unknown`: what a property that nobody knows is; `None`: nothing to care about.
+    fn async14(
+        &self,
+        r: Reader<'_>,
+        unknown: Option<OfpErr>,
+    ) -> Result<Vec<(AsyncType, bool, u32)>, OfpErr> {
         let mut out = Vec::new();
         for p in props(r) {
             let (type_, mut b) = p?;
-            let kind = ASYNC
-                .get(usize::from(type_ / 2))
-                .ok_or(OfpErr::OFPBPC_BAD_TYPE)?;
-            out.push((*kind, type_ % 2 == 0, b.u32()?));
+            match (ASYNC.get(usize::from(type_ / 2)), unknown) {
+                (Some(kind), _) => out.push((*kind, type_ % 2 == 0, b.u32()?)),
+                (None, Some(e)) => return Err(e),
+                (None, None) => {}
+            }
         }
         Ok(out)
     }
 
     pub(super) fn get_async_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
         let changes = if self.version >= Version::V14 {
-            self.async14(r)?
+            self.async14(r, None)?
         } else {
             self.async13(r)?
         };
@@ -182,11 +184,11 @@ impl Dec<'_, '_> {
         let nicira = self.is_nx();
         let by_props = self.parsed.raw.extra_unit != 0;
         let changes = if by_props {
-            self.async14(r)?
+            self.async14(r, Some(OfpErr::OFPACFC_UNSUPPORTED))?
         } else {
             self.async13(r)?
         };
-        if self.version == Version::V14 || self.version == Version::V15 {
+        if by_props {
             for (kind, _, mask) in &changes {
                 let known = match kind {
                     AsyncType::PacketIn | AsyncType::FlowRemoved => 0x3f,
@@ -194,7 +196,7 @@ impl Dec<'_, '_> {
                     AsyncType::TableStatus => 0x18,
                     AsyncType::RequestForward => 0x3,
                 };
-                if by_props && mask & !known != 0 {
+                if mask & !known != 0 {
                     return Err(OfpErr::OFPACFC_INVALID);
                 }
             }
@@ -203,6 +205,14 @@ impl Dec<'_, '_> {
             change: AsyncMod { changes },
             nicira,
         })
+    }
+
+    /// Unknown flags are an error, but one that can be shown.
+    fn bundle_flags(&self, bits: u16) -> Result<BundleFlags, OfpErr> {
+        if self.for_show() {
+            return Ok(BundleFlags::from_bits_retain(bits));
+        }
+        BundleFlags::from_bits(bits).ok_or(OfpErr::OFPBFC_BAD_FLAGS)
     }
 
     pub(super) fn bundle_control(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
@@ -221,7 +231,7 @@ impl Dec<'_, '_> {
         let type_ = *types
             .get(usize::from(type_))
             .ok_or(OfpErr::OFPBFC_BAD_TYPE)?;
-        let flags = BundleFlags::from_bits(flags).ok_or(OfpErr::OFPBFC_BAD_FLAGS)?;
+        let flags = self.bundle_flags(flags)?;
         Ok(Message::BundleControl(BundleCtrl {
             bundle_id,
             type_,
@@ -232,7 +242,7 @@ impl Dec<'_, '_> {
     pub(super) fn bundle_add(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
         let bundle_id = r.u32()?;
         r.skip(2)?;
-        let flags = BundleFlags::from_bits(r.u16()?).ok_or(OfpErr::OFPBFC_BAD_FLAGS)?;
+        let flags = self.bundle_flags(r.u16()?)?;
         let msg = r.rest();
         let header = msg.first_chunk::<8>().ok_or(OfpErr::OFPBFC_MSG_BAD_LEN)?;
         let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -263,7 +273,7 @@ impl Dec<'_, '_> {
         check_len(len >= 8 && len <= inner.len())?;
         let p = raw::parse(&inner[..len])?;
         if !matches!(p.raw.kind, Kind::GroupMod | Kind::MeterMod) {
-            return Err(OfpErr::OFPBRC_BAD_TYPE);
+            return Err(OfpErr::OFPBFC_MSG_UNSUP);
         }
         let msg = Msg::decode(&inner[..len], self.tun)?;
         Ok(Message::RequestForward {
@@ -298,7 +308,7 @@ impl Dec<'_, '_> {
         Ok(Message::SetControllerId(r.u16()?))
     }
 
-    fn tlv_maps(&self, mut r: Reader<'_>) -> Result<Vec<TlvMap>, OfpErr> {
+    fn tlv_maps(&self, mut r: Reader<'_>, fields: u16) -> Result<Vec<TlvMap>, OfpErr> {
         let mut out = Vec::new();
         while !r.is_empty() {
             let m = TlvMap {
@@ -311,7 +321,7 @@ impl Dec<'_, '_> {
             if !m.option_len.is_multiple_of(4) || m.option_len > 124 || m.option_len == 0 {
                 return Err(OfpErr::NXTTMFC_BAD_OPT_LEN);
             }
-            if m.index >= 64 {
+            if m.index >= fields {
                 return Err(OfpErr::NXTTMFC_BAD_FIELD_IDX);
             }
             out.push(m);
@@ -329,14 +339,14 @@ impl Dec<'_, '_> {
         r.skip(6)?;
         Ok(Message::TlvTableMod(TlvTableMod {
             command,
-            maps: self.tlv_maps(r)?,
+            maps: self.tlv_maps(r, 64)?,
         }))
     }
 
     pub(super) fn tlv_table_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
         let (max_option_space, max_fields) = (r.u32()?, r.u16()?);
         r.skip(10)?;
-        let maps = self.tlv_maps(r)?;
+        let maps = self.tlv_maps(r, max_fields)?;
         Ok(Message::TlvTableReply(TlvTableReply {
             max_option_space,
             max_fields,
@@ -362,19 +372,13 @@ impl Dec<'_, '_> {
         for p in props(r) {
             let (type_, mut b) = p?;
             match type_ {
-                0 => f.orig = ct_tuple(b, f.ip_proto)?,
-                1 => f.reply = ct_tuple(b, f.ip_proto)?,
-                2 => f.zone = Some(b.u16()?),
-                3 => f.mark = b.u32()?,
-                4 => f.mark_mask = b.u32()?,
-                5 => {
-                    b.skip(4)?;
-                    f.labels = u128::from_be_bytes(b.array()?);
-                }
-                6 => {
-                    b.skip(4)?;
-                    f.labels_mask = u128::from_be_bytes(b.array()?);
-                }
+                0 => f.orig = ct_tuple(b)?,
+                1 => f.reply = ct_tuple(b)?,
+                2 => f.zone = Some(exactly(&mut b, Reader::u16)?),
+                3 => f.mark = exactly(&mut b, Reader::u32)?,
+                4 => f.mark_mask = exactly(&mut b, Reader::u32)?,
+                5 => f.labels = u128::from_be_bytes(exactly(&mut b, Reader::array)?),
+                6 => f.labels_mask = u128::from_be_bytes(exactly(&mut b, Reader::array)?),
                 _ => return Err(OfpErr::OFPBPC_BAD_TYPE),
             }
         }
@@ -443,36 +447,43 @@ fn ipfix(mut r: Reader<'_>) -> Result<Vec<IpfixStats>, OfpErr> {
     Ok(out)
 }
 
-/// Nested properties of a tuple: addresses are 16 bytes with IPv4 mapped.
-fn ct_tuple(r: Reader<'_>, proto: u8) -> Result<CtTuple, OfpErr> {
+/// A property's value, which nothing may follow.
+fn exactly<'a, T>(
+    r: &mut Reader<'a>,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, OfpErr>,
+) -> Result<T, OfpErr> {
+    let value = read(r)?;
+    if r.is_empty() {
+        Ok(value)
+    } else {
+        Err(OfpErr::OFPBPC_BAD_LEN)
+    }
+}
+
+/// Nested properties of a tuple: addresses are 16 bytes with IPv4 mapped. Ports and ICMP's numbers share their
+/// place: the type is the low byte of what is a destination port otherwise.
+fn ct_tuple(mut r: Reader<'_>) -> Result<CtTuple, OfpErr> {
     let mut t = CtTuple::default();
-    let icmp = proto == 1 || proto == 58;
-    let mut body = r;
-    body.skip(4.min(body.len()))?;
+    r.skip(4)?;
     let addr = |b: &mut Reader<'_>| -> Result<Option<IpAddr>, OfpErr> {
         let v6 = std::net::Ipv6Addr::from(b.array::<16>()?);
-        Ok(Some(v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)))
+        let addr = v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4);
+        Ok((!v6.is_unspecified()).then_some(addr))
     };
-    for p in props(body) {
+    for p in props(r) {
         let (type_, mut b) = p?;
         match type_ {
-            0 | 1 => {
-                b.skip(4)?;
-                let a = addr(&mut b)?;
-                if type_ == 0 {
-                    t.src = a;
-                } else {
-                    t.dst = a;
-                }
-            }
-            2 if !icmp => t.src_port = b.u16()?,
-            3 if !icmp => t.dst_port = b.u16()?,
-            4 if icmp => t.icmp_id = b.u16()?,
-            5 if icmp => t.icmp_type = b.u8()?,
-            6 if icmp => t.icmp_code = b.u8()?,
+            0 => t.src = addr(&mut b)?,
+            1 => t.dst = addr(&mut b)?,
+            2 | 4 => t.src_port = exactly(&mut b, Reader::u16)?,
+            3 => t.dst_port = exactly(&mut b, Reader::u16)?,
+            5 => t.dst_port = t.dst_port & 0xff00 | u16::from(exactly(&mut b, Reader::u8)?),
+            6 => t.dst_port = t.dst_port & 0xff | u16::from(exactly(&mut b, Reader::u8)?) << 8,
             _ => return Err(OfpErr::OFPBPC_BAD_TYPE),
         }
     }
+    t.icmp_id = t.src_port;
+    [t.icmp_code, t.icmp_type] = t.dst_port.to_be_bytes();
     Ok(t)
 }
 
@@ -489,10 +500,7 @@ fn put_ct_tuple(t: &CtTuple, proto: u8, type_: u16, o: &mut Vec<u8>) {
                     IpAddr::V4(a) => a.to_ipv6_mapped(),
                     IpAddr::V6(a) => a,
                 };
-                prop(o, type_, |o| {
-                    o.put_zeros(4);
-                    o.put(&v6.octets());
-                });
+                prop(o, type_, |o| o.put(&v6.octets()));
             }
         }
         if icmp {
@@ -738,15 +746,9 @@ impl Enc<'_, '_> {
                 }
             }
             if f.labels_mask != 0 {
-                prop(o, 5, |o| {
-                    o.put_zeros(4);
-                    o.put(&f.labels.to_be_bytes());
-                });
+                prop(o, 5, |o| o.put(&f.labels.to_be_bytes()));
                 if f.labels_mask != u128::MAX {
-                    prop(o, 6, |o| {
-                        o.put_zeros(4);
-                        o.put(&f.labels_mask.to_be_bytes());
-                    });
+                    prop(o, 6, |o| o.put(&f.labels_mask.to_be_bytes()));
                 }
             }
         });

@@ -46,11 +46,12 @@ fn miss_to(miss: TableMiss, version: Version) -> u32 {
     }
 }
 
-/// Bits of [`TABLE_ACTIONS`] that a list of actions in OpenFlow 1.1's numbering means, and back.
-pub fn action_name_bits(numbers: u32) -> u64 {
-    (0..TABLE_ACTIONS.len())
+/// Bits of [`TABLE_ACTIONS`] that a list of actions in the numbering of `version` (1.1 or later) means, and back.
+pub fn action_name_bits(numbers: u32, version: Version) -> u64 {
+    let named = (0..TABLE_ACTIONS.len())
         .filter(|&i| numbers & 1 << TABLE_ACTIONS[i].1 != 0)
-        .fold(0, |b, i| b | 1 << i)
+        .fold(0, |b, i| b | 1 << i);
+    named & table_actions_of(version)
 }
 
 fn action_numbers(bits: u64) -> u32 {
@@ -150,39 +151,32 @@ impl Dec<'_, '_> {
         Ok(Message::TableStatus { vacancy_up, desc })
     }
 
-    pub(super) fn table_desc_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut tables = Vec::new();
-        while !r.is_empty() {
-            tables.push(self.table_desc(&mut r)?);
-        }
+    pub(super) fn table_desc_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
         Ok(Message::TableDescReply {
-            tables,
+            tables: self.list(r, |r| self.table_desc(r))?,
             more: self.parsed.more,
         })
     }
 
-    pub(super) fn table_stats_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
-        let mut tables = Vec::new();
-        while !r.is_empty() {
-            tables.push(match self.version {
-                Version::V10 => table_stats10(&mut r)?,
-                Version::V11 => table_stats11(&mut r)?,
-                Version::V12 => table_stats12(&mut r)?,
-                _ => {
-                    let table_id = r.u8()?;
-                    r.skip(3)?;
-                    TableStats {
-                        table_id,
-                        active_count: r.u32()?,
-                        lookup_count: r.u64()?,
-                        matched_count: r.u64()?,
-                        features: None,
-                    }
-                }
-            });
-        }
+    pub(super) fn table_stats_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
+        let one = |r: &mut Reader<'_>| match self.version {
+            Version::V10 => table_stats10(r),
+            Version::V11 => table_stats11(r),
+            Version::V12 => table_stats12(r),
+            _ => {
+                let table_id = r.u8()?;
+                r.skip(3)?;
+                Ok(TableStats {
+                    table_id,
+                    active_count: r.u32()?,
+                    lookup_count: r.u64()?,
+                    matched_count: r.u64()?,
+                    features: None,
+                })
+            }
+        };
         Ok(Message::TableStatsReply {
-            tables,
+            tables: self.list(r, one)?,
             more: self.parsed.more,
         })
     }
@@ -241,8 +235,8 @@ impl Dec<'_, '_> {
                         side.next[usize::from(id / 64)] |= 1 << (id % 64);
                     }
                 }
-                4 | 5 => side.write.actions = action_name_bits(type_list(b)?),
-                6 | 7 => side.apply.actions = action_name_bits(type_list(b)?),
+                4 | 5 => side.write.actions = action_name_bits(type_list(b)?, self.version),
+                6 | 7 => side.apply.actions = action_name_bits(type_list(b)?, self.version),
                 8 | 10 => {
                     let mut b = b;
                     while !b.is_empty() {
@@ -379,8 +373,8 @@ fn table_stats11(r: &mut Reader<'_>) -> Result<TableStats, OfpErr> {
     t.wildcard = fields(wild);
     t.match_ = fields(matches);
     t.nonmiss.instructions = r.u32()?;
-    t.nonmiss.write.actions = action_name_bits(r.u32()?);
-    t.nonmiss.apply.actions = action_name_bits(r.u32()?);
+    t.nonmiss.write.actions = action_name_bits(r.u32()?, Version::V11);
+    t.nonmiss.apply.actions = action_name_bits(r.u32()?, Version::V11);
     t.miss = miss_from(r.u32()?, Version::V11);
     t.max_entries = r.u32()?;
     let active_count = r.u32()?;
@@ -431,8 +425,8 @@ fn table_stats12(r: &mut Reader<'_>) -> Result<TableStats, OfpErr> {
     };
     t.match_ = fields12(r.u64()?);
     t.wildcard = fields12(r.u64()?);
-    t.nonmiss.write.actions = action_name_bits(r.u32()?);
-    t.nonmiss.apply.actions = action_name_bits(r.u32()?);
+    t.nonmiss.write.actions = action_name_bits(r.u32()?, Version::V12);
+    t.nonmiss.apply.actions = action_name_bits(r.u32()?, Version::V12);
     t.nonmiss.write.set_fields = fields12(r.u64()?);
     t.nonmiss.apply.set_fields = fields12(r.u64()?);
     t.metadata_match = r.u64()?;

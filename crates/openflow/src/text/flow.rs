@@ -550,6 +550,15 @@ pub const FLAG_NAMES: [(FlowModFlags, &str); 5] = [
 
 /// Appends what a flow mod is and does, as in message dumps.
 pub fn format_flow_mod(fm: &FlowMod, names: &Names<'_>, out: &mut String) {
+    flow_mod(fm, None, names, out);
+}
+
+/// The same with a text in the place of the match; the priority stands behind it.
+pub fn format_flow_mod_with(fm: &FlowMod, match_: &str, names: &Names<'_>, out: &mut String) {
+    flow_mod(fm, Some(match_), names, out);
+}
+
+fn flow_mod(fm: &FlowMod, wire_match: Option<&str>, names: &Names<'_>, out: &mut String) {
     out.push_str(match fm.command {
         FlowModCommand::Add => "ADD",
         FlowModCommand::Modify => "MOD",
@@ -567,12 +576,11 @@ pub fn format_flow_mod(fm: &FlowMod, names: &Names<'_>, out: &mut String) {
         fm.command,
         FlowModCommand::Add | FlowModCommand::ModifyStrict | FlowModCommand::DeleteStrict
     ) || fm.priority != DEFAULT_PRIORITY;
-    format_match(
-        &fm.match_,
-        shows_priority.then_some(fm.priority),
-        names,
-        out,
-    );
+    let priority = shows_priority.then_some(fm.priority);
+    match wire_match {
+        Some(text) => out.push_str(text),
+        None => format_match(&fm.match_, priority, names, out),
+    }
     if out.len() != start {
         out.push(' ');
     }
@@ -587,6 +595,9 @@ pub fn format_flow_mod(fm: &FlowMod, names: &Names<'_>, out: &mut String) {
     }
     if fm.hard_timeout != 0 {
         let _ = write!(out, "hard:{} ", fm.hard_timeout);
+    }
+    if wire_match.is_some() && fm.priority != DEFAULT_PRIORITY {
+        let _ = write!(out, "pri:{} ", fm.priority);
     }
     if fm.importance != 0 {
         let _ = write!(out, "importance:{} ", fm.importance);

@@ -32,6 +32,10 @@ fn flags(f: MeterFlags, out: &mut String) {
             let _ = write!(out, "{name} ");
         }
     }
+    let unknown = (f - MeterFlags::all()).bits();
+    if unknown != 0 {
+        let _ = write!(out, "flags:{unknown:#x} ");
+    }
 }
 
 /// Appends a meter's configuration; bands on one line if `oneline`.
@@ -99,23 +103,20 @@ pub fn format_meter_features(f: &MeterFeatures, out: &mut String) {
         f.max_meters, f.max_bands, f.max_color
     );
     out.push_str("band_types:");
-    let mut any = false;
-    for (bit, name) in [(1, " drop"), (2, " dscp_remark")] {
-        if f.band_types & 1 << bit != 0 {
-            out.push_str(name);
-            any = true;
+    let names = |names: &[(u32, &str)], bits: u32, out: &mut String| {
+        let mut rest = bits;
+        for (bit, name) in names.iter().filter(|(bit, _)| bits & bit != 0) {
+            rest &= !bit;
+            let _ = write!(out, " {name}");
         }
-    }
-    if !any {
-        out.push_str(" 0");
-    }
-    out.push_str("\ncapabilities: ");
-    let mut text = String::new();
-    flags(
-        MeterFlags::from_bits_truncate(f.capabilities as u16),
-        &mut text,
-    );
-    out.push_str(text.trim_end());
+        if rest != 0 || bits == 0 {
+            let _ = write!(out, " {}", super::format::hex(rest.into()));
+        }
+    };
+    names(&[(2, "drop"), (4, "dscp_remark")], f.band_types, out);
+    out.push_str("\ncapabilities:");
+    let kinds = [(1, "kbps"), (2, "pktps"), (4, "burst"), (8, "stats")];
+    names(&kinds, f.capabilities, out);
     out.push('\n');
 }
 

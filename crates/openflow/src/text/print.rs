@@ -6,31 +6,39 @@ mod packet;
 mod port;
 mod switch;
 mod table;
+mod wire_match;
 
 use std::fmt::Write;
 
 use super::format::hex;
 use super::{Names, format_table};
-use crate::codec::{decode_flow_stats_into, decode_hello};
+use crate::codec::decode_hello;
 use crate::error::OfpErr;
 use crate::flow::*;
 use crate::group::GroupFeatures;
 use crate::message::{Message, Msg};
 use crate::raw::{self, HEADER_LEN, Raw};
-use crate::text::flow::{FlowShow, format_flow_mod, format_flow_stats};
+use crate::text::flow::{FlowShow, format_flow_mod, format_flow_mod_with, format_flow_stats};
 use crate::text::match_::format_match;
 use crate::version::Version;
 use ferrovs_packet::types::OfPort;
 
 pub use packet::format_packet;
 pub use table::FeaturePrinter;
+pub use wire_match::format_entries;
 
 /// Appends bytes as rows of 16 with their offsets, and as characters if `ascii`.
 pub fn hex_dump(data: &[u8], ascii: bool, out: &mut String) {
     for (row, chunk) in data.chunks(16).enumerate() {
         let _ = write!(out, "{:08x} ", row * 16);
+        // A row of exactly eight ends with the hyphen that would join the next half, if text follows.
+        let middle = if ascii {
+            chunk.len() > 7
+        } else {
+            chunk.len() > 8
+        };
         for i in 0..16 {
-            out.push(if i == 8 && chunk.len() > 7 { '-' } else { ' ' });
+            out.push(if i == 8 && middle { '-' } else { ' ' });
             match chunk.get(i) {
                 Some(b) => {
                     let _ = write!(out, "{b:02x}");
@@ -38,7 +46,6 @@ pub fn hex_dump(data: &[u8], ascii: bool, out: &mut String) {
                 None => out.push_str("  "),
             }
         }
-        // A row of exactly eight ends with the hyphen that would join the next half.
         if ascii {
             out.push_str(" |");
             for i in 0..16 {
@@ -50,9 +57,7 @@ pub fn hex_dump(data: &[u8], ascii: bool, out: &mut String) {
             }
             out.push('|');
         } else {
-            while out.ends_with(' ') {
-                out.pop();
-            }
+            out.truncate(out.trim_end_matches(' ').len());
         }
         out.push('\n');
     }
@@ -62,7 +67,8 @@ pub fn hex_dump(data: &[u8], ascii: bool, out: &mut String) {
 #[derive(Clone, Copy)]
 pub struct Print<'a> {
     pub names: Names<'a>,
-    /// 0 terse; 1 to 3 more; from 3 on packets and messages are dumped in hexadecimal.
+    /// 0 terse; 1 to 3 more; from 3 on packets are dumped in hexadecimal and matches shown as they are on the
+    /// wire, from 5 on whole messages follow as dumps.
     pub verbosity: u8,
 }
 
@@ -80,64 +86,49 @@ pub fn format_message(msg: &[u8], p: Print<'_>, out: &mut String) {
 
 /// Prints a message; whether its bytes shall follow.
 fn message(msg: &[u8], p: Print<'_>, out: &mut String) -> bool {
+    if msg.is_empty() {
+        out.push_str("OpenFlow message is empty\n");
+        return false;
+    }
     if msg.len() < HEADER_LEN {
         let _ = writeln!(out, "OpenFlow packet too short (only {} bytes):", msg.len());
         return true;
     }
     let len = usize::from(u16::from_be_bytes([msg[2], msg[3]]));
-    if len > msg.len() {
-        let _ = write!(
-            out,
-            "({}... ***truncated to {} bytes from {len}***)",
-            name_of(msg),
-            msg.len()
-        );
-        out.push('\n');
+    if len != msg.len() {
+        if let Ok(parsed) = raw::identify(msg) {
+            title(parsed.raw, msg, out);
+            out.push('\n');
+        }
+        let n = msg.len();
+        let _ = if len > n {
+            writeln!(out, "(***truncated to {n} bytes from {len}***)")
+        } else {
+            writeln!(out, "(***only uses {len} bytes out of {n}***)")
+        };
         return true;
     }
-    let msg = if len < msg.len() {
-        let _ = write!(
-            out,
-            "({}... ***only uses {len} bytes out of {}***)",
-            name_of(msg),
-            msg.len()
-        );
-        out.push('\n');
-        return true;
-    } else {
-        msg
-    };
-    let raw = match raw_of(msg) {
-        Ok(raw) => raw,
+    let raw = match raw::parse(msg) {
+        Ok(parsed) => parsed.raw,
         Err(e) => {
-            header_only(e, out);
+            let _ = writeln!(out, "***decode error: {}***", e.name());
             return true;
         }
     };
     title(raw, msg, out);
+    let titled = out.len();
     match body(msg, raw, p, out) {
-        Ok(()) => false,
+        Ok(()) => p.verbosity >= 5,
         Err(e) => {
-            let _ = writeln!(out, " ***decode error: {}***", e.name());
+            if out.len() == titled {
+                out.push(' ');
+            } else if !out.ends_with('\n') {
+                out.push('\n');
+            }
+            let _ = writeln!(out, "***decode error: {}***", e.name());
             true
         }
     }
-}
-
-fn header_only(e: OfpErr, out: &mut String) {
-    let _ = writeln!(out, "***decode error: {}***", e.name());
-}
-
-fn name_of(msg: &[u8]) -> String {
-    raw_of(msg).map_or_else(|_| "?".to_owned(), |r| r.name.to_owned())
-}
-
-/// The encoding of a message without regard to its length.
-fn raw_of(msg: &[u8]) -> Result<&'static Raw, OfpErr> {
-    if msg.get(1) == Some(&0) {
-        return raw::RAWS.first().ok_or(OfpErr::OFPBRC_BAD_TYPE);
-    }
-    raw::parse(msg).map(|p| p.raw)
 }
 
 fn title(raw: &Raw, msg: &[u8], out: &mut String) {
@@ -161,59 +152,46 @@ fn body(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), Ofp
         hello::format_hello(versions, ok, msg, out);
         return Ok(());
     }
-    if raw.kind == raw::Kind::FlowStatsReply {
-        return flow_stats_reply(msg, raw, p, out);
-    }
-    let decoded = Msg::decode(msg, p.names.tun)?;
-    // Numbers that nobody knows are as good as no error message.
-    if matches!(&decoded.body, Message::Error(e) if e.error.is_none()) {
-        return Err(OfpErr::OFPBRC_BAD_LEN);
-    }
-    if raw::prefix_len(raw.carrier, decoded.version) > HEADER_LEN
-        && matches!(
-            raw.carrier,
-            raw::Carrier::Mp { .. } | raw::Carrier::NxMp { .. } | raw::Carrier::OnfMp { .. }
-        )
-    {
+    if raw.is_multipart() {
         multipart_flags(msg, raw, out);
     }
-    format_body(&decoded, p, out);
-    Ok(())
-}
-
-/// Flows are shown up to the first that is malformed.
-fn flow_stats_reply(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), OfpErr> {
-    let parsed = raw::parse(msg)?;
-    multipart_flags(msg, raw, out);
-    let nxm = matches!(raw.carrier, raw::Carrier::NxMp { .. });
-    let mut flows = Vec::new();
-    let body = &msg[parsed.body..];
-    let result = decode_flow_stats_into(body, parsed.version, nxm, p.names.tun, &mut flows);
-    for f in &flows {
-        out.push_str("\n ");
-        format_flow_stats(f, FlowShow { stats: true }, &p.names, out);
+    let (decoded, broken) = Msg::decode_for_show(msg, p.names.tun)?;
+    // Numbers that nobody knows are as good as no error message.
+    if matches!(&decoded.body, Message::Error(e) if e.error.is_none())
+        || raw.kind == raw::Kind::Error && Version::from_wire(msg[0]).is_none()
+    {
+        return Err(OfpErr::OFPBRC_BAD_LEN);
     }
-    if result.is_err() && !flows.is_empty() {
-        out.push('\n');
+    match &decoded.body {
+        Message::FlowMod { flow_mod, .. }
+            if p.verbosity >= 3 && wire_match::is_shown(raw, decoded.version) =>
+        {
+            let at = raw::prefix_len(raw.carrier, decoded.version);
+            let text = wire_match::format(&msg[at..], raw);
+            out.push(' ');
+            format_flow_mod_with(flow_mod, &text, &p.names, out);
+        }
+        _ => format_body(&decoded, p, out),
     }
-    result
+    if let (Some(_), Message::GroupStatsReply { .. }) = (broken, &decoded.body) {
+        out.push_str(" ***parse error***");
+    }
+    broken.map_or(Ok(()), Err)
 }
 
 fn multipart_flags(msg: &[u8], raw: &Raw, out: &mut String) {
-    let flags = u16::from_be_bytes([msg[10], msg[11]]);
+    let mut flags = u16::from_be_bytes([msg[10], msg[11]]);
     if flags == 0 {
         return;
     }
-    if raw.name.ends_with("reply") {
-        out.push_str(" flags=");
-        if flags & 1 != 0 {
-            out.push_str("[more]");
-        }
-        if flags & !1 != 0 {
-            let _ = write!(out, "[***unknown flags 0x{:04x}***]", flags & !1);
-        }
-    } else {
-        let _ = write!(out, " ***unknown flags 0x{flags:04x}***");
+    out.push_str(" flags=");
+    // Requests may come in parts from 1.3 on.
+    if flags & 1 != 0 && (raw.is_multipart_reply() || msg[0] >= Version::V13.wire()) {
+        out.push_str("[more]");
+        flags &= !1;
+    }
+    if flags != 0 {
+        let _ = write!(out, "[***unknown flags 0x{flags:04x}***]");
     }
 }
 
@@ -274,11 +252,11 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         }
         Message::RoleRequest(r) | Message::RoleReply(r) => switch::role(r, out),
         Message::RoleStatus(r) => switch::role_status(r, out),
-        Message::GetAsyncReply(c) => switch::async_config(c, out),
+        Message::GetAsyncReply(c) => switch::async_config(c, m.version, out),
         Message::SetAsync { change, .. } => {
             let mut c = Default::default();
             crate::switch::AsyncConfig::apply(&mut c, change);
-            switch::async_config(&c, out);
+            switch::async_config(&c, m.version, out);
         }
         Message::MeterMod(mm) => super::meter::format_meter_mod(mm, out),
         Message::RequestForward { request, .. } => {
@@ -322,19 +300,10 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
             }
         }
         Message::AggregateReply { stats, .. } => {
-            let n = |v: u64| {
-                if v == u64::MAX {
-                    "unknown".to_owned()
-                } else {
-                    v.to_string()
-                }
-            };
             let _ = write!(
                 out,
                 " packet_count={} byte_count={} flow_count={}",
-                n(stats.packet_count),
-                n(stats.byte_count),
-                stats.flow_count
+                stats.packet_count, stats.byte_count, stats.flow_count
             );
         }
         Message::TableStatsReply { tables, .. } => table::table_stats(tables, p, out),
@@ -392,11 +361,8 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
             }
         }
         Message::PortDescRequest { port } => {
-            // Only the newest request can name one.
-            if m.version >= Version::V15 {
-                out.push_str(" port=");
-                port::port_name(*port, p, out);
-            }
+            out.push_str(" port=");
+            port::port_name(*port, p, out);
         }
         Message::PortDescReply { ports, .. } => {
             out.push('\n');
@@ -447,12 +413,8 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
 
 fn flow_removed(fr: &FlowRemoved, names: &Names<'_>, out: &mut String) {
     out.push(' ');
-    let start = out.len();
     format_match(&fr.match_, Some(fr.priority), names, out);
-    if out.len() != start {
-        out.push(' ');
-    }
-    let _ = write!(out, "reason={}", fr.reason.name());
+    let _ = write!(out, " reason={}", fr.reason.name());
     if fr.table_id != 0xff {
         out.push_str(" table_id=");
         format_table(fr.table_id, names.tables, out);
@@ -479,8 +441,12 @@ fn flow_stats_request(q: &FlowStatsRequest, p: Print<'_>, out: &mut String) {
         out.push_str(" out_port=");
         port::port_name(q.out_port, p, out);
     }
+    let start = out.len();
     out.push(' ');
     format_match(&q.match_, None, &p.names, out);
+    if out.len() == start + 1 {
+        out.pop();
+    }
 }
 
 /// 1.0's actions by number.
@@ -513,14 +479,14 @@ pub(crate) fn actions10(bits: u32, out: &mut String) {
         }
     }
     if first {
-        out.push_str("(none)");
+        out.push_str("<none>");
     }
 }
 
 fn group_features(f: &GroupFeatures, version: Version, out: &mut String) {
     let _ = writeln!(out, "\n Group table:");
-    let _ = writeln!(out, "    Types:  {}", hex(f.types.into()));
-    let _ = writeln!(out, "    Capabilities:  {}", hex(f.capabilities.into()));
+    let _ = writeln!(out, "    Types:  {:#x}", f.types);
+    let _ = writeln!(out, "    Capabilities:  {:#x}", f.capabilities);
     for (i, name) in ["all", "select", "indirect", "fast failover"]
         .iter()
         .enumerate()
@@ -529,12 +495,12 @@ fn group_features(f: &GroupFeatures, version: Version, out: &mut String) {
             continue;
         }
         let _ = writeln!(out, "    {name} group:");
-        let _ = writeln!(out, "       max_groups={}", hex(f.max_groups[i].into()));
+        let _ = writeln!(out, "       max_groups={:#x}", f.max_groups[i]);
         out.push_str("       actions: ");
         if version == Version::V10 {
             actions10(f.actions[i], out);
         } else {
-            table::actions(crate::codec::action_name_bits(f.actions[i]), out);
+            table::actions(crate::codec::action_name_bits(f.actions[i], version), out);
         }
         out.push('\n');
     }

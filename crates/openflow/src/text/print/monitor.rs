@@ -22,7 +22,12 @@ pub const MONITOR_FLAGS: [(FlowMonitorFlags, &str); 7] = [
 ];
 
 pub fn request(r: &FlowMonitorRequest, p: Print<'_>, out: &mut String) {
-    let _ = write!(out, "\n id={} flags=", r.id);
+    let _ = write!(out, "\n id={}", r.id);
+    if r.command == FlowMonitorCommand::Delete {
+        out.push_str(" command=delete");
+        return;
+    }
+    out.push_str(" flags=");
     let mut first = true;
     for (f, name) in MONITOR_FLAGS {
         if r.flags.contains(f) {
@@ -39,6 +44,9 @@ pub fn request(r: &FlowMonitorRequest, p: Print<'_>, out: &mut String) {
     if r.out_port != OfPort::NONE {
         out.push_str(" out_port=");
         port_name(r.out_port, p, out);
+    }
+    if r.out_group != GROUP_ANY {
+        let _ = write!(out, " out_group={}", r.out_group);
     }
     if r.table_id != 0xff {
         out.push_str(" table=");

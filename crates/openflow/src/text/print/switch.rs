@@ -19,12 +19,7 @@ pub fn error(e: &ErrorMsg, p: Print<'_>, out: &mut String) {
         // The data is text for people.
         for &b in &e.data {
             match b {
-                0x20..=0x7e if b != b'\\' && b != b'"' => out.push(b as char),
-                b'\n' => out.push_str("\\n"),
-                b'\t' => out.push_str("\\t"),
-                b'\r' => out.push_str("\\r"),
-                b'\\' => out.push_str("\\\\"),
-                b'"' => out.push_str("\\\""),
+                0x20..=0x7e => out.push(b as char),
                 _ => {
                     let _ = write!(out, "\\{b:03o}");
                 }
@@ -126,16 +121,16 @@ pub fn role_status(r: &RoleStatus, out: &mut String) {
         RoleReason::PrimaryRequest => "primary_request",
         RoleReason::Config => "configuration_changed",
         RoleReason::Experimenter => "experimenter_data_changed",
+        RoleReason::Unknown => "(unknown)",
     });
 }
 
-pub fn async_config(c: &AsyncConfig, out: &mut String) {
+pub fn async_config(c: &AsyncConfig, version: Version, out: &mut String) {
+    // What a version has no reason for does not concern it.
+    let packet_in = if version >= Version::V14 { 6 } else { 3 };
     let reason = |kind: usize, bit: usize| -> Option<&'static str> {
         match kind {
-            0 => PacketInReason::ALL
-                .get(bit)
-                .filter(|_| bit < 6)
-                .map(|r| r.1),
+            0 => PacketInReason::ALL[..packet_in].get(bit).map(|r| r.1),
             1 => ["add", "delete", "modify"].get(bit).copied(),
             2 => crate::flow::FlowRemovedReason::ALL.get(bit).map(|r| r.1),
             3 => [
@@ -153,10 +148,7 @@ pub fn async_config(c: &AsyncConfig, out: &mut String) {
             _ => ["group_mod_request", "meter_mod_request"].get(bit).copied(),
         }
     };
-    for (i, (name, masks)) in [("primary", &c.primary), ("secondary", &c.secondary)]
-        .into_iter()
-        .enumerate()
-    {
+    for (name, masks) in [("primary", &c.primary), ("secondary", &c.secondary)] {
         let _ = writeln!(out, "\n {name}:");
         for (kind, label) in [
             "PACKET_IN",
@@ -170,23 +162,17 @@ pub fn async_config(c: &AsyncConfig, out: &mut String) {
         .enumerate()
         {
             let _ = write!(out, "{label:>16}:");
-            let mask = masks[kind];
-            if mask == 0 {
-                out.push_str(" (off)");
-            }
-            for bit in (0..32).filter(|b| mask & 1 << b != 0) {
-                match reason(kind, bit) {
-                    Some(r) => {
-                        let _ = write!(out, " {r}");
-                    }
-                    None => {
-                        let _ = write!(out, " {bit}");
-                    }
+            let start = out.len();
+            for bit in (0..32).filter(|b| masks[kind] & 1 << b != 0) {
+                if let Some(r) = reason(kind, bit) {
+                    let _ = write!(out, " {r}");
                 }
+            }
+            if out.len() == start {
+                out.push_str(" (off)");
             }
             out.push('\n');
         }
-        let _ = i;
     }
 }
 
@@ -215,11 +201,12 @@ pub fn bundle_flags(id: u32, flags: BundleFlags, type_: Option<BundleCtrlType>, 
     if flags.contains(BundleFlags::ORDERED) {
         names.push("ordered");
     }
-    out.push_str(&if names.is_empty() {
-        "0".to_owned()
-    } else {
-        names.join(" ")
-    });
+    let rest = (flags - BundleFlags::all()).bits();
+    let mut text = names.join(" ");
+    if rest != 0 {
+        let _ = write!(text, "{}{rest:#x}", if text.is_empty() { "" } else { " " });
+    }
+    out.push_str(if text.is_empty() { "0" } else { &text });
 }
 
 pub fn bundle_control(b: &BundleCtrl, out: &mut String) {
@@ -266,22 +253,18 @@ pub fn tlv_reply(t: &TlvTableReply, out: &mut String) {
     tlv_table(&t.maps, out);
 }
 
-fn ct_tuple(t: &CtTuple, proto: u8, with_proto: bool, out: &mut String) {
+fn ct_tuple(t: &CtTuple, v6: bool, proto: u8, with_proto: bool, out: &mut String) {
     use std::net::IpAddr;
-    out.push('\'');
-    let v6 = matches!(t.src, Some(IpAddr::V6(_)))
-        || matches!(t.dst, Some(IpAddr::V6(_)))
-        || t.src.is_none() && t.dst.is_none();
     let field = if v6 { "ct_ipv6" } else { "ct_nw" };
     let text = |a: Option<IpAddr>| match a {
+        Some(IpAddr::V4(a)) if v6 => ferrovs_packet::field::format_ipv6(a.to_ipv6_mapped().into()),
         Some(IpAddr::V4(a)) => a.to_string(),
         Some(IpAddr::V6(a)) => ferrovs_packet::field::format_ipv6(a.into()),
-        None if v6 => "::".to_owned(),
-        None => "0.0.0.0".to_owned(),
+        None => "::".to_owned(),
     };
     let _ = write!(
         out,
-        "{field}_src={},{field}_dst={},",
+        " '{field}_src={},{field}_dst={},",
         text(t.src),
         text(t.dst)
     );
@@ -314,28 +297,34 @@ pub fn ct_flush(f: &CtFlush, out: &mut String) {
             let _ = write!(out, "/{:#x}", f.labels_mask);
         }
     }
-    out.push(' ');
-    ct_tuple(&f.orig, f.ip_proto, true, out);
-    out.push(' ');
-    ct_tuple(&f.reply, f.ip_proto, false, out);
+    let addrs = [f.orig.src, f.orig.dst, f.reply.src, f.reply.dst];
+    // Without any address it is as good as IPv6.
+    let v6 = !addrs.iter().flatten().any(std::net::IpAddr::is_ipv4);
+    ct_tuple(&f.orig, v6, f.ip_proto, true, out);
+    ct_tuple(&f.reply, v6, f.ip_proto, false, out);
 }
 
 fn ipfix_counters(s: &IpfixStats, indent: &str, out: &mut String) {
-    let _ = write!(
-        out,
-        "flows={}, current flows={}, sampled pkts={}, ipv4 ok={}, ipv6 ok={}, tx pkts={}\n{indent}\
-         pkts errs={}, ipv4 errs={}, ipv6 errs={}, tx errs={}\n",
-        s.total_flows,
-        s.current_flows,
-        s.pkts,
-        s.ipv4_pkts,
-        s.ipv6_pkts,
-        s.tx_pkts,
-        s.error_pkts,
-        s.ipv4_error_pkts,
-        s.ipv6_error_pkts,
-        s.tx_errors
-    );
+    let count = |out: &mut String, label: &str, n: u64| {
+        out.push_str(label);
+        if n == u64::MAX {
+            out.push('?');
+        } else {
+            let _ = write!(out, "{n}");
+        }
+    };
+    count(out, "flows=", s.total_flows);
+    count(out, ", current flows=", s.current_flows);
+    count(out, ", sampled pkts=", s.pkts);
+    count(out, ", ipv4 ok=", s.ipv4_pkts);
+    count(out, ", ipv6 ok=", s.ipv6_pkts);
+    count(out, ", tx pkts=", s.tx_pkts);
+    let _ = write!(out, "\n{indent}");
+    count(out, "pkts errs=", s.error_pkts);
+    count(out, ", ipv4 errs=", s.ipv4_error_pkts);
+    count(out, ", ipv6 errs=", s.ipv6_error_pkts);
+    count(out, ", tx errs=", s.tx_errors);
+    out.push('\n');
 }
 
 pub fn ipfix_bridge(s: &IpfixStats, out: &mut String) {

@@ -19,6 +19,9 @@ pub fn actions(bits: u64, out: &mut String) {
         .filter(|(i, _)| bits & 1 << i != 0)
         .map(|(_, a)| a.0)
         .collect();
+    if names.is_empty() {
+        out.push_str("<none>");
+    }
     out.push_str(&names.join(" "));
 }
 
