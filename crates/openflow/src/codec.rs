@@ -185,6 +185,19 @@ pub(crate) fn put_port32(out: &mut Vec<u8>, port: OfPort) {
     out.put_u32(port_to_ofp11(port.0));
 }
 
+/// A property's value, which nothing may follow.
+pub(crate) fn exactly<'a, T>(
+    r: &mut Reader<'a>,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, OfpErr>,
+) -> Result<T, OfpErr> {
+    let value = read(r)?;
+    if r.is_empty() {
+        Ok(value)
+    } else {
+        Err(OfpErr::OFPBPC_BAD_LEN)
+    }
+}
+
 impl Dec<'_, '_> {
     fn is_nx(&self) -> bool {
         matches!(self.parsed.raw.carrier, Carrier::Nx | Carrier::NxMp { .. })

@@ -261,7 +261,7 @@ pub fn match_from_ofp11(data: &[u8]) -> Result<Match, OfpErr> {
     let mut r = Reader::new(data);
     r.skip(4)?;
     let in_port = r.u32()?;
-    let wild = r.u32()?;
+    let mut wild = r.u32()?;
     let dl_src = r.mac()?;
     let dl_src_mask = r.mac()?;
     let dl_dst = r.mac()?;
@@ -352,8 +352,8 @@ pub fn match_from_ofp11(data: &[u8]) -> Result<Match, OfpErr> {
                 }
             }
             ip_proto::TCP | ip_proto::UDP | ip_proto::SCTP => {}
-            // The protocol has no ports that we know.
-            _ => return Err(OfpErr::OFPBMC_BAD_FIELD),
+            // What has no ports is left alone, as the specification says.
+            _ => wild |= TP_ALL,
         }
         if wild & w11::TP_SRC == 0 {
             m.flow.tp_src = tp_src.into();

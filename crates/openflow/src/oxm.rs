@@ -73,6 +73,17 @@ pub fn pull_header(r: &mut Reader<'_>) -> Result<(OxmHeader, Option<&'static Fie
     Ok((header, Field::by_oxm(header).map(|(f, _)| f)))
 }
 
+/// Reads a header in a list of such; the field is `None` when nobody knows a field of exactly this size.
+pub fn pull_any_header(r: &mut Reader<'_>) -> Result<(OxmHeader, Option<&'static Field>), OfpErr> {
+    let header = OxmHeader::read(r.rest()).ok_or(OfpErr::OFPBMC_BAD_LEN)?;
+    r.skip(header.size()).map_err(|_| OfpErr::OFPBMC_BAD_LEN)?;
+    let field = Field::by_oxm(header).map(|(f, _)| f).filter(|f| {
+        let len = usize::from(f.n_bytes) << u8::from(header.has_mask);
+        f.id.tun_metadata_index().is_some() || len == usize::from(header.len)
+    });
+    Ok((header, field))
+}
+
 /// Reads one entry with a known field.
 pub fn pull_entry(r: &mut Reader<'_>, tun: &Tun<'_>) -> Result<Entry, OfpErr> {
     let (header, field) = pull_header(r)?;
@@ -170,14 +181,14 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
         };
         let e = entry(field, header, bytes, tun)?;
         let m = &mut out.match_;
+        if opt.pipeline_only && !is_pipeline_field(field.id) {
+            return Err(OfpErr::OFPBRC_PIPELINE_FIELDS_ONLY);
+        }
         if !opt.lenient && !field.match_prereqs_ok(m) {
             return Err(OfpErr::OFPBMC_BAD_PREREQ);
         }
         if !tun.with(|t| field.is_all_wild_in(&m.wc, t)) {
             return Err(OfpErr::OFPBMC_DUP_FIELD);
-        }
-        if opt.pipeline_only && !is_pipeline_field(field.id) {
-            return Err(OfpErr::OFPBRC_PIPELINE_FIELDS_ONLY);
         }
         if !field.is_value_valid(&e.value) {
             return Err(OfpErr::OFPBMC_BAD_VALUE);
@@ -370,10 +381,10 @@ impl Writer<'_, '_> {
             ip_proto::TCP => self.fields(&[TcpSrc, TcpDst, TcpFlags]),
             ip_proto::UDP => self.fields(&[UdpSrc, UdpDst]),
             ip_proto::SCTP => self.fields(&[SctpSrc, SctpDst]),
-            ip_proto::ICMP if flow.dl_type.get() == eth_type::IP => {
+            ip_proto::ICMP if flow.ether_type() == eth_type::IP => {
                 self.fields(&[IcmpType, IcmpCode]);
             }
-            ip_proto::ICMPV6 if flow.dl_type.get() == eth_type::IPV6 => {
+            ip_proto::ICMPV6 if flow.ether_type() == eth_type::IPV6 => {
                 self.fields(&[Icmpv6Type, Icmpv6Code]);
                 if [135, 136].contains(&flow.tp_src.get())
                     && (flow.tp_dst.get() == 0)
@@ -410,28 +421,26 @@ impl Writer<'_, '_> {
         }
         self.fields(&[EthSrc, EthDst, EthType]);
         self.vlan();
-        let ty = self.m.flow.dl_type.get();
-        let has_type = self.m.wc.masks.dl_type.get() != 0;
+        // What is wild is zero, and zero is no type.
+        let ty = self.m.flow.ether_type();
         match ty {
-            eth_type::MPLS | eth_type::MPLS_MCAST if has_type => {
+            eth_type::MPLS | eth_type::MPLS_MCAST => {
                 self.fields(&[MplsTc, MplsBos, MplsTtl, MplsLabel]);
             }
-            eth_type::IP if has_type => {
+            eth_type::IP => {
                 self.fields(&[IpSrc, IpDst]);
                 self.ip();
             }
-            eth_type::IPV6 if has_type => {
+            eth_type::IPV6 => {
                 self.fields(&[Ipv6Src, Ipv6Dst]);
                 self.ip();
                 self.field(Ipv6Label);
             }
-            eth_type::ARP | eth_type::RARP if has_type => {
+            eth_type::ARP | eth_type::RARP => {
                 self.fields(&[ArpOp, ArpSpa, ArpTpa, ArpSha, ArpTha]);
             }
+            eth_type::NSH => self.fields(&NSH),
             _ => {}
-        }
-        if ty == eth_type::NSH && has_type {
-            self.fields(&NSH);
         }
         self.fields(&TUNNEL[..TUNNEL.len() - 1]);
         if self.m.wc.masks.tunnel.metadata.present != 0 {

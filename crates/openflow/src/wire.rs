@@ -83,6 +83,13 @@ impl<'a> Reader<'a> {
         Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
     }
 
+    /// The same of a name, whose last byte is the NUL whatever stands there.
+    pub fn name(&mut self, n: usize) -> Result<String, OfpErr> {
+        let mut s = *self;
+        self.skip(n)?;
+        s.string(n - 1)
+    }
+
     /// Whether the next `n` bytes are all zero; they are consumed.
     pub fn zeros(&mut self, n: usize) -> Result<bool, OfpErr> {
         Ok(self.take(n)?.iter().all(|&b| b == 0))

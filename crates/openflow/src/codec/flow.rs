@@ -95,25 +95,20 @@ impl Dec<'_, '_> {
                 fm.priority = u16::MAX;
             }
         }
-        fm.actions = crate::action::decode::actions(r.rest(), Version::V10, self.tun)?;
+        fm.actions = instructions::decode(r.rest(), self.version, self.tun)?;
         fm.command = FlowModCommand::from_wire(command as u8).ok_or(OfpErr::OFPFMFC_BAD_COMMAND)?;
         fm.table_id = (command >> 8) as u8;
         fm.tid = true;
         const EMERG: u16 = 1 << 2;
-        if flags & EMERG != 0 {
-            // There is no emergency flow cache.
-            return Err(OfpErr::OFPFMFC_TABLE_FULL);
+        if flags & EMERG != 0 && self.version == Version::V10 {
+            // There is no emergency flow cache, and a flow in it could not expire.
+            return Err(if fm.idle_timeout != 0 || fm.hard_timeout != 0 {
+                OfpErr::OFPFMFC_BAD_EMERG_TIMEOUT
+            } else {
+                OfpErr::OFPFMFC_TABLE_FULL
+            });
         }
-        fm.flags = FlowModFlags::from_bits_retain((flags & 3).into());
-        if flags & !7 != 0 {
-            return Err(OfpErr::OFPFMFC_BAD_FLAGS);
-        }
-        if fm.flags.contains(FlowModFlags::CHECK_OVERLAP) && fm.command != FlowModCommand::Add {
-            fm.flags -= FlowModFlags::CHECK_OVERLAP;
-        }
-        if fm.command == FlowModCommand::Add {
-            fm.flags |= FlowModFlags::RESET_COUNTS;
-        }
+        fm.flags = self.flow_mod_flags(flags, fm.command)?;
         fm.out_group = GROUP_ANY;
         Ok(fm)
     }
@@ -137,6 +132,7 @@ impl Dec<'_, '_> {
             legacy::normalize(&mut fm.match_);
         }
         fm.actions = instructions::decode(r.rest(), v, self.tun)?;
+        fm.out_port = out_port?;
         fm.command = FlowModCommand::from_wire(command).ok_or(OfpErr::OFPFMFC_BAD_COMMAND)?;
         if fm.command == FlowModCommand::Add {
             fm.new_cookie = cookie;
@@ -157,22 +153,25 @@ impl Dec<'_, '_> {
                 fm.modify_cookie = false;
             }
         }
-        fm.out_port = out_port?;
-        fm.importance = if v >= Version::V14 { importance } else { 0 };
-        let known: u16 = match v {
-            Version::V11 => 0x3,
-            Version::V12 => 0x7,
-            _ => 0x1f,
-        };
-        if flags & !known != 0 {
+        let has_importance = v >= Version::V14 && fm.command == FlowModCommand::Add;
+        fm.importance = if has_importance { importance } else { 0 };
+        if fm.command == FlowModCommand::Add && fm.table_id == TABLE_ALL {
+            return Err(OfpErr::OFPFMFC_BAD_TABLE_ID);
+        }
+        fm.flags = self.flow_mod_flags(flags, fm.command)?;
+        Ok(fm)
+    }
+
+    fn flow_mod_flags(&self, flags: u16, command: FlowModCommand) -> Result<FlowModFlags, OfpErr> {
+        if flags & !known_flags(self.version) != 0 {
             return Err(OfpErr::OFPFMFC_BAD_FLAGS);
         }
-        fm.flags = FlowModFlags::from_bits_retain(flags.into());
-        // Before 1.2 adding always resets counters; so does an add in any version of Open vSwitch.
-        if v < Version::V12 && fm.command == FlowModCommand::Add {
-            fm.flags |= FlowModFlags::RESET_COUNTS;
+        let mut flags = FlowModFlags::from_bits_retain(flags.into());
+        // Before 1.2 adding always resets counters.
+        if self.version < Version::V12 && command == FlowModCommand::Add {
+            flags |= FlowModFlags::RESET_COUNTS;
         }
-        Ok(fm)
+        Ok(flags)
     }
 
     pub(super) fn flow_removed(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
@@ -339,7 +338,7 @@ fn pull_oxs(r: &mut Reader<'_>) -> Result<Oxs, OfpErr> {
     bad_len(len >= 4 && len.next_multiple_of(8) <= r.len())?;
     let padded = r.take(len.next_multiple_of(8))?;
     let mut s = Oxs {
-        duration: (0, 0),
+        duration: (u32::MAX, u32::MAX),
         idle: None,
         flow_count: u32::MAX,
         packet_count: u64::MAX,
@@ -557,12 +556,15 @@ pub fn encode_flow_stats(
 }
 
 fn wire_flags(flags: FlowModFlags, version: Version) -> u16 {
-    let known = match version {
+    flags.bits() as u16 & known_flags(version)
+}
+
+fn known_flags(version: Version) -> u16 {
+    match version {
         Version::V10 | Version::V11 => 0x3,
         Version::V12 => 0x7,
         _ => 0x1f,
-    };
-    flags.bits() as u16 & known
+    }
 }
 
 impl Enc<'_, '_> {
@@ -590,7 +592,7 @@ impl Enc<'_, '_> {
                 o.put_zeros(6);
                 let len = oxm::put_nx_match(&fm.match_, fm.cookie, fm.cookie_mask, self.tun, o);
                 o.set_u16(at, len);
-                encode::actions(&fm.actions, Version::V10, self.tun, o);
+                instructions::encode(&fm.actions, self.version, self.tun, o);
             } else if self.version == Version::V10 {
                 legacy::match_to_ofp10(&fm.match_, o);
                 o.put_u64(fm.new_cookie);

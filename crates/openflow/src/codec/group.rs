@@ -44,7 +44,7 @@ impl Dec<'_, '_> {
             let mut b = r.sub(len)?;
             b.skip(2)?;
             let weight = b.u16()?;
-            let watch_port = port32(&mut b, OfpErr::OFPBAC_BAD_OUT_PORT)?;
+            let watch_port = port32(&mut b, OfpErr::OFPGMFC_BAD_WATCH);
             let watch_group = b.u32()?;
             b.skip(4)?;
             let actions = decode::action_list(b.rest(), self.version, self.tun)?;
@@ -52,7 +52,7 @@ impl Dec<'_, '_> {
             let bucket_id = out.len() as u32;
             out.push(Bucket {
                 weight,
-                watch_port,
+                watch_port: watch_port?,
                 watch_group,
                 bucket_id,
                 actions,
@@ -121,10 +121,8 @@ impl Dec<'_, '_> {
                 return Err(OfpErr::OFPBPC_BAD_TYPE);
             }
             let (vendor, kind) = (p.u32()?, p.u32()?);
-            if vendor != NTR_VENDOR && vendor != NTR_COMPAT_VENDOR {
-                return Err(OfpErr::OFPBPC_BAD_EXPERIMENTER);
-            }
-            if kind != NTR_SELECTION_METHOD {
+            let known = [NTR_VENDOR, NTR_COMPAT_VENDOR].contains(&vendor);
+            if !known || kind != NTR_SELECTION_METHOD {
                 return Err(OfpErr::OFPBPC_BAD_EXP_TYPE);
             }
             let adds = matches!(
@@ -214,6 +212,10 @@ impl Dec<'_, '_> {
         if command == GroupCommand::RemoveBucket && !g.buckets.is_empty() {
             return Err(OfpErr::OFPGMFC_BAD_BUCKET);
         }
+        // Who deletes a group has nothing to say about its buckets.
+        if command == GroupCommand::Delete && !g.buckets.is_empty() {
+            return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+        }
         check_buckets(&g.buckets, type_)?;
         Ok(Message::GroupMod(g))
     }
@@ -236,8 +238,9 @@ impl Dec<'_, '_> {
         let one = |r: &mut Reader<'_>| {
             let mut h = *r;
             let len = usize::from(h.u16()?);
-            check_len(len >= fixed && len <= r.len() && (len - fixed) % 16 == 0)?;
-            let mut b = r.sub(len)?;
+            check_len(len >= fixed && len <= r.len())?;
+            // Bytes that are no whole bucket belong to the next group.
+            let mut b = r.sub(len - (len - fixed) % 16)?;
             b.skip(4)?;
             let mut g = GroupStats {
                 group_id: b.u32()?,

@@ -6,7 +6,7 @@ use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::OfPort;
 
 use crate::action::{decode, decode::props, encode, encode::prop};
-use crate::codec::{Dec, Enc, port32, put_port32};
+use crate::codec::{Dec, Enc, exactly, port32, put_port32};
 use crate::error::OfpErr;
 use crate::message::Message;
 use crate::oxm::{self, PullOptions};
@@ -100,7 +100,7 @@ impl Dec<'_, '_> {
                 r.skip(1)?;
             }
             Version::V11 => {
-                let port = port32(&mut r, OfpErr::OFPBRC_BAD_PORT)?;
+                let port = port32(&mut r, OfpErr::OFPBAC_BAD_OUT_PORT)?;
                 pin.flow_metadata = in_port_match(port);
                 r.skip(4)?;
                 pin.total_len = r.u16()?.into();
@@ -124,18 +124,19 @@ impl Dec<'_, '_> {
 
     fn packet_in2(&self, r: Reader<'_>, pin: &mut PacketIn) -> Result<(), OfpErr> {
         let mut total = None;
+        let mut why = None;
         for p in props(r) {
             let (type_, mut b) = p?;
             match type_ {
                 PACKET => pin.packet = b.rest().to_vec(),
-                FULL_LEN => total = Some(b.u32()? as usize),
-                BUFFER_ID => pin.buffer_id = b.u32()?,
-                TABLE_ID => pin.table_id = b.u8()?,
+                FULL_LEN => total = Some(exactly(&mut b, Reader::u32)? as usize),
+                BUFFER_ID => pin.buffer_id = exactly(&mut b, Reader::u32)?,
+                TABLE_ID => pin.table_id = exactly(&mut b, Reader::u8)?,
                 COOKIE => {
                     b.skip(4)?;
-                    pin.cookie = b.u64()?;
+                    pin.cookie = exactly(&mut b, Reader::u64)?;
                 }
-                REASON => pin.reason = reason(b.u8()?)?,
+                REASON => why = Some(exactly(&mut b, Reader::u8)?),
                 METADATA => {
                     pin.flow_metadata = oxm::pull_entries(b.rest(), &loose(), self.tun)?.match_;
                 }
@@ -154,6 +155,9 @@ impl Dec<'_, '_> {
         pin.total_len = total.unwrap_or(len);
         if pin.total_len < len {
             return Err(OfpErr::OFPBRC_BAD_LEN);
+        }
+        if let Some(n) = why {
+            pin.reason = reason(n)?;
         }
         Ok(())
     }
@@ -192,17 +196,17 @@ impl Dec<'_, '_> {
                 r.skip(6)?;
             }
         }
+        let mut a = r
+            .sub(actions_len.into())
+            .map_err(|_| OfpErr::OFPBAC_BAD_LEN)?;
+        let n = a.len();
+        let actions = decode::action_list(a.take(n)?, self.version, self.tun)?;
         let port = OfPort(flow_metadata.flow.in_port as u16);
         let allowed =
             [OfPort::LOCAL, OfPort::NONE, OfPort::CONTROLLER].contains(&port) || port < OfPort::MAX;
         if !allowed {
             return Err(OfpErr::OFPBRC_BAD_PORT);
         }
-        let mut a = r
-            .sub(actions_len.into())
-            .map_err(|_| OfpErr::OFPBAC_BAD_LEN)?;
-        let n = a.len();
-        let actions = decode::action_list(a.take(n)?, self.version, self.tun)?;
         let packet = if buffer_id == NO_BUFFER {
             r.rest().to_vec()
         } else {
@@ -217,6 +221,14 @@ impl Dec<'_, '_> {
     }
 }
 
+/// A UUID as four words in the byte order of the host, back and forth: what a continuation has of it.
+fn host_words(mut uuid: [u8; 16]) -> [u8; 16] {
+    if cfg!(target_endian = "little") {
+        uuid.chunks_mut(4).for_each(<[u8]>::reverse);
+    }
+    uuid
+}
+
 fn continuation(r: Reader<'_>, version: Version, tun: &Tun<'_>) -> Result<Continuation, OfpErr> {
     let mut c = Continuation {
         table_id: 0,
@@ -226,7 +238,7 @@ fn continuation(r: Reader<'_>, version: Version, tun: &Tun<'_>) -> Result<Contin
     for p in props(r) {
         let (type_, mut b) = p?;
         match type_ {
-            cont::BRIDGE => c.bridge = b.array()?,
+            cont::BRIDGE => c.bridge = host_words(b.array()?),
             cont::STACK => c.stack.push(b.rest().to_vec()),
             cont::MIRRORS => c.mirrors = b.u32()?,
             cont::CONNTRACKED => c.conntracked = true,
@@ -252,7 +264,7 @@ fn continuation(r: Reader<'_>, version: Version, tun: &Tun<'_>) -> Result<Contin
 }
 
 fn put_continuation(c: &Continuation, version: Version, tun: &Tun<'_>, out: &mut Vec<u8>) {
-    prop(out, cont::BRIDGE, |o| o.put(&c.bridge));
+    prop(out, cont::BRIDGE, |o| o.put(&host_words(c.bridge)));
     for s in &c.stack {
         prop(out, cont::STACK, |o| o.put(s));
     }

@@ -52,7 +52,7 @@ pub(super) fn pull_port(r: &mut Reader<'_>, version: Version) -> Result<PortDesc
     if version == Version::V10 {
         p.port_no = OfPort(r.u16()?);
         p.hw_addr = r.mac()?;
-        p.name = r.string(16)?;
+        p.name = r.name(16)?;
         p.config = PortConfig::from_bits_truncate(r.u32()?);
         p.state = state(r.u32()? & (1 | PortState::STP_MASK));
         for f in [
@@ -81,7 +81,7 @@ pub(super) fn pull_port(r: &mut Reader<'_>, version: Version) -> Result<PortDesc
     }
     p.hw_addr = r.mac()?;
     r.skip(2)?;
-    p.name = r.string(16)?;
+    p.name = r.name(16)?;
     p.config = PortConfig::from_bits_truncate(r.u32()?) & CONFIG_11;
     p.state = state(r.u32()? & 7);
     let speeds = |p: &mut PortDesc, r: &mut Reader<'_>| -> Result<(), OfpErr> {
@@ -183,10 +183,9 @@ impl Dec<'_, '_> {
                 if v >= Version::V14 {
                     for prop in props(r) {
                         let (type_, mut b) = prop?;
-                        if type_ != 0 {
-                            return Err(OfpErr::OFPBPC_BAD_TYPE);
+                        if type_ == 0 {
+                            m.advertise = PortFeatures::from_bits_truncate(b.u32()?);
                         }
-                        m.advertise = PortFeatures::from_bits_truncate(b.u32()?);
                     }
                 } else {
                     m.advertise = PortFeatures::from_bits_truncate(r.u32()?);
@@ -378,6 +377,9 @@ impl Dec<'_, '_> {
                 _ => {}
             }
         }
+        // The highest rate stands for none.
+        q.min_rate = q.min_rate.filter(|r| *r != u16::MAX);
+        q.max_rate = q.max_rate.filter(|r| *r != u16::MAX);
         Ok(q)
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::action::{decode::props, encode::prop};
 use crate::codec::port::{pull_port, put_port};
-use crate::codec::{Dec, Enc};
+use crate::codec::{Dec, Enc, exactly};
 use crate::error::OfpErr;
 use crate::message::{Message, Msg};
 use crate::packet_in::PacketInFormat;
@@ -151,7 +151,8 @@ impl Dec<'_, '_> {
         Ok(out)
     }
 
-    /// `unknown`: what a property that nobody knows is; `None`: nothing to care about.
+    /// `unknown`: what a property that nobody knows is; `None`: nothing to care about, and unknown reasons are not
+    /// either.
     fn async14(
         &self,
         r: Reader<'_>,
@@ -161,7 +162,19 @@ impl Dec<'_, '_> {
         for p in props(r) {
             let (type_, mut b) = p?;
             match (ASYNC.get(usize::from(type_ / 2)), unknown) {
-                (Some(kind), _) => out.push((*kind, type_ % 2 == 0, b.u32()?)),
+                (Some(kind), _) => {
+                    let mask = b.u32()?;
+                    let known = match kind {
+                        AsyncType::PacketIn | AsyncType::FlowRemoved => 0x3f,
+                        AsyncType::PortStatus | AsyncType::RoleStatus => 0x7,
+                        AsyncType::TableStatus => 0x18,
+                        AsyncType::RequestForward => 0x3,
+                    };
+                    if unknown.is_some() && mask & !known != 0 {
+                        return Err(OfpErr::OFPACFC_INVALID);
+                    }
+                    out.push((*kind, type_ % 2 == 0, mask));
+                }
                 (None, Some(e)) => return Err(e),
                 (None, None) => {}
             }
@@ -188,19 +201,6 @@ impl Dec<'_, '_> {
         } else {
             self.async13(r)?
         };
-        if by_props {
-            for (kind, _, mask) in &changes {
-                let known = match kind {
-                    AsyncType::PacketIn | AsyncType::FlowRemoved => 0x3f,
-                    AsyncType::PortStatus | AsyncType::RoleStatus => 0x7,
-                    AsyncType::TableStatus => 0x18,
-                    AsyncType::RequestForward => 0x3,
-                };
-                if mask & !known != 0 {
-                    return Err(OfpErr::OFPACFC_INVALID);
-                }
-            }
-        }
         Ok(Message::SetAsync {
             change: AsyncMod { changes },
             nicira,
@@ -445,19 +445,6 @@ fn ipfix(mut r: Reader<'_>) -> Result<Vec<IpfixStats>, OfpErr> {
         });
     }
     Ok(out)
-}
-
-/// A property's value, which nothing may follow.
-fn exactly<'a, T>(
-    r: &mut Reader<'a>,
-    read: impl FnOnce(&mut Reader<'a>) -> Result<T, OfpErr>,
-) -> Result<T, OfpErr> {
-    let value = read(r)?;
-    if r.is_empty() {
-        Ok(value)
-    } else {
-        Err(OfpErr::OFPBPC_BAD_LEN)
-    }
 }
 
 /// Nested properties of a tuple: addresses are 16 bytes with IPv4 mapped. Ports and ICMP's numbers share their

@@ -31,7 +31,8 @@ fn miss_from(config: u32, version: Version) -> TableMiss {
         0 => TableMiss::Controller,
         1 => TableMiss::Continue,
         2 => TableMiss::Drop,
-        _ => TableMiss::Default,
+        // An unknown setting is said to be the default.
+        _ => TableMiss::Controller,
     }
 }
 
@@ -62,33 +63,43 @@ fn action_numbers(bits: u64) -> u32 {
         .fold(0, |n, (_, (_, number))| n | 1 << number)
 }
 
+/// The properties of features that every table has.
+const FEATURE_PROPS: [u16; 8] = [0, 2, 4, 6, 8, 10, 12, 14];
+
+/// Meters came with 1.3.
+const INSTRUCTIONS_11: u32 = 0x3e;
+
 impl Dec<'_, '_> {
     fn eviction(&self, config: u32) -> Option<bool> {
         (self.version >= Version::V14).then_some(config & EVICTION != 0)
     }
 
+    /// `sets`: whether the properties are to be set, and not only told.
     fn table_props(
         &self,
         r: Reader<'_>,
+        sets: bool,
         eviction_flags: &mut Option<EvictionFlags>,
         vacancy: &mut Option<Option<Vacancy>>,
     ) -> Result<(), OfpErr> {
         for p in props(r) {
             let (type_, mut b) = p?;
             match type_ {
-                2 => *eviction_flags = Some(EvictionFlags::from_bits_truncate(b.u32()?)),
+                2 => *eviction_flags = Some(EvictionFlags::from_bits_retain(b.u32()?)),
                 3 => {
                     let v = Vacancy {
                         down: b.u8()?,
                         up: b.u8()?,
                         vacancy: b.u8()?,
                     };
-                    if v.down > v.up || v.down > 100 || v.up > 100 {
+                    let sound = v.down <= v.up && v.up <= 100 && v.vacancy == 0;
+                    if sets && !sound {
                         return Err(OfpErr::OFPBPC_BAD_VALUE);
                     }
                     *vacancy = Some(Some(v));
                 }
-                _ => return Err(OfpErr::OFPBRC_BAD_TYPE),
+                _ if sets => return Err(OfpErr::OFPBRC_BAD_TYPE),
+                _ => {}
             }
         }
         Ok(())
@@ -102,14 +113,11 @@ impl Dec<'_, '_> {
         r.skip(3)?;
         let config = r.u32()?;
         m.miss = miss_from(config, self.version);
-        if self.version < Version::V13 && config & 3 == 3 {
-            return Err(OfpErr::OFPTMFC_BAD_CONFIG);
-        }
         if self.version >= Version::V14 {
             m.eviction = self.eviction(config);
             m.vacancy = Some(None);
             let mut vacancy = None;
-            self.table_props(r, &mut m.eviction_flags, &mut vacancy)?;
+            self.table_props(r, true, &mut m.eviction_flags, &mut vacancy)?;
             if config & VACANCY != 0 {
                 m.vacancy = Some(Some(vacancy.flatten().unwrap_or_default()));
             }
@@ -131,7 +139,7 @@ impl Dec<'_, '_> {
         let config = b.u32()?;
         d.eviction = self.eviction(config);
         let mut vacancy = None;
-        self.table_props(b, &mut d.eviction_flags, &mut vacancy)?;
+        self.table_props(b, false, &mut d.eviction_flags, &mut vacancy)?;
         d.vacancy = Some(if config & VACANCY != 0 {
             Some(vacancy.flatten().unwrap_or_default())
         } else {
@@ -144,7 +152,7 @@ impl Dec<'_, '_> {
         let vacancy_up = match r.u8()? {
             3 => false,
             4 => true,
-            _ => return Err(OfpErr::OFPBRC_BAD_VERSION),
+            _ => return Err(OfpErr::OFPBPC_BAD_VALUE),
         };
         r.skip(7)?;
         let desc = self.table_desc(&mut r)?;
@@ -181,47 +189,55 @@ impl Dec<'_, '_> {
         })
     }
 
-    pub(super) fn table_features(&self, mut r: Reader<'_>) -> Result<Vec<TableFeatures>, OfpErr> {
-        let v = self.version;
-        let mut out = Vec::new();
-        while !r.is_empty() {
-            let mut h = r;
-            let len = usize::from(h.u16()?);
-            check_len(len >= 64 && len % 8 == 0 && len <= r.len())?;
-            let mut b = r.sub(len)?;
-            b.skip(2)?;
-            let mut t = TableFeatures {
-                table_id: b.u8()?,
-                ..Default::default()
-            };
+    pub(super) fn table_features(&self, r: Reader<'_>) -> Result<Vec<TableFeatures>, OfpErr> {
+        self.list(r, |r| self.one_table_features(r))
+    }
 
-            if v >= Version::V15 {
-                t.command = b.u8()?;
-                let _features = b.u32()?;
-                t.name = b.string(32)?;
-            } else {
-                b.skip(5)?;
-                t.name = b.string(32)?;
+    fn one_table_features(&self, r: &mut Reader<'_>) -> Result<TableFeatures, OfpErr> {
+        let v = self.version;
+        let mut h = *r;
+        let len = usize::from(h.u16()?);
+        check_len(len >= 64 && len % 8 == 0 && len <= r.len())?;
+        let mut b = r.sub(len)?;
+        b.skip(2)?;
+        let mut t = TableFeatures {
+            table_id: b.u8()?,
+            ..Default::default()
+        };
+
+        if v >= Version::V15 {
+            t.command = b.u8()?;
+            if t.command > 3 {
+                return Err(OfpErr::OFPTFFC_BAD_COMMAND);
             }
-            t.metadata_match = b.u64()?;
-            t.metadata_write = b.u64()?;
-            let config = b.u32()?;
-            t.max_entries = b.u32()?;
-            if v >= Version::V14 {
-                t.supports_eviction = Some(config & EVICTION != 0);
-                t.supports_vacancy = Some(config & VACANCY != 0);
-            }
-            t.miss = miss_from(config, v);
-            t.any_properties = !b.is_empty();
-            self.feature_props(b, &mut t)?;
-            out.push(t);
+            let _features = b.u32()?;
+            t.name = b.name(32)?;
+        } else {
+            b.skip(5)?;
+            t.name = b.name(32)?;
         }
-        Ok(out)
+        if t.table_id == crate::action::TABLE_ALL {
+            return Err(OfpErr::OFPTFFC_BAD_TABLE);
+        }
+        t.metadata_match = b.u64()?;
+        t.metadata_write = b.u64()?;
+        let config = b.u32()?;
+        t.max_entries = b.u32()?;
+        if v >= Version::V14 {
+            t.supports_eviction = Some(config & EVICTION != 0);
+            t.supports_vacancy = Some(config & VACANCY != 0);
+        }
+        t.miss = miss_from(config, v);
+        t.any_properties = !b.is_empty();
+        self.feature_props(b, &mut t)?;
+        Ok(t)
     }
 
     fn feature_props(&self, r: Reader<'_>, t: &mut TableFeatures) -> Result<(), OfpErr> {
+        let mut seen = 0u32;
         for p in props(r) {
             let (type_, b) = p?;
+            seen |= 1u32.checked_shl(type_.into()).unwrap_or(0);
             let miss = type_ % 2 == 1;
             let side = if miss {
                 &mut t.miss_instructions
@@ -240,7 +256,7 @@ impl Dec<'_, '_> {
                 8 | 10 => {
                     let mut b = b;
                     while !b.is_empty() {
-                        let (h, field) = oxm::pull_header(&mut b)?;
+                        let (h, field) = oxm::pull_any_header(&mut b)?;
                         let Some(f) = field else { continue };
                         if type_ == 8 {
                             t.match_.push(f.id);
@@ -254,9 +270,36 @@ impl Dec<'_, '_> {
                 }
                 12 | 13 => side.write.set_fields = oxm_ids(b)?,
                 14 | 15 => side.apply.set_fields = oxm_ids(b)?,
-                0xfffe | 0xffff => {}
-                _ => return Err(OfpErr::OFPBPC_BAD_TYPE),
+                0xfffe | 0xffff => return Err(OfpErr::OFPBPC_BAD_EXPERIMENTER),
+                _ => {}
             }
+        }
+        // What is not said of a table miss is as it is otherwise.
+        let (n, m) = (&t.nonmiss, &mut t.miss_instructions);
+        let lacks = |prop: u32| seen & 1 << prop == 0;
+        if lacks(1) {
+            m.instructions = n.instructions;
+        }
+        if lacks(3) {
+            m.next = n.next;
+        }
+        if lacks(5) {
+            m.write.actions = n.write.actions;
+        }
+        if lacks(7) {
+            m.apply.actions = n.apply.actions;
+        }
+        if lacks(13) {
+            m.write.set_fields.clone_from(&n.write.set_fields);
+        }
+        if lacks(15) {
+            m.apply.set_fields.clone_from(&n.apply.set_fields);
+        }
+        // All is said or nothing; before 1.5 it may not be nothing.
+        let needed = FEATURE_PROPS.iter().fold(0, |n, t| n | 1 << t);
+        let may_lack = self.version >= Version::V15 && !t.any_properties;
+        if seen & needed != needed && !may_lack {
+            return Err(OfpErr::OFPTFFC_BAD_FEATURES);
         }
         Ok(())
     }
@@ -281,7 +324,7 @@ fn type_list(mut r: Reader<'_>) -> Result<u32, OfpErr> {
 fn oxm_ids(mut r: Reader<'_>) -> Result<Vec<FieldId>, OfpErr> {
     let mut out = Vec::new();
     while !r.is_empty() {
-        if let (_, Some(f)) = oxm::pull_header(&mut r)? {
+        if let (_, Some(f)) = oxm::pull_any_header(&mut r)? {
             out.push(f.id);
         }
     }
@@ -308,7 +351,7 @@ const FIELDS10: [(u32, FieldId); 13] = [
 fn table_stats10(r: &mut Reader<'_>) -> Result<TableStats, OfpErr> {
     let table_id = r.u8()?;
     r.skip(3)?;
-    let name = r.string(32)?;
+    let name = r.name(32)?;
     let wild = r.u32()?;
     let max_entries = r.u32()?;
     let active_count = r.u32()?;
@@ -359,7 +402,7 @@ fn table_stats11(r: &mut Reader<'_>) -> Result<TableStats, OfpErr> {
     r.skip(7)?;
     let mut t = TableFeatures {
         table_id,
-        name: r.string(32)?,
+        name: r.name(32)?,
         ..Default::default()
     };
     let (wild, matches) = (r.u32()?, r.u32()?);
@@ -371,8 +414,9 @@ fn table_stats11(r: &mut Reader<'_>) -> Result<TableStats, OfpErr> {
             .collect()
     };
     t.wildcard = fields(wild);
-    t.match_ = fields(matches);
-    t.nonmiss.instructions = r.u32()?;
+    // What may be wild may be matched.
+    t.match_ = fields(matches | wild);
+    t.nonmiss.instructions = r.u32()? & INSTRUCTIONS_11;
     t.nonmiss.write.actions = action_name_bits(r.u32()?, Version::V11);
     t.nonmiss.apply.actions = action_name_bits(r.u32()?, Version::V11);
     t.miss = miss_from(r.u32()?, Version::V11);
@@ -420,18 +464,19 @@ fn table_stats12(r: &mut Reader<'_>) -> Result<TableStats, OfpErr> {
     r.skip(7)?;
     let mut t = TableFeatures {
         table_id,
-        name: r.string(32)?,
+        name: r.name(32)?,
         ..Default::default()
     };
-    t.match_ = fields12(r.u64()?);
-    t.wildcard = fields12(r.u64()?);
+    let (matches, wild) = (r.u64()?, r.u64()?);
+    t.match_ = fields12(matches | wild);
+    t.wildcard = fields12(wild);
     t.nonmiss.write.actions = action_name_bits(r.u32()?, Version::V12);
     t.nonmiss.apply.actions = action_name_bits(r.u32()?, Version::V12);
     t.nonmiss.write.set_fields = fields12(r.u64()?);
     t.nonmiss.apply.set_fields = fields12(r.u64()?);
     t.metadata_match = r.u64()?;
     t.metadata_write = r.u64()?;
-    t.nonmiss.instructions = r.u32()?;
+    t.nonmiss.instructions = r.u32()? & INSTRUCTIONS_11;
     t.miss = miss_from(r.u32()?, Version::V12);
     t.max_entries = r.u32()?;
     let active_count = r.u32()?;
@@ -556,7 +601,7 @@ impl Enc<'_, '_> {
                             .fold(0, |b, (bit, _)| b | bit);
                         o.put_u32(bits);
                     }
-                    o.put_u32(f.nonmiss.instructions);
+                    o.put_u32(f.nonmiss.instructions & INSTRUCTIONS_11);
                     o.put_u32(action_numbers(f.nonmiss.write.actions));
                     o.put_u32(action_numbers(f.nonmiss.apply.actions));
                     o.put_u32(miss_to(f.miss, self.version));
@@ -573,7 +618,7 @@ impl Enc<'_, '_> {
                     o.put_u64(bits12(&f.nonmiss.apply.set_fields));
                     o.put_u64(f.metadata_match);
                     o.put_u64(f.metadata_write);
-                    o.put_u32(f.nonmiss.instructions);
+                    o.put_u32(f.nonmiss.instructions & INSTRUCTIONS_11);
                     o.put_u32(miss_to(f.miss, self.version));
                     o.put_u32(f.max_entries);
                 }

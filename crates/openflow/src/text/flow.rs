@@ -312,7 +312,7 @@ fn parse(
 /// IPv6 beyond its type cannot be said in fixed matches.
 fn ipv6_protocols(m: &Match, usable: &mut Protocol) {
     let w = &m.wc.masks;
-    if m.flow.dl_type.get() == eth_type::IPV6
+    if m.flow.ether_type() == eth_type::IPV6
         && (w.nw_proto != 0 || w.nw_tos != 0 || w.tp_src.get() != 0 || w.tp_dst.get() != 0)
     {
         *usable &= Protocol::NXM_OXM_ANY;
@@ -496,11 +496,11 @@ pub fn format_flow_stats(fs: &FlowStats, show: FlowShow, names: &Names<'_>, out:
         out.push_str(", ");
     }
     if show.stats {
-        if fs.packet_count != u64::MAX {
-            let _ = write!(out, "n_packets={}, ", fs.packet_count);
-        }
-        if fs.byte_count != u64::MAX {
-            let _ = write!(out, "n_bytes={}, ", fs.byte_count);
+        for (name, n) in [("n_packets", fs.packet_count), ("n_bytes", fs.byte_count)] {
+            let _ = match n {
+                u64::MAX => write!(out, "{name}=?, "),
+                n => write!(out, "{name}={n}, "),
+            };
         }
     }
     if fs.idle_timeout != 0 {
@@ -588,7 +588,7 @@ fn flow_mod(fm: &FlowMod, wire_match: Option<&str>, names: &Names<'_>, out: &mut
         let _ = write!(out, "cookie:{} ", hex(fm.new_cookie));
     }
     if fm.cookie_mask != 0 {
-        let _ = write!(out, "cookie:{}/{} ", hex(fm.cookie), hex(fm.cookie_mask));
+        let _ = write!(out, "cookie:{:#x}/{:#x} ", fm.cookie, fm.cookie_mask);
     }
     if fm.idle_timeout != 0 {
         let _ = write!(out, "idle:{} ", fm.idle_timeout);
@@ -603,7 +603,7 @@ fn flow_mod(fm: &FlowMod, wire_match: Option<&str>, names: &Names<'_>, out: &mut
         let _ = write!(out, "importance:{} ", fm.importance);
     }
     if fm.buffer_id != crate::packet_in::NO_BUFFER {
-        let _ = write!(out, "buf:{} ", hex(fm.buffer_id.into()));
+        let _ = write!(out, "buf:{:#x} ", fm.buffer_id);
     }
     if fm.out_port != OfPort::NONE {
         out.push_str("out_port:");

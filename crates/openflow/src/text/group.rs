@@ -141,7 +141,8 @@ pub fn format_group_mod(g: &GroupMod, version: Version, names: &Names<'_>, out: 
         GroupCommand::RemoveBucket => ("REMOVE_BUCKET", true),
     };
     let _ = write!(out, "{name} ");
-    if bucket_command {
+    // Only the layout of 1.5, which Nicira's for 1.0 has too, names a bucket.
+    if bucket_command && (version == Version::V10 || version >= Version::V15) {
         out.push_str("command_bucket_id:");
         bucket_id(g.command_bucket_id, out);
         out.push(',');

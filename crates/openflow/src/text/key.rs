@@ -2,7 +2,7 @@
 
 use ferrovs_packet::field::{Field, FieldId, fix_vlan_tpid};
 use ferrovs_packet::flow::{FLOW_N_REGS, Flow, FlowWildcards, Match};
-use ferrovs_packet::types::{Be32, OfPort};
+use ferrovs_packet::types::{Be16, Be32, OfPort};
 
 use super::Names;
 use super::cursor::next_pair;
@@ -61,6 +61,11 @@ fn clear_zero_metadata(flow: &Flow, wc: &mut FlowWildcards) {
     wc.masks.packet_type = Be32::ZERO;
     if flow.packet_type.get() != 0 || flow.recirc_id != 0 {
         wc.masks.packet_type = u32::MAX.into();
+    }
+    if flow.packet_type.get() != 0 {
+        // The packet has no Ethernet header; its type says what is inside.
+        wc.masks.dl_type = Be16::ZERO;
+        wc.masks.vlans = Default::default();
     }
     if flow.in_port == u32::from(OfPort::NONE.0) {
         wc.masks.in_port = 0;

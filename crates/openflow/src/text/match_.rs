@@ -51,7 +51,6 @@ impl Printer<'_> {
         }
     }
 
-    /// A 16-bit field of the transport layer.
     /// A transport port or ICMP type: 16 bits in the key, hexadecimal under a partial mask.
     fn port(&mut self, id: FieldId, name: &str) {
         let field = id.field();
@@ -219,24 +218,25 @@ impl Printer<'_> {
             let _ = write!(self.out, "ct_zone={},", flow.ct_zone);
         }
         self.fields(&[
-            CtMark, CtLabel, CtNwSrc, CtIpv6Src, CtNwDst, CtIpv6Dst, CtNwProto, CtTpSrc, CtTpDst,
+            CtMark, CtLabel, CtNwSrc, CtIpv6Src, CtNwDst, CtIpv6Dst, CtNwProto,
         ]);
+        self.port(CtTpSrc, "ct_tp_src");
+        self.port(CtTpDst, "ct_tp_dst");
         let mut skip_type = true;
         let mut skip_proto = false;
         let mut dl_type = flow.dl_type.get();
-        let mut has_type = w.dl_type.get() != 0;
+        let has_type = w.dl_type.get() != 0;
         if w.packet_type.get() != 0 {
             let pt = flow.packet_type.get();
             if pt == 0 {
-                // A megaflow always tells it; elsewhere an EtherType implies it.
-                if !has_type || w.recirc_id != 0 {
+                // A megaflow always tells it; elsewhere it goes without saying.
+                if w.recirc_id != 0 {
                     self.out.push_str("eth,");
                 }
             } else {
                 self.field(PacketType);
                 if pt >> 16 == 1 {
                     dl_type = pt as u16;
-                    has_type = false;
                 }
             }
         }
@@ -244,7 +244,6 @@ impl Printer<'_> {
             let proto = (w.nw_proto != 0).then_some(flow.nw_proto);
             let name = match (dl_type, proto) {
                 (eth_type::IP, Some(ip_proto::ICMP)) => "icmp",
-                (eth_type::IP, Some(ip_proto::IGMP)) => "igmp",
                 (eth_type::IP, Some(ip_proto::TCP)) => "tcp",
                 (eth_type::IP, Some(ip_proto::UDP)) => "udp",
                 (eth_type::IP, Some(ip_proto::SCTP)) => "sctp",

@@ -155,21 +155,26 @@ fn body(msg: &[u8], raw: &Raw, p: Print<'_>, out: &mut String) -> Result<(), Ofp
     if raw.is_multipart() {
         multipart_flags(msg, raw, out);
     }
-    let (decoded, broken) = Msg::decode_for_show(msg, p.names.tun)?;
+    let (decoded, broken) = match Msg::decode_for_show(msg, p.names.tun) {
+        // No flow format is decoded as "unknown".
+        Err(_) if raw.kind == raw::Kind::SetFlowFormat => {
+            out.push_str(" format=(unknown)");
+            return Ok(());
+        }
+        other => other?,
+    };
     // Numbers that nobody knows are as good as no error message.
     if matches!(&decoded.body, Message::Error(e) if e.error.is_none())
         || raw.kind == raw::Kind::Error && Version::from_wire(msg[0]).is_none()
     {
         return Err(OfpErr::OFPBRC_BAD_LEN);
     }
+    let as_on_wire = p.verbosity >= 3 && wire_match::is_shown(raw, decoded.version);
     match &decoded.body {
-        Message::FlowMod { flow_mod, .. }
-            if p.verbosity >= 3 && wire_match::is_shown(raw, decoded.version) =>
-        {
-            let at = raw::prefix_len(raw.carrier, decoded.version);
-            let text = wire_match::format(&msg[at..], raw);
-            out.push(' ');
-            format_flow_mod_with(flow_mod, &text, &p.names, out);
+        Message::FlowMod { flow_mod, .. } if as_on_wire => {
+            let body = &msg[raw::prefix_len(raw.carrier, decoded.version)..];
+            let text = wire_match::format(body, raw);
+            self::flow_mod(flow_mod, decoded.version, Some(&text), &p.names, out);
         }
         _ => format_body(&decoded, p, out),
     }
@@ -231,15 +236,7 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         Message::PacketOut(po) => packet::packet_out(po, p, out),
         Message::FlowRemoved { removed, .. } => flow_removed(removed, names, out),
         Message::PortStatus(s) => port::port_status(s, p, out),
-        Message::FlowMod { flow_mod, .. } => {
-            out.push(' ');
-            let mut fm = flow_mod.clone();
-            if m.version < Version::V12 {
-                // Adding always resets counters there; the message does not say so.
-                fm.flags -= FlowModFlags::RESET_COUNTS;
-            }
-            format_flow_mod(&fm, names, out);
-        }
+        Message::FlowMod { flow_mod, .. } => self::flow_mod(flow_mod, m.version, None, names, out),
         Message::GroupMod(g) => {
             out.push_str("\n ");
             super::group::format_group_mod(g, m.version, names, out);
@@ -411,6 +408,25 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
     }
 }
 
+fn flow_mod(
+    fm: &FlowMod,
+    version: Version,
+    wire: Option<&str>,
+    names: &Names<'_>,
+    out: &mut String,
+) {
+    out.push(' ');
+    let mut fm = fm.clone();
+    if version < Version::V12 {
+        // Adding always resets counters there; the message does not say so.
+        fm.flags -= FlowModFlags::RESET_COUNTS;
+    }
+    match wire {
+        Some(text) => format_flow_mod_with(&fm, text, names, out),
+        None => format_flow_mod(&fm, names, out),
+    }
+}
+
 fn flow_removed(fr: &FlowRemoved, names: &Names<'_>, out: &mut String) {
     out.push(' ');
     format_match(&fr.match_, Some(fr.priority), names, out);
@@ -495,7 +511,7 @@ fn group_features(f: &GroupFeatures, version: Version, out: &mut String) {
             continue;
         }
         let _ = writeln!(out, "    {name} group:");
-        let _ = writeln!(out, "       max_groups={:#x}", f.max_groups[i]);
+        let _ = writeln!(out, "       max_groups={}", hex(f.max_groups[i].into()));
         out.push_str("       actions: ");
         if version == Version::V10 {
             actions10(f.actions[i], out);

@@ -106,8 +106,8 @@ pub fn format_port(port: OfPort, ports: &dyn PortMap, out: &mut String) {
         out.push_str(&port.0.to_string());
         return;
     };
-    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let word = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let word = |c: char| c.is_ascii_alphanumeric();
     if starts_well && name.chars().all(word) && reserved_or_number(&name).is_none() {
         out.push_str(&name);
         return;

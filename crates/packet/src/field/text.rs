@@ -499,7 +499,10 @@ impl Field {
                 format_flags_masked(&TUNNEL_FLAGS, number as u32, mask, 1, out);
                 Ok(())
             }
-            Format::PacketType => write!(out, "({},{:#x})", number >> 16 & 0xffff, number & 0xffff),
+            Format::PacketType => match number & 0xffff {
+                0 => write!(out, "({},0)", number >> 16 & 0xffff),
+                ty => write!(out, "({},{ty:#x})", number >> 16 & 0xffff),
+            },
         };
         debug_assert!(result.is_ok());
     }

@@ -12,7 +12,7 @@ use ferrovs_openflow::text::key::format_flow;
 use ferrovs_openflow::text::print::format_packet;
 use ferrovs_openflow::tun::Tun;
 use ferrovs_packet::buffer::Packet;
-use ferrovs_packet::flow::Flow;
+use ferrovs_packet::flow::{Flow, PT_ETH};
 use ferrovs_packet::types::OfPort;
 use ferrovs_runtime::vlog::modules;
 use ferrovs_runtime::{dirs, fatal_io, vlog};
@@ -28,7 +28,7 @@ pub fn parse_packet(_: &[String], _: &mut Options) {
         fatal_io(&e, "failed to read packet from stdin");
     }
     let mut out = String::new();
-    format_packet(&bytes, &mut out);
+    format_packet(&bytes, PT_ETH, &mut out);
     put(&out);
 }
 

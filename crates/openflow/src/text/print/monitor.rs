@@ -46,7 +46,8 @@ pub fn request(r: &FlowMonitorRequest, p: Print<'_>, out: &mut String) {
         port_name(r.out_port, p, out);
     }
     if r.out_group != GROUP_ANY {
-        let _ = write!(out, " out_group={}", r.out_group);
+        // Open vSwitch shows it as a signed number.
+        let _ = write!(out, " out_group={}", r.out_group as i32);
     }
     if r.table_id != 0xff {
         out.push_str(" table=");
@@ -63,7 +64,7 @@ pub fn update(u: &FlowUpdate, p: Print<'_>, out: &mut String) {
     out.push_str("\n event=");
     let u = match u {
         FlowUpdate::Abbrev { xid } => {
-            let _ = write!(out, "ABBREV xid={}", hex((*xid).into()));
+            let _ = write!(out, "ABBREV xid={xid:#x}");
             return;
         }
         FlowUpdate::Paused => return out.push_str("PAUSED"),

@@ -16,9 +16,11 @@ use crate::text::key::format_flow;
 use crate::text::match_::format_match;
 use crate::tun::Tun;
 
-/// Appends a packet as a flow, with its transport checksum.
-pub fn format_packet(packet: &[u8], out: &mut String) {
-    let mut flow = Flow::from_packet(&mut Packet::from_slice(packet));
+/// Appends a packet as a flow, with its transport checksum. `packet_type` says what it begins with.
+pub fn format_packet(packet: &[u8], packet_type: u32, out: &mut String) {
+    let mut buffer = Packet::from_slice(packet);
+    buffer.md.packet_type = packet_type;
+    let mut flow = Flow::from_packet(&mut buffer);
     // Where the packet came from is told elsewhere.
     flow.in_port = OfPort::NONE.0.into();
     let tun = Tun::none();
@@ -96,7 +98,7 @@ pub fn packet_in(pin: &PacketIn, p: Print<'_>, out: &mut String) {
         continuation(c, p, out);
     }
     if p.verbosity > 0 {
-        format_packet(&pin.packet, out);
+        format_packet(&pin.packet, pin.flow_metadata.flow.packet_type.get(), out);
     }
     if p.verbosity > 2 {
         hex_dump(&pin.packet, false, out);
@@ -179,7 +181,7 @@ pub fn packet_out(po: &PacketOut, p: Print<'_>, out: &mut String) {
         let _ = write!(out, " data_len={}", po.packet.len());
         if p.verbosity > 0 && !po.packet.is_empty() {
             out.push('\n');
-            format_packet(&po.packet, out);
+            format_packet(&po.packet, po.flow_metadata.flow.packet_type.get(), out);
         }
         if p.verbosity > 2 {
             hex_dump(&po.packet, false, out);

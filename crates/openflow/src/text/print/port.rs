@@ -74,17 +74,13 @@ fn features(f: PortFeatures, out: &mut String) {
 }
 
 fn state(s: PortState, out: &mut String) {
-    // The spanning tree's state is a number in two bits.
+    // The spanning tree's state is a number in two bits; listening is 0.
     let stp = ["", "STP_LEARN", "STP_FORWARD", "STP_BLOCK"][(s.bits() >> 8 & 3) as usize];
-    let plain = s.bits() & !PortState::STP_MASK;
-    let names = [(1, "LINK_DOWN"), (2, "BLOCKED"), (4, "LIVE")];
-    if plain != 0 || stp.is_empty() {
-        bits(plain, &names, out);
-        if !stp.is_empty() {
-            out.push(' ');
-        }
-    }
     out.push_str(stp);
+    let plain = s.bits() & !PortState::STP_MASK;
+    if plain != 0 || stp.is_empty() {
+        bits(plain, &[(1, "LINK_DOWN"), (2, "BLOCKED"), (4, "LIVE")], out);
+    }
     out.push('\n');
 }
 
@@ -99,17 +95,9 @@ pub fn phy_port(d: &PortDesc, p: Print<'_>, out: &mut String) {
         ..p
     };
     port_name(d.port_no, no_names, out);
-    let name: String = d
-        .name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_graphic() || c == ' ' {
-                c
-            } else {
-                '.'
-            }
-        })
-        .collect();
+    // A name ends where it is no longer text.
+    let printable = |c: &char| (' '..='~').contains(c);
+    let name: String = d.name.chars().take_while(printable).collect();
     let _ = write!(out, "({name}): addr:{}", d.hw_addr);
     if d.hw_addr64 != [0; 8] {
         let text: Vec<String> = d.hw_addr64.iter().map(|b| format!("{b:02x}")).collect();
@@ -180,9 +168,10 @@ pub fn port_stats(ports: &[PortStats], p: Print<'_>, out: &mut String) {
     }
     for s in ports {
         out.push_str("  port ");
-        let mut name = String::new();
-        port_name(s.port_no, p, &mut name);
-        let _ = write!(out, "{name:>2}");
+        if s.port_no.0 < 10 {
+            out.push(' ');
+        }
+        port_name(s.port_no, p, out);
         count(out, ": rx pkts=", s.rx_packets, true);
         count(out, "bytes=", s.rx_bytes, true);
         count(out, "drop=", s.rx_dropped, true);
@@ -202,7 +191,7 @@ pub fn port_stats(ports: &[PortStats], p: Print<'_>, out: &mut String) {
         }
         if !s.custom.is_empty() {
             out.push_str("           CUSTOM Statistics");
-            for (i, c) in s.custom.iter().filter(|c| c.value != u64::MAX).enumerate() {
+            for (i, c) in s.custom.iter().enumerate() {
                 out.push_str(if i % 3 == 0 {
                     "\n                      "
                 } else {

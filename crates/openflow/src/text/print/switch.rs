@@ -34,11 +34,12 @@ const CAPABILITIES: [(Capabilities, &str); 10] = [
     (Capabilities::FLOW_STATS, "FLOW_STATS"),
     (Capabilities::TABLE_STATS, "TABLE_STATS"),
     (Capabilities::PORT_STATS, "PORT_STATS"),
+    // The same bit, by version.
+    (Capabilities::STP, "STP"),
     (Capabilities::GROUP_STATS, "GROUP_STATS"),
     (Capabilities::IP_REASM, "IP_REASM"),
     (Capabilities::QUEUE_STATS, "QUEUE_STATS"),
     (Capabilities::ARP_MATCH_IP, "ARP_MATCH_IP"),
-    (Capabilities::STP, "STP"),
     (Capabilities::PORT_BLOCKED, "PORT_BLOCKED"),
     (Capabilities::BUNDLES, "BUNDLES"),
 ];

@@ -100,11 +100,10 @@ fn series(names: &[&str], from: usize) -> Option<usize> {
     (n >= 3).then_some(n)
 }
 
+/// The number, and the name that the message tells unless the reader's own is shown instead.
 fn table_name(id: u8, name: &str, p: Print<'_>, out: &mut String) {
     format_table(id, p.names.tables, out);
-    // A name that the table's number does not say anyway.
-    let default = format!("table{id}");
-    if !name.is_empty() && name != default && p.names.tables.table_name(id).is_none() {
+    if !name.is_empty() && p.names.tables.table_name(id).is_none() {
         let _ = write!(out, " (\"{name}\")");
     }
 }
@@ -119,12 +118,16 @@ pub fn table_mod(t: &TableMod, p: Print<'_>, out: &mut String) {
     if let Some(m) = miss_name(t.miss) {
         let _ = write!(out, ", flow_miss_config={m}");
     }
-    if let Some(e) = t.eviction {
-        let _ = write!(out, ", eviction={}", if e { "on" } else { "off" });
-    }
-    if let Some(f) = t.eviction_flags {
-        out.push_str("eviction_flags=");
-        eviction_flags(Some(f), out);
+    // Open vSwitch takes the property with the flags for the setting itself: 0 none, 1 on, 2 off.
+    let eviction = match t.eviction_flags.map(|f| f.bits()) {
+        None => t.eviction.map(|on| if on { "on" } else { "off" }),
+        Some(0) => None,
+        Some(1) => Some("on"),
+        Some(2) => Some("off"),
+        Some(_) => Some("***error***"),
+    };
+    if let Some(e) = eviction {
+        let _ = write!(out, ", eviction={e}");
     }
     match t.vacancy {
         None => {}
@@ -157,11 +160,16 @@ fn eviction_flags(f: Option<EvictionFlags>, out: &mut String) {
             .filter(|(b, _)| f.contains(*b))
             .map(|b| b.1)
             .collect();
-            out.push_str(&if names.is_empty() {
-                "0".to_owned()
-            } else {
-                names.join("|")
-            });
+            let mut text = names.join("|");
+            let unknown = (f - EvictionFlags::all()).bits();
+            if unknown != 0 {
+                let _ = write!(
+                    text,
+                    "{}{unknown:#x}",
+                    if text.is_empty() { "" } else { "|" }
+                );
+            }
+            out.push_str(if text.is_empty() { "0" } else { &text });
         }
     }
 }
@@ -192,98 +200,131 @@ pub fn table_desc(d: &TableDesc, p: Print<'_>, out: &mut String) {
     }
 }
 
-/// Whether two tables' features differ in nothing but number and default name.
-fn same_features(a: &TableFeatures, b: &TableFeatures) -> bool {
-    // The next tables of a pipeline shrink from table to table; that alone is no difference.
-    let strip = |f: &TableFeatures| {
-        let mut f = f.clone();
-        f.table_id = 0;
-        f.name.clear();
-        f.any_properties = false;
-        f.nonmiss.next = next_kind(&f.nonmiss.next);
-        f.miss_instructions.next = next_kind(&f.miss_instructions.next);
-        f
-    };
-    strip(a) == strip(b)
+/// Whether the next tables are the same, or the same but for the first: they shrink along a pipeline.
+fn same_next(prev: &[u64; 4], next: &[u64; 4]) -> bool {
+    let mut rest = *prev;
+    if let Some(word) = rest.iter_mut().find(|w| **w != 0) {
+        *word &= *word - 1;
+    }
+    prev == next || rest == *next
 }
 
-/// Whether there is any next table.
-fn next_kind(next: &[u64; 4]) -> [u64; 4] {
-    if *next == [0; 4] {
-        [0; 4]
+/// Whether instructions say the same, the list of next tables aside.
+fn same_instructions(prev: &TableFeatures, f: &TableFeatures) -> bool {
+    let same = |a: &TableInstructions, b: &TableInstructions| {
+        same_next(&a.next, &b.next)
+            && (a.instructions, &a.write, &a.apply) == (b.instructions, &b.write, &b.apply)
+    };
+    same(&prev.nonmiss, &f.nonmiss) && same(miss_of(prev), miss_of(f))
+}
+
+/// What holds of a table miss: the same as otherwise where nothing is said about it.
+fn miss_of(f: &TableFeatures) -> &TableInstructions {
+    if f.miss_instructions == TableInstructions::default() {
+        &f.nonmiss
     } else {
-        [1, 0, 0, 0]
+        &f.miss_instructions
     }
+}
+
+/// Whether two tables' features differ in nothing but number and name.
+fn same_features(prev: &TableFeatures, f: &TableFeatures) -> bool {
+    let rest = |f: &TableFeatures| TableFeatures {
+        table_id: 0,
+        name: String::new(),
+        any_properties: false,
+        nonmiss: TableInstructions::default(),
+        miss_instructions: TableInstructions::default(),
+        ..f.clone()
+    };
+    same_instructions(prev, f) && rest(prev) == rest(f)
 }
 
 pub fn table_stats(tables: &[TableStats], p: Print<'_>, out: &mut String) {
-    let mut i = 0;
     out.push('\n');
+    let mut printer = Folder::default();
     let mut previous: Option<&TableStats> = None;
-    while i < tables.len() {
-        let t = &tables[i];
-        if let Some(prev) = previous {
-            let same = |x: &TableStats, y: &TableStats| {
-                x.active_count == y.active_count
-                    && x.lookup_count == y.lookup_count
-                    && x.matched_count == y.matched_count
-                    && match (&x.features, &y.features) {
-                        (Some(a), Some(b)) => same_features(a, b),
-                        (None, None) => true,
-                        _ => false,
-                    }
-            };
-            let n = tables[i..].iter().take_while(|t| same(t, prev)).count();
-            if n > 0 {
-                ditto(
-                    t.table_id,
-                    tables[i + n - 1].table_id,
-                    i + n == tables.len(),
-                    out,
-                );
-                i += n;
-                previous = Some(&tables[i - 1]);
-                continue;
+    for t in tables {
+        let same = |prev: &TableStats| {
+            (prev.active_count, prev.lookup_count, prev.matched_count)
+                == (t.active_count, t.lookup_count, t.matched_count)
+                && match (&prev.features, &t.features) {
+                    (Some(a), Some(b)) => same_features(a, b),
+                    (a, b) => a.is_none() == b.is_none(),
+                }
+        };
+        let features = t.features.as_deref();
+        let name = features.map_or("", |f| f.name.as_str());
+        if previous.is_some_and(same) {
+            printer.fold(t.table_id, name, p, out);
+        } else {
+            printer.title("", t.table_id, name, p, out);
+            let _ = writeln!(
+                out,
+                "    active={}, lookup={}, matched={}",
+                t.active_count, t.lookup_count, t.matched_count
+            );
+            if let Some(f) = features {
+                let prev = previous.and_then(|p| p.features.as_deref());
+                features_body(f, prev, out);
             }
         }
-        out.push_str("  table ");
-        let name = t.features.as_deref().map_or("", |f| f.name.as_str());
-        table_name(t.table_id, default_name(name, t.table_id), p, out);
-        out.push_str(":\n");
-        let _ = writeln!(
-            out,
-            "    active={}, lookup={}, matched={}",
-            t.active_count, t.lookup_count, t.matched_count
-        );
-        if let Some(f) = &t.features {
-            let prev = previous.and_then(|p| p.features.as_deref());
-            features_body(f, prev, out);
-        }
         previous = Some(t);
-        i += 1;
-        if i < tables.len() {
+    }
+    printer.finish(out);
+}
+
+/// Titles of tables, and what stands for those that are the same as the one before.
+#[derive(Default)]
+struct Folder {
+    /// Nameless tables that are still to be told of.
+    run: Option<(u8, u8)>,
+    any: bool,
+}
+
+impl Folder {
+    /// `before`: a line that belongs to the table.
+    fn title(&mut self, before: &str, id: u8, name: &str, p: Print<'_>, out: &mut String) {
+        self.finish(out);
+        if self.any {
             out.push('\n');
         }
+        self.any = true;
+        out.push_str(before);
+        out.push_str("  table ");
+        table_name(id, name, p, out);
+        out.push_str(":\n");
     }
-}
 
-/// A name that says only the number is no name.
-fn default_name(name: &str, id: u8) -> &str {
-    if name.is_empty() || name == format!("table{id}") {
-        ""
-    } else {
-        name
+    fn fold(&mut self, id: u8, name: &str, p: Print<'_>, out: &mut String) {
+        if self.any {
+            // The first of several; an empty line ends the table that they are like.
+            out.push('\n');
+            self.any = false;
+        }
+        if name.is_empty() {
+            self.run = Some((self.run.map_or(id, |r| r.0), id));
+            return;
+        }
+        if self.run.is_some() {
+            self.finish(out);
+            out.push('\n');
+        }
+        self.any = false;
+        out.push_str("  table ");
+        table_name(id, name, p, out);
+        out.push_str(": ditto\n");
     }
-}
 
-fn ditto(first: u8, last: u8, at_end: bool, out: &mut String) {
-    if first == last {
-        let _ = writeln!(out, "  table {first}: ditto");
-    } else {
-        let _ = writeln!(out, "  tables {first}...{last}: ditto");
-    }
-    if !at_end {
-        out.push('\n');
+    fn finish(&mut self, out: &mut String) {
+        if let Some((first, last)) = self.run.take() {
+            let _ = if first == last {
+                writeln!(out, "  table {first}: ditto")
+            } else {
+                writeln!(out, "  tables {first}...{last}: ditto")
+            };
+            self.any = true;
+        }
     }
 }
 
@@ -300,40 +341,37 @@ pub fn table_features_list(tables: &[TableFeatures], p: Print<'_>, out: &mut Str
 #[derive(Default)]
 pub struct FeaturePrinter {
     previous: Option<TableFeatures>,
-    run: Option<(u8, u8)>,
+    folder: Folder,
 }
 
 impl FeaturePrinter {
     pub fn add(&mut self, t: &TableFeatures, p: Print<'_>, out: &mut String) {
-        if let Some(prev) = &self.previous
-            && same_features(prev, t)
+        let command = match t.command {
+            1 => "  command: modify\n",
+            2 => "  command: enable\n",
+            3 => "  command: disable\n",
+            _ => "",
+        };
+        if self
+            .previous
+            .as_ref()
+            .is_some_and(|prev| same_features(prev, t))
         {
-            self.run = Some((self.run.map_or(t.table_id, |r| r.0), t.table_id));
-            self.previous = Some(t.clone());
-            return;
+            self.folder.fold(t.table_id, &t.name, p, out);
+        } else {
+            self.folder.title(command, t.table_id, &t.name, p, out);
+            features_body(t, self.previous.as_ref(), out);
         }
-        self.finish(out);
-        out.push_str("  table ");
-        table_name(t.table_id, default_name(&t.name, t.table_id), p, out);
-        out.push_str(":\n");
-        features_body(t, self.previous.as_ref(), out);
-        out.push('\n');
         self.previous = Some(t.clone());
     }
 
     /// Tells what was folded and not said yet.
     pub fn finish(&mut self, out: &mut String) {
-        if let Some((first, last)) = self.run.take() {
-            ditto(first, last, false, out);
-        }
+        self.folder.finish(out);
     }
 }
 
 fn features_body(f: &TableFeatures, prev: Option<&TableFeatures>, out: &mut String) {
-    if prev.is_some_and(|p| same_features(p, f)) {
-        out.push_str("    (same features)\n");
-        return;
-    }
     if f.metadata_match != 0 || f.metadata_write != 0 {
         let _ = writeln!(
             out,
@@ -360,44 +398,48 @@ fn features_body(f: &TableFeatures, prev: Option<&TableFeatures>, out: &mut Stri
     if f.max_entries != 0 {
         let _ = writeln!(out, "    max_entries={}", f.max_entries);
     }
-    let any = |i: &TableInstructions| *i != TableInstructions::default();
-    let miss = if any(&f.miss_instructions) {
-        &f.miss_instructions
+    let none = TableInstructions::default();
+    let miss = miss_of(f);
+    if f.nonmiss == none && *miss == none {
+        // There is nothing that a flow could do.
+    } else if prev.is_some_and(|p| same_instructions(p, f)) {
+        out.push_str("    (same instructions)\n");
+    } else if f.nonmiss == *miss {
+        out.push_str("    instructions (table miss and others):\n");
+        instructions(&f.nonmiss, prev.map(|p| &p.nonmiss), out);
     } else {
-        &f.nonmiss
-    };
-    if any(&f.nonmiss) || any(miss) {
-        if f.nonmiss == *miss {
-            out.push_str("    instructions (table miss and others):\n");
-            instructions(&f.nonmiss, prev.map(|p| &p.nonmiss), out);
-        } else {
-            out.push_str("    instructions (other than table miss):\n");
-            instructions(&f.nonmiss, prev.map(|p| &p.nonmiss), out);
-            out.push_str("    instructions (table miss):\n");
-            instructions(miss, prev.map(|p| &p.miss_instructions), out);
-        }
+        out.push_str("    instructions (other than table miss):\n");
+        instructions(&f.nonmiss, prev.map(|p| &p.nonmiss), out);
+        out.push_str("    instructions (table miss):\n");
+        instructions(miss, prev.map(miss_of), out);
     }
-    let matching = |f: &TableFeatures| (f.match_.clone(), f.mask.clone(), f.wildcard.clone());
-    if !f.match_.is_empty() {
-        if prev.is_some_and(|p| matching(p) == matching(f)) {
-            out.push_str("    (same matching)\n");
-        } else {
-            out.push_str("    matching:\n");
-            let of = |keep: &dyn Fn(&FieldId) -> bool| -> Vec<FieldId> {
-                f.match_.iter().copied().filter(|id| keep(id)).collect()
-            };
-            let masked = of(&|id| f.mask.contains(id));
-            let wild = of(&|id| !f.mask.contains(id) && f.wildcard.contains(id));
-            let exact = of(&|id| !f.mask.contains(id) && !f.wildcard.contains(id));
-            for (label, list) in [
-                ("arbitrary mask", masked),
-                ("exact match or wildcard", wild),
-                ("must exact match", exact),
-            ] {
-                if !list.is_empty() {
-                    let _ = writeln!(out, "      {label}: {}", field_names(&list));
-                }
-            }
+    matching(f, prev, out);
+}
+
+fn matching(f: &TableFeatures, prev: Option<&TableFeatures>, out: &mut String) {
+    let all = |f: &TableFeatures| (f.match_.clone(), f.mask.clone(), f.wildcard.clone());
+    let set = |list: &[FieldId]| -> FieldSet { list.iter().copied().collect() };
+    let (may_mask, may_wild) = (set(&f.mask), set(&f.wildcard));
+    let of = |keep: &dyn Fn(FieldId) -> bool| -> Vec<FieldId> {
+        f.match_.iter().copied().filter(|id| keep(*id)).collect()
+    };
+    let masked = of(&|id| may_mask.contains(id));
+    let wild = of(&|id| !may_mask.contains(id) && may_wild.contains(id));
+    let exact = of(&|id| !may_mask.contains(id) && !may_wild.contains(id));
+    if f.match_.is_empty() {
+        return;
+    }
+    if prev.is_some_and(|p| all(p) == all(f)) {
+        return out.push_str("    (same matching)\n");
+    }
+    out.push_str("    matching:\n");
+    for (label, list) in [
+        ("arbitrary mask", masked),
+        ("exact match or wildcard", wild),
+        ("must exact match", exact),
+    ] {
+        if !list.is_empty() {
+            let _ = writeln!(out, "      {label}: {}", field_names(&list));
         }
     }
 }
@@ -417,17 +459,15 @@ fn instructions(i: &TableInstructions, prev: Option<&TableInstructions>, out: &m
             if k > 0 {
                 out.push(',');
             }
-            if n > 2 {
+            if n > 1 {
                 let _ = write!(out, "{}-{}", next[k], next[k + n - 1]);
-                k += n;
             } else {
                 let _ = write!(out, "{}", next[k]);
-                k += 1;
             }
+            k += n;
         }
         out.push('\n');
     }
-    out.push_str("      instructions: ");
     // In the order in which a flow has them.
     let names = [
         (6, "meter"),
@@ -442,29 +482,33 @@ fn instructions(i: &TableInstructions, prev: Option<&TableInstructions>, out: &m
         .filter(|(b, _)| i.instructions & 1 << b != 0)
         .map(|n| n.1)
         .collect();
-    out.push_str(&if list.is_empty() {
-        "none".to_owned()
+    if list.is_empty() {
+        // Nothing to tell.
+    } else if prev.is_some_and(|p| p.instructions == i.instructions) {
+        out.push_str("      (same instructions)\n");
     } else {
-        list.join(" ")
-    });
-    out.push('\n');
-    if prev.is_some_and(|p| p.write == i.write && p.apply == i.apply) {
+        let _ = writeln!(out, "      instructions: {}", list.join(" "));
+    }
+    let same = |p: &TableInstructions| p.write == i.write && p.apply == i.apply;
+    if prev.is_some_and(same) && !i.write.set_fields.is_empty() {
         out.push_str("      (same actions)\n");
-    } else if i.write == i.apply {
-        out.push_str("      Write-Actions and Apply-Actions features:\n");
-        table_actions(&i.write, out);
-    } else {
+    } else if i.write != i.apply {
         out.push_str("      Write-Actions features:\n");
         table_actions(&i.write, out);
         out.push_str("      Apply-Actions features:\n");
         table_actions(&i.apply, out);
+    } else if i.write != TableActions::default() {
+        out.push_str("      Write-Actions and Apply-Actions features:\n");
+        table_actions(&i.write, out);
     }
 }
 
 fn table_actions(a: &TableActions, out: &mut String) {
-    out.push_str("        actions: ");
-    actions(a.actions, out);
-    out.push('\n');
+    if a.actions != 0 {
+        out.push_str("        actions: ");
+        actions(a.actions, out);
+        out.push('\n');
+    }
     if !a.set_fields.is_empty() {
         let _ = writeln!(
             out,
