@@ -232,7 +232,7 @@ fn port_names_come_from_the_map_and_are_quoted_when_ambiguous() {
             (name == "br 0").then_some(OfPort(3))
         }
         fn name_of(&self, port: OfPort) -> Option<std::borrow::Cow<'_, str>> {
-            Some(if port.0 == 3 { "br 0" } else { "eth-1.2" }.into())
+            Some(["br 0", "eth-1", "eth1"][usize::from(port.0) - 3].into())
         }
     }
     let mut out = String::new();
@@ -241,7 +241,10 @@ fn port_names_come_from_the_map_and_are_quoted_when_ambiguous() {
     assert_eq!(out, "\"br 0\"");
     out.clear();
     format_port(OfPort(4), &Map, &mut out);
-    assert_eq!(out, "eth-1.2");
+    assert_eq!(out, "\"eth-1\"");
+    out.clear();
+    format_port(OfPort(5), &Map, &mut out);
+    assert_eq!(out, "eth1");
 }
 
 fn any_field() -> impl Strategy<Value = &'static Field> {
