@@ -79,7 +79,8 @@ pub fn parse() -> Arguments {
                 a.dummy = Some(match found.value.as_deref() {
                     Some("override") => Dummy::Override,
                     Some("system") => Dummy::System,
-                    _ => Dummy::Normal,
+                    None | Some("") => Dummy::Normal,
+                    Some(level) => fatal(format_args!("{level}: unknown dummy level")),
                 });
             }
             "disable-system" => a.disable_system = true,
@@ -123,11 +124,13 @@ PKI configuration (required to use SSL/TLS):
   -C, --ca-cert=FILE      file with peer CA certificate
   --bootstrap-ca-cert=FILE  file with peer CA certificate to read or create
 SSL/TLS options:
-  --ssl-protocols=PROTOS  list of SSL/TLS protocols to enable
-  --ssl-ciphers=CIPHERS   list of SSL/TLS ciphers to enable
-                          with TLSv1.2
-  --ssl-ciphersuites=SUITES list of SSL/TLS ciphersuites to enable
-                          with TLSv1.3
+  --ssl-protocols=PROTOS    range of SSL/TLS protocols to enable
+  --ssl-ciphers=CIPHERS     list of SSL/TLS ciphers to enable
+                            with TLSv1.2
+  --ssl-ciphersuites=SUITES list of SSL/TLS ciphersuites to
+                            enable with TLSv1.3 and later
+  --ssl-server-name=NAME    server name for TLS Server Name
+                            Indication (SNI)
 "
     );
     daemon::usage();

@@ -22,6 +22,7 @@ use commands::App;
 
 fn main() -> ExitCode {
     clock::init();
+    ferrovs_runtime::end_with_standard_output();
     dirs::set_program_name("ovs-vswitchd");
     // A translation may nest 4096 resubmits deep.
     ferrovs_sys::process::raise_stack_limit(64 << 20);

@@ -26,6 +26,7 @@ use app::App;
 
 fn main() -> ExitCode {
     clock::init();
+    ferrovs_runtime::end_with_standard_output();
     dirs::set_program_name("ovsdb-server");
     let mut arguments = arguments::parse();
     arguments.daemon.daemonize_start(Access::default());

@@ -25,3 +25,19 @@ pub mod vlog;
 pub use fatal_signal::set_timeout;
 pub use poller::{Interest, Poller, Wants};
 pub use text::{fatal, fatal_io, program_error};
+
+/// Lets standard output that goes away end the program quietly, as it would end any filter, instead of by
+/// a panic. A daemon has another hook once it runs.
+pub fn end_with_standard_output() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info
+            .payload()
+            .downcast_ref::<String>()
+            .map_or("", String::as_str);
+        if text.starts_with("failed printing to std") {
+            std::process::exit(1);
+        }
+        default(info);
+    }));
+}

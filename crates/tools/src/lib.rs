@@ -38,15 +38,5 @@ pub fn arguments() -> Result<Vec<String>, String> {
 /// end any filter, instead of by a panic.
 pub fn init() {
     ferrovs_runtime::clock::init();
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let text = info
-            .payload()
-            .downcast_ref::<String>()
-            .map_or("", String::as_str);
-        if text.starts_with("failed printing to std") {
-            std::process::exit(1);
-        }
-        default(info);
-    }));
+    ferrovs_runtime::end_with_standard_output();
 }
