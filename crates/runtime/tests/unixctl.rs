@@ -102,7 +102,7 @@ fn a_client_that_wants_json_gets_it_for_every_command() {
         assert_eq!(ask(&mut c, "json", &[]), Ok(json!("{\"a\":1}\n")));
         ask(&mut c, "set-options", &["--format", "json"]).unwrap();
         assert_eq!(ask(&mut c, "json", &[]), Ok(json!({ "a": 1 })));
-        let plain = json!({ "reply-format": "plain", "reply": "echo x\n" });
+        let plain = json!({ "reply-format": "plain", "reply": "echo x" });
         assert_eq!(ask(&mut c, "echo", &["x"]), Ok(plain));
         let commands = ask(&mut c, "list-commands", &[]).unwrap();
         assert_eq!(commands["echo"], json!("[arg]..."));

@@ -382,7 +382,7 @@ impl Connection {
             Ok(Output::Json(v)) if self.format == Format::Json => (v, Value::Null),
             Ok(Output::Json(v)) => (Value::from(format!("{v}\n")), Value::Null),
             Ok(Output::Text(t)) if self.format == Format::Json => (
-                json!({ "reply-format": "plain", "reply": with_newline(t) }),
+                json!({ "reply-format": "plain", "reply": t.strip_suffix('\n').unwrap_or(&t) }),
                 Value::Null,
             ),
             Ok(Output::Text(t)) => (Value::from(with_newline(t)), Value::Null),
