@@ -44,11 +44,11 @@ pub(crate) struct Iface {
 /// All bridges that exist.
 pub(crate) type Bridges = BTreeMap<String, Bridge>;
 
-/// How the interfaces of a configuration came out: the numbers of those that work, the errors of the
-/// others, by row.
+/// How the interfaces of a configuration came out: the numbers of those that work, and what one of them
+/// lacks, the errors of the others, by row.
 #[derive(Default)]
 pub(crate) struct Outcome {
-    pub works: Vec<(Uuid, OfPort)>,
+    pub works: Vec<(Uuid, OfPort, Option<String>)>,
     pub errors: Vec<(Uuid, String)>,
 }
 
@@ -141,13 +141,26 @@ fn outcome(bridges: &Bridges, config: &Config, mut errors: BTreeMap<String, Stri
         for iface in wanted.interfaces() {
             let Some(uuid) = iface.uuid else { continue };
             if let Some(i) = bridges.get(name).and_then(|b| b.ifaces.get(&iface.name)) {
-                outcome.works.push((uuid, i.ofport));
+                let lacks = lacking_peer(bridges, &bridges[name].kind, i);
+                outcome.works.push((uuid, i.ofport, lacks));
             } else if let Some(e) = errors.remove(&iface.name) {
                 outcome.errors.push((uuid, e));
             }
         }
     }
     outcome
+}
+
+/// What a patch port lacks whose peer is not there, or not a patch port that names it.
+fn lacking_peer(bridges: &Bridges, kind: &str, iface: &Iface) -> Option<String> {
+    let peer = iface.netdev.patch_peer()?;
+    let name = iface.netdev.name();
+    let is_usable = |b: &Bridge| {
+        let there = b.ifaces.get(&peer).and_then(|p| p.netdev.patch_peer());
+        b.kind == kind && there.as_deref() == Some(name)
+    };
+    (!bridges.values().any(is_usable))
+        .then(|| format!("No usable peer '{peer}' exists in '{kind}' datapath."))
 }
 
 fn add_bridge(
@@ -385,7 +398,7 @@ fn configure_iface(
         if there.ofport == OfPort::LOCAL {
             vlog::err!(
                 BRIDGE,
-                "ignoring iface.{}.mac; use bridge.{bridge}.mac instead",
+                "interface {}: ignoring mac in Interface record (use Bridge record to set local port's mac)",
                 config.name
             );
         } else if config.kind == "internal" {
@@ -432,12 +445,23 @@ fn set_mac(bridge: &str, netdev: &Arc<dyn Netdev>, mac: MacAddr) {
 }
 
 fn bridge_mac(bridge: &Bridge, config: &BridgeConfig) -> MacAddr {
-    let candidates = bridge.ifaces.values().filter_map(|i| {
-        let mac = i.netdev.etheraddr().ok()?;
-        let virtual_device = i.kind == "internal" || i.netdev.tunnel_config().is_some();
+    // A port's address is the one that its row gives it, else that of its first interface. The local
+    // port has none of its own: it is the one that is chosen.
+    let candidates = config.ports.iter().filter_map(|port| {
+        if let Some(mac) = port.mac {
+            let virtual_device = false;
+            return Some(Candidate {
+                mac,
+                virtual_device,
+            });
+        }
+        let i = port
+            .interfaces
+            .iter()
+            .find_map(|i| bridge.ifaces.get(&i.name))?;
         Some(Candidate {
-            mac,
-            virtual_device,
+            mac: i.netdev.etheraddr().ok()?,
+            virtual_device: i.kind == "internal" || i.netdev.tunnel_config().is_some(),
         })
     });
     identity::bridge_mac(config, candidates)

@@ -58,6 +58,8 @@ pub struct PortConfig {
     pub vlan_mode: Option<String>,
     pub protected: bool,
     pub other_config: Pairs,
+    /// The address that the row gives the port, for the choice of the bridge's.
+    pub mac: Option<MacAddr>,
     /// The address of a fake bridge.
     pub fake_mac: Option<MacAddr>,
 }

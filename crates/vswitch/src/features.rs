@@ -362,7 +362,7 @@ const THREADS: Feature = Feature {
 };
 
 const OTHER: Feature = Feature {
-    name: "details",
+    name: "other settings",
     why: "this setting is not honoured yet",
     settings: &[
         other("Open_vSwitch", "explicit-sampled-drops").unless("false"),

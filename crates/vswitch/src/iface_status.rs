@@ -97,10 +97,10 @@ fn counters(s: &Stats) -> Vec<(String, i64)> {
         .collect()
 }
 
-/// Writes the number of a port that works.
-pub(crate) fn works(txn: &mut Txn, idl: &Idl, uuid: Uuid, ofport: OfPort) {
+/// Writes the number of a port that works, and what it lacks all the same.
+pub(crate) fn works(txn: &mut Txn, idl: &Idl, uuid: Uuid, ofport: OfPort, lacks: Option<&str>) {
     put(txn, idl, uuid, Interface::OFPORT, Some(i64::from(ofport.0)));
-    put(txn, idl, uuid, Interface::ERROR, None::<&str>);
+    put(txn, idl, uuid, Interface::ERROR, lacks);
 }
 
 /// Writes why an interface does not work, and empties what it told before.

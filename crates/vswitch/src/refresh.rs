@@ -15,8 +15,8 @@ use crate::{controllers, iface_status, system_stats};
 
 /// Writes how a configuration came out.
 pub(crate) fn outcome(txn: &mut Txn, idl: &Idl, outcome: &Outcome) {
-    for (uuid, ofport) in &outcome.works {
-        iface_status::works(txn, idl, *uuid, *ofport);
+    for (uuid, ofport, lacks) in &outcome.works {
+        iface_status::works(txn, idl, *uuid, *ofport, lacks.as_deref());
     }
     for (uuid, error) in &outcome.errors {
         iface_status::failed(txn, idl, *uuid, error);

@@ -180,6 +180,7 @@ fn read_port(
         }
         interfaces.push(read_interface(bridge, iface));
     }
+    let mac = row.mac().and_then(|m| m.parse().ok());
     PortConfig {
         uuid: row.uuid(),
         name: port.to_string(),
@@ -190,10 +191,8 @@ fn read_port(
         vlan_mode: row.vlan_mode().map(str::to_string),
         protected: row.protected(),
         other_config: pairs(row.other_config()),
-        fake_mac: row
-            .mac()
-            .filter(|_| row.fake_bridge())
-            .and_then(|m| m.parse().ok()),
+        mac,
+        fake_mac: mac.filter(|_| row.fake_bridge()),
     }
 }
 

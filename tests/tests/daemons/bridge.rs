@@ -218,3 +218,43 @@ fn a_bundle_is_forgotten_when_it_was_idle_for_as_long_as_the_database_says() {
         assert_eq!(answers(&control(4)), answer, "after {timeout} s");
     }
 }
+
+#[test]
+fn a_patch_port_whose_peer_does_not_name_it_says_so() {
+    let sw = three_ports();
+    let errors = || sw.vsctl("get Interface pa error -- get Interface pb error");
+    sw.vsctl(
+        "add-port br0 pa -- set Interface pa type=patch options:peer=pb -- add-br br1 \
+         -- set Bridge br1 datapath_type=dummy -- add-port br1 pb -- set Interface pb type=patch options:peer=p1",
+    );
+    let lacks = |peer: &str| format!("\"No usable peer '{peer}' exists in 'dummy' datapath.\"\n");
+    assert_eq!(errors(), lacks("pb") + &lacks("p1"));
+    sw.vsctl("set Interface pb options:peer=pa");
+    assert_eq!(errors(), "[]\n[]\n");
+    sw.vsctl("del-port pb");
+    assert_eq!(sw.vsctl("get Interface pa error"), lacks("pb"));
+}
+
+#[test]
+fn the_address_in_a_ports_row_counts_in_the_choice_of_the_bridges() {
+    let sw = three_ports();
+    let address = || {
+        sw.vsctl("get Interface br0 mac_in_use")
+            .trim_matches(['"', '\n'])
+            .to_string()
+    };
+    let own = address();
+    // A group's address, one of local meaning: none that a bridge takes.
+    for (mac, taken) in [
+        ("00:11:00:00:00:01", "00:11:00:00:00:01"),
+        ("01:00:00:00:00:01", own.as_str()),
+        ("02:00:00:00:00:01", own.as_str()),
+    ] {
+        sw.client(
+            "ovs-vsctl",
+            &["set", "Port", "p1", &format!("mac=\"{mac}\"")],
+        )
+        .ok();
+        assert_eq!(address(), taken, "{mac}");
+    }
+}
