@@ -4,6 +4,8 @@
 mod bridge;
 #[path = "daemons/clock.rs"]
 mod clock;
+#[path = "daemons/connections.rs"]
+mod connections;
 #[path = "daemons/ctl.rs"]
 mod ctl;
 #[path = "daemons/honesty.rs"]

@@ -10,7 +10,7 @@ use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::switch::Role;
 use ferrovs_openflow::version::Version;
-use ferrovs_runtime::vlog;
+use ferrovs_runtime::{coverage, vlog};
 
 use crate::connmgr::OfConn;
 use crate::ofproto::Ofproto;
@@ -60,6 +60,7 @@ pub fn handle(
     bytes: &[u8],
     now: Instant,
 ) {
+    coverage::OFPROTO_RECV_OPENFLOW.inc();
     let result = crate::codec::decode(bytes, &ofproto.tun_table).and_then(|msg| {
         let mut request = Request {
             ofproto,

@@ -10,6 +10,7 @@ pub mod format;
 pub mod group;
 pub mod key;
 pub mod learn;
+pub mod log;
 pub mod match_;
 pub mod meter;
 pub mod parse_action;

@@ -10,7 +10,7 @@
 use crate::stream::unix_path;
 use crate::{Stream, address_family_error, errno, error_text, inet, socket};
 use ferrovs_runtime::{Interest, Poller, clock};
-use ferrovs_runtime::{fatal_signal, vlog};
+use ferrovs_runtime::{coverage, fatal_signal, vlog};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::io;
@@ -56,6 +56,7 @@ impl PStream {
         default_port: Option<u16>,
         dscp: Option<u8>,
     ) -> io::Result<PStream> {
+        coverage::PSTREAM_OPEN.inc();
         let (class, target) = name.split_once(':').ok_or_else(address_family_error)?;
         match class {
             "punix" => PStream::open_unix(name, unix_path(target)),

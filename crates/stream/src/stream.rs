@@ -5,7 +5,7 @@
 
 use crate::{address_family_error, errno, inet, socket, tls};
 use ferrovs_runtime::{Interest, Poller};
-use ferrovs_runtime::{dirs, vlog};
+use ferrovs_runtime::{coverage, dirs, vlog};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::sockopt;
 use std::io;
@@ -37,6 +37,7 @@ impl Stream {
         default_port: Option<u16>,
         dscp: Option<u8>,
     ) -> io::Result<Stream> {
+        coverage::STREAM_OPEN.inc();
         let (class, target) = name.split_once(':').ok_or_else(address_family_error)?;
         match class {
             "unix" => {

@@ -12,6 +12,7 @@ use ferrovs_openflow::switch::AsyncType;
 use ferrovs_openflow::version::Version;
 use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_packet::types::OfPort;
+use ferrovs_runtime::coverage;
 use ferrovs_sync::Waker;
 
 use super::OfConn;
@@ -168,6 +169,8 @@ impl OfConn {
             schedule.push(is_miss, OfPort(p.flow.in_port as u16), bytes);
         } else if rconn.tx_backlog() < MAX_BACKLOG {
             rconn.send(bytes, now);
+        } else {
+            coverage::RCONN_OVERFLOW.inc();
         }
     }
 

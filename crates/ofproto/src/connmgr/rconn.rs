@@ -18,8 +18,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use ferrovs_openflow::raw::{self, Kind};
+use ferrovs_openflow::text;
 use ferrovs_openflow::version::{Version, Versions};
-use ferrovs_runtime::{Poller, vlog};
+use ferrovs_runtime::{Poller, coverage, vlog};
 use ferrovs_stream::{Stream, error_text};
 
 use super::hello;
@@ -43,6 +44,8 @@ const OFPT_ECHO_REQUEST: u8 = 2;
 const OFPT_ECHO_REPLY: u8 = 3;
 
 static RL: vlog::RateLimit = vlog::RateLimit::new(10, 25);
+/// For the log of whole messages.
+static MESSAGES_RL: vlog::RateLimit = vlog::RateLimit::new(600, 600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -283,6 +286,7 @@ impl Rconn {
             vlog::info!(vlog::modules::RCONN, "{}: connecting...", self.name);
         }
         self.enter(State::Connecting, now);
+        coverage::VCONN_OPEN.inc();
         match Stream::open_with(
             &self.target,
             Some(ferrovs_stream::OPENFLOW_PORT),
@@ -505,12 +509,25 @@ impl Rconn {
         }
     }
 
-    /// Queues a message; without a connection it is lost.
-    pub fn send(&mut self, msg: Vec<u8>, now: Instant) {
+    /// Queues a message, or several in a row; without a connection they are lost.
+    pub fn send(&mut self, mut bytes: Vec<u8>, now: Instant) {
+        while let Some(&[_, _, a, b]) = bytes.first_chunk() {
+            let size = usize::from(u16::from_be_bytes([a, b])).max(HEADER_LEN);
+            if size >= bytes.len() {
+                return self.send_one(bytes, now);
+            }
+            let rest = bytes.split_off(size);
+            self.send_one(bytes, now);
+            bytes = rest;
+        }
+    }
+
+    fn send_one(&mut self, msg: Vec<u8>, now: Instant) {
         if !self.is_connected() {
             return;
         }
         self.copy_to_snoopers(&msg, now);
+        coverage::RCONN_QUEUED.inc();
         self.queue(msg);
         if self.tx.len() == 1 || self.tx_bytes > READ_SIZE {
             self.flush(now);
@@ -544,17 +561,37 @@ impl Rconn {
 
     fn flush(&mut self, now: Instant) {
         while let (Some(msg), Some(stream)) = (self.tx.front(), &mut self.stream) {
-            match stream.send(&msg[self.tx_at..]) {
+            let sent = match stream.send(&msg[self.tx_at..]) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                sent => sent,
+            };
+            // A message counts as sent when it begins to leave.
+            if self.tx_at == 0 {
+                vlog::dbg_rl!(
+                    MESSAGES_RL,
+                    vlog::modules::VCONN,
+                    "{}: sent ({}): {}",
+                    self.target,
+                    sent.as_ref().err().map_or("Success".into(), error_text),
+                    text::log::message(msg)
+                );
+            }
+            match sent {
                 Ok(n) => {
+                    if self.tx_at == 0 {
+                        coverage::VCONN_SENT.inc();
+                    }
                     self.tx_bytes -= n;
                     self.tx_at += n;
                     if self.tx_at == msg.len() {
                         self.tx_memory -= msg.capacity() + TX_OVERHEAD;
                         self.tx.pop_front();
                         self.tx_at = 0;
+                        if self.is_connected() {
+                            coverage::RCONN_SENT.inc();
+                        }
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => return self.dropped(&e, now),
             }
         }
@@ -610,6 +647,14 @@ impl Rconn {
         }
         let msg = have[..size].to_vec();
         self.rx_at += size;
+        coverage::VCONN_RECEIVED.inc();
+        vlog::dbg_rl!(
+            MESSAGES_RL,
+            vlog::modules::VCONN,
+            "{}: received: {}",
+            self.target,
+            text::log::message(&msg)
+        );
         Ok(Some(msg))
     }
 
@@ -657,6 +702,9 @@ impl Rconn {
         self.rx = Vec::new();
         self.rx_at = 0;
         self.rx_end = 0;
+        if was_connected {
+            coverage::RCONN_DISCARDED.add(self.tx.len() as u64);
+        }
         self.tx = VecDeque::new();
         self.tx_at = 0;
         self.tx_bytes = 0;

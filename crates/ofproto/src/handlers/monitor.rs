@@ -14,6 +14,7 @@ use ferrovs_openflow::flow::{
 };
 use ferrovs_openflow::message::Message;
 use ferrovs_packet::types::OfPort;
+use ferrovs_runtime::coverage;
 
 use super::{Done, Request};
 use crate::connmgr::OfConn;
@@ -114,6 +115,7 @@ pub fn deliver(conn: &mut OfConn, event: &TableEvent, now: Instant) {
     }
     if conn.rconn.tx_backlog() > PAUSE_AT {
         conn.monitor_paused = true;
+        coverage::OFMONITOR_PAUSE.inc();
         conn.send_with_xid(reply(vec![FlowUpdate::Paused], false), 0, now);
         return;
     }
@@ -164,6 +166,7 @@ pub fn resume(conn: &mut OfConn, tables: &Arc<crate::tables::Tables>, now: Insta
         return;
     }
     conn.monitor_paused = false;
+    coverage::OFMONITOR_RESUME.inc();
     let monitors: Vec<Monitor> = conn.monitors.values().cloned().collect();
     let mut updates = current(tables, &monitors, FlowUpdateEvent::Added);
     updates.push(FlowUpdate::Resumed);

@@ -230,6 +230,7 @@ fn default_path() -> PathBuf {
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {
+    coverage::PSTREAM_OPEN.inc();
     // A socket that a killed predecessor left is in the way, and nobody listens there.
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),

@@ -178,8 +178,8 @@ modules! {
     USERSPACE_TSO "userspace_tso" SD;
     UTIL "util" SD;
     UUID "uuid" SD;
-    VCONN "vconn" S;
-    VCONN_STREAM "vconn_stream" S;
+    VCONN "vconn" S | T;
+    VCONN_STREAM "vconn_stream" S | T;
     VLOG "vlog" SD;
     VSCTL "vsctl" T;
     VSWITCHD "vswitchd" S;

@@ -12,6 +12,7 @@ use ferrovs_openflow::codec::{encode_hello, frame_len, hello_error};
 use ferrovs_openflow::error::OfpErr;
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::raw::{self, Kind};
+use ferrovs_openflow::text;
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::{Protocol, Version, Versions};
 use ferrovs_runtime::vlog::modules;
@@ -19,6 +20,9 @@ use ferrovs_runtime::{Poller, dirs, fatal, fatal_io, vlog};
 use ferrovs_stream::{OPENFLOW_PORT, Stream};
 
 use super::Options;
+
+/// For the log of whole messages.
+static MESSAGES_RL: vlog::RateLimit = vlog::RateLimit::new(600, 600);
 
 static NEXT_XID: AtomicU32 = AtomicU32::new(1);
 
@@ -130,11 +134,48 @@ impl Vconn {
             let _ = v.send_bytes(&error);
             return Err(rustix::io::Errno::PIPE.into());
         };
+        vlog::dbg!(
+            modules::VCONN,
+            "{}: negotiated OpenFlow version 0x{:02x} (we support {}, peer supports {})",
+            v.name,
+            version.wire(),
+            describe(allowed),
+            describe(peer)
+        );
         v.version = version;
         Ok(v)
     }
 
-    pub fn send_bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Sends messages, waiting as long as that takes.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let sent = self.send_all(bytes);
+        let how = sent
+            .as_ref()
+            .err()
+            .map_or("Success".into(), ferrovs_stream::error_text);
+        let mut rest = bytes;
+        while let Some(Ok(len)) = frame_len(rest)
+            && len <= rest.len()
+        {
+            let (message, after) = rest.split_at(len);
+            self.log(format_args!("sent ({how})"), message);
+            rest = after;
+        }
+        sent
+    }
+
+    /// Shows a message in the log.
+    fn log(&self, what: std::fmt::Arguments<'_>, message: &[u8]) {
+        vlog::dbg_rl!(
+            MESSAGES_RL,
+            modules::VCONN,
+            "{}: {what}: {}",
+            self.name,
+            text::log::message(message)
+        );
+    }
+
+    fn send_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.stream.send(bytes) {
                 Ok(n) => bytes = &bytes[n..],
@@ -155,7 +196,9 @@ impl Vconn {
                 Some(Err(_)) => return Err(ferrovs_stream::protocol_error()),
                 Some(Ok(len)) if self.rx.len() >= len => {
                     let rest = self.rx.split_off(len);
-                    return Ok(Some(std::mem::replace(&mut self.rx, rest)));
+                    let message = std::mem::replace(&mut self.rx, rest);
+                    self.log(format_args!("received"), &message);
+                    return Ok(Some(message));
                 }
                 _ => {}
             }

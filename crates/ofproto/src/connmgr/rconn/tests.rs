@@ -20,7 +20,7 @@ fn a_peer_that_never_reads_is_disconnected_at_the_limit() {
     let (mut rconn, _peer) = pair();
     let now = clock::now();
     rconn.tx_limit = 1024 * 1024;
-    let notice = vec![4, 12, 0, 64, 0, 0, 0, 0];
+    let notice = vec![4, 12, 0, 8, 0, 0, 0, 0];
     let mut sent = 0;
     while rconn.is_connected() {
         rconn.send(notice.clone(), now);
@@ -51,4 +51,25 @@ fn a_peer_that_reads_may_fall_behind_for_a_while() {
         assert_eq!(rconn.tx_memory, 0);
     }
     assert!(rconn.is_connected());
+}
+
+#[test]
+fn several_messages_in_a_row_are_sent_as_what_they_are() {
+    let (mut rconn, mut peer) = pair();
+    let now = clock::now();
+    let mut bytes = vec![4, 19, 0, 12, 0, 0, 0, 1, 7, 7, 7, 7];
+    bytes.extend([4, 19, 0, 8, 0, 0, 0, 1]);
+    rconn.send(Vec::new(), now);
+    let queued = ferrovs_runtime::coverage::RCONN_QUEUED.total();
+    rconn.send(bytes.clone(), now);
+    assert!(ferrovs_runtime::coverage::RCONN_QUEUED.total() >= queued + 2);
+    rconn.run(now);
+    let mut buffer = [0; 64];
+    let hello = hello::encode(Versions::ALL, 0).len();
+    let mut got = Vec::new();
+    while got.len() < hello + bytes.len() {
+        let n = peer.recv(&mut buffer).unwrap();
+        got.extend_from_slice(&buffer[..n]);
+    }
+    assert_eq!(got[hello..], bytes);
 }

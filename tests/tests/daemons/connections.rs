@@ -1,0 +1,105 @@
+//! Connections to controllers and clients: what the log and the counters tell of them, and life without them.
+
+use ferrovs_testkit::Switch;
+
+/// The lines of ovs-vswitchd's log about one module, without time, number and level.
+fn told(sw: &Switch, module: &str) -> Vec<String> {
+    let log = sw.log("ovs-vswitchd");
+    let lines = log.lines().filter_map(|line| {
+        let mut parts = line.splitn(5, '|').skip(2);
+        (parts.next()? == module).then(|| parts.nth(1).unwrap_or("").to_string())
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_bridge_whose_controller_is_never_there_fails_open_and_lives() {
+    let sw = Switch::dummy();
+    sw.appctl("time/stop");
+    sw.vsctl(
+        "add-br br0 -- set Bridge br0 datapath_type=dummy other-config:disable-in-band=true \
+         -- set-controller br0 unix:nobody-is-here",
+    );
+    sw.ofctl("add-flow br0 in_port=1,actions=2");
+    sw.appctl("time/warp 14000 500");
+    assert!(sw.ofctl("dump-flows br0").contains("in_port=1"));
+    sw.appctl("time/warp 2000 500");
+    let flows = sw.appctl("bridge/dump-flows br0");
+    assert!(
+        flows.contains("priority=15790320,actions=NORMAL"),
+        "{flows}"
+    );
+    assert!(!flows.contains("in_port=1"), "{flows}");
+    sw.appctl("time/warp 130000 1000");
+    assert_eq!(
+        told(&sw, "fail_open"),
+        [
+            "Could not connect to controller (or switch failed controller's post-connection admission control policy) for 15 seconds, failing open",
+            "Still in fail-open mode after 76 seconds disconnected from controller",
+            "Still in fail-open mode after 137 seconds disconnected from controller",
+        ]
+    );
+    sw.vsctl("del-controller br0");
+    let flows = sw.appctl("bridge/dump-flows br0");
+    assert!(flows.contains("priority=0,actions=NORMAL"), "{flows}");
+    assert!(!flows.contains("priority=15790320"), "{flows}");
+    assert_eq!(
+        told(&sw, "fail_open").last().unwrap(),
+        "No longer in fail-open mode"
+    );
+}
+
+#[test]
+fn every_message_is_logged_in_both_directions_when_asked_for() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy fail-mode=secure");
+    sw.appctl("vlog/set vconn:file:dbg");
+    let args = ["-O", "OpenFlow14", "-vvconn:console:dbg"];
+    let flow = ["add-flow", "br0", "table=3,in_port=1,actions=2"];
+    let client = sw.client("ovs-ofctl", &[&args[..], &flow[..]].concat());
+    assert_eq!(client.code, 0, "{}", client.text());
+    let target = format!("unix:{}", sw.file("br0.mgmt"));
+    let sent = format!("|vconn|DBG|{target}: sent (Success): OFPT_FLOW_MOD (OF1.4) (xid=0x");
+    assert!(client.stderr.contains(&sent), "{}", client.stderr);
+    let answer = format!("|vconn|DBG|{target}: received: OFPT_BARRIER_REPLY (OF1.4) (xid=0x");
+    assert!(client.stderr.contains(&answer), "{}", client.stderr);
+
+    let log = told(&sw, "vconn").join("\n");
+    for line in [
+        ": received: OFPT_HELLO (OF1.4) (xid=0x",
+        ": negotiated OpenFlow version 0x05 (we support version 0x06 and earlier, peer supports version 0x05)",
+        ": received: OFPT_FLOW_MOD (OF1.4) (xid=0x",
+        "): ADD table:3 in_port=1 actions=output:2",
+        ": received: OFPT_BARRIER_REQUEST (OF1.4) (xid=0x",
+        ": sent (Success): OFPT_BARRIER_REPLY (OF1.4) (xid=0x",
+    ] {
+        assert!(log.contains(line), "no {line} in\n{log}");
+    }
+}
+
+#[test]
+fn the_counters_of_connections_move() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy fail-mode=secure");
+    let read = |name: &str| -> u64 {
+        let text = sw.appctl(&format!("coverage/read-counter {name}"));
+        text.trim().parse().unwrap()
+    };
+    // The database; the control socket, br0.mgmt and br0.snoop.
+    assert_eq!((read("stream_open"), read("pstream_open")), (1, 3));
+    let names = [
+        "vconn_received",
+        "vconn_sent",
+        "ofproto_recv_openflow",
+        "rconn_queued",
+        "rconn_sent",
+    ];
+    let before = names.map(read);
+    sw.ofctl("probe br0");
+    let after = names.map(read);
+    let moved: Vec<u64> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+    assert_eq!(moved, [2, 2, 1, 1, 1], "hellos and one request");
+    assert_eq!(read("vconn_open"), 0);
+    sw.vsctl("set-controller br0 unix:nobody-is-here");
+    assert!(read("vconn_open") > 0);
+}
