@@ -2,7 +2,7 @@
 
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::Message;
-use ferrovs_openflow::port::{PortMod, QUEUE_ALL, QueueRequest};
+use ferrovs_openflow::port::{PortMod, QUEUE_ALL, QueueConfig, QueueRequest, QueueStats};
 use ferrovs_packet::types::OfPort;
 
 use super::{Done, Request};
@@ -10,6 +10,9 @@ use crate::ofproto::Port;
 
 /// Ports that fit in one message, with every counter.
 const PORTS_PER_PART: usize = 64;
+const QUEUES_PER_PART: usize = 1024;
+/// The queue of packets that are given to none.
+const DEFAULT_QUEUE: u32 = 0;
 
 impl Request<'_> {
     pub(super) fn port_mod(&mut self, m: PortMod) -> Done {
@@ -71,36 +74,52 @@ impl Request<'_> {
             .reply_in_parts(self.xid, Box::new(parts), self.now);
     }
 
-    fn check_queue_port(&self, port: OfPort) -> Done {
-        let any = matches!(port, OfPort::NONE | OfPort::ALL);
-        if any || self.ofproto.ports.contains_key(&port) {
-            Ok(())
-        } else {
-            Err(OfpErr::OFPQOFC_BAD_PORT)
+    /// The ports whose queue a request means: every port has one, number 0, whatever its device has.
+    fn queue_ports(&self, request: QueueRequest) -> Result<Vec<OfPort>, OfpErr> {
+        let ports: Vec<OfPort> = self.ports(request.port)?.iter().map(|p| p.ofport).collect();
+        let any = matches!(request.port, OfPort::NONE | OfPort::ALL);
+        if ports.is_empty() && !any {
+            return Err(OfpErr::OFPQOFC_BAD_PORT);
         }
+        if !matches!(request.queue, QUEUE_ALL | DEFAULT_QUEUE) {
+            return Err(OfpErr::OFPQOFC_BAD_QUEUE);
+        }
+        Ok(ports)
     }
 
-    /// No device here has queues of its own.
     pub(super) fn queue_config(&mut self, request: QueueRequest) -> Done {
-        self.check_queue_port(request.port)?;
+        let mut ports = self.queue_ports(request)?;
+        ports.sort_unstable();
+        let queue = |port| QueueConfig {
+            port,
+            queue: DEFAULT_QUEUE,
+            min_rate: None,
+            max_rate: None,
+        };
+        let queues = ports.into_iter().map(queue).collect();
         let port = request.port;
         self.reply(Message::QueueGetConfigReply {
             port,
-            queues: Vec::new(),
+            queues,
             more: false,
         });
         Ok(())
     }
 
     pub(super) fn queue_stats(&mut self, request: QueueRequest) -> Done {
-        self.check_queue_port(request.port)?;
-        if request.queue != QUEUE_ALL {
-            return Err(OfpErr::OFPQOFC_BAD_QUEUE);
-        }
-        self.reply(Message::QueueStatsReply {
-            queues: Vec::new(),
-            more: false,
-        });
+        let unknown = |port| QueueStats {
+            port,
+            queue: DEFAULT_QUEUE,
+            tx_bytes: u64::MAX,
+            tx_packets: u64::MAX,
+            tx_errors: u64::MAX,
+            duration_sec: u32::MAX,
+            duration_nsec: u32::MAX,
+        };
+        let stats = self.queue_ports(request)?.into_iter().map(unknown);
+        let stats: Vec<_> = stats.collect();
+        let make = |queues, more| Message::QueueStatsReply { queues, more };
+        self.reply_list(stats, QUEUES_PER_PART, make);
         Ok(())
     }
 }

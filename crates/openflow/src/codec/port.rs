@@ -316,8 +316,9 @@ impl Dec<'_, '_> {
                 }
             }
         }
-        // Before 1.4 one port must be named.
-        if self.version < Version::V14 && q.port >= OfPort::MAX {
+        // 1.0 cannot ask for all ports, and before 1.4 reserved ports have no queues.
+        let any = self.version > Version::V10 && q.port == OfPort::NONE;
+        if self.version < Version::V14 && q.port >= OfPort::MAX && !any {
             return Err(OfpErr::OFPQOFC_BAD_PORT);
         }
         Ok(Message::QueueGetConfigRequest(q))
