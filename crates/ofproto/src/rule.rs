@@ -39,7 +39,8 @@ pub struct RuleActions {
     pub conjunctions: Vec<Conjunction>,
     pub has_meter: bool,
     pub has_group: bool,
-    pub has_learn_with_delete: bool,
+    /// Cookies and tables of flows that go when the last flow that learns them is gone (`delete_learned`).
+    pub deletes_learned: Vec<(u64, u8)>,
 }
 
 impl RuleActions {
@@ -49,7 +50,7 @@ impl RuleActions {
             conjunctions: Vec::new(),
             has_meter: false,
             has_group: false,
-            has_learn_with_delete: false,
+            deletes_learned: Vec::new(),
         };
         facts.note(&actions);
         facts.actions = actions;
@@ -70,7 +71,9 @@ impl RuleActions {
                 }),
                 Action::Meter(_) => self.has_meter = true,
                 Action::Group(_) => self.has_group = true,
-                Action::Learn(learn) => self.has_learn_with_delete |= learn.delete_learned,
+                Action::Learn(learn) if learn.delete_learned => {
+                    self.deletes_learned.push((learn.cookie, learn.table_id));
+                }
                 Action::WriteActions(nested) | Action::Clone(nested) => self.note(nested),
                 _ => {}
             }
@@ -219,9 +222,9 @@ impl Rule {
         self.modified_ms.load(Relaxed)
     }
 
-    /// Restarts the hard timeout.
+    /// Restarts the hard timeout, unless a later event has done that.
     pub(crate) fn refresh(&self, now_ms: i64) {
-        self.modified_ms.store(now_ms, Relaxed);
+        self.modified_ms.fetch_max(now_ms, Relaxed);
     }
 
     /// A change is no use: the rule counts as used when the one in whose place it comes was.

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use ferrovs_openflow::Action;
 use ferrovs_openflow::flow::FlowRemovedReason;
 pub use ferrovs_openflow::switch::TableMiss as MissConfig;
-use ferrovs_packet::field::{Field, FieldId};
+use ferrovs_packet::field::{FieldId, SubField};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_sync::{Counter, VersionGuard, Versions, Waker};
 use hashbrown::HashMap;
@@ -27,6 +27,7 @@ use crate::rule::{NO_SLOT, Rule, RuleActions};
 
 mod change;
 mod cls;
+mod evict;
 mod rule_match;
 
 pub use change::{Change, Criteria, Requester, may_add};
@@ -58,10 +59,10 @@ pub struct TableConfig {
     pub name_from_controller: bool,
     pub max_flows: Option<u32>,
     pub evict: bool,
-    /// Fields to group by for fair eviction, by name.
-    pub eviction_groups: Option<Vec<String>>,
-    /// Fields for prefix tries, `none`, or nothing for the default.
-    pub prefixes: Vec<String>,
+    /// Flows that are equal in these form a group: the largest group loses a flow first.
+    pub eviction_groups: Vec<SubField>,
+    /// Fields with a prefix trie; none for the default.
+    pub prefixes: Option<Vec<FieldId>>,
     /// Limits between which table-status messages tell of vacancy, in percent.
     pub vacancy: Option<(u8, u8)>,
 }
@@ -75,13 +76,8 @@ const DEFAULT_PREFIXES: [FieldId; 4] = [
 ];
 
 impl TableConfig {
-    /// The fields that `prefixes` names; `none` means none of them.
-    fn prefix_fields(&self) -> Vec<FieldId> {
-        if self.prefixes.is_empty() {
-            return DEFAULT_PREFIXES.to_vec();
-        }
-        let fields = self.prefixes.iter().filter_map(|name| Field::by_name(name));
-        fields.map(|field| field.id).collect()
+    fn prefix_fields(&self) -> &[FieldId] {
+        self.prefixes.as_deref().unwrap_or(&DEFAULT_PREFIXES)
     }
 }
 
@@ -123,7 +119,7 @@ impl Table {
     }
 
     pub fn set_config(&self, config: TableConfig) {
-        self.index.set_prefixes(&config.prefix_fields());
+        self.index.set_prefixes(config.prefix_fields());
         self.config.store(Arc::new(config));
     }
 
@@ -161,7 +157,8 @@ pub struct Tables {
     n_rules: AtomicUsize,
     /// Flow monitors that are set: only with some are additions and modifications told.
     monitors: AtomicUsize,
-    events: Mutex<VecDeque<TableEvent>>,
+    /// What happened, change by change.
+    events: Mutex<VecDeque<Vec<TableEvent>>>,
     waker: Arc<Waker>,
     /// Bumped by every change that was published.
     change_seq: AtomicU64,
@@ -181,6 +178,10 @@ struct Writer {
     garbage: VecDeque<(u64, Arc<Rule>)>,
     by_cookie: HashMap<u64, Vec<Arc<Rule>>>,
     expirable: Vec<Arc<Rule>>,
+    /// How many flows learn, with `delete_learned`, flows of this cookie and table.
+    learners: HashMap<(u64, u8), usize>,
+    /// Those of them that were the last, in the change under way.
+    orphaned: Vec<(u64, u8)>,
     /// Action lists that were used lately, by hash: flows that do the same share one.
     recent_actions: Vec<Option<Arc<RuleActions>>>,
 }
@@ -207,6 +208,9 @@ impl Writer {
         if rule.idle_timeout() != 0 || rule.hard_timeout() != 0 {
             self.link_expirable(rule);
         }
+        for learned in &rule.actions.deletes_learned {
+            *self.learners.entry(*learned).or_default() += 1;
+        }
     }
 
     fn link_expirable(&mut self, rule: &Arc<Rule>) {
@@ -218,6 +222,15 @@ impl Writer {
     }
 
     fn unlink(&mut self, rule: &Arc<Rule>) {
+        for learned in &rule.actions.deletes_learned {
+            if let Some(n) = self.learners.get_mut(learned) {
+                *n -= 1;
+                if *n == 0 {
+                    self.learners.remove(learned);
+                    self.orphaned.push(*learned);
+                }
+            }
+        }
         if let Some(list) = self.by_cookie.get_mut(&rule.cookie) {
             let slot = rule.cookie_slot.swap(NO_SLOT, Relaxed);
             if slot != NO_SLOT {
@@ -328,8 +341,8 @@ impl Tables {
         self.change_seq.load(Relaxed)
     }
 
-    /// Takes the events that wait.
-    pub fn take_events(&self) -> VecDeque<TableEvent> {
+    /// Takes the events that wait: those of one change together.
+    pub fn take_events(&self) -> VecDeque<Vec<TableEvent>> {
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -6,6 +6,7 @@ use ferrovs_ofproto::connmgr::FailMode;
 use ferrovs_ofproto::ofproto::{BundleSettings, MirrorSettings, Ofproto};
 use ferrovs_ofproto::xlate::snapshot::{PriorityTags, VlanMode, VlanSet};
 use ferrovs_openflow::version::{Version, Versions};
+use ferrovs_packet::field::{Field, FieldId, SubField};
 use ferrovs_packet::types::{OfPort, eth_type};
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
@@ -163,7 +164,7 @@ pub(crate) fn configure(ofproto: &mut Ofproto, config: &BridgeConfig, now: Insta
     ofproto.desc.dp_desc = text("dp-desc");
     ofproto.desc.serial_num = text("dp-sn");
     mac_table(ofproto, config);
-    flow_tables(ofproto, config);
+    flow_tables(ofproto, config, now);
     let mirrors: Vec<_> = config
         .mirrors
         .iter()
@@ -191,7 +192,7 @@ fn mac_table(ofproto: &mut Ofproto, config: &BridgeConfig) {
     ofproto.set_mac_table_config(aging as u64, size as usize);
 }
 
-fn flow_tables(ofproto: &Ofproto, config: &BridgeConfig) {
+fn flow_tables(ofproto: &Ofproto, config: &BridgeConfig, now: Instant) {
     let default = FlowTableConfig::default();
     for id in 0..255u8 {
         let Some(table) = ofproto.tables.table(id) else {
@@ -204,12 +205,35 @@ fn flow_tables(ofproto: &Ofproto, config: &BridgeConfig) {
         }
         new.max_flows = wanted.flow_limit;
         new.evict = wanted.evict;
-        new.eviction_groups = wanted.evict.then(|| wanted.groups.clone());
-        new.prefixes = wanted.prefixes.clone();
-        if *table.config() != new {
-            table.set_config(new);
-        }
+        new.eviction_groups = eviction_groups(&config.name, id, wanted);
+        new.prefixes = prefixes(&wanted.prefixes);
+        ofproto.configure_table(id, new, now);
     }
+}
+
+fn eviction_groups(bridge: &str, table: u8, wanted: &FlowTableConfig) -> Vec<SubField> {
+    let fields = wanted.groups.iter().filter(|_| wanted.evict);
+    let parse = |text: &String| {
+        SubField::parse(text)
+            .map_err(|error| {
+                vlog::warn!(
+                    BRIDGE,
+                    "bridge {bridge} table {table}: error parsing 'groups' ({error})"
+                );
+            })
+            .ok()
+    };
+    fields.filter_map(parse).collect()
+}
+
+/// The fields that a table's column names: `none` means no field, and no field that can be one the default.
+fn prefixes(names: &[String]) -> Option<Vec<FieldId>> {
+    if names.iter().any(|name| name == "none") {
+        return Some(Vec::new());
+    }
+    let fields = names.iter().filter_map(|name| Field::by_name(name));
+    let fields: Vec<_> = fields.filter(|f| f.prefix_trie).map(|f| f.id).collect();
+    (!fields.is_empty()).then_some(fields)
 }
 
 /// A number of milliseconds from a row.

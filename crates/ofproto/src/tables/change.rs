@@ -96,7 +96,7 @@ enum Op {
         reset_counts: bool,
         by_add: bool,
     },
-    Removed(Arc<Rule>, FlowRemovedReason),
+    Removed(Arc<Rule>, FlowRemovedReason, Requester),
 }
 
 /// Whether a modification adds the flow when it finds none: before OpenFlow 1.2, unless flows are chosen by cookie.
@@ -155,6 +155,10 @@ impl Tables {
                 old.refresh(now_ms);
                 return true;
             }
+            // Packets are credited in any order: the one that came last decides what is learned.
+            if old.modified_ms() > now_ms {
+                return true;
+            }
         } else if limit != 0 {
             let with_cookie = change.writer.by_cookie.get(&fm.new_cookie);
             let in_table = with_cookie.map_or(0, |list| {
@@ -167,6 +171,14 @@ impl Tables {
         let learned = change.flow_mod(fm).is_ok();
         change.commit();
         learned
+    }
+
+    /// Whether the flow that the action `learn` would make is there.
+    pub fn has_learned(&self, fm: &FlowMod) -> bool {
+        let pin = self.pin();
+        let packed = RuleMatch::new(&fm.match_);
+        self.find_exactly(fm.table_id, &packed, i32::from(fm.priority), pin.version)
+            .is_some_and(|rule| rule.cookie == fm.new_cookie)
     }
 
     /// Rules that meet `criteria` in the current version.
@@ -342,18 +354,8 @@ impl Change<'_> {
             return Err(OfpErr::OFPFMFC_TABLE_FULL);
         }
         drop(config);
-        // Least important first, then the one that would expire first; permanent flows are never evicted.
-        let mut victim: Option<((u16, i64), Arc<Rule>)> = None;
-        table.index.for_each(self.version, &mut |rule| {
-            let Some(end) = expiry(rule).filter(|_| !rule.is_hidden()) else {
-                return;
-            };
-            let rank = (rule.importance, end);
-            if victim.as_ref().is_none_or(|(best, _)| rank < *best) {
-                victim = Some((rank, rule.clone()));
-            }
-        });
-        let (_, rule) = victim.ok_or(OfpErr::OFPFMFC_TABLE_FULL)?;
+        let victim = super::evict::victims(table, self.version, 1).pop();
+        let rule = victim.ok_or(OfpErr::OFPFMFC_TABLE_FULL)?;
         self.remove(rule, FlowRemovedReason::Eviction);
         Ok(())
     }
@@ -405,11 +407,34 @@ impl Change<'_> {
             return;
         }
         self.tables.hide(&mut self.writer, &rule, self.version);
-        self.ops.push(Op::Removed(rule, reason));
+        self.ops.push(Op::Removed(rule, reason, self.requester));
+    }
+
+    /// Removes what was learned by flows with `delete_learned` that the change removes, and what that learned in turn.
+    fn remove_learned(&mut self) {
+        while let Some((cookie, table_id)) = self.writer.orphaned.pop() {
+            if self.writer.learners.contains_key(&(cookie, table_id)) {
+                continue;
+            }
+            let learned = Criteria {
+                table_id,
+                cookie,
+                cookie_mask: u64::MAX,
+                ..Criteria::all()
+            };
+            for rule in self.collect(&learned) {
+                self.tables.hide(&mut self.writer, &rule, self.version);
+                // Nobody asked for that.
+                let nobody = Requester::default();
+                self.ops
+                    .push(Op::Removed(rule, FlowRemovedReason::Delete, nobody));
+            }
+        }
     }
 
     /// Makes the change visible, and tells of it.
     pub fn commit(mut self) {
+        self.remove_learned();
         let ops = std::mem::take(&mut self.ops);
         if ops.is_empty() {
             return;
@@ -451,11 +476,8 @@ impl Change<'_> {
                     }
                     self.writer.garbage.push_back((self.version, old));
                 }
-                Op::Removed(rule, reason) => {
-                    if monitored
-                        || rule.flags.contains(FlowModFlags::SEND_FLOW_REM)
-                        || rule.actions.has_learn_with_delete
-                    {
+                Op::Removed(rule, reason, requester) => {
+                    if monitored || rule.flags.contains(FlowModFlags::SEND_FLOW_REM) {
                         let rule = rule.clone();
                         events.push(TableEvent::Removed {
                             rule,
@@ -475,7 +497,7 @@ impl Change<'_> {
                 .events
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .extend(events);
+                .push_back(events);
             tables.waker.wake();
         }
         tables.on_change.flows_changed();
@@ -492,20 +514,10 @@ impl Drop for Change<'_> {
                     self.tables.uninsert(&mut self.writer, &new, self.version);
                     self.tables.unhide(&mut self.writer, &old);
                 }
-                Op::Removed(rule, _) => self.tables.unhide(&mut self.writer, &rule),
+                Op::Removed(rule, ..) => self.tables.unhide(&mut self.writer, &rule),
             }
         }
-    }
-}
-
-/// When the rule expires unless it is used: None for a permanent rule.
-fn expiry(rule: &Rule) -> Option<i64> {
-    let at = |timeout: u16, since: i64| (timeout != 0).then(|| since + i64::from(timeout) * 1000);
-    let hard = at(rule.hard_timeout(), rule.modified_ms());
-    let idle = at(rule.idle_timeout(), rule.stats().used_ms);
-    match (hard, idle) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
+        self.writer.orphaned.clear();
     }
 }
 
@@ -688,5 +700,89 @@ mod tests {
             t.flow_mod(delete, Requester::default(), 0),
             Err(OfpErr::OFPBRC_EPERM)
         );
+    }
+
+    /// A flow that learns flows of table 1 with cookie `cookie`, which go with it.
+    fn learner(command: FlowModCommand, in_port: u32, cookie: u64) -> FlowMod {
+        let learn = ferrovs_openflow::action::Learn {
+            idle_timeout: 0,
+            hard_timeout: 0,
+            fin_idle_timeout: 0,
+            fin_hard_timeout: 0,
+            priority: 1,
+            table_id: 1,
+            cookie,
+            send_flow_rem: false,
+            delete_learned: true,
+            limit: 0,
+            result_dst: None,
+            specs: vec![],
+        };
+        FlowMod {
+            actions: vec![Action::Clone(vec![Action::Learn(Box::new(learn))])],
+            table_id: 0,
+            ..fm(command, in_port, 0)
+        }
+    }
+
+    fn learned(in_port: u32, cookie: u64, actions: Vec<Action>) -> FlowMod {
+        FlowMod {
+            table_id: 1,
+            new_cookie: cookie,
+            actions,
+            ..fm(FlowModCommand::Add, in_port, 0)
+        }
+    }
+
+    #[test]
+    fn learned_flows_go_with_the_last_flow_that_learns_them() {
+        let t = tables();
+        let apply = |fm| t.flow_mod(fm, Requester::default(), 0).unwrap();
+        let count = || (t.tables[0].n_rules(), t.tables[1].n_rules());
+        apply(learner(FlowModCommand::Add, 1, 5));
+        apply(learner(FlowModCommand::Add, 2, 5));
+        // One of the learned flows learns others in turn.
+        let again = learner(FlowModCommand::Add, 0, 6).actions;
+        apply(learned(1, 5, again));
+        apply(learned(2, 6, vec![]));
+        apply(learned(3, 7, vec![]));
+        let delete = |in_port| FlowMod {
+            table_id: 0,
+            ..fm(FlowModCommand::Delete, in_port, 0)
+        };
+        apply(delete(1));
+        assert_eq!(count(), (1, 3), "another flow learns them");
+        // A change that is given up deletes nothing.
+        let mut change = t.change(Requester::default(), 0);
+        change.flow_mod(delete(2)).unwrap();
+        drop(change);
+        assert_eq!(count(), (1, 3));
+        let mut other = fm(FlowModCommand::ModifyStrict, 2, 3);
+        other.table_id = 0;
+        apply(other);
+        assert_eq!(count(), (1, 1));
+    }
+
+    #[test]
+    fn the_packet_that_came_last_decides_what_is_learned() {
+        let t = tables();
+        let learn = |out, at| {
+            let fm = FlowMod {
+                new_cookie: 0,
+                table_id: 0,
+                ..fm(FlowModCommand::ModifyStrict, 1, out)
+            };
+            assert!(t.learn(fm, 0, at));
+        };
+        let out = || {
+            let rule = t.collect_rules(&Criteria::all()).remove(0);
+            rule.actions.actions.clone()
+        };
+        learn(2, 10);
+        learn(3, 30);
+        learn(2, 20);
+        assert_eq!(out(), [Action::output(OfPort(3))]);
+        learn(2, 40);
+        assert_eq!(out(), [Action::output(OfPort(2))]);
     }
 }

@@ -102,12 +102,23 @@ impl Ctx<'_> {
         };
         if self.side_effects {
             let learned = self.bridge.tables.learn(fm, learn.limit, to_ms(self.now));
-            if let Some(dst) = &learn.result_dst {
-                dst.set(&FieldValue::from(u128::from(learned)), &mut self.flow);
+            self.tell_learned(learn, learned);
+        } else if learn.limit != 0 {
+            if self.bridge.tables.has_learned(&fm) {
+                self.tell_learned(learn, true);
+            } else {
+                // Whether there is room shows only when a packet comes, so that this must not be kept.
+                self.avoid_caching = true;
             }
         }
         if let Some(cache) = &mut self.xcache {
             cache.credits.push(credit);
+        }
+    }
+
+    fn tell_learned(&mut self, learn: &Learn, learned: bool) {
+        if let Some(dst) = &learn.result_dst {
+            dst.set(&FieldValue::from(u128::from(learned)), &mut self.flow);
         }
     }
 
