@@ -196,6 +196,10 @@ pub trait Dpif: Send + Sync {
     fn port_by_number(&self, port: DpPort) -> Result<DpPortInfo, Errno>;
     fn port_by_name(&self, name: &str) -> Result<DpPortInfo, Errno>;
     fn ports(&self) -> Vec<DpPortInfo>;
+    /// Bumped whenever a port comes, goes or gets another number, whoever did that.
+    fn ports_seq(&self) -> u64 {
+        0
+    }
     /// Counters of a port's device.
     fn port_stats(&self, _port: DpPort) -> Result<PortStats, Errno> {
         Err(Errno::EOPNOTSUPP)

@@ -1,7 +1,7 @@
 //! The datapath as the program's main thread uses it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,6 +45,8 @@ pub struct Datapath {
     /// Totals of threads that have ended.
     retired: Mutex<DpStats>,
     destroyed: AtomicBool,
+    /// Bumped by every change of `ports`.
+    ports_seq: AtomicU64,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,6 +77,7 @@ impl Datapath {
             meters: Meters::default(),
             retired: Mutex::default(),
             destroyed: AtomicBool::new(false),
+            ports_seq: AtomicU64::new(0),
         });
         let thread = Thread::new(PmdId::NON_PMD, 0).map_err(|e| errno(&e))?;
         dp.start(thread)?;
@@ -115,6 +118,7 @@ impl Datapath {
             loads: Mutex::default(),
         }));
         self.ports.store(Arc::new(ports));
+        self.ports_seq.fetch_add(1, Ordering::Relaxed);
         self.reassign();
         Ok(())
     }
@@ -206,6 +210,7 @@ impl Datapath {
             loads: Mutex::default(),
         }));
         self.ports.store(Arc::new(ports));
+        self.ports_seq.fetch_add(1, Ordering::Relaxed);
         self.reassign();
         drop(guard);
         Ok(number)
@@ -217,6 +222,7 @@ impl Datapath {
             let mut ports = Ports::clone(&self.ports.load());
             ports.remove(number).ok_or(Errno::ENOENT)?;
             self.ports.store(Arc::new(ports));
+            self.ports_seq.fetch_add(1, Ordering::Relaxed);
             self.reassign();
         }
         // The threads let go of the device before its name can be used again.
@@ -296,6 +302,10 @@ impl Dpif for Datapath {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn ports_seq(&self) -> u64 {
+        self.ports_seq.load(Ordering::Relaxed)
     }
 
     fn stats(&self) -> DpStats {

@@ -24,6 +24,13 @@ struct TunnelPort {
     _netdev: Arc<dyn Netdev>,
 }
 
+/// Which meters of the datapath are taken: those below `next` that were not given back.
+#[derive(Default)]
+struct MeterIds {
+    next: u32,
+    free: BTreeSet<u32>,
+}
+
 /// What outer packets to a tunnel are addressed to; 0 stands for protocols without ports.
 fn listens_on(netdev: &dyn Netdev) -> (u8, u16) {
     match netdev.kind() {
@@ -91,7 +98,7 @@ pub struct Backer {
     pub snapshot: Arc<Snapshot<XlateSnapshot>>,
     features: Mutex<DpFeatures>,
     tunnels: Mutex<BTreeMap<String, TunnelPort>>,
-    meter_ids: Mutex<BTreeSet<u32>>,
+    meter_ids: Mutex<MeterIds>,
 }
 
 impl Backer {
@@ -192,14 +199,12 @@ impl Backer {
             .meter_ids
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // The lowest gap: ids are handed out from 0 without holes for as long as none is given back.
-        let id = ids
-            .iter()
-            .zip(0..)
-            .find(|(taken, i)| **taken != *i)
-            .map_or(ids.len() as u32, |(_, i)| i);
+        if let Some(id) = ids.free.pop_first() {
+            return Some(id);
+        }
+        let id = ids.next;
         (id < MAX_METERS).then(|| {
-            ids.insert(id);
+            ids.next += 1;
             id
         })
     }
@@ -208,7 +213,8 @@ impl Backer {
         self.meter_ids
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+            .free
+            .insert(id);
     }
 
     /// Stops answering the datapath's questions. `delete` removes the datapath too.

@@ -3,13 +3,11 @@
 //! A [`Group`] is immutable but for its counters; a modification puts a new one in its place that goes on with
 //! the old one's age.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::group::{Bucket, GroupProps, GroupType};
-use hashbrown::HashMap;
 
 /// Counters of a group or a bucket.
 #[derive(Debug, Default)]
@@ -85,12 +83,15 @@ impl Group {
     }
 }
 
-pub type Map = HashMap<u32, Arc<Group>>;
+/// A group that was there, or that there was none, before a change.
+type Before = (u32, Option<Arc<Group>>);
 
 /// All groups of a bridge, by id. Written by the main thread alone.
 #[derive(Debug, Default)]
 pub struct GroupTable {
-    map: ArcSwap<Map>,
+    map: papaya::HashMap<u32, Arc<Group>>,
+    /// What to put back if the changes since [`GroupTable::begin`] are given up.
+    journal: Mutex<Option<Vec<Before>>>,
 }
 
 impl GroupTable {
@@ -100,11 +101,11 @@ impl GroupTable {
 
     /// The group with this id.
     pub fn find(&self, id: u32) -> Option<Arc<Group>> {
-        self.map.load().get(&id).cloned()
+        self.map.pin().get(&id).cloned()
     }
 
     pub fn len(&self) -> usize {
-        self.map.load().len()
+        self.map.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -113,35 +114,91 @@ impl GroupTable {
 
     /// All groups, ordered by id.
     pub fn all(&self) -> Vec<Arc<Group>> {
-        let mut all: Vec<_> = self.map.load().values().cloned().collect();
+        let mut all: Vec<_> = self.map.pin().values().cloned().collect();
         all.sort_by_key(|g| g.id);
         all
     }
 
-    /// Puts groups in, or in the place of others with their ids.
+    fn journal(&self) -> MutexGuard<'_, Option<Vec<Before>>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, id: u32, before: Option<Arc<Group>>) {
+        if let Some(journal) = &mut *self.journal() {
+            journal.push((id, before));
+        }
+    }
+
+    /// Puts a group in, or in the place of another with its id.
     pub fn insert(&self, group: Group) {
-        let mut map = Map::clone(&self.map.load());
-        map.insert(group.id, Arc::new(group));
-        self.map.store(Arc::new(map));
+        let id = group.id;
+        let old = self.map.pin().insert(id, Arc::new(group)).cloned();
+        self.note(id, old);
     }
 
     pub fn remove(&self, id: u32) -> Option<Arc<Group>> {
-        let mut map = Map::clone(&self.map.load());
-        let removed = map.remove(&id);
-        self.map.store(Arc::new(map));
+        let removed = self.map.pin().remove(&id).cloned();
+        if removed.is_some() {
+            self.note(id, removed.clone());
+        }
         removed
     }
 
     pub fn clear(&self) {
-        self.map.store(Arc::default());
+        for group in self.all() {
+            self.remove(group.id);
+        }
     }
 
-    /// The whole table, to put back with [`GroupTable::restore`].
-    pub fn save(&self) -> Arc<Map> {
-        self.map.load_full()
+    /// From now on changes can be taken back.
+    pub fn begin(&self) {
+        *self.journal() = Some(Vec::new());
     }
 
-    pub fn restore(&self, saved: Arc<Map>) {
-        self.map.store(saved);
+    /// Makes the changes since [`GroupTable::begin`] last.
+    pub fn keep(&self) {
+        *self.journal() = None;
+    }
+
+    /// Takes the changes since [`GroupTable::begin`] back.
+    pub fn undo(&self) {
+        let journal = self.journal().take().unwrap_or_default();
+        let map = self.map.pin();
+        for (id, before) in journal.into_iter().rev() {
+            match before {
+                Some(group) => drop(map.insert(id, group).cloned()),
+                None => drop(map.remove(&id).cloned()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(id: u32, kind: GroupType) -> Group {
+        Group::new(id, kind, Vec::new(), GroupProps::default(), 0)
+    }
+
+    #[test]
+    fn changes_that_are_taken_back_leave_no_trace() {
+        let groups = GroupTable::new();
+        groups.insert(group(1, GroupType::All));
+        groups.insert(group(2, GroupType::All));
+        groups.begin();
+        groups.insert(group(1, GroupType::Select));
+        groups.remove(1);
+        groups.insert(group(3, GroupType::All));
+        groups.clear();
+        groups.insert(group(2, GroupType::Select));
+        groups.undo();
+        let all: Vec<_> = groups.all().iter().map(|g| (g.id, g.kind)).collect();
+        assert_eq!(all, [(1, GroupType::All), (2, GroupType::All)]);
+        groups.begin();
+        groups.remove(2);
+        groups.keep();
+        groups.undo();
+        assert_eq!(groups.len(), 1);
     }
 }

@@ -21,7 +21,7 @@ use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::{MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
 use ferrovs_runtime::Poller;
-use ferrovs_sync::{Snapshot, Waker};
+use ferrovs_sync::Waker;
 
 use crate::backer::Backer;
 use crate::connmgr::packet_in::PacketInQueue;
@@ -71,7 +71,7 @@ pub struct Ofproto {
     pub groups: Arc<GroupTable>,
     pub meters: Meters,
     /// Meters of the datapath by OpenFlow meter, for translations.
-    pub(crate) meter_map: Arc<Snapshot<HashMap<u32, u32>>>,
+    pub(crate) meter_map: Arc<papaya::HashMap<u32, u32>>,
     pub macs: Arc<Mutex<MacTable>>,
     /// Tunnel options by `tun_metadata` field.
     pub tun_table: Arc<TunTable>,
@@ -128,7 +128,7 @@ impl Ofproto {
             tables,
             groups: Arc::default(),
             meters: Meters::default(),
-            meter_map: Arc::new(Snapshot::new(HashMap::new())),
+            meter_map: Arc::default(),
             macs: Arc::default(),
             tun_table: Arc::default(),
             packet_ins: Arc::new(PacketInQueue::new(waker.clone())),
@@ -238,6 +238,20 @@ impl Ofproto {
                 self.flush_flows(now);
             }
         }
+    }
+
+    /// Configures a table as the database has it; flows beyond a new limit go.
+    pub fn configure_table(&self, table_id: u8, config: crate::tables::TableConfig, now: Instant) {
+        let Some(table) = self.tables.table(table_id) else {
+            return;
+        };
+        if *table.config() == config {
+            return;
+        }
+        table.set_config(config);
+        self.tables.evict_excess(table_id, to_ms(now));
+        // Other prefixes make other flows.
+        self.backer.udpif.changed();
     }
 
     pub fn set_forward_bpdu(&mut self, forward: bool) {

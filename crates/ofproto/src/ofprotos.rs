@@ -17,15 +17,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_datapath::dpif::{DpifClass, Errno};
-use ferrovs_netdev::Netdev;
-use ferrovs_packet::types::{MacAddr, OfPort};
+use ferrovs_netdev::{Netdev, TunnelConfig};
+use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_runtime::{Poller, vlog};
 use ferrovs_sync::Waker;
 
 use crate::backer::Backer;
-use crate::ofproto::{Ofproto, PortError};
+use crate::ofproto::{Ofproto, Port, PortError};
 use crate::udpif::Settings;
 use crate::xlate::snapshot::{BridgeId, TunnelMap, XBridge, XlateSnapshot};
+
+static RL: vlog::RateLimit = vlog::RateLimit::new(1, 5);
 
 /// The datapath type that an empty name means.
 pub const DEFAULT_KIND: &str = "system";
@@ -39,6 +41,8 @@ pub struct Ofprotos {
     pub settings: Arc<Settings>,
     waker: Arc<Waker>,
     republish: bool,
+    /// [`Dpif::ports_seq`](ferrovs_datapath::dpif::Dpif::ports_seq) as each datapath's ports were last looked at.
+    ports_seen: BTreeMap<String, u64>,
     /// [`ferrovs_tunnel::change_seq`] as flows were last checked against.
     tunnel_seq: u64,
 }
@@ -53,6 +57,7 @@ impl Ofprotos {
             settings: Arc::default(),
             waker: Arc::new(Waker::new()?),
             republish: false,
+            ports_seen: BTreeMap::new(),
             tunnel_seq: ferrovs_tunnel::change_seq().read(),
         })
     }
@@ -167,10 +172,50 @@ impl Ofprotos {
         netdev: Arc<dyn Netdev>,
         wanted: Option<OfPort>,
     ) -> Result<OfPort, PortError> {
-        self.bridges
-            .get_mut(bridge)
-            .ok_or(PortError::NoSuchPort)?
-            .add_port(netdev, wanted)
+        let name = netdev.name().to_string();
+        let ofproto = self.bridges.get_mut(bridge).ok_or(PortError::NoSuchPort)?;
+        let ofport = ofproto.add_port(netdev, wanted)?;
+        if self.duplicate_of(bridge, ofport) {
+            self.port_del(bridge, ofport)?;
+            vlog::warn_rl!(
+                RL,
+                vlog::modules::OFPROTO,
+                "{bridge}: could not add port {name} ({})",
+                PortError::Exists
+            );
+            return Err(PortError::Exists);
+        }
+        Ok(ofport)
+    }
+
+    /// Whether a port is a tunnel that would take the packets of another, which is then told in the log.
+    fn duplicate_of(&self, bridge: &str, ofport: OfPort) -> bool {
+        let Some(bridge) = self.bridges.get(bridge) else {
+            return false;
+        };
+        let tunnel = |port: &Port| {
+            let config = port
+                .tunnel_port
+                .as_ref()
+                .map(|_| port.netdev.tunnel_config());
+            config.flatten()
+        };
+        let port = bridge.ports.get(&ofport);
+        let Some((port, config)) = port.and_then(|p| Some((p, tunnel(p)?))) else {
+            return false;
+        };
+        let same = |other: &&Port| {
+            other.dp_port == port.dp_port
+                && other.name() != port.name()
+                && tunnel(other).is_some_and(|c| TunnelMap::same(&c, &config))
+        };
+        let of_kind = self.bridges.values();
+        let of_kind = of_kind.filter(|b| b.backer.kind == bridge.backer.kind);
+        let other = of_kind.flat_map(|b| b.ports.values()).find(same);
+        if let Some(other) = other {
+            warn_same(port.name(), other.name(), &config, port.dp_port);
+        }
+        other.is_some()
     }
 
     pub fn port_del(&mut self, bridge: &str, ofport: OfPort) -> Result<(), PortError> {
@@ -190,6 +235,7 @@ impl Ofprotos {
 
     /// Makes what changed visible to translations, and lets installed flows be checked against it.
     pub fn publish(&mut self) {
+        self.note_port_changes();
         let mut kinds: Vec<String> = Vec::new();
         for bridge in self.bridges.values_mut().filter(|b| b.dirty) {
             kinds.push(bridge.backer.kind.clone());
@@ -202,6 +248,21 @@ impl Ofprotos {
         kinds.dedup();
         for kind in kinds {
             self.publish_kind(&kind);
+        }
+    }
+
+    /// Follows what others did to the ports of datapaths.
+    fn note_port_changes(&mut self) {
+        for backer in self.backers.values() {
+            let seq = backer.dpif.ports_seq();
+            let seen = self.ports_seen.entry(backer.kind.clone()).or_default();
+            if *seen != seq {
+                *seen = seq;
+                let bridges = self.bridges.values_mut();
+                bridges
+                    .filter(|b| b.backer.kind == backer.kind)
+                    .for_each(Ofproto::follow_datapath);
+            }
         }
     }
 
@@ -221,6 +282,7 @@ impl Ofprotos {
             ..XlateSnapshot::default()
         };
         let mut tunnels = TunnelMap::default();
+        let mut same = Vec::new();
         let bridges: HashMap<BridgeId, Arc<XBridge>> = of_kind()
             .map(|b| (b.id, Arc::new(b.to_xbridge(&peer))))
             .collect();
@@ -232,13 +294,13 @@ impl Ofprotos {
                 } else if let Some(config) = port.netdev.tunnel_config()
                     && !tunnels.insert(port.dp_port, &config, place)
                 {
-                    vlog::warn!(
-                        vlog::modules::TUNNEL,
-                        "{}: attempting to add tunnel port with same config as another port",
-                        port.name()
-                    );
+                    // Its options became those of another, which goes on taking the packets.
+                    same.push((bridge.name.clone(), port.ofport));
                 }
             }
+        }
+        for (bridge, ofport) in same {
+            self.duplicate_of(&bridge, ofport);
         }
         next.bridges = bridges;
         next.tunnels = tunnels;
@@ -280,6 +342,15 @@ impl Ofprotos {
             }
         }
     }
+}
+
+fn warn_same(name: &str, other: &str, config: &TunnelConfig, dp_port: DpPort) {
+    let mut text = String::new();
+    crate::unixctl::bridge::write_tunnel_match(&mut text, config, dp_port.0);
+    vlog::warn!(
+        vlog::modules::TUNNEL,
+        "{name}: attempting to add tunnel port with same config as port '{other}' ({text})"
+    );
 }
 
 /// The address that a bridge takes: the lowest of its ports that are real devices (name, address, whether the

@@ -380,18 +380,23 @@ impl Udpif {
     pub fn barrier(&self) {
         self.dpif.quiesce();
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-        if rounds.stopped {
+        if rounds.stopped || rounds.paused {
             return;
         }
         rounds.wanted = rounds.started + 1;
         let wanted = rounds.wanted;
         self.wake.change();
-        while rounds.finished < wanted && !rounds.stopped {
+        while rounds.finished < wanted && !rounds.stopped && !rounds.paused {
             rounds = self
                 .round_done
                 .wait(rounds)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Stops looking at flows, for tests, or goes on with it.
+    pub fn set_paused(&self, paused: bool) {
+        revalidator::set_paused(self, paused);
     }
 
     /// Removes all flows and waits until they are gone.
@@ -445,8 +450,6 @@ impl UpcallHandler for Udpif {
     }
 
     fn installed(&self, ufid: Ufid, pmd: PmdId, installed: bool) {
-        if !installed {
-            self.ukeys.remove(ufid, pmd);
-        }
+        self.ukeys.settle(ufid, pmd, installed);
     }
 }

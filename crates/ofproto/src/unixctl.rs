@@ -7,7 +7,7 @@ use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request};
 use crate::ofproto::Ofproto;
 use crate::ofprotos::Ofprotos;
 
-mod bridge;
+pub(crate) mod bridge;
 mod dpif;
 mod fdb;
 mod upcall;
@@ -86,16 +86,17 @@ pub fn register<S: 'static>(commands: &mut Commands<S>, ofprotos: fn(&mut S) -> 
         ("revalidator/purge", "", 0, 0, upcall::purge),
     ];
     ferrovs_tunnel::register_commands(commands);
-    commands.register_hidden(
-        "dpif-dummy/pretend-conntrack",
-        0,
-        0,
-        move |state: &mut S, _: &Request| {
-            let ofprotos = ofprotos(state);
-            ofprotos.pretend_conntrack();
-            text("")
-        },
-    );
+    // What only tests ask for is not listed.
+    let hidden: [(&'static str, Handler); 3] = [
+        ("dpif-dummy/pretend-conntrack", bridge::pretend_conntrack),
+        ("revalidator/pause", upcall::pause),
+        ("revalidator/resume", upcall::resume),
+    ];
+    for (name, handler) in hidden {
+        commands.register_hidden(name, 0, 0, move |state: &mut S, request: &Request| {
+            handler(ofprotos(state), request)
+        });
+    }
     for &(name, usage, min, max, handler) in table {
         commands.register(
             name,

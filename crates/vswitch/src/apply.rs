@@ -52,6 +52,17 @@ pub(crate) struct Outcome {
     pub errors: Vec<(Uuid, String)>,
 }
 
+/// Forgets interfaces whose ports were taken away by others, so that they are added anew.
+pub(crate) fn forget_lost(ofprotos: &Ofprotos, bridges: &mut Bridges) {
+    for (name, bridge) in bridges {
+        if let Some(ofproto) = ofprotos.bridge(name) {
+            bridge
+                .ifaces
+                .retain(|_, i| ofproto.ports.contains_key(&i.ofport));
+        }
+    }
+}
+
 /// What is there, for planning.
 pub(crate) fn present(bridges: &Bridges) -> Present {
     let iface = |i: &Iface| PresentIface {

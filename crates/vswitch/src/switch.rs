@@ -271,6 +271,7 @@ impl Switch {
         self.apply_global(now);
         self.warnings.run(&self.idl);
 
+        apply::forget_lost(&self.ofprotos, &mut self.bridges);
         let kind_of = |wanted: &str| self.datapath_kind(wanted);
         let steps = plan(&self.config, &apply::present(&self.bridges), kind_of);
         let outcome = apply::apply(

@@ -4,7 +4,7 @@
 //! a bundle are one change of the tables. Group mods, which are not versioned, are made as the commit comes to them and
 //! taken back if a later message fails. Port mods and packet-outs happen last, when nothing can fail any more.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ferrovs_openflow::OfpErr;
@@ -15,9 +15,16 @@ use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlag
 use super::{Done, Request, flow, group, packet_out};
 use crate::time::to_ms;
 
-/// Bundles that one connection may have open, and bytes of messages in one.
+/// Bundles that one connection may have open.
 const MAX_BUNDLES: usize = 64;
-const MAX_BYTES: usize = 512 * 1024 * 1024;
+/// Bytes of messages in all bundles of one connection, and of all connections.
+const MAX_CONN_BYTES: usize = 512 * 1024 * 1024;
+const MAX_BYTES: usize = 1024 * 1024 * 1024;
+/// What a message takes besides its bytes.
+const ENTRY_OVERHEAD: usize = 48;
+
+/// Bytes in all bundles there are.
+static TOTAL: AtomicUsize = AtomicUsize::new(0);
 
 pub struct Bundle {
     flags: BundleFlags,
@@ -44,6 +51,25 @@ impl Bundle {
     pub fn is_idle(&self, now: Instant) -> bool {
         now >= self.deadline()
     }
+
+    fn push(&mut self, message: Vec<u8>) {
+        let size = message.len() + ENTRY_OVERHEAD;
+        self.size += size;
+        TOTAL.fetch_add(size, Relaxed);
+        self.entries.push(message.into());
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        TOTAL.fetch_sub(self.size, Relaxed);
+    }
+}
+
+/// Whether a message has room in the bundles of a connection that hold `held` bytes, when all together hold `total`.
+fn has_room(message: usize, held: usize, total: usize) -> bool {
+    let size = message + ENTRY_OVERHEAD;
+    held + size <= MAX_CONN_BYTES && total + size <= MAX_BYTES
 }
 
 impl Request<'_> {
@@ -81,7 +107,7 @@ impl Request<'_> {
                 if bundle.flags != ctrl.flags {
                     return Err(OfpErr::OFPBFC_BAD_FLAGS);
                 }
-                self.commit(bundle.entries)?;
+                self.commit(bundle)?;
                 BundleCtrlType::CommitReply
             }
             BundleCtrlType::DiscardRequest => {
@@ -142,6 +168,7 @@ impl Request<'_> {
         if !self.conn.bundles.contains_key(&add.bundle_id) {
             self.open_bundle(add.bundle_id, add.flags)?;
         }
+        let held = self.conn.bundles.values().map(|b| b.size).sum();
         let Some(bundle) = self.conn.bundles.get_mut(&add.bundle_id) else {
             return Ok(());
         };
@@ -149,7 +176,7 @@ impl Request<'_> {
             Some(OfpErr::OFPBFC_BUNDLE_CLOSED)
         } else if bundle.flags != add.flags {
             Some(OfpErr::OFPBFC_BAD_FLAGS)
-        } else if bundle.size + add.msg.len() > MAX_BYTES {
+        } else if !has_room(add.msg.len(), held, TOTAL.load(Relaxed)) {
             Some(OfpErr::OFPBFC_MSG_TOO_MANY)
         } else {
             None
@@ -159,23 +186,22 @@ impl Request<'_> {
             return Err(error);
         }
         bundle.used = self.now;
-        bundle.size += add.msg.len();
-        bundle.entries.push(add.msg.into());
+        bundle.push(add.msg);
         Ok(())
     }
 
     /// Does what the messages say, or nothing.
-    fn commit(&mut self, entries: Vec<Box<[u8]>>) -> Done {
+    fn commit(&mut self, mut bundle: Bundle) -> Done {
         let now_ms = to_ms(self.now);
         let requester = self.requester();
-        let saved_groups = self.ofproto.groups.save();
+        self.ofproto.groups.begin();
         let version = self.conn.version();
         let tables = self.ofproto.tables.clone();
         let mut change = None;
         let mut later = Vec::new();
         let mut failed = None;
         let tun_table = self.ofproto.tun_table.clone();
-        for bytes in entries {
+        for bytes in std::mem::take(&mut bundle.entries) {
             let body = crate::codec::decode(&bytes, &tun_table).map(|msg| msg.body);
             let result = match body {
                 Err(error) => Err(error),
@@ -209,10 +235,13 @@ impl Request<'_> {
         }
         if let Some((bytes, error)) = failed {
             drop(change);
-            self.ofproto.groups.restore(saved_groups);
+            self.ofproto.groups.undo();
+            // Flows may have been translated with them.
+            self.ofproto.backer.udpif.changed();
             self.conn.reply_error(&bytes, error, self.now);
             return Err(OfpErr::OFPBFC_MSG_FAILED);
         }
+        self.ofproto.groups.keep();
         if let Some(change) = change {
             change.commit();
         }
@@ -224,5 +253,17 @@ impl Request<'_> {
             };
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundles_share_one_limit_for_a_connection_and_one_for_all() {
+        assert!(has_room(100, 0, 0));
+        assert!(!has_room(100, MAX_CONN_BYTES - 100, 0));
+        assert!(!has_room(100, 0, MAX_BYTES - 100));
     }
 }

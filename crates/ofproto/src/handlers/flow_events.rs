@@ -12,16 +12,18 @@ use crate::rule::Rule;
 use crate::tables::TableEvent;
 use crate::time::{sec_nsec, to_ms};
 
-/// Tells `event` to every connection that wants to know.
-pub fn deliver(conns: &mut [OfConn], event: &TableEvent, now: Instant) {
+/// Tells the events of one change to every connection that wants to know.
+pub fn deliver(conns: &mut [OfConn], events: &[TableEvent], now: Instant) {
     for conn in conns.iter_mut().filter(|c| !c.monitors.is_empty()) {
-        super::monitor::deliver(conn, event, now);
+        super::monitor::deliver(conn, events, now);
     }
-    if let TableEvent::Removed { rule, reason, .. } = event
-        && rule.flags.contains(FlowModFlags::SEND_FLOW_REM)
-        && !rule.is_hidden()
-    {
-        flow_removed(conns, rule, *reason, now);
+    for event in events {
+        if let TableEvent::Removed { rule, reason, .. } = event
+            && rule.flags.contains(FlowModFlags::SEND_FLOW_REM)
+            && !rule.is_hidden()
+        {
+            flow_removed(conns, rule, *reason, now);
+        }
     }
 }
 

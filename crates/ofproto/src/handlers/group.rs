@@ -198,12 +198,8 @@ fn delete(ofproto: &Ofproto, id: u32, change: &mut Change<'_>) {
             change.remove(rule, FlowRemovedReason::GroupDelete);
         }
     }
-    if doomed.len() == ofproto.groups.len() {
-        ofproto.groups.clear();
-    } else {
-        doomed
-            .iter()
-            .for_each(|id| drop(ofproto.groups.remove(*id)));
+    for id in doomed {
+        ofproto.groups.remove(id);
     }
     ofproto.backer.udpif.changed();
 }

@@ -37,19 +37,14 @@ fn to_dpif(config: &MeterConfig) -> dpif::Meter {
 }
 
 impl Ofproto {
-    /// Makes the meters that are there known to translations.
-    fn publish_meters(&self) {
-        let by_id = self.meters.by_id.iter();
-        let map: HashMap<u32, u32> = by_id.map(|(id, m)| (*id, m.dp_id)).collect();
-        self.meter_map.publish(map);
-        self.backer.udpif.changed();
-    }
-
     /// Removes meters that no flow uses any more.
     pub(crate) fn remove_meters(&mut self, ids: &[u32]) {
         let by_id = &mut self.meters.by_id;
         let removed: Vec<Meter> = ids.iter().filter_map(|id| by_id.remove(id)).collect();
-        self.publish_meters();
+        for meter in &removed {
+            self.meter_map.pin().remove(&meter.config.meter_id);
+        }
+        self.backer.udpif.changed();
         for meter in removed {
             // The datapath may have lost it already.
             let _ = self.backer.dpif.meter_del(meter.dp_id);
@@ -111,7 +106,8 @@ impl Request<'_> {
                         );
                     }
                 }
-                self.ofproto.publish_meters();
+                self.ofproto.meter_map.pin().insert(id, dp_id);
+                self.ofproto.backer.udpif.changed();
                 Ok(())
             }
         }?;

@@ -69,8 +69,42 @@ fn full(
     }))
 }
 
-/// Tells a connection with monitors of one event.
-pub fn deliver(conn: &mut OfConn, event: &TableEvent, now: Instant) {
+/// Tells a connection with monitors of the events of one change.
+pub fn deliver(conn: &mut OfConn, events: &[TableEvent], now: Instant) {
+    let mut updates = Vec::new();
+    for event in events {
+        if conn.monitor_paused {
+            return;
+        }
+        let Some(update) = update(conn, event) else {
+            continue;
+        };
+        if conn.rconn.tx_backlog() > PAUSE_AT {
+            // Whatever waits is in what the connection gets when it has caught up.
+            conn.monitor_paused = true;
+            coverage::OFMONITOR_PAUSE.inc();
+            updates = vec![FlowUpdate::Paused];
+            break;
+        }
+        // A change of the connection's own is told once, however many flows it concerns.
+        if !is_abbrev(&update) || !updates.contains(&update) {
+            updates.push(update);
+        }
+        if updates.len() >= UPDATES_PER_PART {
+            conn.send_with_xid(reply(std::mem::take(&mut updates), false), 0, now);
+        }
+    }
+    if !updates.is_empty() {
+        conn.send_with_xid(reply(updates, false), 0, now);
+    }
+}
+
+fn is_abbrev(update: &FlowUpdate) -> bool {
+    matches!(update, FlowUpdate::Abbrev { .. })
+}
+
+/// What a connection is told of one event.
+fn update(conn: &OfConn, event: &TableEvent) -> Option<FlowUpdate> {
     let (rule, wanted, kind, reason, requester) = match event {
         TableEvent::Added { rule, requester } => (
             rule,
@@ -106,20 +140,11 @@ pub fn deliver(conn: &mut OfConn, event: &TableEvent, now: Instant) {
             flags |= monitor.flags;
         }
     }
-    let own = requester.0.filter(|(id, _)| *id == conn.id);
     if flags.is_empty() {
-        return;
+        return None;
     }
-    if conn.monitor_paused {
-        return;
-    }
-    if conn.rconn.tx_backlog() > PAUSE_AT {
-        conn.monitor_paused = true;
-        coverage::OFMONITOR_PAUSE.inc();
-        conn.send_with_xid(reply(vec![FlowUpdate::Paused], false), 0, now);
-        return;
-    }
-    let update = match own {
+    let own = requester.0.filter(|(id, _)| *id == conn.id);
+    Some(match own {
         // "Own" asks for the connection's own changes in full; Open vSwitch takes 1.4's "only own" so, too.
         Some((_, xid))
             if !flags.intersects(FlowMonitorFlags::NO_ABBREV | FlowMonitorFlags::ONLY_OWN) =>
@@ -132,8 +157,7 @@ pub fn deliver(conn: &mut OfConn, event: &TableEvent, now: Instant) {
             reason,
             flags.contains(FlowMonitorFlags::INSTRUCTIONS),
         ),
-    };
-    conn.send_with_xid(reply(vec![update], false), 0, now);
+    })
 }
 
 fn reply(updates: Vec<FlowUpdate>, more: bool) -> Message {

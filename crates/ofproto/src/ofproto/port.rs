@@ -255,6 +255,29 @@ impl Ofproto {
             .detach(port.dp_port, port.tunnel_port.as_deref())?)
     }
 
+    /// Forgets ports that the datapath has lost, and learns the numbers of those that got others.
+    pub(crate) fn follow_datapath(&mut self) {
+        let mut lost = Vec::new();
+        for port in self.ports.values_mut() {
+            if port.dp_port == DpPort::NONE {
+                continue;
+            }
+            let name = port.tunnel_port.as_deref().unwrap_or(port.netdev.name());
+            match self.backer.dpif.port_by_name(name) {
+                Ok(info) if info.port == port.dp_port => {}
+                Ok(info) => {
+                    port.dp_port = info.port;
+                    self.dirty = true;
+                }
+                Err(_) => lost.push(port.ofport),
+            }
+        }
+        for ofport in lost {
+            // The datapath's part is done.
+            let _ = self.remove_port(ofport);
+        }
+    }
+
     pub fn port_by_name(&self, name: &str) -> Option<&Port> {
         self.ports.get(self.port_names.get(name)?)
     }

@@ -715,6 +715,7 @@ mod tests {
             send_flow_rem: false,
             delete_learned: true,
             limit: 0,
+            second: false,
             result_dst: None,
             specs: vec![],
         };

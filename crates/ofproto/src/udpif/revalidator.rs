@@ -23,6 +23,8 @@ pub struct Rounds {
     pub finished: u64,
     pub wanted: u64,
     pub stopped: bool,
+    /// No round begins, and nobody waits for one.
+    pub paused: bool,
 }
 
 /// What `upcall/show` tells.
@@ -88,7 +90,9 @@ fn main(weak: &Weak<Udpif>) {
         {
             return;
         }
-        round(&udpif);
+        if !is_paused(&udpif) {
+            round(&udpif);
+        }
         let now = clock::now();
         if next <= now {
             next = now + Duration::from_millis(udpif.settings.max_revalidator_ms.load(Relaxed));
@@ -97,15 +101,35 @@ fn main(weak: &Weak<Udpif>) {
             let changed = udpif.reval_seq.read() != reval;
             let wanted = {
                 let rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-                rounds.stopped || rounds.finished < rounds.wanted
+                rounds.stopped || (rounds.finished < rounds.wanted && !rounds.paused)
             };
-            if changed || wanted || clock::now() >= next || udpif.wake.read() != wake {
+            if changed && !is_paused(&udpif)
+                || wanted
+                || clock::now() >= next
+                || udpif.wake.read() != wake
+            {
                 break;
             }
             poller.wait_seq(&udpif.wake, wake);
             poller.wait_until(next);
             poller.block();
         }
+    }
+}
+
+fn is_paused(udpif: &Udpif) -> bool {
+    let rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+    rounds.paused
+}
+
+/// Stops looking at flows, when the round that is under way has ended, or goes on with it.
+pub fn set_paused(udpif: &Udpif, paused: bool) {
+    let mut rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+    rounds.paused = paused;
+    udpif.wake.change();
+    while paused && rounds.finished < rounds.started && !rounds.stopped {
+        let wait = udpif.round_done.wait(rounds);
+        rounds = wait.unwrap_or_else(PoisonError::into_inner);
     }
 }
 
@@ -168,35 +192,22 @@ fn dump(udpif: &Udpif, now: Instant) {
     // installed since the dump began stay.
     udpif
         .ukeys
-        .retain(|key| seen.contains(&(key.ufid, key.pmd)) || key.state().created >= now);
+        .forget_unseen(now, |key| seen.contains(&(key.ufid, key.pmd)));
 }
 
 /// A flow that somebody else installed is held to the tables like any other.
 fn adopt(udpif: &Udpif, entry: &FlowEntry) -> Arc<Ukey> {
-    let (flow, wc) = (&entry.match_.flow, &entry.match_.wc);
     let key = Ukey::new(
         entry.ufid,
         entry.pmd,
-        flow,
-        wc,
+        &entry.match_.flow,
+        &entry.match_.wc,
         entry.actions.clone(),
         None,
         vec![],
         0,
     );
-    udpif.ukeys.insert(key);
-    udpif.ukeys.find(entry.ufid, entry.pmd).unwrap_or_else(|| {
-        Arc::new(Ukey::new(
-            entry.ufid,
-            entry.pmd,
-            flow,
-            wc,
-            entry.actions.clone(),
-            None,
-            vec![],
-            0,
-        ))
-    })
+    udpif.ukeys.adopt(key)
 }
 
 /// Credits the packets since the last round, and translates again if something has changed.
@@ -239,7 +250,7 @@ fn check(udpif: &Udpif, key: &Ukey, entry: &FlowEntry, dying: bool) -> Verdict {
     };
     let mut xcache = XCache::default();
     let out = udpif.translate(&snapshot, &origin, None, None, Some(&mut xcache));
-    if too_wide(&out.wc, &state.wc) {
+    if out.avoid_caching || too_wide(&out.wc, &state.wc) {
         return Verdict::Delete;
     }
     let actions = match out.slow.is_none() {

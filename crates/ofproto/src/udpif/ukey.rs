@@ -32,6 +32,10 @@ pub struct UkeyState {
     pub reval_seq: u64,
     pub xcache: Option<XCache>,
     pub recircs: Vec<Arc<Recirc>>,
+    /// When the datapath had the flow; none while it is still asked to install it.
+    pub installed: Option<Instant>,
+    /// The record that takes this one's place if the datapath turns out to have lost the flow.
+    successor: Option<Arc<Ukey>>,
 }
 
 impl Ukey {
@@ -54,6 +58,8 @@ impl Ukey {
             reval_seq,
             xcache,
             recircs,
+            installed: None,
+            successor: None,
         };
         Ukey {
             ufid,
@@ -110,9 +116,57 @@ impl Ukeys {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds the record of a flow that the datapath is asked to install: [`Ukeys::settle`] says how that ended.
     pub fn insert(&self, key: Ukey) {
-        self.shard(key.ufid)
-            .insert((key.ufid, key.pmd), Arc::new(key));
+        let mut shard = self.shard(key.ufid);
+        let place = (key.ufid, key.pmd);
+        let key = Arc::new(key);
+        if let Some(old) = shard.get(&place) {
+            let mut state = old.state();
+            if state.installed.is_some() {
+                state.successor = Some(key);
+                return;
+            }
+        }
+        shard.insert(place, key);
+    }
+
+    /// The record of a flow that is in the datapath: `key` if it has none yet.
+    pub fn adopt(&self, key: Ukey) -> Arc<Ukey> {
+        key.state().installed = Some(clock::now());
+        let place = (key.ufid, key.pmd);
+        let mut shard = self.shard(key.ufid);
+        shard.entry(place).or_insert_with(|| Arc::new(key)).clone()
+    }
+
+    /// Notes whether a flow could be installed. If not, because it is there already, its record stays, with all that its
+    /// packets are to be credited to.
+    pub fn settle(&self, ufid: Ufid, pmd: PmdId, installed: bool) {
+        let mut shard = self.shard(ufid);
+        let place = (ufid, pmd);
+        let Some(key) = shard.get(&place).cloned() else {
+            return;
+        };
+        let mut state = key.state();
+        let successor = state.successor.take();
+        if !installed {
+            if state.installed.is_none() {
+                shard.remove(&place);
+            }
+        } else if let Some(next) = successor {
+            next.state().installed = Some(clock::now());
+            shard.insert(place, next);
+        } else {
+            state.installed = Some(clock::now());
+        }
+    }
+
+    /// Forgets flows that a round of `since` did not see, unless they were installed since.
+    pub fn forget_unseen(&self, since: Instant, seen: impl Fn(&Ukey) -> bool) {
+        self.retain(|key| {
+            let fresh = || key.state().installed.is_none_or(|at| at >= since);
+            seen(key) || fresh()
+        });
     }
 
     pub fn find(&self, ufid: Ufid, pmd: PmdId) -> Option<Arc<Ukey>> {
@@ -150,5 +204,56 @@ impl Ukeys {
         while held.len() > HELD {
             held.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn key(ufid: u128) -> Ukey {
+        let (flow, wc) = (Flow::default(), FlowWildcards::default());
+        let none: Arc<[Action]> = Arc::new([]);
+        Ukey::new(Ufid(ufid), PmdId(0), &flow, &wc, none, None, vec![], 0)
+    }
+
+    #[test]
+    fn a_flow_that_is_there_already_keeps_its_record() {
+        let (ukeys, ufid, pmd) = (Ukeys::default(), Ufid(1), PmdId(0));
+        ukeys.insert(key(1));
+        ukeys.settle(ufid, pmd, true);
+        let first = ukeys.find(ufid, pmd).unwrap();
+        // Two more packets of the same batch missed as well.
+        for _ in 0..2 {
+            ukeys.insert(key(1));
+        }
+        ukeys.settle(ufid, pmd, false);
+        assert!(Arc::ptr_eq(&first, &ukeys.find(ufid, pmd).unwrap()));
+        // One that the datapath had lost begins anew.
+        ukeys.insert(key(1));
+        ukeys.settle(ufid, pmd, true);
+        assert!(!Arc::ptr_eq(&first, &ukeys.find(ufid, pmd).unwrap()));
+        // A flow that was never there leaves nothing.
+        ukeys.insert(key(2));
+        ukeys.settle(Ufid(2), pmd, false);
+        assert_eq!(ukeys.len(), 1);
+    }
+
+    #[test]
+    fn a_round_forgets_only_what_was_installed_before_it() {
+        let ukeys = Ukeys::default();
+        ukeys.insert(key(1));
+        let hour = Duration::from_secs(3600);
+        let later = clock::now() + hour;
+        ukeys.forget_unseen(later, |_| false);
+        assert_eq!(ukeys.len(), 1, "it is on its way to the datapath");
+        ukeys.settle(Ufid(1), PmdId(0), true);
+        ukeys.forget_unseen(clock::now().checked_sub(hour).unwrap(), |_| false);
+        assert_eq!(ukeys.len(), 1, "it came while the round ran");
+        ukeys.forget_unseen(later, |key| key.ufid == Ufid(1));
+        assert_eq!(ukeys.len(), 1);
+        ukeys.forget_unseen(later, |_| false);
+        assert_eq!(ukeys.len(), 0);
     }
 }

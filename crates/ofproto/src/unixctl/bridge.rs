@@ -34,6 +34,11 @@ pub fn reconnect(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     text("")
 }
 
+pub fn pretend_conntrack(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
+    ofprotos.pretend_conntrack();
+    text("")
+}
+
 /// Every flow, also those that OpenFlow does not see.
 pub fn dump_flows(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let mut offload_stats = false;
@@ -93,16 +98,20 @@ pub fn list_tunnels(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     text(out)
 }
 
-fn write_tunnel(out: &mut String, c: &TunnelConfig, dp_port: u32) {
+fn key(by_flow: bool, key: u64) -> String {
+    match key {
+        _ if by_flow => "flow".to_string(),
+        0 => "0".to_string(),
+        key => format!("{key:#x}"),
+    }
+}
+
+/// What packets a tunnel port takes: addresses, key, kind of packets and the datapath's port.
+pub(crate) fn write_tunnel_match(out: &mut String, c: &TunnelConfig, dp_port: u32) {
     let end = |ip: Option<IpAddr>, by_flow: bool| match ip {
         _ if by_flow => "flow".to_string(),
         Some(ip) => ip.to_string(),
         None => "::".to_string(),
-    };
-    let key = |by_flow: bool, key: u64| match key {
-        _ if by_flow => "flow".to_string(),
-        0 => "0".to_string(),
-        key => format!("{key:#x}"),
     };
     let _ = write!(
         out,
@@ -117,6 +126,10 @@ fn write_tunnel(out: &mut String, c: &TunnelConfig, dp_port: u32) {
         PacketTypeMode::Ptap => "ptap",
     };
     let _ = write!(out, ", {mode}, dp port={dp_port}");
+}
+
+fn write_tunnel(out: &mut String, c: &TunnelConfig, dp_port: u32) {
+    write_tunnel_match(out, c, dp_port);
     let in_key = (c.in_key_present, c.in_key_flow, c.in_key);
     let out_key = (c.out_key_present, c.out_key_flow, c.out_key);
     if in_key != out_key {

@@ -48,6 +48,16 @@ pub fn wait(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     text("")
 }
 
+pub fn pause(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
+    ofprotos.backers().for_each(|b| b.udpif.set_paused(true));
+    text("")
+}
+
+pub fn resume(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
+    ofprotos.backers().for_each(|b| b.udpif.set_paused(false));
+    text("")
+}
+
 pub fn purge(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     ofprotos.backers().for_each(|b| b.udpif.purge());
     text("")

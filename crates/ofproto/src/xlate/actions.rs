@@ -682,7 +682,7 @@ impl Ctx<'_> {
     }
 
     fn meter(&mut self, id: u32) {
-        match self.bridge.meters.load().get(&id) {
+        match self.bridge.meters.pin().get(&id) {
             Some(&meter) => self.actions.push(DpAction::Meter(meter)),
             None => self.warn(&format!("meter {id} does not exist, ignored")),
         }

@@ -13,7 +13,6 @@ use ferrovs_netdev::{Netdev, TunnelConfig};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
-use ferrovs_sync::Snapshot;
 
 pub use ferrovs_datapath::features::DpFeatures;
 
@@ -67,7 +66,7 @@ pub struct XBridge {
     pub tables: Arc<Tables>,
     pub groups: Arc<GroupTable>,
     /// Meters of the datapath, by OpenFlow meter.
-    pub meters: Arc<Snapshot<HashMap<u32, u32>>>,
+    pub meters: Arc<papaya::HashMap<u32, u32>>,
     pub macs: Arc<Mutex<MacTable>>,
     pub ports: HashMap<OfPort, Arc<XPort>>,
     pub bundles: HashMap<BundleId, Arc<XBundle>>,
@@ -251,6 +250,11 @@ impl TunnelMap {
             src_flow: config.ip_src_flow,
             dst_flow: config.ip_dst_flow,
         }
+    }
+
+    /// Whether two ports of one datapath port would take the same packets.
+    pub fn same(a: &TunnelConfig, b: &TunnelConfig) -> bool {
+        Self::key(DpPort::NONE, a) == Self::key(DpPort::NONE, b)
     }
 
     /// Adds a port; false (and nothing changes) if another port would take the same packets.

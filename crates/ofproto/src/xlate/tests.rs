@@ -17,7 +17,7 @@ use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_packet::flow::{Flow, FlowWildcards, Match, NW_FRAG_ANY, NW_FRAG_LATER, VLAN_CFI};
 use ferrovs_packet::types::{Be32, DpPort, MacAddr, OfPort, eth_type, ip_proto};
-use ferrovs_sync::{Snapshot, Waker};
+use ferrovs_sync::Waker;
 use proptest::prelude::*;
 
 use super::recirc::RecircTable;
@@ -143,7 +143,7 @@ fn one_bridge(id: u128) -> XBridge {
         name: format!("br{}", id - 1),
         tables,
         groups: Arc::new(GroupTable::new()),
-        meters: Arc::new(Snapshot::new(HashMap::from([(1, 7)]))),
+        meters: Arc::new([(1, 7)].into_iter().collect()),
         macs: Arc::new(Mutex::default()),
         ports,
         bundles,

@@ -149,16 +149,10 @@ fn connection_tracking_is_refused_by_a_datapath_that_cannot_do_it() {
 fn a_bundle_with_a_bad_packet_out_does_nothing() {
     let mut peer = Peer::new();
     let all = || vec![Action::output(OfPort(2))];
-    let bad = [
-        (
-            packet_out(1, vec![Action::Group(9)]),
-            vec![OfpErr::OFPBAC_BAD_OUT_GROUP, OfpErr::OFPBFC_MSG_FAILED],
-        ),
-        (
-            packet_out(1, vec![Action::Meter(9)]),
-            vec![OfpErr::OFPMMFC_INVALID_METER, OfpErr::OFPBFC_MSG_FAILED],
-        ),
-    ];
+    let bad = [(
+        packet_out(1, vec![Action::Group(9)]),
+        vec![OfpErr::OFPBAC_BAD_OUT_GROUP, OfpErr::OFPBFC_MSG_FAILED],
+    )];
     for (message, errors) in bad {
         assert_eq!(peer.bundle(vec![add(1, all()), message]), errors);
         assert_eq!(peer.flow_count(), 0);
@@ -327,4 +321,84 @@ fn a_flow_that_no_answer_has_room_for_is_left_out() {
         })
         .sum();
     assert_eq!(flows, 1);
+}
+
+#[test]
+fn a_change_of_several_flows_is_one_update() {
+    use ferrovs_openflow::action::TABLE_ALL;
+    use ferrovs_openflow::flow::{
+        FlowMonitorCommand, FlowMonitorFlags, FlowMonitorRequest, FlowUpdate, GROUP_ANY,
+    };
+    let watch = |flags| {
+        Message::FlowMonitorRequest(vec![FlowMonitorRequest {
+            id: 1,
+            command: FlowMonitorCommand::Add,
+            flags,
+            out_port: OfPort::NONE,
+            out_group: GROUP_ANY,
+            table_id: TABLE_ALL,
+            match_: Match::default(),
+        }])
+    };
+    let all = FlowMonitorFlags::ADD | FlowMonitorFlags::REMOVED;
+    for (flags, n) in [(all | FlowMonitorFlags::NO_ABBREV, 3), (all, 1)] {
+        let mut peer = Peer::new();
+        peer.send(1, watch(flags));
+        peer.replies();
+        peer.ofproto.tables.set_monitors(1);
+        for port in 1..4 {
+            peer.send(20, add(port, vec![]));
+        }
+        peer.ofproto.tables.take_events();
+        peer.send(21, flow(FlowModCommand::Delete, ""));
+        for events in peer.ofproto.tables.take_events() {
+            let conns = std::slice::from_mut(&mut peer.conn);
+            crate::handlers::flow_events::deliver(conns, &events, clock::now());
+        }
+        peer.run();
+        let replies = peer.replies();
+        let [Message::FlowMonitorReply { updates, .. }] = &replies[..] else {
+            panic!("{replies:?}");
+        };
+        assert_eq!(updates.len(), n);
+        let abbrev = FlowUpdate::Abbrev { xid: 21 };
+        assert_eq!(updates.contains(&abbrev), n == 1);
+    }
+}
+
+#[test]
+fn every_port_has_queue_0() {
+    use ferrovs_openflow::port::{QUEUE_ALL, QueueRequest};
+    let mut peer = Peer::new();
+    let ask = |port, queue| Message::QueueStatsRequest(QueueRequest { port, queue });
+    let bad_port = ask(OfPort(9), 0);
+    assert_eq!(peer.ask(bad_port), [OfpErr::OFPQOFC_BAD_PORT]);
+    let bad_queue = ask(OfPort::NONE, 7);
+    assert_eq!(peer.ask(bad_queue), [OfpErr::OFPQOFC_BAD_QUEUE]);
+    let name = "queue-0-device";
+    let netdev = ferrovs_netdev::open(name, "dummy").unwrap();
+    let port = peer.ofproto.add_port(netdev, Some(OfPort(3))).unwrap();
+    for queue in [0, QUEUE_ALL] {
+        peer.send(4, ask(port, queue));
+        let Some(Message::QueueStatsReply { queues, .. }) = peer.replies().pop() else {
+            panic!("no statistics");
+        };
+        assert_eq!(
+            (queues.len(), queues[0].port, queues[0].queue),
+            (1, port, 0)
+        );
+    }
+    peer.send(
+        5,
+        Message::QueueGetConfigRequest(QueueRequest { port, queue: 0 }),
+    );
+    let Some(Message::QueueGetConfigReply { queues, .. }) = peer.replies().pop() else {
+        panic!("no configuration");
+    };
+    assert_eq!(queues.len(), 1);
+    // A port that somebody takes from the datapath is gone from the bridge as well.
+    let dp_port = peer.ofproto.ports[&port].dp_port;
+    peer.ofproto.backer.dpif.port_del(dp_port).unwrap();
+    peer.ofproto.follow_datapath();
+    assert!(peer.ofproto.ports.is_empty());
 }
