@@ -56,9 +56,17 @@ pub(crate) struct Outcome {
 pub(crate) fn forget_lost(ofprotos: &Ofprotos, bridges: &mut Bridges) {
     for (name, bridge) in bridges {
         if let Some(ofproto) = ofprotos.bridge(name) {
-            bridge
-                .ifaces
-                .retain(|_, i| ofproto.ports.contains_key(&i.ofport));
+            bridge.ifaces.retain(|iface, i| {
+                let stays = ofproto.ports.contains_key(&i.ofport);
+                if !stays {
+                    let number = i.ofport.0;
+                    vlog::info!(
+                        BRIDGE,
+                        "bridge {name}: deleted interface {iface} on port {number}"
+                    );
+                }
+                stays
+            });
         }
     }
 }
