@@ -102,6 +102,11 @@ pub fn find_row<E>(
             return Ok(Some(uuid));
         }
     }
+    if word == "." {
+        // The row of a table that has one.
+        let rows = ctx.view().uuids(table);
+        return Ok((rows.len() == 1).then(|| rows[0]));
+    }
     if word.len() >= 4 && uuid::is_partial(word) {
         let word = word.to_ascii_lowercase();
         let uuids = ctx.view().uuids(table);
