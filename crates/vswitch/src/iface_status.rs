@@ -119,7 +119,7 @@ pub(crate) fn failed(txn: &mut Txn, idl: &Idl, uuid: Uuid, error: &str) {
         )*};
     }
     clear! {
-        STATUS ADMIN_STATE DUPLEX LINK_SPEED LINK_STATE LINK_RESETS MAC_IN_USE MTU IFINDEX
+        STATUS ADMIN_STATE DUPLEX LINK_SPEED LINK_STATE MAC_IN_USE MTU IFINDEX
         CFM_FAULT CFM_FAULT_STATUS CFM_REMOTE_MPIDS LACP_CURRENT STATISTICS
     }
 }

@@ -98,7 +98,7 @@ fn is_asked_for(setting: &Setting, datum: &Datum) -> bool {
         None => datum.scalar(),
     };
     match (value, setting.harmless) {
-        (Some(value), Some(harmless)) => value.to_bare() != harmless,
+        (Some(value), Some(harmless)) => !value.to_bare().eq_ignore_ascii_case(harmless),
         (Some(_), None) => true,
         // A set, or a map without the key.
         (None, _) => setting.key.is_none() && !datum.is_empty(),

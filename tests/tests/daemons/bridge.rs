@@ -258,3 +258,28 @@ fn the_address_in_a_ports_row_counts_in_the_choice_of_the_bridges() {
         assert_eq!(address(), taken, "{mac}");
     }
 }
+
+#[test]
+fn prefixes_none_makes_megaflows_carry_what_rules_match() {
+    let sw = three_ports();
+    sw.ofctl("del-flows br0");
+    sw.ofctl("add-flow br0 ip,nw_dst=10.1.0.0/16,actions=output:2");
+    let megaflow = || {
+        let flow = "in_port=1,ip,nw_dst=192.168.1.1";
+        let trace = sw
+            .client("ovs-appctl", &["ofproto/trace", "br0", flow])
+            .ok();
+        let line = trace.lines().find(|l| l.starts_with("Megaflow: "));
+        line.unwrap_or_default().to_string()
+    };
+    let by_prefix = "nw_dst=128.0.0.0/1";
+    assert!(megaflow().contains(by_prefix), "{}", megaflow());
+    sw.vsctl("-- --id=@t create Flow_Table prefixes=none -- set Bridge br0 flow_tables:0=@t");
+    assert!(
+        megaflow().contains("nw_dst=192.168.0.0/16"),
+        "{}",
+        megaflow()
+    );
+    sw.vsctl("clear Bridge br0 flow_tables");
+    assert!(megaflow().contains(by_prefix), "{}", megaflow());
+}
