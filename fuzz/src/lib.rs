@@ -4,6 +4,7 @@
 //! ```text
 //! input        bytes as choices for testkit's generator of databases
 //! model        what must hold of a database after each transaction; views of monitoring clients
+//! frames       frames with odd virtio-net headers: keys, edits, tunnels, segments
 //! json         text: pushed in pieces = parsed whole, printed and parsed again = the same
 //! schema       schemas: printed and parsed again = the same; conversion from one to another
 //! transact     schema, rows, operations on the engine, with the model beside
@@ -12,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod frames;
 pub mod input;
 pub mod json;
 pub mod log;

@@ -28,6 +28,11 @@ fn replay(name: &str, run: fn(&[u8])) {
 }
 
 #[test]
+fn frames_come_out_bounded() {
+    replay("frames", ferrovs_fuzz::frames::run);
+}
+
+#[test]
 fn json_text_is_parsed_one_way() {
     replay("json", ferrovs_fuzz::json::run);
 }

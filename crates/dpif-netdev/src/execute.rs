@@ -4,7 +4,7 @@
 //! themselves, an earlier one copies. Packets that are sent gather in a batch for each port until the received
 //! batch is done.
 
-use ferrovs_datapath::action::{Action, DropReason, HashAlg, TunnelPush, Userspace};
+use ferrovs_datapath::action::{Action, Cookie, DropReason, HashAlg, TunnelPush, Userspace};
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::upcall::{Upcall, UpcallKind};
 use ferrovs_packet::buffer::{BATCH, Batch, Offload, Packet};
@@ -20,12 +20,17 @@ use crate::worker::{Worker, send, send_batch};
 const MIN_TRUNCATED: u32 = 14;
 /// Packets that are worth sending by themselves, without waiting for others.
 const DIRECT: usize = BATCH / 2;
+/// Segments of one large frame that a controller gets: all of what hosts send.
+const CONTROLLER_SEGMENTS: usize = 128;
 /// How deep actions may nest in actions.
 const MAX_NESTING: u32 = 32;
 
 impl Worker {
     /// Runs `actions` on a batch and leaves it empty.
     pub fn execute(&mut self, batch: &mut Batch, actions: &[Action], depth: u32) {
+        if actions.is_empty() {
+            coverage::DROP_ACTION_OF_PIPELINE.add(batch.len() as u64);
+        }
         self.run_actions(batch, actions, depth, 0);
         batch.clear();
     }
@@ -247,7 +252,17 @@ impl Worker {
     fn userspace(&mut self, mut packet: Packet, what: &Userspace, actions: &[Action], depth: u32) {
         let max = packet.size().saturating_sub(packet.cutlen as usize);
         packet.cutlen = 0;
+        let limit = match what.cookie {
+            Cookie::Controller { .. } => CONTROLLER_SEGMENTS,
+            _ => usize::MAX,
+        };
+        let mut n = 0;
         gso::finish(packet, |mut packet| {
+            n += 1;
+            if n > limit {
+                coverage::DATAPATH_DROP_USERSPACE_ACTION_ERROR.inc();
+                return;
+            }
             packet.cutlen = packet.size().saturating_sub(max) as u32;
             self.userspace_one(packet, what, actions, depth);
         });
@@ -264,6 +279,7 @@ impl Worker {
         if packet.cutlen > 0 {
             cut(&mut packet);
         }
+        crate::log::upcall(&self.dp, "action", &packet, &flow);
         let handler = self.dp.handler.load_full();
         let reply = handler.as_ref().as_ref().and_then(|handler| {
             handler.upcall(Upcall {

@@ -12,7 +12,7 @@
 
 pub mod dummy;
 mod linux;
-mod offload;
+pub mod offload;
 mod registry;
 mod replay;
 mod virt;

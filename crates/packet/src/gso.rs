@@ -27,6 +27,11 @@ const UDP_LEN: usize = 8;
 const TCP_FIN: u8 = 0x01;
 const TCP_PSH: u8 = 0x08;
 const TCP_CWR: u8 = 0x80;
+/// Most frames that one large frame may stand for: 64 kB in the smallest segments that hosts agree on (48 bytes).
+/// A frame that asks for more would cost what thousands of others cost.
+pub const MAX_SEGMENTS: usize = 1400;
+/// Longest headers that are repeated in every segment: those of a tunnel, with all options and some VLANs.
+pub const MAX_HEADERS: usize = 512;
 /// Most segments that the kernel takes in one UDP frame.
 const USO_MAX_SEGMENTS: usize = 128;
 /// Greatest length of an IP packet.
@@ -116,7 +121,7 @@ pub fn shape(packet: &Packet) -> Option<Shape> {
         l4 + UDP_LEN
     };
     let least = if tcp { l4 + 20 } else { l4 + UDP_LEN };
-    let whole = payload >= least && payload < data.len() && gso.size > 0;
+    let whole = payload >= least && payload < data.len() && payload <= MAX_HEADERS && gso.size > 0;
     whole.then_some(Shape {
         outer,
         l3,
