@@ -4,8 +4,13 @@
 //! Nothing here sends; translation queries for a missing entry and later sees the reply pass by on
 //! its way to the host, and [`snoop`] takes note. An entry lasts for the ageing time after it was
 //! last confirmed or used.
+//!
+//! Whoever can send to the host can announce neighbours that nobody asked for, so these have a
+//! limit of their own. When it is reached, the port that announced most loses its oldest: a flood
+//! from one port pushes out itself. What a tunnel asked for or uses, and what the user set, has its
+//! own room.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -19,8 +24,10 @@ use ferrovs_runtime::{Poller, clock};
 const MAX_AGEING_S: u64 = 3600;
 /// Longest name of a bridge, as of any device.
 const NAME_MAX: usize = 15;
-/// Entries beyond this are not learned, so that a flood of replies cannot fill the memory.
-const MAX_ENTRIES: usize = 65536;
+/// Neighbours that tunnels asked for or use.
+const MAX_WANTED: usize = 65536;
+/// Neighbours that nobody asked for, over all ports: a few megabytes.
+const MAX_UNASKED: usize = 16384;
 
 const ARP_OP_REPLY: u8 = 2;
 const ND_NEIGHBOR_SOLICIT: u16 = 135;
@@ -29,17 +36,29 @@ const ND_NEIGHBOR_ADVERT: u16 = 136;
 static AGEING_S: AtomicU64 = AtomicU64::new(900);
 static RETRANS_MS: AtomicU64 = AtomicU64::new(1000);
 
+/// A bridge and an address beyond it.
+type Key = (String, IpAddr);
+/// A bridge and its port that an announcement came through.
+type Source = (String, u32);
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     mac: MacAddr,
     expires: Instant,
+    /// The port that announced it; none for what was asked for, is used, or was set.
+    from: Option<u32>,
 }
 
 #[derive(Debug, Default)]
 struct Cache {
-    entries: HashMap<(String, IpAddr), Entry>,
+    entries: HashMap<Key, Entry>,
     /// When each missing neighbour was last asked for.
-    asked: HashMap<(String, IpAddr), Instant>,
+    asked: HashMap<Key, Instant>,
+    /// What each port announced unasked, oldest first; entries that are wanted by now may be among them.
+    unasked: HashMap<Source, VecDeque<IpAddr>>,
+    n_unasked: usize,
+    /// No entry expires before.
+    due: Option<Instant>,
 }
 
 static CACHE: LazyLock<RwLock<Cache>> = LazyLock::new(Default::default);
@@ -61,16 +80,68 @@ fn name_of(bridge: &str) -> String {
 }
 
 impl Cache {
-    /// Returns true if translations may have become wrong.
-    fn set(&mut self, bridge: &str, ip: IpAddr, mac: MacAddr, expires: Instant) -> bool {
+    /// Takes note of a neighbour that the port `from` announced, or none that was set. Returns true if
+    /// translations may have become wrong.
+    fn set(
+        &mut self,
+        bridge: &str,
+        ip: IpAddr,
+        mac: MacAddr,
+        expires: Instant,
+        from: Option<u32>,
+    ) -> bool {
         let key = (name_of(bridge), ip);
-        if !self.entries.contains_key(&key) && self.entries.len() >= MAX_ENTRIES {
-            return false;
+        let asked = self.asked.remove(&key).is_some();
+        self.due = Some(self.due.map_or(expires, |due| due.min(expires)));
+        if let Some(old) = self.entries.get_mut(&key) {
+            let moved = old.mac != mac;
+            (old.mac, old.expires) = (mac, expires);
+            if asked || from.is_none() {
+                self.want(&key);
+            }
+            return moved;
         }
-        self.asked.remove(&key);
-        self.entries
-            .insert(key, Entry { mac, expires })
-            .is_none_or(|old| old.mac != mac)
+        let from = from.filter(|_| !asked);
+        match from {
+            None if self.entries.len() - self.n_unasked >= MAX_WANTED => return false,
+            None => {}
+            Some(port) => {
+                if self.n_unasked >= MAX_UNASKED {
+                    self.evict();
+                }
+                self.n_unasked += 1;
+                let source = (key.0.clone(), port);
+                self.unasked.entry(source).or_default().push_back(ip);
+            }
+        }
+        self.entries.insert(key, Entry { mac, expires, from });
+        true
+    }
+
+    /// A tunnel wants the neighbour: it keeps its place whatever others announce.
+    fn want(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && entry.from.take().is_some()
+        {
+            self.n_unasked -= 1;
+        }
+    }
+
+    /// Takes out the oldest of the port that announced most.
+    fn evict(&mut self) {
+        while let Some((source, queue)) = self.unasked.iter_mut().max_by_key(|(_, q)| q.len()) {
+            let Some(ip) = queue.pop_front() else {
+                self.unasked.clear();
+                return;
+            };
+            let key = (source.0.clone(), ip);
+            let port = source.1;
+            if self.entries.get(&key).is_some_and(|e| e.from == Some(port)) {
+                self.entries.remove(&key);
+                self.n_unasked -= 1;
+                return;
+            }
+        }
     }
 
     fn expire(&mut self, now: Instant) -> bool {
@@ -78,12 +149,45 @@ impl Cache {
         self.entries.retain(|_, e| e.expires > now);
         let retrans = Duration::from_millis(RETRANS_MS.load(Ordering::Relaxed));
         self.asked.retain(|_, t| *t + retrans > now);
-        self.entries.len() != before
+        let entries = &self.entries;
+        self.unasked.retain(|(bridge, port), queue| {
+            let unasked = |ip: &IpAddr| {
+                let entry = entries.get(&(bridge.clone(), *ip));
+                entry.is_some_and(|e| e.from == Some(*port))
+            };
+            queue.retain(unasked);
+            !queue.is_empty()
+        });
+        self.n_unasked = entries.values().filter(|e| e.from.is_some()).count();
+        self.due = entries.values().map(|e| e.expires).min();
+        entries.len() != before
+    }
+
+    fn clear(&mut self) {
+        *self = Cache {
+            asked: std::mem::take(&mut self.asked),
+            ..Cache::default()
+        };
     }
 }
 
 /// The Ethernet address of `ip` beyond the bridge called `bridge`. Being used keeps an entry.
 pub fn lookup(bridge: &str, ip: IpAddr) -> Option<MacAddr> {
+    let now = clock::now();
+    let key = (name_of(bridge), ip);
+    let mut cache = write();
+    let entry = cache.entries.get_mut(&key)?;
+    if entry.expires <= now {
+        return None;
+    }
+    entry.expires = now + ageing();
+    let mac = entry.mac;
+    cache.want(&key);
+    Some(mac)
+}
+
+/// What is known of `ip`, for one who would only learn it: it keeps the entry, but does not make it wanted.
+pub fn confirm(bridge: &str, ip: IpAddr) -> Option<MacAddr> {
     let now = clock::now();
     let mut cache = write();
     let entry = cache.entries.get_mut(&(name_of(bridge), ip))?;
@@ -104,16 +208,16 @@ pub fn may_ask(bridge: &str, ip: IpAddr) -> bool {
     let now = clock::now();
     let mut cache = write();
     let last = cache.asked.get(&(name_of(bridge), ip));
-    if last.is_some_and(|t| now < *t + retrans) || cache.asked.len() >= MAX_ENTRIES {
+    if last.is_some_and(|t| now < *t + retrans) || cache.asked.len() >= MAX_WANTED {
         return false;
     }
     cache.asked.insert((name_of(bridge), ip), now);
     true
 }
 
-/// Records a neighbour.
-pub fn set(bridge: &str, ip: IpAddr, mac: MacAddr) {
-    if write().set(bridge, ip, mac, clock::now() + ageing()) {
+/// Records a neighbour that the port `from` announced, or none that the user set.
+pub fn set(bridge: &str, ip: IpAddr, mac: MacAddr, from: Option<u32>) {
+    if write().set(bridge, ip, mac, clock::now() + ageing(), from) {
         crate::change_seq().change();
     }
 }
@@ -181,7 +285,7 @@ pub fn snoop(flow: &Flow, wc: &mut FlowWildcards, bridge: &str, learn: bool) {
     if let Some((ip, mac)) = announced(flow, wc, crate::ports::is_local_address)
         && learn
     {
-        set(bridge, ip, mac);
+        set(bridge, ip, mac, Some(flow.in_port));
     }
 }
 
@@ -190,7 +294,7 @@ pub(crate) fn run() {
     let now = clock::now();
     let due = {
         let c = read();
-        c.entries.values().any(|e| e.expires <= now) || !c.asked.is_empty()
+        c.due.is_some_and(|due| due <= now) || !c.asked.is_empty()
     };
     if due && write().expire(now) {
         crate::change_seq().change();
@@ -198,7 +302,7 @@ pub(crate) fn run() {
 }
 
 pub(crate) fn wait(poller: &mut Poller) {
-    if let Some(first) = read().entries.values().map(|e| e.expires).min() {
+    if let Some(first) = read().due {
         poller.wait_until(first);
     }
 }
@@ -213,7 +317,7 @@ pub(crate) fn register<S: 'static>(c: &mut Commands<S>) {
     }
     for name in ["tnl/neigh/flush", "tnl/arp/flush"] {
         c.register(name, "", 0, 0, |_, _| {
-            write().entries.clear();
+            write().clear();
             crate::change_seq().change();
             Ok("OK".into())
         });
@@ -258,7 +362,7 @@ fn set_command(r: &Request) -> Reply {
     let Some(Ok(mac)) = r.arg(3).map(str::parse::<MacAddr>) else {
         return Err("bad MAC address".into());
     };
-    set(r.arg(1).unwrap_or_default(), ip, mac);
+    set(r.arg(1).unwrap_or_default(), ip, mac, None);
     Ok("OK".into())
 }
 
@@ -270,10 +374,12 @@ fn ageing_command(r: &Request) -> Reply {
         Ok(s) if (1..=MAX_AGEING_S).contains(&s) => {
             let old = AGEING_S.swap(s, Ordering::Relaxed);
             // What is known keeps its age.
-            for e in write().entries.values_mut() {
+            let mut cache = write();
+            for e in cache.entries.values_mut() {
                 let confirmed = e.expires.checked_sub(Duration::from_secs(old));
                 e.expires = confirmed.unwrap_or(e.expires) + Duration::from_secs(s);
             }
+            cache.due = cache.entries.values().map(|e| e.expires).min();
             Ok("OK".into())
         }
         _ => Err("bad aging value".into()),
@@ -291,13 +397,14 @@ mod tests {
         let mac: MacAddr = "02:00:00:00:00:01".parse().unwrap();
         let (a, b): (IpAddr, IpAddr) = ("1.1.1.1".parse().unwrap(), "fc00::1".parse().unwrap());
         let later = now + Duration::from_secs(900);
-        assert!(c.set("br0", a, mac, later));
-        assert!(!c.set("br0", a, mac, later));
+        assert!(c.set("br0", a, mac, later, None));
+        assert!(!c.set("br0", a, mac, later, None));
         assert!(c.set(
             "averylonginterfacename",
             b,
             mac,
-            later + Duration::from_secs(1)
+            later + Duration::from_secs(1),
+            None
         ));
         assert_eq!(
             show(&c),
@@ -309,6 +416,40 @@ mod tests {
         assert!(!c.expire(now));
         assert!(c.expire(later));
         assert_eq!(c.entries.len(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_announcements_keeps_no_real_peer_out() {
+        let mut c = Cache::default();
+        let now = clock::now();
+        let later = now + Duration::from_secs(900);
+        let mac: MacAddr = "02:00:00:00:00:01".parse().unwrap();
+        let ip = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        let (used, quiet, peer) = (ip(0xff_0001), ip(0xff_0002), ip(0xff_0003));
+        // One that nobody asked for and a tunnel uses, and one announced by a port that says little.
+        assert!(c.set("br0", used, mac, later, Some(1)));
+        c.want(&("br0".into(), used));
+        assert!(c.set("br0", quiet, mac, later, Some(2)));
+        for n in 0..70_000 {
+            c.set("br0", ip(n), mac, later, Some(1));
+        }
+        assert_eq!(c.n_unasked, MAX_UNASKED);
+        assert_eq!(c.entries.len(), MAX_UNASKED + 1);
+        // A tunnel asks, and the peer answers through the flooded port.
+        c.asked.insert(("br0".into(), peer), now);
+        assert!(c.set("br0", peer, mac, later, Some(1)));
+        for n in 70_000..140_000 {
+            c.set("br0", ip(n), mac, later, Some(1));
+        }
+        for kept in [used, quiet, peer, ip(139_999)] {
+            assert!(c.entries.contains_key(&("br0".into(), kept)), "{kept}");
+        }
+        assert!(!c.entries.contains_key(&("br0".into(), ip(70_000))));
+        let queued: usize = c.unasked.values().map(VecDeque::len).sum();
+        assert!(queued <= MAX_UNASKED + 1, "{queued}");
+        assert!(c.expire(later));
+        assert_eq!((c.entries.len(), c.n_unasked, c.unasked.len()), (0, 0, 0));
+        assert_eq!(c.due, None);
     }
 
     #[test]
