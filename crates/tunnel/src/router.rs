@@ -232,9 +232,14 @@ pub(crate) fn add(
     let Ok(addresses) = netdev.and_then(|n| n.addresses()) else {
         return false;
     };
+    let target = gateway.unwrap_or(dst);
     let found = match src {
-        Some(src) => addresses.iter().map(|(a, _)| *a).find(|a| *a == src),
-        None => source_for(gateway.unwrap_or(dst), &addresses),
+        // An address of the device, from whose network the next hop is.
+        Some(src) => addresses
+            .iter()
+            .find(|own| own.0 == src && source_for(target, std::slice::from_ref(own)).is_some())
+            .map(|(a, _)| *a),
+        None => source_for(target, &addresses),
     };
     let Some(src) = found else { return false };
     let plen = common_len(dst, plen);

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use ferrovs_runtime::unixctl::{Commands, Reply, Request};
+use ferrovs_runtime::unixctl::{Commands, Format, Output, Reply, Request};
+use serde_json::Value;
 
 use super::{RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN, Route, common_len, from_bits, state};
 
@@ -59,9 +60,12 @@ fn table_id(text: &str) -> Option<u32> {
     }
 }
 
+const BAD_PREFIX: &str = "Invalid 'ip/plen' parameter";
+const BAD_TABLE: &str = "Invalid table format";
+
 fn add(r: &Request) -> Reply {
     let (Some(dst), Some(dev)) = (r.arg(1).and_then(prefix), r.arg(2)) else {
-        return Err("Invalid parameters".into());
+        return Err(BAD_PREFIX.into());
     };
     let (mut gateway, mut mark, mut src, mut table) = (None, 0, None, RT_TABLE_MAIN);
     for arg in &r.argv[3..] {
@@ -71,7 +75,8 @@ fn add(r: &Request) -> Reply {
         } else if let Some(s) = arg.strip_prefix("src=") {
             s.parse().ok().filter(same_family).map(|s| src = Some(s))
         } else if let Some(t) = arg.strip_prefix("table=") {
-            table_id(t).map(|t| table = t)
+            table = table_id(t).ok_or(BAD_TABLE)?;
+            Some(())
         } else {
             arg.parse()
                 .ok()
@@ -114,12 +119,10 @@ fn del(r: &Request) -> Reply {
 }
 
 fn lookup(r: &Request) -> Reply {
-    let Some((dst, len)) = r.arg(1).and_then(prefix) else {
-        return Err("Invalid parameters".into());
+    let whole = |(a, len): &(IpAddr, u8)| *len == if a.is_ipv4() { 32 } else { 128 };
+    let Some((dst, _)) = r.arg(1).and_then(prefix).filter(whole) else {
+        return Err(BAD_PREFIX.into());
     };
-    if len != if dst.is_ipv4() { 32 } else { 128 } {
-        return Err("Invalid parameters".into());
-    }
     let (mut mark, mut src) = (0, None);
     for arg in &r.argv[2..] {
         let ok = if let Some(s) = arg.strip_prefix("src=") {
@@ -130,7 +133,7 @@ fn lookup(r: &Request) -> Reply {
                 .map(|m| mark = m)
         };
         if ok.is_none() {
-            return Err("Invalid pkt_mark".into());
+            return Err("Invalid pkt_mark or src".into());
         }
     }
     match super::lookup(mark, dst, src) {
@@ -142,20 +145,30 @@ fn lookup(r: &Request) -> Reply {
     }
 }
 
+/// Which routes are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// Those of the tables that lookups use.
+    Used,
+    All,
+    Table(u32),
+}
+
+fn is_used(table: u32) -> bool {
+    matches!(table, RT_TABLE_MAIN | RT_TABLE_LOCAL | RT_TABLE_DEFAULT)
+}
+
 fn show(r: &Request) -> Reply {
     let wanted = match r.arg(1).map(|a| a.strip_prefix("table=")) {
-        None => None,
-        Some(Some("all")) => Some(None),
-        Some(Some(t)) => match table_id(t) {
-            Some(t) => Some(Some(t)),
-            None => return Err("Invalid table format".into()),
-        },
-        Some(None) => return Err("Invalid table format".into()),
+        None => Shown::Used,
+        Some(Some("all")) => Shown::All,
+        Some(Some(t)) => Shown::Table(table_id(t).ok_or(BAD_TABLE)?),
+        Some(None) => return Err(BAD_TABLE.into()),
     };
     let shown = |r: &&Route| match wanted {
-        None => matches!(r.table, RT_TABLE_MAIN | RT_TABLE_LOCAL | RT_TABLE_DEFAULT),
-        Some(None) => true,
-        Some(Some(t)) => r.table == t,
+        Shown::Used => is_used(r.table),
+        Shown::All => true,
+        Shown::Table(t) => r.table == t,
     };
     let mut routes: Vec<Route> = state(|s| {
         s.user
@@ -185,15 +198,39 @@ fn show(r: &Request) -> Reply {
             r.mark,
         )
     });
-    Ok(text(&routes).into())
+    if matches!(wanted, Shown::Table(_)) && routes.is_empty() {
+        let table = r.arg(1).unwrap_or_default();
+        return Err(format!("Table '{table}' not found"));
+    }
+    // Those of other tables follow.
+    routes.sort_by_key(|r| {
+        (
+            !is_used(r.table),
+            if is_used(r.table) { 0 } else { r.table },
+        )
+    });
+    if r.format == Format::Json {
+        return Ok(Output::Json(routes.iter().map(json).collect()));
+    }
+    let title = match wanted {
+        Shown::Used => "Route Table:\n".to_owned(),
+        Shown::Table(t) => format!("Route Table #{t}:\n"),
+        Shown::All => String::new(),
+    };
+    Ok((title + &text(&routes, wanted == Shown::All)).into())
 }
 
-fn text(routes: &[Route]) -> String {
-    let mut out = String::from("Route Table:\n");
+/// A network as it is written: the default route of IPv4 is a prefix of 96 bits in the common space.
+fn network(r: &Route) -> (IpAddr, u8) {
+    let dst = from_bits(r.dst);
+    let len = r.plen - if dst.is_ipv4() { common_len(dst, 0) } else { 0 };
+    (dst, len)
+}
+
+fn text(routes: &[Route], tables: bool) -> String {
+    let mut out = String::new();
     for r in routes {
-        let dst = from_bits(r.dst);
-        // The default route of IPv4 is a prefix of 96 bits in the common space.
-        let len = r.plen - if dst.is_ipv4() { common_len(dst, 0) } else { 0 };
+        let (dst, len) = network(r);
         let kind = if r.user { "User" } else { "Cached" };
         let _ = write!(out, "{kind}: {dst}/{len}");
         if r.mark != 0 {
@@ -207,7 +244,31 @@ fn text(routes: &[Route]) -> String {
         if r.local {
             out.push_str(" local");
         }
+        if tables && !is_used(r.table) {
+            let _ = write!(out, " table {}", r.table);
+        }
         out.push('\n');
+    }
+    out
+}
+
+fn json(r: &Route) -> Value {
+    let (dst, len) = network(r);
+    let mut hop = serde_json::json!({ "dev": r.hop.dev });
+    if let Some(g) = r.hop.gateway {
+        hop["gateway"] = g.to_string().into();
+    }
+    let mut out = serde_json::json!({
+        "dst": dst.to_string(),
+        "local": r.local,
+        "nexthops": [hop],
+        "prefix": len,
+        "prefsrc": r.hop.src.to_string(),
+        "table": r.table,
+        "user": r.user,
+    });
+    if r.mark != 0 {
+        out["mark"] = r.mark.into();
     }
     out
 }
@@ -238,17 +299,45 @@ mod tests {
             }
         };
         assert_eq!(
-            text(&[
-                route("1.1.1.9", None, "1.1.1.9", false, true, 0),
-                route("2.3.0.0/16", Some("1.1.1.5"), "1.1.1.9", true, false, 5),
-                route("0.0.0.0/0", Some("1.1.1.77"), "1.1.1.9", true, false, 0),
-                route("::/0", Some("fc00::5"), "fc00::9", true, false, 0),
-            ]),
-            "Route Table:\n\
-             Cached: 1.1.1.9/32 dev br0 SRC 1.1.1.9 local\n\
+            text(
+                &[
+                    route("1.1.1.9", None, "1.1.1.9", false, true, 0),
+                    route("2.3.0.0/16", Some("1.1.1.5"), "1.1.1.9", true, false, 5),
+                    route("0.0.0.0/0", Some("1.1.1.77"), "1.1.1.9", true, false, 0),
+                    route("::/0", Some("fc00::5"), "fc00::9", true, false, 0),
+                ],
+                false
+            ),
+            "Cached: 1.1.1.9/32 dev br0 SRC 1.1.1.9 local\n\
              User: 2.3.0.0/16 MARK 5 dev br0 GW 1.1.1.5 SRC 1.1.1.9\n\
              User: 0.0.0.0/0 dev br0 GW 1.1.1.77 SRC 1.1.1.9\n\
              User: ::/0 dev br0 GW fc00::5 SRC fc00::9\n"
+        );
+    }
+
+    #[test]
+    fn a_route_is_an_object_in_json() {
+        let r = Route {
+            dst: mask(to_bits("10.7.1.0".parse().unwrap()), 120),
+            plen: 120,
+            mark: 7,
+            table: 10,
+            user: true,
+            local: false,
+            metric: 0,
+            hop: Hop {
+                dev: "br0".into(),
+                gateway: Some("10.9.0.9".parse().unwrap()),
+                src: "10.9.0.1".parse().unwrap(),
+            },
+        };
+        assert_eq!(
+            json(&r).to_string(),
+            r#"{"dst":"10.7.1.0","local":false,"mark":7,"nexthops":[{"dev":"br0","gateway":"10.9.0.9"}],"prefix":24,"prefsrc":"10.9.0.1","table":10,"user":true}"#
+        );
+        assert_eq!(
+            text(&[r], true),
+            "User: 10.7.1.0/24 MARK 7 dev br0 GW 10.9.0.9 SRC 10.9.0.1 table 10\n"
         );
     }
 
