@@ -494,8 +494,8 @@ impl Netdev for Device {
         for (dir, all, n) in [("rx", &d.rx, n_rxq), ("tx", &d.tx, n_txq)] {
             for (i, q) in all.iter().take(n).enumerate() {
                 let (packets, bytes) = q.sums();
-                custom.push((format!("{dir}_q{i}_packets"), packets));
                 custom.push((format!("{dir}_q{i}_bytes"), bytes));
+                custom.push((format!("{dir}_q{i}_packets"), packets));
             }
         }
         Ok(Stats {
@@ -517,7 +517,7 @@ impl Netdev for Device {
     }
 
     fn status(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
+        crate::offload::status(false)
     }
 
     fn change_seq(&self) -> u64 {

@@ -477,16 +477,20 @@ impl Netdev for Device {
     }
 
     fn status(&self) -> BTreeMap<String, String> {
-        let Ok(d) = ethtool::driver_info(&self.0.name) else {
-            return BTreeMap::new();
+        // Taps, as Open vSwitch's, say nothing of it.
+        let mut status = match self.0.io {
+            Io::Socket { .. } => offload::status(true),
+            Io::Tap(_) => BTreeMap::new(),
         };
-        [
-            ("driver_name", d.driver),
-            ("driver_version", d.version),
-            ("firmware_version", d.fw_version),
-        ]
-        .map(|(k, v)| (k.to_owned(), v))
-        .into()
+        if let Ok(d) = ethtool::driver_info(&self.0.name) {
+            let driver = [
+                ("driver_name", d.driver),
+                ("driver_version", d.version),
+                ("firmware_version", d.fw_version),
+            ];
+            status.extend(driver.map(|(k, v)| (k.to_owned(), v)));
+        }
+        status
     }
 
     fn change_seq(&self) -> u64 {

@@ -25,7 +25,7 @@ use crate::{Features, Flags, Netdev, Rxq, Stats};
 mod config;
 mod patch;
 
-use config::{CLASSES, TunnelClass};
+use config::{CLASSES, EXT_GBP, TunnelClass};
 pub use config::{PacketTypeMode, TunnelConfig};
 
 #[derive(Debug)]
@@ -124,6 +124,21 @@ impl Vport {
         self.seq.fetch_add(1, Ordering::Relaxed);
         crate::change_seq().change();
     }
+
+    /// Whether another tunnel on the same UDP port has group policy where this one has none, or the other way
+    /// round: what arrives there could not be told apart.
+    fn mixes_policy(&self, class: &TunnelClass, config: &TunnelConfig) -> bool {
+        let others = crate::open_all();
+        let others = others
+            .iter()
+            .filter(|d| d.kind() == class.kind && d.name() != self.name);
+        let mut others = others.filter_map(|d| d.tunnel_config());
+        others.any(|other| {
+            // The port of the datapath that stands for all has no remote.
+            let remote = other.dst.is_some() || other.ip_dst_flow;
+            remote && other.dst_port == config.dst_port && (other.exts ^ config.exts) & EXT_GBP != 0
+        })
+    }
 }
 
 fn unsupported<T>() -> io::Result<T> {
@@ -144,6 +159,7 @@ impl Netdev for Vport {
 
     fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
         let old = self.state().config.clone();
+        let mut refused = "Invalid argument";
         let new = match &old {
             Config::Patch(_) => patch::parse(&self.name, options)
                 .map(|peer| Config::Patch(Some(peer)))
@@ -155,6 +171,15 @@ impl Netdev for Vport {
                     vlog::warn!(NETDEV_VPORT, "{text}");
                 }
                 match parsed.config {
+                    Some(config) if self.mixes_policy(class, &config) => {
+                        let text = format!(
+                            "{}: VXLAN-GBP, and non-VXLAN-GBP tunnels can't be configured on the same dst_port",
+                            self.name
+                        );
+                        vlog::warn!(NETDEV_VPORT, "{text}");
+                        refused = "File exists";
+                        Err(text)
+                    }
                     Some(config) => Ok(Config::Tunnel(class, Arc::new(config))),
                     None => Err(text),
                 }
@@ -163,7 +188,7 @@ impl Netdev for Vport {
         let new = new.inspect_err(|_| {
             vlog::warn!(
                 NETDEV,
-                "{}: could not set configuration (Invalid argument)",
+                "{}: could not set configuration ({refused})",
                 self.name
             );
         })?;
@@ -257,19 +282,19 @@ impl Netdev for Vport {
     }
 
     fn status(&self) -> BTreeMap<String, String> {
-        let Some((iface, carrier)) = self
-            .tunnel_config()
-            .and_then(|config| EGRESS.get().and_then(|f| f(&config)))
-        else {
+        let Some(config) = self.tunnel_config() else {
             return BTreeMap::new();
         };
-        let carrier = if carrier { "up" } else { "down" };
-        [
-            ("tunnel_egress_iface", iface.as_str()),
-            ("tunnel_egress_iface_carrier", carrier),
-        ]
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .into()
+        let mut status = crate::offload::status(false);
+        if let Some((iface, carrier)) = EGRESS.get().and_then(|f| f(&config)) {
+            let carrier = if carrier { "up" } else { "down" };
+            let egress = [
+                ("tunnel_egress_iface", iface.as_str()),
+                ("tunnel_egress_iface_carrier", carrier),
+            ];
+            status.extend(egress.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        }
+        status
     }
 
     fn change_seq(&self) -> u64 {
@@ -383,6 +408,8 @@ mod tests {
             "ttl=0",
             "unknown=x",
             "psk=x",
+            "ipsec_encapsulation=yes",
+            "exts=unknown",
             "local_ip=bad",
         ] {
             assert_eq!(shown(&[r, ignored]), "remote_ip=1.1.1.1", "{ignored}");
@@ -411,6 +438,25 @@ mod tests {
             shown(&["remote_ip=1.1.1.1", "packet_type=xxx"]),
             "v: unknown packet_type 'xxx'"
         );
+        assert_eq!(
+            shown(&["remote_ip=1.1.1.1", "packet_type=legacy_l3"]),
+            "v: legacy_l3 configured on VXLAN (without GPE) tunnel that cannot carry L3 traffic"
+        );
+    }
+
+    #[test]
+    fn tunnels_with_and_without_group_policy_do_not_share_a_udp_port() {
+        let open = |name| crate::open(name, "vxlan").unwrap();
+        let set = |d: &Arc<dyn Netdev>, list: &[&str]| d.set_config(&options(list));
+        let (a, b) = (open("policy0"), open("policy1"));
+        let r = "remote_ip=1.1.1.1";
+        set(&a, &[r, "dst_port=7000"]).unwrap();
+        assert_eq!(
+            set(&b, &[r, "dst_port=7000", "exts=gbp"]).unwrap_err(),
+            "policy1: VXLAN-GBP, and non-VXLAN-GBP tunnels can't be configured on the same dst_port"
+        );
+        set(&b, &[r, "dst_port=7001", "exts=gbp"]).unwrap();
+        set(&b, &[r, "dst_port=7000"]).unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::Flags;
 pub type FlowParser = fn(text: &str, size: Option<usize>) -> Result<Packet, String>;
 
 /// The least size that `--len` takes.
-const MIN_LEN: usize = 64;
+const MIN_LEN: usize = 60;
 
 /// Adds the commands. Flows are parsed by `parse`, as their language belongs to the datapath.
 pub fn register<S: 'static>(commands: &mut Commands<S>, parse: FlowParser) {

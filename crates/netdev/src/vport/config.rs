@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ferrovs_runtime::vlog;
-use ferrovs_runtime::vlog::modules::SOCKET_UTIL;
+use ferrovs_runtime::vlog::modules::{NETDEV_VPORT, SOCKET_UTIL};
 
 /// `TunnelConfig::exts`: VXLAN Group Based Policy.
 pub const EXT_GBP: u32 = 1 << 0;
@@ -206,7 +206,7 @@ pub(super) fn parse(class: &TunnelClass, name: &str, options: &BTreeMap<String, 
                 for ext in v.split(',').map(str::trim).filter(|e| !e.is_empty()) {
                     match class.exts.iter().find(|(n, _)| *n == ext) {
                         Some((_, bit)) => c.exts |= bit,
-                        None => messages.push(format!("{name}: unknown extension '{ext}'")),
+                        None => vlog::warn!(NETDEV_VPORT, "unknown extension '{ext}'"),
                     }
                 }
             }
@@ -221,6 +221,7 @@ pub(super) fn parse(class: &TunnelClass, name: &str, options: &BTreeMap<String, 
             },
             // Read below, or by the IPsec daemon.
             "key" | "in_key" | "out_key" | "psk" | "remote_cert" | "remote_name" => {}
+            k if k.starts_with("ipsec_") => {}
             _ => messages.push(format!("{name}: unknown {kind} argument '{k}'")),
         }
     }
@@ -233,6 +234,16 @@ pub(super) fn parse(class: &TunnelClass, name: &str, options: &BTreeMap<String, 
     if c.ip_src_flow && !c.ip_dst_flow && !fatal {
         messages.push(format!(
             "{name}: {kind} type requires 'remote_ip=flow' with 'local_ip=flow'"
+        ));
+        fatal = true;
+    }
+    if kind == "vxlan"
+        && c.packet_type == PacketTypeMode::LegacyL3
+        && c.exts & EXT_GPE == 0
+        && !fatal
+    {
+        messages.push(format!(
+            "{name}: legacy_l3 configured on VXLAN (without GPE) tunnel that cannot carry L3 traffic"
         ));
         fatal = true;
     }
