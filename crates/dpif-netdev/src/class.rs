@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
 
 use crate::datapath::Datapath;
+use crate::logged::Logged;
 
 /// `--enable-dummy`: which kinds of datapath are dummies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -84,7 +85,7 @@ impl DpifClass for Class {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(dp) = datapaths.get(name).filter(|d| !d.is_destroyed()) {
-            return Ok(dp.clone());
+            return Ok(Logged::new(dp.clone()));
         }
         if !create {
             return Err(Errno::ENODEV);
@@ -94,7 +95,7 @@ impl DpifClass for Class {
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|d| d.strong_count() > 0);
         all.push(Arc::downgrade(&dp));
-        Ok(dp)
+        Ok(Logged::new(dp))
     }
 
     fn port_open_kind(&self, kind: &str) -> String {

@@ -10,7 +10,7 @@ use ferrovs_runtime::{clock, dirs};
 
 use crate::class::open_datapaths;
 use crate::datapath::Datapath;
-use crate::show;
+use crate::show::{self, Args};
 use crate::thread::Thread;
 
 /// Adds the commands. `filter` reads the OpenFlow match of `dpctl/dump-flows filter=`.
@@ -43,7 +43,7 @@ pub fn register_commands<S: 'static>(
             |_, request| change_port_number(request),
         );
     }
-    type Show = fn(&mut String, &Datapath, &[Arc<Thread>]);
+    type Show = fn(&mut String, &Datapath, &[Arc<Thread>], &Args);
     let threads: [(&str, &str, usize, Show); 5] = [
         (
             "dpif-netdev/pmd-stats-show",
@@ -73,9 +73,9 @@ pub fn register_commands<S: 'static>(
     ];
     for (name, usage, max, show) in threads {
         commands.register(name, usage, 0, max, move |_, request| {
-            let (dp, threads) = select(request)?;
+            let (dp, threads, args) = select(request)?;
             let mut out = String::new();
-            show(&mut out, &dp, &threads);
+            show(&mut out, &dp, &threads, &args);
             Ok(out.into())
         });
     }
@@ -85,7 +85,7 @@ pub fn register_commands<S: 'static>(
         0,
         1,
         |_, request| {
-            let (dp, _) = select(request)?;
+            let (dp, ..) = select(request)?;
             dp.rebalance();
             Ok("pmd rxq rebalance requested.\n".into())
         },
@@ -111,13 +111,14 @@ fn change_port_number(request: &Request) -> Reply {
 }
 
 /// The datapath and the threads that the arguments mean.
-fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>), String> {
+fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>, Args), String> {
     let mut args = request.argv[1..].iter();
-    let (mut core, mut name) = (None, None);
+    let (mut core, mut name, mut rest) = (None, None, Args::default());
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "-pmd" => core = args.next().and_then(|c| c.parse::<u32>().ok()),
-            "-secs" | "-it" | "-ms" => _ = args.next(),
+            "-secs" => rest.secs = args.next().and_then(|s| s.parse().ok()),
+            "-it" | "-ms" => _ = args.next(),
             "-nh" => {}
             other => name = Some(other),
         }
@@ -140,7 +141,7 @@ fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>), String
         .cloned()
         .collect();
     threads.sort_by_key(|t| t.id);
-    Ok((dp, threads))
+    Ok((dp, threads, rest))
 }
 
 /// `HH:MM:SS.mmm` of now, for `pmd-perf-show`.

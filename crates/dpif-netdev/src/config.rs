@@ -9,6 +9,7 @@ use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{numa, vlog};
 
 use crate::datapath::Datapath;
+use crate::port::Port;
 use crate::thread::{Assigned, Thread};
 
 /// One packet in so many enters the exact-match cache unless configured otherwise.
@@ -26,7 +27,93 @@ pub struct Config {
     /// `tx-flush-interval` in microseconds: how long packets may wait for others to be sent with.
     pub tx_flush_interval: u64,
     pub pmd_perf_metrics: bool,
+    /// `pmd-rxq-isolate`, which only the assignment by groups can turn off.
     pub rxq_isolate: bool,
+    /// `pmd-auto-lb` and what belongs to it. Queues are not moved by themselves yet.
+    pub auto_lb: AutoLb,
+}
+
+/// `pmd-auto-lb*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AutoLb {
+    pub wanted: bool,
+    pub interval_min: u64,
+    pub load_percent: u64,
+    pub improvement_percent: u64,
+}
+
+impl Default for AutoLb {
+    fn default() -> Self {
+        AutoLb {
+            wanted: false,
+            interval_min: 1,
+            load_percent: 95,
+            improvement_percent: 25,
+        }
+    }
+}
+
+impl AutoLb {
+    fn of(all: &BTreeMap<String, String>) -> AutoLb {
+        let default = AutoLb::default();
+        let number = |key: &str, default: u64| {
+            let value = all.get(key).and_then(|v| v.parse().ok());
+            value.unwrap_or(default)
+        };
+        let percent = |key, default| match number(key, default) {
+            p if p > 100 => default,
+            p => p,
+        };
+        let interval = number("pmd-auto-lb-rebal-interval", default.interval_min);
+        AutoLb {
+            wanted: all.get("pmd-auto-lb").is_some_and(|v| v == "true"),
+            interval_min: match interval {
+                0 => 1,
+                n if n > 20_000 => 1,
+                n => n,
+            },
+            load_percent: percent("pmd-auto-lb-load-threshold", default.load_percent),
+            improvement_percent: percent(
+                "pmd-auto-lb-improvement-threshold",
+                default.improvement_percent,
+            ),
+        }
+    }
+
+    /// Says what has changed since `old`, or what holds at the start.
+    fn log(&self, old: Option<&AutoLb>) {
+        let differs = |of: fn(&AutoLb) -> u64| old.is_none_or(|old| of(old) != of(self));
+        if differs(|lb| lb.interval_min) {
+            vlog::info!(
+                DPIF_NETDEV,
+                "PMD auto load balance interval set to {} mins",
+                self.interval_min
+            );
+        }
+        if differs(|lb| lb.improvement_percent) {
+            vlog::info!(
+                DPIF_NETDEV,
+                "PMD auto load balance improvement threshold set to {}%",
+                self.improvement_percent
+            );
+        }
+        if differs(|lb| lb.load_percent) {
+            vlog::info!(
+                DPIF_NETDEV,
+                "PMD auto load balance load threshold set to {}%",
+                self.load_percent
+            );
+        }
+        match old {
+            Some(old) if old == self || !self.wanted && !old.wanted => {}
+            // Queues stay where they are until it is built: that must not look otherwise.
+            _ if self.wanted => vlog::warn!(
+                DPIF_NETDEV,
+                "PMD auto load balance is not supported yet; queues stay where they are."
+            ),
+            _ => vlog::info!(DPIF_NETDEV, "PMD auto load balance is disabled."),
+        }
+    }
 }
 
 /// Cores of a hexadecimal mask.
@@ -51,7 +138,8 @@ pub fn parse_core_mask(mask: &str) -> Option<BTreeSet<u32>> {
 /// made anew.
 pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
     let old = dp.config.load_full();
-    if old.all == *all {
+    let first = !dp.configured.swap(true, Ordering::Relaxed);
+    if old.all == *all && !first {
         return None;
     }
     let get = |key: &str| all.get(key).map(String::as_str);
@@ -75,12 +163,15 @@ pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
         let state = if smc { "enabled" } else { "disabled" };
         vlog::info!(DPIF_NETDEV, "SMC cache is {state}");
     }
-    let sleeps = parse_sleeps(get("pmd-sleep-max").unwrap_or_default());
-    if sleeps.0 != old.pmd_sleep_max {
-        vlog::info!(DPIF_NETDEV, "PMD max sleep request is {} usecs.", sleeps.0);
-        let state = if sleeps.0 > 0 { "enabled" } else { "disabled" };
-        vlog::info!(DPIF_NETDEV, "PMD load based sleeps are {state}.");
-    }
+    let text = get("pmd-sleep-max").or_else(|| {
+        let old = get("pmd-maxsleep")?;
+        vlog::warn!(
+            DPIF_NETDEV,
+            "pmd-maxsleep is deprecated. Please use pmd-sleep-max instead."
+        );
+        Some(old)
+    });
+    let sleeps = parse_sleeps(text.unwrap_or_default());
     let tx_flush_interval = get("tx-flush-interval")
         .and_then(|v| v.parse().ok())
         .unwrap_or(0)
@@ -91,6 +182,39 @@ pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
             "Flushing interval for tx queues set to {tx_flush_interval} us"
         );
     }
+    let algorithm = Algorithm::named(get("pmd-rxq-assign"));
+    let mut rxq_isolate = get("pmd-rxq-isolate") != Some("false");
+    if algorithm != Algorithm::of(&old) {
+        vlog::info!(
+            DPIF_NETDEV,
+            "Rxq to PMD assignment mode changed to: '{}'.",
+            algorithm.name()
+        );
+    }
+    if !rxq_isolate && algorithm != Algorithm::Group {
+        vlog::warn!(
+            DPIF_NETDEV,
+            "pmd-rxq-isolate can only be set false when using pmd-rxq-assign=group"
+        );
+        rxq_isolate = true;
+    }
+    if first || rxq_isolate != old.rxq_isolate {
+        let does = if rxq_isolate {
+            "isolates"
+        } else {
+            "does not isolate"
+        };
+        vlog::info!(DPIF_NETDEV, "pmd-rxq-affinity {does} PMD core");
+    }
+    let auto_lb = AutoLb::of(all);
+    auto_lb.log((!first).then_some(&old.auto_lb));
+    if first || sleeps.0 != old.pmd_sleep_max {
+        vlog::info!(
+            DPIF_NETDEV,
+            "Default PMD thread max sleep: {:4} us.",
+            sleeps.0
+        );
+    }
     let new = Config {
         all: all.clone(),
         pmd_cores: get("pmd-cpu-mask").and_then(parse_core_mask),
@@ -98,13 +222,27 @@ pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
         pmd_sleep_cores: sleeps.1,
         tx_flush_interval,
         pmd_perf_metrics: flag("pmd-perf-metrics"),
-        rxq_isolate: get("pmd-rxq-isolate") != Some("false"),
+        rxq_isolate,
+        auto_lb,
     };
+    for thread in dp.threads.load().iter().filter(|t| t.is_pmd()) {
+        let core = thread.id.0;
+        if new.sleep_of(core) != old.sleep_of(core) {
+            log_sleep(thread.numa, core, new.sleep_of(core));
+        }
+    }
     let reassign = old.pmd_cores != new.pmd_cores
         || old.rxq_isolate != new.rxq_isolate
         || Algorithm::of(&old) != Algorithm::of(&new);
     dp.config.store(Arc::new(new));
     Some(reassign)
+}
+
+fn log_sleep(numa: u32, core: u32, us: u64) {
+    vlog::info!(
+        DPIF_NETDEV,
+        "PMD thread on numa_id: {numa}, core id: {core:2}, max sleep: {us:4} us."
+    );
 }
 
 /// Longest `tx-flush-interval` in microseconds.
@@ -159,11 +297,28 @@ enum Algorithm {
 
 impl Algorithm {
     fn of(config: &Config) -> Algorithm {
-        match config.all.get("pmd-rxq-assign").map(String::as_str) {
-            Some("roundrobin") => Algorithm::RoundRobin,
-            Some("group") => Algorithm::Group,
-            _ => Algorithm::Cycles,
+        let name = config.all.get("pmd-rxq-assign").map(String::as_str);
+        Algorithm::parse(name).unwrap_or(Algorithm::Cycles)
+    }
+
+    fn parse(name: Option<&str>) -> Option<Algorithm> {
+        match name {
+            Some("roundrobin") => Some(Algorithm::RoundRobin),
+            Some("group") => Some(Algorithm::Group),
+            Some("cycles") | None => Some(Algorithm::Cycles),
+            Some(_) => None,
         }
+    }
+
+    /// As [`Algorithm::parse`], with a word about a name that there is not.
+    fn named(name: Option<&str>) -> Algorithm {
+        Algorithm::parse(name).unwrap_or_else(|| {
+            vlog::warn!(
+                DPIF_NETDEV,
+                "Unsupported rx queue to PMD assignment mode in pmd-rxq-assign. Defaulting to 'cycles'."
+            );
+            Algorithm::Cycles
+        })
     }
 
     fn name(self) -> &'static str {
@@ -180,6 +335,39 @@ pub fn assign(dp: &Datapath) {
     let ports = dp.ports.load_full();
     let config = dp.config.load_full();
     let polled = ports.iter().any(|p| p.netdev.is_pmd());
+    make_threads(dp, &config, polled);
+    let threads = dp.threads.load_full();
+    let mut queues = Queues {
+        lists: vec![Vec::new(); threads.len()],
+        isolated: BTreeSet::new(),
+        rest: Vec::new(),
+        threads: &threads,
+        algorithm: Algorithm::of(&config),
+    };
+    for port in ports.iter() {
+        queues.sort(port, config.rxq_isolate);
+    }
+    if polled {
+        vlog::info!(
+            DPIF_NETDEV,
+            "Performing pmd to rx queue assignment using {} algorithm.",
+            queues.algorithm.name()
+        );
+    }
+    queues.deal();
+    let Queues {
+        lists, isolated, ..
+    } = queues;
+    for (i, (thread, list)) in threads.iter().zip(lists).enumerate() {
+        thread
+            .isolated
+            .store(isolated.contains(&i), Ordering::Relaxed);
+        thread.rxqs.store(Arc::new(list));
+    }
+}
+
+/// Starts and ends threads, so that there are those of `pmd-cpu-mask`.
+fn make_threads(dp: &Datapath, config: &Config, polled: bool) {
     let topology = numa::topology();
     let wanted: BTreeSet<u32> = match &config.pmd_cores {
         _ if !polled => BTreeSet::new(),
@@ -191,7 +379,7 @@ pub fn assign(dp: &Datapath) {
         None => topology
             .nodes
             .values()
-            .filter_map(|cpus| cpus.iter().max().copied())
+            .filter_map(|cpus| cpus.iter().min().copied())
             .collect(),
     };
     let mut changed = false;
@@ -218,6 +406,7 @@ pub fn assign(dp: &Datapath) {
         match started {
             Ok(()) => {
                 changed = true;
+                log_sleep(node, core, config.sleep_of(core));
                 vlog::info!(
                     DPIF_NETDEV,
                     "PMD thread on numa_id: {node}, core id: {core:2} created."
@@ -226,27 +415,38 @@ pub fn assign(dp: &Datapath) {
             Err(error) => vlog::err!(DPIF_NETDEV, "cannot create PMD thread: {error}"),
         }
     }
+    if !changed {
+        return;
+    }
     let threads = dp.threads.load_full();
-    if changed {
-        for node in topology.nodes.keys() {
-            let n = threads
-                .iter()
-                .filter(|t| t.is_pmd() && t.numa == *node)
-                .count();
-            if n > 0 {
-                vlog::info!(DPIF_NETDEV, "There are {n} pmd threads on numa node {node}");
-            }
+    for node in topology.nodes.keys() {
+        let of_node = |t: &&Arc<Thread>| t.is_pmd() && t.numa == *node;
+        let n = threads.iter().filter(of_node).count();
+        if n > 0 {
+            vlog::info!(DPIF_NETDEV, "There are {n} pmd threads on numa node {node}");
         }
     }
-    let mut lists: Vec<Vec<Assigned>> = vec![Vec::new(); threads.len()];
-    let pmds: Vec<usize> = (0..threads.len())
-        .filter(|&i| threads[i].is_pmd())
-        .collect();
-    let mut isolated = BTreeSet::new();
-    let mut rest = Vec::new();
-    for port in ports.iter() {
+}
+
+/// Receive queues on their way to threads.
+struct Queues<'a> {
+    threads: &'a [Arc<Thread>],
+    algorithm: Algorithm,
+    /// What each thread gets.
+    lists: Vec<Vec<Assigned>>,
+    /// Threads that serve only what is pinned to them.
+    isolated: BTreeSet<usize>,
+    /// Queues that any other polling thread may serve.
+    rest: Vec<Assigned>,
+}
+
+impl Queues<'_> {
+    /// Sorts out the queues of a port: those of the thread that sleeps, those that are pinned, and the rest.
+    fn sort(&mut self, port: &Arc<Port>, isolate: bool) {
         let pins = affinity(&port.config.lock().unwrap_or_else(|e| e.into_inner()));
-        for queue in 0..port.netdev.n_rxq() {
+        let n = port.netdev.n_rxq();
+        port.n_queues.store(n, Ordering::Relaxed);
+        for queue in 0..n {
             let mut rxq = Assigned {
                 port: port.clone(),
                 queue,
@@ -254,54 +454,91 @@ pub fn assign(dp: &Datapath) {
                 load: port.load(queue),
             };
             if !port.netdev.is_pmd() {
-                lists[0].push(rxq);
+                self.lists[0].push(rxq);
                 continue;
             }
-            let pin = pins
-                .get(&queue)
-                .and_then(|core| pmds.iter().copied().find(|&i| threads[i].id.0 == *core));
-            match pin {
+            let Some(core) = pins.get(&queue) else {
+                self.rest.push(rxq);
+                continue;
+            };
+            let at = (0..self.threads.len())
+                .find(|&i| self.threads[i].is_pmd() && self.threads[i].id.0 == *core);
+            match at {
                 Some(at) => {
                     rxq.pinned = true;
-                    lists[at].push(rxq);
-                    if config.rxq_isolate {
-                        isolated.insert(at);
+                    vlog::info!(
+                        DPIF_NETDEV,
+                        "Core {core:2} on numa node {} is pinned with port '{}' rx queue {queue}{}",
+                        self.threads[at].numa,
+                        port.name,
+                        self.measured(&rxq)
+                    );
+                    self.lists[at].push(rxq);
+                    if isolate {
+                        self.isolated.insert(at);
                     }
                 }
-                None => rest.push(rxq),
+                None => {
+                    vlog::warn!(
+                        DPIF_NETDEV,
+                        "Core {core:2} cannot be pinned with port '{}' rx queue {queue}. Use pmd-cpu-mask to \
+                         enable a pmd on core {core}. An alternative core will be assigned.",
+                        port.name
+                    );
+                    self.rest.push(rxq);
+                }
             }
         }
     }
-    let algorithm = Algorithm::of(&config);
-    if polled {
-        vlog::info!(
-            DPIF_NETDEV,
-            "Performing pmd to rx queue assignment using {} algorithm.",
-            algorithm.name()
-        );
+
+    /// What decides beside the turn: nothing in `roundrobin`.
+    fn measured(&self, rxq: &Assigned) -> String {
+        match self.algorithm {
+            Algorithm::RoundRobin => String::new(),
+            _ => format!(" (measured processing cycles {})", rxq.load.recent()),
+        }
     }
-    // The busiest queues choose first, so that what is left evens out.
-    if algorithm != Algorithm::RoundRobin {
-        rest.sort_by_key(|rxq| std::cmp::Reverse(rxq.load.recent()));
-    }
-    let open: Vec<usize> = pmds
-        .iter()
-        .copied()
-        .filter(|i| !isolated.contains(i))
-        .collect();
-    let open = if open.is_empty() { pmds } else { open };
-    for (n, rxq) in rest.into_iter().enumerate() {
-        let Some(len) = std::num::NonZeroUsize::new(open.len()) else {
-            vlog::warn!(
+
+    /// Gives the rest to threads.
+    fn deal(&mut self) {
+        let mut rest = std::mem::take(&mut self.rest);
+        // The busiest queues choose first, so that what is left evens out.
+        if self.algorithm != Algorithm::RoundRobin {
+            rest.sort_by_key(|rxq| std::cmp::Reverse(rxq.load.recent()));
+        }
+        let pmds = (0..self.threads.len()).filter(|&i| self.threads[i].is_pmd());
+        let pmds: Vec<usize> = pmds.collect();
+        let open = pmds.iter().copied();
+        let open: Vec<usize> = open.filter(|i| !self.isolated.contains(i)).collect();
+        let open = if open.is_empty() { pmds } else { open };
+        for (n, rxq) in rest.into_iter().enumerate() {
+            let Some(at) = self.choose(&open, n) else {
+                vlog::warn!(
+                    DPIF_NETDEV,
+                    "There's no available (non-isolated) pmd thread on numa node 0. Port '{}' rx queue {} will not be polled.",
+                    rxq.port.name,
+                    rxq.queue
+                );
+                continue;
+            };
+            vlog::info!(
                 DPIF_NETDEV,
-                "There's no available (non-isolated) pmd thread on numa node 0. Port '{}' rx queue {} will not be polled.",
+                "Core {:2} on numa node {} assigned port '{}' rx queue {}{}.",
+                self.threads[at].id.0,
+                self.threads[at].numa,
                 rxq.port.name,
-                rxq.queue
+                rxq.queue,
+                self.measured(&rxq)
             );
-            continue;
-        };
+            self.lists[at].push(rxq);
+        }
+    }
+
+    /// The thread, of those that are open, for the `n`th queue.
+    fn choose(&self, open: &[usize], n: usize) -> Option<usize> {
+        let len = std::num::NonZeroUsize::new(open.len())?;
         let (lap, turn) = (n / len, n % len);
-        let at = match algorithm {
+        Some(match self.algorithm {
             Algorithm::RoundRobin => open[turn],
             // In a zigzag, so that no thread is always the one with more.
             Algorithm::Cycles if lap % 2 == 0 => open[turn],
@@ -309,18 +546,43 @@ pub fn assign(dp: &Datapath) {
             // Where there is least to do.
             Algorithm::Group => {
                 let least = |&&i: &&usize| {
-                    let load: u64 = lists[i].iter().map(|a| a.load.recent()).sum();
-                    (load, lists[i].len())
+                    let load: u64 = self.lists[i].iter().map(|a| a.load.recent()).sum();
+                    (load, self.lists[i].len())
                 };
-                open.iter().min_by_key(least).copied().unwrap_or(open[turn])
+                open.iter().min_by_key(least).copied()?
             }
-        };
-        lists[at].push(rxq);
+        })
     }
-    for (i, (thread, list)) in threads.iter().zip(lists).enumerate() {
-        thread
-            .isolated
-            .store(isolated.contains(&i), Ordering::Relaxed);
-        thread.rxqs.store(Arc::new(list));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let own = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+        pairs.iter().map(own).collect()
+    }
+
+    #[test]
+    fn load_balancing_keeps_to_the_ranges_of_its_settings() {
+        let lb = AutoLb::of(&config(&[
+            ("pmd-auto-lb-rebal-interval", "0"),
+            ("pmd-auto-lb-load-threshold", "101"),
+            ("pmd-auto-lb-improvement-threshold", "10"),
+        ]));
+        assert_eq!(
+            (lb.interval_min, lb.load_percent, lb.improvement_percent),
+            (1, 95, 10)
+        );
+        let far = config(&[("pmd-auto-lb-rebal-interval", "20001")]);
+        assert_eq!(AutoLb::of(&far).interval_min, 1);
+    }
+
+    #[test]
+    fn sleeps_are_a_default_and_those_of_cores() {
+        let (all, cores) = parse_sleeps("0:100,20,3:20000");
+        assert_eq!(all, 20);
+        assert_eq!(cores, BTreeMap::from([(0, 100), (3, MAX_SLEEP)]));
     }
 }

@@ -98,7 +98,7 @@ impl Counters {
 }
 
 /// Intervals over which loads are told.
-const INTERVALS: usize = 12;
+pub const INTERVALS: usize = 12;
 /// Length of an interval.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -127,6 +127,31 @@ impl Load {
 
     /// Cycles in the intervals that have ended.
     pub fn recent(&self) -> u64 {
-        self.past.iter().map(|c| c.load(Relaxed)).sum()
+        self.of_last(INTERVALS)
+    }
+
+    /// Cycles in the last `n` intervals that have ended.
+    pub fn of_last(&self, n: usize) -> u64 {
+        let next = self.next.load(Relaxed);
+        let last = (1..=n.min(INTERVALS)).map(|i| (next + INTERVALS - i) % INTERVALS);
+        last.map(|i| self.past[i].load(Relaxed)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_that_of_the_last_intervals() {
+        let load = Load::default();
+        for n in 1..=15 {
+            load.add(n);
+            load.turn();
+        }
+        load.add(1000);
+        assert_eq!(load.of_last(1), 15);
+        assert_eq!(load.of_last(2), 29);
+        assert_eq!(load.recent(), (4..=15).sum::<u64>());
     }
 }

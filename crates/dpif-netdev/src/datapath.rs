@@ -1,7 +1,7 @@
 //! The datapath as the program's main thread uses it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use ferrovs_datapath::dpif::{
 use ferrovs_datapath::upcall::UpcallHandler;
 use ferrovs_netdev::Flags;
 use ferrovs_packet::types::DpPort;
-use ferrovs_runtime::vlog::modules::{DPIF, DPIF_NETDEV};
+use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, coverage, vlog};
 
 use crate::config::Config;
@@ -24,6 +24,9 @@ use crate::meter::Meters;
 use crate::port::{Port, Ports};
 use crate::thread::{Message, Thread};
 use crate::worker::Worker;
+
+/// Flows of a thread that are dumped in order.
+const FEW_FLOWS: usize = 64;
 
 pub struct Datapath {
     name: String,
@@ -38,6 +41,8 @@ pub struct Datapath {
     handles: Mutex<HashMap<PmdId, JoinHandle<()>>>,
     pub handler: ArcSwap<Option<Arc<dyn UpcallHandler>>>,
     pub config: ArcSwap<Config>,
+    /// Whether a configuration has come yet.
+    pub configured: AtomicBool,
     /// One packet in so many enters the exact-match cache; 0 for none.
     pub emc_inverse: AtomicU32,
     pub smc: AtomicBool,
@@ -72,6 +77,7 @@ impl Datapath {
             handles: Mutex::default(),
             handler: ArcSwap::from_pointee(None),
             config: ArcSwap::from_pointee(Config::default()),
+            configured: AtomicBool::new(false),
             emc_inverse: AtomicU32::new(crate::config::EMC_INVERSE),
             smc: AtomicBool::new(false),
             meters: Meters::default(),
@@ -116,6 +122,7 @@ impl Datapath {
             emc: AtomicBool::new(port.emc_enabled()),
             config: Mutex::new(lock(&port.config).clone()),
             loads: Mutex::default(),
+            n_queues: AtomicUsize::new(0),
         }));
         self.ports.store(Arc::new(ports));
         self.ports_seq.fetch_add(1, Ordering::Relaxed);
@@ -208,6 +215,7 @@ impl Datapath {
             emc: AtomicBool::new(true),
             config: Mutex::default(),
             loads: Mutex::default(),
+            n_queues: AtomicUsize::new(0),
         }));
         self.ports.store(Arc::new(ports));
         self.ports_seq.fetch_add(1, Ordering::Relaxed);
@@ -263,7 +271,8 @@ impl Datapath {
             if !put.modify {
                 return Err(Errno::EEXIST);
             }
-            flow.actions.store(Arc::new(put.actions.clone()));
+            let old = flow.actions.swap(Arc::new(put.actions.clone()));
+            crate::log::flow_changed(&flow.entry(thread.id), &old);
             if put.zero_stats {
                 flow.zero_stats();
             }
@@ -280,6 +289,7 @@ impl Datapath {
         ));
         match flows.try_insert(put.ufid, flow.clone()) {
             Ok(_) => {
+                crate::log::flow_added(put.ufid, &put.match_, &put.actions);
                 thread.post(Message::Insert(flow));
                 Ok(())
             }
@@ -318,26 +328,9 @@ impl Dpif for Datapath {
     }
 
     fn port_add(&self, name: &str, kind: &str, wanted: Option<DpPort>) -> Result<DpPort, Errno> {
-        let result = self.attach(name, kind, wanted);
-        match result {
-            Ok(port) => {
-                coverage::DPIF_PORT_ADD.inc();
-                vlog::dbg!(
-                    DPIF,
-                    "{}@{}: added {name} as port {}",
-                    self.kind,
-                    self.name,
-                    port.0
-                );
-            }
-            Err(error) => vlog::warn!(
-                DPIF,
-                "{}@{}: failed to add {name} as port: {error}",
-                self.kind,
-                self.name
-            ),
-        }
-        result
+        let port = self.attach(name, kind, wanted)?;
+        coverage::DPIF_PORT_ADD.inc();
+        Ok(port)
     }
 
     fn port_del(&self, port: DpPort) -> Result<(), Errno> {
@@ -394,7 +387,8 @@ impl Dpif for Datapath {
         let port = ports.get(port).ok_or(Errno::ENODEV)?;
         {
             let mut now = lock(&port.config);
-            if *now == *config {
+            // The device may have more queues, or fewer, than are served.
+            if *now == *config && port.netdev.n_rxq() == port.n_queues.load(Ordering::Relaxed) {
                 return Ok(());
             }
             now.clone_from(config);
@@ -470,8 +464,14 @@ impl Dpif for Datapath {
 
     fn flow_dump(&self, visit: &mut dyn FnMut(FlowEntry)) {
         for thread in self.threads.load().iter() {
-            for flow in thread.flows.pin().values() {
-                visit(flow.entry(thread.id));
+            let flows = thread.flows.pin();
+            // A few are told in the order in which they were made, which is easier to read.
+            if flows.len() <= FEW_FLOWS {
+                let mut few: Vec<_> = flows.values().collect();
+                few.sort_unstable_by_key(|flow| flow.serial);
+                few.iter().for_each(|flow| visit(flow.entry(thread.id)));
+            } else {
+                flows.values().for_each(|flow| visit(flow.entry(thread.id)));
             }
         }
     }

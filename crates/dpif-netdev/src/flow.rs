@@ -20,6 +20,8 @@ pub type Actions = Arc<[Action]>;
 #[derive(Debug)]
 pub struct DpFlow {
     pub ufid: Ufid,
+    /// Flows that were made earlier have smaller numbers.
+    pub serial: u64,
     /// The match: masked words and the mask.
     pub rule: MiniMatch,
     /// The whole key of the packet that the flow was made for.
@@ -39,8 +41,10 @@ pub struct DpFlow {
 
 impl DpFlow {
     pub fn new(ufid: Ufid, match_: &Match, actions: Actions, epoch: Instant) -> DpFlow {
+        static SERIAL: AtomicU64 = AtomicU64::new(0);
         DpFlow {
             ufid,
+            serial: SERIAL.fetch_add(1, Relaxed),
             rule: MiniMatch::new(match_),
             key: Miniflow::new(&match_.flow),
             actions: ArcSwap::from_pointee(actions),

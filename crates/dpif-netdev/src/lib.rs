@@ -6,10 +6,12 @@
 //!         execute, quiesce                         Rxq -> caches -> actions -> Txq
 //! ```
 //!
-//! Each thread owns its receive queues, its caches and lookup tables and its transmit batches. A packet that hits
-//! meets locks only where it is metered or leaves a tunnel. Others see a thread's flows in a concurrent map and change them by
-//! messages; counters are written by the owner alone. When no flow matches, the thread calls the
-//! [`UpcallHandler`](ferrovs_datapath::upcall::UpcallHandler) itself, installs the flow and runs its actions.
+//! Each thread owns its receive queues, its caches and lookup tables and its transmit batches, and shares with others
+//! what is written rarely: the lists of ports and of configuration (swapped as a whole), the map of flows (concurrent),
+//! the actions of a flow. Locks are taken on a packet's way in three places: a meter's bucket, an upcall, and where it leaves a
+//! tunnel or a device with one queue for all threads. Counters are written by the owner alone. When no flow matches, the
+//! thread calls the [`UpcallHandler`](ferrovs_datapath::upcall::UpcallHandler) itself, installs the flow and runs its
+//! actions: so a translation that waits (for the writer of a table, say) holds up the packets behind it.
 //!
 //! What a flow holds about OpenFlow is nothing: only `ferrovs-datapath`'s language is spoken here.
 #![forbid(unsafe_code)]
@@ -22,6 +24,8 @@ mod counters;
 mod datapath;
 mod execute;
 mod flow;
+mod log;
+mod logged;
 mod meter;
 mod port;
 mod process;

@@ -113,8 +113,12 @@ impl Meters {
     /// Drops the packets of a batch that exceed the meter. An unknown meter drops nothing.
     pub fn run(&self, id: u32, batch: &mut Batch, now: Instant) {
         let Some(meter) = self.get(id) else { return };
+        let before = batch.len();
         let mut state = meter.lock().unwrap_or_else(PoisonError::into_inner);
         state.run(batch, now);
+        if batch.len() != before {
+            coverage::DATAPATH_DROP_METER.add((before - batch.len()) as u64);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ports of a datapath, and how they get their numbers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrovs_datapath::dpif::DpPortInfo;
@@ -23,6 +23,8 @@ pub struct Port {
     pub emc: AtomicBool,
     /// `Interface.other_config` that concerns the datapath.
     pub config: Mutex<BTreeMap<String, String>>,
+    /// Receive queues that the threads serve.
+    pub n_queues: AtomicUsize,
     /// Loads of the receive queues; they stay when a queue moves to another thread.
     pub loads: Mutex<Vec<Arc<Load>>>,
 }

@@ -12,7 +12,7 @@ use ferrovs_packet::flow::{Flow, Match, VLAN_CFI, VLAN_VID_MASK};
 use ferrovs_packet::hash::{flow_hash_5tuple, fold32, mix};
 use ferrovs_packet::miniflow::{MiniRef, MiniflowBuf};
 use ferrovs_packet::parse::Parsed;
-use ferrovs_packet::types::DpPort;
+use ferrovs_packet::types::{DpPort, eth_type};
 use ferrovs_runtime::coverage;
 use ferrovs_sys::cycles;
 
@@ -68,10 +68,14 @@ impl Worker {
         let signatures = smc || dpcls.as_ref().is_some_and(|d| d.masks() > 1);
         for (i, packet) in batch.iter_mut().enumerate() {
             let key = &mut keys.0[i];
-            if key.extract(packet) == Parsed::TruncatedEthernet {
+            let parsed = key.extract(packet);
+            if parsed == Parsed::TruncatedEthernet {
                 coverage::DATAPATH_DROP_RX_INVALID_PACKET.inc();
                 dropped = true;
                 continue;
+            }
+            if parsed != Parsed::Complete {
+                count_malformed(parsed, key);
             }
             let key = key.view();
             let mut hash = match packet.rss_hash {
@@ -121,6 +125,7 @@ impl Worker {
             }
         }
         let c = &self.me.counters;
+        coverage::FLOW_EXTRACT.add(batch.len() as u64);
         for (count, n) in [
             (Count::EmcHit, n_emc),
             (Count::SmcHit, n_smc),
@@ -187,6 +192,7 @@ impl Worker {
         }
         let start = cycles::now();
         let flow = key.expand();
+        crate::log::upcall(&self.dp, "miss", &packet, &flow);
         let handler = self.dp.handler.load_full();
         let reply = handler.as_ref().as_ref().and_then(|handler| {
             handler.upcall(Upcall {
@@ -232,6 +238,7 @@ impl Worker {
                 return false;
             }
         }
+        crate::log::flow_added(ufid, m, actions);
         self.adopt(flow);
         true
     }
@@ -264,6 +271,21 @@ pub fn complete_mask(m: &mut Match) {
         masks.vlans[0].tci = (VLAN_CFI | VLAN_VID_MASK).into();
     }
     debug_assert_ne!(m.flow.in_port, DpPort::NONE.0);
+}
+
+/// Counts an IP header that could not be read.
+#[cold]
+fn count_malformed(parsed: Parsed, key: &MiniflowBuf) {
+    let event = match (parsed, key.expand().dl_type.get()) {
+        (Parsed::TruncatedNetwork, eth_type::IP) => &coverage::MINIFLOW_EXTRACT_IPV4_PKT_TOO_SHORT,
+        (Parsed::BadIpLength, eth_type::IP) => &coverage::MINIFLOW_EXTRACT_IPV4_PKT_LEN_ERROR,
+        (Parsed::TruncatedNetwork, eth_type::IPV6) => {
+            &coverage::MINIFLOW_EXTRACT_IPV6_PKT_TOO_SHORT
+        }
+        (Parsed::BadIpLength, eth_type::IPV6) => &coverage::MINIFLOW_EXTRACT_IPV6_PKT_LEN_ERROR,
+        _ => return,
+    };
+    event.inc();
 }
 
 /// The group of `flow`, which counts one more packet.

@@ -8,9 +8,16 @@ use ferrovs_runtime::clock;
 use ferrovs_sys::cycles;
 
 use crate::commands::time_of_day;
-use crate::counters::Count;
+use crate::counters::{Count, INTERVAL, INTERVALS};
 use crate::datapath::Datapath;
 use crate::thread::Thread;
+
+/// Options of a command beyond the datapath and the thread.
+#[derive(Debug, Default)]
+pub struct Args {
+    /// `-secs`.
+    pub secs: Option<usize>,
+}
 
 fn header(out: &mut String, thread: &Thread) {
     if thread.is_pmd() {
@@ -28,7 +35,7 @@ fn ratio(a: u64, b: u64) -> f64 {
     if b == 0 { 0.0 } else { a as f64 / b as f64 }
 }
 
-pub fn stats(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
+pub fn stats(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) {
     for thread in threads {
         header(out, thread);
         let c = |count| thread.counters.since_clear(count);
@@ -72,7 +79,7 @@ pub fn stats(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
     }
 }
 
-pub fn clear(_: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
+pub fn clear(_: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) {
     for thread in threads {
         thread.counters.clear();
     }
@@ -86,8 +93,14 @@ fn usage(out: &mut String, part: u64, whole: u64) {
     }
 }
 
-pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
-    out.push_str("Displaying last 60 seconds pmd usage %\n");
+pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], args: &Args) {
+    let secs = INTERVAL.as_secs() as usize;
+    let most = secs * INTERVALS;
+    let n = match args.secs {
+        Some(s) if (1..most).contains(&s) => s.div_ceil(secs),
+        _ => INTERVALS,
+    };
+    _ = writeln!(out, "Displaying last {} seconds pmd usage %", n * secs);
     for thread in threads.iter().filter(|t| t.is_pmd()) {
         header(out, thread);
         let rxqs = thread.rxqs.load();
@@ -95,7 +108,7 @@ pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
         _ = writeln!(out, "  isolated : {isolated}");
         let mut list: Vec<_> = rxqs.iter().collect();
         list.sort_by_key(|a| (a.port.name.clone(), a.queue));
-        let total = thread.load.recent();
+        let total = thread.load.of_last(n);
         let mut used = 0;
         for a in list {
             _ = write!(
@@ -103,19 +116,19 @@ pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
                 "  port: {:<16}  queue-id: {:2} (enabled)   pmd usage: ",
                 a.port.name, a.queue
             );
-            let part = a.load.recent();
+            let part = a.load.of_last(n);
             used += part;
             usage(out, part, total);
         }
         if !rxqs.is_empty() {
-            let busy = thread.busy.recent();
+            let busy = thread.busy.of_last(n);
             out.push_str("  overhead: ");
             usage(out, busy.saturating_sub(used), total);
         }
     }
 }
 
-pub fn sleeps(out: &mut String, dp: &Datapath, threads: &[Arc<Thread>]) {
+pub fn sleeps(out: &mut String, dp: &Datapath, threads: &[Arc<Thread>], _: &Args) {
     let config = dp.config.load();
     _ = writeln!(out, "Default max sleep: {:4} us", config.pmd_sleep_max);
     for thread in threads.iter().filter(|t| t.is_pmd()) {
@@ -129,7 +142,7 @@ fn line(out: &mut String, label: &str, value: u64, rest: std::fmt::Arguments<'_>
     _ = writeln!(out, "{label:<22}{value:>12}{rest}");
 }
 
-pub fn perf(out: &mut String, _: &Datapath, threads: &[Arc<Thread>]) {
+pub fn perf(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) {
     let now = clock::now();
     for thread in threads.iter().filter(|t| t.is_pmd()) {
         let (since, at_cycles) = thread.counters.cleared();

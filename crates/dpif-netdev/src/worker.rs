@@ -15,7 +15,7 @@ use ferrovs_packet::buffer::{BATCH, Batch};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
-use ferrovs_runtime::{clock, vlog};
+use ferrovs_runtime::{clock, coverage, vlog};
 use ferrovs_sys::cycles;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -426,6 +426,7 @@ impl Worker {
             let start = cycles::now();
             self.me.counters.add(Count::Recv, n as u64);
             self.me.counters.add(Count::RecvBatches, 1);
+            coverage::NETDEV_RECEIVED.inc();
             total += n;
             let full = batch.is_full();
             self.process(&mut batch, emc, 0);
@@ -513,6 +514,7 @@ pub fn send(tx: &mut TxPort, me: &Thread) {
 pub fn send_batch(netdev: &dyn Netdev, batch: &mut Batch, me: &Thread) {
     me.counters.add(Count::SentPackets, batch.len() as u64);
     me.counters.add(Count::SentBatches, 1);
+    coverage::NETDEV_SENT.inc();
     // The device counts what it could not send.
     _ = netdev.send(0, batch);
     batch.clear();

@@ -1,0 +1,74 @@
+//! What `vlog/set dpif_netdev:dbg` shows of flows and questions.
+
+use ferrovs_datapath::action::Action;
+use ferrovs_datapath::dpif::{Dpif, FlowEntry, Ufid};
+use ferrovs_datapath::text::{format_actions, format_match, format_openflow_match, format_packet};
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_runtime::vlog;
+use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
+
+use crate::datapath::Datapath;
+
+/// A packet goes up, because no flow matches or an action says so.
+#[inline]
+pub fn upcall(dp: &Datapath, why: &str, packet: &Packet, flow: &Flow) {
+    vlog::dbg!(
+        DPIF_NETDEV,
+        "{}: {why} upcall:\n{}\n{}",
+        dp.name(),
+        exact(flow),
+        format_packet(packet)
+    );
+}
+
+pub fn flow_added(ufid: Ufid, m: &Match, actions: &[Action]) {
+    vlog::dbg!(
+        DPIF_NETDEV,
+        "flow_add: ufid:{ufid} mega_ufid:{ufid} {}, actions:{}",
+        terse(m),
+        list(actions)
+    );
+    openflow(m);
+}
+
+pub fn flow_changed(entry: &FlowEntry, old: &[Action]) {
+    vlog::dbg!(
+        DPIF_NETDEV,
+        "flow_mod: ufid:{0} mega_ufid:{0} {1}, old_actions:{2}, actions:{3}",
+        entry.ufid,
+        terse(&entry.match_),
+        list(old),
+        list(&entry.actions)
+    );
+    openflow(&entry.match_);
+}
+
+/// The match in OpenFlow's language; the port is not part of it, as each has its own tables.
+fn openflow(m: &Match) {
+    let text = || {
+        let mut m = m.clone();
+        m.wc.masks.in_port = 0;
+        m.flow.in_port = 0;
+        format_openflow_match(&m)
+    };
+    vlog::dbg!(DPIF_NETDEV, "flow match: {}", text());
+}
+
+fn exact(flow: &Flow) -> String {
+    let mut out = String::new();
+    format_match(&mut out, flow, None, None, true);
+    out
+}
+
+fn terse(m: &Match) -> String {
+    let mut out = String::new();
+    format_match(&mut out, &m.flow, Some(&m.wc), None, false);
+    out
+}
+
+fn list(actions: &[Action]) -> String {
+    let mut out = String::new();
+    format_actions(&mut out, actions, None);
+    out
+}

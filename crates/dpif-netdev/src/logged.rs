@@ -1,0 +1,336 @@
+//! A datapath that says in the log what is asked of it.
+//!
+//! Every datapath is opened through this layer, so that `vlog/set dpif:dbg` shows each operation, and failures are
+//! told (WARN, but for those that are part of the game: a flow that is there already, a port that is gone), the same
+//! for all kinds. While the level is higher, it costs a comparison.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ferrovs_packet::flow::Match;
+use ferrovs_packet::types::DpPort;
+use ferrovs_runtime::vlog::modules::DPIF;
+use ferrovs_runtime::vlog::{Level, RateLimit};
+use ferrovs_runtime::{clock, vlog};
+
+use ferrovs_datapath::action::Action;
+use ferrovs_datapath::dpif::{
+    DpPortInfo, DpStats, Dpif, Errno, Execute, FlowEntry, FlowPut, FlowStats, Meter, PmdId,
+    PortStats, Ufid,
+};
+use ferrovs_datapath::features::DpFeatures;
+use ferrovs_datapath::text::{format_actions, format_flow_stats, format_match, format_packet, hex};
+use ferrovs_datapath::upcall::UpcallHandler;
+
+/// Wraps a datapath.
+pub struct Logged {
+    dp: Arc<dyn Dpif>,
+    /// `kind@name`.
+    name: String,
+}
+
+impl Logged {
+    pub fn new(dp: Arc<dyn Dpif>) -> Arc<dyn Dpif> {
+        let name = format!("{}@{}", dp.kind(), dp.name());
+        Arc::new(Logged { dp, name })
+    }
+
+    fn verbose(&self) -> bool {
+        DPIF.enabled(Level::Dbg)
+    }
+
+    fn success(&self, what: &str) {
+        vlog::dbg!(DPIF, "{}: {what} success", self.name);
+    }
+
+    /// Tells an operation on a flow and how it ended; `rest` makes what follows the identifier.
+    fn flow(&self, what: &str, error: Option<Errno>, ufid: Ufid, rest: impl FnOnce() -> String) {
+        static RL: RateLimit = RateLimit::new(60, 5);
+        match error {
+            None => vlog::dbg!(DPIF, "{}: {what} ufid:{ufid} {}", self.name, rest()),
+            Some(error @ Errno::EEXIST) => {
+                vlog::dbg!(
+                    DPIF,
+                    "{}: failed to {what} ({error}) ufid:{ufid} {}",
+                    self.name,
+                    rest()
+                );
+            }
+            Some(error) => vlog::warn_rl!(
+                RL,
+                DPIF,
+                "{}: failed to {what} ({error}) ufid:{ufid} {}",
+                self.name,
+                rest()
+            ),
+        }
+    }
+
+    fn dump(&self, visit: &mut dyn FnMut(FlowEntry), terse: bool) {
+        let inner = |visit: &mut dyn FnMut(FlowEntry)| match terse {
+            true => self.dp.flow_dump_terse(visit),
+            false => self.dp.flow_dump(visit),
+        };
+        if !self.verbose() {
+            return inner(visit);
+        }
+        inner(&mut |entry| {
+            let text = match terse {
+                true => format!("<empty>{}", stats_text(&entry.stats)),
+                false => format!(
+                    "{}{}{}",
+                    key_text(&entry.match_),
+                    stats_text(&entry.stats),
+                    actions_text(&entry.actions)
+                ),
+            };
+            self.flow("flow_dump", None, entry.ufid, || text);
+            visit(entry);
+        });
+        vlog::dbg!(DPIF, "{}: dumped all flows", self.name);
+        self.success("flow_dump_destroy");
+    }
+}
+
+fn key_text(m: &Match) -> String {
+    let mut out = String::new();
+    format_match(&mut out, &m.flow, Some(&m.wc), None, true);
+    out
+}
+
+fn stats_text(stats: &FlowStats) -> String {
+    let mut out = String::from(", ");
+    format_flow_stats(&mut out, stats, clock::now());
+    out
+}
+
+fn actions_text(actions: &[Action]) -> String {
+    let mut out = String::from(", actions:");
+    format_actions(&mut out, actions, None);
+    out
+}
+
+/// `execute ACTIONS on packet FLOW` and the metadata that goes with it.
+fn execute_text(execute: &Execute) -> String {
+    let mut out = String::new();
+    format_actions(&mut out, &execute.actions, None);
+    _ = write!(
+        out,
+        " on packet {}\n with metadata ",
+        format_packet(&execute.packet)
+    );
+    let flow = &execute.flow;
+    for (name, value) in [
+        ("skb_priority", flow.skb_priority),
+        ("skb_mark", flow.pkt_mark),
+    ] {
+        _ = write!(out, "{name}(");
+        hex(&mut out, value.into());
+        out.push_str("),");
+    }
+    _ = write!(out, "in_port({}) mtu {}", flow.in_port, execute.mtu);
+    out
+}
+
+impl Dpif for Logged {
+    fn kind(&self) -> &'static str {
+        self.dp.kind()
+    }
+
+    fn name(&self) -> &str {
+        self.dp.name()
+    }
+
+    fn run(&self) {
+        self.dp.run();
+    }
+
+    fn features(&self) -> DpFeatures {
+        self.dp.features()
+    }
+
+    fn stats(&self) -> DpStats {
+        self.success("get_stats");
+        self.dp.stats()
+    }
+
+    fn port_add(&self, name: &str, kind: &str, wanted: Option<DpPort>) -> Result<DpPort, Errno> {
+        let result = self.dp.port_add(name, kind, wanted);
+        match result {
+            Ok(port) => vlog::dbg!(DPIF, "{}: added {name} as port {}", self.name, port.0),
+            Err(error) => vlog::warn!(DPIF, "{}: failed to add {name} as port: {error}", self.name),
+        }
+        result
+    }
+
+    fn port_del(&self, port: DpPort) -> Result<(), Errno> {
+        let result = self.dp.port_del(port);
+        if result.is_ok() {
+            vlog::dbg!(DPIF, "{}: port_del({})", self.name, port.0);
+        }
+        result
+    }
+
+    fn port_by_number(&self, port: DpPort) -> Result<DpPortInfo, Errno> {
+        let result = self.dp.port_by_number(port);
+        match &result {
+            Ok(info) => vlog::dbg!(
+                DPIF,
+                "{}: port {} is device {}",
+                self.name,
+                port.0,
+                info.name
+            ),
+            Err(error) => vlog::dbg!(
+                DPIF,
+                "{}: failed to query port {}: {error}",
+                self.name,
+                port.0
+            ),
+        }
+        result
+    }
+
+    fn port_by_name(&self, name: &str) -> Result<DpPortInfo, Errno> {
+        let result = self.dp.port_by_name(name);
+        match &result {
+            Ok(info) => vlog::dbg!(
+                DPIF,
+                "{}: device {name} is on port {}",
+                self.name,
+                info.port.0
+            ),
+            Err(error) => vlog::dbg!(DPIF, "{}: failed to query port {name}: {error}", self.name),
+        }
+        result
+    }
+
+    fn ports(&self) -> Vec<DpPortInfo> {
+        let ports = self.dp.ports();
+        if self.verbose() {
+            self.success("port_dump_start");
+            ports.iter().for_each(|_| self.success("port_dump_next"));
+            vlog::dbg!(DPIF, "{}: dumped all ports", self.name);
+        }
+        ports
+    }
+
+    fn port_stats(&self, port: DpPort) -> Result<PortStats, Errno> {
+        self.dp.port_stats(port)
+    }
+
+    fn port_set_config(
+        &self,
+        port: DpPort,
+        config: &BTreeMap<String, String>,
+    ) -> Result<(), Errno> {
+        self.dp.port_set_config(port, config)
+    }
+
+    fn set_config(&self, config: &BTreeMap<String, String>) {
+        self.dp.set_config(config);
+    }
+
+    fn flow_put(&self, put: FlowPut) -> Result<(), Errno> {
+        let what = match (put.create, put.modify) {
+            (true, false) => "put[create]",
+            (false, true) => "put[modify]",
+            (true, true) => "put[create][modify]",
+            (false, false) => "put",
+        };
+        let (ufid, match_, actions) = (put.ufid, put.match_, put.actions.clone());
+        let result = self.dp.flow_put(put);
+        self.flow(what, result.err(), ufid, || {
+            key_text(&match_) + &actions_text(&actions)
+        });
+        result
+    }
+
+    fn flow_get(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowEntry, Errno> {
+        let result = self.dp.flow_get(ufid, pmd);
+        let error = result.as_ref().err().copied();
+        self.flow("flow_get", error, ufid, || match &result {
+            Ok(entry) => format!(
+                "<empty>{}{}",
+                stats_text(&entry.stats),
+                actions_text(&entry.actions)
+            ),
+            Err(_) => format!("<empty>{}", stats_text(&FlowStats::default())),
+        });
+        result
+    }
+
+    fn flow_del(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowStats, Errno> {
+        let result = self.dp.flow_del(ufid, pmd);
+        let error = result.as_ref().err().copied();
+        self.flow("flow_del", error, ufid, || {
+            result.as_ref().map(stats_text).unwrap_or_default()
+        });
+        result
+    }
+
+    fn flow_dump(&self, visit: &mut dyn FnMut(FlowEntry)) {
+        self.dump(visit, false);
+    }
+
+    fn flow_dump_terse(&self, visit: &mut dyn FnMut(FlowEntry)) {
+        self.dump(visit, true);
+    }
+
+    fn flow_flush(&self) {
+        self.dp.flow_flush();
+        self.success("flow_flush");
+    }
+
+    fn execute(&self, execute: Execute) -> Result<(), Errno> {
+        static RL: RateLimit = RateLimit::new(60, 5);
+        let text = self.verbose().then(|| execute_text(&execute));
+        let result = self.dp.execute(execute);
+        match (result, text) {
+            (Ok(()), Some(text)) => vlog::dbg!(DPIF, "{}: execute {text}", self.name),
+            (Err(error), text) => vlog::warn_rl!(
+                RL,
+                DPIF,
+                "{}: execute {} failed ({error})",
+                self.name,
+                text.unwrap_or_default()
+            ),
+            _ => {}
+        }
+        result
+    }
+
+    fn set_upcall_handler(&self, handler: Option<Arc<dyn UpcallHandler>>) {
+        self.dp.set_upcall_handler(handler);
+    }
+
+    fn quiesce(&self) {
+        self.dp.quiesce();
+    }
+
+    fn meter_set(&self, id: u32, meter: &Meter, now: Instant) -> Result<(), Errno> {
+        let result = self.dp.meter_set(id, meter, now);
+        if result.is_ok() {
+            vlog::dbg!(DPIF, "{}: DPIF meter {id} set", self.name);
+        }
+        result
+    }
+
+    fn meter_stats(&self, id: u32) -> Result<Meter, Errno> {
+        self.dp.meter_stats(id)
+    }
+
+    fn meter_del(&self, id: u32) -> Result<Meter, Errno> {
+        let result = self.dp.meter_del(id);
+        if result.is_ok() {
+            vlog::dbg!(DPIF, "{}: DPIF meter {id} deleted", self.name);
+        }
+        result
+    }
+
+    fn destroy(&self) {
+        self.dp.destroy();
+    }
+}
