@@ -10,10 +10,12 @@ use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::{Poller, clock, dirs, version, vlog};
 
 use ferrovs_datapath::dpctl::Filter;
-use ferrovs_datapath::dpif::DpifClass;
-use ferrovs_datapath::text::packet_from_text;
+use ferrovs_datapath::dpif::{DpifClass, Ufid};
+use ferrovs_datapath::text::{OpenFlowTexts, packet_from_text, set_openflow_texts};
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::flow::parse_flow_stats_request;
+use ferrovs_openflow::text::key::format_flow;
+use ferrovs_openflow::text::match_::format_match;
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::Protocol;
 use ferrovs_vswitch::Switch;
@@ -70,6 +72,7 @@ pub fn register(commands: &mut Commands<App>, dummy: bool) {
     memory::register(commands, |app, usage| *usage = app.memory_usage());
     ferrovs_ofproto::unixctl::register(commands, |app: &mut App| &mut app.switch.ofprotos);
     if dummy {
+        Ufid::fix_seed();
         ferrovs_netdev::dummy::register_commands(commands, packet_from_text);
         commands.register("time/stop", "", 0, 0, |_, _| {
             clock::stop();
@@ -82,6 +85,14 @@ pub fn register(commands: &mut Commands<App>, dummy: bool) {
 /// Registers the commands about datapaths.
 pub fn register_datapaths(commands: &mut Commands<App>, classes: &[Arc<dyn DpifClass>]) {
     ferrovs_dpif_netdev::register_commands(commands, classes, flow_filter);
+    set_openflow_texts(OpenFlowTexts {
+        flow: |flow| format_flow(flow, &Names::none(&Tun::auto())),
+        match_: |m| {
+            let mut out = String::new();
+            format_match(m, None, &Names::none(&Tun::auto()), &mut out);
+            out
+        },
+    });
 }
 
 /// Reads `filter=` of `dpctl/dump-flows`. A flow passes unless it matches a bit that the filter

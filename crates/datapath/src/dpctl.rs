@@ -90,7 +90,7 @@ commands! {
     "del-flows", "[dp] [file]", 0, 2, true, flows::delete_all;
     "offload-stats-show", "[dp]", 0, 1, false, ports::offload_stats;
     "dump-conntrack", "[-m] [-s] [dp] [zone=N]", 0, 4, false, conntrack::dump;
-    "dump-conntrack-exp", "[dp] [zone=N]", 0, 2, false, conntrack::dump;
+    "dump-conntrack-exp", "[dp] [zone=N]", 0, 2, false, conntrack::dump_expectations;
     "flush-conntrack", "[dp] [zone=N] [mark=X[/M]] [labels=Y[/N]] [ct-orig-tuple [ct-reply-tuple]]", 0, 6, true, conntrack::flush;
     "cache-get-size", "[dp]", 0, 1, false, ports::cache_size;
     "cache-set-size", "dp cache <size>", 3, 3, true, ports::cache_set_size;

@@ -1,10 +1,12 @@
 //! The interface of a datapath: ports, flows, packets and statistics, whatever it is made of.
 //!
-//! Every method can be called from any thread. What a packet meets on its way is never blocked by these calls.
+//! Every method can be called from any thread. Packets do not wait for these calls, but for [`Dpif::quiesce`] and for
+//! ports that go: there a thread hands back what it holds.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::BuildHasher;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ferrovs_packet::buffer::Packet;
@@ -42,18 +44,42 @@ impl fmt::Display for Errno {
 
 impl std::error::Error for Errno {}
 
-/// Unique flow identifier: a hash of the masked key, made by [`Ufid::of`] or by who installs the flow.
+/// Unique flow identifier: a hash of the masked key, made by [`Ufid::of`] or by who installs the flow. It has the form
+/// of a random UUID, and a key's differs from process to process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ufid(pub u128);
+
+/// What all identifiers of this process are made with: nobody outside can make two keys meet in one.
+static UFID_SEED: OnceLock<u64> = OnceLock::new();
 
 impl Ufid {
     /// A hash of the whole key: the identifier of a flow that is made by hand.
     pub fn of(flow: &Flow) -> Ufid {
+        let seed = Ufid::seed();
         let half = |basis: u64| {
             let words = flow.words().iter();
-            u128::from(words.fold(basis, |hash, word| mix(hash, *word)))
+            u128::from(words.fold(basis ^ seed, |hash, word| mix(hash, *word)))
         };
-        Ufid(half(0x6b65_795f_6869_6768) << 64 | half(0x6b65_795f_6c6f_7700))
+        Ufid::from_hash(half(0x6b65_795f_6869_6768) << 64 | half(0x6b65_795f_6c6f_7700))
+    }
+
+    /// The bits that make a hash look like a random UUID (RFC 9562, version 4).
+    pub fn from_hash(hash: u128) -> Ufid {
+        Ufid(
+            uuid::Builder::from_random_bytes(hash.to_be_bytes())
+                .into_uuid()
+                .as_u128(),
+        )
+    }
+
+    /// The process's seed for hashes that become identifiers.
+    pub fn seed() -> u64 {
+        *UFID_SEED.get_or_init(|| std::hash::RandomState::new().hash_one(0))
+    }
+
+    /// Makes identifiers the same in every run, for tests; without effect once one was made.
+    pub fn fix_seed() {
+        _ = UFID_SEED.set(0);
     }
 }
 
@@ -81,9 +107,6 @@ pub struct DpStats {
     pub n_missed: u64,
     pub n_lost: u64,
     pub n_flows: u64,
-    pub n_mask_hit: u64,
-    pub n_masks: u32,
-    pub n_cache_hit: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +136,7 @@ pub struct PortStats {
     pub tx_carrier_errors: Option<u64>,
 }
 
-/// Where the work of a flow is done.
+/// Where the work of a flow is done, as its datapath says: "ovs" for one that does all itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowAttrs {
     pub offloaded: bool,
@@ -215,6 +238,10 @@ pub trait Dpif: Send + Sync {
     fn flow_del(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowStats, Errno>;
     /// Every installed flow; flows that come and go meanwhile may or may not be seen.
     fn flow_dump(&self, visit: &mut dyn FnMut(FlowEntry));
+    /// The same for a reader who goes by identifiers and statistics: logs do not tell the keys.
+    fn flow_dump_terse(&self, visit: &mut dyn FnMut(FlowEntry)) {
+        self.flow_dump(visit);
+    }
     fn flow_flush(&self);
 
     /// Runs a packet through actions. Returns at once; the work may be done by another thread: see

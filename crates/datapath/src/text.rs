@@ -10,9 +10,12 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::OnceLock;
 use std::time::Instant;
 
-use ferrovs_packet::types::{DpPort, MacAddr};
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::types::{DpPort, MacAddr, eth_type, ip_proto};
 
 use crate::dpif::{DpPortInfo, FlowStats, Ufid};
 
@@ -56,6 +59,50 @@ impl PortNames {
     pub fn number(&self, name: &str) -> Option<DpPort> {
         self.numbers.get(name).copied()
     }
+}
+
+/// How OpenFlow writes a key and a match: its language is not known here.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenFlowTexts {
+    pub flow: fn(&Flow) -> String,
+    pub match_: fn(&Match) -> String,
+}
+
+static OPENFLOW: OnceLock<OpenFlowTexts> = OnceLock::new();
+
+/// The program that knows OpenFlow calls this once, for logs.
+pub fn set_openflow_texts(texts: OpenFlowTexts) {
+    _ = OPENFLOW.set(texts);
+}
+
+/// A match as OpenFlow writes it; empty without [`set_openflow_texts`].
+pub fn format_openflow_match(m: &Match) -> String {
+    OPENFLOW.get().map(|o| (o.match_)(m)).unwrap_or_default()
+}
+
+/// A packet as a flow in OpenFlow's language, with the checksum of its transport header.
+pub fn format_packet(packet: &Packet) -> String {
+    let Some(texts) = OPENFLOW.get() else {
+        return String::new();
+    };
+    let mut copy = Packet::from_slice(packet.data());
+    copy.md.packet_type = packet.md.packet_type;
+    copy.md.in_port = DpPort(0);
+    let flow = Flow::from_packet(&mut copy);
+    let mut out = (texts.flow)(&flow);
+    let (name, at) = match flow.nw_proto {
+        ip_proto::TCP => ("tcp_csum", 16),
+        ip_proto::UDP => ("udp_csum", 6),
+        ip_proto::SCTP => ("sctp_csum", 8),
+        _ => return out,
+    };
+    let ip = matches!(flow.dl_type.get(), eth_type::IP | eth_type::IPV6);
+    let size = if name == "sctp_csum" { 4 } else { 2 };
+    if ip && let Some(sum) = copy.l4_data().get(at..at + size) {
+        let sum = sum.iter().fold(0u32, |sum, b| sum << 8 | u32::from(*b));
+        _ = write!(out, " {name}:{sum:x}");
+    }
+    out
 }
 
 /// Prints a port by name where one is known, else by number.
