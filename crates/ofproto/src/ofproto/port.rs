@@ -40,6 +40,9 @@ pub enum PortError {
     NoSuchPort,
 }
 
+/// The MTU of internal ports that no other port limits.
+const DEFAULT_MTU: u32 = 1500;
+
 impl From<Errno> for PortError {
     fn from(e: Errno) -> PortError {
         PortError::Os(e)
@@ -340,9 +343,9 @@ impl Ofproto {
             .values()
             .filter(|p| !p.is_internal() && p.dp_port != DpPort::NONE);
         let outer = outer.filter(|p| p.tunnel_port.is_none());
-        let Some(min) = outer.filter_map(|p| p.netdev.mtu().ok()).min() else {
-            return;
-        };
+        let min = outer.filter_map(|p| p.netdev.mtu().ok()).min();
+        // With no port that sets it, it is what every Ethernet has.
+        let min = min.unwrap_or(DEFAULT_MTU);
         for port in self
             .ports
             .values()

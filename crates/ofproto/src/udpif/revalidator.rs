@@ -165,7 +165,7 @@ fn dump(udpif: &Udpif, now: Instant) {
 
     let mut seen: HashSet<(Ufid, PmdId)> = HashSet::with_capacity(n_flows);
     let mut work = Vec::new();
-    udpif.dpif.flow_dump(&mut |entry| {
+    udpif.dpif.flow_dump_terse(&mut |entry| {
         seen.insert((entry.ufid, entry.pmd));
         let key = match udpif.ukeys.find(entry.ufid, entry.pmd) {
             Some(key) => key,
@@ -317,7 +317,7 @@ pub fn purge(udpif: &Udpif) {
     let mut keys = Vec::new();
     udpif
         .dpif
-        .flow_dump(&mut |entry| keys.push((entry.ufid, entry.pmd)));
+        .flow_dump_terse(&mut |entry| keys.push((entry.ufid, entry.pmd)));
     for (ufid, pmd) in keys {
         match udpif.ukeys.find(ufid, pmd) {
             Some(key) => delete(udpif, &key),

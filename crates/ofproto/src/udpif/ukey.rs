@@ -77,15 +77,16 @@ impl Ukey {
 /// The identifier of the megaflow that `flow` belongs to.
 pub fn ufid_of(flow: &Flow, wc: &FlowWildcards) -> Ufid {
     // The same for all threads and over restarts of a thread, so that equal megaflows meet.
+    let process = Ufid::seed();
     let half = |seed: u64| {
-        let mut hasher = foldhash::quality::FixedState::with_seed(seed).build_hasher();
+        let mut hasher = foldhash::quality::FixedState::with_seed(seed ^ process).build_hasher();
         for (value, mask) in flow.words().iter().zip(wc.masks.words()) {
             hasher.write_u64(value & mask);
             hasher.write_u64(*mask);
         }
         u128::from(hasher.finish())
     };
-    Ufid(half(0x6675_6c6c) << 64 | half(0x666c_6f77))
+    Ufid::from_hash(half(0x6675_6c6c) << 64 | half(0x666c_6f77))
 }
 
 const SHARDS: usize = 64;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use ferrovs_netdev::{Netdev, TunnelConfig};
+use ferrovs_netdev::{Netdev, PacketTypeMode, TunnelConfig};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
@@ -223,6 +223,7 @@ struct TunnelKey {
     dst: Option<[u8; 16]>,
     src_flow: bool,
     dst_flow: bool,
+    mode: u8,
 }
 
 fn ip_bytes(ip: std::net::IpAddr) -> [u8; 16] {
@@ -249,6 +250,7 @@ impl TunnelMap {
             dst: config.dst.map(ip_bytes),
             src_flow: config.ip_src_flow,
             dst_flow: config.ip_dst_flow,
+            mode: config.packet_type as u8,
         }
     }
 
@@ -278,19 +280,26 @@ impl TunnelMap {
         self.dp_ports.get(&dp_port)?;
         let local = flow_ip(flow.tunnel.ip_dst, flow.tunnel.ipv6_dst);
         let remote = flow_ip(flow.tunnel.ip_src, flow.tunnel.ipv6_src);
+        let own = match flow.packet_type.get() {
+            0 => PacketTypeMode::LegacyL2,
+            _ => PacketTypeMode::LegacyL3,
+        };
         for in_key in [Some(flow.tunnel.tun_id.get()), None] {
             for (dst, dst_flow) in [(Some(remote), false), (None, true)] {
                 for (src, src_flow) in [(Some(local), false), (None, false), (None, true)] {
-                    let key = TunnelKey {
-                        dp_port,
-                        in_key,
-                        src,
-                        dst,
-                        src_flow,
-                        dst_flow,
-                    };
-                    if let Some(found) = self.by_key.get(&key) {
-                        return Some(*found);
+                    for mode in [own, PacketTypeMode::Ptap] {
+                        let key = TunnelKey {
+                            dp_port,
+                            in_key,
+                            src,
+                            dst,
+                            src_flow,
+                            dst_flow,
+                            mode: mode as u8,
+                        };
+                        if let Some(found) = self.by_key.get(&key) {
+                            return Some(*found);
+                        }
                     }
                 }
             }

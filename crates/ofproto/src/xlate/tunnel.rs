@@ -277,8 +277,8 @@ impl Ctx<'_> {
                 eth_type::IP => IpAddr::from(f.nw_src.get().to_be_bytes()),
                 _ => IpAddr::from(f.ipv6_src),
             };
-            if neigh::lookup(&self.bridge.name, src) != Some(f.dl_src) {
-                neigh::set(&self.bridge.name, src, f.dl_src);
+            if neigh::confirm(&self.bridge.name, src) != Some(f.dl_src) {
+                neigh::set(&self.bridge.name, src, f.dl_src, Some(f.in_port));
             }
         }
         found
