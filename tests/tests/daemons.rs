@@ -10,6 +10,8 @@ mod connections;
 mod ctl;
 #[path = "daemons/honesty.rs"]
 mod honesty;
+#[path = "daemons/datapath.rs"]
+mod datapath;
 #[path = "daemons/hosts.rs"]
 mod hosts;
 #[path = "daemons/life.rs"]
