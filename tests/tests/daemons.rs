@@ -8,10 +8,10 @@ mod clock;
 mod connections;
 #[path = "daemons/ctl.rs"]
 mod ctl;
-#[path = "daemons/honesty.rs"]
-mod honesty;
 #[path = "daemons/datapath.rs"]
 mod datapath;
+#[path = "daemons/honesty.rs"]
+mod honesty;
 #[path = "daemons/hosts.rs"]
 mod hosts;
 #[path = "daemons/life.rs"]
