@@ -86,7 +86,8 @@ pub fn register(commands: &mut Commands<App>, dummy: bool) {
 pub fn register_datapaths(commands: &mut Commands<App>, classes: &[Arc<dyn DpifClass>]) {
     ferrovs_dpif_netdev::register_commands(commands, classes, flow_filter);
     set_openflow_texts(OpenFlowTexts {
-        flow: |flow| format_flow(flow, &Names::none(&Tun::auto())),
+        // A packet by itself came through no port.
+        flow: |flow| format_flow(flow, &Names::none(&Tun::auto())).replacen("in_port=0,", "", 1),
         match_: |m| {
             let mut out = String::new();
             format_match(m, None, &Names::none(&Tun::auto()), &mut out);

@@ -76,7 +76,10 @@ impl Datapath {
             threads: ArcSwap::default(),
             handles: Mutex::default(),
             handler: ArcSwap::from_pointee(None),
-            config: ArcSwap::from_pointee(Config::default()),
+            config: ArcSwap::from_pointee(Config {
+                rxq_isolate: true,
+                ..Config::default()
+            }),
             configured: AtomicBool::new(false),
             emc_inverse: AtomicU32::new(crate::config::EMC_INVERSE),
             smc: AtomicBool::new(false),

@@ -428,7 +428,8 @@ fn configure_iface(
         return;
     };
     ofproto.set_mtu_is_set(there.ofport, config.mtu_request.is_some());
-    if there.other_config != config.other_config {
+    // Options may have given a polled device more queues or fewer.
+    if there.other_config != config.other_config || there.netdev.is_pmd() {
         if let Some(port) = ofproto.ports.get(&there.ofport) {
             let done = ofproto
                 .backer
