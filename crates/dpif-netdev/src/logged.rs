@@ -2,7 +2,8 @@
 //!
 //! Every datapath is opened through this layer, so that `vlog/set dpif:dbg` shows each operation, and failures are
 //! told (WARN, but for those that are part of the game: a flow that is there already, a port that is gone), the same
-//! for all kinds. While the level is higher, it costs a comparison.
+//! for all kinds. While the level is higher, it costs a comparison. Every method of the trait must be passed on here,
+//! those with a default too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -215,6 +216,10 @@ impl Dpif for Logged {
             vlog::dbg!(DPIF, "{}: dumped all ports", self.name);
         }
         ports
+    }
+
+    fn ports_seq(&self) -> u64 {
+        self.dp.ports_seq()
     }
 
     fn port_stats(&self, port: DpPort) -> Result<PortStats, Errno> {
