@@ -46,9 +46,10 @@ impl XVlan {
 
     fn headers(&self, tags: PriorityTags) -> [VlanHdr; 2] {
         self.v.map(|vlan| {
-            let tag = vlan.vid != 0 || tags == PriorityTags::IfNonzero && vlan.pcp != 0;
-            let tag = tag || tags == PriorityTags::Always && vlan == self.v[0];
-            if !tag {
+            let tci = vlan.vid | vlan.pcp;
+            // A packet that came without a tag has none to be kept.
+            let kept = tags == PriorityTags::Always && vlan.tpid != 0;
+            if tci == 0 && !kept {
                 return VlanHdr::default();
             }
             let tpid = if vlan.tpid == 0 {
@@ -58,15 +59,31 @@ impl XVlan {
             };
             VlanHdr {
                 tpid: tpid.into(),
-                tci: (vlan.vid | vlan.pcp | VLAN_CFI).into(),
+                tci: (tci | VLAN_CFI).into(),
             }
         })
+    }
+
+    /// Without the outer tag.
+    fn popped(&self) -> XVlan {
+        XVlan {
+            v: [self.v[1], Vlan::default()],
+        }
     }
 }
 
 impl XBundle {
+    /// A port with a native VLAN carries that one, but not those without a tag.
     fn trunks_vlan(&self, vid: u16) -> bool {
-        self.trunks.as_ref().is_none_or(|t| t.contains(vid))
+        let native = matches!(
+            self.vlan_mode,
+            VlanMode::NativeTagged | VlanMode::NativeUntagged
+        );
+        match vid {
+            _ if native && self.vlan != 0 && vid == self.vlan => true,
+            0 if native && self.vlan != 0 => false,
+            _ => self.trunks.as_ref().is_none_or(|t| t.contains(vid)),
+        }
     }
 
     fn allows_cvlan(&self, vid: u16) -> bool {
@@ -78,9 +95,8 @@ impl XBundle {
         let vid = xvlan.v[0].vid;
         match self.vlan_mode {
             VlanMode::Access => vid == self.vlan && xvlan.v[1].vid == 0,
-            VlanMode::Trunk => self.trunks_vlan(vid),
-            VlanMode::NativeTagged | VlanMode::NativeUntagged => {
-                vid == self.vlan || self.trunks_vlan(vid)
+            VlanMode::Trunk | VlanMode::NativeTagged | VlanMode::NativeUntagged => {
+                self.trunks_vlan(vid)
             }
             VlanMode::Dot1qTunnel => vid == self.vlan && self.allows_cvlan(xvlan.v[1].vid),
         }
@@ -90,30 +106,25 @@ impl XBundle {
 /// The VLAN that a packet belongs to, given how it came in.
 fn input_translate(bundle: &XBundle, xvlan: XVlan) -> XVlan {
     let mut out = xvlan;
+    let untagged = xvlan.v[0].vid == 0;
     match bundle.vlan_mode {
         VlanMode::Access => {
-            out.v[0] = Vlan {
-                tpid: xvlan.v[0].tpid,
-                vid: bundle.vlan,
-                pcp: xvlan.v[0].pcp,
-            };
+            out.v[0].vid = bundle.vlan;
             out.v[1] = Vlan::default();
         }
         VlanMode::Trunk => {}
-        VlanMode::NativeTagged | VlanMode::NativeUntagged => {
-            if xvlan.v[0].vid == 0 {
-                out.v[0].vid = bundle.vlan;
-            }
+        VlanMode::NativeTagged | VlanMode::NativeUntagged if untagged => {
+            out.v[0].vid = bundle.vlan;
+            out.v[1] = Vlan::default();
         }
+        VlanMode::NativeTagged | VlanMode::NativeUntagged => {}
         VlanMode::Dot1qTunnel => {
-            out.v = [
-                Vlan {
-                    tpid: bundle.qinq_ethtype,
-                    vid: bundle.vlan,
-                    pcp: xvlan.v[0].pcp,
-                },
-                xvlan.v[0],
-            ];
+            let service = Vlan {
+                tpid: bundle.qinq_ethtype,
+                vid: bundle.vlan,
+                pcp: 0,
+            };
+            out.v = [service, xvlan.v[0]];
         }
     }
     out
@@ -121,26 +132,13 @@ fn input_translate(bundle: &XBundle, xvlan: XVlan) -> XVlan {
 
 /// How a packet of a VLAN looks when it leaves.
 fn output_translate(bundle: &XBundle, xvlan: XVlan) -> XVlan {
-    let mut out = xvlan;
     match bundle.vlan_mode {
-        VlanMode::Access => {
-            out.v = [
-                Vlan {
-                    pcp: xvlan.v[0].pcp,
-                    ..Vlan::default()
-                },
-                Vlan::default(),
-            ]
-        }
-        VlanMode::Trunk | VlanMode::NativeTagged => {}
-        VlanMode::NativeUntagged => {
-            if xvlan.v[0].vid == bundle.vlan {
-                out.v[0].vid = 0;
-            }
-        }
-        VlanMode::Dot1qTunnel => out.v = [xvlan.v[1], Vlan::default()],
+        VlanMode::Access => XVlan::default(),
+        VlanMode::Trunk | VlanMode::NativeTagged => xvlan,
+        VlanMode::NativeUntagged if xvlan.v[0].vid == bundle.vlan => xvlan.popped(),
+        VlanMode::NativeUntagged => xvlan,
+        VlanMode::Dot1qTunnel => xvlan.popped(),
     }
-    out
 }
 
 /// Learns that `mac` lives behind `bundle`; true if that is news, so that flows that rely on it are stale.
@@ -202,10 +200,6 @@ impl Ctx<'_> {
         }
         let xvlan = input_translate(&in_bundle, in_xvlan);
         let vid = xvlan.v[0].vid;
-        if in_bundle.vlan_mode == VlanMode::Dot1qTunnel {
-            let tci = &mut self.wc.masks.vlans[1].tci;
-            *tci = (tci.get() | VLAN_VID_MASK | VLAN_CFI).into();
-        }
         if !bridge.forward_bpdu && self.flow.dl_dst.is_reserved() {
             self.report("packet has reserved destination MAC, dropping");
             return;
@@ -275,14 +269,12 @@ impl Ctx<'_> {
                 false
             }
             VlanMode::Access => true,
-            VlanMode::NativeTagged | VlanMode::NativeUntagged if vid == 0 || vid == bundle.vlan => {
-                true
-            }
+            VlanMode::NativeTagged | VlanMode::NativeUntagged if vid == 0 => true,
             VlanMode::Trunk | VlanMode::NativeTagged | VlanMode::NativeUntagged => {
                 let carried = bundle.trunks_vlan(vid);
                 if !carried {
                     self.report_error(&format!(
-                        "dropping VLAN {vid} tagged packet received on port {} not configured for trunking VLAN {vid}",
+                        "dropping VLAN {vid} packet received on port {} not configured for trunking VLAN {vid}",
                         bundle.name
                     ));
                 }
@@ -292,7 +284,7 @@ impl Ctx<'_> {
                 let allowed = bundle.allows_cvlan(vid);
                 if !allowed {
                     self.report_error(&format!(
-                        "dropping VLAN {vid} packet received on dot1q-tunnel port {} that exclude this VLAN",
+                        "dropping VLAN {vid} packet received on dot1q-tunnel port {} that excludes this VLAN",
                         bundle.name
                     ));
                 }
@@ -368,13 +360,17 @@ impl Ctx<'_> {
         let mut bundles: Vec<_> = bridge.bundles.values().collect();
         bundles.sort_unstable_by_key(|b| b.id);
         for bundle in bundles {
-            if bundle.id != in_bundle.id
-                && bundle.floodable
-                && bundle.includes(xvlan)
-                && !(bundle.protected && in_bundle.protected)
-            {
-                self.output_normal(bundle, *xvlan);
+            if bundle.vlan_mode == VlanMode::Dot1qTunnel && bundle.cvlans.is_some() {
+                self.wc.masks.vlans[1].tci = 0xffff.into();
             }
+            if bundle.id == in_bundle.id || !bundle.floodable || !bundle.includes(xvlan) {
+                continue;
+            }
+            if bundle.protected && in_bundle.protected {
+                self.warn("Flow is between protected ports, skipping output.");
+                continue;
+            }
+            self.output_normal(bundle, *xvlan);
         }
     }
 
@@ -382,8 +378,11 @@ impl Ctx<'_> {
         let Some(&port) = bundle.ports.first() else {
             return;
         };
-        let out = output_translate(bundle, xvlan);
+        let mut out = output_translate(bundle, xvlan);
         let before = self.flow.vlans;
+        if bundle.priority_tags != PriorityTags::Never {
+            out.v[0].pcp = before[0].tci.get() & VLAN_PCP_MASK;
+        }
         self.flow.vlans = out.headers(bundle.priority_tags);
         self.compose_output(port, 0, false);
         self.flow.vlans = before;
@@ -393,6 +392,7 @@ impl Ctx<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::xlate::snapshot::VlanSet;
 
     fn bundle(vlan_mode: VlanMode, vlan: u16) -> XBundle {
         XBundle {
@@ -462,21 +462,47 @@ mod tests {
     }
 
     #[test]
+    fn a_native_vlan_stands_in_for_no_vlan() {
+        let mut port = bundle(VlanMode::NativeUntagged, 9);
+        let carries = |port: &XBundle, vid| port.includes(&tagged(vid));
+        assert_eq!([0, 9, 11].map(|v| carries(&port, v)), [false, true, true]);
+        port.trunks = Some(Arc::new(VlanSet::new([0, 11])));
+        assert_eq!([0, 9, 11].map(|v| carries(&port, v)), [false, true, true]);
+        assert!(!carries(&port, 12));
+        port.vlan_mode = VlanMode::Trunk;
+        assert_eq!([0, 9, 11].map(|v| carries(&port, v)), [true, false, true]);
+    }
+
+    #[test]
+    fn a_service_tag_has_a_priority_of_its_own() {
+        let mut port = bundle(VlanMode::Dot1qTunnel, 100);
+        port.cvlans = Some(Arc::new(VlanSet::new([5])));
+        let mut customer = tagged(5);
+        customer.v[0].pcp = 3 << 13;
+        let xvlan = input_translate(&port, customer);
+        let service = Vlan {
+            tpid: 0x88a8,
+            vid: 100,
+            pcp: 0,
+        };
+        assert_eq!(xvlan.v, [service, customer.v[0]]);
+        assert!(port.includes(&xvlan));
+        assert_eq!(output_translate(&port, xvlan), customer);
+        assert!(!port.includes(&input_translate(&port, tagged(6))));
+    }
+
+    #[test]
     fn a_priority_tag_is_kept_only_as_the_port_says() {
-        let mut xvlan = XVlan::default();
-        xvlan.v[0].pcp = 3 << 13;
-        assert_eq!(xvlan.headers(PriorityTags::Never)[0], VlanHdr::default());
+        let tci = |xvlan: XVlan, tags| xvlan.headers(tags).map(|h| h.tci.get());
+        let mut priority = tagged(0);
+        assert_eq!(tci(priority, PriorityTags::IfNonzero), [0, 0]);
+        assert_eq!(tci(priority, PriorityTags::Always), [VLAN_CFI, 0]);
+        priority.v[0].pcp = 3 << 13;
         assert_eq!(
-            xvlan.headers(PriorityTags::IfNonzero)[0].tci.get(),
-            VLAN_CFI | 3 << 13
+            tci(priority, PriorityTags::IfNonzero),
+            [VLAN_CFI | 3 << 13, 0]
         );
-        assert_eq!(
-            XVlan::default().headers(PriorityTags::IfNonzero)[0],
-            VlanHdr::default()
-        );
-        assert_eq!(
-            XVlan::default().headers(PriorityTags::Always)[0].tci.get(),
-            VLAN_CFI
-        );
+        // Without a tag there is nothing to keep.
+        assert_eq!(tci(XVlan::default(), PriorityTags::Always), [0, 0]);
     }
 }
