@@ -7,7 +7,8 @@
 
 use ferrovs_packet::types::{DpPort, OfPort};
 
-fn add(hash: u32, word: u32) -> u32 {
+/// One step of MurmurHash3.
+pub(crate) fn murmur_add(hash: u32, word: u32) -> u32 {
     let word = word.wrapping_mul(0xcc9e_2d51).rotate_left(15);
     let hash = hash ^ word.wrapping_mul(0x1b87_3593);
     hash.rotate_left(13)
@@ -15,7 +16,8 @@ fn add(hash: u32, word: u32) -> u32 {
         .wrapping_add(0xe654_6b64)
 }
 
-fn finish(hash: u32, n_bytes: usize) -> u32 {
+/// The last step of MurmurHash3.
+pub(crate) fn murmur_finish(hash: u32, n_bytes: usize) -> u32 {
     let mut h = hash ^ n_bytes as u32;
     h ^= h >> 16;
     h = h.wrapping_mul(0x85eb_ca6b);
@@ -25,7 +27,8 @@ fn finish(hash: u32, n_bytes: usize) -> u32 {
 }
 
 fn hash(port: OfPort) -> u32 {
-    finish(add(add(port.0.into(), 0), 0), 8)
+    let port = murmur_add(port.0.into(), 0);
+    murmur_finish(murmur_add(port, 0), 8)
 }
 
 fn hash_name(name: &str) -> u32 {
@@ -34,7 +37,7 @@ fn hash_name(name: &str) -> u32 {
         word[..chunk.len()].copy_from_slice(chunk);
         u32::from_le_bytes(word)
     });
-    finish(words.fold(0, add), name.len())
+    murmur_finish(words.fold(0, murmur_add), name.len())
 }
 
 /// Where a port called `name` comes among the `n` that a bridge is to have: of ports in the same place any may be

@@ -8,7 +8,7 @@
 //!
 //! It runs on any thread, on snapshots ([`snapshot`]), without a lock on the way. [`ctx`] is the state and the
 //! walk through the tables, [`actions`] what each action does, [`output`] how a packet leaves, [`normal`] the
-//! learning switch, [`tunnel`] encapsulation, [`learn`] the actions that compute, [`commit`] the difference between what the packet is and what it
+//! learning switch, [`group`] buckets and [`hash`] how they are chosen, [`tunnel`] encapsulation, [`learn`] the actions that compute, [`commit`] the difference between what the packet is and what it
 //! shall be. [`freeze`] stops a pipeline whose packet must go away first, [`recirc`] keeps what is left of it; [`xcache`] remembers whom to credit for packets
 //! that the datapath forwards by itself.
 
@@ -18,6 +18,7 @@ pub mod ct;
 pub mod ctx;
 pub mod freeze;
 pub mod group;
+pub mod hash;
 pub mod learn;
 pub mod normal;
 pub mod output;

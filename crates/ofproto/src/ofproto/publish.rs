@@ -49,6 +49,7 @@ impl Ofproto {
             },
             mirrors: self.mirrors.clone(),
             packet_ins,
+            tun_table: self.tun_table.clone(),
             local_mac: self.local_mac(),
         }
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use ferrovs_datapath::action::{Action as DpAction, Cookie, DropReason, SlowPath, Userspace};
 use ferrovs_openflow::action::{Action, Resubmit, SetField, TABLE_ALL};
 use ferrovs_openflow::packet_in::PacketInReason;
-use ferrovs_packet::field::{FieldId, FieldValue, NO_TUN_TABLE, Prereq, SubField};
+use ferrovs_packet::field::{FieldId, FieldValue, Prereq, SubField};
 use ferrovs_packet::flow::{
     FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, IP_DSCP_MASK, IP_ECN_MASK, MPLS_BOS_MASK,
-    VLAN_CFI, VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr,
+    PT_ETH, VLAN_CFI, VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr,
 };
 use ferrovs_packet::types::{Be16, Be32, MacAddr, OfPort, eth_type, ip_proto};
 
@@ -174,7 +174,7 @@ impl Ctx<'_> {
                 }
             }
             Action::DeleteField(field) => {
-                field.field().set_value(&FieldValue::ZERO, &mut self.flow);
+                self.set_field_value(*field, &FieldValue::ZERO);
             }
             Action::SetTunnel { id, .. } => self.flow.tunnel.tun_id = (*id).into(),
             Action::SetQueue(queue) => self.set_queue(*queue),
@@ -191,7 +191,7 @@ impl Ctx<'_> {
             Action::StackPop(dst) => match self.stack.pop() {
                 Some(value) => {
                     self.mask_subfield(dst);
-                    dst.set(&value, &mut self.flow);
+                    self.write(dst, &value);
                     self.report_subfield(dst);
                 }
                 None => self.warn("attempted to pop from empty stack"),
@@ -222,7 +222,7 @@ impl Ctx<'_> {
             }
             Action::Ct(ct) => self.ct(ct),
             Action::Nat(nat) => self.ct_nat(nat),
-            Action::Encap(_) | Action::Decap { .. } => self.more_actions(action),
+            Action::Encap(_) | Action::Decap { .. } => self.drop_unsupported(action),
             Action::DebugRecirc => self.trigger_freeze(),
             // These say something about the flow and do nothing to the packet; nothing collects samples.
             Action::Conjunction { .. } | Action::Note(_) | Action::Sample(_) => {}
@@ -253,13 +253,17 @@ impl Ctx<'_> {
         }
     }
 
-    /// Actions that need a datapath feature or machinery that this switch does not have: the packet is dropped,
-    /// which is what a flow with such an action does on a datapath without the feature.
-    fn more_actions(&mut self, action: &Action) {
-        self.fail(
-            DropReason::ForwardingDisabled,
-            &format!("{} is not supported by the datapath", action.name()),
-        );
+    /// Headers that this switch neither adds nor takes off: flows with such actions are refused, and what comes here
+    /// all the same goes no further.
+    fn drop_unsupported(&mut self, action: &Action) {
+        self.error = DropReason::UnsupportedPacketType;
+        if let Some(trace) = &mut self.trace {
+            let action = crate::trace::describe_action(action);
+            let on = describe_packet_type(self.flow.packet_type.get());
+            let text =
+                format!("Dropping packet as {action} is not supported for packet type {on}.");
+            trace.leaf(NodeKind::Action, &text);
+        }
     }
 
     // Fields.
@@ -267,11 +271,35 @@ impl Ctx<'_> {
     /// The value of a subfield; its bits decide from now on.
     pub fn read(&mut self, src: &SubField) -> FieldValue {
         self.mask_subfield(src);
-        src.value(&self.flow)
+        src.value_in(&self.flow, &self.bridge.tun_table)
     }
 
-    fn mask_subfield(&mut self, sub: &SubField) {
-        sub.mask_bits(&mut self.wc);
+    /// Gives a subfield a value.
+    pub fn write(&mut self, dst: &SubField, value: &FieldValue) {
+        let bridge = self.bridge;
+        dst.set_in(value, &mut self.flow, &bridge.tun_table);
+    }
+
+    pub fn mask_subfield(&mut self, sub: &SubField) {
+        sub.mask_bits_in(&mut self.wc, &self.bridge.tun_table);
+    }
+
+    /// The value of a whole field.
+    pub fn field_value(&self, field: FieldId) -> FieldValue {
+        let table = &self.bridge.tun_table;
+        field.field().value_in(&self.flow, table)
+    }
+
+    pub fn mask_field_bits(&mut self, field: FieldId, mask: &FieldValue) {
+        let table = &self.bridge.tun_table;
+        let field = field.field();
+        field.mask_field_bits_in(mask, &mut self.wc, table);
+    }
+
+    fn set_field_value(&mut self, field: FieldId, value: &FieldValue) {
+        let bridge = self.bridge;
+        let field = field.field();
+        field.set_value_in(value, &mut self.flow, &bridge.tun_table);
     }
 
     fn prereqs_ok(&mut self, field: FieldId) -> bool {
@@ -281,18 +309,18 @@ impl Ctx<'_> {
     }
 
     fn set_field(&mut self, set: &SetField) {
-        let field = set.field.field();
         if !self.prereqs_ok(set.field) {
             self.warn(&format!(
                 "unmet prerequisites for {}, set_field ignored",
-                field.name
+                set.field.field().name
             ));
             return;
         }
         self.mask_protocol_of(set.field);
-        field.mask_field_bits_in(&set.mask, &mut self.wc, &NO_TUN_TABLE);
-        let value = field.value(&self.flow).with_masked(&set.value, &set.mask);
-        field.set_value(&value, &mut self.flow);
+        self.mask_field_bits(set.field, &set.mask);
+        let value = self.field_value(set.field);
+        let value = value.with_masked(&set.value, &set.mask);
+        self.set_field_value(set.field, &value);
     }
 
     fn reg_move(&mut self, src: &SubField, dst: &SubField) {
@@ -302,7 +330,7 @@ impl Ctx<'_> {
         }
         let value = self.read(src);
         self.mask_subfield(dst);
-        dst.set(&value, &mut self.flow);
+        self.write(dst, &value);
         self.report_subfield(dst);
     }
 
@@ -496,7 +524,7 @@ impl Ctx<'_> {
         let (table, exit, stop) = (self.table_id, self.exit, self.stop);
         let (conntracked, was_mpls) = (self.conntracked, self.was_mpls);
         let branch = |ctx: &mut Self, larger: bool| {
-            dst.set(&FieldValue::from(u128::from(larger)), &mut ctx.flow);
+            ctx.write(dst, &FieldValue::from(u128::from(larger)));
             ctx.depth += 1;
             ctx.do_actions(rest, true);
             ctx.end_pipeline();
@@ -686,6 +714,14 @@ impl Ctx<'_> {
             Some(&meter) => self.actions.push(DpAction::Meter(meter)),
             None => self.warn(&format!("meter {id} does not exist, ignored")),
         }
+    }
+}
+
+/// A packet type as texts of errors have it.
+fn describe_packet_type(packet_type: u32) -> String {
+    match packet_type {
+        PT_ETH => "ethernet".into(),
+        other => format!("({},{:#x})", other >> 16, other & 0xffff),
     }
 }
 

@@ -62,7 +62,7 @@ impl Ctx<'_> {
     pub fn ct(&mut self, ct: &Ct) {
         let zone = match &ct.zone {
             CtZone::Immediate(zone) => *zone,
-            CtZone::Field(src) => src.value_u64(&self.flow) as u16,
+            CtZone::Field(src) => self.read(src).to_u64() as u16,
         };
         self.commit();
         let flow_before = (self.flow.ct_mark, self.flow.ct_label);

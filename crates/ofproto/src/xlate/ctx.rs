@@ -667,9 +667,10 @@ impl<'a> Ctx<'a> {
         let field = sub.field.field();
         let mut text = format!("{sub} is now ");
         if sub.ofs == 0 && sub.n_bits >= field.n_bits {
-            field.format(&field.value(&self.flow), None, &NoPorts, &mut text);
+            let value = field.value_in(&self.flow, &self.bridge.tun_table);
+            field.format(&value, None, &NoPorts, &mut text);
         } else {
-            let value = sub.value(&self.flow).to_u128();
+            let value = sub.value_in(&self.flow, &self.bridge.tun_table).to_u128();
             text += &if value == 0 {
                 "0".to_string()
             } else {

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use ferrovs_openflow::action::Action;
 use ferrovs_openflow::flow::GROUP_ANY;
 use ferrovs_openflow::group::GroupType;
 use ferrovs_packet::hash::HashFields;
+use ferrovs_packet::types::OfPort;
 
 use super::actions::ordered_set;
 use super::ctx::Ctx;
+use super::hash;
 use super::trace::NodeKind;
 use super::xcache::Credit;
-use crate::groups::{Group, GroupBucket};
+use crate::groups::Group;
 
 /// Groups that watch groups that watch groups, at most.
 const MAX_LIVENESS_RECURSION: usize = 128;
@@ -28,14 +31,15 @@ pub fn run(ctx: &mut Ctx<'_>, group: &Arc<Group>, last: bool) {
             });
         }
         GroupType::FastFailover => {
-            let live = group.buckets.iter().position(|b| is_live(ctx, b, 0));
+            let live = first_live(ctx, group, 0);
             run_one(ctx, group, live, last);
         }
+        GroupType::Select if ctx.was_mpls => {
+            // The choice depends on the packet's real header.
+            ctx.trigger_freeze();
+            ctx.freeze_rest(&[Action::Group(group.id)]);
+        }
         GroupType::Select => {
-            if ctx.was_mpls {
-                // The choice depends on the packet's real header.
-                ctx.trigger_freeze();
-            }
             let best = select(ctx, group);
             run_one(ctx, group, best, last);
         }
@@ -82,42 +86,88 @@ fn run_bucket(ctx: &mut Ctx<'_>, group: &Group, index: usize, last: bool) {
     }
 }
 
-fn is_live(ctx: &Ctx<'_>, bucket: &GroupBucket, depth: usize) -> bool {
+/// The first bucket of a group that is live; tells of those that are not.
+fn first_live(ctx: &mut Ctx<'_>, group: &Group, depth: usize) -> Option<usize> {
+    (0..group.buckets.len()).find(|&i| is_live(ctx, group, i, depth))
+}
+
+fn is_live(ctx: &mut Ctx<'_>, group: &Group, index: usize, depth: usize) -> bool {
     if depth >= MAX_LIVENESS_RECURSION {
         return false;
     }
-    let bucket = &bucket.bucket;
-    let port = ctx
-        .bridge
-        .ports
-        .get(&bucket.watch_port)
-        .is_some_and(|p| p.may_enable);
-    let group = || {
-        let watched =
-            (bucket.watch_group != GROUP_ANY).then(|| ctx.bridge.groups.find(bucket.watch_group));
-        watched
-            .flatten()
-            .is_some_and(|g| g.buckets.iter().any(|b| is_live(ctx, b, depth + 1)))
-    };
-    !bucket.has_watch() || port || group()
+    let bucket = &group.buckets[index].bucket;
+    let (port, watched) = (bucket.watch_port, bucket.watch_group);
+    // Nothing is to be sent to a bucket without weight.
+    let weightless = group.kind == GroupType::Select && bucket.weight == 0;
+    if !bucket.has_watch() && !weightless {
+        return true;
+    }
+    let port_is_live = || ctx.bridge.ports.get(&port).is_some_and(|p| p.may_enable);
+    if !weightless && port_is_live() {
+        return true;
+    }
+    if !weightless
+        && watched != GROUP_ANY
+        && let Some(watched) = ctx.bridge.groups.find(watched)
+        && first_live(ctx, &watched, depth + 1).is_some()
+    {
+        return true;
+    }
+    if ctx.trace.is_some() {
+        let culprit = match (port, watched) {
+            (OfPort::NONE, GROUP_ANY) => String::new(),
+            (OfPort::NONE, group) => format!("port {group}"),
+            (port, _) => format!("port {}", port.0),
+        };
+        ctx.report(&format!(
+            "bucket {}: not live due to {culprit}",
+            bucket.bucket_id
+        ));
+    }
+    false
 }
 
 /// Chooses a live bucket by the flow's hash, in proportion to the weights (rendezvous hashing, so that a bucket
 /// that goes moves only its own flows).
 fn select(ctx: &mut Ctx<'_>, group: &Group) -> Option<usize> {
-    HashFields::SymmetricL4.mask(&ctx.flow, &mut ctx.wc);
-    let basis = HashFields::SymmetricL4.hash(&ctx.flow, 0);
-    let live = group
-        .buckets
-        .iter()
-        .enumerate()
-        .filter(|(_, b)| is_live(ctx, b, 0));
-    let score = |b: &GroupBucket| {
-        let mut x = u64::from(basis) << 32 | u64::from(b.bucket.bucket_id);
-        x ^= x >> 33;
-        x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
-        x ^= x >> 33;
-        (x & 0xffff_ffff) * u64::from(b.bucket.weight)
+    let basis = match group.props.fields.is_empty() {
+        true => {
+            HashFields::SymmetricL4.mask(&ctx.flow, &mut ctx.wc);
+            hash::symmetric_l4(&ctx.flow, 0)
+        }
+        false => hash_fields(ctx, group),
     };
-    live.max_by_key(|(_, b)| score(b)).map(|(i, _)| i)
+    let mut best = None;
+    for (i, bucket) in group.buckets.iter().enumerate() {
+        if !is_live(ctx, group, i, 0) {
+            continue;
+        }
+        let bucket = &bucket.bucket;
+        let score = (hash::int(bucket.bucket_id, basis) & 0xffff) * u32::from(bucket.weight);
+        if ctx.trace.is_some() {
+            ctx.report(&format!("bucket {}: score {score}", bucket.bucket_id));
+        }
+        if best.is_none_or(|(_, most)| score >= most) {
+            best = Some((i, score));
+        }
+    }
+    best.map(|(i, _)| i)
+}
+
+/// Hash of the fields that the group names, as far as the packet has them.
+fn hash_fields(ctx: &mut Ctx<'_>, group: &Group) -> u32 {
+    let mut fields = group.props.fields.clone();
+    fields.sort_by_key(|(id, _)| *id);
+    let mut basis = hash::u64(group.props.selection_method_param);
+    for (id, mask) in fields {
+        let field = id.field();
+        field.prereq.mask(&mut ctx.wc);
+        if !field.prereqs_ok(&ctx.flow) {
+            continue;
+        }
+        let value = ctx.field_value(id).and(&mask);
+        basis = hash::bytes(value.low_bytes(field.n_bytes.into()), basis);
+        ctx.mask_field_bits(id, &mask);
+    }
+    basis
 }

@@ -1,5 +1,6 @@
 //! Actions that compute: `learn`, `multipath`, `bundle`, `fin_timeout`.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use ferrovs_openflow::action::{
@@ -7,7 +8,10 @@ use ferrovs_openflow::action::{
     MultipathAlgorithm, SetField, SetFieldForm,
 };
 use ferrovs_openflow::flow::{FlowMod, FlowModCommand, FlowModFlags};
-use ferrovs_packet::field::{FieldId, FieldValue, NO_TUN_TABLE, SubField};
+use ferrovs_openflow::text::Names;
+use ferrovs_openflow::text::match_::format_match;
+use ferrovs_openflow::tun::Tun;
+use ferrovs_packet::field::{FieldId, FieldValue, SubField, TunTable};
 use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_packet::hash::{fold32, mix};
 use ferrovs_packet::types::{OfPort, ip_proto};
@@ -17,23 +21,24 @@ use super::xcache::{Credit, TCP_FIN_RST};
 use crate::time::to_ms;
 
 /// The value that a spec takes from the packet or brings itself.
-fn source(spec: &LearnSpec, flow: &Flow) -> FieldValue {
+fn source(spec: &LearnSpec, flow: &Flow, tun: &TunTable) -> FieldValue {
     match &spec.src {
-        LearnSrc::Field(src) => src.value(flow),
+        LearnSrc::Field(src) => src.value_in(flow, tun),
         LearnSrc::Immediate(value) => value.extract(0, usize::from(spec.n_bits)),
     }
 }
 
-fn match_bits(m: &mut Match, dst: &SubField, value: &FieldValue) {
+fn match_bits(m: &mut Match, dst: &SubField, value: &FieldValue, tun: &TunTable) {
     let field = dst.field.field();
-    let mut whole = field.value(&m.flow);
+    let mut whole = field.value_in(&m.flow, tun);
     whole.insert(usize::from(dst.ofs), usize::from(dst.n_bits), value);
-    let mask = field.mask_of(&m.wc).with_masked(&dst.mask(), &dst.mask());
-    field.set_match(&whole, &mask, m);
+    let mask = field.mask_of_in(&m.wc, tun);
+    let mask = mask.with_masked(&dst.mask(), &dst.mask());
+    field.set_match_in(&whole, &mask, m, tun);
 }
 
 /// The flow that `learn` makes for a packet with key `flow`.
-fn flow_mod(learn: &Learn, flow: &Flow) -> FlowMod {
+fn flow_mod(learn: &Learn, flow: &Flow, tun: &TunTable) -> FlowMod {
     let mut fm = FlowMod {
         match_: Match::catchall(),
         priority: learn.priority,
@@ -54,9 +59,9 @@ fn flow_mod(learn: &Learn, flow: &Flow) -> FlowMod {
         });
     }
     for spec in &learn.specs {
-        let value = source(spec, flow);
+        let value = source(spec, flow, tun);
         match &spec.dst {
-            LearnDst::Match(dst) => match_bits(&mut fm.match_, dst, &value),
+            LearnDst::Match(dst) => match_bits(&mut fm.match_, dst, &value, tun),
             LearnDst::Load(dst) => {
                 let mut whole = FieldValue::ZERO;
                 whole.insert(usize::from(dst.ofs), usize::from(dst.n_bits), &value);
@@ -82,43 +87,73 @@ fn flow_mod(learn: &Learn, flow: &Flow) -> FlowMod {
     fm
 }
 
+/// A flow as traces tell it.
+fn describe_learned(fm: &FlowMod) -> String {
+    let mut text = format!("table={}", fm.table_id);
+    let mut match_ = String::new();
+    format_match(&fm.match_, None, &Names::none(&Tun::auto()), &mut match_);
+    if !match_.is_empty() {
+        let _ = write!(text, " {match_}");
+    }
+    let _ = write!(text, " priority={}", fm.priority);
+    if fm.new_cookie != 0 {
+        let _ = write!(text, " cookie={:#x}", fm.new_cookie);
+    }
+    if fm.idle_timeout != 0 {
+        let _ = write!(text, " idle={}", fm.idle_timeout);
+    }
+    if fm.hard_timeout != 0 {
+        let _ = write!(text, " hard={}", fm.hard_timeout);
+    }
+    if fm.flags.contains(FlowModFlags::SEND_FLOW_REM) {
+        text += " send_flow_rem";
+    }
+    let actions = match fm.actions.is_empty() {
+        true => "drop".to_string(),
+        false => crate::trace::describe_actions(&fm.actions),
+    };
+    let _ = write!(text, " actions={actions}");
+    text
+}
+
 impl Ctx<'_> {
     /// Adds or refreshes a flow that is built from the packet.
     pub fn learn(&mut self, learn: &Learn) {
         for spec in &learn.specs {
             if let LearnSrc::Field(src) = &spec.src {
-                src.mask_bits_in(&mut self.wc, &NO_TUN_TABLE);
+                self.mask_subfield(src);
             }
         }
         if !self.side_effects && self.xcache.is_none() {
             self.warn("suppressing side effects, so learn action ignored");
             return;
         }
-        let fm = flow_mod(learn, &self.flow);
-        let credit = Credit::Learn {
-            tables: self.bridge.tables.clone(),
-            flow_mod: Arc::new(fm.clone()),
-            limit: learn.limit,
+        let fm = flow_mod(learn, &self.flow, &self.bridge.tun_table);
+        if self.trace.is_some() {
+            self.report(&describe_learned(&fm));
+        }
+        let tables = &self.bridge.tables;
+        let learned = if self.side_effects {
+            tables.learn(fm.clone(), learn.limit, to_ms(self.now))
+        } else if learn.limit != 0 && !tables.has_learned(&fm) {
+            // Whether there is room is asked when a packet comes: it must come here.
+            self.avoid_caching = true;
+            true
+        } else {
+            true
         };
-        if self.side_effects {
-            let learned = self.bridge.tables.learn(fm, learn.limit, to_ms(self.now));
-            self.tell_learned(learn, learned);
-        } else if learn.limit != 0 {
-            if self.bridge.tables.has_learned(&fm) {
-                self.tell_learned(learn, true);
-            } else {
-                // Whether there is room shows only when a packet comes, so that this must not be kept.
-                self.avoid_caching = true;
-            }
-        }
-        if let Some(cache) = &mut self.xcache {
-            cache.credits.push(credit);
-        }
-    }
-
-    fn tell_learned(&mut self, learn: &Learn, learned: bool) {
         if let Some(dst) = &learn.result_dst {
-            dst.set(&FieldValue::from(u128::from(learned)), &mut self.flow);
+            self.write(dst, &FieldValue::from(u128::from(learned)));
+            self.report_subfield(dst);
+        }
+        if !learned {
+            self.report("Limit exceeded, learn failed");
+        } else if let Some(cache) = &mut self.xcache {
+            cache.credits.push(Credit::Learn {
+                tables: tables.clone(),
+                flow_mod: Arc::new(fm),
+                limit: learn.limit,
+            });
         }
     }
 
@@ -213,12 +248,10 @@ impl Ctx<'_> {
     }
 
     fn mask_and_set(&mut self, dst: &SubField, value: u64) {
-        if dst.field.is_register() || dst.field == FieldId::Metadata {
-            dst.set(&FieldValue::from(value), &mut self.flow);
-        } else {
-            dst.mask_bits(&mut self.wc);
-            dst.set(&FieldValue::from(value), &mut self.flow);
+        if !dst.field.is_register() && dst.field != FieldId::Metadata {
+            self.mask_subfield(dst);
         }
+        self.write(dst, &FieldValue::from(value));
         self.report_subfield(dst);
     }
 }
@@ -274,7 +307,7 @@ mod tests {
         };
         flow.dl_src.0[5] = 9;
         flow.vlans[0].tci = 0x7005.into();
-        let fm = flow_mod(&learn, &flow);
+        let fm = flow_mod(&learn, &flow, &TunTable::default());
         assert_eq!((fm.table_id, fm.priority, fm.new_cookie), (2, 100, 7));
         assert_eq!(fm.match_.flow.dl_dst.0[5], 9);
         let vlan = (

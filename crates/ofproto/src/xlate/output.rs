@@ -104,6 +104,12 @@ impl Ctx<'_> {
         if port.dp_port == DpPort::NONE {
             return;
         }
+        if !self.flow.is_ethernet() {
+            self.warn(
+                "Trying to send non-Ethernet packet through legacy L2 port. Dropping packet.",
+            );
+            return;
+        }
         if max_len > 0 {
             self.actions.push(DpAction::Trunc(max_len));
         }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ferrovs_netdev::{Netdev, PacketTypeMode, TunnelConfig};
+use ferrovs_packet::field::TunTable;
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
@@ -79,6 +80,8 @@ pub struct XBridge {
     pub mirrors: Vec<Arc<XMirror>>,
     /// Where packets for controllers go.
     pub packet_ins: Arc<dyn PacketInSink>,
+    /// What the fields `tun_metadata0` and on stand for.
+    pub tun_table: Arc<TunTable>,
     /// The MAC address of the local port.
     pub local_mac: Option<MacAddr>,
 }

@@ -25,6 +25,8 @@ use super::snapshot::{
     AsyncPacketIn, FragHandling, PacketInSink, PriorityTags, VlanMode, XBridge, XBundle, XPort,
     XlateSnapshot,
 };
+use super::trace::Trace;
+use super::xcache::{PacketCount, XCache};
 use super::{Start, XlateIn, XlateOut, translate};
 use crate::groups::{Group, GroupTable};
 use crate::tables::{ChangeHook, Requester, Tables};
@@ -152,6 +154,7 @@ fn one_bridge(id: u128) -> XBridge {
         frag: FragHandling::Normal,
         mirrors: vec![],
         packet_ins: Arc::new(NoController),
+        tun_table: Arc::default(),
         local_mac: None,
     };
     {
@@ -435,6 +438,187 @@ const EDITS: [&str; 40] = [
     "clone(push_mpls:0x8847,3)",
     "clone(set_mpls_label:78,output(port=3,max_len=60))",
 ];
+
+#[test]
+fn a_limit_of_learned_flows_lets_the_first_pass_and_counts_no_flow_twice() {
+    let (snapshot, bridge) = bridge(&[
+        "actions=learn(limit=2,result_dst=NXM_NX_REG0[0],table=1,cookie=7,NXM_OF_ETH_SRC[]),resubmit(,2)",
+        "table=2,reg0=1,actions=2",
+    ]);
+    let recircs = RecircTable::default();
+    let run = |source: u8, packet: bool| {
+        let flow = Flow {
+            in_port: 1,
+            dl_src: mac_of(source),
+            dl_type: 0x1234.into(),
+            ..Flow::default()
+        };
+        let out = translate(XlateIn {
+            snapshot: &snapshot,
+            recircs: &recircs,
+            bridge: &bridge,
+            flow,
+            packet: None,
+            start: Start::Tables,
+            side_effects: packet,
+            count: None,
+            xcache: Some(&mut XCache::default()),
+            trace: None,
+            now: origin(),
+        });
+        (
+            out.actions == [DpAction::Output(DpPort(20))],
+            out.avoid_caching,
+        )
+    };
+    let four = [1, 2, 3, 4];
+    assert_eq!(
+        four.map(|s| run(s, true).0),
+        [true, true, false, false],
+        "packets"
+    );
+    // Looked at again, the two learned flows do not stand in their own way; the others must be asked for anew.
+    assert_eq!(four.map(|s| run(s, false).1), [false, false, true, true]);
+    assert_eq!([1, 2].map(|s| run(s, false).0), [true, true]);
+    assert_eq!(four.map(|s| run(s, true).0), [true, true, false, false]);
+}
+
+#[test]
+fn each_bucket_that_a_packet_runs_through_counts_it() {
+    let (snapshot, bridge) = bridge(&[
+        "group_id=1,type=all,bucket=output:2,bucket=group:2",
+        "group_id=2,type=all,bucket=output:3,bucket=output:2",
+        "group_id=3,type=select,bucket=weight:0,output:2,bucket=weight:0,output:3",
+        "priority=1,actions=write_actions(group:1)",
+        "priority=2,arp,actions=group:3",
+    ]);
+    let recircs = RecircTable::default();
+    let flow = Flow {
+        in_port: 1,
+        dl_type: 0x1234.into(),
+        ..Flow::default()
+    };
+    let mut cache = XCache::default();
+    let out = translate(XlateIn {
+        snapshot: &snapshot,
+        recircs: &recircs,
+        bridge: &bridge,
+        flow,
+        packet: None,
+        start: Start::Tables,
+        side_effects: true,
+        count: None,
+        xcache: Some(&mut cache),
+        trace: None,
+        now: origin(),
+    });
+    let output = |port| DpAction::Output(DpPort(port));
+    assert_eq!(out.actions, [output(20), output(30), output(20)]);
+    let count = PacketCount {
+        packets: 5,
+        bytes: 300,
+        tcp_flags: 0,
+    };
+    cache.push(count, origin());
+    for id in [1, 2] {
+        let group = bridge.groups.find(id).expect("it was added");
+        assert_eq!(group.counters.read(), (5, 300));
+        let buckets: Vec<_> = group.buckets.iter().map(|b| b.counters.read()).collect();
+        assert_eq!(buckets, [(5, 300); 2]);
+    }
+    // Nothing goes to buckets without weight.
+    let arp = Flow {
+        dl_type: eth_type::ARP.into(),
+        ..flow
+    };
+    assert_eq!(run(&snapshot, &recircs, &bridge, &arp).actions, []);
+}
+
+/// The text of a trace of `flow` from its first table on, and the actions of the datapath.
+fn traced(flows: &[&str], flow: &Flow) -> String {
+    let (snapshot, bridge) = bridge(flows);
+    let mut trace = Trace::default();
+    let out = translate(XlateIn {
+        snapshot: &snapshot,
+        recircs: &RecircTable::default(),
+        bridge: &bridge,
+        flow: *flow,
+        packet: None,
+        start: Start::Tables,
+        side_effects: false,
+        count: None,
+        xcache: None,
+        trace: Some(&mut trace),
+        now: origin(),
+    });
+    let mut text = trace.text();
+    text += &format!("{} -> ", show_match(&Match::new(flow, &out.wc)));
+    ferrovs_datapath::text::format_actions(&mut text, &out.actions, None);
+    text
+}
+
+#[test]
+fn what_a_packet_meets_is_told_as_open_vswitch_tells_it() {
+    let mpls = Flow {
+        in_port: 1,
+        dl_type: eth_type::MPLS.into(),
+        mpls_lse: [0x64340, 0, 0, 0].map(Be32::from),
+        ..Flow::default()
+    };
+    let flows = [
+        "mpls,actions=pop_mpls:0x800,resubmit(,1)",
+        "table=1,ip,actions=2",
+    ];
+    let want = " 0. mpls, priority 32768
+pop_mpls:0x0800
+recirc_id=0,eth,mpls,in_port=1,mpls_bos=1 -> pop_mpls(eth_type=0x800),recirc(0x1)";
+    assert_eq!(flat(&traced(&flows, &mpls)), flat(want));
+
+    let other = Flow {
+        in_port: 1,
+        dl_type: 0x1234.into(),
+        ..Flow::default()
+    };
+    let flows = [
+        "actions=output(port=9,max_len=100),output:9,3,controller(pause),2",
+        "br1:actions=meter:1,1",
+    ];
+    let want = " 0. priority 32768
+output(port=9,max_len=100)
+ >>>> output_trunc does not support patch port 9 <<<<
+output:9
+bridge(\"br1\")
+-------------
+0. priority 32768
+meter:1
+output:1
+output:3
+controller(pause)
+recirc_id=0,eth,in_port=1,dl_type=0x1234 -> clone(meter(7),110),30";
+    assert_eq!(flat(&traced(&flows, &other)), flat(want));
+
+    let flows = [
+        "group_id=1,type=select,selection_method=hash,bucket=weight:0,output:2,bucket=watch_port:77,output:3",
+        "actions=group:1,sample(probability=65535,collector_set_id=1),2",
+    ];
+    let want = " 0. priority 32768
+group:1
+ -> bucket 0: not live due to
+ -> bucket 1: not live due to port 77
+ -> no live bucket
+sample(probability=65535,collector_set_id=1,obs_domain_id=0,obs_point_id=0)
+output:2
+";
+    let text = flat(&traced(&flows, &other));
+    assert!(text.starts_with(&flat(want)), "{text}");
+}
+
+/// Lines without the white space around them.
+fn flat(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let lines: Vec<_> = lines.filter(|l| !l.is_empty()).collect();
+    lines.join("\n").trim().to_string()
+}
 
 /// Whether the key is of a packet that `pop_mpls` uncovered: it does not show the header that the packet has.
 fn is_hidden(flow: &Flow) -> bool {
