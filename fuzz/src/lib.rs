@@ -10,9 +10,11 @@
 //! transact     schema, rows, operations on the engine, with the model beside
 //! log          any bytes as a log file; recorded transactions replayed, and cut short
 //! server       sessions that send messages, right and wrong
+//! bridge       OpenFlow connections of a bridge that do the same
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod bridge;
 pub mod frames;
 pub mod input;
 pub mod json;

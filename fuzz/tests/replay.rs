@@ -56,3 +56,8 @@ fn logs_replay_and_recover() {
 fn servers_survive_their_clients() {
     replay("server", ferrovs_fuzz::server::run);
 }
+
+#[test]
+fn bridges_survive_their_controllers() {
+    replay("bridge", ferrovs_fuzz::bridge::run);
+}

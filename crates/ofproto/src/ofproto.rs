@@ -322,7 +322,7 @@ impl Ofproto {
     }
 
     /// Removes flows whose time is over.
-    fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         let now_ms = to_ms(now);
         let mut change = None;
         for rule in self.tables.expirable() {
@@ -339,6 +339,7 @@ impl Ofproto {
             let change =
                 change.get_or_insert_with(|| self.tables.change(Requester::default(), now_ms));
             change.remove(rule, reason);
+            change.tell_apart();
         }
         if let Some(change) = change {
             change.commit();

@@ -13,6 +13,7 @@ use ferrovs_openflow::port::PortMod;
 use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
 
 use super::{Done, Request, flow, group, packet_out};
+use crate::tables::Criteria;
 use crate::time::to_ms;
 
 /// Bundles that one connection may have open.
@@ -207,9 +208,10 @@ impl Request<'_> {
                 Err(error) => Err(error),
                 Ok(Message::FlowMod { mut flow_mod, .. }) => {
                     self.conn.flow_mods.count(flow_mod.command, self.now);
-                    let checked = flow::prepare(self.ofproto, self.conn, &mut flow_mod);
                     let change = change.get_or_insert_with(|| tables.change(requester, now_ms));
-                    checked.and_then(|()| change.flow_mod(*flow_mod))
+                    let finds = |criteria: &Criteria| !change.collect(criteria).is_empty();
+                    flow::prepare(self.ofproto, self.conn, &mut flow_mod, finds)
+                        .and_then(|()| change.flow_mod(*flow_mod))
                 }
                 Ok(Message::GroupMod(m)) => {
                     let change = change.get_or_insert_with(|| tables.change(requester, now_ms));

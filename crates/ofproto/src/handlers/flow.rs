@@ -19,21 +19,36 @@ use super::{Done, RL, Request};
 use crate::connmgr::OfConn;
 use crate::ofproto::Ofproto;
 use crate::rule::Rule;
-use crate::tables::{Criteria, N_TABLES, Requester, may_add};
+use crate::tables::{Criteria, N_TABLES, Requester, TBL_INTERNAL, may_add};
 use crate::time::{sec_nsec, to_ms};
 
 /// A message of statistics is closed when its flows may take so many bytes.
 const PART_SIZE: usize = 48 * 1024;
 
-/// Makes a flow mod ready: its actions are checked, and its table number is what its sender meant.
-pub(crate) fn prepare(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod) -> Done {
+/// Makes a flow mod ready: its actions are checked, and its table number is what its sender meant. `finds` says whether
+/// there is a flow that it means: groups and meters in actions that no flow gets need not be there.
+pub(crate) fn prepare(
+    ofproto: &Ofproto,
+    conn: &OfConn,
+    fm: &mut FlowMod,
+    finds: impl Fn(&Criteria) -> bool,
+) -> Done {
     if conn.version() == Version::V10 {
         fm.fix_table_id(conn.flow_mod_table_id)?;
         if fm.command == FlowModCommand::Add {
             fm.flags |= FlowModFlags::RESET_COUNTS;
         }
     }
-    check(ofproto, conn, fm, true)
+    match check(ofproto, conn, fm, true) {
+        Err(OfpErr::OFPBAC_BAD_OUT_GROUP | OfpErr::OFPMMFC_INVALID_METER)
+            if fm.command != FlowModCommand::Add
+                && !may_add(fm)
+                && !finds(&Criteria::of_flow_mod(fm)) =>
+        {
+            check(ofproto, conn, fm, false)
+        }
+        checked => checked,
+    }
 }
 
 /// Checks a flow mod as far as that does not depend on what the bridge has at the moment.
@@ -48,6 +63,9 @@ fn check(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod, references: bool) -
     }
     if fm.command.is_delete() {
         return Ok(());
+    }
+    if fm.table_id == TBL_INTERNAL {
+        return Err(OfpErr::OFPBRC_EPERM);
     }
     if fm.command != FlowModCommand::Add && version > Version::V10 {
         fm.modify_cookie = false;
@@ -83,7 +101,8 @@ impl Request<'_> {
 
     pub(super) fn flow_mod(&mut self, mut fm: FlowMod) -> Done {
         self.conn.flow_mods.count(fm.command, self.now);
-        prepare(self.ofproto, self.conn, &mut fm)?;
+        let finds = |criteria: &Criteria| !self.ofproto.tables.collect_rules(criteria).is_empty();
+        prepare(self.ofproto, self.conn, &mut fm, finds)?;
         let buffered = fm.buffer_id != NO_BUFFER;
         self.ofproto
             .tables

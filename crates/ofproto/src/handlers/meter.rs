@@ -66,13 +66,13 @@ impl Request<'_> {
                 if m.meter.bands.len() > usize::from(MAX_BANDS) {
                     return Err(OfpErr::OFPMMFC_OUT_OF_BANDS);
                 }
-                if m.meter.bands.iter().any(|b| b.type_ != MeterBandType::Drop) {
-                    return Err(OfpErr::OFPMMFC_BAD_BAND);
-                }
                 let known = self.ofproto.meters.by_id.get(&id).map(|old| old.dp_id);
                 let dp_id = match (command, known) {
                     (MeterCommand::Add, Some(_)) => return Err(OfpErr::OFPMMFC_METER_EXISTS),
                     (MeterCommand::Modify, None) => return Err(OfpErr::OFPMMFC_UNKNOWN_METER),
+                    _ if m.meter.bands.iter().any(|b| b.type_ != MeterBandType::Drop) => {
+                        return Err(OfpErr::OFPMMFC_BAD_BAND);
+                    }
                     (_, Some(dp_id)) => dp_id,
                     (_, None) => self
                         .ofproto

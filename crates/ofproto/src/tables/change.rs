@@ -49,7 +49,7 @@ impl Criteria {
         }
     }
 
-    fn of_flow_mod(fm: &FlowMod) -> Criteria {
+    pub(crate) fn of_flow_mod(fm: &FlowMod) -> Criteria {
         let strict = matches!(
             fm.command,
             FlowModCommand::ModifyStrict | FlowModCommand::DeleteStrict
@@ -110,6 +110,8 @@ pub struct Change<'a> {
     writer: MutexGuard<'a, Writer>,
     version: u64,
     ops: Vec<Op>,
+    /// Numbers of operations after which those who are told of them make a break.
+    breaks: Vec<usize>,
     requester: Requester,
     now_ms: i64,
 }
@@ -124,6 +126,7 @@ impl Tables {
             writer,
             version,
             ops: Vec::new(),
+            breaks: Vec::new(),
             requester,
             now_ms,
         }
@@ -432,6 +435,12 @@ impl Change<'_> {
         }
     }
 
+    /// What was done so far is told apart from what follows, as if they were changes of their own.
+    pub fn tell_apart(&mut self) {
+        self.remove_learned();
+        self.breaks.push(self.ops.len());
+    }
+
     /// Makes the change visible, and tells of it.
     pub fn commit(mut self) {
         self.remove_learned();
@@ -443,8 +452,13 @@ impl Change<'_> {
         tables.versions.publish(self.version);
         let monitored = tables.monitors.load(Relaxed) > 0;
         let requester = self.requester;
+        let mut told: Vec<Vec<TableEvent>> = Vec::new();
         let mut events = Vec::new();
-        for op in ops {
+        let mut breaks = std::mem::take(&mut self.breaks).into_iter().peekable();
+        for (i, op) in ops.into_iter().enumerate() {
+            while breaks.next_if(|at| *at <= i).is_some() {
+                told.push(std::mem::take(&mut events));
+            }
             match op {
                 Op::Added(rule) if monitored => events.push(TableEvent::Added { rule, requester }),
                 Op::Added(_) => {}
@@ -492,12 +506,14 @@ impl Change<'_> {
         // A removed rule that stays linked would go on narrowing the flows that lookups make.
         tables.collect(&mut self.writer);
         tables.change_seq.fetch_add(1, Relaxed);
-        if !events.is_empty() {
+        told.push(events);
+        told.retain(|events| !events.is_empty());
+        if !told.is_empty() {
             tables
                 .events
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push_back(events);
+                .extend(told);
             tables.waker.wake();
         }
         tables.on_change.flows_changed();

@@ -341,7 +341,7 @@ fn a_change_of_several_flows_is_one_update() {
         }])
     };
     let all = FlowMonitorFlags::ADD | FlowMonitorFlags::REMOVED;
-    for (flags, n) in [(all | FlowMonitorFlags::NO_ABBREV, 3), (all, 1)] {
+    for (flags, n) in [(all | FlowMonitorFlags::ONLY_OWN, 3), (all, 1)] {
         let mut peer = Peer::new();
         peer.send(1, watch(flags));
         peer.replies();
@@ -401,4 +401,69 @@ fn every_port_has_queue_0() {
     peer.ofproto.backer.dpif.port_del(dp_port).unwrap();
     peer.ofproto.follow_datapath();
     assert!(peer.ofproto.ports.is_empty());
+}
+
+#[test]
+fn a_modification_that_finds_no_flow_may_name_what_is_not_there() {
+    let mut peer = Peer::new();
+    let modify = |text| flow(FlowModCommand::Modify, text);
+    for text in ["in_port=1,actions=group:5", "in_port=1,actions=meter:5"] {
+        assert_eq!(peer.ask(modify(text)), []);
+        assert_eq!(peer.bundle(vec![modify(text)]), []);
+    }
+    assert_eq!(peer.add("in_port=1,actions=2"), []);
+    let missing = OfpErr::OFPBAC_BAD_OUT_GROUP;
+    let text = "in_port=1,actions=group:5";
+    assert_eq!(peer.ask(modify(text)), [missing]);
+    assert_eq!(
+        peer.bundle(vec![modify(text)]),
+        [missing, OfpErr::OFPBFC_MSG_FAILED]
+    );
+}
+
+#[test]
+fn the_switchs_table_is_not_for_controllers_whatever_it_holds() {
+    let mut peer = Peer::new();
+    for command in [
+        FlowModCommand::Add,
+        FlowModCommand::Modify,
+        FlowModCommand::ModifyStrict,
+    ] {
+        let text = "table=254,icmp,actions=group:9";
+        assert_eq!(peer.ask(flow(command, text)), [OfpErr::OFPBRC_EPERM]);
+        assert_eq!(
+            peer.bundle(vec![flow(command, text)]),
+            [OfpErr::OFPBRC_EPERM]
+        );
+    }
+}
+
+#[test]
+fn a_meter_must_be_there_before_its_bands_matter() {
+    let mut peer = Peer::new();
+    let remark = "meter=1,kbps,bands=type=dscp_remark,rate=1,prec_level=1";
+    let mut ask = |command, text: &str| {
+        let m = parse_meter_mod(text, Some(command), &mut Protocol::all()).unwrap();
+        peer.ask(Message::MeterMod(m))
+    };
+    use MeterCommand::{Add, Modify};
+    assert_eq!(ask(Modify, remark), [OfpErr::OFPMMFC_UNKNOWN_METER]);
+    assert_eq!(ask(Add, remark), [OfpErr::OFPMMFC_BAD_BAND]);
+    assert_eq!(ask(Add, "meter=1,kbps,bands=type=drop,rate=1"), []);
+    assert_eq!(ask(Add, remark), [OfpErr::OFPMMFC_METER_EXISTS]);
+    assert_eq!(ask(Modify, remark), [OfpErr::OFPMMFC_BAD_BAND]);
+}
+
+#[test]
+fn flows_that_expire_together_are_told_apart() {
+    let mut peer = Peer::new();
+    peer.ofproto.tables.set_monitors(1);
+    for port in 1..4 {
+        let text = format!("in_port={port},hard_timeout=1,actions=2");
+        assert_eq!(peer.add(&text), []);
+    }
+    peer.ofproto.tables.take_events();
+    peer.ofproto.expire(clock::now() + Duration::from_secs(5));
+    let told = peer.ofproto.tables.take_events();
+    assert_eq!(told.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
 }
