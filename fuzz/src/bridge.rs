@@ -32,30 +32,92 @@ const BRIDGE: &str = "fuzzed";
 const MAX_BACKLOG: usize = 4 * 1024 * 1024;
 
 const MATCHES: &[&str] = &[
-    "", "in_port=1", "in_port=LOCAL", "ip", "arp", "tcp,tp_dst=80", "udp6,tp_src=53", "dl_vlan=5",
-    "dl_src=50:54:00:00:00:01", "ip,nw_src=10.0.0.0/8", "ipv6,ipv6_dst=fe80::/10", "reg0=1",
-    "metadata=0x10/0xf0", "tun_id=7", "mpls,mpls_label=9", "ct_state=+trk", "conj_id=1",
-    "priority=7,icmp", "table=1", "table=2,reg0=1", "table=254", "cookie=1/1", "cookie=5",
-    "idle_timeout=1", "hard_timeout=2", "send_flow_rem,check_overlap", "reset_counts,in_port=2",
+    "",
+    "in_port=1",
+    "in_port=LOCAL",
+    "ip",
+    "arp",
+    "tcp,tp_dst=80",
+    "udp6,tp_src=53",
+    "dl_vlan=5",
+    "dl_src=50:54:00:00:00:01",
+    "ip,nw_src=10.0.0.0/8",
+    "ipv6,ipv6_dst=fe80::/10",
+    "reg0=1",
+    "metadata=0x10/0xf0",
+    "tun_id=7",
+    "mpls,mpls_label=9",
+    "ct_state=+trk",
+    "conj_id=1",
+    "priority=7,icmp",
+    "table=1",
+    "table=2,reg0=1",
+    "table=254",
+    "cookie=1/1",
+    "cookie=5",
+    "idle_timeout=1",
+    "hard_timeout=2",
+    "send_flow_rem,check_overlap",
+    "reset_counts,in_port=2",
 ];
 const ACTIONS: &[&str] = &[
-    "drop", "1", "2", "NORMAL", "FLOOD", "ALL", "IN_PORT", "CONTROLLER", "controller(max_len=9,userdata=01.02)",
-    "group:1", "group:2", "meter:1,2", "resubmit(,1)", "resubmit(1,0)", "load:1->reg0", "push_vlan:0x8100,2",
-    "set_field:9->vlan_vid,2", "pop_vlan,2", "push_mpls:0x8847,2", "pop_mpls:0x0800,resubmit(,1)",
-    "dec_ttl,2", "learn(table=1,limit=3,eth_src,output:in_port)", "move:reg0->reg1", "push:reg0,pop:reg1",
-    "learn(table=2,cookie=5,delete_learned,in_port,load:1->reg0)", "clone(set_field:1->reg0,2)",
-    "conjunction(1,1/2)", "conjunction(1,2/2)", "fin_timeout(idle_timeout=1)", "note:01.02", "goto_table:1",
-    "write_actions(output:2)", "clear_actions", "check_pkt_larger(100)->reg0[0],resubmit(,1)",
-    "multipath(eth_src,50,modulo_n,1,0,reg0[])", "bundle(eth_src,0,active_backup,ofport,members:1,2)",
-    "sample(probability=9)", "ct(commit)", "decap", "output(port=2,max_len=20)", "set_queue:1,2,pop_queue",
+    "drop",
+    "1",
+    "2",
+    "NORMAL",
+    "FLOOD",
+    "ALL",
+    "IN_PORT",
+    "CONTROLLER",
+    "controller(max_len=9,userdata=01.02)",
+    "group:1",
+    "group:2",
+    "meter:1,2",
+    "resubmit(,1)",
+    "resubmit(1,0)",
+    "load:1->reg0",
+    "push_vlan:0x8100,2",
+    "set_field:9->vlan_vid,2",
+    "pop_vlan,2",
+    "push_mpls:0x8847,2",
+    "pop_mpls:0x0800,resubmit(,1)",
+    "dec_ttl,2",
+    "learn(table=1,limit=3,eth_src,output:in_port)",
+    "move:reg0->reg1",
+    "push:reg0,pop:reg1",
+    "learn(table=2,cookie=5,delete_learned,in_port,load:1->reg0)",
+    "clone(set_field:1->reg0,2)",
+    "conjunction(1,1/2)",
+    "conjunction(1,2/2)",
+    "fin_timeout(idle_timeout=1)",
+    "note:01.02",
+    "goto_table:1",
+    "write_actions(output:2)",
+    "clear_actions",
+    "check_pkt_larger(100)->reg0[0],resubmit(,1)",
+    "multipath(eth_src,50,modulo_n,1,0,reg0[])",
+    "bundle(eth_src,0,active_backup,ofport,members:1,2)",
+    "sample(probability=9)",
+    "ct(commit)",
+    "decap",
+    "output(port=2,max_len=20)",
+    "set_queue:1,2,pop_queue",
 ];
 const GROUPS: &[&str] = &[
-    "group_id=1,type=all,bucket=actions=2", "group_id=1,type=all,bucket=actions=group:2",
-    "group_id=2,type=all,bucket=actions=group:1,bucket=actions=1", "group_id=2,type=indirect,bucket=actions=2",
+    "group_id=1,type=all,bucket=actions=2",
+    "group_id=1,type=all,bucket=actions=group:2",
+    "group_id=2,type=all,bucket=actions=group:1,bucket=actions=1",
+    "group_id=2,type=indirect,bucket=actions=2",
     "group_id=1,type=select,bucket=weight:1,actions=1,bucket=weight:2,actions=2",
-    "group_id=2,type=ff,bucket=watch_port:1,actions=1", "group_id=1", "group_id=all",
+    "group_id=2,type=ff,bucket=watch_port:1,actions=1",
+    "group_id=1",
+    "group_id=all",
 ];
-const METERS: &[&str] = &["meter=1,kbps,bands=type=drop,rate=1", "meter=1,pktps,burst,bands=type=drop,rate=1,burst_size=2", "meter=1"];
+const METERS: &[&str] = &[
+    "meter=1,kbps,bands=type=drop,rate=1",
+    "meter=1,pktps,burst,bands=type=drop,rate=1,burst_size=2",
+    "meter=1",
+];
 
 struct World {
     ofprotos: Ofprotos,
@@ -137,7 +199,10 @@ fn flow_mod(input: &mut Input<'_>) -> Option<Message> {
     let tun = Tun::none();
     let flow_mod = parse_flow_mod(&text, command, &Names::none(&tun), &mut Protocol::all()).ok()?;
     let nxm = input.chance(20);
-    Some(Message::FlowMod { flow_mod: Box::new(flow_mod), nxm })
+    Some(Message::FlowMod {
+        flow_mod: Box::new(flow_mod),
+        nxm,
+    })
 }
 
 fn packet_out(input: &mut Input<'_>) -> Option<Message> {
@@ -145,14 +210,31 @@ fn packet_out(input: &mut Input<'_>) -> Option<Message> {
     flow_metadata.flow.in_port = *input.pick(&[1, 2, 0xfffe, 0xffff, 0xfffd, 9]);
     flow_metadata.wc.masks.in_port = u32::MAX;
     let mut packet = vec![0x50, 0x54, 0, 0, 0, 2, 0x50, 0x54, 0, 0, 0, input.byte()];
-    packet.extend_from_slice(input.pick(&[[8, 0], [0x86, 0xdd], [8, 6], [0x81, 0], [0x88, 0x47], [0x12, 0x34]]));
+    packet.extend_from_slice(input.pick::<[u8; 2]>(&[
+        [8, 0],
+        [0x86, 0xdd],
+        [8, 6],
+        [0x81, 0],
+        [0x88, 0x47],
+        [0x12, 0x34],
+    ]));
     let n = input.below(80);
     packet.extend_from_slice(input.bytes(n));
     let tun = Tun::none();
-    let text = if input.chance(50) { "table" } else { input.pick(ACTIONS) };
-    let actions = parse_action::parse_actions(text, &Names::none(&tun), &mut Protocol::all()).ok()?;
+    let text = if input.chance(50) {
+        "table"
+    } else {
+        input.pick::<&str>(ACTIONS)
+    };
+    let actions =
+        parse_action::parse_actions(text, &Names::none(&tun), &mut Protocol::all(), false).ok()?;
     let buffer_id = NO_BUFFER;
-    Some(Message::PacketOut(Box::new(PacketOut { packet, buffer_id, flow_metadata, actions })))
+    Some(Message::PacketOut(Box::new(PacketOut {
+        packet,
+        buffer_id,
+        flow_metadata,
+        actions,
+    })))
 }
 
 /// A message that a controller might send.
@@ -165,36 +247,70 @@ fn message(input: &mut Input<'_>, version: Version) -> Option<Message> {
         5 | 6 => packet_out(input),
         7 => {
             use GroupCommand::{Add, AddOrModify, Delete, InsertBucket, Modify, RemoveBucket};
-            let command = *input.pick(&[Add, AddOrModify, Modify, Delete, InsertBucket, RemoveBucket]);
+            let command =
+                *input.pick(&[Add, AddOrModify, Modify, Delete, InsertBucket, RemoveBucket]);
             let text = *input.pick(GROUPS);
-            parse_group_mod(text, command, &names, &mut usable).ok().map(Message::GroupMod)
+            parse_group_mod(text, command, &names, &mut usable)
+                .ok()
+                .map(Message::GroupMod)
         }
         8 => {
-            let command = *input.pick(&[MeterCommand::Add, MeterCommand::Modify, MeterCommand::Delete]);
-            parse_meter_mod(input.pick(METERS), Some(command), &mut usable).ok().map(Message::MeterMod)
+            let command = *input.pick(&[
+                MeterCommand::Add,
+                MeterCommand::Modify,
+                MeterCommand::Delete,
+            ]);
+            parse_meter_mod(input.pick::<&str>(METERS), Some(command), &mut usable)
+                .ok()
+                .map(Message::MeterMod)
         }
         9 => {
             use BundleCtrlType::{CloseRequest, CommitRequest, DiscardRequest, OpenRequest};
             Some(Message::BundleControl(BundleCtrl {
                 bundle_id: 1,
-                type_: *input.pick(&[OpenRequest, CloseRequest, CommitRequest, CommitRequest, DiscardRequest]),
+                type_: *input.pick(&[
+                    OpenRequest,
+                    CloseRequest,
+                    CommitRequest,
+                    CommitRequest,
+                    DiscardRequest,
+                ]),
                 flags: BundleFlags::ATOMIC,
             }))
         }
         10 => {
-            let body = if input.chance(70) { flow_mod(input) } else { packet_out(input) }?;
-            let msg = Msg { version, xid: 5, body }.to_bytes(&tun);
+            let body = if input.chance(70) {
+                flow_mod(input)
+            } else {
+                packet_out(input)
+            }?;
+            let msg = Msg {
+                version,
+                xid: 5,
+                body,
+            }
+            .to_bytes(&tun);
             let flags = BundleFlags::ATOMIC;
-            Some(Message::BundleAdd(BundleAdd { bundle_id: 1, flags, msg }))
+            Some(Message::BundleAdd(BundleAdd {
+                bundle_id: 1,
+                flags,
+                msg,
+            }))
         }
         _ => Some(match input.below(10) {
             0 => Message::BarrierRequest,
             1 => Message::FeaturesRequest,
-            2 => Message::FlowStatsRequest { request: Box::default(), nxm: input.chance(50) },
+            2 => Message::FlowStatsRequest {
+                request: Box::default(),
+                nxm: input.chance(50),
+            },
             3 => Message::TableStatsRequest,
             4 => Message::GroupDescRequest { group: u32::MAX },
             5 => Message::GroupStatsRequest { group: u32::MAX },
-            6 => Message::TableFeaturesRequest { tables: Vec::new(), more: false },
+            6 => Message::TableFeaturesRequest {
+                tables: Vec::new(),
+                more: false,
+            },
             7 => Message::DescRequest,
             8 => Message::GetConfigRequest,
             _ => Message::EchoRequest(vec![1, 2, 3]),
@@ -226,8 +342,14 @@ impl World {
             let (ours, stream) = Stream::pair().expect("descriptors");
             let rconn = Rconn::accepted("fuzz", ours, Versions::ALL, now);
             let settings = ControllerSettings::new("punix:fuzz");
-            let kind = if id == 0 { ConnKind::Service } else { ConnKind::Primary };
-            world.conns.push(OfConn::new(id, rconn, kind, "punix:fuzz", settings));
+            let kind = if id == 0 {
+                ConnKind::Service
+            } else {
+                ConnKind::Primary
+            };
+            world
+                .conns
+                .push(OfConn::new(id, rconn, kind, "punix:fuzz", settings));
             world.streams.push(stream);
             let version = *input.pick(&Version::ALL);
             let hello = ferrovs_openflow::codec::encode_hello(Versions::up_to(version));
@@ -284,7 +406,11 @@ impl World {
         for peer in 0..self.conns.len() {
             let version = self.version(peer);
             let body = Message::EchoRequest(vec![7; 8]);
-            let msg = Msg { version, xid: ECHO, body };
+            let msg = Msg {
+                version,
+                xid: ECHO,
+                body,
+            };
             self.send(peer, &msg.to_bytes(&Tun::none()));
         }
         let mut got = vec![Vec::new(); self.conns.len()];
