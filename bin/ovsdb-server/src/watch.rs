@@ -15,9 +15,9 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use ferrovs_runtime::{Interest, Poller, Wants};
+use ferrovs_sys::fd::{self, Events};
 use hashbrown::HashMap;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::io::Errno;
+use rustix::event::epoll::{self, CreateFlags};
 
 /// Names who is watched.
 pub type Key = u64;
@@ -113,7 +113,7 @@ impl Watch {
         if entry.fds != fds {
             for &(fd, _) in &entry.fds {
                 if !fds.iter().any(|new| new.0 == fd) {
-                    let _ = epoll::delete(&self.epoll, ferrovs_sys::fd::assume_open(fd));
+                    let _ = fd::epoll_delete(&self.epoll, fd);
                 }
             }
             for &(fd, interest) in &fds {
@@ -162,15 +162,10 @@ fn merge(fds: &mut Vec<(RawFd, Interest)>) {
 }
 
 fn register(epoll: &OwnedFd, key: Key, fd: RawFd, interest: Interest) -> bool {
-    let mut flags = EventFlags::empty();
-    flags.set(EventFlags::IN, interest != Interest::WRITE);
-    flags.set(EventFlags::OUT, interest != Interest::READ);
-    let (fd, data) = (ferrovs_sys::fd::assume_open(fd), EventData::new_u64(key));
-    let result = match epoll::modify(epoll, fd, data, flags) {
-        Err(Errno::NOENT) => epoll::add(epoll, fd, data, flags),
-        other => other,
-    };
-    result.is_ok()
+    let mut events = Events::empty();
+    events.set(Events::IN, interest != Interest::WRITE);
+    events.set(Events::OUT, interest != Interest::READ);
+    fd::epoll_set(epoll, fd, key, events).is_ok()
 }
 
 #[cfg(test)]

@@ -112,6 +112,6 @@ pub fn register<S: 'static>(
     commands.register("memory/show", "", 0, 0, move |s, _| {
         let mut u = Usage::new();
         usage(s, &mut u);
-        Ok(Output::Text(format!("{}\n", u.text())))
+        Ok(Output::Text(u.text()))
     });
 }

@@ -4,6 +4,7 @@
 //! behind, and the order in which things run is the order in which the loop calls them. A sleep
 //! also ends when the clock jumps and, on the main thread, when a signal comes.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::Location;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use ferrovs_sync::{Seq, Waker};
+use ferrovs_sys::fd::{Events, PollEntry, poll};
 use ferrovs_sys::process::{Usage, thread_usage};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock::{self, Sleeper};
 use crate::vlog::modules::{POLL_LOOP, TIMEVAL};
@@ -31,13 +32,13 @@ impl Interest {
     /// Either.
     pub const BOTH: Interest = Interest(3);
 
-    fn flags(self) -> PollFlags {
-        let mut f = PollFlags::empty();
+    fn flags(self) -> Events {
+        let mut f = Events::empty();
         if self.0 & 1 != 0 {
-            f |= PollFlags::IN;
+            f |= Events::IN;
         }
         if self.0 & 2 != 0 {
-            f |= PollFlags::OUT;
+            f |= Events::OUT;
         }
         f
     }
@@ -70,7 +71,7 @@ const LINGER: Duration = Duration::from_micros(50);
 
 struct Wanted {
     fd: RawFd,
-    flags: PollFlags,
+    flags: Events,
     location: &'static Location<'static>,
 }
 
@@ -189,10 +190,9 @@ impl Poller {
 
     /// Moves what was asked for to `wants`, instead of sleeping: for whoever waits by other means.
     pub fn take_wants(&mut self, wants: &mut Wants) {
-        let interest = |flags: PollFlags| {
+        let interest = |flags: Events| {
             Interest(
-                u8::from(flags.contains(PollFlags::IN))
-                    | u8::from(flags.contains(PollFlags::OUT)) << 1,
+                u8::from(flags.contains(Events::IN)) | u8::from(flags.contains(Events::OUT)) << 1,
             )
         };
         wants.fds.clear();
@@ -251,50 +251,30 @@ impl Poller {
     /// Sleeps; true unless it is sure that the waker did not end the sleep.
     fn poll(&mut self, timeout: Option<Duration>) -> bool {
         let extra = if self.main { 2 } else { 1 };
-        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.wanted.len() + extra);
-        fds.push(PollFd::from_borrowed_fd(
-            self.sleeper.waker.as_fd(),
-            PollFlags::IN,
-        ));
+        let mut fds: Vec<PollEntry> = Vec::with_capacity(self.wanted.len() + extra);
+        let waker = self.sleeper.waker.as_fd().as_raw_fd();
+        fds.push(PollEntry::new(waker, Events::IN));
         if self.main {
-            let signals = ferrovs_sys::signal::pipe_fd();
-            fds.push(PollFd::from_borrowed_fd(signals, PollFlags::IN));
+            let signals = ferrovs_sys::signal::pipe_fd().as_raw_fd();
+            fds.push(PollEntry::new(signals, Events::IN));
         }
-        for w in &self.wanted {
-            fds.push(PollFd::from_borrowed_fd(
-                ferrovs_sys::fd::assume_open(w.fd),
-                w.flags,
-            ));
-        }
-        // Milliseconds, rounded up, as a timer that is early by a fraction only spins.
-        let spec = timeout.map(|t| {
-            let ms = t.as_millis() + u128::from(t.subsec_nanos() % 1_000_000 != 0);
-            let ms = ms.min(i32::MAX as u128) as i64;
-            Timespec {
-                tv_sec: ms / 1000,
-                tv_nsec: (ms % 1000) * 1_000_000,
-            }
-        });
+        let wanted = self.wanted.iter();
+        fds.extend(wanted.map(|w| PollEntry::new(w.fd, w.flags)));
         self.sleeper.sleeps.fetch_add(1, SeqCst);
         self.sleeper.asleep.store(true, SeqCst);
-        let (result, linger) = match self.linger.then(|| linger(&mut fds, timeout)).flatten() {
-            Some(result) => (result, true),
-            None => {
-                let before = clock::real_now();
-                let result = poll(&mut fds, spec.as_ref());
-                (result, clock::real_now() - before < LINGER)
-            }
-        };
+        let lingered = self.linger.then(|| linger(&mut fds, timeout)).flatten();
+        let before = clock::real_now();
+        let result = lingered.unwrap_or_else(|| poll(&mut fds, timeout));
+        let slept = clock::real_now().saturating_duration_since(before);
         self.sleeper.asleep.store(false, SeqCst);
-        let ready: Vec<(usize, PollFlags)> = fds[extra..]
+        let ready: Vec<(usize, Events)> = fds[extra..]
             .iter()
             .enumerate()
             .filter(|(_, f)| !f.revents().is_empty())
             .map(|(i, f)| (i, f.revents()))
             .collect();
         let woken = result.is_err() || !fds[0].revents().is_empty();
-        drop(fds);
-        self.linger = self.may_linger && linger;
+        self.linger = self.may_linger && pays_to_linger(slept);
         match result {
             Ok(0) => match (self.wake_now, self.deadline) {
                 (Some(l), _) => self.log_wakeup(l, None, Some(Duration::ZERO)),
@@ -303,7 +283,7 @@ impl Poller {
             },
             Ok(_) => {
                 for (i, flags) in ready {
-                    if flags.contains(PollFlags::NVAL) {
+                    if flags.contains(Events::NVAL) {
                         vlog::err!(
                             POLL_LOOP,
                             "fd {} was closed while it was waited for",
@@ -314,10 +294,10 @@ impl Poller {
                     self.log_wakeup(l, Some((self.wanted[i].fd, flags)), None);
                 }
             }
-            Err(rustix::io::Errno::INTR) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => {
                 static RL: RateLimit = RateLimit::new(5, 1);
-                vlog::err_rl!(RL, POLL_LOOP, "poll: {}", crate::text::errno(&e.into()));
+                vlog::err_rl!(RL, POLL_LOOP, "poll: {}", crate::text::errno(&e));
             }
         }
         woken
@@ -327,7 +307,7 @@ impl Poller {
     fn log_wakeup(
         &mut self,
         at: &Location<'_>,
-        fd: Option<(RawFd, PollFlags)>,
+        fd: Option<(RawFd, Events)>,
         timeout: Option<Duration>,
     ) {
         static RL: RateLimit = RateLimit::new(10, 10);
@@ -343,11 +323,11 @@ impl Poller {
         let mut s = String::from("wakeup due to ");
         if let Some((fd, flags)) = fd {
             for (flag, name) in [
-                (PollFlags::IN, "[POLLIN]"),
-                (PollFlags::OUT, "[POLLOUT]"),
-                (PollFlags::ERR, "[POLLERR]"),
-                (PollFlags::HUP, "[POLLHUP]"),
-                (PollFlags::NVAL, "[POLLNVAL]"),
+                (Events::IN, "[POLLIN]"),
+                (Events::OUT, "[POLLOUT]"),
+                (Events::ERR, "[POLLERR]"),
+                (Events::HUP, "[POLLHUP]"),
+                (Events::NVAL, "[POLLNVAL]"),
             ] {
                 if flags.contains(flag) {
                     s.push_str(name);
@@ -421,18 +401,20 @@ impl Poller {
     }
 }
 
+/// Whether lingering before a sleep of this length would have made it unnecessary. What came while the poller
+/// lingered was no sleep at all.
+fn pays_to_linger(slept: Duration) -> bool {
+    slept < LINGER
+}
+
 /// Looks for events for a while without sleeping; none if there are none.
-fn linger(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> Option<rustix::io::Result<usize>> {
+fn linger(fds: &mut [PollEntry], timeout: Option<Duration>) -> Option<io::Result<usize>> {
     if timeout.is_some_and(|t| t < LINGER) {
         return None;
     }
     let end = clock::real_now() + LINGER;
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
     while clock::real_now() < end {
-        match poll(fds, Some(&at_once)) {
+        match poll(fds, Some(Duration::ZERO)) {
             Ok(0) => std::hint::spin_loop(),
             result => return Some(result),
         }
@@ -463,52 +445,30 @@ mod tests {
 
     #[test]
     fn a_poller_lingers_only_while_sleeps_are_short() {
+        assert!(pays_to_linger(Duration::ZERO) && pays_to_linger(LINGER / 2));
+        assert!(!pays_to_linger(LINGER) && !pays_to_linger(Duration::from_secs(1)));
+        // A timeout that is over before a look would be is waited for as usual.
+        assert!(linger(&mut [], Some(LINGER / 2)).is_none());
+        // Nothing came: it has to sleep.
+        assert!(linger(&mut [], None).is_none());
+        // What is there is found without sleep.
+        let w = Waker::new().unwrap();
+        w.wake();
+        let mut ready = [PollEntry::new(w.as_fd().as_raw_fd(), Events::IN)];
+        assert_eq!(linger(&mut ready, None).unwrap().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_poller_that_may_linger_learns_from_its_last_sleep() {
         let mut p = Poller::new();
-        p.let_linger();
-        let (ping, pong) = (Arc::new(Waker::new().unwrap()), Waker::new().unwrap());
-        let (echo, stop) = (
-            ping.clone(),
-            Arc::new(std::sync::atomic::AtomicBool::new(false)),
-        );
-        std::thread::scope(|scope| {
-            let stopped = stop.clone();
-            let answers = scope.spawn({
-                let pong = &pong;
-                move || {
-                    let mut p = Poller::new();
-                    while !stopped.load(SeqCst) {
-                        p.wait_fd(echo.as_fd(), Interest::READ);
-                        p.block();
-                        echo.drain();
-                        pong.wake();
-                    }
-                }
-            });
-            for _ in 0..200 {
-                ping.wake();
-                p.wait_fd(pong.as_fd(), Interest::READ);
-                p.block();
-                pong.drain();
-            }
-            stop.store(true, SeqCst);
-            ping.wake();
-            answers.join().unwrap();
-        });
-        // Nothing comes for longer than it lingers: it sleeps. On a busy machine it may itself begin so
-        // late that it needs not.
-        pong.drain();
-        let mut sleep = || {
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    std::thread::sleep(20 * LINGER);
-                    pong.wake();
-                });
-                p.wait_fd(pong.as_fd(), Interest::READ);
-                p.block();
-            });
-            pong.drain();
-            !p.linger
-        };
-        assert!((0..50).any(|_| sleep()), "it lingers in vain");
+        p.may_linger = true;
+        // A sleep that lasts at least as long as its timeout, however busy the machine is.
+        p.wait_until(clock::real_now() + 20 * LINGER);
+        p.linger = false;
+        p.poll(Some(20 * LINGER));
+        assert!(!p.linger);
+        p.may_linger = false;
+        p.poll(Some(Duration::ZERO));
+        assert!(!p.linger);
     }
 }

@@ -211,7 +211,8 @@ pub(crate) fn module_by_name(name: &str) -> Option<&'static Module> {
 
 struct State {
     patterns: [String; 3],
-    facility: u8,
+    /// None until one is chosen: then each destination has its own.
+    facility: Option<u8>,
     file: Option<File>,
     file_path: Option<PathBuf>,
     syslog: syslog::Syslog,
@@ -241,7 +242,7 @@ fn state() -> StateGuard {
             "%D{%Y-%m-%dT%H:%M:%SZ}|%05N|%c%T|%p|%m".to_string(),
             "%D{%Y-%m-%dT%H:%M:%S.###Z}|%05N|%c%T|%p|%m".to_string(),
         ],
-        facility: syslog::DAEMON,
+        facility: None,
         file: None,
         file_path: None,
         syslog: syslog::Syslog::from_environment(),
@@ -298,7 +299,7 @@ pub fn write(module: &Module, level: Level, text: fmt::Arguments<'_>) {
         text: &text,
         serial: serial.unwrap_or(0),
         subprogram: &subprogram,
-        facility: state.facility,
+        facility: state.facility.unwrap_or(syslog::LOCAL0),
     };
     let admits = |d| level <= module.level(d);
     if admits(Destination::Console) {
@@ -308,10 +309,14 @@ pub fn write(module: &Module, level: Level, text: fmt::Arguments<'_>) {
     }
     if admits(Destination::Syslog) {
         let pattern = state.patterns[Destination::Syslog as usize].clone();
+        let envelope = pattern::Message {
+            facility: state.facility.unwrap_or(syslog::DAEMON),
+            ..message
+        };
         for line in message.format(&pattern).lines() {
-            state.syslog.send(&message, line);
+            state.syslog.send(&envelope, line);
             if let Some(target) = &mut state.target {
-                target.send(&message, line);
+                target.send(&envelope, line);
             }
         }
     }
@@ -372,7 +377,7 @@ pub fn set_verbosity(spec: &str) -> Result<(), String> {
             .next()
             .and_then(syslog::facility_by_name)
             .ok_or("invalid facility")?;
-        state().facility = facility;
+        state().facility = Some(facility);
         return Ok(());
     }
     let (mut module, mut destination, mut level) = (None, None, None);

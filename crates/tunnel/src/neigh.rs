@@ -368,7 +368,7 @@ fn set_command(r: &Request) -> Reply {
 
 fn ageing_command(r: &Request) -> Reply {
     let Some(text) = r.arg(1) else {
-        return Ok(format!("{}\n", AGEING_S.load(Ordering::Relaxed)).into());
+        return Ok(AGEING_S.load(Ordering::Relaxed).to_string().into());
     };
     match text.parse::<u64>() {
         Ok(s) if (1..=MAX_AGEING_S).contains(&s) => {

@@ -101,3 +101,30 @@ fn nothing_is_logged_at_warn_in_normal_operation() {
         assert!(loud.is_empty(), "{daemon}: {loud:?}");
     }
 }
+
+#[test]
+fn priorities_in_patterns_are_local0_until_a_facility_is_chosen() {
+    let sw = Switch::dummy();
+    sw.appctl("vlog/set PATTERN:file:%B|%m");
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy");
+    sw.appctl("vlog/set FACILITY:daemon");
+    sw.vsctl("add-br br1 -- set Bridge br1 datapath_type=dummy");
+    let log = sw.log("ovs-vswitchd");
+    for line in ["133|bridge br0: added", "29|bridge br1: added"] {
+        assert!(log.lines().any(|l| l.starts_with(line)), "{line} in {log}");
+    }
+}
+
+#[test]
+fn replies_in_json_have_the_newlines_that_the_commands_gave_them() {
+    let sw = Switch::dummy();
+    let version = sw.appctl("--format json version");
+    assert!(
+        version.starts_with("{\"reply\":\"ovs-vswitchd (Open vSwitch) 3.")
+            && version.ends_with("\",\"reply-format\":\"plain\"}\n")
+            && !version.contains("\\n"),
+        "{version}"
+    );
+    let list = sw.appctl("--format json vlog/list-pattern");
+    assert!(list.contains("%m\\n\",\"reply-format\""), "{list}");
+}

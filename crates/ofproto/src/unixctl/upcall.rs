@@ -40,7 +40,7 @@ pub fn set_flow_limit(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     ofprotos
         .backers()
         .for_each(|b| b.udpif.set_flow_limit(limit));
-    text(format!("set flow_limit to {limit}"))
+    text(format!("set flow_limit to {limit}\n"))
 }
 
 pub fn wait(ofprotos: &mut Ofprotos, _: &Request) -> Reply {

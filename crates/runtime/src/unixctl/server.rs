@@ -382,10 +382,9 @@ impl Connection {
         let (result, error) = match reply {
             Ok(Output::Json(v)) if self.format == Format::Json => (v, Value::Null),
             Ok(Output::Json(v)) => (Value::from(format!("{v}\n")), Value::Null),
-            Ok(Output::Text(t)) if self.format == Format::Json => (
-                json!({ "reply-format": "plain", "reply": t.strip_suffix('\n').unwrap_or(&t) }),
-                Value::Null,
-            ),
+            Ok(Output::Text(t)) if self.format == Format::Json => {
+                (json!({ "reply-format": "plain", "reply": t }), Value::Null)
+            }
             Ok(Output::Text(t)) => (Value::from(with_newline(t)), Value::Null),
             Ok(Output::Deferred) => (Value::from(""), Value::Null),
             Err(e) => (Value::Null, Value::from(with_newline(e))),

@@ -7,6 +7,7 @@ use super::Level;
 use crate::{clock, dirs};
 
 /// A message on its way to a destination.
+#[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
     pub(super) module: &'a str,
     pub(super) level: Level,

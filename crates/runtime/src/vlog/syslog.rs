@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use super::pattern::Message;
 use crate::clock;
 
-/// Facility number of daemons, the default.
+/// Facility number of daemons, the default of the system log.
 pub(super) const DAEMON: u8 = 3;
 
-/// Facility number of local use 0, which `--syslog-target` always has.
-const LOCAL0: u8 = 16;
+/// Facility number of local use 0, the default of patterns, which `--syslog-target` always has.
+pub(super) const LOCAL0: u8 = 16;
 
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "clock", "ftp",
