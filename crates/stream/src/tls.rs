@@ -174,8 +174,12 @@ impl Session {
                     return Err(protocol_error());
                 }
                 if n == 0 {
-                    let text = text::unexpected_eof();
-                    vlog::warn_rl!(RL, modules::STREAM_SSL, "{what}: {text}");
+                    // Open vSwitch has OpenSSL take the end of the stream for the end of the session.
+                    vlog::err_rl!(
+                        RL,
+                        modules::STREAM_SSL,
+                        "{what}: unexpected SSL_ERROR_ZERO_RETURN"
+                    );
                     return Err(protocol_error());
                 }
             }

@@ -11,11 +11,6 @@ fn ssl(reason: u32, text: &str) -> String {
     format!("error:0A{reason:06X}:SSL routines::{text}")
 }
 
-/// The end of the stream where there should not be one.
-pub(super) fn unexpected_eof() -> String {
-    ssl(294, "unexpected eof while reading")
-}
-
 /// Options that leave no cipher suite.
 pub(super) fn no_ciphers() -> String {
     ssl(181, "no ciphers available")
@@ -90,23 +85,24 @@ fn is_http(head: &[u8]) -> bool {
         .any(|word| head.starts_with(word))
 }
 
-/// OpenSSL's text for an alert, which says with which version of the protocol the alert came in.
+/// OpenSSL's text for an alert, which says with which version of the protocol the alert came in (since 3.2; before,
+/// the first ones were said to be of SSL 3.0).
 fn received(alert: AlertDescription) -> String {
     use AlertDescription as A;
     let text = match alert {
-        A::UnexpectedMessage => "sslv3 alert unexpected message",
-        A::BadRecordMac => "sslv3 alert bad record mac",
+        A::UnexpectedMessage => "ssl/tls alert unexpected message",
+        A::BadRecordMac => "ssl/tls alert bad record mac",
         A::DecryptionFailed => "tlsv1 alert decryption failed",
         A::RecordOverflow => "tlsv1 alert record overflow",
-        A::DecompressionFailure => "sslv3 alert decompression failure",
-        A::HandshakeFailure => "sslv3 alert handshake failure",
-        A::NoCertificate => "sslv3 alert no certificate",
-        A::BadCertificate => "sslv3 alert bad certificate",
-        A::UnsupportedCertificate => "sslv3 alert unsupported certificate",
-        A::CertificateRevoked => "sslv3 alert certificate revoked",
-        A::CertificateExpired => "sslv3 alert certificate expired",
-        A::CertificateUnknown => "sslv3 alert certificate unknown",
-        A::IllegalParameter => "sslv3 alert illegal parameter",
+        A::DecompressionFailure => "ssl/tls alert decompression failure",
+        A::HandshakeFailure => "ssl/tls alert handshake failure",
+        A::NoCertificate => "ssl/tls alert no certificate",
+        A::BadCertificate => "ssl/tls alert bad certificate",
+        A::UnsupportedCertificate => "ssl/tls alert unsupported certificate",
+        A::CertificateRevoked => "ssl/tls alert certificate revoked",
+        A::CertificateExpired => "ssl/tls alert certificate expired",
+        A::CertificateUnknown => "ssl/tls alert certificate unknown",
+        A::IllegalParameter => "ssl/tls alert illegal parameter",
         A::UnknownCA => "tlsv1 alert unknown ca",
         A::AccessDenied => "tlsv1 alert access denied",
         A::DecodeError => "tlsv1 alert decode error",
