@@ -12,6 +12,8 @@ pub enum Topic {
     Actions,
     /// `meta_flow`, a warning.
     MetaFlow,
+    /// `ofp_group`, a warning.
+    Group,
     /// `socket_util`, an error.
     SocketUtil,
     /// `ofp_match`, for information; each line of the text is a message of its own.

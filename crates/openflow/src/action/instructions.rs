@@ -96,9 +96,10 @@ fn allowed_in_set(a: &Action) -> bool {
             | Action::ClearActions
             | Action::Conjunction { .. }
             | Action::Controller(_)
-            | Action::CtClear
+            | Action::Clone(_)
             | Action::DebugRecirc
             | Action::DebugSlow
+            | Action::DeleteField(_)
             | Action::Enqueue { .. }
             | Action::Exit
             | Action::FinTimeout { .. }
@@ -108,6 +109,7 @@ fn allowed_in_set(a: &Action) -> bool {
             | Action::Multipath(_)
             | Action::Note(_)
             | Action::OutputReg { .. }
+            | Action::OutputTrunc { .. }
             | Action::PopQueue
             | Action::Sample(_)
             | Action::StackPop(_)

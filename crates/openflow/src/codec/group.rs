@@ -216,6 +216,11 @@ impl Dec<'_, '_> {
         if command == GroupCommand::Delete && !g.buckets.is_empty() {
             return Err(OfpErr::OFPGMFC_INVALID_GROUP);
         }
+        // A bucket to insert may have a weight: the message does not say what type the group has.
+        let weighted = type_ == GroupType::Select || command == GroupCommand::InsertBucket;
+        if !weighted && g.buckets.iter().any(|b| b.weight != 0) {
+            return Err(OfpErr::OFPGMFC_INVALID_GROUP);
+        }
         check_buckets(&g.buckets, type_)?;
         Ok(Message::GroupMod(g))
     }
@@ -333,9 +338,6 @@ fn command_bucket_ok(command: Option<GroupCommand>, id: u32) -> bool {
 /// What must hold of buckets in a group of this type.
 fn check_buckets(buckets: &[Bucket], type_: GroupType) -> Result<(), OfpErr> {
     for b in buckets {
-        if b.weight != 0 && type_ != GroupType::Select {
-            return Err(OfpErr::OFPGMFC_INVALID_GROUP);
-        }
         match type_ {
             GroupType::All | GroupType::Indirect if b.has_watch() => {
                 return Err(OfpErr::OFPGMFC_WATCH_UNSUPPORTED);

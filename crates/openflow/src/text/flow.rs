@@ -29,7 +29,7 @@ pub enum FlowUse {
 }
 
 /// Names of protocols in matches.
-const PROTOCOLS: [(&str, u16, u8); 21] = [
+const PROTOCOLS: [(&str, u16, u8); 19] = [
     ("ip", eth_type::IP, 0),
     ("ipv4", eth_type::IP, 0),
     ("ip4", eth_type::IP, 0),
@@ -47,9 +47,7 @@ const PROTOCOLS: [(&str, u16, u8); 21] = [
     ("rarp", eth_type::RARP, 0),
     ("mpls", eth_type::MPLS, 0),
     ("mplsm", eth_type::MPLS_MCAST, 0),
-    ("icmpv6", eth_type::IPV6, ip_proto::ICMPV6),
     ("igmp", eth_type::IP, ip_proto::IGMP),
-    ("nsh", eth_type::NSH, 0),
     ("eth", 0, 0),
 ];
 
@@ -163,15 +161,24 @@ fn parse_match_subfield(
     let sf = SubField::parse(name)?;
     let f = sf.field.field();
     let Some((bits, "")) = parse_int_prefix(value, f) else {
-        return Err(format!("{name}: cannot parse integer value"));
+        return Err(format!("{name}: cannot parse integer value: {value}"));
     };
     check_fits(&bits, &sf, name, names)?;
+    names.tun.ensure(f, 4).map_err(|_| no_tun(f))?;
     let (ofs, n_bits) = (sf.ofs.into(), sf.n_bits.into());
     let (mut v, mut mask) = names
         .tun
         .with(|t| (f.value_in(&m.flow, t), f.mask_of_in(&m.wc, t)));
     v.insert(ofs, n_bits, &bits);
     mask.insert(ofs, n_bits, &FieldValue::ones(n_bits));
+    if mask == f.exact_mask() {
+        mask = FieldValue::ones(usize::from(f.n_bytes) * 8);
+    }
+    if !f.is_mask_valid(&mask) {
+        // No format can carry it.
+        *usable = Protocol::empty();
+        return Ok(());
+    }
     *usable &= field_protocols(f, &mask);
     names.tun.with(|t| f.set_match_in(&v, &mask, m, t));
     Ok(())
@@ -319,24 +326,11 @@ fn ipv6_protocols(m: &Match, usable: &mut Protocol) {
     }
 }
 
-/// Splits a flow at its `actions=`.
-fn find_actions(s: &str) -> Option<(&str, &str)> {
-    let mut from = 0;
-    while let Some(i) = s[from..].find("action") {
-        let at = from + i;
-        let tail = &s[at + "action".len()..];
-        let tail = tail.strip_prefix('s').unwrap_or(tail);
-        let starts = at == 0 || s[..at].ends_with([' ', ',', '\t', '\r', '\n']);
-        if let Some(rest) = tail.strip_prefix(['=', ':']).or_else(|| {
-            // "actions" alone is an empty list.
-            (tail.is_empty()).then_some("")
-        }) && starts
-        {
-            return Some((&s[..at], rest));
-        }
-        from = at + 1;
-    }
-    None
+/// Splits a flow at its `actions=`; as in Open vSwitch, the first "action" counts wherever it stands.
+pub fn find_actions(s: &str) -> Option<(&str, &str)> {
+    let at = s.find("action")?;
+    let (_, actions) = s[at..].split_once('=')?;
+    Some((&s[..at], actions))
 }
 
 fn parse_keys(
@@ -349,10 +343,7 @@ fn parse_keys(
 ) -> Result<(), String> {
     let mut list = s;
     while let Some((name, value)) = next_pair(&mut list) {
-        if value.is_empty() && set_protocol(name, &mut fm.match_) {
-            if name == "nsh" {
-                *usable &= Protocol::NXM_OXM_ANY;
-            }
+        if set_protocol(name, &mut fm.match_) {
             continue;
         }
         match name {
@@ -391,14 +382,15 @@ fn parse_keys(
             }
             _ => {}
         }
+        if name.contains('[') {
+            parse_match_subfield(name, value, names, &mut fm.match_, usable)?;
+            continue;
+        }
         let optional = || Field::by_name(name).is_some_and(|f| f.id.tun_metadata_index().is_some());
         if value.is_empty() && !optional() {
             return Err(format!("field {name} missing value"));
         }
         match name {
-            _ if name.contains('[') => {
-                parse_match_subfield(name, value, names, &mut fm.match_, usable)?;
-            }
             "table" => {
                 fm.table_id = parse_table(value, names)
                     .ok_or_else(|| format!("unknown table \"{value}\""))?;
@@ -421,7 +413,9 @@ fn parse_keys(
                 fm.out_group = crate::text::parse_action::parse_group(value)
                     .ok_or_else(|| format!("{value} is not a valid OpenFlow group"))?;
             }
-            "importance" if keywords.timeouts => fm.importance = num16(value, name)?,
+            "importance" if what == FlowUse::Command(FlowModCommand::Add) => {
+                fm.importance = num16(value, name)?
+            }
             "idle_timeout" if keywords.timeouts => fm.idle_timeout = num16(value, name)?,
             "hard_timeout" if keywords.timeouts => fm.hard_timeout = num16(value, name)?,
             "cookie" => cookie(value, fm, what, usable)?,
@@ -457,7 +451,9 @@ fn cookie(
         }
         fm.cookie = if c == "-1" { u64::MAX } else { num(c)? };
         fm.cookie_mask = if mask == "-1" { u64::MAX } else { num(mask)? };
-        *usable &= Protocol::NXM_OXM_ANY | Protocol::OF11_STD;
+        if fm.cookie_mask != 0 {
+            *usable &= Protocol::NXM_OXM_ANY | Protocol::OF11_STD;
+        }
         return Ok(());
     }
     let matches_only = match what {
@@ -465,9 +461,9 @@ fn cookie(
         FlowUse::Command(command) => command.is_delete(),
     };
     if matches_only {
-        return Err(
-            "cannot set cookie (to match on a cookie, specify a mask, e.g. cookie=1/-1)".to_owned(),
-        );
+        return Err(format!(
+            "cannot set cookie (to match on a cookie, specify a mask, e.g. cookie={value}/-1)"
+        ));
     }
     fm.new_cookie = num(value)?;
     fm.modify_cookie = true;

@@ -9,7 +9,7 @@ use super::Names;
 use super::action::format_actions;
 use super::cursor::{next_pair, u16 as num16, u32 as num32, u64 as num64};
 use super::format::duration;
-use super::parse_action::{parse_actions, parse_group};
+use super::parse_action::parse_actions;
 use crate::flow::{GROUP_ALL, GROUP_ANY, GROUP_MAX};
 use crate::group::*;
 use crate::version::{Protocol, Version};
@@ -206,6 +206,10 @@ pub fn parse_group_mod(
         buckets: Vec::new(),
         props: GroupProps::default(),
     };
+    if command == Delete && s.is_empty() {
+        g.group_id = GROUP_ALL;
+        return Ok(g);
+    }
     // Everything before the first bucket describes the group.
     let (head, bucket_text) = match find_bucket(s) {
         Some(i) if want_buckets => (&s[..i], &s[i..]),
@@ -320,31 +324,18 @@ pub fn parse_group_mod(
     Ok(g)
 }
 
-/// Where the first `bucket=` begins.
+/// What begins a bucket.
+const BUCKET: &str = "bucket=";
+
+/// Where the first bucket begins.
 fn find_bucket(s: &str) -> Option<usize> {
-    let mut from = 0;
-    while let Some(i) = s[from..].find("bucket") {
-        let at = from + i;
-        let before = at == 0 || s[..at].ends_with([',', ' ', '\t']);
-        let tail = &s[at + 6..];
-        if before && (tail.starts_with('=') || tail.starts_with(':')) {
-            return Some(at);
-        }
-        from = at + 6;
-    }
-    None
+    s.find(BUCKET)
 }
 
 fn split_buckets(s: &str) -> Vec<&str> {
-    let mut out = Vec::new();
-    let mut rest = s;
-    while let Some(i) = find_bucket(rest) {
-        let body = &rest[i + 7..];
-        let end = find_bucket(body).unwrap_or(body.len());
-        out.push(&body[..end]);
-        rest = &body[end..];
-    }
-    out
+    let mut parts = s.split(BUCKET);
+    parts.next();
+    parts.collect()
 }
 
 fn parse_fields(text: &str, names: &Names<'_>, props: &mut GroupProps) -> Result<(), String> {
@@ -352,7 +343,7 @@ fn parse_fields(text: &str, names: &Names<'_>, props: &mut GroupProps) -> Result
     while let Some((name, value)) = next_pair(&mut list) {
         let f = Field::by_name(name)
             .or_else(|| Field::by_oxm_name(name).map(|(f, _)| f))
-            .ok_or_else(|| format!("unknown field {name}"))?;
+            .ok_or_else(|| format!("{list}: unknown field {name}"))?;
         if props.fields.iter().any(|(id, _)| *id == f.id) {
             return Err(format!("{name}: duplicate field"));
         }
@@ -362,7 +353,7 @@ fn parse_fields(text: &str, names: &Names<'_>, props: &mut GroupProps) -> Result
             let v = f.parse_value(value, names.ports)?;
             if v.is_zero() {
                 return Err(format!(
-                    "{name}: values are wildcards here and must not be all-zeros"
+                    "{list}: values are wildcards here and must not be all-zeros"
                 ));
             }
             v
@@ -385,6 +376,7 @@ fn parse_bucket(
         bucket_id: BUCKET_ALL,
         actions: Vec::new(),
     };
+    // Each action ends in a comma, so that no actions are told from an empty list of them.
     let mut actions = String::new();
     let mut list = s;
     while let Some((key, value, delim)) = super::cursor::next_pair_delimited(&mut list) {
@@ -394,11 +386,12 @@ fn parse_bucket(
             }
             "watch_port" => {
                 b.watch_port = parse_port(value, names.ports)
+                    .filter(|p| *p < OfPort::MAX || *p == OfPort::NONE)
                     .ok_or_else(|| format!("{value}: invalid watch_port"))?;
             }
             "watch_group" => {
                 b.watch_group = num32(value)?;
-                if b.watch_group > GROUP_MAX && parse_group(value).is_none() {
+                if b.watch_group > GROUP_MAX {
                     return Err(format!("invalid watch_group id {}", b.watch_group));
                 }
             }
@@ -407,7 +400,6 @@ fn parse_bucket(
                 if b.bucket_id > BUCKET_MAX {
                     return Err(format!("invalid bucket_id id {}", b.bucket_id));
                 }
-                *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
             }
             "action" | "actions" => {
                 push_action(&mut actions, value);
@@ -434,8 +426,6 @@ fn parse_bucket(
 }
 
 fn push_action(actions: &mut String, one: &str) {
-    if !actions.is_empty() {
-        actions.push(',');
-    }
     actions.push_str(one);
+    actions.push(',');
 }

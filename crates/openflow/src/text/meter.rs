@@ -125,12 +125,15 @@ const OF13_UP: Protocol = Protocol::OF13_OXM
     .union(Protocol::OF15_OXM);
 
 /// Reads a meter id by number or name.
-pub fn parse_meter_id(s: &str) -> Result<u32, String> {
+fn parse_meter_id(s: &str, name: &str) -> Result<u32, String> {
     match s {
         "all" => Ok(METER_ALL),
         "controller" => Ok(METER_CONTROLLER),
         "slowpath" => Ok(METER_SLOWPATH),
-        _ => num32(s),
+        _ => match num32(s)? {
+            1..=METER_MAX => num32(s),
+            _ => Err(format!("invalid value for {name}")),
+        },
     }
 }
 
@@ -165,11 +168,7 @@ pub fn parse_meter_mod(
         if name != "meter" {
             return Err(format!("unknown keyword {name}"));
         }
-        let id = parse_meter_id(value)?;
-        if id == 0 || id > METER_MAX && id < METER_SLOWPATH {
-            return Err(format!("invalid value for {name}"));
-        }
-        mm.meter.meter_id = id;
+        mm.meter.meter_id = parse_meter_id(value, name)?;
     }
     if mm.meter.meter_id == 0 {
         return Err("must specify 'meter'".to_owned());

@@ -62,6 +62,10 @@ pub fn parse_actions(
         Place::Actions
     };
     verify(&out, place, Version::V11).map_err(|r| r.text)?;
+    if !instructions && out.iter().any(|a| matches!(a, Action::Meter(_))) {
+        // An action, not an instruction, from then on only.
+        *usable &= Protocol::OF15_OXM;
+    }
     check_size(s, &out, names)?;
     Ok(out)
 }
@@ -115,13 +119,24 @@ pub fn parse_group(s: &str) -> Option<u32> {
     if s.eq_ignore_ascii_case("any") {
         return Some(GROUP_ANY);
     }
-    let n = parse_u64(s).and_then(|n| u32::try_from(n).ok())?;
-    (n <= GROUP_MAX).then_some(n)
+    let Some(n) = parse_u64(s).and_then(|n| u32::try_from(n).ok()) else {
+        warn(Topic::Group, || {
+            format!(
+                "{s} is not a valid group ID.  (Valid group IDs are 32-bit nonnegative integers or the \
+                 keywords ANY or ALL.)"
+            )
+        });
+        return None;
+    };
+    if n > GROUP_MAX {
+        warn(Topic::Group, || format!("group ID {n} is out of range"));
+    }
+    Some(n)
 }
 
 impl Parser<'_, '_> {
     fn list(&mut self, s: &str, out: &mut Vec<Action>) -> Result<(), String> {
-        if self.depth > MAX_DEPTH {
+        if self.depth >= MAX_DEPTH {
             return Err("Action nested too deeply".to_owned());
         }
         let mut list = s;

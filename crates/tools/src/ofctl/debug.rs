@@ -82,9 +82,11 @@ pub fn parse_group(args: &[String], opt: &mut Options) {
         Ok(g) => g,
         Err(e) => fatal(e),
     };
+    println!("usable protocols: {}", usable.names());
     let Some(p) = (usable & opt.protocols).each().next() else {
         fatal("no usable protocol")
     };
+    println!("chosen version: {}", p.version().name());
     let bytes =
         Msg::new(p.version(), super::vconn::next_xid(), Message::GroupMod(g)).to_bytes(&tun);
     print_message(&bytes, opt.verbosity);

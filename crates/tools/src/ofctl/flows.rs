@@ -9,7 +9,7 @@ use ferrovs_openflow::packet_in::{NO_BUFFER, PacketOut};
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::cursor;
 use ferrovs_openflow::text::flow::{
-    FlowShow, format_flow_stats, parse_flow_mod, parse_flow_stats_request,
+    FlowShow, find_actions, format_flow_stats, parse_flow_mod, parse_flow_stats_request,
 };
 use ferrovs_openflow::text::parse_action::parse_actions;
 use ferrovs_openflow::version::{Protocol, Version};
@@ -58,9 +58,9 @@ pub fn open_for(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Protoc
 
 /// Connects and picks the most capable format for a dump.
 pub fn open_for_dump(switch: &str, usable: Protocol, opt: &Options) -> (Vconn, Protocol) {
+    // Which of the formats the switch has is only known of an open connection.
+    let mut v = vconn::open_switch(switch, opt);
     let both = allowed(usable, opt);
-    let versions = both.versions().intersect(opt.versions);
-    let mut v = vconn::open(switch, "mgmt", versions);
     let mut current = Protocol::default_for(v.version);
     // Extended formats first. Table numbers do not matter to a dump, so those formats of OpenFlow
     // 1.0 that have them in flow mods are not among these, as in Open vSwitch: flows with table
@@ -347,6 +347,14 @@ pub fn packet_bytes(hex: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Name space and type of a packet: `NS,TYPE` or `(NS,TYPE)`.
+fn packet_type(s: &str) -> Option<u32> {
+    let inner = s.strip_prefix('(').and_then(|s| s.strip_suffix(')'));
+    let (ns, ty) = inner.unwrap_or(s).split_once(',')?;
+    let number = |s: &str| cursor::u16(s.trim(), "").ok().map(u32::from);
+    Some(number(ns)? << 16 | number(ty)?)
+}
+
 /// Reads a packet-out: `in_port=P packet=HEX actions=...`.
 pub fn parse_packet_out(
     text: &str,
@@ -354,14 +362,7 @@ pub fn parse_packet_out(
     usable: &mut Protocol,
 ) -> Result<PacketOut, String> {
     *usable = Protocol::all();
-    let (head, act) = match text.find("actions=").or_else(|| text.find("action=")) {
-        Some(i) => {
-            let tail = &text[i..];
-            let eq = tail.find('=').unwrap_or(0);
-            (&text[..i], &tail[eq + 1..])
-        }
-        None => return Err("must specify an action".to_owned()),
-    };
+    let (head, act) = find_actions(text).unwrap_or((text, ""));
     let mut po = PacketOut {
         packet: Vec::new(),
         buffer_id: NO_BUFFER,
@@ -391,19 +392,20 @@ pub fn parse_packet_out(
                 set_port(&mut po, p);
             }
             "packet_type" => {
-                let f = Field::by_name(k).ok_or_else(|| format!("unknown keyword {k}"))?;
-                let value = f.parse_value(v, names.ports)?;
-                f.set_match_exact(&value, &mut po.flow_metadata);
-                *usable &= Protocol::OF15_OXM;
+                let ty = packet_type(v)
+                    .ok_or_else(|| format!("packet_type({v}) can't be interpreted"))?;
+                po.flow_metadata.flow.packet_type = ty.into();
+                po.flow_metadata.wc.masks.packet_type = u32::MAX.into();
             }
             "packet" => {
                 po.packet = packet_bytes(v).map_err(|e| format!("packet: {e}"))?;
                 have_packet = true;
             }
             _ => {
-                let f = Field::by_name(k)
-                    .filter(|f| ferrovs_openflow::oxm::is_pipeline_field(f.id))
-                    .ok_or_else(|| format!("unknown keyword {k}"))?;
+                let f = Field::by_name(k).ok_or_else(|| format!("unknown keyword {k}"))?;
+                if !ferrovs_openflow::oxm::is_pipeline_field(f.id) {
+                    return Err(format!("{k} is not a valid pipeline field for PACKET_OUT"));
+                }
                 ferrovs_openflow::text::flow::parse_match_field(
                     f,
                     v,
@@ -411,7 +413,6 @@ pub fn parse_packet_out(
                     &mut po.flow_metadata,
                     usable,
                 )?;
-                *usable &= Protocol::OF15_OXM;
             }
         }
     }
@@ -429,12 +430,15 @@ pub fn packet_out(args: &[String], opt: &mut Options) {
     let n = SwitchNames::to_accept(switch, opt);
     let mut usable = Protocol::all();
     let mut list = Vec::new();
+    if args.len() == 3 {
+        fatal("Too many arguments (4)");
+    }
     if args.len() == 2 {
         match parse_packet_out(&args[1], &n.names(), &mut usable) {
             Ok(po) => list.push(po),
             Err(e) => fatal(e),
         }
-    } else if args.len() >= 4 {
+    } else {
         // The older form: IN_PORT ACTIONS PACKET...
         let actions = match parse_actions(&args[2], &n.names(), &mut usable, false) {
             Ok(a) => a,
@@ -444,23 +448,21 @@ pub fn packet_out(args: &[String], opt: &mut Options) {
             Some(p) => p,
             None => fatal(format_args!("{switch}: unknown port `{}'", args[1])),
         };
+        let mut po = PacketOut {
+            packet: Vec::new(),
+            buffer_id: NO_BUFFER,
+            flow_metadata: Default::default(),
+            actions,
+        };
+        po.flow_metadata.flow.in_port = port.0.into();
+        po.flow_metadata.wc.masks.in_port = u32::MAX;
+        let (mut v, _) = open_for(switch, usable, opt);
         for hex in &args[3..] {
-            let packet = match packet_bytes(hex) {
-                Ok(p) => p,
-                Err(e) => fatal(e),
-            };
-            let mut po = PacketOut {
-                packet,
-                buffer_id: NO_BUFFER,
-                flow_metadata: Default::default(),
-                actions: actions.clone(),
-            };
-            po.flow_metadata.flow.in_port = port.0.into();
-            po.flow_metadata.wc.masks.in_port = u32::MAX;
-            list.push(po);
+            po.packet = packet_bytes(hex).unwrap_or_else(|e| fatal(e));
+            let m = v.encode(Message::PacketOut(Box::new(po.clone())), &n.tun);
+            noreply(&mut v, &[m], n.names(), opt);
         }
-    } else {
-        fatal("Too few arguments");
+        return;
     }
     let (mut v, _) = open_for(switch, usable, opt);
     for po in list {

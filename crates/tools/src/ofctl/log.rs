@@ -10,6 +10,7 @@ pub fn warn(topic: Topic, text: &dyn Fn() -> String) {
     match topic {
         Topic::Actions => vlog::warn_rl!(ACTIONS, modules::OFP_ACTIONS, "{}", text()),
         Topic::MetaFlow => vlog::warn_rl!(META_FLOW, modules::META_FLOW, "{}", text()),
+        Topic::Group => vlog::warn!(modules::OFP_GROUP, "{}", text()),
         Topic::SocketUtil => vlog::err!(modules::SOCKET_UTIL, "{}", text()),
         Topic::Match => {
             for line in text().lines() {
