@@ -91,6 +91,10 @@ pub(super) fn list(
                 let mut text = format!("bad action at offset {} ({}):\n", hex(at as u64), e.name());
                 hex_dump(data, false, &mut text);
                 text.truncate(text.trim_end().len());
+                // In the log a row of exactly eight keeps the hyphen that would join the next half.
+                if data.len() % 16 == 8 {
+                    text.push('-');
+                }
                 text
             });
         })?;

@@ -208,10 +208,12 @@ pub fn parse_flow_mod(
     names: &Names<'_>,
     usable: &mut Protocol,
 ) -> Result<FlowMod, String> {
-    let fm = parse(s, FlowUse::Command(command), names, usable)?;
-    // The flow is sent as it is written. That it says more than it means is worth a word.
+    parse(s, FlowUse::Command(command), names, usable)
+}
+
+/// Complains if the flow says more than it means. It is sent as it is written all the same.
+pub fn warn_unmeant(fm: &FlowMod) {
     legacy::normalize(&mut fm.match_.clone());
-    Ok(fm)
 }
 
 /// Reads the selection of a flow or aggregate request.

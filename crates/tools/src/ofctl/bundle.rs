@@ -3,7 +3,7 @@
 use ferrovs_openflow::flow::FlowMod;
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
-use ferrovs_openflow::text::flow::parse_flow_mod;
+use ferrovs_openflow::text::flow::{parse_flow_mod, warn_unmeant};
 use ferrovs_openflow::text::group::parse_group_mod;
 use ferrovs_openflow::version::Protocol;
 use ferrovs_runtime::{fatal, fatal_io};
@@ -140,6 +140,7 @@ pub fn bundle(args: &[String], opt: &mut Options) {
             "flow" => {
                 let (cmd, rest) = line_command(rest.trim_start(), None);
                 parse_flow_mod(rest, cmd, &n.names(), &mut p)
+                    .inspect(warn_unmeant)
                     .map(|fm| flow_mod_message(fm, Protocol::OF14_OXM))
             }
             "group" => {

@@ -13,14 +13,14 @@ use ferrovs_openflow::oxm::{self, PullOptions};
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::action::format_actions;
 use ferrovs_openflow::text::cursor;
-use ferrovs_openflow::text::flow::parse_flow_mod;
+use ferrovs_openflow::text::flow::{parse_flow_mod, warn_unmeant};
 use ferrovs_openflow::text::match_::format_match;
 use ferrovs_openflow::text::print::hex_dump;
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::{Protocol, Version, Versions};
 use ferrovs_runtime::{fatal, fatal_io};
 
-use super::flows::{flow_mod_message, parse_lines, read_file, stdin_lines};
+use super::flows::{flow_mod_message, parse_commands, read_file, stdin_lines};
 use super::names::SwitchNames;
 use super::{Options, print_message, put};
 
@@ -48,7 +48,10 @@ pub fn parse_flow(args: &[String], opt: &mut Options) {
     let n = SwitchNames::none();
     let mut usable = Protocol::all();
     match parse_flow_mod(&args[0], FlowModCommand::Add, &n.names(), &mut usable) {
-        Ok(fm) => print_flow_mods(vec![fm], usable, &n.tun, opt),
+        Ok(fm) => {
+            warn_unmeant(&fm);
+            print_flow_mods(vec![fm], usable, &n.tun, opt);
+        }
         Err(e) => fatal(e),
     }
 }
@@ -60,7 +63,7 @@ pub fn parse_flows(args: &[String], opt: &mut Options) {
     };
     let n = SwitchNames::none();
     let mut usable = Protocol::all();
-    let list = parse_lines(
+    let list = parse_commands(
         &text,
         &args[0],
         Some(FlowModCommand::Add),

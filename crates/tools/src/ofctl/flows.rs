@@ -10,6 +10,7 @@ use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::cursor;
 use ferrovs_openflow::text::flow::{
     FlowShow, find_actions, format_flow_stats, parse_flow_mod, parse_flow_stats_request,
+    warn_unmeant,
 };
 use ferrovs_openflow::text::parse_action::parse_actions;
 use ferrovs_openflow::version::{Protocol, Version};
@@ -94,7 +95,20 @@ pub fn flow_mod_message(mut fm: FlowMod, p: Protocol) -> Message {
     }
 }
 
-/// Reads lines of flows; empty lines and comments are skipped, a command may stand before the flow.
+/// Reads lines of flows to send; empty lines and comments are skipped, a command may stand before the flow.
+pub fn parse_commands(
+    text: &str,
+    file: &str,
+    command: Option<FlowModCommand>,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Vec<FlowMod> {
+    let list = parse_lines(text, file, command, names, usable);
+    list.iter().for_each(warn_unmeant);
+    list
+}
+
+/// Reads lines of flows.
 pub fn parse_lines(
     text: &str,
     file: &str,
@@ -168,7 +182,10 @@ fn flow_mod_command(args: &[String], command: FlowModCommand, opt: &Options) {
     }
     let mut usable = Protocol::all();
     match parse_flow_mod(text, command, &n.names(), &mut usable) {
-        Ok(fm) => send_flows(switch, vec![fm], usable, &n, opt),
+        Ok(fm) => {
+            warn_unmeant(&fm);
+            send_flows(switch, vec![fm], usable, &n, opt);
+        }
         Err(e) => fatal(e),
     }
 }
@@ -181,7 +198,7 @@ fn flow_mod_file(args: &[String], command: Option<FlowModCommand>, opt: &Options
         Err(e) => fatal_io(&e, format_args!("{file}: open failed")),
     };
     let mut usable = Protocol::all();
-    let flows = parse_lines(&text, file, command, &n.names(), &mut usable);
+    let flows = parse_commands(&text, file, command, &n.names(), &mut usable);
     send_flows(&args[0], flows, usable, &n, opt);
 }
 
