@@ -4,6 +4,7 @@
 //! ```text
 //! input        bytes as choices for testkit's generator of databases
 //! model        what must hold of a database after each transaction; views of monitoring clients
+//! flow_text    flows, groups, meters: printed and read again = the same; a message carries them
 //! frames       frames with odd virtio-net headers: keys, edits, tunnels, segments
 //! json         text: pushed in pieces = parsed whole, printed and parsed again = the same
 //! schema       schemas: printed and parsed again = the same; conversion from one to another
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bridge;
+pub mod flow_text;
 pub mod frames;
 pub mod input;
 pub mod json;

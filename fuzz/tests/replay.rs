@@ -61,3 +61,8 @@ fn servers_survive_their_clients() {
 fn bridges_survive_their_controllers() {
     replay("bridge", ferrovs_fuzz::bridge::run);
 }
+
+#[test]
+fn flows_print_as_they_are() {
+    replay("flow_text", ferrovs_fuzz::flow_text::run);
+}
