@@ -75,7 +75,7 @@ fn flows_read_and_print_as_in_open_vswitch() {
             panic!("a line without three parts: {line}");
         };
         let ours = say(option.trim(), flow);
-        if ours != want.trim_end() {
+        if ours.trim_end() != want.trim_end() {
             wrong.push(format!("{option} {flow}\n  theirs {want}\n  ours   {ours}"));
         }
     }
