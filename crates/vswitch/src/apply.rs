@@ -271,8 +271,8 @@ fn set_mtu(netdev: &dyn Netdev, mtu: u32) {
         && let Err(e) = netdev.set_mtu(mtu)
     {
         vlog::warn!(
-            BRIDGE,
-            "{}: failed to set MTU to {mtu} ({})",
+            vlog::modules::NETDEV,
+            "failed to set MTU for network device {}: {}",
             netdev.name(),
             text::errno(&e)
         );
@@ -448,11 +448,13 @@ fn configure_iface(
 
 fn set_mac(bridge: &str, netdev: &Arc<dyn Netdev>, mac: MacAddr) {
     let name = netdev.name();
-    if mac.is_multicast() {
-        vlog::err!(
-            BRIDGE,
-            "interface {name}: cannot set MAC to multicast address"
-        );
+    if mac.is_multicast() || mac.is_zero() {
+        let what = if mac.is_zero() {
+            "all zero"
+        } else {
+            "multicast"
+        };
+        vlog::err!(BRIDGE, "interface {name}: cannot set MAC to {what} address");
     } else if netdev.etheraddr().is_ok_and(|m| m != mac)
         && let Err(e) = netdev.set_etheraddr(mac)
     {

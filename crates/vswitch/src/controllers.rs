@@ -11,6 +11,7 @@ use ferrovs_openflow::version::Versions;
 use ferrovs_runtime::dirs;
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
+use ferrovs_stream::{verify_active, verify_passive};
 
 use crate::config::{BridgeConfig, ControllerConfig};
 use crate::settings::{get_int, ms};
@@ -27,6 +28,14 @@ pub(crate) fn settings(config: &BridgeConfig, versions: Versions) -> Vec<Control
                 RL,
                 BRIDGE,
                 "bridge {}: Duplicate controllers \"{}\".",
+                config.name,
+                c.target
+            );
+        } else if !verify_active(&c.target) && !verify_passive(&c.target) {
+            vlog::warn_rl!(
+                RL,
+                vlog::modules::CONNMGR,
+                "{}: unsupported controller \"{}\"",
                 config.name,
                 c.target
             );

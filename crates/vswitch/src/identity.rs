@@ -6,6 +6,8 @@
 
 use ferrovs_idl::Uuid;
 use ferrovs_packet::types::MacAddr;
+use ferrovs_runtime::vlog;
+use ferrovs_runtime::vlog::modules::BRIDGE;
 
 use crate::config::BridgeConfig;
 
@@ -29,8 +31,14 @@ pub fn bridge_mac(config: &BridgeConfig, ports: impl Iterator<Item = Candidate>)
         .other_config
         .get("hwaddr")
         .and_then(|t| t.parse::<MacAddr>().ok());
-    if let Some(mac) = hwaddr.filter(|m| !m.is_multicast() && !m.is_zero()) {
-        return mac;
+    match hwaddr {
+        Some(mac) if mac.is_multicast() => vlog::err!(
+            BRIDGE,
+            "bridge {}: cannot set MAC address to multicast address {mac}",
+            config.name
+        ),
+        Some(mac) if !mac.is_zero() => return mac,
+        _ => {}
     }
     let usable = |c: &Candidate| {
         let m = c.mac;

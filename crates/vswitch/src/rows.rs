@@ -70,7 +70,7 @@ pub(crate) fn read(idl: &Idl) -> Config {
         let name = row.name().to_string();
         if name.contains('/') || name.is_empty() {
             // A name with a slash would let the bridge's sockets escape from the run directory.
-            vlog::warn_rl!(RL, BRIDGE, "ignoring bridge with invalid name '{name}'");
+            vlog::warn_rl!(RL, BRIDGE, "ignoring bridge with invalid name \"{name}\"");
         } else {
             match config.bridges.entry(name) {
                 Entry::Occupied(twice) => {

@@ -50,10 +50,9 @@ pub(crate) fn bundle(port: &PortConfig, ports: Vec<OfPort>) -> BundleSettings {
         }
         None if port.tag.is_some() => {
             if !port.trunks.is_empty() {
-                vlog::warn_rl!(
-                    RL,
+                vlog::warn!(
                     BRIDGE,
-                    "port {name}: ignoring trunks in favor of implicit vlan_mode access"
+                    "port {name}: ignoring trunks in favor of implicit vlan"
                 );
             }
             VlanMode::Access
@@ -181,13 +180,6 @@ fn mac_table(ofproto: &mut Ofproto, config: &BridgeConfig) {
         _ => 300,
     };
     let size = get_int(other, "mac-table-size", DEFAULT_SIZE);
-    if other.contains_key("mac-table-size") && size <= 0 {
-        vlog::warn!(
-            BRIDGE,
-            "bridge {}: using default mac-table-size because the configured value is invalid",
-            config.name
-        );
-    }
     let size = if size > 0 { size } else { DEFAULT_SIZE };
     ofproto.set_mac_table_config(aging as u64, size as usize);
 }
@@ -206,33 +198,46 @@ fn flow_tables(ofproto: &Ofproto, config: &BridgeConfig, now: Instant) {
         new.max_flows = wanted.flow_limit;
         new.evict = wanted.evict;
         new.eviction_groups = eviction_groups(&config.name, id, wanted);
-        new.prefixes = prefixes(&wanted.prefixes);
+        new.prefixes = prefixes(&config.name, &wanted.prefixes);
         ofproto.configure_table(id, new, now);
     }
 }
 
 fn eviction_groups(bridge: &str, table: u8, wanted: &FlowTableConfig) -> Vec<SubField> {
-    let fields = wanted.groups.iter().filter(|_| wanted.evict);
     let parse = |text: &String| {
         SubField::parse(text)
             .map_err(|error| {
-                vlog::warn!(
+                vlog::warn_rl!(
+                    RL,
                     BRIDGE,
                     "bridge {bridge} table {table}: error parsing 'groups' ({error})"
                 );
             })
             .ok()
     };
-    fields.filter_map(parse).collect()
+    let fields: Vec<_> = wanted.groups.iter().filter_map(parse).collect();
+    if wanted.evict { fields } else { Vec::new() }
 }
 
 /// The fields that a table's column names: `none` means no field, and no field that can be one the default.
-fn prefixes(names: &[String]) -> Option<Vec<FieldId>> {
-    if names.iter().any(|name| name == "none") {
-        return Some(Vec::new());
+fn prefixes(bridge: &str, names: &[String]) -> Option<Vec<FieldId>> {
+    let mut fields = Vec::new();
+    for name in names {
+        let what = match Field::by_name(name) {
+            _ if name == "none" => return Some(Vec::new()),
+            Some(field) if field.prefix_trie => {
+                fields.push(field.id);
+                continue;
+            }
+            Some(_) => "incompatible",
+            None => "unknown",
+        };
+        vlog::warn_rl!(
+            RL,
+            BRIDGE,
+            "bridge {bridge}: 'prefixes' with {what} field: {name}"
+        );
     }
-    let fields = names.iter().filter_map(|name| Field::by_name(name));
-    let fields: Vec<_> = fields.filter(|f| f.prefix_trie).map(|f| f.id).collect();
     (!fields.is_empty()).then_some(fields)
 }
 
@@ -280,5 +285,17 @@ mod tests {
         let names = ["OpenFlow10".to_string(), "OpenFlow13".to_string()];
         assert_eq!(versions(&names), Versions((1 << 1) | (1 << 4)));
         assert_eq!(versions(&[]), Versions::NONE);
+    }
+
+    #[test]
+    fn prefixes_are_the_fields_that_can_be_and_none_is_none() {
+        let fields = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|n| n.to_string()).collect();
+            prefixes("br0", &names)
+        };
+        assert_eq!(fields(&[]), None);
+        assert_eq!(fields(&["eth_src", "nope"]), None);
+        assert_eq!(fields(&["eth_src", "ip_dst"]), Some(vec![FieldId::IpDst]));
+        assert_eq!(fields(&["ip_dst", "none", "nope"]), Some(Vec::new()));
     }
 }
