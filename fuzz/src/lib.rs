@@ -10,6 +10,7 @@
 //! schema       schemas: printed and parsed again = the same; conversion from one to another
 //! transact     schema, rows, operations on the engine, with the model beside
 //! log          any bytes as a log file; recorded transactions replayed, and cut short
+//! openflow     messages: shown at every verbosity; read, written and read again
 //! server       sessions that send messages, right and wrong
 //! bridge       OpenFlow connections of a bridge that do the same
 //! ```
@@ -22,6 +23,7 @@ pub mod input;
 pub mod json;
 pub mod log;
 pub mod model;
+pub mod openflow;
 pub mod schema;
 pub mod server;
 pub mod transact;

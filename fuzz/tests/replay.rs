@@ -66,3 +66,8 @@ fn bridges_survive_their_controllers() {
 fn flows_print_as_they_are() {
     replay("flow_text", ferrovs_fuzz::flow_text::run);
 }
+
+#[test]
+fn messages_are_shown_and_come_back() {
+    replay("openflow", ferrovs_fuzz::openflow::run);
+}

@@ -25,12 +25,14 @@ pub mod conn;
 mod fail_open;
 pub mod flow_mods;
 pub mod hello;
+mod multipart;
 pub mod packet_in;
 pub mod rconn;
 mod schedule;
 
 pub use conn::{ConnKind, OfConn};
 use fail_open::{Act, Controllers, FailOpen};
+use multipart::Input;
 use rconn::Rconn;
 
 /// Messages that one connection may have handled before others get their turn.
@@ -462,6 +464,7 @@ impl ConnMgr {
         conn.tun_table.clone_from(&ofproto.tun_table);
         crate::handlers::monitor::resume(conn, &ofproto.tables, now);
         conn.expire_bundles(now);
+        conn.expire_multipart(now);
         for _ in 0..MESSAGES_PER_TURN {
             let conn = &mut self.conns[i];
             conn.continue_replies(now);
@@ -476,7 +479,13 @@ impl ConnMgr {
                 self.run_fail_open(ofproto, now);
             }
             let conn = &mut self.conns[i];
-            crate::handlers::handle(ofproto, conn, &mut self.generation_id, &bytes, now);
+            match conn.multipart.input(now, bytes) {
+                Input::Whole(m) => {
+                    crate::handlers::handle(ofproto, conn, &mut self.generation_id, &m, now);
+                }
+                Input::Wait => {}
+                Input::Refused(m, error) => crate::handlers::refuse(conn, &m, error, now),
+            }
             conn.tun_table.clone_from(&ofproto.tun_table);
             self.deliver(ofproto, now);
         }

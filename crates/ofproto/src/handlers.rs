@@ -75,16 +75,21 @@ pub fn handle(
     if let Err(error) = result
         && bytes.get(1) != Some(&OFPT_ERROR)
     {
-        vlog::info_rl!(
-            RL,
-            vlog::modules::CONNMGR,
-            "{}: sending {} error reply to {} message",
-            conn.rconn.name(),
-            error.name(),
-            crate::codec::name(bytes)
-        );
-        conn.reply_error(bytes, error, now);
+        refuse(conn, bytes, error, now);
     }
+}
+
+/// Answers a message with an error, and tells the log.
+pub fn refuse(conn: &mut OfConn, bytes: &[u8], error: OfpErr, now: Instant) {
+    vlog::info_rl!(
+        RL,
+        vlog::modules::CONNMGR,
+        "{}: sending {} error reply to {} message",
+        conn.rconn.name(),
+        error.name(),
+        crate::codec::name(bytes)
+    );
+    conn.reply_error(bytes, error, now);
 }
 
 impl Request<'_> {

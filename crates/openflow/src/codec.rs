@@ -185,13 +185,15 @@ pub(crate) fn put_port32(out: &mut Vec<u8>, port: OfPort) {
     out.put_u32(port_to_ofp11(port.0));
 }
 
-/// A property's value, which nothing may follow.
+/// A property's value, which nothing may follow but the padding to 8 bytes, whether the length counts that or not.
 pub(crate) fn exactly<'a, T>(
     r: &mut Reader<'a>,
     read: impl FnOnce(&mut Reader<'a>) -> Result<T, OfpErr>,
 ) -> Result<T, OfpErr> {
+    let whole = r.len();
     let value = read(r)?;
-    if r.is_empty() {
+    let padded = |n: usize| (4 + n).next_multiple_of(8);
+    if padded(whole) == padded(whole - r.len()) {
         Ok(value)
     } else {
         Err(OfpErr::OFPBPC_BAD_LEN)

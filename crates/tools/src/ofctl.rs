@@ -296,7 +296,7 @@ const COMMANDS: &[Command] = &[
         debug::ofp_parse_pcap,
     ),
     cmd("add-group", "switch group", 1, 2, true, groups::add_group),
-    cmd("add-groups", "switch file", 1, 2, true, groups::add_groups),
+    cmd("add-groups", "switch file", 2, 2, true, groups::add_groups),
     cmd("mod-group", "switch group", 1, 2, true, groups::mod_group),
     cmd(
         "del-groups",
@@ -400,6 +400,7 @@ const COMMANDS: &[Command] = &[
         debug::encode_error_reply,
     ),
     cmd("ofp-print", "", 1, 2, false, debug::ofp_print),
+    cmd("check-vlan", "", 2, 2, false, debug::check_vlan),
     cmd("parse-packet", "", 0, 0, false, packets::parse_packet),
     cmd("parse-pcap", "", 1, MANY, false, packets::parse_pcap),
     cmd("encode-hello", "", 1, 1, false, debug::encode_hello),
@@ -522,8 +523,10 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
             "bundle" => opt.bundle = true,
             "color" => match found.value.as_deref() {
                 // Output is plain: what a user insists on must not be ignored in silence.
-                None | Some("never" | "auto") => {}
-                Some("always") => fatal("--color=always is not supported"),
+                None | Some("never" | "no" | "none" | "auto" | "tty" | "if-tty") => {}
+                Some(v @ ("always" | "yes" | "force")) => {
+                    fatal(format_args!("--color={v} is not supported"))
+                }
                 Some(v) => fatal(format_args!("incorrect value `{v}' for --color")),
             },
             "may-create" => opt.may_create = true,
@@ -797,9 +800,11 @@ For OpenFlow switches:
   dump-ipfix-bridge SWITCH    print ipfix stats of bridge
   dump-ipfix-flow SWITCH      print flow ipfix of a bridge
   ct-flush-zone SWITCH ZONE   flush conntrack entries in ZONE
-  ct-flush SWITCH [ZONE] [CT_ORIG_TUPLE [CT_REPLY_TUPLE]]
+  ct-flush SWITCH [ZONE] [mark=X[/M]] [labels=Y[/N]]
+                  [CT_ORIG_TUPLE [CT_REPLY_TUPLE]]
                               flush conntrack entries specified
-                              by CT_ORIG/REPLY_TUPLE and ZONE
+                              by CT_ORIG/REPLY_TUPLE, ZONE, mark
+                              and labels
 
 For OpenFlow switches and controllers:
   probe TARGET                probe whether TARGET is up
@@ -813,9 +818,9 @@ Other commands:
 
 Active OpenFlow connection methods:
   tcp:HOST[:PORT]         PORT (default: 6653) at remote HOST
-  ssl:HOST[:PORT]         SSL PORT (default: 6653) at remote HOST
+  ssl:HOST[:PORT]         SSL/TLS PORT (default: 6653) at remote HOST
   unix:FILE               Unix domain socket named FILE
-PKI configuration (required to use SSL):
+PKI configuration (required to use SSL/TLS):
   -p, --private-key=FILE  file with private key
   -c, --certificate=FILE  file with certificate for private key
   -C, --ca-cert=FILE      file with peer CA certificate

@@ -18,6 +18,7 @@ use ferrovs_runtime::Poller;
 
 use super::ControllerSettings;
 use super::flow_mods::FlowMods;
+use super::multipart::Multipart;
 use super::rconn::Rconn;
 use super::schedule::Schedule;
 use crate::handlers::bundle::Bundle;
@@ -79,6 +80,8 @@ pub struct OfConn {
     pub monitor_paused: bool,
     /// Flow mods of the connection, for the log.
     pub flow_mods: FlowMods,
+    /// Requests of which parts are still to come.
+    pub(super) multipart: Multipart,
     replies: VecDeque<Reply>,
     schedule: Schedule,
     connection_seqno: u64,
@@ -110,6 +113,7 @@ impl OfConn {
             monitors: BTreeMap::new(),
             monitor_paused: false,
             flow_mods: FlowMods::default(),
+            multipart: Multipart::default(),
             replies: VecDeque::new(),
             schedule: Schedule::default(),
             connection_seqno: 0,
@@ -151,6 +155,7 @@ impl OfConn {
         self.bundles.clear();
         self.monitors.clear();
         self.monitor_paused = false;
+        self.multipart = Multipart::default();
         self.replies.clear();
         self.schedule.clear();
     }
@@ -166,6 +171,13 @@ impl OfConn {
             self.connection_seqno = self.rconn.connection_seqno();
             self.flow_mods.report(self.rconn.name(), true, now);
             self.reset();
+        }
+    }
+
+    /// Tells the peer of requests whose next part did not come.
+    pub fn expire_multipart(&mut self, now: Instant) {
+        while let Some(request) = self.multipart.expire(now) {
+            self.reply_error(&request, OfpErr::OFPBRC_MULTIPART_REQUEST_TIMEOUT, now);
         }
     }
 
@@ -329,6 +341,9 @@ impl OfConn {
             poller.wake_now();
         }
         if let Some(at) = self.bundles.values().map(|b| b.deadline()).min() {
+            poller.wait_until(at);
+        }
+        if let Some(at) = self.multipart.deadline() {
             poller.wait_until(at);
         }
         self.schedule.wait(poller);

@@ -377,8 +377,8 @@ impl Dec<'_, '_> {
                 2 => f.zone = Some(exactly(&mut b, Reader::u16)?),
                 3 => f.mark = exactly(&mut b, Reader::u32)?,
                 4 => f.mark_mask = exactly(&mut b, Reader::u32)?,
-                5 => f.labels = u128::from_be_bytes(exactly(&mut b, Reader::array)?),
-                6 => f.labels_mask = u128::from_be_bytes(exactly(&mut b, Reader::array)?),
+                5 => f.labels = label(b)?,
+                6 => f.labels_mask = label(b)?,
                 _ => return Err(OfpErr::OFPBPC_BAD_TYPE),
             }
         }
@@ -447,6 +447,12 @@ fn ipfix(mut r: Reader<'_>) -> Result<Vec<IpfixStats>, OfpErr> {
     Ok(out)
 }
 
+/// All of a property as a label.
+fn label(r: Reader<'_>) -> Result<u128, OfpErr> {
+    let bytes = r.rest().try_into().map_err(|_| OfpErr::OFPBPC_BAD_LEN)?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
 /// Nested properties of a tuple: addresses are 16 bytes with IPv4 mapped. Ports and ICMP's numbers share their
 /// place: the type is the low byte of what is a destination port otherwise.
 fn ct_tuple(mut r: Reader<'_>) -> Result<CtTuple, OfpErr> {
@@ -476,9 +482,17 @@ fn ct_tuple(mut r: Reader<'_>) -> Result<CtTuple, OfpErr> {
 
 fn put_ct_tuple(t: &CtTuple, proto: u8, type_: u16, o: &mut Vec<u8>) {
     let icmp = proto == 1 || proto == 58;
-    if *t == CtTuple::default() {
+    // ICMP's numbers are always there.
+    if *t == CtTuple::default() && !icmp {
         return;
     }
+    // Like Open vSwitch's, the length of a 16-bit property counts its padding.
+    let prop16 = |o: &mut Vec<u8>, type_: u16, n: u16| {
+        prop(o, type_, |o| {
+            o.put_u16(n);
+            o.put_zeros(2);
+        });
+    };
     prop(o, type_, |o| {
         o.put_zeros(4);
         for (type_, addr) in [(0, t.src), (1, t.dst)] {
@@ -491,15 +505,15 @@ fn put_ct_tuple(t: &CtTuple, proto: u8, type_: u16, o: &mut Vec<u8>) {
             }
         }
         if icmp {
-            prop(o, 4, |o| o.put_u16(t.icmp_id));
+            prop16(o, 4, t.icmp_id);
             prop(o, 5, |o| o.put_u8(t.icmp_type));
             prop(o, 6, |o| o.put_u8(t.icmp_code));
         } else {
             if t.src_port != 0 {
-                prop(o, 2, |o| o.put_u16(t.src_port));
+                prop16(o, 2, t.src_port);
             }
             if t.dst_port != 0 {
-                prop(o, 3, |o| o.put_u16(t.dst_port));
+                prop16(o, 3, t.dst_port);
             }
         }
     });
@@ -724,7 +738,10 @@ impl Enc<'_, '_> {
             put_ct_tuple(&f.orig, f.ip_proto, 0, o);
             put_ct_tuple(&f.reply, f.ip_proto, 1, o);
             if let Some(zone) = f.zone {
-                prop(o, 2, |o| o.put_u16(zone));
+                prop(o, 2, |o| {
+                    o.put_u16(zone);
+                    o.put_zeros(2);
+                });
             }
             if f.mark_mask != 0 {
                 prop(o, 3, |o| o.put_u32(f.mark));

@@ -15,13 +15,15 @@ use ferrovs_openflow::text::action::format_actions;
 use ferrovs_openflow::text::cursor;
 use ferrovs_openflow::text::flow::{parse_flow_mod, warn_unmeant};
 use ferrovs_openflow::text::match_::format_match;
-use ferrovs_openflow::text::print::hex_dump;
+use ferrovs_openflow::text::print::{format_entries, hex_dump};
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::{Protocol, Version, Versions};
+use ferrovs_packet::flow::{Match, VLAN_PCP_SHIFT};
 use ferrovs_runtime::{fatal, fatal_io};
 
 use super::flows::{flow_mod_message, parse_commands, read_file, stdin_lines};
 use super::names::SwitchNames;
+use super::packets::Capture;
 use super::{Options, print_message, put};
 
 fn print_flow_mods(list: Vec<FlowMod>, usable: Protocol, tun: &Tun<'_>, opt: &Options) {
@@ -148,49 +150,6 @@ fn entries_from_text(line: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn entries_to_text(mut data: &[u8]) -> String {
-    use ferrovs_packet::field::{Field, OxmHeader};
-    if data.is_empty() {
-        return "<any>".to_owned();
-    }
-    let mut out = String::new();
-    while let Some(h) = OxmHeader::read(data) {
-        data = &data[h.size()..];
-        let n = usize::from(h.len).min(data.len());
-        let (body, rest) = data.split_at(n);
-        data = rest;
-        if !out.is_empty() {
-            out.push_str(", ");
-        }
-        let cookie = h.class == 1 && h.number == 30 && n >= 8;
-        match Field::by_oxm(h) {
-            _ if cookie => out.push_str("NXM_NX_COOKIE"),
-            Some((_, o)) => out.push_str(o.name),
-            None => {
-                let _ = write!(out, "{}:{}", h.class, h.number);
-            }
-        }
-        if h.has_mask {
-            out.push_str("_W");
-        }
-        out.push('(');
-        let hex = |b: &[u8], out: &mut String| {
-            b.iter().for_each(|x| {
-                let _ = write!(out, "{x:02x}");
-            })
-        };
-        if h.has_mask {
-            hex(&body[..n / 2], &mut out);
-            out.push('/');
-            hex(&body[n / 2..], &mut out);
-        } else {
-            hex(body, &mut out);
-        }
-        out.push(')');
-    }
-    out
-}
-
 fn parse_entries(flavor: oxm::Flavor, opt: &Options) {
     let tun = Tun::auto();
     for line in stdin_lines() {
@@ -211,7 +170,9 @@ fn parse_entries(flavor: oxm::Flavor, opt: &Options) {
             Ok(p) => {
                 let mut out = Vec::new();
                 oxm::put_entries(&p.match_, flavor, p.cookie, p.cookie_mask, &tun, &mut out);
-                println!("{}", entries_to_text(&out));
+                let mut text = String::new();
+                format_entries(&out, &mut text);
+                println!("{text}");
             }
             Err(e) => println!("nx_pull_match() returned error {}", e.name()),
         }
@@ -382,22 +343,106 @@ pub fn encode_error_reply(args: &[String], _: &mut Options) {
     let Some(bytes) = hex_line(&args[1]) else {
         fatal("Trailing garbage in hex data")
     };
+    if bytes.len() < 8 {
+        fatal("Request too short");
+    }
     super::put_hex(&error_reply(e, &bytes));
 }
 
 pub fn ofp_print(args: &[String], opt: &mut Options) {
-    let Some(bytes) = hex_line(&args[0]) else {
+    let line = if args[0] == "-" {
+        stdin_lines().next()
+    } else {
+        Some(args[0].clone())
+    };
+    let Some(line) = line else {
+        fatal("Failed to read stdin");
+    };
+    let Some(bytes) = hex_line(&line) else {
         fatal("trailing garbage following hex bytes");
     };
-    let verbosity = args.get(1).map_or(opt.verbosity, |v| cursor::atoi(v) as u8);
-    print_message(
-        &bytes,
-        if args.len() > 1 {
-            verbosity
-        } else {
-            verbosity.max(2)
-        },
-    );
+    let verbosity = match args.get(1) {
+        Some(v) => cursor::atoi(v) as u8,
+        None => opt.verbosity.max(2),
+    };
+    print_message(&bytes, verbosity);
+}
+
+/// `check-vlan TCI MASK`: how a match on the VLAN tag looks in every format, and what comes back from it.
+pub fn check_vlan(args: &[String], _: &mut Options) {
+    let [tci, mask] = [&args[0], &args[1]].map(|s| {
+        let digits = s.trim_start_matches("0x");
+        let end = digits.find(|c: char| !c.is_ascii_hexdigit());
+        let digits = &digits[..end.unwrap_or(digits.len())];
+        // As much of the number as 16 bits hold.
+        digits[digits.len().saturating_sub(4)..]
+            .bytes()
+            .fold(0, |n, c| {
+                n << 4 | (c as char).to_digit(16).unwrap_or(0) as u16
+            })
+    });
+    let tun = Tun::auto();
+    let mut m = Match::default();
+    m.flow.vlans[0].tci = tci.into();
+    m.wc.masks.vlans[0].tci = mask.into();
+    let of = |m: &Match| (m.flow.vlans[0].tci.get(), m.wc.masks.vlans[0].tci.get());
+    let mut out = String::new();
+    format_match(&m, None, &Names::none(&tun), &mut out);
+    let _ = writeln!(out, " -> {:04x}/{mask:04x}", tci & mask);
+    for (label, flavor) in [("NXM", None), ("OXM", Some(Version::V12))] {
+        let mut bytes = Vec::new();
+        oxm::put_entries(&m, flavor, 0, 0, &tun, &mut bytes);
+        let read = oxm::pull_entries(&bytes, &PullOptions::default(), &tun);
+        let _ = write!(out, "{label}: ");
+        if !matches!(read, Err(OfpErr::OFPBMC_BAD_WILDCARDS)) {
+            format_entries(&bytes, &mut out);
+        }
+        out.push_str(" -> ");
+        let _ = match (read.map(|p| of(&p.match_)), flavor) {
+            (Err(e), _) => writeln!(out, "{}", e.name()),
+            (Ok((tci, mask)), None) => writeln!(out, "{tci:04x}/{mask:04x}"),
+            (Ok((tci, mask)), Some(_)) => {
+                let pcp = match mask >> VLAN_PCP_SHIFT {
+                    0 => "--".to_owned(),
+                    _ => format!("{:02x}", tci >> VLAN_PCP_SHIFT),
+                };
+                writeln!(out, "{:04x}/{:04x},{pcp}", tci & 0x1fff, mask & 0x1fff)
+            }
+        };
+    }
+    let mut old = Vec::new();
+    legacy::match_to_ofp10(&m, &mut old);
+    let mut newer = vec![0, 0, 0, 88];
+    legacy::match_to_ofp11(&m, &mut newer);
+    let bits = |bytes: &[u8], at: usize, vid: u32, pcp: u32| {
+        let w = u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        (u8::from(w & 1 << vid != 0), u8::from(w & 1 << pcp != 0))
+    };
+    // Where the wildcards stand and which bits are the tag's, and where the tag is.
+    let old_bits = bits(&old, 0, 1, 20);
+    let newer_bits = bits(&newer, 8, 1, 2);
+    for (label, bytes, (vid, pcp), at, read) in [
+        ("OF1.0", &old, old_bits, 18, legacy::match_from_ofp10(&old)),
+        (
+            "OF1.1",
+            &newer,
+            newer_bits,
+            36,
+            legacy::match_from_ofp11(&newer),
+        ),
+    ] {
+        let tag = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        let _ = write!(
+            out,
+            "{label}: {tag:04x}/{vid},{:02x}/{pcp} -> ",
+            bytes[at + 2]
+        );
+        let _ = match read.map(|m| of(&m)) {
+            Ok((tci, mask)) => writeln!(out, "{tci:04x}/{mask:04x}"),
+            Err(e) => writeln!(out, "{}", e.name()),
+        };
+    }
+    put(&out);
 }
 
 /// `encode-hello BITMAP`
@@ -464,78 +509,104 @@ pub fn ofp_parse(args: &[String], opt: &mut Options) {
     }
 }
 
-/// Prints the OpenFlow messages of a packet capture, put together per TCP flow.
-pub fn ofp_parse_pcap(args: &[String], opt: &mut Options) {
-    let bytes = match std::fs::read(&args[0]) {
-        Ok(b) => b,
-        Err(e) => fatal_io(&e, format_args!("{}: open", args[0])),
-    };
-    let ports: Vec<u16> = if args.len() > 1 {
-        args[1..].iter().filter_map(|a| a.parse().ok()).collect()
-    } else {
-        vec![6633, 6653]
-    };
-    let mut streams: std::collections::HashMap<Vec<u8>, Vec<u8>> = Default::default();
-    let u32_at = |o: usize, swap: bool| -> Option<u32> {
-        let b: [u8; 4] = bytes.get(o..o + 4)?.try_into().ok()?;
-        Some(if swap {
-            u32::from_be_bytes(b)
-        } else {
-            u32::from_le_bytes(b)
-        })
-    };
-    let swap = match u32_at(0, false) {
-        Some(0xa1b2_c3d4 | 0xa1b2_3c4d) => false,
-        Some(0xd4c3_b2a1 | 0x4d3c_b2a1) => true,
-        _ => fatal(
-            format_args!("{}: bad magic, not a pcap file", args[0])
-                .to_string()
-                .as_str(),
-        ),
-    };
-    let mut at = 24;
-    while let Some(len) = u32_at(at + 8, swap) {
-        let Some(packet) = bytes.get(at + 16..at + 16 + len as usize) else {
-            break;
-        };
-        at += 16 + len as usize;
-        if let Some((key, payload, from, to)) = tcp_payload(packet) {
-            if !ports.contains(&from) && !ports.contains(&to) {
-                continue;
-            }
-            let s = streams.entry(key.clone()).or_default();
-            s.extend_from_slice(payload);
-            while s.len() >= 8 {
-                let n = usize::from(u16::from_be_bytes([s[2], s[3]]));
-                if n < 8 {
-                    s.clear();
-                    break;
-                }
-                if s.len() < n {
-                    break;
-                }
-                let msg: Vec<u8> = s.drain(..n).collect();
-                let ip = |b: &[u8]| format!("{}.{}.{}.{}", b[0], b[1], b[2], b[3]);
-                println!("{}.{from} > {}.{to}:", ip(&key[0..4]), ip(&key[4..8]));
-                print_message(&msg, opt.verbosity + 1);
+/// Bytes of one direction of a TCP connection, in their order; what comes early is dropped, as it comes again.
+#[derive(Default)]
+struct TcpStream {
+    next: Option<u32>,
+    bytes: Vec<u8>,
+}
+
+impl TcpStream {
+    fn add(&mut self, segment: &Segment<'_>) {
+        if segment.syn {
+            *self = TcpStream {
+                next: Some(segment.seq.wrapping_add(1)),
+                bytes: Vec::new(),
+            };
+        } else if *self.next.get_or_insert(segment.seq) == segment.seq {
+            self.bytes.extend_from_slice(segment.payload);
+            self.next = Some(segment.seq.wrapping_add(segment.payload.len() as u32));
+        }
+    }
+
+    /// Takes the first message.
+    fn message(&mut self) -> Option<Vec<u8>> {
+        match codec::frame_len(&self.bytes)? {
+            Ok(len) if len <= self.bytes.len() => Some(self.bytes.drain(..len).collect()),
+            Ok(_) => None,
+            Err(_) => {
+                self.bytes.clear();
+                None
             }
         }
     }
 }
 
-/// Addresses and ports as a key, payload, ports.
-fn tcp_payload(p: &[u8]) -> Option<(Vec<u8>, &[u8], u16, u16)> {
-    if p.get(12..14)? != [8, 0] || *p.get(23)? != 6 {
+/// Prints the OpenFlow messages of a packet capture, put together per TCP flow.
+pub fn ofp_parse_pcap(args: &[String], opt: &mut Options) {
+    let name = &args[0];
+    let mut file = match Capture::open(name) {
+        Ok(f) => f,
+        Err(e) => fatal_io(&e, format_args!("{name}: open failed")),
+    };
+    let ports: Vec<u16> = if args.len() > 1 {
+        args[1..].iter().map(|a| cursor::atoi(a) as u16).collect()
+    } else {
+        vec![6653, 6633]
+    };
+    let mut streams: std::collections::HashMap<Vec<u8>, TcpStream> = Default::default();
+    let mut first = true;
+    loop {
+        let packet = match file.next() {
+            Ok(Some(p)) => p,
+            Ok(None) => return,
+            Err(e) => fatal_io(&e, format_args!("{name}: read failed")),
+        };
+        let Some(s) = tcp_segment(&packet) else {
+            continue;
+        };
+        if !ports.contains(&s.from) && !ports.contains(&s.to) {
+            continue;
+        }
+        let stream = streams.entry(s.key.to_vec()).or_default();
+        stream.add(&s);
+        while let Some(msg) = stream.message() {
+            let ip = |b: &[u8]| format!("{}.{}.{}.{}", b[0], b[1], b[2], b[3]);
+            let (src, dst) = (ip(&s.key[0..4]), ip(&s.key[4..8]));
+            let gap = if first { "" } else { "\n" };
+            first = false;
+            put(&format!("{gap}{src}.{} > {dst}.{}:\n", s.from, s.to));
+            print_message(&msg, opt.verbosity + 1);
+        }
+    }
+}
+
+struct Segment<'a> {
+    /// Addresses and ports.
+    key: &'a [u8],
+    from: u16,
+    to: u16,
+    seq: u32,
+    syn: bool,
+    payload: &'a [u8],
+}
+
+/// The TCP segment of an IPv4 packet without options.
+fn tcp_segment(p: &[u8]) -> Option<Segment<'_>> {
+    const IP: usize = 14;
+    if p.get(12..14)? != [8, 0] || *p.get(23)? != 6 || *p.get(IP)? != 0x45 {
         return None;
     }
-    let ihl = usize::from(p.get(14)? & 0xf) * 4;
-    let total = usize::from(u16::from_be_bytes([*p.get(16)?, *p.get(17)?]));
-    let tcp = 14 + ihl;
-    let off = usize::from(p.get(tcp + 12)? >> 4) * 4;
-    let port = |o: usize| Some(u16::from_be_bytes([*p.get(o)?, *p.get(o + 1)?]));
-    let (from, to) = (port(tcp)?, port(tcp + 2)?);
-    let mut key = p.get(26..34)?.to_vec();
-    key.extend_from_slice(p.get(tcp..tcp + 4)?);
-    let payload = p.get(tcp + off..(14 + total).min(p.len()))?;
-    Some((key, payload, from, to))
+    let be16 = |o: usize| Some(u16::from_be_bytes([*p.get(o)?, *p.get(o + 1)?]));
+    let total = usize::from(be16(16)?);
+    let tcp = IP + 20;
+    let header = usize::from(p.get(tcp + 12)? >> 4) * 4;
+    Some(Segment {
+        key: p.get(26..tcp + 4)?,
+        from: be16(tcp)?,
+        to: be16(tcp + 2)?,
+        seq: u32::from(be16(tcp + 4)?) << 16 | u32::from(be16(tcp + 6)?),
+        syn: p.get(tcp + 13)? & 2 != 0,
+        payload: p.get(tcp + header..(IP + total).min(p.len()))?,
+    })
 }

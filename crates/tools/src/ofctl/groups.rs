@@ -337,9 +337,7 @@ fn parse_tlv_maps(text: &str) -> Result<Vec<TlvMap>, String> {
         out.push(m);
         rest = field[end..].trim();
     }
-    if out.is_empty() {
-        return Err("invalid tlv mapping".to_owned());
-    }
+    // Nothing is a list of mappings too: it is what ovs-save writes for a bridge without any.
     Ok(out)
 }
 

@@ -242,6 +242,8 @@ fn run(v: Vconn, opt: &mut Options) {
     VERBOSITY.store(opt.verbosity, Relaxed);
     TIMESTAMP.store(opt.timestamp, Relaxed);
     opt.daemon.keep_stderr();
+    // What is received is told there, also in the background.
+    opt.daemon.keep_stderr();
     opt.daemon.daemonize_start(Access::default());
     let path = opt.unixctl.as_ref().map(std::path::PathBuf::from);
     let mut server = match Server::open(path.as_deref()) {

@@ -62,7 +62,8 @@ fn flow_text(packet: &[u8]) -> String {
     }
 }
 
-struct Capture {
+/// A capture file that is read.
+pub(super) struct Capture {
     reader: BufReader<File>,
     big_endian: bool,
 }
@@ -70,7 +71,7 @@ struct Capture {
 const ETHERNET: u32 = 1;
 
 impl Capture {
-    fn open(name: &str) -> io::Result<Capture> {
+    pub(super) fn open(name: &str) -> io::Result<Capture> {
         let file = File::open(name).inspect_err(|e| {
             let text = error_text(e);
             vlog::warn!(
@@ -109,7 +110,7 @@ impl Capture {
     }
 
     /// The next packet, if there is one.
-    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut header = [0; 16];
         if fill(&mut self.reader, &mut header)? < header.len() {
             return Ok(None);

@@ -62,11 +62,7 @@ fn describe(v: Versions) -> String {
         }
         _ => {
             let texts: Vec<String> = list.iter().map(|n| format!("0x{n:02x}")).collect();
-            match texts.split_last() {
-                Some((last, [first])) => format!("versions {first} and {last}"),
-                Some((last, init)) => format!("versions {}, and {last}", init.join(", ")),
-                None => String::new(),
-            }
+            format!("versions {}", texts.join(", "))
         }
     }
 }
@@ -324,14 +320,6 @@ pub fn open(name: &str, suffix: &str, versions: Versions) -> Vconn {
     };
     match Vconn::complete(stream, &target, versions) {
         Ok(v) => v,
-        // A snoop socket without a connection to snoop on is closed at once.
-        Err(_) if suffix == "snoop" && !name.contains(':') => fatal_io(
-            &rustix::io::Errno::PIPE.into(),
-            format_args!(
-                "{}: failed to open socket",
-                target.trim_start_matches("unix:")
-            ),
-        ),
         Err(e) => fatal_io(&e, format_args!("{name}: failed to connect to socket")),
     }
 }
