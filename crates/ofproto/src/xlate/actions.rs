@@ -370,19 +370,25 @@ impl Ctx<'_> {
         self.wc.masks.vlans[0].tci = 0xffff.into();
     }
 
+    /// The headers below become visible; that the first goes is for the commit to say.
     fn pop_vlan(&mut self) {
-        self.mask_outer_vlan();
+        let n = vlan_count(&self.flow);
+        self.mask_vlans(n.min(1)..n);
         let vlans = &mut self.flow.vlans;
         vlans.copy_within(1.., 0);
         vlans[FLOW_MAX_VLAN_HEADERS - 1] = VlanHdr::default();
     }
 
+    fn mask_vlans(&mut self, range: std::ops::Range<usize>) {
+        self.wc.masks.vlans[range].fill(VlanHdr {
+            tpid: 0xffff.into(),
+            tci: 0xffff.into(),
+        });
+    }
+
+    /// Where a key shows no more headers, the innermost gives way.
     fn push_vlan(&mut self, tpid: Be16) {
-        self.mask_outer_vlan();
-        if vlan_count(&self.flow) >= FLOW_MAX_VLAN_HEADERS {
-            self.warn("too many VLAN headers, push_vlan ignored");
-            return;
-        }
+        self.mask_vlans(0..vlan_count(&self.flow));
         self.flow.vlans.copy_within(..FLOW_MAX_VLAN_HEADERS - 1, 1);
         self.flow.vlans[0] = VlanHdr {
             tpid,

@@ -234,7 +234,11 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
     if ctx.error == DropReason::Ok || ctx.trace.is_none() {
         ctx.finish_wildcards(&xin.flow);
     }
+    if ctx.is_oversized() {
+        ctx.slow |= SlowPath::ACTION;
+    }
     if ctx.error != DropReason::Ok {
+        ctx.slow = SlowPath::NONE;
         ctx.actions.clear();
     }
     // Nothing comes after the last clone that would need the packet.
@@ -472,6 +476,11 @@ impl<'a> Ctx<'a> {
         self.table_id = old_table;
     }
 
+    /// Whether the actions do not fit into a message to a datapath, in which the least takes 8 bytes.
+    fn is_oversized(&self) -> bool {
+        self.actions.len() * 8 > usize::from(u16::MAX)
+    }
+
     /// Whether another table or group may be visited.
     pub fn may_go_deeper(&mut self) -> bool {
         // The first table is not a nested one.
@@ -487,6 +496,10 @@ impl<'a> Ctx<'a> {
                 DropReason::StackTooDeep,
                 "resubmits yielded over 64 kB of stack",
             );
+        } else if self.is_oversized() {
+            // Not wrong, but more than a flow of the datapath holds.
+            self.report_error("resubmits yielded over 64 kB of actions");
+            self.exit = true;
         } else {
             return true;
         }

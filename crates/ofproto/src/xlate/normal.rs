@@ -334,10 +334,10 @@ impl Ctx<'_> {
         if self.flow.dl_type.get() != eth_type::ARP || !self.flow.dl_dst.is_broadcast() {
             return false;
         }
+        self.wc.masks.nw_proto = 0xff;
         match self.flow.nw_proto {
             2 => true,
             1 => {
-                self.wc.masks.nw_proto = 0xff;
                 self.wc.masks.nw_src = u32::MAX.into();
                 self.wc.masks.nw_dst = u32::MAX.into();
                 self.flow.nw_src == self.flow.nw_dst

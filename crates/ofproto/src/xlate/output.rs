@@ -5,7 +5,7 @@ use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::flow::FLOW_N_REGS;
 use ferrovs_packet::types::{DpPort, OfPort};
 
-use super::ctx::{Ctx, MAX_DEPTH, PC_NO_FLOOD, PC_NO_FWD, Walk};
+use super::ctx::{Ctx, PC_NO_FLOOD, PC_NO_FWD, Walk};
 use super::snapshot::XPort;
 use super::trace::NodeKind;
 
@@ -166,13 +166,6 @@ impl Ctx<'_> {
         let Some(bridge) = self.snapshot.bridges.get(&bridge.id) else {
             return;
         };
-        if self.depth >= MAX_DEPTH {
-            self.fail(
-                DropReason::RecursionTooDeep,
-                "over max translation depth 64",
-            );
-            return;
-        }
         if let Some(trace) = &mut self.trace {
             trace.open(NodeKind::Bridge, &format!("bridge(\"{}\")", bridge.name));
         }
