@@ -27,9 +27,42 @@ fn replay(name: &str, run: fn(&[u8])) {
     }
 }
 
+/// Seeds with some bytes changed: most bytes at random are no frame of anything.
+fn mutate(name: &str, run: fn(&[u8])) {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("seeds")
+        .join(name);
+    let entries = std::fs::read_dir(&seeds).unwrap();
+    let seeds: Vec<Vec<u8>> = entries
+        .map(|e| std::fs::read(e.unwrap().path()).unwrap())
+        .collect();
+    let cases = std::env::var("FUZZ_CASES").map_or(2000, |n| n.parse().unwrap());
+    let mut random = Random::new(2);
+    for _ in 0..cases {
+        let mut data = seeds[random.below(seeds.len())].clone();
+        for _ in 0..1 + random.below(6) {
+            let at = random.below(data.len());
+            data[at] = match random.below(3) {
+                0 => random.below(256) as u8,
+                1 => data[at] ^ 1 << random.below(8),
+                _ => [0, 1, 0x7f, 0xff][random.below(4)],
+            };
+        }
+        if random.below(8) == 0 {
+            data.truncate(1 + random.below(data.len()));
+        }
+        let file = std::env::temp_dir().join(format!("ferrovs-fuzz-{name}"));
+        if std::panic::catch_unwind(|| run(&data)).is_err() {
+            std::fs::write(&file, &data).unwrap();
+            panic!("the input is in {}", file.display());
+        }
+    }
+}
+
 #[test]
 fn frames_come_out_bounded() {
     replay("frames", ferrovs_fuzz::frames::run);
+    mutate("frames", ferrovs_fuzz::frames::run);
 }
 
 #[test]

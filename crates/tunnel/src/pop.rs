@@ -63,14 +63,15 @@ fn get32(data: &[u8], at: usize) -> u32 {
 /// Reads and checks the outer IP header; returns the offset of its payload and the end of it.
 fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize), PopError> {
     let data = packet.data();
-    if data.len() < ETH_LEN + IPV4_LEN {
-        return Err(PopError::Truncated);
-    }
     let l3 = if packet.l3 == NO_OFFSET {
         ETH_LEN
     } else {
         usize::from(packet.l3)
     };
+    // Actions may have taken the Ethernet header off before, or put others in front.
+    if l3 < ETH_LEN || data.len() < l3 + IPV4_LEN {
+        return Err(PopError::Truncated);
+    }
     match get(data, l3 - 2) {
         eth_type::IP => {
             let header = usize::from(data[l3] & 15) * 4;
@@ -223,6 +224,15 @@ mod tests {
         f.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x88, 0xb5]);
         f.extend_from_slice(&[0; 6]); // Ethernet padding
         f
+    }
+
+    #[test]
+    fn a_packet_without_an_ethernet_header_is_none_of_a_tunnels() {
+        for l3 in [0, 1, 13, 40, 60_000] {
+            let mut p = Packet::from_slice(&[0x45; 50]);
+            p.l3 = l3;
+            assert_eq!(pop("vxlan", &mut p), Err(PopError::Truncated), "{l3}");
+        }
     }
 
     #[test]
