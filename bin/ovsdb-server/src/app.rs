@@ -104,13 +104,10 @@ impl App {
     }
 
     /// Opens what the command line or the configuration file names, or what an earlier process
-    /// served when it crashed. The error is what to die with.
-    pub fn open_databases(&mut self) -> Result<(), String> {
+    /// served when it crashed. False if something is missing, which the log names.
+    pub fn open_databases(&mut self) -> bool {
         if self.config_file.is_some() {
-            return self.reload().map_err(|e| {
-                vlog::warn!(OVSDB_SERVER, "{e}");
-                "server configuration failed".to_owned()
-            });
+            return self.load_config();
         }
         let mut wanted = Vec::new();
         if let Some((config, sync)) = self.state.load() {
@@ -119,15 +116,23 @@ impl App {
             wanted.extend(config.databases);
         } else {
             for argument in std::mem::take(&mut self.arguments) {
-                let (key, config) = from_argument(&argument)?;
+                let database = from_argument(&argument);
                 // The same again is the same database.
-                if !wanted.contains(&(key.clone(), config.clone())) {
-                    wanted.push((key, config));
+                if wanted.contains(&database) {
+                    let name = &database.0;
+                    vlog::warn!(OVSDB_SERVER, "Duplicate database configuration: {name}");
+                } else {
+                    wanted.push(database);
                 }
             }
         }
+        let mut all = true;
         for (key, config) in wanted {
-            self.databases.add(&mut self.server, &key, &config, now())?;
+            let result = self.databases.add(&mut self.server, &key, &config, now());
+            all &= databases::opened_or_logged(&key, result);
+        }
+        if !all {
+            vlog::warn!(OVSDB_SERVER, "failed to configure databases");
         }
         if self.sync.from.is_some() {
             self.databases
@@ -135,7 +140,7 @@ impl App {
         }
         self.configured_at = None;
         self.save();
-        Ok(())
+        all
     }
 
     /// Notes the configuration, for a process that may have to take over.
@@ -149,21 +154,56 @@ impl App {
         }
     }
 
-    /// Takes the configuration that the file holds now, or leaves everything as it is.
+    /// Takes the configuration that the file holds now, if it can be read.
     pub fn reload(&mut self) -> Result<(), String> {
-        let Some(path) = &self.config_file else {
+        if self.config_file.is_none() {
             return Err("Configuration file was not specified on command line".into());
+        }
+        if self.load_config() & self.check_remotes() {
+            Ok(())
+        } else {
+            Err("Configuration failed.  See the log file for details.".into())
+        }
+    }
+
+    /// Serves what the configuration file says; false if some of it cannot be.
+    fn load_config(&mut self) -> bool {
+        let Some(path) = &self.config_file else {
+            return true;
         };
-        let config = Config::read(path)?;
-        self.databases
-            .replace_all(&mut self.server, &config.databases, now())?;
+        let name = path.display();
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(e) => {
+                let why = ferrovs_ovsdb::error::strerror(&e);
+                vlog::err!(
+                    OVSDB_SERVER,
+                    "failed to open configuration file '{name}': {why}"
+                );
+                return false;
+            }
+        };
+        vlog::info!(OVSDB_SERVER, "loading configuration from '{name}'");
+        let config = match Config::parse(&text) {
+            Ok(config) => config,
+            Err(lines) => {
+                for line in lines {
+                    vlog::warn!(OVSDB_SERVER, "{line}");
+                }
+                vlog::warn!(OVSDB_SERVER, "failed to load configuration from {name}");
+                return false;
+            }
+        };
+        let all = self
+            .databases
+            .replace_all(&mut self.server, &config.databases, now());
         self.remote_names = config.remotes;
         self.configured_at = None;
-        Ok(())
+        all
     }
 
     pub fn add_db(&mut self, argument: &str) -> Result<(), String> {
-        let (key, mut config) = from_argument(argument)?;
+        let (key, mut config) = from_argument(argument);
         if let (Some(s), Some(ms)) = (&mut config.source, self.sync.relay_probe) {
             s.options.probe_interval = Some(Duration::from_millis(ms));
         }
@@ -197,23 +237,25 @@ impl App {
             .set_roles(&mut self.server, &self.sync, now());
     }
 
-    /// Checks what names a database column, so that a mistake shows at the start.
-    pub fn check_remotes(&self) -> Result<(), String> {
-        for name in self.remote_names.keys() {
-            if name.starts_with("db:") && !db_config::is_pending(&self.server, name) {
-                db_config::parse_column(&self.server, name)?;
-            }
+    /// Checks what names a database column, so that a mistake shows at the start; false if the log
+    /// names one.
+    pub fn check_remotes(&self) -> bool {
+        let is_column =
+            |n: &&String| n.starts_with("db:") && !db_config::is_pending(&self.server, n);
+        let mut mistakes = Vec::new();
+        for name in self.remote_names.keys().filter(is_column) {
+            let found = db_config::parse_column(&self.server, name);
+            mistakes.extend(found.err().map(|e| format!("remotes: {e}")));
         }
-        let t = &self.tls;
-        for name in [&t.private_key, &t.certificate, &t.ca_cert]
-            .into_iter()
-            .flatten()
-        {
-            if name.starts_with("db:") && !db_config::is_pending(&self.server, name) {
-                db_config::parse_text_column(&self.server, name)?;
-            }
+        for name in self.tls.names().filter(is_column) {
+            let found = db_config::parse_text_column(&self.server, name);
+            mistakes.extend(found.err().map(|e| format!("SSL/TLS: {e}")));
         }
-        Ok(())
+        for mistake in &mistakes {
+            let mistake = mistake.trim_end();
+            vlog::warn!(OVSDB_SERVER, "failed to configure {mistake}");
+        }
+        mistakes.is_empty()
     }
 
     /// Brings listeners and connections in line with the command line and the databases.
@@ -236,37 +278,37 @@ impl App {
     }
 
     fn watches_databases(&self) -> bool {
-        let t = &self.tls;
-        let tls = [&t.private_key, &t.certificate, &t.ca_cert, &t.peer_ca_cert];
         self.remote_names
             .keys()
-            .chain(tls.into_iter().flatten())
+            .chain(self.tls.names())
             .any(|n| n.starts_with("db:"))
     }
 
     /// Gives the streams their TLS material, where it comes from a database as that says now.
     fn configure_tls(&mut self) {
-        let resolve = |name: &Option<String>| -> Option<PathBuf> {
+        let resolve = |name: &Option<String>| -> Option<String> {
             let name = name.as_ref()?;
-            let file = if name.starts_with("db:") {
-                db_config::text(&self.server, name)?
+            if name.starts_with("db:") {
+                db_config::text(&self.server, name)
             } else {
-                name.clone()
-            };
-            Some(file.into())
+                Some(name.clone())
+            }
         };
+        let file = |name| resolve(name).map(PathBuf::from);
+        // A restriction that is no longer in the database stays: nobody asked to lift it.
+        let old = self.tls_now.clone().unwrap_or_default();
         let t = &self.tls;
-        let ca = resolve(&t.ca_cert);
+        let ca = file(&t.ca_cert);
         let (ca_cert, bootstrap_ca_cert) = if t.bootstrap { (None, ca) } else { (ca, None) };
         let ssl = Ssl {
-            private_key: resolve(&t.private_key),
-            certificate: resolve(&t.certificate),
+            private_key: file(&t.private_key),
+            certificate: file(&t.certificate),
             ca_cert,
             bootstrap_ca_cert,
-            peer_ca_cert: resolve(&t.peer_ca_cert),
-            protocols: t.protocols.clone(),
-            ciphers: t.ciphers.clone(),
-            ciphersuites: t.ciphersuites.clone(),
+            peer_ca_cert: file(&t.peer_ca_cert),
+            protocols: resolve(&t.protocols).or(old.protocols),
+            ciphers: resolve(&t.ciphers).or(old.ciphers),
+            ciphersuites: resolve(&t.ciphersuites).or(old.ciphersuites),
             server_name: t.server_name.clone(),
         };
         if self.tls_now.as_ref() != Some(&ssl) {

@@ -27,7 +27,7 @@ pub struct Arguments {
     pub state: State,
 }
 
-/// TLS material as given: a file name, or `db:DB,TABLE,COLUMN`.
+/// TLS material and restrictions as given, or `db:DB,TABLE,COLUMN`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     pub private_key: Option<String>,
@@ -39,6 +39,23 @@ pub struct Tls {
     pub ciphers: Option<String>,
     pub ciphersuites: Option<String>,
     pub server_name: Option<String>,
+}
+
+impl Tls {
+    /// Everything that may name a column.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        [
+            &self.private_key,
+            &self.certificate,
+            &self.ca_cert,
+            &self.peer_ca_cert,
+            &self.protocols,
+            &self.ciphers,
+            &self.ciphersuites,
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 const OPTIONS: &[Opt] = &[

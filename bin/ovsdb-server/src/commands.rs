@@ -91,12 +91,7 @@ pub fn register(c: &mut Commands<App>, column_diff: bool, data_conversion: bool)
         nothing()
     });
     c.register("ovsdb-server/reload", "", 0, 0, |app, _| {
-        app.reload().map_err(|e| {
-            if app.config_file.is_some() {
-                vlog::warn!(OVSDB_SERVER, "{e}");
-            }
-            e
-        })?;
+        app.reload()?;
         nothing()
     });
     c.register(

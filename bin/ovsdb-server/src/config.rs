@@ -17,11 +17,12 @@
 //! The same form carries what was configured at run time over a crash, see `state`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
+use ferrovs_ovsdb::json;
 use ferrovs_ovsdb::parser::{Kind, Parser};
-use ferrovs_ovsdb::{error, json};
+use ferrovs_runtime::vlog;
+use ferrovs_runtime::vlog::modules::OVSDB_JSONRPC_SERVER;
 use serde_json::{Map, Value, json as tree};
 
 use crate::db_config::Options;
@@ -87,34 +88,42 @@ pub struct Config {
     pub databases: BTreeMap<String, DbConfig>,
 }
 
+/// What the log is to say of a mistake, line by line.
+type Lines = Vec<String>;
+
 impl Config {
-    /// Reads a file; the error is what the log is to say.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let name = path.display();
-        let text = std::fs::read(path).map_err(|e| {
-            let why = error::strerror(&e);
-            format!("reading JSON failed (error opening \"{name}\": {why})")
-        })?;
-        let json = json::parse_bytes(&text).map_err(|e| format!("reading JSON failed ({e})"))?;
+    /// Reads the text of a file. Members that are not there mean that there is nothing to serve.
+    pub fn parse(text: &[u8]) -> Result<Self, Lines> {
+        let json = json::parse_bytes(text)
+            .map_err(|e| vec![format!("config: reading JSON failed ({e})")])?;
         Self::from_json(&json)
     }
 
-    pub fn from_json(json: &Value) -> Result<Self, String> {
+    pub fn from_json(json: &Value) -> Result<Self, Lines> {
         if !json.is_object() {
-            return Err("configuration in a file must be a JSON object".into());
+            return Err(vec!["configuration in a file must be a JSON object".into()]);
         }
-        let mut p = Parser::new(json, "config");
-        let remotes = p.optional("remotes", Kind::OBJECT.or(Kind::NULL));
-        let databases = p.optional("databases", Kind::OBJECT.or(Kind::NULL));
-        p.finish().map_err(|e| format!("config: {e}"))?;
         let mut config = Self::default();
-        for (target, options) in remotes.and_then(Value::as_object).into_iter().flatten() {
-            let options = options_from_json(options, target, true)?;
+        let failed = |what: &str, why: String, mut lines: Lines| {
+            lines.extend([why, format!("config: failed to parse '{what}'")]);
+            lines
+        };
+        let remotes = members(json, "remotes").map_err(|why| failed("remotes", why, Vec::new()))?;
+        for (target, options) in remotes {
+            let Some(options) = options_from_json(options, true) else {
+                let why = format!("{target}: JSON-RPC options are not a JSON object or null");
+                return Err(failed("remotes", why, Vec::new()));
+            };
             config.remotes.insert(target.clone(), options);
         }
-        for (name, db) in databases.and_then(Value::as_object).into_iter().flatten() {
-            let db = db_from_json(db, name)?;
-            config.databases.insert(name.clone(), db);
+        let databases = members(json, "databases")
+            .map_err(|why| failed("databases", format!("{why} or null"), Vec::new()))?;
+        for (name, db) in databases {
+            let mut before = Vec::new();
+            match db_from_json(db, name, &mut before) {
+                Ok(db) => config.databases.insert(name.clone(), db),
+                Err(e) => return Err(failed("databases", e, before)),
+            };
         }
         Ok(config)
     }
@@ -130,31 +139,43 @@ impl Config {
     }
 }
 
-/// The options of a connection. Those to a source have no say in what clients may do.
-fn options_from_json(json: &Value, target: &str, clients: bool) -> Result<Options, String> {
+/// The members of one half of the configuration.
+fn members<'a>(
+    json: &'a Value,
+    name: &str,
+) -> Result<impl Iterator<Item = (&'a String, &'a Value)>, String> {
+    match json.get(name) {
+        None | Some(Value::Null) => Ok(None.into_iter().flatten()),
+        Some(Value::Object(m)) => Ok(Some(m).into_iter().flatten()),
+        Some(_) => Err(format!("config: '{name}' is not a JSON object")),
+    }
+}
+
+/// The options of a connection, if they are an object or null. Those to a source have no say in
+/// what clients may do. Other mistakes are only logged.
+fn options_from_json(json: &Value, clients: bool) -> Option<Options> {
     let mut options = Options::default();
     if json.is_null() {
-        return Ok(options);
+        return Some(options);
     }
-    let mut p = Parser::new(json, format!("JSON-RPC options for {target}"));
+    json.as_object()?;
+    let mut p = Parser::new(json, "JSON-RPC options");
     let number = |p: &mut Parser<'_>, name| p.optional(name, Kind::INTEGER).and_then(Value::as_i64);
     let millis = |n: i64| Duration::from_millis(n.clamp(0, i64::from(i32::MAX)).unsigned_abs());
     options.max_backoff = number(&mut p, "max-backoff").map(millis);
     options.probe_interval = number(&mut p, "inactivity-probe").map(millis);
-    if let Some(dscp) = number(&mut p, "dscp") {
-        match u8::try_from(dscp) {
-            Ok(d) if d < 64 => options.dscp = Some(d),
-            _ => p.raise("'dscp' must be between 0 and 63"),
-        }
-    }
+    let dscp = number(&mut p, "dscp").and_then(|n| u8::try_from(n).ok());
+    options.dscp = dscp.filter(|d| *d < 64);
     if clients {
         let read_only = p.optional("read-only", Kind::BOOLEAN);
         options.read_only = read_only.and_then(Value::as_bool).unwrap_or(false);
         let role = p.optional("role", Kind::STRING).and_then(Value::as_str);
         role.unwrap_or_default().clone_into(&mut options.role);
     }
-    p.finish().map_err(|e| e.to_string())?;
-    Ok(options)
+    if let Err(e) = p.finish() {
+        vlog::warn!(OVSDB_JSONRPC_SERVER, "{e}");
+    }
+    Some(options)
 }
 
 fn options_to_json(o: &Options) -> Value {
@@ -173,7 +194,7 @@ fn options_to_json(o: &Options) -> Value {
     Value::Object(m)
 }
 
-fn db_from_json(json: &Value, name: &str) -> Result<DbConfig, String> {
+fn db_from_json(json: &Value, name: &str, lines: &mut Lines) -> Result<DbConfig, String> {
     let mut db = DbConfig::default();
     if json.is_null() {
         return Ok(db);
@@ -184,6 +205,7 @@ fn db_from_json(json: &Value, name: &str) -> Result<DbConfig, String> {
             Some((m, _)) => db.model = *m,
             None => {
                 let model = model.as_str().unwrap_or_default();
+                lines.push(format!("Unrecognized database service model: '{model}'"));
                 p.raise(format!("'{model}' is not a valid service model"));
             }
         }
@@ -191,7 +213,7 @@ fn db_from_json(json: &Value, name: &str) -> Result<DbConfig, String> {
     let mut source = None;
     match db.model {
         Model::ActiveBackup => {
-            let backup = p.optional("backup", Kind::BOOLEAN);
+            let backup = p.required("backup", Kind::BOOLEAN);
             db.backup = backup.and_then(Value::as_bool).unwrap_or(false);
             source = if db.backup {
                 p.required("source", Kind::OBJECT)
@@ -204,24 +226,27 @@ fn db_from_json(json: &Value, name: &str) -> Result<DbConfig, String> {
                     Some(t) => {
                         db.exclude.insert(t.to_owned());
                     }
-                    None => p.raise("'exclude-tables' must be an array of strings"),
+                    None => p.raise("'exclude-tables' must contain strings"),
                 }
             }
         }
         Model::Relay => source = p.required("source", Kind::OBJECT),
         Model::Undefined | Model::Standalone | Model::Clustered => {}
     }
-    let source = source.and_then(Value::as_object);
-    if source.is_some_and(|m| m.len() != 1) {
-        p.raise("'source' should be an object with exactly one element");
+    if let Some(source) = source.and_then(Value::as_object) {
+        let mut sources = source.iter();
+        match (sources.next(), sources.next()) {
+            (Some((target, options)), None) => match options_from_json(options, false) {
+                Some(options) => {
+                    let target = target.clone();
+                    db.source = Some(Source { target, options });
+                }
+                None => p.raise("JSON-RPC options is not a JSON object or null"),
+            },
+            _ => p.raise("'source' should be an object with exactly one element"),
+        }
     }
     p.finish().map_err(|e| e.to_string())?;
-    if let Some((target, options)) = source.and_then(|m| m.iter().next()) {
-        db.source = Some(Source {
-            target: target.clone(),
-            options: options_from_json(options, target, false)?,
-        });
-    }
     Ok(db)
 }
 
@@ -244,15 +269,9 @@ fn db_to_json(db: &DbConfig) -> Value {
 }
 
 /// `relay:NAME:REMOTE[,REMOTE...]` taken apart; none if it is the name of a file.
-pub fn parse_relay(argument: &str) -> Option<Result<(&str, &str), String>> {
-    let rest = argument.strip_prefix("relay:")?;
-    Some(match rest.split_once(':') {
-        Some((name, _)) if name.starts_with('_') => Err(format!(
-            "ovsdb error: {name}: names beginning with \"_\" are reserved"
-        )),
-        Some((name, remotes)) if !name.is_empty() => Ok((name, remotes)),
-        _ => Err(format!("ovsdb error: {argument}: invalid syntax")),
-    })
+pub fn parse_relay(argument: &str) -> Option<(&str, &str)> {
+    let (name, remotes) = argument.strip_prefix("relay:")?.split_once(':')?;
+    (!name.is_empty()).then_some((name, remotes))
 }
 
 #[cfg(test)]
@@ -275,52 +294,84 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let error =
-            |text: &str| Config::from_json(&serde_json::from_str(text).unwrap()).unwrap_err();
-        assert_eq!(error("[]"), "configuration in a file must be a JSON object");
-        for (text, part) in [
-            (r#"{"remote":{}}"#, "Member 'remote' is present"),
-            (r#"{"remotes":[]}"#, "Type mismatch for member 'remotes'"),
-            (r#"{"remotes":{"x":{"dscp":64}}}"#, "between 0 and 63"),
-            (r#"{"databases":{"x":{"source":{}}}}"#, "Member 'source'"),
+        let lines = |text: &str| Config::parse(text.as_bytes()).unwrap_err();
+        assert_eq!(
+            lines("[]"),
+            ["configuration in a file must be a JSON object"]
+        );
+        assert_eq!(
+            lines("{"),
+            ["config: reading JSON failed (line 0, column 1, byte 1: unexpected end of input)"]
+        );
+        for (text, why) in [
+            (r#"[]"#, "config: 'remotes' is not a JSON object"),
             (
-                r#"{"databases":{"x":{"service-model":"relay"}}}"#,
-                "Required 'source' member is missing",
-            ),
-            (
-                r#"{"databases":{"x":{"service-model":"relay","source":{}}}}"#,
-                "exactly one element",
-            ),
-            (
-                r#"{"databases":{"x":{"service-model":"best"}}}"#,
-                "'best' is not a valid service model",
-            ),
-            (
-                r#"{"databases":{"x":{"service-model":"relay","source":{"y":{"role":"z"}}}}}"#,
-                "Member 'role'",
+                r#"{"x":5}"#,
+                "x: JSON-RPC options are not a JSON object or null",
             ),
         ] {
-            let e = error(text);
-            assert!(e.contains(part), "{text}: {e}");
+            assert_eq!(
+                lines(&format!(r#"{{"remotes":{text}}}"#)),
+                [why, "config: failed to parse 'remotes'"]
+            );
         }
+        for (db, why) in [
+            ("5", "Object expected."),
+            (
+                r#"{"source":{}}"#,
+                "Member 'source' is present but not allowed here.",
+            ),
+            (
+                r#"{"service-model":"active-backup"}"#,
+                "Required 'backup' member is missing.",
+            ),
+            (
+                r#"{"service-model":"relay"}"#,
+                "Required 'source' member is missing.",
+            ),
+            (
+                r#"{"service-model":"relay","source":{}}"#,
+                "'source' should be an object with exactly one element",
+            ),
+            (
+                r#"{"service-model":"relay","source":{"y":5}}"#,
+                "JSON-RPC options is not a JSON object or null",
+            ),
+        ] {
+            let syntax = match db {
+                "5" => String::new(),
+                _ => format!("syntax \"{db}\": "),
+            };
+            assert_eq!(
+                lines(&format!(r#"{{"databases":{{"x":{db}}}}}"#)),
+                [
+                    format!("{syntax}syntax error: Parsing database x failed: {why}"),
+                    "config: failed to parse 'databases'".to_owned()
+                ]
+            );
+        }
+        let model = lines(r#"{"databases":{"x":{"service-model":"best"}}}"#);
+        assert_eq!(model[0], "Unrecognized database service model: 'best'");
+        assert!(model[1].ends_with("'best' is not a valid service model"));
+    }
+
+    #[test]
+    fn mistakes_in_options_are_no_reason_not_to_serve() {
+        let text = r#"{"remotes":{"x":{"dscp":64,"role":5,"read-only":true}},
+            "databases":{"R":{"service-model":"relay","source":{"y":{"role":"z","max-backoff":1000}}}}}"#;
+        let config = Config::parse(text.as_bytes()).unwrap();
+        assert!(config.remotes["x"].read_only && config.remotes["x"].dscp.is_none());
+        let source = config.databases["R"].source.as_ref().unwrap();
+        assert_eq!(source.options.max_backoff, Some(Duration::from_secs(1)));
     }
 
     #[test]
     fn relay_arguments_are_told_from_files() {
         assert!(parse_relay("conf.db").is_none());
+        assert!(parse_relay("relay:T").is_none());
         assert_eq!(
             parse_relay("relay:T:tcp:1.2.3.4:6640,unix:x"),
-            Some(Ok(("T", "tcp:1.2.3.4:6640,unix:x")))
-        );
-        assert_eq!(
-            parse_relay("relay:T"),
-            Some(Err("ovsdb error: relay:T: invalid syntax".into()))
-        );
-        assert_eq!(
-            parse_relay("relay:_S:x"),
-            Some(Err(
-                "ovsdb error: _S: names beginning with \"_\" are reserved".into()
-            ))
+            Some(("T", "tcp:1.2.3.4:6640,unix:x"))
         );
     }
 }

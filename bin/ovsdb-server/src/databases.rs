@@ -1,15 +1,15 @@
 //! The databases that are served: opening and closing them, and keeping each one's way to its
 //! source, if it has one, in line with its configuration.
 //!
-//! `open` only reads; a set of databases is exchanged by opening what is new first, so that a
-//! mistake leaves everything as it was.
+//! A set of databases is exchanged one by one: what cannot be opened is named in the log, and the
+//! others are served.
 
 use std::collections::BTreeMap;
 
 use ferrovs_ovsdb::log::file::Mode;
 use ferrovs_ovsdb::log::load::load;
 use ferrovs_ovsdb::replication::Status;
-use ferrovs_ovsdb::server::{Backing, Db, Now, SERVER_DB, Server};
+use ferrovs_ovsdb::server::{Backing, Db, Now, Server};
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_LOG, OVSDB_SERVER, RELAY};
 use ferrovs_runtime::{Poller, vlog};
@@ -49,6 +49,7 @@ fn open(name: &str, config: &DbConfig) -> Result<(Db, Opened), String> {
     let is_relay = config.model == Model::Relay;
     let db = if is_relay {
         if name.starts_with('_') {
+            vlog::warn!(RELAY, "Failed to remove relay database {name}: not found.");
             return Err(format!(
                 "ovsdb error: {name}: names beginning with \"_\" are reserved"
             ));
@@ -63,10 +64,7 @@ fn open(name: &str, config: &DbConfig) -> Result<(Db, Opened), String> {
             vlog::info!(OVSDB_SERVER, "{why}");
         }
         if config.model == Model::Clustered {
-            return Err(format!(
-                "ovsdb error: {name}: service model mismatch: expected \"clustered\", database \
-                 file is standalone"
-            ));
+            return Err(not_clustered(name));
         }
         Db::new(loaded.db, Backing::File(loaded.log))
     };
@@ -76,6 +74,18 @@ fn open(name: &str, config: &DbConfig) -> Result<(Db, Opened), String> {
         fetcher: None,
     };
     Ok((db, opened))
+}
+
+fn not_clustered(name: &str) -> String {
+    format!("ovsdb error: {name}: database is standalone and not clustered")
+}
+
+/// Says in the log why a database of the configuration is not served.
+pub fn opened_or_logged(key: &str, result: Result<(), String>) -> bool {
+    if let Err(e) = &result {
+        vlog::warn!(OVSDB_SERVER, "failed to open database '{key}': {e}");
+    }
+    result.is_ok()
 }
 
 impl Databases {
@@ -101,9 +111,11 @@ impl Databases {
     }
 
     fn has_file(&self, name: &str) -> bool {
-        self.by_name
-            .values()
-            .any(|o| o.file.as_deref() == Some(name))
+        let canonical = std::fs::canonicalize(name).ok();
+        let mut files = self.by_name.values().filter_map(|o| o.file.as_deref());
+        files.any(|f| {
+            f == name || (canonical.is_some() && std::fs::canonicalize(f).ok() == canonical)
+        })
     }
 
     /// Removes a database; false if there is none.
@@ -118,72 +130,56 @@ impl Databases {
         true
     }
 
-    /// Exchanges the whole set, or changes nothing and says why.
+    /// Exchanges the whole set. What cannot be opened is not served, with the reason in the log;
+    /// false then.
     pub fn replace_all(
         &mut self,
         server: &mut Server,
         wanted: &BTreeMap<String, DbConfig>,
         now: Now,
-    ) -> Result<(), String> {
-        let served = |key: &str, config: &DbConfig| {
-            self.by_name.iter().find_map(|(name, o)| {
-                let same = match &o.file {
-                    Some(file) => config.model != Model::Relay && file == key,
-                    None => config.model == Model::Relay && name == key,
-                };
-                same.then(|| name.clone())
-            })
+    ) -> bool {
+        let key = |name: &str, o: &Opened| o.file.clone().unwrap_or_else(|| name.to_owned());
+        let is_wanted = |name: &String, o: &Opened| {
+            let config = wanted.get(&key(name, o));
+            config.is_some_and(|c| (c.model == Model::Relay) == o.file.is_none())
         };
-        let (mut kept, mut fresh) = (BTreeMap::new(), Vec::new());
-        for (key, config) in wanted {
-            match served(key, config) {
-                Some(_) if config.model == Model::Clustered => {
-                    return Err(format!(
-                        "failed to configure database '{key}': it is not clustered"
-                    ));
-                }
-                Some(name) => {
-                    kept.insert(name, config.clone());
-                }
-                None => {
-                    let new = open(key, config)
-                        .map_err(|e| format!("failed to open database '{key}': {e}"))?;
-                    fresh.push(new);
-                }
-            }
-        }
-        let mut names: Vec<&str> = kept.keys().map(String::as_str).collect();
-        names.push(SERVER_DB);
-        for (db, _) in &fresh {
-            if names.contains(&db.name()) {
-                return Err(format!("{}: duplicate database name", db.name()));
-            }
-            names.push(db.name());
-        }
         let gone: Vec<String> = self
             .by_name
-            .keys()
-            .filter(|n| !kept.contains_key(*n))
-            .cloned()
+            .iter()
+            .filter(|(name, o)| !is_wanted(name, o))
+            .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
             self.remove(server, &name);
             server.disconnect_unaware(&format!("removing {name} database by user request"));
         }
-        for (name, config) in kept {
-            if let Some(o) = self.by_name.get_mut(&name) {
-                o.config = config;
-            }
-            self.connect(server, &name, now);
+        let served: BTreeMap<String, String> = self
+            .by_name
+            .iter()
+            .map(|(name, o)| (key(name, o), name.clone()))
+            .collect();
+        let mut all = true;
+        for (key, config) in wanted {
+            let result = match served.get(key) {
+                Some(_) if config.model == Model::Clustered => Err(not_clustered(key)),
+                Some(name) => {
+                    if let Some(o) = self.by_name.get_mut(name) {
+                        o.config = config.clone();
+                    }
+                    self.connect(server, name, now);
+                    Ok(())
+                }
+                None => self.add(server, key, config, now).inspect(|()| {
+                    let name = self.name_of(key);
+                    server.disconnect_unaware(&format!("adding {name} database"));
+                }),
+            };
+            all &= opened_or_logged(key, result);
         }
-        for (db, opened) in fresh {
-            let name = db.name().to_owned();
-            server.add_db(db);
-            server.disconnect_unaware(&format!("adding {name} database"));
-            self.by_name.insert(name.clone(), opened);
-            self.connect(server, &name, now);
+        if !all {
+            vlog::warn!(OVSDB_SERVER, "failed to configure databases");
         }
-        Ok(())
+        all
     }
 
     /// Gives every database of a file the role that the settings for all of them ask for.
@@ -370,13 +366,12 @@ fn role(sync: &Sync, name: &str) -> DbConfig {
 }
 
 /// The key and configuration of a database argument: a file, or `relay:NAME:REMOTE`.
-pub fn from_argument(argument: &str) -> Result<(String, DbConfig), String> {
+pub fn from_argument(argument: &str) -> (String, DbConfig) {
     match parse_relay(argument) {
-        None => Ok((argument.to_owned(), DbConfig::default())),
-        Some(Ok((name, remotes))) => Ok((
+        None => (argument.to_owned(), DbConfig::default()),
+        Some((name, remotes)) => (
             name.to_owned(),
             DbConfig::relay(remotes, crate::db_config::Options::default()),
-        )),
-        Some(Err(e)) => Err(e),
+        ),
     }
 }

@@ -35,11 +35,9 @@ fn main() -> ExitCode {
     let unixctl_path = arguments.unixctl.clone();
     let (column_diff, data_conversion) = (arguments.column_diff, arguments.data_conversion);
     let mut app = App::new(arguments);
-    if let Err(e) = app.open_databases() {
-        fatal(e);
-    }
-    if let Err(e) = app.check_remotes() {
-        fatal(e);
+    // Each says in the log what is wrong.
+    if !(app.open_databases() & app.check_remotes()) {
+        fatal("server configuration failed");
     }
     app.reconfigure();
 

@@ -315,8 +315,10 @@ impl Remotes {
 
     fn drop_session(&mut self, server: &mut Server, id: SessionId, why: &str, now: Instant) {
         if let Some(c) = self.clients.get_mut(&id) {
-            let name = c.session.name();
-            vlog::info!(OVSDB_JSONRPC_SERVER, "{name}: disconnecting ({why})");
+            if c.session.is_connected() {
+                let name = c.session.name();
+                vlog::info!(OVSDB_JSONRPC_SERVER, "{name}: disconnecting ({why})");
+            }
             c.session.force_reconnect(now);
             c.session.run(now);
             self.watch.run_again(id);

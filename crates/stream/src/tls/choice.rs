@@ -330,35 +330,38 @@ pub(super) struct Allowed {
 }
 
 impl Allowed {
-    /// Takes a cipher string; what is wrong with it is logged and changes nothing.
-    pub fn set_ciphers(&mut self, list: &str) {
-        match ciphers(list) {
-            Some(chosen) => {
-                if chosen.is_empty() {
-                    vlog::warn!(
-                        modules::STREAM_SSL,
-                        "{list}: none of these ciphers is supported, TLSv1.2 cannot be used"
-                    );
-                }
-                self.ciphers = Some(chosen);
-            }
+    /// Takes a cipher string, if any; if it names none, that is logged, and none is allowed.
+    pub fn set_ciphers(&mut self, list: Option<&str>) {
+        let Some(list) = list else {
+            self.ciphers = None;
+            return;
+        };
+        let chosen = ciphers(list);
+        match &chosen {
+            Some(chosen) if chosen.is_empty() => vlog::warn!(
+                modules::STREAM_SSL,
+                "{list}: none of these ciphers is supported, TLSv1.2 cannot be used"
+            ),
+            Some(_) => {}
             None => vlog::err!(
                 modules::STREAM_SSL,
                 "SSL_CTX_set_cipher_list: {}",
                 text::no_cipher_match()
             ),
         }
+        self.ciphers = Some(chosen.unwrap_or_default());
     }
 
-    /// Takes a list of TLS 1.3 suites; what is wrong with it is logged and changes nothing.
-    pub fn set_ciphersuites(&mut self, list: &str) {
-        match ciphersuites(list) {
-            Some(chosen) => self.ciphersuites = Some(chosen),
-            None => vlog::err!(
+    /// Takes a list of TLS 1.3 suites, if any; what is wrong with it is logged and changes nothing.
+    pub fn set_ciphersuites(&mut self, list: Option<&str>) {
+        match list.map(ciphersuites) {
+            Some(Some(chosen)) => self.ciphersuites = Some(chosen),
+            Some(None) => vlog::err!(
                 modules::STREAM_SSL,
                 "SSL_CTX_set_ciphersuites: {}",
                 text::no_cipher_match()
             ),
+            None => self.ciphersuites = None,
         }
     }
 
@@ -422,8 +425,10 @@ mod tests {
     #[test]
     fn a_list_of_tls_1_3_suites_keeps_its_order() {
         let mut allowed = Allowed::default();
-        allowed.set_ciphersuites("TLS_CHACHA20_POLY1305_SHA256:junk:TLS_AES_128_GCM_SHA256");
-        allowed.set_ciphers("AES128-SHA");
+        allowed.set_ciphersuites(Some(
+            "TLS_CHACHA20_POLY1305_SHA256:junk:TLS_AES_128_GCM_SHA256",
+        ));
+        allowed.set_ciphers(Some("AES128-SHA"));
         let ids: Vec<_> = allowed
             .provider()
             .cipher_suites
@@ -437,7 +442,15 @@ mod tests {
                 CipherSuite::TLS13_AES_128_GCM_SHA256
             ]
         );
-        allowed.set_ciphersuites("junk");
+        allowed.set_ciphersuites(Some("junk"));
         assert_eq!(allowed.provider().cipher_suites.len(), 2);
+    }
+
+    #[test]
+    fn ciphers_that_nobody_knows_allow_none() {
+        let mut allowed = Allowed::default();
+        allowed.set_ciphers(Some("junk"));
+        let suites = &allowed.provider().cipher_suites;
+        assert!(!suites.is_empty() && suites.iter().all(|s| s.tls13().is_some()));
     }
 }

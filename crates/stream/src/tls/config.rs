@@ -113,17 +113,19 @@ impl State {
         let old = std::mem::replace(&mut self.options, options.clone());
         self.changed();
         if old.protocols != options.protocols {
-            let chosen = options.protocols.as_deref().map(versions);
-            self.versions = chosen.flatten().unwrap_or_else(|| VERSIONS.to_vec());
+            match options.protocols.as_deref().map(versions) {
+                Some(Some(chosen)) => self.versions = chosen,
+                // What cannot be understood changes nothing: a typo lifts no restriction.
+                Some(None) => {}
+                None => self.versions = VERSIONS.to_vec(),
+            }
         }
-        if (&old.ciphers, &old.ciphersuites) != (&options.ciphers, &options.ciphersuites) {
-            self.allowed = Allowed::default();
-            if let Some(list) = &options.ciphers {
-                self.allowed.set_ciphers(list);
-            }
-            if let Some(list) = &options.ciphersuites {
-                self.allowed.set_ciphersuites(list);
-            }
+        if old.ciphers != options.ciphers {
+            self.allowed.set_ciphers(options.ciphers.as_deref());
+        }
+        if old.ciphersuites != options.ciphersuites {
+            self.allowed
+                .set_ciphersuites(options.ciphersuites.as_deref());
         }
         if (&old.private_key, &old.certificate) != (&options.private_key, &options.certificate) {
             self.load_identity(first);
