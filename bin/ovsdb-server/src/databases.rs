@@ -268,38 +268,28 @@ impl Databases {
         }
     }
 
-    /// What `ovsdb-server/sync-status` says.
+    /// What `ovsdb-server/sync-status` says: of databases that were backups once, or are.
     pub fn sync_status(&self) -> String {
-        let mut sources: BTreeMap<&str, (Vec<&str>, Vec<String>, bool)> = BTreeMap::new();
-        for (name, o) in &self.by_name {
+        let of_one = |(name, o): (&String, &Opened)| {
             let Some(f) = o.fetcher.as_ref().filter(|f| !f.is_relay()) else {
-                continue;
+                return format!("database: {name}\nstate: active\n");
             };
-            let (replicating, excluded, connecting) = sources.entry(f.name()).or_default();
-            if f.status() == Status::Replicating {
-                replicating.push(name);
-                excluded.extend(o.config.exclude.iter().map(|t| format!("{name}:{t}")));
-            } else {
-                *connecting = true;
+            let source = f.name();
+            if f.status() != Status::Replicating {
+                return format!("database: {name}\nstate: backup\nconnecting: {source}");
             }
-        }
-        if sources.is_empty() {
+            let excluded = o.config.exclude.iter().map(|t| format!("{name}:{t}"));
+            let excluded = excluded.collect::<Vec<_>>().join(",");
+            let exclude = if excluded.is_empty() { "" } else { "exclude: " };
+            format!("database: {name}\nstate: backup\nreplicating: {source}\n{exclude}{excluded}")
+        };
+        let synced = self.by_name.iter();
+        let synced = synced.filter(|(_, o)| o.config.model == Model::ActiveBackup);
+        let all: Vec<String> = synced.map(of_one).collect();
+        if all.is_empty() {
             return "state: active\n".to_owned();
         }
-        let mut lines = vec!["state: backup".to_owned()];
-        for (source, (replicating, excluded, connecting)) in sources {
-            if !replicating.is_empty() {
-                lines.push(format!("replicating: {source}"));
-                lines.push(format!("database: {}", replicating.join(", ")));
-                if !excluded.is_empty() {
-                    lines.push(format!("exclude: {}", excluded.join(",")));
-                }
-            }
-            if connecting {
-                lines.push(format!("connecting: {source}"));
-            }
-        }
-        lines.join("\n")
+        all.join("\n")
     }
 
     /// The name of the database that a file or a relay's key stands for.

@@ -20,6 +20,8 @@ pub struct Sync {
     pub from: Option<String>,
     /// Databases and tables.
     pub exclude: BTreeSet<(String, String)>,
+    /// The same as it was given.
+    exclude_text: String,
     /// The role now.
     pub backup: bool,
     /// Milliseconds, if they were set.
@@ -30,6 +32,7 @@ pub struct Sync {
 impl Sync {
     /// Takes the list of `--sync-exclude-tables`: `DB:TABLE` separated by commas or blanks.
     pub fn set_exclude(&mut self, list: &str) {
+        list.clone_into(&mut self.exclude_text);
         self.exclude = list
             .split([',', ' '])
             .filter(|t| !t.is_empty())
@@ -39,13 +42,8 @@ impl Sync {
     }
 
     /// The list again.
-    pub fn exclude_text(&self) -> String {
-        let all: Vec<String> = self
-            .exclude
-            .iter()
-            .map(|(d, t)| format!("{d}:{t}"))
-            .collect();
-        all.join(",")
+    pub fn exclude_text(&self) -> &str {
+        &self.exclude_text
     }
 }
 
@@ -129,15 +127,17 @@ mod tests {
     #[test]
     fn lists_of_excluded_tables_read_as_open_vswitch_reads_them() {
         let mut sync = Sync::default();
-        for (given, text) in [
-            ("U:a,T:b", "T:b,U:a"),
-            ("T:b U:c,,x", "T:b,U:c,x:"),
-            ("x:y:z;T:a", "x:y:z;T:a"),
-            ("garbage", "garbage:"),
-            ("", ""),
+        for (given, tables) in [
+            ("U:a,T:b", &[("T", "b"), ("U", "a")][..]),
+            ("T:b U:c,,x", &[("T", "b"), ("U", "c"), ("x", "")]),
+            ("x:y:z;T:a", &[("x", "y:z;T:a")]),
+            ("garbage", &[("garbage", "")]),
+            ("", &[]),
         ] {
             sync.set_exclude(given);
-            assert_eq!(sync.exclude_text(), text);
+            let got: Vec<(&str, &str)> = sync.exclude.iter().map(|(d, t)| (&**d, &**t)).collect();
+            assert_eq!(got, tables);
+            assert_eq!(sync.exclude_text(), given);
         }
     }
 

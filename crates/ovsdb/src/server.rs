@@ -116,21 +116,24 @@ impl Server {
         true
     }
 
-    /// Removes a database: its monitors end, its waiting transactions fail.
+    /// Removes a database: its monitors end, its waiting transactions are canceled.
     pub fn remove_db(&mut self, name: &str) -> bool {
         if name == SERVER_DB || !self.dbs.contains_key(name) {
             return false;
         }
-        self.cancel_monitors(name);
+        self.cancel_clients(name);
         if let Some(db) = self.dbs.remove(name) {
             self.removed_commits += db.n_commits + 1;
-            for t in db.triggers {
-                let error = unknown_database(&t.params.tree(), "transact", name);
-                self.reply_error(t.session, &t.id, &error.to_json());
-            }
+            self.reply_all_canceled(db.triggers);
         }
         self.stale = true;
         true
+    }
+
+    fn reply_all_canceled(&mut self, waiting: Vec<db::Trigger>) {
+        for t in waiting {
+            self.reply_canceled(t.session, &t.id);
+        }
     }
 
     /// Has every client that does not know that databases come and go connect anew.
@@ -146,9 +149,19 @@ impl Server {
         }
     }
 
-    /// Ends the monitors of a database whose schema goes away, and tells the clients that asked to
-    /// be told. The others are to be disconnected, see `disconnect_unaware`.
-    pub(crate) fn cancel_monitors(&mut self, name: &str) {
+    /// Ends the monitors and cancels the waiting transactions of a database whose schema goes away,
+    /// and tells the clients that asked to be told. The others are to be disconnected, see
+    /// `disconnect_unaware`.
+    pub(crate) fn cancel_clients(&mut self, name: &str) {
+        let Some(db) = self.dbs.get_mut(name) else {
+            return;
+        };
+        // The source answers what was passed on to it.
+        let (passed_on, waiting) = std::mem::take(&mut db.triggers)
+            .into_iter()
+            .partition(|t| t.forward != db::Forward::No);
+        db.triggers = passed_on;
+        self.reply_all_canceled(waiting);
         let Some(db) = self.dbs.get_mut(name) else {
             return;
         };

@@ -104,7 +104,7 @@ pub fn register(c: &mut Commands<App>) {
             Ok(if app.config_file.is_some() {
                 app.databases.excluded().join(",").into()
             } else {
-                app.sync.exclude_text().into()
+                app.sync.exclude_text().to_owned().into()
             })
         },
     );
@@ -113,7 +113,7 @@ pub fn register(c: &mut Commands<App>) {
 fn probe_interval(app: &mut App, r: &Request, relays: bool) -> Reply {
     refuse_with_file(app)?;
     let Ok(ms) = r.arg(1).unwrap_or_default().parse::<i32>() else {
-        return Ok("Invalid probe interval, integer value expected".into());
+        return Err("Invalid probe interval, integer value expected".into());
     };
     // Less than nothing is something: the shortest interval that there is.
     let ms = u64::try_from(ms).unwrap_or(1);

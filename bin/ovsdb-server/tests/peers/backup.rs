@@ -34,7 +34,7 @@ fn a_backup_follows_the_active_server_and_takes_over() {
         let target = active.target();
         assert_eq!(
             status,
-            format!("state: backup\nreplicating: {target}\ndatabase: T\n")
+            format!("database: T\nstate: backup\nreplicating: {target}\n\n")
         );
         let refused = json!([{
             "error": "not allowed",
@@ -53,7 +53,7 @@ fn a_backup_follows_the_active_server_and_takes_over() {
         assert!(backup.transact(insert)[0].get("uuid").is_some());
         assert_eq!(
             backup.appctl(&["ovsdb-server/sync-status"]).ok(),
-            "state: active\n"
+            "database: T\nstate: active\n\n"
         );
         // What was written meanwhile goes when it becomes a backup again.
         backup

@@ -7,7 +7,7 @@ use crate::{FILL, SCHEMA};
 use ferrovs_testkit::Programs;
 
 #[test]
-fn a_configuration_file_is_applied_whole_or_not_at_all() {
+fn a_configuration_file_is_applied_and_what_is_wrong_is_named() {
     let source = Host::new(&Programs::ours());
     source.create("t.db", SCHEMA);
     source.start(&[&source.file("t.db")]);
@@ -26,7 +26,11 @@ fn a_configuration_file_is_applied_whole_or_not_at_all() {
     host.start_bare(&[&format!("--config-file={}", host.file("conf"))]);
     host.until_status("replicating");
     let status = host.appctl(&["ovsdb-server/sync-status"]).ok();
-    assert!(status.ends_with("database: T\nexclude: T:c\n"), "{status}");
+    assert!(
+        status.starts_with("database: T\nstate: backup\nreplicating: "),
+        "{status}"
+    );
+    assert!(status.trim_end().ends_with("\nexclude: T:c"), "{status}");
     let dbs = || host.appctl(&["ovsdb-server/list-dbs"]).ok();
     assert_eq!(dbs(), "T\nU\n_Server\n");
     // One database is a backup, the other is not.
@@ -59,26 +63,23 @@ fn a_configuration_file_is_applied_whole_or_not_at_all() {
         assert!(out.code == 2 && out.stderr.starts_with(&text), "{out:?}");
     }
 
-    // Mistakes leave everything as it was.
+    // What cannot be read changes nothing; what cannot be opened is left out.
     let reload = || host.appctl(&["ovsdb-server/reload"]);
-    write(json!({"remotes": {}, "databases": {&u: null, host.file("nope.db"): null}}));
-    assert!(
-        reload()
-            .stderr
-            .contains("open failed (No such file or directory)")
-    );
+    let fails = |line: &str| {
+        let text = "Configuration failed.  See the log file for details.\n";
+        assert!(reload().stderr.starts_with(text));
+        assert!(host.log().contains(line), "{}", host.log());
+    };
     write(json!({"remotes": {}, "databases": {&u: {"service-model": "shared"}}}));
-    assert!(
-        reload()
-            .stderr
-            .contains("'shared' is not a valid service model")
-    );
-    write(
-        json!({"remotes": {&remote: null}, "databases": {&t: null, "T": {
-        "service-model": "relay", "source": {source.target(): null}}}}),
-    );
-    assert!(reload().stderr.contains("T: duplicate database name"));
+    fails("'shared' is not a valid service model");
     assert_eq!(dbs(), "T\nU\n_Server\n");
+    write(
+        json!({"remotes": {&remote: null, "db:nodb,a,b": null}, "databases": {&t: sync, &u: null}}),
+    );
+    fails("failed to configure remotes: \"db:nodb,a,b\": no database named nodb");
+    write(json!({"remotes": {&remote: null}, "databases": {&t: sync, host.file("no.db"): null}}));
+    fails("open failed (No such file or directory)");
+    assert_eq!(dbs(), "T\n_Server\n");
     host.until_status("state: backup");
 
     // A backup becomes active, a file makes way for a relay of the same name.
@@ -100,7 +101,7 @@ fn a_configuration_file_is_applied_whole_or_not_at_all() {
 fn a_configuration_file_stands_alone() {
     let host = Host::new(&Programs::ours());
     let conf = host.file("conf");
-    std::fs::write(&conf, r#"{"databases":{"nope.db":null}}"#).unwrap();
+    std::fs::write(&conf, json!({"databases": {host.file("nope.db"): null}}).to_string()).unwrap();
     let file = format!("--config-file={conf}");
     let fatal = |args: &[&str]| host.tool("ovsdb-server", args).stderr;
     for (args, what) in [

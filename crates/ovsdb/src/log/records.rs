@@ -70,15 +70,14 @@ pub fn encode_txn(db: &Database, c: &Committed, date_ms: i64, diff: bool) -> Opt
 }
 
 fn trailer(out: &mut Vec<u8>, comment: &str, date_ms: i64, diff: bool) {
-    if !comment.is_empty() {
-        out.extend_from_slice(b"\"_comment\":");
-        json::write_str(out, comment);
-        out.push(b',');
-    }
     out.extend_from_slice(b"\"_date\":");
     json::write_integer(out, date_ms);
     if diff {
         out.extend_from_slice(b",\"_is_diff\":true");
+    }
+    if !comment.is_empty() {
+        out.extend_from_slice(b",\"_comment\":");
+        json::write_str(out, comment);
     }
     out.extend_from_slice(b"}\n");
 }

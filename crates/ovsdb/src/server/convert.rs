@@ -21,7 +21,7 @@ impl Server {
         };
         let converted = convert(&db.database, Arc::new(schema))?;
         db.replace_contents(converted, self.column_diff, now)?;
-        self.cancel_monitors(name);
+        self.cancel_clients(name);
         self.disconnect_unaware(&format!("committed {name} database schema conversion"));
         self.stale = true;
         Ok(())

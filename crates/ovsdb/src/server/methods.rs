@@ -108,9 +108,21 @@ impl Server {
             return;
         }
         let [id] = params else { return };
-        // No reply: whoever cancels has stopped to wait for one.
+        let canceled = |t: &Trigger| t.session == session && t.id == *id;
         for db in self.dbs.values_mut() {
-            db.triggers.retain(|t| t.session != session || t.id != *id);
+            let n = db.triggers.len();
+            db.triggers.retain(|t| !canceled(t));
+            if db.triggers.len() < n {
+                return self.reply_canceled(session, id);
+            }
+        }
+    }
+
+    /// Tells a client that nothing comes of its transaction. Only a client that asked to be told
+    /// of changes expects such a reply.
+    pub(super) fn reply_canceled(&mut self, session: SessionId, id: &Value) {
+        if self.sessions.get(&session).is_some_and(|s| s.change_aware) {
+            self.reply_error(session, id, &"canceled".into());
         }
     }
 
@@ -417,6 +429,7 @@ impl Server {
             Err(e) => return Some(Err(e)),
         };
         let access = &self.sessions.get(&session)?.access;
+        let read_only = access.read_only || self.dbs.get(&name).is_some_and(|d| d.read_only);
         if !access.role.is_empty() {
             let client = access.client.as_deref().unwrap_or("(null)");
             let role = &access.role;
@@ -431,6 +444,12 @@ impl Server {
         let Some([_, schema]) = params.as_array().map(Vec::as_slice) else {
             return Some(error(Error::syntax(&params, "array expected")));
         };
+        if read_only {
+            return Some(error(Error::new(
+                tag::NOT_ALLOWED,
+                format!("conversion is not allowed for read-only database {name}"),
+            )));
+        }
         if name.starts_with('_') {
             // Open vSwitch 3.1 converts it, and dies of that.
             return Some(error(Error::new(

@@ -108,7 +108,7 @@ impl Server {
             return;
         }
         db.replace_memory(Database::new(Arc::new(schema)));
-        self.cancel_monitors(name);
+        self.cancel_clients(name);
         self.disconnect_unaware(&if was_available {
             format!("database {name} schema changed")
         } else {
