@@ -7,20 +7,20 @@ use std::process::ExitCode;
 
 type Tool = fn(Vec<String>) -> ExitCode;
 
-/// Every tool, by the name of its program.
-const TOOLS: &[(&str, Tool)] = &[
-    ("ovs-appctl", ferrovs_tools::appctl::run),
-    ("ovs-dpctl", ferrovs_tools::dpctl::run),
-    ("ovs-ofctl", ferrovs_tools::ofctl::run),
-    ("ovs-pki", ferrovs_tools::pki::run),
-    ("ovs-vsctl", ferrovs_tools::vsctl::run),
-    ("ovsdb-client", ferrovs_tools::ovsdb_client::run),
-    ("ovsdb-tool", ferrovs_tools::ovsdb_tool::run),
-    ("vtep-ctl", ferrovs_tools::vtep_ctl::run),
+/// Every tool, by the name of its program, and whether it talks with others, who may be slow.
+const TOOLS: &[(&str, Tool, bool)] = &[
+    ("ovs-appctl", ferrovs_tools::appctl::run, true),
+    ("ovs-dpctl", ferrovs_tools::dpctl::run, true),
+    ("ovs-ofctl", ferrovs_tools::ofctl::run, true),
+    ("ovs-pki", ferrovs_tools::pki::run, false),
+    ("ovs-vsctl", ferrovs_tools::vsctl::run, true),
+    ("ovsdb-client", ferrovs_tools::ovsdb_client::run, true),
+    ("ovsdb-tool", ferrovs_tools::ovsdb_tool::run, false),
+    ("vtep-ctl", ferrovs_tools::vtep_ctl::run, true),
 ];
 
-fn find(name: &str) -> Option<&'static (&'static str, Tool)> {
-    TOOLS.iter().find(|(n, _)| *n == name)
+fn find(name: &str) -> Option<&'static (&'static str, Tool, bool)> {
+    TOOLS.iter().find(|(n, _, _)| *n == name)
 }
 
 /// The last component of the name that a program was called by.
@@ -47,12 +47,15 @@ fn main() -> ExitCode {
         name = args[0].clone();
     }
     match find(&name) {
-        Some((name, run)) => {
+        Some((name, run, talks)) => {
             ferrovs_tools::set_program_name(name);
+            if *talks {
+                ferrovs_tools::take_default_timeout();
+            }
             run(args)
         }
         None => {
-            let names: Vec<&str> = TOOLS.iter().map(|(n, _)| *n).collect();
+            let names: Vec<&str> = TOOLS.iter().map(|(n, _, _)| *n).collect();
             eprintln!(
                 "{name}: call this program by the name of a tool: {}",
                 names.join(", ")

@@ -66,14 +66,14 @@ fn with_server(test: impl FnOnce(&Path)) {
 }
 
 #[test]
-fn answers_end_with_a_newline_and_errors_are_errors() {
+fn answers_are_texts_and_errors_are_errors() {
     with_server(|path| {
         let mut c = Client::connect(path).unwrap();
         assert_eq!(
             ask(&mut c, "echo", &["a", "b\"c"]),
-            Ok(json!("echo a b\"c\n"))
+            Ok(json!("echo a b\"c"))
         );
-        assert_eq!(ask(&mut c, "fail", &[]), Err("no luck\n".to_string()));
+        assert_eq!(ask(&mut c, "fail", &[]), Err("no luck".to_string()));
         assert_eq!(ask(&mut c, "vlog/set", &["poll_loop:info"]), Ok(json!("")));
         let commands = ask(&mut c, "list-commands", &[]).unwrap();
         let commands = commands.as_str().unwrap();
@@ -91,7 +91,7 @@ fn an_answer_can_wait_for_something_else() {
         while !waiting.is_finished() {
             ask(&mut second, "now", &[]).unwrap();
         }
-        assert_eq!(waiting.join().unwrap(), Ok(json!("at last\n")));
+        assert_eq!(waiting.join().unwrap(), Ok(json!("at last")));
     });
 }
 
@@ -124,7 +124,7 @@ fn the_bytes_on_the_wire_are_those_of_open_vswitch_and_junk_ends_the_connection(
             exchange(
                 r#"{"method":"echo","params":[],"id":0}{"method":"fail","params":[],"id":"x"}"#
             ),
-            r#"{"id":0,"result":"echo\n","error":null}{"id":"x","error":"no luck\n"}"#
+            r#"{"id":0,"result":"echo","error":null}{"id":"x","error":"no luck"}"#
         );
         for junk in [
             "hello",
@@ -136,7 +136,7 @@ fn the_bytes_on_the_wire_are_those_of_open_vswitch_and_junk_ends_the_connection(
         }
         assert_eq!(
             exchange(r#"{"method":"echo","params":[1],"id":0}"#),
-            "{\"id\":0,\"error\":\"\\\"echo\\\" command has non-string argument\\n\"}"
+            "{\"id\":0,\"error\":\"\\\"echo\\\" command has non-string argument\"}"
         );
     });
 }

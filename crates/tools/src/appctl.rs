@@ -123,14 +123,20 @@ fn connect(target: &str) -> (Client, String) {
 }
 
 fn report(target: &str, message: &str) -> ExitCode {
-    eprint!("{message}");
+    eprint!("{}", with_newline(message));
     program_error(format_args!("{target}: server returned an error"));
     ExitCode::from(2)
 }
 
+/// Servers may leave the last newline out.
+fn with_newline(text: &str) -> String {
+    let missing = !text.is_empty() && !text.ends_with('\n');
+    format!("{text}{}", if missing { "\n" } else { "" })
+}
+
 fn print(result: &Value, request: &Request) {
     let text = match result {
-        Value::String(s) if !request.json => s.clone(),
+        Value::String(s) if !request.json => with_newline(s),
         value if request.pretty => {
             format!("{}\n", ferrovs_stream::json::to_string_pretty(value))
         }

@@ -40,3 +40,33 @@ pub fn init() {
     ferrovs_runtime::clock::init();
     ferrovs_runtime::end_with_standard_output();
 }
+
+/// Limits the time by `OVS_CTL_TIMEOUT`, until an option `--timeout` says otherwise.
+pub fn take_default_timeout() {
+    let value = std::env::var("OVS_CTL_TIMEOUT").ok();
+    if let Some(seconds) = value.as_deref().and_then(default_timeout) {
+        ferrovs_runtime::set_timeout(seconds);
+    }
+}
+
+/// What is no number of seconds limits nothing, without a word.
+fn default_timeout(value: &str) -> Option<u32> {
+    value.parse().ok().filter(|seconds| *seconds > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_default_timeout_is_a_positive_number() {
+        for (value, seconds) in [
+            ("1", Some(1)),
+            ("0", None),
+            ("-3", None),
+            ("1.5", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(super::default_timeout(value), seconds, "{value}");
+        }
+    }
+}

@@ -101,7 +101,11 @@ fn a_configuration_file_is_applied_and_what_is_wrong_is_named() {
 fn a_configuration_file_stands_alone() {
     let host = Host::new(&Programs::ours());
     let conf = host.file("conf");
-    std::fs::write(&conf, json!({"databases": {host.file("nope.db"): null}}).to_string()).unwrap();
+    std::fs::write(
+        &conf,
+        json!({"databases": {host.file("nope.db"): null}}).to_string(),
+    )
+    .unwrap();
     let file = format!("--config-file={conf}");
     let fatal = |args: &[&str]| host.tool("ovsdb-server", args).stderr;
     for (args, what) in [

@@ -117,14 +117,19 @@ impl Run<'_> {
         let table = self.table(p);
         let wher = p.required("where", Kind::ARRAY);
         let columns = p.optional("columns", Kind::ARRAY);
-        p.optional("sort", Kind::ARRAY);
+        let sort = p.optional("sort", Kind::ARRAY);
         let (Some(table), Some(wher), false) = (table, wher, p.failed()) else {
             return Ok(Step::Next);
         };
         let schema = self.schema(table);
         let condition = self.condition(&schema, wher)?;
         let columns = selected_columns(&schema, columns)?;
-        let rows = distinct(condition.select(&self.db.tables[table]), &columns);
+        let sort = sort.map(|j| schema.column_set(j)).transpose()?;
+        let mut rows = distinct(condition.select(&self.db.tables[table]), &columns);
+        if let Some(by) = sort {
+            let key = |row: &Row| by.iter().map(|&c| row.get(c).into_owned()).collect();
+            rows.sort_by_cached_key(|row| -> Vec<Datum> { key(row) });
+        }
         let mut named: Vec<(usize, Vec<u8>)> = columns
             .iter()
             .map(|&c| (c, member(&schema.columns[c].name)))

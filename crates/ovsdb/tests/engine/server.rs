@@ -235,3 +235,48 @@ fn clients_cannot_change_the_database_about_databases() {
     let out = c.call(0, "transact", tree!(["_Server", all]));
     assert_eq!(out[0]["result"][0]["rows"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn who_asked_to_be_told_of_changes_is_told_that_a_transaction_is_canceled() {
+    let wait = tree!({"op": "wait", "table": "C", "where": [], "columns": ["n"], "until": "==",
+        "rows": [{"n": "x"}]});
+    let mut c = Client::new(3);
+    let canceled = tree!([{"id": "id", "error": "canceled"}]);
+    c.call(1, "set_db_change_aware", tree!([true]));
+    for (i, answer) in [(0, tree!([])), (1, canceled.clone())] {
+        assert!(c.call(i, "transact", tree!(["t", wait])).is_empty());
+        c.server
+            .notification(c.sessions[i], "cancel", &[tree!("other")]);
+        assert!(c.output(i).is_empty());
+        c.server
+            .notification(c.sessions[i], "cancel", &[tree!("id")]);
+        assert_eq!(Value::from(c.output(i)), answer);
+    }
+    // A new schema ends what waits; who does not know of such things has to connect anew.
+    for i in 0..2 {
+        assert!(c.call(i, "transact", tree!(["t", wait])).is_empty());
+    }
+    c.call(2, "set_db_change_aware", tree!([true]));
+    let out = c.call(2, "convert", tree!(["t", schema().to_json()]));
+    assert_eq!(out[0]["result"], tree!({}));
+    let told: Vec<&Value> = out.iter().filter(|v| v["error"] == "canceled").collect();
+    assert_eq!(told.len(), 1);
+    let doomed: Vec<SessionId> = c.server.take_doomed().into_iter().map(|d| d.0).collect();
+    assert_eq!(doomed, [c.sessions[0]]);
+}
+
+#[test]
+fn what_may_only_be_read_is_not_converted() {
+    let refused = "conversion is not allowed for read-only database t";
+    let mut c = Client::new(2);
+    let read_only = Access {
+        read_only: true,
+        ..Access::default()
+    };
+    c.server.set_access(c.sessions[0], read_only);
+    let convert = tree!(["t", schema().to_json()]);
+    let error = c.call(0, "convert", convert.clone())[0]["error"].take();
+    assert_eq!(error, tree!({"error": "not allowed", "details": refused}));
+    c.server.db_mut("t").unwrap().read_only = true;
+    assert_eq!(c.call(1, "convert", convert)[0]["error"], error);
+}

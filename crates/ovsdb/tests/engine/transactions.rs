@@ -368,3 +368,24 @@ fn what_is_no_map_to_delete_is_judged_as_keys() {
     assert_eq!(wrong["details"], "expected string");
     assert_eq!(wrong["syntax"], r#"["map",[["a","x"]]]"#);
 }
+
+#[test]
+fn select_sorts_by_the_columns_that_it_is_told() {
+    let mut db = database();
+    let row = |i: i32| {
+        let s = i % 2;
+        format!(r#"{{"op":"insert","table":"A","row":{{"i":{i},"s":"{s}"}}}}"#)
+    };
+    let rows: Vec<String> = [3, 1, 4, 2, 0].map(row).to_vec();
+    run(&mut db, &rows.join(","));
+    let mut sorted = |by: &str| {
+        let op = format!(r#"{{"op":"select","table":"A","where":[],"columns":["i"],"sort":{by}}}"#);
+        let (reply, _) = run(&mut db, &op);
+        let rows = reply[0]["rows"].as_array().cloned().unwrap_or_default();
+        let values: Vec<i64> = rows.iter().filter_map(|r| r["i"].as_i64()).collect();
+        (values, reply[0]["error"].clone())
+    };
+    assert_eq!(sorted(r#"["i"]"#).0, [0, 1, 2, 3, 4]);
+    assert_eq!(sorted(r#"["s","i"]"#).0, [0, 2, 4, 1, 3]);
+    assert!(sorted(r#"["none"]"#).1.is_string());
+}

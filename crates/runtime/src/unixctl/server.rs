@@ -385,9 +385,9 @@ impl Connection {
             Ok(Output::Text(t)) if self.format == Format::Json => {
                 (json!({ "reply-format": "plain", "reply": t }), Value::Null)
             }
-            Ok(Output::Text(t)) => (Value::from(with_newline(t)), Value::Null),
+            Ok(Output::Text(t)) => (Value::from(t), Value::Null),
             Ok(Output::Deferred) => (Value::from(""), Value::Null),
-            Err(e) => (Value::Null, Value::from(with_newline(e))),
+            Err(e) => (Value::Null, Value::from(e)),
         };
         if error.is_null() {
             vlog::dbg!(UNIXCTL, "replying with success, id={id}: {result}");
@@ -447,11 +447,4 @@ impl Connection {
             None => {}
         }
     }
-}
-
-fn with_newline(mut s: String) -> String {
-    if !s.is_empty() && !s.ends_with('\n') {
-        s.push('\n');
-    }
-    s
 }
