@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use ferrovs_ovsdb::log::file::Mode;
 use ferrovs_ovsdb::log::load::load;
 use ferrovs_ovsdb::replication::Status;
-use ferrovs_ovsdb::server::{Backing, Db, Now, Server};
+use ferrovs_ovsdb::server::{Backing, Db, Now, SERVER_DB, Server};
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::{LOCKFILE, OVSDB_FILE, OVSDB_LOG, OVSDB_SERVER, RELAY};
 use ferrovs_runtime::{Poller, vlog};
@@ -283,13 +283,23 @@ impl Databases {
             let exclude = if excluded.is_empty() { "" } else { "exclude: " };
             format!("database: {name}\nstate: backup\nreplicating: {source}\n{exclude}{excluded}")
         };
+        // Whoever comes after one in the order of names, be it the server's own database, which is
+        // not told of, is worth a newline.
+        let last = self.by_name.keys().map(String::as_str).max();
+        let last = last.max(Some(SERVER_DB));
         let synced = self.by_name.iter();
         let synced = synced.filter(|(_, o)| o.config.model == Model::ActiveBackup);
-        let all: Vec<String> = synced.map(of_one).collect();
+        let mut all = String::new();
+        for one in synced {
+            all.push_str(&of_one(one));
+            if Some(one.0.as_str()) != last {
+                all.push('\n');
+            }
+        }
         if all.is_empty() {
             return "state: active\n".to_owned();
         }
-        all.join("\n")
+        all
     }
 
     /// The name of the database that a file or a relay's key stands for.

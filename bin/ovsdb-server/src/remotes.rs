@@ -34,6 +34,9 @@ const MAX_PENDING: usize = 1 << 16;
 /// Bytes of requests that are not complete, of all clients together; more, and the client that
 /// holds the most is dropped.
 const MAX_HELD: usize = 128 << 20;
+/// Bytes that are held for all clients together: incomplete requests, what they have not read, and
+/// their locks, monitors and waiting transactions; more, and the client with the most is dropped.
+const MAX_TOTAL: usize = 2 << 30;
 /// Accepted connections of one listener in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// How often status columns are brought up to date.
@@ -58,6 +61,8 @@ struct Client {
     remote: Arc<str>,
     /// Bytes of requests that are not complete.
     held: usize,
+    /// Bytes that are held for it, whatever for.
+    total: usize,
 }
 
 struct Remote {
@@ -76,6 +81,8 @@ pub struct Remotes {
     touched: Vec<SessionId>,
     /// Bytes of requests that are not complete.
     held: usize,
+    /// Bytes that are held for all clients.
+    total: usize,
     /// Updates pause until then.
     pause: Option<Instant>,
     next_status: Option<Instant>,
@@ -90,6 +97,7 @@ impl Default for Remotes {
             watch: Watch::new(),
             touched: Vec::new(),
             held: 0,
+            total: 0,
             pause: None,
             next_status: None,
             retry_at: None,
@@ -209,6 +217,7 @@ impl Remotes {
                 session,
                 remote: Arc::clone(name),
                 held: 0,
+                total: 0,
             },
         );
         // It may have sent something already.
@@ -218,6 +227,7 @@ impl Remotes {
     fn remove(&mut self, server: &mut Server, id: SessionId) {
         if let Some(c) = self.clients.remove(&id) {
             self.held -= c.held;
+            self.total -= c.total;
             if let Some(r) = self.remotes.get_mut(&c.remote) {
                 r.clients.remove(&id);
             }
@@ -240,15 +250,17 @@ impl Remotes {
         for id in self.watch.newcomers() {
             self.run_client(server, id, now);
         }
-        if self.held > MAX_HELD {
-            let most = self.clients.iter().max_by_key(|(_, c)| c.held);
+        let (too_much, size): (_, fn(&Client) -> usize) = if self.held > MAX_HELD {
+            ("incomplete requests take too much memory", |c| c.held)
+        } else {
+            ("what is held for clients takes too much memory", |c| {
+                c.total
+            })
+        };
+        if self.held > MAX_HELD || self.total > MAX_TOTAL {
+            let most = self.clients.iter().max_by_key(|(_, c)| size(c));
             if let Some(id) = most.map(|(id, _)| *id) {
-                self.drop_session(
-                    server,
-                    id,
-                    "incomplete requests take too much memory",
-                    now.instant,
-                );
+                self.drop_session(server, id, too_much, now.instant);
             }
         }
         let doomed = server.take_doomed();
@@ -374,9 +386,12 @@ impl Remotes {
 
     pub fn wait(&mut self, server: &Server, poller: &mut Poller) {
         for id in std::mem::take(&mut self.touched) {
-            let Some(c) = self.clients.get(&id) else {
+            let Some(c) = self.clients.get_mut(&id) else {
                 continue;
             };
+            let total = c.held + c.session.backlog() + server.held(id);
+            self.total = self.total - c.total + total;
+            c.total = total;
             self.watch.update(id, c.session.seqno(), |poller| {
                 c.session.wait(poller);
                 if c.session.backlog() == 0 {

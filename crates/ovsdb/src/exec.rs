@@ -58,8 +58,9 @@ pub(crate) enum Step {
 
 /// What one operation may take as a tree, if the request is text.
 pub const MAX_OPERATION: usize = 64 << 20;
-/// What the results may take: a table of some million rows.
-const MAX_RESULTS: usize = 1 << 30;
+/// What the results may take before the last operation. That one may be a `select` of a table that
+/// is larger; but a request does not get many copies of the database.
+const MAX_RESULTS: usize = 100 << 20;
 
 /// Runs `params`, the whole parameter array of the request: database name, then operations.
 pub fn execute(db: &mut Database, params: &Value, cx: &mut Context<'_>) -> Outcome {
@@ -190,6 +191,9 @@ impl Run<'_> {
     ) -> Result<Step, Error> {
         let exhausted = |what: &str| Error::new(tag::RESOURCES, what);
         let op = op.map_err(|e| exhausted(&e.message))?;
+        if self.out.len() > MAX_RESULTS {
+            return Err(exhausted("results take too much memory"));
+        }
         self.writes |= writes(&op);
         let mut p = Parser::new(&op, What::Operation(i, n));
         let result = self.operation(&mut p, cx);
@@ -208,9 +212,6 @@ impl Run<'_> {
                     ),
                 ));
             }
-        }
-        if self.out.len() > MAX_RESULTS {
-            return Err(exhausted("results take too much memory"));
         }
         result
     }

@@ -25,6 +25,10 @@ pub use spec::{Select, Spec, TableSpec, Version};
 
 /// Commits that the log may hold for slow clients before they are folded.
 const MAX_LAG: usize = 256;
+/// What a monitor takes beside its id and its conditions.
+const MONITOR: usize = 2048;
+/// Conditions take so many times their text.
+const SPEC_FACTOR: usize = 4;
 /// Changed rows that those commits may have together.
 const MAX_LAG_ROWS: usize = 1 << 16;
 /// Changed rows that may wait for one session, over all its monitors: some 60 MB. A client that
@@ -125,6 +129,14 @@ impl Monitors {
         self.monitors
             .iter()
             .position(|m| m.session == session && *m.id == *id)
+    }
+
+    /// Bytes that the monitors of a session take, roughly.
+    pub fn weight(&self, session: SessionId) -> usize {
+        let own = self.monitors.iter().filter(|m| m.session == session);
+        let group = |m: &Monitor| self.groups[m.group].as_ref().map_or(0, |g| g.key.len());
+        own.map(|m| MONITOR + m.id.len() + SPEC_FACTOR * group(m))
+            .sum()
     }
 
     /// Adds a monitor and returns its initial contents as `<table-updates>` text.

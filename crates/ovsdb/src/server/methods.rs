@@ -13,8 +13,10 @@ use crate::monitor::{SessionId, Spec, Version, id_text};
 use crate::parser::is_id;
 use crate::{Error, json};
 
-/// What the waiting transactions of one client may take, in bytes.
-const MAX_WAITING: usize = 64 << 20;
+/// What the locks, monitors and waiting transactions of one client may take, in bytes.
+const MAX_HELD: usize = 100 << 20;
+/// What a lock takes, beside its name.
+const LOCK: usize = 256;
 /// What a database's name may take.
 const MAX_NAME: usize = 1 << 16;
 
@@ -173,13 +175,43 @@ impl Server {
             && let Some(db) = self.dbs.get_mut(name)
         {
             db.triggers.push(t);
-            if db.waiting(session) > MAX_WAITING {
-                self.doom(session, "waiting transactions take too much memory");
-            }
+            self.check_held(session);
         }
         // What waited for this change gets its turn at once.
         if self.dbs.get(name).is_some_and(|d| d.touched) {
             self.run_triggers(name, now);
+        }
+    }
+
+    /// What the server holds for a session, without what waits to be read by it.
+    pub fn held(&self, session: SessionId) -> usize {
+        let locks = self.sessions.get(&session).map_or(0, |s| s.locks);
+        let of_db = |db: &Db| db.waiting(session) + db.monitors.weight(session);
+        locks + self.dbs.values().map(of_db).sum::<usize>()
+    }
+
+    /// Ends a session that makes the server hold too much.
+    fn check_held(&mut self, session: SessionId) {
+        if self.held(session) > MAX_HELD {
+            self.doom(
+                session,
+                "its locks, monitors and waiting transactions take too much memory",
+            );
+        }
+    }
+
+    fn count_lock(&mut self, session: SessionId, name: &str, taken: bool) {
+        if let Some(s) = self.sessions.get_mut(&session) {
+            let size = LOCK + name.len();
+            s.locks = if taken {
+                s.locks + size
+            } else {
+                s.locks.saturating_sub(size)
+            };
+            // Only what grows is looked at: counting the rest takes longer than taking a lock.
+            if taken && s.locks > MAX_HELD {
+                self.check_held(session);
+            }
         }
     }
 
@@ -283,6 +315,7 @@ impl Server {
         };
         let spec = Spec::from_json(&db.database, &params[2], version).map_err(|e| e.to_json())?;
         let initial = db.monitors.add(&db.database, session, id, spec);
+        self.check_held(session);
         Ok(match version {
             Version::V3 => format!("[false,\"{}\",{initial}]", crate::monitor::NO_TXN),
             _ => initial,
@@ -327,6 +360,7 @@ impl Server {
         if let Some(text) = db.monitors.change(&db.database, session, &id, new_id, spec) {
             self.send(session, Text::Shared(text));
         }
+        self.check_held(session);
         Ok("{}".into())
     }
 
@@ -390,6 +424,7 @@ impl Server {
                 format!("must issue \"unlock\" before new \"{method}\""),
             ));
         }
+        self.count_lock(session, &name, true);
         let locked = if method == "steal" {
             if let Some(victim) = self.locks.steal(session, &name) {
                 self.notify_lock(victim, "stolen", &name);
@@ -410,6 +445,7 @@ impl Server {
                 "unlock: \"unlock\" without \"lock\" or \"steal\"",
             ));
         }
+        self.count_lock(session, &name, false);
         if let Some(next) = self.locks.unlock(session, &name) {
             self.notify_lock(next, "locked", &name);
         }

@@ -38,6 +38,8 @@ pub struct Session {
     pub(crate) output: Vec<Text>,
     /// Bytes in `output`.
     pub(crate) pending: usize,
+    /// Bytes that its locks take.
+    pub(crate) locks: usize,
 }
 
 impl Session {

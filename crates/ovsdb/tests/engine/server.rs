@@ -280,3 +280,51 @@ fn what_may_only_be_read_is_not_converted() {
     c.server.db_mut("t").unwrap().read_only = true;
     assert_eq!(c.call(1, "convert", convert)[0]["error"], error);
 }
+
+#[test]
+fn a_client_that_makes_the_server_hold_too_much_is_disconnected() {
+    const LONG: usize = 4 << 20;
+    let reason = "its locks, monitors and waiting transactions take too much memory";
+    let requests: [&dyn Fn(usize) -> (&'static str, Value); 3] = [
+        &|i| ("lock", tree!([format!("a{}{i}", "x".repeat(LONG))])),
+        &|i| {
+            (
+                "monitor",
+                tree!(["t", format!("{}{i}", "x".repeat(LONG)), {}]),
+            )
+        },
+        &|_| {
+            let wait = tree!({"op": "wait", "table": "C", "where": [], "columns": ["n"],
+                "until": "==", "rows": [{"n": "x".repeat(LONG)}]});
+            ("transact", tree!(["t", wait]))
+        },
+    ];
+    for request in requests {
+        let mut c = Client::new(2);
+        let n = (0..40)
+            .take_while(|&i| {
+                let (method, params) = request(i);
+                c.id = tree!(i);
+                c.call(0, method, params);
+                c.server.held(c.sessions[0]) <= 100 << 20
+            })
+            .count();
+        assert!((20..26).contains(&n), "{n}");
+        let doomed = c.server.take_doomed();
+        assert_eq!(doomed, [(c.sessions[0], reason.to_owned())]);
+        c.server.reset_session(c.sessions[0]);
+        assert_eq!(c.server.held(c.sessions[0]), 0);
+    }
+}
+
+#[test]
+fn locks_that_are_given_back_do_not_count() {
+    let mut c = Client::new(1);
+    let name = tree!(["x".repeat(1 << 20)]);
+    for _ in 0..200 {
+        c.call(0, "lock", name.clone());
+        c.call(0, "unlock", name.clone());
+    }
+    assert_eq!(c.server.held(c.sessions[0]), 0);
+    assert!(c.server.take_doomed().is_empty());
+}
