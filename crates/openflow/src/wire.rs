@@ -112,9 +112,9 @@ pub trait Put {
         self.put(&n.to_be_bytes());
     }
     fn put_zeros(&mut self, n: usize);
-    /// A string cut or NUL-padded to `n` bytes, the last of which is NUL.
+    /// A string cut (between characters) or NUL-padded to `n` bytes, the last of which is NUL.
     fn put_string(&mut self, s: &str, n: usize) {
-        let len = s.len().min(n - 1);
+        let len = s.floor_char_boundary(n - 1);
         self.put(&s.as_bytes()[..len]);
         self.put_zeros(n - len);
     }
