@@ -270,7 +270,6 @@ pub fn complete_mask(m: &mut Match) {
     if masks.vlans[0].tci.get() == 0 {
         masks.vlans[0].tci = (VLAN_CFI | VLAN_VID_MASK).into();
     }
-    debug_assert_ne!(m.flow.in_port, DpPort::NONE.0);
 }
 
 /// Counts an IP header that could not be read.
