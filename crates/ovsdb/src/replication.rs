@@ -135,7 +135,10 @@ impl Replication {
             }
             State::Schema => self.check_schema(result, server),
             State::Monitor => {
-                self.info("Monitor request received. Resetting the database");
+                self.info(format!(
+                    "{}: Monitor reply received. Resetting the database.",
+                    self.db
+                ));
                 self.state = State::Replicating;
                 self.apply(result, true, server, now);
                 if self.state == State::Replicating {
@@ -194,13 +197,12 @@ impl Replication {
         if own.to_json() != schema.to_json() {
             let name = self.db.clone();
             self.info(format!(
-                "Schema version mismatch, checking if {name} can still be replicated or not."
+                "{name}: Schema version mismatch, checking if {name} can still be replicated or \
+                 not."
             ));
             if let Err(why) = fits(&schema, own) {
                 self.info(why);
                 self.info(format!("{name} cannot be replicated."));
-                let text = "Nothing to replicate.";
-                self.out.say(Speaker::Replication, Level::Warning, text);
                 self.state = State::Failed;
                 return;
             }

@@ -409,7 +409,7 @@ impl Server {
             .sessions
             .get(&session)
             .is_some_and(|s| s.access.read_only);
-        if read_only || self.is_backup() {
+        if read_only {
             return Err("lock and unlock methods not allowed, DB server is read only.".into());
         }
         Ok(())

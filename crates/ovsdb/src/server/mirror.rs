@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::db::{Forward, Trigger};
-use super::{Backing, Db, Now, SERVER_DB, Server};
+use super::{Backing, Db, Now, Server};
 use crate::db::Database;
 use crate::error::tag;
 use crate::schema::DatabaseSchema;
@@ -63,12 +63,6 @@ impl Db {
 }
 
 impl Server {
-    /// True if clients can change nothing here: every database is somebody else's.
-    pub(crate) fn is_backup(&self) -> bool {
-        let mut own = self.dbs.values().filter(|d| d.name() != SERVER_DB);
-        own.next().is_some_and(|d| d.read_only) && own.all(|d| d.read_only)
-    }
-
     /// Applies table updates from another server. `anew`: they are the whole contents. Tables that
     /// `skip` names stay as they are.
     pub fn apply_updates(
