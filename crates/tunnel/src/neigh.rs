@@ -30,7 +30,6 @@ const MAX_WANTED: usize = 65536;
 const MAX_UNASKED: usize = 16384;
 
 const ARP_OP_REPLY: u8 = 2;
-const ND_NEIGHBOR_SOLICIT: u16 = 135;
 const ND_NEIGHBOR_ADVERT: u16 = 136;
 
 static AGEING_S: AtomicU64 = AtomicU64::new(900);
@@ -249,13 +248,10 @@ fn announced(
             }
             Some((IpAddr::from(flow.nw_src.get().to_be_bytes()), flow.arp_sha))
         }
-        // What is no neighbour discovery leaves no mark: it would make every flow of IPv6 to the
-        // host as narrow as its protocol. Unicast advertisements differ from it by what
-        // `ports::lookup` has marked.
-        eth_type::IPV6
-            if flow.nw_proto == ip_proto::ICMPV6
-                && matches!(flow.tp_src.get(), ND_NEIGHBOR_SOLICIT | ND_NEIGHBOR_ADVERT) =>
-        {
+        // What is no ICMPv6 leaves no mark: it would make every flow of IPv6 to the host as narrow as
+        // its protocol. Unicast advertisements differ from it by what `ports::lookup` has marked; from
+        // other ICMPv6, such as echo requests, by their type alone.
+        eth_type::IPV6 if flow.nw_proto == ip_proto::ICMPV6 => {
             m.nw_proto = 0xff;
             m.tp_src = (!0u16).into();
             m.tp_dst = (!0u16).into();
@@ -497,6 +493,7 @@ mod tests {
         f.tp_src = 128.into();
         let mut wc = FlowWildcards::default();
         assert_eq!(announced(&f, &mut wc, ours), None);
-        assert!(wc.is_catchall());
+        // A flow for echo requests must not take advertisements along.
+        assert_eq!(wc.masks.tp_src.get(), !0);
     }
 }
