@@ -316,7 +316,7 @@ fn format_set(out: &mut String, set: &Set) {
         Set::Arp(m) => members!("arp", m, text::write_arp),
         Set::Nd(m) => members!("nd", m, text::write_nd),
         Set::NdExtensions(m) => members!("nd_ext", m, text::write_nd_ext),
-        Set::Nsh(m) => members!("nsh", m, text::write_nsh),
+        Set::Nsh(m) => members!("nsh", m, text::write_nsh_set),
         Set::Tunnel(tunnel) => {
             open(out, "tunnel");
             text::write_tunnel(out, tunnel, None, false);

@@ -274,6 +274,40 @@ pub fn write_nsh(w: &mut FieldWriter<'_>, k: &NshKey, m: &NshKey) {
     }
 }
 
+/// What a set action changes of a service header: no bits but those, and masks with all their digits.
+pub fn write_nsh_set(w: &mut FieldWriter<'_>, k: &NshKey, m: &NshKey) {
+    let mut byte = |name: &str, value: u8, mask: u8| {
+        if w.begin(name, mask == 0) {
+            let value = value & mask;
+            let _ = match mask {
+                u8::MAX => write!(w.raw(), "{value}"),
+                _ => write!(w.raw(), "{value:#04x}/{mask:#04x}"),
+            };
+        }
+    };
+    byte("flags", k.flags, m.flags);
+    byte("ttl", k.ttl, m.ttl);
+    byte("mdtype", k.mdtype, m.mdtype);
+    byte("np", k.np, m.np);
+    const SPI: u32 = 0xff_ffff;
+    let (path, path_mask) = (k.path_hdr.get(), m.path_hdr.get());
+    nsh_word(w, "spi", path >> 8, path_mask >> 8, SPI);
+    let (si, si_mask) = ((path & 0xff) as u8, (path_mask & 0xff) as u8);
+    w.dec("si", (si & si_mask).into(), si_mask.into(), U8);
+    for (i, name) in ["c1", "c2", "c3", "c4"].into_iter().enumerate() {
+        nsh_word(w, name, k.context[i].get(), m.context[i].get(), u32::MAX);
+    }
+}
+
+fn nsh_word(w: &mut FieldWriter<'_>, name: &str, value: u32, mask: u32, full: u32) {
+    if w.begin(name, mask == 0) {
+        let _ = write!(w.raw(), "{:#x}", value & mask);
+        if mask != full {
+            let _ = write!(w.raw(), "/{mask:#010x}");
+        }
+    }
+}
+
 pub fn read_nsh_member(out: &mut Masked<NshKey>, name: &str, c: &mut Cursor<'_>) -> Option<()> {
     let Masked { value, mask } = out;
     match name {

@@ -44,6 +44,10 @@ fn actions_are_normalised_as_open_vswitch_does() {
             "push_nsh(flags=0,mdtype=2,np=3,spi=0x1,si=255,md2=0x0a)",
             "push_nsh(flags=0,ttl=63,mdtype=2,np=3,spi=0x1,si=255,md2=0xa000000)",
         ),
+        (
+            "set(nsh(flags=2/3,ttl=5,spi=0,c1=0/0xff,c3=0x7734/0xff00))",
+            "set(nsh(flags=0x02/0x03,ttl=5,spi=0x0,c1=0x0/0x000000ff,c3=0x7700/0x0000ff00))",
+        ),
     ] {
         assert_eq!(actions(input).as_deref(), Ok(want), "{input}");
     }
