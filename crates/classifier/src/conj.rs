@@ -20,10 +20,12 @@ pub struct Conjunction {
 }
 
 /// Decides between `hard` and the conjunctive rules in `soft`: for each subtable the visible rules that the packet
-/// meets, by falling priority, up to the first that matches by itself. `lookup` finds the rule for an ID.
+/// meets, by falling priority, up to the first that matches by itself. `lookup` finds the rule for an ID. The rules
+/// that made up each ID that was looked up are added to `told`.
 pub(crate) fn resolve<T: ClsEntry>(
     mut hard: Option<Arc<T>>,
     mut soft: Vec<Vec<Arc<T>>>,
+    mut told: Option<&mut Vec<Arc<T>>>,
     mut lookup: impl FnMut(u32) -> Option<Arc<T>>,
 ) -> Option<Arc<T>> {
     soft.iter_mut().for_each(|list| list.reverse());
@@ -59,8 +61,17 @@ pub(crate) fn resolve<T: ClsEntry>(
             }
         }
         complete.sort_unstable();
-        if let Some(rule) = complete.into_iter().find_map(&mut lookup) {
-            return Some(rule);
+        for id in complete {
+            if let Some(told) = &mut told {
+                let parts = soft
+                    .iter()
+                    .filter_map(|l| l.last())
+                    .filter(|r| r.priority() == top && r.conjunctions().iter().any(|c| c.id == id));
+                told.extend(parts.cloned());
+            }
+            if let Some(rule) = lookup(id) {
+                return Some(rule);
+            }
         }
         for list in &mut soft {
             if list.last().is_some_and(|r| r.priority() == top) {

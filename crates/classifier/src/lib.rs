@@ -154,6 +154,18 @@ impl<T: ClsEntry> Classifier<T> {
         flow: &Flow,
         wc: Option<&mut FlowWildcards>,
     ) -> Option<Arc<T>> {
+        self.lookup_telling(version, flow, wc, None)
+    }
+
+    /// The same; the conjunctive rules whose clauses made up an ID are added to `conj_rules`, also those of an ID that
+    /// no rule then matched.
+    pub fn lookup_telling(
+        &self,
+        version: u64,
+        flow: &Flow,
+        wc: Option<&mut FlowWildcards>,
+        conj_rules: Option<&mut Vec<Arc<T>>>,
+    ) -> Option<Arc<T>> {
         let mut scratch;
         let wc = match wc {
             Some(wc) => wc,
@@ -182,7 +194,7 @@ impl<T: ClsEntry> Classifier<T> {
         if soft.is_empty() {
             return hard;
         }
-        conj::resolve(hard, soft, |conj_id| {
+        conj::resolve(hard, soft, conj_rules, |conj_id| {
             let flow = Flow { conj_id, ..*flow };
             self.lookup_hard(&state, version, &flow, wc)
         })

@@ -306,6 +306,22 @@ fn conjunctive_rules_match_together_at_their_priority() {
     assert_eq!(find(2, 8), Some(6));
     assert_eq!(find(1, 8), Some(5));
     assert_eq!(find(3, 9), Some(5));
+    // Who asks is told of which rules the match was made.
+    let told = |src: u32, dst: u32| {
+        let flow = Flow {
+            nw_src: src.into(),
+            nw_dst: dst.into(),
+            ..Flow::default()
+        };
+        let mut parts = Vec::new();
+        let rule = cls.lookup_telling(1, &flow, None, Some(&mut parts));
+        let mut parts: Vec<_> = parts.iter().map(|r| r.data).collect();
+        parts.sort_unstable();
+        (rule.map(|r| r.data), parts)
+    };
+    assert_eq!(told(1, 9), (Some(4), vec![1, 3]));
+    assert_eq!(told(2, 9), (Some(4), vec![2, 3]));
+    assert_eq!(told(2, 8), (Some(6), vec![]));
     // Something above the conjunction wins over it.
     add(field(FieldId::IpSrc, 1), 11, 8, &[]);
     assert_eq!(find(1, 9), Some(8));

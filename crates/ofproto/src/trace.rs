@@ -4,6 +4,7 @@
 //! ([`xlate::trace`](crate::xlate::trace)). Without a packet it changes nothing; with one (given as bytes, or made
 //! by `-generate`) the switch learns and sends as it does for a packet that comes in.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -35,16 +36,24 @@ use crate::xlate::snapshot::{XBridge, XlateSnapshot};
 use crate::xlate::trace::{NodeKind, Trace};
 use crate::xlate::{Start, XlateIn, XlateOut, translate};
 
-/// Texts of a trace have numbers for ports and tables.
-fn with_names<R>(run: impl FnOnce(&Names<'_>) -> R) -> R {
-    run(&Names::none(&Tun::auto()))
+/// Runs `run` with the names of the ports of `bridge`, or with numbers only. Tables have numbers in any case.
+pub fn with_names<R>(bridge: Option<&XBridge>, run: impl FnOnce(&Names<'_>) -> R) -> R {
+    let tun = Tun::auto();
+    let numbers = Names::none(&tun);
+    match bridge {
+        Some(bridge) => run(&Names {
+            ports: &BridgePorts(bridge),
+            ..numbers
+        }),
+        None => run(&numbers),
+    }
 }
 
 /// A rule as a trace names it: match, priority, cookie if it has one.
-pub fn describe_rule(rule: &Arc<Rule>) -> String {
+pub fn describe_rule(rule: &Rule, names: &Names<'_>) -> String {
     let mut text = String::new();
     // The priority is told behind the match, also when it is the default.
-    with_names(|names| format_match(&rule.match_.expand(), None, names, &mut text));
+    format_match(&rule.match_.expand(), None, names, &mut text);
     if !text.is_empty() {
         text.push_str(", ");
     }
@@ -55,25 +64,42 @@ pub fn describe_rule(rule: &Arc<Rule>) -> String {
     text
 }
 
-pub fn describe_action(action: &Action) -> String {
+/// A rule that matched together with others.
+pub fn describe_conj_rule(rule: &Rule, names: &Names<'_>) -> String {
+    let mut text = String::from("conj. ");
+    format_match(
+        &rule.match_.expand(),
+        u16::try_from(rule.priority).ok(),
+        names,
+        &mut text,
+    );
+    text
+}
+
+pub fn describe_action(action: &Action, names: &Names<'_>) -> String {
     let mut out = String::new();
-    with_names(|names| format_action(action, names, &mut out));
+    format_action(action, names, &mut out);
     out
 }
 
 /// The same for a list.
-pub fn describe_actions(actions: &[Action]) -> String {
-    let texts: Vec<_> = actions.iter().map(describe_action).collect();
+pub fn describe_actions(actions: &[Action], names: &Names<'_>) -> String {
+    let texts: Vec<_> = actions.iter().map(|a| describe_action(a, names)).collect();
     texts.join(",")
 }
 
-/// The names of a bridge's ports, to be read.
+/// The names of a bridge's ports.
 struct BridgePorts<'a>(&'a XBridge);
 
 impl PortMap for BridgePorts<'_> {
     fn port_by_name(&self, name: &str) -> Option<OfPort> {
         let ports = &self.0.ports;
         ports.values().find(|p| p.name == name).map(|p| p.ofport)
+    }
+
+    fn name_of(&self, port: OfPort) -> Option<Cow<'_, str>> {
+        let port = self.0.ports.get(&port)?;
+        Some(Cow::Borrowed(port.name.as_str()))
     }
 }
 
@@ -84,6 +110,8 @@ struct Subject {
     /// With an OpenFlow port.
     flow: Flow,
     packet: Option<Packet>,
+    /// Whether ports are told by name.
+    names: bool,
     /// What the connection tracker is to say, one by one.
     ct_next: Vec<u8>,
     /// Where the packet stopped before.
@@ -108,7 +136,9 @@ pub fn trace_packet_out(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
         .cloned()
         .collect();
     let mut usable = Protocol::all();
-    let parsed = with_names(|names| parse_actions(actions, names, &mut usable, true));
+    let parsed = with_names(None, |names| {
+        parse_actions(actions, names, &mut usable, true)
+    });
     let actions = parsed?;
     let subject = subject(ofprotos, &rest)?;
     Ok(Output::Text(run(&subject, Some(&actions))))
@@ -116,6 +146,7 @@ pub fn trace_packet_out(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
 
 fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
     let mut generate = false;
+    let mut names = false;
     let mut ct_next = Vec::new();
     let mut words: Vec<&str> = Vec::new();
     let mut args = args.iter();
@@ -126,6 +157,7 @@ fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
                 ct_next.push(parse_ct_state(state)?);
             }
             "-generate" | "--generate" => generate = true,
+            "-names" | "--names" => names = true,
             "-consistent" | "--consistent" => {
                 return Err("Option -consistent is for trace-packet-out".into());
             }
@@ -154,6 +186,7 @@ fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
         _ => return Err("too many arguments".into()),
     };
     subject.ct_next = ct_next;
+    subject.names = names;
     if let Some(mut packet) = packet {
         let in_port = subject.flow.in_port;
         subject.flow = Flow::from_packet(&mut packet);
@@ -187,15 +220,8 @@ fn packet_of(hex: &str) -> Result<Packet, String> {
 fn bridge_subject(ofprotos: &Ofprotos, name: &str, text: &str) -> Result<Subject, String> {
     let unknown = || format!("{name}: unknown bridge");
     let (backer, bridge) = find_bridge(ofprotos, name).ok_or_else(unknown)?;
-    let ports = BridgePorts(&bridge);
-    let mut flow = with_names(|names| {
-        let names = Names {
-            ports: &ports,
-            ..*names
-        };
-        parse_flow_key(text, &names)
-    })
-    .map_err(|e| format!("Bad openflow flow syntax: {e}"))?;
+    let mut flow = with_names(Some(&bridge), |names| parse_flow_key(text, names))
+        .map_err(|e| format!("Bad openflow flow syntax: {e}"))?;
     for vlan in &mut flow.vlans {
         // Text does not say of which protocol a tag is.
         if vlan.tci.get() & VLAN_CFI != 0 && vlan.tpid.get() == 0 {
@@ -207,6 +233,7 @@ fn bridge_subject(ofprotos: &Ofprotos, name: &str, text: &str) -> Result<Subject
         bridge,
         flow,
         packet: None,
+        names: false,
         ct_next: Vec::new(),
         recirc: None,
     })
@@ -257,6 +284,7 @@ fn dp_subject(ofprotos: &Ofprotos, dp: Option<&str>, text: &str) -> Result<Subje
         backer: backer.clone(),
         flow,
         packet: None,
+        names: false,
         ct_next: Vec::new(),
         recirc: None,
     })
@@ -281,6 +309,7 @@ fn recirculated_subject(
         bridge,
         flow,
         packet: None,
+        names: false,
         ct_next: Vec::new(),
         recirc,
     })
@@ -340,9 +369,10 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
 }
 
 fn run_one(subject: &Subject, flow: &Flow, start: Start<'_>) -> (String, XlateOut) {
-    let mut out = format!("Flow: {}\n", with_names(|n| format_flow(flow, n)));
+    let named = subject.names.then_some(&*subject.bridge);
+    let mut out = format!("Flow: {}\n", with_names(named, |n| format_flow(flow, n)));
     let snapshot = subject.backer.snapshot.load_full();
-    let mut trace = Trace::default();
+    let mut trace = Trace::new(subject.names);
     trace.open(
         NodeKind::Bridge,
         &format!("bridge(\"{}\")", subject.bridge.name),
@@ -372,12 +402,15 @@ fn run_one(subject: &Subject, flow: &Flow, start: Start<'_>) -> (String, XlateOu
     if last == *flow {
         out += "unchanged";
     } else {
-        out += &with_names(|n| format_flow(&last, n));
+        out += &with_names(named, |n| format_flow(&last, n));
     }
     out += "\nMegaflow: ";
-    with_names(|n| format_match(&Match::new(flow, &result.wc), None, n, &mut out));
+    with_names(named, |n| {
+        format_match(&Match::new(flow, &result.wc), None, n, &mut out)
+    });
     out += "\nDatapath actions: ";
-    format_actions(&mut out, &result.actions, None);
+    let dp_ports = named.map(|_| PortNames::new(&subject.backer.dpif.ports()));
+    format_actions(&mut out, &result.actions, dp_ports.as_ref());
     if result.error != DropReason::Ok {
         let _ = write!(
             out,

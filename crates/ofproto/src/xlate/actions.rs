@@ -17,6 +17,7 @@ use super::ctx::{Ctx, Walk, is_ip_any};
 use super::recirc::{FrozenMetadata, FrozenState};
 use super::trace::NodeKind;
 use crate::rule::Rule;
+use crate::trace::{describe_action, describe_actions};
 
 impl Ctx<'_> {
     /// Runs a list of actions. `last`: nothing follows that could see what they changed.
@@ -32,9 +33,7 @@ impl Ctx<'_> {
                 }
                 break;
             }
-            if let Some(trace) = &mut self.trace {
-                trace.leaf(NodeKind::Action, &crate::trace::describe_action(action));
-            }
+            self.trace_action(action);
             if let Action::CheckPktLarger { pkt_len, dst } = action {
                 // Both outcomes run the rest of the list, each in its branch.
                 self.check_pkt_larger(*pkt_len, dst, &actions[i + 1..]);
@@ -257,12 +256,12 @@ impl Ctx<'_> {
     /// all the same goes no further.
     fn drop_unsupported(&mut self, action: &Action) {
         self.error = DropReason::UnsupportedPacketType;
-        if let Some(trace) = &mut self.trace {
-            let action = crate::trace::describe_action(action);
+        if self.trace.is_some() {
+            let action = self.with_names(|names| describe_action(action, names));
             let on = describe_packet_type(self.flow.packet_type.get());
             let text =
                 format!("Dropping packet as {action} is not supported for packet type {on}.");
-            trace.leaf(NodeKind::Action, &text);
+            self.trace_line(NodeKind::Action, &text);
         }
     }
 
@@ -628,7 +627,8 @@ impl Ctx<'_> {
         if list.is_empty() {
             return format!("{} empty", what.trim_end_matches(':'));
         }
-        format!("{what} {}", crate::trace::describe_actions(&list))
+        let list = self.with_names(|names| describe_actions(&list, names));
+        format!("{what} {list}")
     }
 
     /// Runs the action set that the packet collected on its way through the tables.

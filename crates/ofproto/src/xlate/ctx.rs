@@ -32,6 +32,9 @@ use super::trace::{NodeKind, Trace};
 use super::tunnel::Request;
 use super::xcache::{Credit, PacketCount, XCache};
 use crate::rule::Rule;
+use crate::trace::{
+    describe_action, describe_actions, describe_conj_rule, describe_rule, with_names,
+};
 
 /// Nested resubmits, bridges and clones.
 pub const MAX_DEPTH: usize = 64;
@@ -522,15 +525,16 @@ impl<'a> Ctx<'a> {
             }
         }
         let mut table_id = self.table_id;
+        let mut conj_rules = Vec::new();
         let found = loop {
+            let tables = &self.bridge.tables;
+            let told = self.trace.is_some().then_some(&mut conj_rules);
             let rule =
-                self.bridge
-                    .tables
-                    .lookup(table_id, self.version, &self.flow, Some(&mut self.wc));
+                tables.lookup_telling(table_id, self.version, &self.flow, Some(&mut self.wc), told);
             self.credit_lookup(table_id, rule.as_ref());
             if let Some(rule) = rule {
                 self.table_id = table_id;
-                self.trace_rule(table_id, &rule);
+                self.trace_rule(table_id, &rule, &conj_rules);
                 break Found::Rule(rule);
             }
             if !honor_miss {
@@ -720,31 +724,64 @@ impl<'a> Ctx<'a> {
     }
 
     fn trace_thaw(&mut self, state: &FrozenState) {
-        let Some(trace) = &mut self.trace else {
+        if self.trace.is_none() {
             return;
-        };
-        trace.open(NodeKind::Thaw, "thaw");
-        let text = format!("Resuming from table {}", state.table_id);
-        trace.leaf(NodeKind::Thaw, &text);
+        }
+        let mut lines = vec![format!("Resuming from table {}", state.table_id)];
         for (what, actions) in [
             ("Restoring action set", &state.action_set),
             ("Restoring actions", &state.actions),
         ] {
             if !actions.is_empty() {
-                let text = format!("{what}: {}", crate::trace::describe_actions(actions));
-                trace.leaf(NodeKind::Thaw, &text);
+                let list = self.with_names(|names| describe_actions(actions, names));
+                lines.push(format!("{what}: {list}"));
             }
+        }
+        let Some(trace) = &mut self.trace else {
+            return;
+        };
+        trace.open(NodeKind::Thaw, "thaw");
+        for line in &lines {
+            trace.leaf(NodeKind::Thaw, line);
         }
         trace.close();
     }
 
-    fn trace_rule(&mut self, table_id: u8, rule: &Arc<Rule>) {
-        if let Some(trace) = &mut self.trace {
-            trace.open(
-                NodeKind::Table,
-                &format!("{table_id:2}. {}", crate::trace::describe_rule(rule)),
-            );
+    fn trace_rule(&mut self, table_id: u8, rule: &Rule, conj_rules: &[Arc<Rule>]) {
+        if self.trace.is_none() {
+            return;
         }
+        let text = self.with_names(|names| describe_rule(rule, names));
+        let parts: Vec<_> = self.with_names(|names| {
+            let parts = conj_rules.iter();
+            parts.map(|r| describe_conj_rule(r, names)).collect()
+        });
+        if let Some(trace) = &mut self.trace {
+            trace.open(NodeKind::Table, &format!("{table_id:2}. {text}"));
+            for part in &parts {
+                trace.leaf(NodeKind::Detail, part);
+            }
+        }
+    }
+
+    /// Tells an action that is about to be done.
+    pub fn trace_action(&mut self, action: &Action) {
+        if self.trace.is_some() {
+            let text = self.with_names(|names| describe_action(action, names));
+            self.trace_line(NodeKind::Action, &text);
+        }
+    }
+
+    pub fn trace_line(&mut self, kind: NodeKind, text: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.leaf(kind, text);
+        }
+    }
+
+    /// Runs `run` with the names that the trace is to tell.
+    pub fn with_names<R>(&self, run: impl FnOnce(&Names<'_>) -> R) -> R {
+        let named = self.trace.as_ref().is_some_and(|t| t.has_names());
+        with_names(named.then_some(&**self.bridge), run)
     }
 
     fn trace_miss(&mut self, table_id: u8, miss: Miss) {

@@ -10,7 +10,6 @@ use ferrovs_openflow::action::{
 use ferrovs_openflow::flow::{FlowMod, FlowModCommand, FlowModFlags};
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::match_::format_match;
-use ferrovs_openflow::tun::Tun;
 use ferrovs_packet::field::{FieldId, FieldValue, SubField, TunTable};
 use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_packet::hash::{fold32, mix};
@@ -88,10 +87,10 @@ fn flow_mod(learn: &Learn, flow: &Flow, tun: &TunTable) -> FlowMod {
 }
 
 /// A flow as traces tell it.
-fn describe_learned(fm: &FlowMod) -> String {
+fn describe_learned(fm: &FlowMod, names: &Names<'_>) -> String {
     let mut text = format!("table={}", fm.table_id);
     let mut match_ = String::new();
-    format_match(&fm.match_, None, &Names::none(&Tun::auto()), &mut match_);
+    format_match(&fm.match_, None, names, &mut match_);
     if !match_.is_empty() {
         let _ = write!(text, " {match_}");
     }
@@ -110,7 +109,7 @@ fn describe_learned(fm: &FlowMod) -> String {
     }
     let actions = match fm.actions.is_empty() {
         true => "drop".to_string(),
-        false => crate::trace::describe_actions(&fm.actions),
+        false => crate::trace::describe_actions(&fm.actions, names),
     };
     let _ = write!(text, " actions={actions}");
     text
@@ -130,7 +129,8 @@ impl Ctx<'_> {
         }
         let fm = flow_mod(learn, &self.flow, &self.bridge.tun_table);
         if self.trace.is_some() {
-            self.report(&describe_learned(&fm));
+            let text = self.with_names(|names| describe_learned(&fm, names));
+            self.report(&text);
         }
         let tables = &self.bridge.tables;
         let learned = if self.side_effects {

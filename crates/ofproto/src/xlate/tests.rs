@@ -536,8 +536,11 @@ fn each_bucket_that_a_packet_runs_through_counts_it() {
 
 /// The text of a trace of `flow` from its first table on, and the actions of the datapath.
 fn traced(flows: &[&str], flow: &Flow) -> String {
+    traced_with(flows, flow, Trace::default())
+}
+
+fn traced_with(flows: &[&str], flow: &Flow, mut trace: Trace) -> String {
     let (snapshot, bridge) = bridge(flows);
-    let mut trace = Trace::default();
     let out = translate(XlateIn {
         snapshot: &snapshot,
         recircs: &RecircTable::default(),
@@ -610,6 +613,62 @@ sample(probability=65535,collector_set_id=1,obs_domain_id=0,obs_point_id=0)
 output:2
 ";
     let text = flat(&traced(&flows, &other));
+    assert!(text.starts_with(&flat(want)), "{text}");
+}
+
+#[test]
+fn a_trace_tells_the_flows_that_matched_together() {
+    let flow = Flow {
+        in_port: 1,
+        dl_type: 0x1234.into(),
+        metadata: 5.into(),
+        ..Flow::default()
+    };
+    let flows = [
+        "priority=20,conj_id=1,actions=output:2",
+        "priority=20,cookie=3,in_port=1,actions=conjunction(1,1/2)",
+        "priority=20,in_port=2,actions=conjunction(1,1/2)",
+        "priority=20,metadata=5,actions=conjunction(1,2/2)",
+        "priority=20,dl_type=0x1234,actions=conjunction(2,1/2)",
+    ];
+    let text = traced(&flows, &flow);
+    let mut parts: Vec<_> = text.lines().filter(|l| l.contains("conj. ")).collect();
+    parts.sort_unstable();
+    let want = [
+        "     -> conj. priority=20,in_port=1",
+        "     -> conj. priority=20,metadata=0x5",
+    ];
+    assert_eq!(parts, want);
+    let first = text.lines().find(|l| l.contains("conj"));
+    assert_eq!(first, Some(" 0. conj_id=1, priority 20"));
+}
+
+#[test]
+fn a_trace_with_names_tells_the_ports_of_each_bridge() {
+    let flow = Flow {
+        in_port: 1,
+        dl_type: 0x1234.into(),
+        ..Flow::default()
+    };
+    let flows = [
+        "in_port=1,actions=resubmit(3,1),output:9,write_actions(output:2)",
+        "br1:in_port=9,actions=output:1",
+    ];
+    let want = " 0. in_port=\"xlate-test-1-1\", priority 32768
+resubmit(\"xlate-test-1-3\",1)
+1. No match.
+drop
+output:\"xlate-test-1-9\"
+bridge(\"br1\")
+-------------
+0. in_port=\"xlate-test-2-9\", priority 32768
+output:\"xlate-test-2-1\"
+write_actions(output:\"xlate-test-1-2\")
+-> action set is: output:\"xlate-test-1-2\"
+--. Executing action set:
+output:\"xlate-test-1-2\"
+";
+    let text = flat(&traced_with(&flows, &flow, Trace::new(true)));
     assert!(text.starts_with(&flat(want)), "{text}");
 }
 

@@ -42,9 +42,23 @@ struct Node {
 pub struct Trace {
     root: Vec<Node>,
     depth: usize,
+    /// Whether ports are told by name.
+    names: bool,
 }
 
 impl Trace {
+    /// With `names`, the lines tell ports by name.
+    pub fn new(names: bool) -> Trace {
+        Trace {
+            names,
+            ..Trace::default()
+        }
+    }
+
+    pub fn has_names(&self) -> bool {
+        self.names
+    }
+
     fn level(&mut self) -> &mut Vec<Node> {
         let mut level = &mut self.root;
         for _ in 0..self.depth {
