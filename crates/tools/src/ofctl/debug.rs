@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use ferrovs_openflow::action::check::{Limits, check_for_protocol};
 use ferrovs_openflow::action::{decode, encode, instructions};
 use ferrovs_openflow::codec::{self, error_reply};
 use ferrovs_openflow::error::OfpErr;
@@ -209,15 +210,25 @@ fn parse_hex_actions(args: &[String], as_instructions: bool) {
     let version = version_arg(&args[0]);
     let tun = Tun::auto();
     for line in stdin_lines() {
-        let Some(bytes) = hex_line(line.split('#').next().unwrap_or("")) else {
+        let text = line.split('#').next().unwrap_or("");
+        // A table may stand before instructions.
+        let (table, hex) = match text.split_once(',') {
+            Some((table, hex)) => (cursor::atoi(table) as u8, hex),
+            None => (0xff, text),
+        };
+        let Some(bytes) = hex_line(hex) else {
             fatal("Trailing garbage in hex data");
         };
         if bytes.is_empty() {
-            println!("{line}");
             continue;
         }
         let result = if as_instructions {
-            instructions::decode(&bytes, version, &tun)
+            instructions::decode(&bytes, version, &tun).and_then(|mut list| {
+                let limits = Limits::any_switch(table);
+                let protocol = Protocol::all_of(version);
+                check_for_protocol(&mut list, &Match::default(), limits, protocol)?;
+                Ok(list)
+            })
         } else {
             decode::action_list(&bytes, version, &tun)
         };

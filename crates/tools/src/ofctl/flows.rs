@@ -333,7 +333,8 @@ fn compare(a: &FlowStats, b: &FlowStats, criteria: &[(String, bool)]) -> Orderin
             return order;
         }
     }
-    Ordering::Equal
+    // What the criteria leave equal: the highest priority first.
+    b.priority.cmp(&a.priority)
 }
 
 pub fn dump_aggregate(args: &[String], opt: &mut Options) {
