@@ -11,7 +11,7 @@ use ferrovs_openflow::group::GroupCommand;
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::meter::MeterCommand;
 use ferrovs_openflow::text::Names;
-use ferrovs_openflow::text::flow::parse_flow_mod;
+use ferrovs_openflow::text::flow::{imply_packet_type, parse_flow_mod};
 use ferrovs_openflow::text::group::parse_group_mod;
 use ferrovs_openflow::text::meter::parse_meter_mod;
 use ferrovs_openflow::text::print::{Print, format_message};
@@ -311,4 +311,35 @@ fn groups_are_refused_in_open_vswitchs_words() {
         panic!("not a group mod: {text}");
     };
     assert_eq!(g.buckets[0].weight, 100);
+}
+
+#[test]
+fn matches_from_a_message_equal_those_of_their_text() {
+    for text in [
+        "ip,actions=1",
+        "tcp,tp_dst=5,actions=1",
+        "dl_vlan=5,actions=1",
+        "dl_src=00:00:00:00:00:01,actions=1",
+        "in_port=1,reg0=2,actions=1",
+        "eth,actions=1",
+        "packet_type=(1,0x800),nw_src=1.2.3.4,actions=1",
+    ] {
+        let tun = Tun::auto();
+        let mut usable = Protocol::all();
+        let names = Names::none(&tun);
+        let fm = parse_flow_mod(text, FlowModCommand::Add, &names, &mut usable).expect(text);
+        let want = fm.match_;
+        let flow_mod = Box::new(fm);
+        let body = Message::FlowMod {
+            flow_mod,
+            nxm: false,
+        };
+        let sent = Msg::new(Version::V13, 1, body).to_bytes(&tun);
+        let Message::FlowMod { mut flow_mod, .. } = Msg::decode(&sent, &tun).expect(text).body
+        else {
+            panic!("{text}: another message");
+        };
+        imply_packet_type(&mut flow_mod.match_);
+        assert_eq!(flow_mod.match_, want, "{text}");
+    }
 }

@@ -78,6 +78,17 @@ fn set_default_packet_type(m: &mut Match) {
     }
 }
 
+/// Says in a match that came in a message what its text would: fields that only Ethernet frames have imply these.
+pub fn imply_packet_type(m: &mut Match) {
+    let implies = |id: &FieldId| {
+        let f = id.field();
+        !matches!(f.prereq, Prereq::None) && !f.is_all_wild(&m.wc)
+    };
+    if FieldId::ALL.iter().any(implies) {
+        set_default_packet_type(m);
+    }
+}
+
 /// The protocols that can carry a field with this mask.
 pub fn field_protocols(f: &Field, mask: &FieldValue) -> Protocol {
     use ferrovs_packet::field::LegacyMatch::{Bitwise, Cidr, Exact};

@@ -15,6 +15,7 @@ use ferrovs_openflow::flow::{
 };
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::action::format_actions;
+use ferrovs_openflow::text::flow::imply_packet_type;
 use ferrovs_openflow::text::match_::format_match;
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::Protocol;
@@ -130,7 +131,8 @@ impl FlowTables {
             out_group: GROUP_ANY,
             ..Default::default()
         };
-        fetch_flows(&mut v, q, p, n, |s: FlowStats| {
+        fetch_flows(&mut v, q, p, n, |mut s: FlowStats| {
+            imply_packet_type(&mut s.match_);
             let key = Key {
                 table_id: s.table_id,
                 priority: s.priority,
