@@ -61,7 +61,7 @@ fn open(name: &str, config: &DbConfig) -> Result<(Db, Opened), String> {
             vlog::err!(OVSDB_SERVER, "{damage}");
         }
         if let Some(why) = loaded.refused {
-            vlog::info!(OVSDB_SERVER, "{why}");
+            vlog::err!(OVSDB_SERVER, "{why}");
         }
         if config.model == Model::Clustered {
             return Err(not_clustered(name));

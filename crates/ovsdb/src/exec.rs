@@ -203,15 +203,18 @@ impl Run<'_> {
         p.finish()?;
         if result.is_ok() && self.db.schema.name.starts_with('_') {
             let name = op.get("op").and_then(Value::as_str).unwrap_or_default();
-            if matches!(name, "insert" | "update" | "mutate" | "delete" | "commit") {
-                return Err(Error::new(
-                    tag::NOT_ALLOWED,
-                    format!(
-                        "{name} operation not allowed on table in reserved database {}",
-                        self.db.schema.name
-                    ),
-                ));
-            }
+            let reserved = &self.db.schema.name;
+            let why = match name {
+                "insert" | "update" | "mutate" | "delete" => {
+                    "when database server is in read only mode".to_owned()
+                }
+                "commit" => format!("on table in reserved database {reserved}"),
+                _ => return result,
+            };
+            return Err(Error::new(
+                tag::NOT_ALLOWED,
+                format!("{name} operation not allowed {why}"),
+            ));
         }
         result
     }

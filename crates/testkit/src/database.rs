@@ -713,6 +713,20 @@ impl<C: Choose> Generator<C> {
     }
 }
 
+/// True if some column holds several members and at least one. Of such a column, Open vSwitch mixes up
+/// differences from the default and whole values in records of new rows, so that its programs do not read what was
+/// written.
+pub fn is_misread(schema: &Value) -> bool {
+    let mut tables = schema["tables"].as_object().unwrap().values();
+    tables.any(|t| {
+        let mut columns = t["columns"].as_object().unwrap().values();
+        columns.any(|c| {
+            let ty = &c["type"];
+            ty["max"].as_u64().unwrap_or(2) > 1 && !ty["max"].is_null() && ty["min"] != 0
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -299,7 +299,7 @@ fn one_database(dir: &Path, seed: u64) -> (Count, bool) {
                 ..
             } = pair;
             drop((t, o));
-            if is_misread(&schema) {
+            if database::is_misread(&schema) {
                 std::fs::copy(&ours, &theirs).unwrap();
             }
             // Each goes on with the file that the other wrote.
@@ -319,17 +319,4 @@ fn one_database(dir: &Path, seed: u64) -> (Count, bool) {
         pair.contents(&g);
     }
     (pair.count, pair.over)
-}
-
-/// True if some column holds several members and at least one. Of such a column, Open vSwitch 3.1 writes differences
-/// from the default and reads them as whole values, so that its files do not say what it had: both go on with ours.
-fn is_misread(schema: &Value) -> bool {
-    let mut tables = schema["tables"].as_object().unwrap().values();
-    tables.any(|t| {
-        let mut columns = t["columns"].as_object().unwrap().values();
-        columns.any(|c| {
-            let ty = &c["type"];
-            ty["max"].as_u64().unwrap_or(2) > 1 && !ty["max"].is_null() && ty["min"] != 0
-        })
-    })
 }

@@ -225,7 +225,7 @@ fn clients_cannot_change_the_database_about_databases() {
         let out = c.call(0, "transact", tree!(["_Server", op]));
         assert_eq!(
             out[0]["result"][0]["details"],
-            format!("{kind} operation not allowed on table in reserved database _Server")
+            format!("{kind} operation not allowed when database server is in read only mode")
         );
     }
     let schema = tree!({"name": "_Server", "tables": {}});
