@@ -85,7 +85,7 @@ impl DpifClass for Class {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(dp) = datapaths.get(name).filter(|d| !d.is_destroyed()) {
-            return Ok(Logged::new(dp.clone()));
+            return Ok(Logged::wrap(dp.clone()));
         }
         if !create {
             return Err(Errno::ENODEV);
@@ -95,7 +95,7 @@ impl DpifClass for Class {
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|d| d.strong_count() > 0);
         all.push(Arc::downgrade(&dp));
-        Ok(Logged::new(dp))
+        Ok(Logged::wrap(dp))
     }
 
     fn port_open_kind(&self, kind: &str) -> String {

@@ -47,7 +47,7 @@ pub fn flow_changed(entry: &FlowEntry, old: &[Action]) {
 /// The match in OpenFlow's language; the port is not part of it, as each has its own tables.
 fn openflow(m: &Match) {
     let text = || {
-        let mut m = m.clone();
+        let mut m = *m;
         m.wc.masks.in_port = 0;
         m.flow.in_port = 0;
         format_openflow_match(&m)

@@ -33,7 +33,7 @@ pub struct Logged {
 }
 
 impl Logged {
-    pub fn new(dp: Arc<dyn Dpif>) -> Arc<dyn Dpif> {
+    pub fn wrap(dp: Arc<dyn Dpif>) -> Arc<dyn Dpif> {
         let name = format!("{}@{}", dp.kind(), dp.name());
         Arc::new(Logged { dp, name })
     }

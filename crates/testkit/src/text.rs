@@ -61,6 +61,16 @@ fn replace_number_after(line: &str, label: &str, name: &str) -> String {
     out + rest
 }
 
+/// Versions that the oracle and ours may have.
+const VERSIONS: &[&str] = &["3.5.0", "3.7.0", "4.0.0"];
+
+/// The text with the version of either program made one.
+pub fn without_version(text: &str) -> String {
+    VERSIONS
+        .iter()
+        .fold(text.to_owned(), |text, v| text.replace(v, "VERSION"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,14 +83,4 @@ mod tests {
             "at RUN/db: UUID, duration=Ts, n_packets=3, used:never\n"
         );
     }
-}
-
-/// Versions that the oracle and ours may have.
-const VERSIONS: &[&str] = &["3.5.0", "3.7.0", "4.0.0"];
-
-/// The text with the version of either program made one.
-pub fn without_version(text: &str) -> String {
-    VERSIONS
-        .iter()
-        .fold(text.to_owned(), |text, v| text.replace(v, "VERSION"))
 }

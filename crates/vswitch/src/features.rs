@@ -145,7 +145,6 @@ const QOS: Feature = Feature {
     ],
     tables: &["QoS", "Queue"],
     commands: &["qos/show", "qos/show-types"],
-    ..NONE
 };
 
 const STP: Feature = Feature {
@@ -258,7 +257,6 @@ const LLDP: Feature = Feature {
         "autoattach/statistics",
         "autoattach/status",
     ],
-    ..NONE
 };
 
 const IN_BAND: Feature = Feature {

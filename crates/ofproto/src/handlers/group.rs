@@ -47,7 +47,7 @@ fn check_actions(ofproto: &Ofproto, buckets: &[Bucket], version: Version) -> Don
     for bucket in buckets {
         // A bucket may name any group, even its own: translation ends such loops.
         let groups = |a: &Action| matches!(a, Action::Group(_));
-        let mut checked: Vec<Action> = bucket
+        let checked: Vec<Action> = bucket
             .actions
             .iter()
             .filter(|a| !groups(a))
@@ -59,7 +59,7 @@ fn check_actions(ofproto: &Ofproto, buckets: &[Bucket], version: Version) -> Don
             table_id: 0,
             references: true,
         }
-        .buckets(&mut checked)?;
+        .buckets(&checked)?;
     }
     Ok(())
 }

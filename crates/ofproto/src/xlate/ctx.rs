@@ -564,7 +564,7 @@ impl<'a> Ctx<'a> {
     fn controller_miss(&mut self) {
         let in_port = OfPort(self.flow.in_port as u16);
         let port = self.bridge.ports.get(&in_port);
-        if !port.is_some_and(|p| p.config & PC_NO_PACKET_IN != 0) {
+        if port.is_none_or(|p| p.config & PC_NO_PACKET_IN == 0) {
             // The miss is a flow of its own, without a cookie.
             let cookie = std::mem::replace(&mut self.rule_cookie, 0);
             self.send_to_controller(u16::MAX, PacketInReason::ImplicitMiss, 0, &[]);

@@ -56,7 +56,7 @@ fn pull(
     depth: usize,
 ) -> Result<Vec<Action>, OfpErr> {
     let n = data.len();
-    if n % 8 != 0 {
+    if !n.is_multiple_of(8) {
         warn(Topic::Actions, || {
             format!("OpenFlow message actions length {n} is not a multiple of 8")
         });
