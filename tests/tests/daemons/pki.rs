@@ -59,7 +59,10 @@ fn comparable(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let line = match line.split_once('\t') {
-            Some((name, when)) if when.ends_with("20") || when.contains(" UTC ") => {
+            Some((name, when))
+                if !when.starts_with("fingerprint")
+                    && (when.ends_with("20") || when.contains(" UTC ")) =>
+            {
                 format!("{name}\tWHEN")
             }
             _ => line.to_string(),
