@@ -274,8 +274,9 @@ fn group(text: &str, command: usize) {
     let Ok((g, usable)) = read(text) else {
         return;
     };
-    // An unknown method may be a word that takes what follows for its argument.
-    let word = !g.props.selection_method.contains('(');
+    // Any text is a method. One that holds what ends or divides a list does not read back as the same.
+    let method = g.props.selection_method.bytes();
+    let word = { method }.all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if command == Add && word && g.buckets.iter().all(|b| !b.actions.is_empty()) {
         let first = printed(&g);
         match read(&first) {
