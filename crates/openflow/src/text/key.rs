@@ -1,8 +1,8 @@
 //! Whole flow keys in text, as `ofproto/trace` reads and shows them.
 
 use ferrovs_packet::field::{Field, FieldId, fix_vlan_tpid};
-use ferrovs_packet::flow::{FLOW_N_REGS, Flow, FlowWildcards, Match};
-use ferrovs_packet::types::{Be16, Be32, OfPort};
+use ferrovs_packet::flow::{FLOW_N_REGS, Flow, FlowWildcards, Match, NW_FRAG_MASK};
+use ferrovs_packet::types::{Be16, Be32, OfPort, eth_type};
 
 use super::Names;
 use super::cursor::next_pair;
@@ -13,9 +13,26 @@ use super::match_::format_match;
 pub fn format_flow(flow: &Flow, names: &Names<'_>) -> String {
     let mut wc = FlowWildcards::for_packet(flow);
     clear_zero_metadata(flow, &mut wc);
+    if flow.dl_type.get() == eth_type::NSH {
+        tell_nsh(flow, &mut wc);
+    }
     let mut out = String::new();
     format_match(&Match::new(flow, &wc), None, names, &mut out);
     out
+}
+
+/// The type of service header that has four words of context.
+const NSH_MDTYPE_1: u8 = 1;
+
+/// A service header is told with the fields of an IP header behind it, and with the context that its type has.
+fn tell_nsh(flow: &Flow, wc: &mut FlowWildcards) {
+    wc.masks.nw_proto = u8::MAX;
+    wc.masks.nw_tos = u8::MAX;
+    wc.masks.nw_ttl = u8::MAX;
+    wc.masks.nw_frag = NW_FRAG_MASK;
+    if flow.nsh.mdtype != NSH_MDTYPE_1 {
+        wc.masks.nsh.context = Default::default();
+    }
 }
 
 fn clear_zero_metadata(flow: &Flow, wc: &mut FlowWildcards) {
@@ -97,4 +114,32 @@ pub fn parse_flow_key(text: &str, names: &Names<'_>) -> Result<Flow, String> {
     }
     fix_vlan_tpid(&mut m.flow);
     Ok(m.flow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tun::Tun;
+
+    #[test]
+    fn a_service_header_is_told_with_its_zeros_and_the_ip_fields() {
+        let tun = Tun::auto();
+        let names = Names::none(&tun);
+        let told = |text: &str| format_flow(&parse_flow_key(text, &names).expect(text), &names);
+        let start = "in_port=1,vlan_tci=0x0000,dl_src=00:00:00:00:00:00,dl_dst=00:00:00:00:00:00,\
+                     dl_type=0x894f,nsh_flags=0,nsh_ttl=0,";
+        let end = "nw_proto=0,nw_tos=0,nw_ecn=0,nw_ttl=0,nw_frag=no";
+        assert_eq!(
+            told("in_port=1,dl_type=0x894f,nsh_mdtype=1,nsh_c1=5"),
+            format!(
+                "{start}nsh_mdtype=1,nsh_np=0,nsh_spi=0x0,nsh_si=0,nsh_c1=0x5,nsh_c2=0x0,\
+                 nsh_c3=0x0,nsh_c4=0x0,{end}"
+            )
+        );
+        // Other types have no words of context.
+        assert_eq!(
+            told("in_port=1,dl_type=0x894f,nsh_mdtype=2,nsh_spi=0x123"),
+            format!("{start}nsh_mdtype=2,nsh_np=0,nsh_spi=0x123,nsh_si=0,{end}")
+        );
+    }
 }

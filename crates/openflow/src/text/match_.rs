@@ -51,6 +51,31 @@ impl Printer<'_> {
         }
     }
 
+    /// The flags of the service header: decimal when all of them matter.
+    fn nsh_flags(&mut self) {
+        let (value, mask) = (self.m.flow.nsh.flags, self.m.wc.masks.nsh.flags);
+        let _ = match mask {
+            0 => Ok(()),
+            u8::MAX => write!(self.out, "nsh_flags={value},"),
+            _ => write!(self.out, "nsh_flags={value:#04x}/{mask:#04x},"),
+        };
+    }
+
+    /// A part of the service header that is hexadecimal also when it is zero.
+    fn nsh_hex(&mut self, id: FieldId) {
+        let field = id.field();
+        let mask = field.value(&self.m.wc.masks).to_u64();
+        let value = field.value(&self.m.flow).to_u64();
+        let name = field.name;
+        let _ = if mask == 0 {
+            Ok(())
+        } else if mask == (1u64 << field.n_bits) - 1 {
+            write!(self.out, "{name}={value:#x},")
+        } else {
+            write!(self.out, "{name}={value:#x}/{mask:#x},")
+        };
+    }
+
     /// A transport port or ICMP type: 16 bits in the key, hexadecimal under a partial mask.
     fn port(&mut self, id: FieldId, name: &str) {
         let field = id.field();
@@ -296,17 +321,24 @@ impl Printer<'_> {
             self.field_as(IpSrc, "nw_src");
             self.field_as(IpDst, "nw_dst");
         }
-        if !skip_proto && w.nw_proto != 0 {
-            let name = if is_arp { "arp_op" } else { "nw_proto" };
-            let _ = write!(self.out, "{name}={},", flow.nw_proto);
-        }
+        let has_proto = !skip_proto && w.nw_proto != 0;
         if is_arp {
+            if has_proto {
+                let _ = write!(self.out, "arp_op={},", flow.nw_proto);
+            }
             self.fields(&[ArpSha, ArpTha]);
         }
         if dl_type == eth_type::NSH {
-            self.fields(&[
-                NshFlags, NshTtl, NshMdtype, NshNp, NshSpi, NshSi, NshC1, NshC2, NshC3, NshC4,
-            ]);
+            self.nsh_flags();
+            self.fields(&[NshTtl, NshMdtype, NshNp]);
+            self.nsh_hex(NshSpi);
+            self.field(NshSi);
+            for id in [NshC1, NshC2, NshC3, NshC4] {
+                self.nsh_hex(id);
+            }
+        }
+        if has_proto && !is_arp {
+            let _ = write!(self.out, "nw_proto={},", flow.nw_proto);
         }
         if w.nw_tos & 0xfc != 0 {
             let _ = write!(self.out, "nw_tos={},", flow.nw_tos & 0xfc);
