@@ -2,7 +2,7 @@
 
 use ferrovs_packet::field::{Field, FieldId, fix_vlan_tpid};
 use ferrovs_packet::flow::{FLOW_N_REGS, Flow, FlowWildcards, Match, NW_FRAG_MASK};
-use ferrovs_packet::types::{Be16, Be32, OfPort, eth_type};
+use ferrovs_packet::types::{Be16, Be32, MacAddr, OfPort, eth_type};
 
 use super::Names;
 use super::cursor::next_pair;
@@ -11,14 +11,45 @@ use super::match_::format_match;
 
 /// The key of a packet, all of it that its protocols define; metadata that is zero is left out.
 pub fn format_flow(flow: &Flow, names: &Names<'_>) -> String {
-    let mut wc = FlowWildcards::for_packet(flow);
+    let mut out = String::new();
+    format_match(&Match::new(flow, &told(flow)), None, names, &mut out);
+    out
+}
+
+/// The same without the port, for a packet whose way in is told elsewhere.
+pub fn format_flow_without_port(flow: &Flow, names: &Names<'_>) -> String {
+    let mut wc = told(flow);
+    wc.masks.in_port = 0;
+    let mut out = String::new();
+    format_match(&Match::new(flow, &wc), None, names, &mut out);
+    out
+}
+
+/// The part of a key that is told.
+fn told(flow: &Flow) -> FlowWildcards {
+    let typed = with_ethertype(flow);
+    let mut wc = FlowWildcards::for_packet(&typed);
     clear_zero_metadata(flow, &mut wc);
     if flow.dl_type.get() == eth_type::NSH {
         tell_nsh(flow, &mut wc);
     }
-    let mut out = String::new();
-    format_match(&Match::new(flow, &wc), None, names, &mut out);
-    out
+    if typed.dl_type != flow.dl_type && typed.dl_type.get() == eth_type::IP {
+        // Nothing of the key says that there is no connection.
+        wc.masks.ct_nw_src = Be32::MAX_VALUE;
+        wc.masks.ct_nw_dst = Be32::MAX_VALUE;
+    }
+    wc
+}
+
+/// The key of a packet without Ethernet header has the fields that the type of the packet implies, but for those of
+/// a service header.
+fn with_ethertype(flow: &Flow) -> Flow {
+    let mut typed = *flow;
+    let ty = flow.packet_type.get();
+    if ty >> 16 == 1 && flow.dl_type.get() == 0 && ty as u16 != eth_type::NSH {
+        typed.dl_type = (ty as u16).into();
+    }
+    typed
 }
 
 /// The type of service header that has four words of context.
@@ -82,10 +113,9 @@ fn clear_zero_metadata(flow: &Flow, wc: &mut FlowWildcards) {
     if flow.packet_type.get() != 0 {
         // The packet has no Ethernet header; its type says what is inside.
         wc.masks.dl_type = Be16::ZERO;
+        wc.masks.dl_src = MacAddr::ZERO;
+        wc.masks.dl_dst = MacAddr::ZERO;
         wc.masks.vlans = Default::default();
-    }
-    if flow.in_port == u32::from(OfPort::NONE.0) {
-        wc.masks.in_port = 0;
     }
 }
 
@@ -101,7 +131,10 @@ pub fn parse_flow_key(text: &str, names: &Names<'_>) -> Result<Flow, String> {
         if !field.is_zero(&m.wc.masks) {
             return Err(format!("{text}: field {key} set multiple times"));
         }
-        if !field.match_prereqs_ok(&m) {
+        // A key has no mask that could say that the connection is not invalid.
+        let (flow, wc) = (m.flow, FlowWildcards::catchall());
+        let unmasked = Match { flow, wc, ..m };
+        if !field.match_prereqs_ok(&unmasked) {
             return Err(format!("{text}: prerequisites not met for setting {key}"));
         }
         let value = field
@@ -121,11 +154,57 @@ mod tests {
     use super::*;
     use crate::tun::Tun;
 
-    #[test]
-    fn a_service_header_is_told_with_its_zeros_and_the_ip_fields() {
+    fn told(text: &str) -> String {
         let tun = Tun::auto();
         let names = Names::none(&tun);
-        let told = |text: &str| format_flow(&parse_flow_key(text, &names).expect(text), &names);
+        parse_flow_key(text, &names).map_or_else(|e| e, |flow| format_flow(&flow, &names))
+    }
+
+    #[test]
+    fn a_packet_without_ethernet_has_the_fields_of_its_type() {
+        let ip = "nw_proto=0,nw_tos=0,nw_ecn=0,nw_ttl=0,nw_frag=no";
+        for (text, want) in [
+            (
+                "in_port=1,packet_type=(1,0x806),arp_spa=1.2.3.4",
+                "packet_type=(1,0x806),in_port=1,arp_spa=1.2.3.4,arp_tpa=0.0.0.0,arp_op=0,\
+                 arp_sha=00:00:00:00:00:00,arp_tha=00:00:00:00:00:00"
+                    .to_owned(),
+            ),
+            (
+                "packet_type=(1,0x800),nw_src=1.2.3.4",
+                format!(
+                    "ct_nw_src=0.0.0.0,ct_nw_dst=0.0.0.0,packet_type=(1,0x800),in_port=ANY,\
+                     nw_src=1.2.3.4,nw_dst=0.0.0.0,{ip}"
+                ),
+            ),
+            (
+                "packet_type=(1,0x800),ip",
+                format!("packet_type=(1,0x800),in_port=ANY,nw_src=0.0.0.0,nw_dst=0.0.0.0,{ip}"),
+            ),
+            (
+                "in_port=1,packet_type=(1,0x8847),mpls_label=5,mpls_bos=1",
+                "packet_type=(1,0x8847),in_port=1,mpls_label=5,mpls_tc=0,mpls_ttl=0,mpls_bos=1"
+                    .to_owned(),
+            ),
+            (
+                "packet_type=(1,0x894f),nsh_spi=5",
+                "packet_type=(1,0x894f),in_port=ANY".to_owned(),
+            ),
+        ] {
+            assert_eq!(told(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tracked_key_is_of_a_connection_only_when_its_state_says_so() {
+        let text = "ct_state=trk,ip,ct_nw_proto=6";
+        let error = format!("{text}: prerequisites not met for setting ct_nw_proto");
+        assert_eq!(told(text), error);
+        assert!(told("ct_state=trk|est,ip,ct_nw_proto=6").starts_with("ct_state=est|trk,"));
+    }
+
+    #[test]
+    fn a_service_header_is_told_with_its_zeros_and_the_ip_fields() {
         let start = "in_port=1,vlan_tci=0x0000,dl_src=00:00:00:00:00:00,dl_dst=00:00:00:00:00:00,\
                      dl_type=0x894f,nsh_flags=0,nsh_ttl=0,";
         let end = "nw_proto=0,nw_tos=0,nw_ecn=0,nw_ttl=0,nw_frag=no";

@@ -74,6 +74,8 @@ fn text_is_read_and_written_as_open_vswitch_does() {
         (TcpFlags, "+syn-ack", "+syn-ack"),
         (TunFlags, "oam", "oam"),
         (PacketType, "(1,0x800)", "(1,0x800)"),
+        (PacketType, "(2,0x9)", "(2,9)"),
+        (PacketType, "(10,0xf)", "(0xa,0xf)"),
         (DlVlan, "5", "5"),
         (VlanTci, "0x1005", "0x1005"),
         (NwTos, "3", "0"),

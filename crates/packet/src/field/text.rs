@@ -499,10 +499,13 @@ impl Field {
                 format_flags_masked(&TUNNEL_FLAGS, number as u32, mask, 1, out);
                 Ok(())
             }
-            Format::PacketType => match number & 0xffff {
-                0 => write!(out, "({},0)", number >> 16 & 0xffff),
-                ty => write!(out, "({},{ty:#x})", number >> 16 & 0xffff),
-            },
+            Format::PacketType => {
+                let part = |n: u64| match n & 0xffff {
+                    n @ 0..10 => n.to_string(),
+                    n => format!("{n:#x}"),
+                };
+                write!(out, "({},{})", part(number >> 16), part(number))
+            }
         };
         debug_assert!(result.is_ok());
     }

@@ -52,14 +52,7 @@ fn flow_text(packet: &[u8]) -> String {
     let mut flow = Flow::from_packet(&mut Packet::from_slice(packet));
     flow.in_port = OfPort::NONE.0.into();
     let tun = Tun::none();
-    let text = format_flow(&flow, &Names::none(&tun));
-    // The port stands behind the protocol, if there is a name for that.
-    match text.split_once(',') {
-        Some((protocol, rest)) if !protocol.contains('=') => {
-            format!("{protocol},in_port=ANY,{rest}")
-        }
-        _ => format!("in_port=ANY,{text}"),
-    }
+    format_flow(&flow, &Names::none(&tun))
 }
 
 /// A capture file that is read.

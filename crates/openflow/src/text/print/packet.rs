@@ -12,7 +12,7 @@ use crate::packet_in::*;
 use crate::text::Names;
 use crate::text::action::format_actions;
 use crate::text::format::hex;
-use crate::text::key::format_flow;
+use crate::text::key::format_flow_without_port;
 use crate::text::match_::format_match;
 use crate::tun::Tun;
 
@@ -20,11 +20,9 @@ use crate::tun::Tun;
 pub fn format_packet(packet: &[u8], packet_type: u32, out: &mut String) {
     let mut buffer = Packet::from_slice(packet);
     buffer.md.packet_type = packet_type;
-    let mut flow = Flow::from_packet(&mut buffer);
-    // Where the packet came from is told elsewhere.
-    flow.in_port = OfPort::NONE.0.into();
+    let flow = Flow::from_packet(&mut buffer);
     let tun = Tun::none();
-    out.push_str(&format_flow(&flow, &Names::none(&tun)));
+    out.push_str(&format_flow_without_port(&flow, &Names::none(&tun)));
     if let Some((name, csum)) = l4_checksum(packet, &flow) {
         let _ = write!(out, " {name}:{csum:x}");
     }
