@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ferrovs_testkit::Programs;
 use ferrovs_testkit::command::run_within;
+use ferrovs_testkit::oracle::oracle;
 use ferrovs_testkit::switch::{Cast, Switch, wait_for};
 use ferrovs_vswitch::features::NOT_BUILT;
 
@@ -247,4 +248,87 @@ fn what_the_readme_tells_to_type_works_on_a_machine_that_never_saw_open_vswitch(
     ];
     let done = run_within(60, "unshare", &unshare, &[]);
     assert_eq!(done.ok().lines().last(), Some("1"));
+}
+
+/// What a switch made of `cast` logs about settings that make no sense.
+fn complaints(cast: Cast) -> Vec<String> {
+    let sw = Switch::start(cast, &["--enable-dummy=override", "--disable-system"]);
+    sw.vsctl("add-br br0 -- add-port br0 p1 -- add-port br0 i1 -- set Interface i1 type=internal");
+    let changes: &[&[&str]] = &[
+        &["set-controller", "br0", "foo:1"],
+        &["del-controller", "br0"],
+        &["add-br", "a/b"],
+        &["del-br", "a/b"],
+        &["set", "Bridge", "br0", "other_config:mac-table-size=-1"],
+        &[
+            "set",
+            "Bridge",
+            "br0",
+            "other_config:hwaddr=\"01:00:00:00:00:01\"",
+        ],
+        &["clear", "Bridge", "br0", "other_config"],
+        &["set", "Port", "p1", "tag=5", "trunks=1,2"],
+        &["clear", "Port", "p1", "tag", "trunks"],
+        &["set", "Interface", "p1", "mtu_request=70000"],
+        &["clear", "Interface", "p1", "mtu_request"],
+        &["set", "Interface", "i1", "mac=\"01:00:00:00:00:07\""],
+        &["set", "Interface", "i1", "mac=\"00:00:00:00:00:00\""],
+        &["set", "Interface", "br0", "mac=\"00:00:00:00:00:07\""],
+        &[
+            "clear",
+            "Interface",
+            "i1",
+            "mac",
+            "--",
+            "clear",
+            "Interface",
+            "br0",
+            "mac",
+        ],
+        &[
+            "--",
+            "--id=@t",
+            "create",
+            "Flow_Table",
+            "prefixes=eth_src,ip_dst,nope",
+            "--",
+            "set",
+            "Bridge",
+            "br0",
+            "flow_tables:0=@t",
+        ],
+        &[
+            "--",
+            "--id=@t",
+            "create",
+            "Flow_Table",
+            "groups=foo",
+            "--",
+            "set",
+            "Bridge",
+            "br0",
+            "flow_tables:0=@t",
+        ],
+    ];
+    for change in changes {
+        // Some are refused: what counts is what is said of them.
+        let _ = sw.client("ovs-vsctl", change);
+    }
+    let log = sw.log("ovs-vswitchd");
+    let lines = log.lines().filter_map(|l| {
+        let what = l.splitn(3, '|').nth(2)?;
+        let of_settings = ["bridge|", "netdev|", "connmgr|"]
+            .iter()
+            .any(|m| what.starts_with(m));
+        (of_settings && (what.contains("|WARN|") || what.contains("|ERR|")))
+            .then(|| what.to_string())
+    });
+    lines.collect()
+}
+
+#[test]
+fn settings_that_make_no_sense_are_complained_of_in_the_same_words() {
+    let theirs = complaints(Cast::all(oracle()));
+    assert!(theirs.len() > 8, "{theirs:?}");
+    assert_eq!(complaints(Cast::all(Programs::ours())), theirs);
 }
