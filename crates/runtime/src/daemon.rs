@@ -16,13 +16,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ferrovs_sys::crash::{self, Reports};
 use ferrovs_sys::file;
 use ferrovs_sys::lockfile::{self, LockError};
 use ferrovs_sys::process::{self, Exit, Fork, User};
 use ferrovs_sys::signal;
 
 use crate::options::{Arg, Found, Opt};
-use crate::vlog::modules::{DAEMON, DAEMON_UNIX, VLOG};
+use crate::vlog::modules::{BACKTRACE, DAEMON, DAEMON_UNIX, VLOG};
 use crate::{clock, dirs, fatal, fatal_signal, vlog};
 
 /// The daemon options.
@@ -189,13 +190,17 @@ impl Daemon {
         }
         if self.monitor {
             let waiting = self.notify.take();
+            let Ok(reports) = Reports::new() else {
+                fatal("could not create a pipe");
+            };
             if let Fork::Parent(pid) = fork_and_wait(&mut self.notify) {
                 tell_started(waiting);
                 if self.detach {
                     let _ = process::close_standard_fds(self.keep_stdout, self.keep_stderr);
                 }
-                self.watch(pid);
+                self.watch(pid, &reports);
             }
+            reports.send_from_here();
         }
         fatal_signal::init();
         if let Some(path) = self.pidfile.clone() {
@@ -288,7 +293,7 @@ impl Daemon {
 
     /// The monitor: waits for the daemon to die, and starts it again if it crashed. Returns only
     /// in a new daemon process.
-    fn watch(&mut self, mut pid: i32) {
+    fn watch(&mut self, mut pid: i32, reports: &Reports) {
         vlog::set_subprogram("monitor");
         let mut crashes = 0;
         let mut status = "healthy".to_string();
@@ -315,6 +320,9 @@ impl Daemon {
             if !should_restart(exit) {
                 vlog::info!(DAEMON_UNIX, "{text}, exiting");
                 std::process::exit(0);
+            }
+            if let Some(frames) = reports.receive() {
+                vlog::warn!(BACKTRACE, "{}\n{frames}", crash::TITLE);
             }
             crashes += 1;
             status = format!("{crashes} crashes: {text}");

@@ -2,13 +2,15 @@
 //!
 //! Files that were registered (sockets, pidfiles) are removed at every kind of orderly end: return
 //! from main, `exit`, and SIGTERM, SIGINT, SIGHUP and SIGALRM, which the main thread's poll loop
-//! turns into: clean up, then die by that very signal.
+//! turns into: clean up, then die by that very signal. SIGSEGV leaves a backtrace in the log and
+//! cleans nothing up.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ferrovs_sys::crash;
 use ferrovs_sys::signal::{self, SIGALRM, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 
 use crate::clock;
@@ -44,7 +46,7 @@ pub fn init() {
     }
     // The standard library catches these to tell of a stack that is too small; a daemon dies by
     // them, so that its monitor sees why.
-    signal::default(signal::SIGSEGV);
+    crash::catch();
     signal::default(signal::SIGBUS);
     ferrovs_sys::process::at_exit(cleanup_at_exit);
 }
