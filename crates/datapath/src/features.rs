@@ -76,6 +76,16 @@ pub enum Value {
     Number(u32),
 }
 
+impl std::fmt::Display for Value {
+    /// As the database's `Datapath` rows have it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Bool(b) => b.fmt(f),
+            Value::Number(n) => n.fmt(f),
+        }
+    }
+}
+
 /// One feature.
 #[derive(Debug)]
 pub struct Feature {

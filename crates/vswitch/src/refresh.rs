@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
+use ferrovs_datapath::features::{DpFeatures, FEATURES};
 use ferrovs_idl::open_vswitch as db;
 use ferrovs_idl::{Idl, Txn};
 use ferrovs_ofproto::ofprotos::Ofprotos;
-use ferrovs_ofproto::xlate::snapshot::DpFeatures;
 
 use crate::apply::{Bridges, Outcome};
 use crate::config::Config;
@@ -82,37 +82,11 @@ pub(crate) fn datapaths(
     }
 }
 
+/// The features by key; who tracks connections can also flush them.
 fn capabilities(f: &DpFeatures) -> Vec<(&'static str, String)> {
-    vec![
-        ("add_mpls", f.add_mpls.to_string()),
-        ("check_pkt_len", f.check_pkt_len.to_string()),
-        ("clone", f.clone.to_string()),
-        ("ct_clear", f.ct_clear.to_string()),
-        ("ct_eventmask", f.ct_eventmask.to_string()),
-        ("ct_flush", f.ct_state.to_string()),
-        ("ct_label", f.ct_label.to_string()),
-        ("ct_mark", f.ct_mark.to_string()),
-        ("ct_orig_tuple", f.ct_orig_tuple.to_string()),
-        ("ct_orig_tuple6", f.ct_orig_tuple6.to_string()),
-        ("ct_state", f.ct_state.to_string()),
-        ("ct_state_nat", f.ct_state_nat.to_string()),
-        ("ct_timeout", f.ct_timeout.to_string()),
-        ("ct_zero_snat", f.ct_zero_snat.to_string()),
-        ("ct_zone", f.ct_zone.to_string()),
-        ("explicit_drop_action", f.explicit_drop_action.to_string()),
-        ("lb_output_action", f.lb_output_action.to_string()),
-        ("masked_set_action", f.masked_set_action.to_string()),
-        ("max_hash_alg", f.max_hash_alg.to_string()),
-        ("max_mpls_depth", f.max_mpls_depth.to_string()),
-        ("max_vlan_headers", f.max_vlan_headers.to_string()),
-        ("nd_ext", f.nd_ext.to_string()),
-        ("psample", f.psample.to_string()),
-        ("recirc", f.recirc.to_string()),
-        ("sample_nesting", f.sample_nesting.to_string()),
-        ("tnl_push_pop", f.tnl_push_pop.to_string()),
-        ("trunc", f.trunc.to_string()),
-        ("ufid", f.ufid.to_string()),
-    ]
+    let flush = ("ct_flush", f.ct_state.to_string());
+    let all = FEATURES.iter().map(|x| (x.key, (x.get)(f).to_string()));
+    all.chain([flush]).collect()
 }
 
 /// Writes the state of the interfaces whose devices changed, or of all.
