@@ -130,6 +130,8 @@ pub enum Notice {
 /// A configured target.
 struct Service {
     settings: ControllerSettings,
+    /// The versions that its connections may negotiate: others need other connections.
+    allowed: Versions,
     listener: Option<PStream>,
     /// The listener could not be opened; tried again at times.
     failed: bool,
@@ -168,14 +170,9 @@ impl ConnMgr {
             .unwrap_or(Versions::ALL)
     }
 
-    pub fn set_allowed_versions(&mut self, versions: Versions, now: Instant) {
+    /// Takes effect when the controllers are set.
+    pub fn set_allowed_versions(&mut self, versions: Versions) {
         self.allowed = Some(versions);
-        let allowed = self.allowed_versions();
-        for conn in &mut self.conns {
-            if conn.settings.allowed_versions.is_empty() {
-                conn.rconn.set_allowed(allowed, now);
-            }
-        }
     }
 
     /// Whether the database names primary controllers.
@@ -248,6 +245,10 @@ impl ConnMgr {
             "{}: removed {kind} controller \"{target}\"",
             self.bridge
         );
+        self.drop_conns(target);
+    }
+
+    fn drop_conns(&mut self, target: &str) {
         let now = ferrovs_runtime::clock::now();
         for conn in self.conns.iter_mut().filter(|c| c.service == target) {
             conn.flow_mods.report(conn.rconn.name(), true, now);
@@ -258,17 +259,27 @@ impl ConnMgr {
     fn set_service(&mut self, target: String, settings: ControllerSettings, now: Instant) {
         let allowed = self.versions_for(&settings);
         if let Some(service) = self.services.get_mut(&target) {
-            if service.settings != settings {
-                for conn in self.conns.iter_mut().filter(|c| c.service == target) {
-                    conn.apply(&settings, allowed, now);
+            if service.allowed == allowed {
+                if service.settings != settings {
+                    for conn in self.conns.iter_mut().filter(|c| c.service == target) {
+                        conn.apply(&settings, allowed, now);
+                    }
+                    service.settings = settings;
                 }
-                service.settings = settings;
+                return;
             }
-            return;
+            vlog::info!(
+                vlog::modules::CONNMGR,
+                "{}: Changes to controller \"{target}\" expects re-initialization: Re-initializing now.",
+                self.bridge
+            );
+            self.services.remove(&target);
+            self.drop_conns(&target);
         }
         let kind = settings.kind();
         let mut service = Service {
             settings: settings.clone(),
+            allowed,
             listener: None,
             failed: false,
         };

@@ -143,7 +143,7 @@ fn versions(protocols: &[String]) -> Versions {
 pub(crate) fn configure(ofproto: &mut Ofproto, config: &BridgeConfig, now: Instant) {
     let other = &config.other_config;
     let versions = versions(&config.protocols);
-    ofproto.connmgr_mut().set_allowed_versions(versions, now);
+    ofproto.connmgr_mut().set_allowed_versions(versions);
     let mode = if config.secure {
         FailMode::Secure
     } else {
