@@ -3,9 +3,9 @@
 //! A step that fails is told in the log and, for an interface, in its row; the rest goes on. What
 //! failed is tried again at the next change of the configuration.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ferrovs_datapath::dpif::Errno;
 use ferrovs_idl::Uuid;
@@ -15,6 +15,7 @@ use ferrovs_packet::types::{MacAddr, OfPort};
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::{text, vlog};
 
+use crate::closing::Closing;
 use crate::config::{BridgeConfig, Config, InterfaceConfig, Pairs, PortConfig};
 use crate::identity::{self, Candidate};
 use crate::plan::{Present, PresentBridge, PresentIface, Step};
@@ -50,6 +51,8 @@ pub(crate) type Bridges = BTreeMap<String, Bridge>;
 pub(crate) struct Outcome {
     pub works: Vec<(Uuid, OfPort, Option<String>)>,
     pub errors: Vec<(Uuid, String)>,
+    /// Interfaces that were not tried, because the devices that had their names are not closed yet.
+    pub closing: BTreeSet<String>,
 }
 
 /// Forgets interfaces whose ports were taken away by others, so that they are added anew.
@@ -96,12 +99,14 @@ pub(crate) fn present(bridges: &Bridges) -> Present {
         .collect()
 }
 
-/// Carries out `steps`, then makes every setting what `config` says.
+/// Carries out `steps`, then makes every setting what `config` says. An interface whose device goes must
+/// wait until that is closed, unless `closing` has no patience any more.
 pub(crate) fn apply(
     ofprotos: &mut Ofprotos,
     bridges: &mut Bridges,
     config: &Config,
     steps: Vec<Step>,
+    closing: &Closing,
     now: Instant,
 ) -> Outcome {
     let mut errors: BTreeMap<String, String> = BTreeMap::new();
@@ -110,25 +115,41 @@ pub(crate) fn apply(
         // A name stands for one interface only: what reads the rows sees to that.
         wanted.insert(&i.name, i);
     }
-    let mut removed: Vec<String> = Vec::new();
+    configure_datapaths(ofprotos, config);
+    let mut going = closing.names();
+    let mut busy = BTreeSet::new();
+    let mut is_published = true;
     for step in steps {
-        if matches!(step, Step::AddBridge { .. } | Step::AddPort { .. }) && !removed.is_empty() {
-            close_devices(ofprotos, &std::mem::take(&mut removed));
+        if matches!(step, Step::AddBridge { .. } | Step::AddPort { .. }) && !is_published {
+            // Lets go of what went.
+            ofprotos.publish();
+            is_published = true;
         }
         match step {
             Step::RemovePort { bridge, iface } => {
                 remove_port(ofprotos, bridges, &bridge, &iface);
-                removed.push(iface);
+                going.insert(iface);
+                is_published = false;
             }
             Step::RemoveBridge { name } => {
                 bridges.remove(&name);
                 ofprotos.destroy(&name, true);
             }
-            Step::AddBridge { name, kind } => add_bridge(ofprotos, bridges, &name, &kind, now),
+            Step::AddBridge { name, kind } => {
+                add_bridge(ofprotos, bridges, &name, &kind, now);
+                configure_datapaths(ofprotos, config);
+            }
             Step::AddPort { bridge, iface, .. } => {
                 let Some(wanted) = wanted.get(iface.as_str()) else {
                     continue;
                 };
+                if closing.is_patient()
+                    && going.contains(&iface)
+                    && ferrovs_netdev::lookup(&iface).is_some()
+                {
+                    busy.insert(iface);
+                    continue;
+                }
                 if let Some(Err(e)) = add_port(ofprotos, bridges, &bridge, wanted) {
                     errors.insert(iface, e);
                 }
@@ -138,19 +159,9 @@ pub(crate) fn apply(
     for (name, wanted) in &config.bridges {
         configure_bridge(ofprotos, bridges, name, wanted, &mut errors, now);
     }
-    outcome(bridges, config, errors)
-}
-
-/// Lets go of the devices of ports that went, so that their names are free for devices of another
-/// type. What is being translated may hold them for a moment yet.
-fn close_devices(ofprotos: &mut Ofprotos, names: &[String]) {
-    const PATIENCE: u32 = 200;
-    ofprotos.publish();
-    let is_open = || names.iter().any(|n| ferrovs_netdev::lookup(n).is_some());
-    let mut turns = 0;
-    while turns < PATIENCE && is_open() {
-        turns += 1;
-        std::thread::sleep(Duration::from_millis(1));
+    Outcome {
+        closing: busy,
+        ..outcome(bridges, config, errors)
     }
 }
 
@@ -180,6 +191,13 @@ fn lacking_peer(bridges: &Bridges, kind: &str, iface: &Iface) -> Option<String> 
     };
     (!bridges.values().any(is_usable))
         .then(|| format!("No usable peer '{peer}' exists in '{kind}' datapath."))
+}
+
+/// Before it gets ports. Nothing happens where nothing is new.
+fn configure_datapaths(ofprotos: &Ofprotos, config: &Config) {
+    for backer in ofprotos.backers() {
+        backer.dpif.set_config(&config.other_config);
+    }
 }
 
 fn add_bridge(

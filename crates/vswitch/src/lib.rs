@@ -15,6 +15,7 @@
 
 mod apply;
 mod bonds;
+mod closing;
 pub mod config;
 mod controllers;
 pub mod features;

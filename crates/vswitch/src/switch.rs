@@ -21,6 +21,7 @@ use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_runtime::{Poller, clock, coverage};
 
 use crate::apply::{self, Bridges};
+use crate::closing::Closing;
 use crate::config::{Config, Pairs};
 use crate::plan::plan;
 use crate::settings::{get_bool, get_int};
@@ -61,6 +62,7 @@ pub struct Switch {
     warnings: Warnings,
     /// Interfaces that do not work, and whether the host had a device of that name.
     broken: BTreeMap<String, bool>,
+    closing: Closing,
 }
 
 impl Switch {
@@ -98,6 +100,7 @@ impl Switch {
             restoring: false,
             warnings: Warnings::default(),
             broken: BTreeMap::new(),
+            closing: Closing::default(),
         })
     }
 
@@ -129,6 +132,7 @@ impl Switch {
         ferrovs_netdev::run();
         self.ofprotos.run(now);
         self.look_at_devices();
+        self.reconfigure |= self.closing.ends();
         if self.may_configure(now) && self.is_stale() {
             self.configure(now);
         }
@@ -173,6 +177,7 @@ impl Switch {
             ferrovs_netdev::wait(poller);
             self.ofprotos.wait(poller);
             poller.wait_seq(ferrovs_netdev::change_seq(), self.devices_seq);
+            self.closing.wait(poller);
         }
     }
 
@@ -205,8 +210,8 @@ impl Switch {
     /// Takes everything down. Devices and datapaths stay for the next process unless `cleanup`.
     pub fn shut_down(&mut self, cleanup: bool) {
         ferrovs_netdev::set_keep_devices(!cleanup);
+        // The lock goes with the connection: an answer that nobody reads would look like a failure to the server.
         apply::remove_all(&mut self.ofprotos, &mut self.bridges, cleanup);
-        self.idl.set_lock(None);
     }
 
     fn finish_txn(&mut self, now: Instant) {
@@ -279,14 +284,17 @@ impl Switch {
             &mut self.bridges,
             &self.config,
             steps,
+            &self.closing,
             now,
         );
         self.hold_while_restoring();
         self.ofprotos.publish();
-        for backer in self.ofprotos.backers() {
-            backer.dpif.set_config(&self.config.other_config);
-        }
         self.note_broken();
+        self.closing.set(outcome.closing.clone());
+        if !outcome.closing.is_empty() {
+            // The rest follows, and then who waits for the outcome is told.
+            return;
+        }
 
         let mut txn = Txn::new();
         refresh::abilities(&mut txn, &self.idl, &self.ofprotos);
