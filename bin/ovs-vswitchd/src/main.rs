@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         Some(Dummy::Override) => ferrovs_dpif_netdev::Dummy::Override,
     };
     if let Some(dummy) = arguments.dummy {
+        ferrovs_openflow::action::decode::enable_debug_actions();
         ferrovs_netdev::dummy::set_receive_hook(ferrovs_dpif_netdev::quiesce_all);
         ferrovs_netdev::dummy::enable(match dummy {
             Dummy::Normal => Replace::Nothing,

@@ -170,6 +170,10 @@ impl SlowPath {
     pub fn is_none(self) -> bool {
         self.0 == 0
     }
+
+    pub fn contains(self, reason: SlowPath) -> bool {
+        self.0 & reason.0 != 0
+    }
 }
 
 impl std::ops::BitOrAssign for SlowPath {

@@ -177,6 +177,8 @@ pub struct Execute {
     pub flow: Box<Flow>,
     pub actions: Arc<[Action]>,
     pub mtu: u16,
+    /// Some actions may be unknown to the datapath: see [`crate::help`].
+    pub needs_help: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

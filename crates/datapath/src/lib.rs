@@ -9,5 +9,6 @@ pub mod dpctl;
 pub mod dpif;
 pub mod edit;
 pub mod features;
+pub mod help;
 pub mod text;
 pub mod upcall;

@@ -90,15 +90,16 @@ pub fn format_packet(packet: &Packet) -> String {
     copy.md.in_port = DpPort(0);
     let flow = Flow::from_packet(&mut copy);
     let mut out = (texts.flow)(&flow);
-    let (name, at) = match flow.nw_proto {
-        ip_proto::TCP => ("tcp_csum", 16),
-        ip_proto::UDP => ("udp_csum", 6),
-        ip_proto::SCTP => ("sctp_csum", 8),
+    let (name, at) = match (flow.dl_type.get(), flow.nw_proto) {
+        (eth_type::IP | eth_type::IPV6, ip_proto::TCP) => ("tcp_csum", 16),
+        (eth_type::IP | eth_type::IPV6, ip_proto::UDP) => ("udp_csum", 6),
+        (eth_type::IP | eth_type::IPV6, ip_proto::SCTP) => ("sctp_csum", 8),
+        (eth_type::IP, ip_proto::ICMP) => ("icmp_csum", 2),
+        (eth_type::IPV6, ip_proto::ICMPV6) => ("icmp6_csum", 2),
         _ => return out,
     };
-    let ip = matches!(flow.dl_type.get(), eth_type::IP | eth_type::IPV6);
     let size = if name == "sctp_csum" { 4 } else { 2 };
-    if ip && let Some(sum) = copy.l4_data().get(at..at + size) {
+    if let Some(sum) = copy.l4_data().get(at..at + size) {
         let sum = sum.iter().fold(0u32, |sum, b| sum << 8 | u32::from(*b));
         _ = write!(out, " {name}:{sum:x}");
     }

@@ -6,8 +6,9 @@
 
 use ferrovs_datapath::action::{Action, Cookie, DropReason, HashAlg, TunnelPush, Userspace};
 use ferrovs_datapath::edit::{self, Outcome};
+use ferrovs_datapath::help::MIN_TRUNCATED;
 use ferrovs_datapath::upcall::{Upcall, UpcallKind};
-use ferrovs_packet::buffer::{BATCH, Batch, Offload, Packet};
+use ferrovs_packet::buffer::{BATCH, Batch, Packet};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
 use ferrovs_packet::hash::{flow_hash_symmetric_l4, fold32, hash_5tuple, mix};
@@ -16,8 +17,6 @@ use ferrovs_runtime::coverage;
 
 use crate::worker::{Worker, send, send_batch};
 
-/// Ethernet header: what a truncated packet keeps at least.
-const MIN_TRUNCATED: u32 = 14;
 /// Packets that are worth sending by themselves, without waiting for others.
 const DIRECT: usize = BATCH / 2;
 /// Segments of one large frame that a controller gets: all of what hosts send.
@@ -134,7 +133,7 @@ impl Worker {
                         duplicate(batch)
                     };
                     for packet in packets {
-                        let inner = if on_wire(&packet) > usize::from(*size) {
+                        let inner = if gso::size_on_wire(&packet) > usize::from(*size) {
                             greater
                         } else {
                             less_equal
@@ -210,7 +209,7 @@ impl Worker {
         }
         for mut packet in batch.drain(..) {
             if packet.cutlen > 0 {
-                cut(&mut packet);
+                gso::cut(&mut packet);
             }
             tx.batch.push(packet);
             if tx.batch.is_full() {
@@ -277,7 +276,7 @@ impl Worker {
     ) {
         let flow = Flow::from_packet(&mut packet);
         if packet.cutlen > 0 {
-            cut(&mut packet);
+            gso::cut(&mut packet);
         }
         crate::log::upcall(&self.dp, "action", &packet, &flow);
         let handler = self.dp.handler.load_full();
@@ -311,27 +310,6 @@ fn duplicate(batch: &Batch) -> Batch {
 fn uncut(batch: &mut Batch) {
     for packet in batch {
         packet.cutlen = 0;
-    }
-}
-
-fn cut(packet: &mut Packet) {
-    if packet.offload.gso.is_none() {
-        gso::complete_checksum(packet);
-    }
-    let size = packet.size().saturating_sub(packet.cutlen as usize);
-    packet.truncate(size);
-    packet.cutlen = 0;
-    // Segments of bytes that are gone cannot be made.
-    packet.offload = Offload::default();
-}
-
-/// Size of the largest frame that the packet makes on a wire.
-fn on_wire(packet: &Packet) -> usize {
-    match packet.offload.gso {
-        Some(gso) if gso.hdr_len > 0 => packet
-            .size()
-            .min(usize::from(gso.hdr_len) + usize::from(gso.size)),
-        _ => packet.size(),
     }
 }
 

@@ -22,6 +22,7 @@ use ferrovs_datapath::dpif::{
     PortStats, Ufid,
 };
 use ferrovs_datapath::features::DpFeatures;
+use ferrovs_datapath::help;
 use ferrovs_datapath::text::{format_actions, format_flow_stats, format_match, format_packet, hex};
 use ferrovs_datapath::upcall::UpcallHandler;
 
@@ -67,6 +68,30 @@ impl Logged {
                 rest()
             ),
         }
+    }
+
+    /// Tells what is executed, after it was.
+    fn execution(
+        &self,
+        what: &str,
+        execute: Execute,
+        run: impl FnOnce(Execute) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        static RL: RateLimit = RateLimit::new(60, 5);
+        let text = self.verbose().then(|| execute_text(&execute));
+        let result = run(execute);
+        match (result, text) {
+            (Ok(()), Some(text)) => vlog::dbg!(DPIF, "{}: {what} {text}", self.name),
+            (Err(error), text) => vlog::warn_rl!(
+                RL,
+                DPIF,
+                "{}: {what} {} failed ({error})",
+                self.name,
+                text.unwrap_or_default()
+            ),
+            _ => {}
+        }
+        result
     }
 
     fn dump(&self, visit: &mut dyn FnMut(FlowEntry), terse: bool) {
@@ -290,21 +315,12 @@ impl Dpif for Logged {
     }
 
     fn execute(&self, execute: Execute) -> Result<(), Errno> {
-        static RL: RateLimit = RateLimit::new(60, 5);
-        let text = self.verbose().then(|| execute_text(&execute));
-        let result = self.dp.execute(execute);
-        match (result, text) {
-            (Ok(()), Some(text)) => vlog::dbg!(DPIF, "{}: execute {text}", self.name),
-            (Err(error), text) => vlog::warn_rl!(
-                RL,
-                DPIF,
-                "{}: execute {} failed ({error})",
-                self.name,
-                text.unwrap_or_default()
-            ),
-            _ => {}
+        if !execute.needs_help {
+            return self.execution("execute", execute, |e| self.dp.execute(e));
         }
-        result
+        help::execute(execute, &mut |piece| {
+            self.execution("sub-execute", piece, |e| self.execute(e))
+        })
     }
 
     fn set_upcall_handler(&self, handler: Option<Arc<dyn UpcallHandler>>) {

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use ferrovs_datapath::dpif::Execute;
 use ferrovs_netdev::{Netdev, Rxq};
 use ferrovs_packet::buffer::{BATCH, Batch};
-use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, coverage, vlog};
@@ -114,7 +113,8 @@ impl Worker {
             _ = ferrovs_sys::affinity::set_current(&[self.me.id.0]);
             self.run_polling();
         } else {
-            vlog::set_thread_name("dp");
+            // In the log it is as if the main thread did it, which does in Open vSwitch.
+            ferrovs_sys::process::set_thread_name("dp");
             self.run_sleeping();
         }
     }
@@ -300,29 +300,9 @@ impl Worker {
     }
 
     fn execute_message(&mut self, execute: Execute) {
-        let Execute {
-            mut packet,
-            flow,
-            actions,
-            ..
-        } = execute;
-        let md = &mut packet.md;
-        md.in_port = DpPort(flow.in_port);
-        md.recirc_id = flow.recirc_id;
-        md.dp_hash = flow.dp_hash;
-        md.skb_priority = flow.skb_priority;
-        md.pkt_mark = flow.pkt_mark;
-        md.ct_state = flow.ct_state;
-        md.ct_zone = flow.ct_zone;
-        md.ct_mark = flow.ct_mark;
-        md.ct_label = flow.ct_label;
-        md.packet_type = flow.packet_type.get();
-        md.tunnel = flow.tunnel.dst_is_set().then(|| Box::new(flow.tunnel));
-        // Sets the offsets of the layers, which actions rely on.
-        let mut key = ferrovs_packet::miniflow::MiniflowBuf::new();
-        key.extract(&mut packet);
+        let actions = execute.actions.clone();
         let mut batch = Batch::new();
-        batch.push(packet);
+        batch.push(execute.into_packet());
         self.execute(&mut batch, &actions, 0);
     }
 

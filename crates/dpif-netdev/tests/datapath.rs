@@ -399,6 +399,7 @@ fn truncation_holds_for_one_output_and_packets_can_be_sent_up_or_out() {
         }),
         actions: parse_actions(text, None).unwrap().into(),
         mtu: 0,
+        needs_help: false,
     })
     .unwrap();
     dp.quiesce();
@@ -440,6 +441,7 @@ fn large_frames_are_sent_up_as_ordinary_ones_with_their_checksums() {
             .unwrap()
             .into(),
         mtu: 0,
+        needs_help: false,
     })
     .unwrap();
     dp.quiesce();

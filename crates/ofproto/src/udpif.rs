@@ -173,6 +173,7 @@ impl Udpif {
             flow: Box::new(dp_flow),
             actions: out.actions.into(),
             mtu: 0,
+            needs_help: out.slow.contains(SlowPath::ACTION),
         })
     }
 

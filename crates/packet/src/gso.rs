@@ -19,7 +19,7 @@
 //! Headers are found from the frame's bytes, never trusted: what does not parse is given back
 //! unchanged ([`Shape`] is None) for the caller to drop.
 
-use crate::buffer::{Checksum, Gso, GsoType, Packet};
+use crate::buffer::{Checksum, Gso, GsoType, Offload, Packet};
 use crate::checksum::{Sum, pseudo_v4, pseudo_v6};
 use crate::types::{eth_type, ip_proto};
 
@@ -54,6 +54,28 @@ fn u16_at(data: &[u8], ofs: usize) -> u16 {
 
 fn put_u16(data: &mut [u8], ofs: usize, value: u16) {
     data[ofs..ofs + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+/// Carries out a truncation that was asked for.
+pub fn cut(packet: &mut Packet) {
+    if packet.offload.gso.is_none() {
+        complete_checksum(packet);
+    }
+    let size = packet.size().saturating_sub(packet.cutlen as usize);
+    packet.truncate(size);
+    packet.cutlen = 0;
+    // Segments of bytes that are gone cannot be made.
+    packet.offload = Offload::default();
+}
+
+/// Size of the largest frame that the packet makes on a wire.
+pub fn size_on_wire(packet: &Packet) -> usize {
+    match packet.offload.gso {
+        Some(gso) if gso.hdr_len > 0 => packet
+            .size()
+            .min(usize::from(gso.hdr_len) + usize::from(gso.size)),
+        _ => packet.size(),
+    }
 }
 
 /// An IP header at `l3`: (protocol, offset of its payload). Without options of IPv6.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::{FlowEntry, FlowPut, PmdId, Ufid};
 use ferrovs_packet::flow::FlowWildcards;
+use ferrovs_runtime::vlog::modules::OFPROTO_DPIF_UPCALL;
 use ferrovs_runtime::{Poller, clock, vlog};
 
 use super::Udpif;
@@ -44,6 +45,12 @@ enum Verdict {
 }
 
 pub fn spawn(udpif: &Arc<Udpif>) {
+    // Questions are answered where they come up.
+    vlog::info!(
+        OFPROTO_DPIF_UPCALL,
+        "Overriding n-handler-threads to 0, setting n-revalidator-threads to 1"
+    );
+    vlog::info!(OFPROTO_DPIF_UPCALL, "Starting 1 threads");
     let weak = Arc::downgrade(udpif);
     let thread = std::thread::Builder::new()
         .name("revalidator".into())

@@ -671,7 +671,7 @@ impl<'a> Ctx<'a> {
                 vlog::modules::OFPROTO_DPIF_XLATE,
                 "{text} on bridge {} while processing {}",
                 self.bridge.name,
-                format_flow(&self.flow, &Names::none(&Tun::auto()))
+                format_flow(&self.base, &Names::none(&Tun::auto()))
             );
         }
     }
