@@ -19,8 +19,9 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::dirs;
@@ -219,6 +220,14 @@ struct State {
     target: Option<syslog::Syslog>,
 }
 
+impl State {
+    /// A crash writes to the file without asking here: it must not meet a descriptor that is closed.
+    fn set_file(&mut self, file: Option<File>) {
+        ferrovs_sys::crash::set_log_file(file.as_ref().map(File::as_fd));
+        self.file = file;
+    }
+}
+
 /// Whether a message can be written now: false inside the writing of another.
 pub(crate) fn is_free() -> bool {
     !matches!(STATE.try_lock(), Err(std::sync::TryLockError::WouldBlock))
@@ -266,14 +275,18 @@ impl std::ops::DerefMut for StateGuard {
     }
 }
 
+/// Number of the last message of the main thread, and of threads that have no name of their own.
+static SERIAL: AtomicU32 = AtomicU32::new(0);
+
 thread_local! {
-    static SERIAL: Cell<u32> = const { Cell::new(0) };
+    static OWN_SERIAL: Cell<Option<u32>> = const { Cell::new(None) };
     static SUBPROGRAM: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// Names the calling thread in log lines (`module(name)|...`) and for the system.
 pub fn set_thread_name(name: &str) {
     set_subprogram(name);
+    OWN_SERIAL.set(Some(0));
     ferrovs_sys::process::set_thread_name(name);
 }
 
@@ -285,10 +298,14 @@ pub fn set_subprogram(name: &str) {
 /// Writes a message to every destination that admits it. The macros of this module call this.
 pub fn write(module: &Module, level: Level, text: fmt::Arguments<'_>) {
     let text = text.to_string();
-    let serial = SERIAL.try_with(|s| {
-        s.set(s.get() + 1);
+    let own = OWN_SERIAL.try_with(|s| {
+        s.set(s.get().map(|n| n.wrapping_add(1)));
         s.get()
     });
+    let serial = match own {
+        Ok(Some(own)) => own,
+        _ => SERIAL.fetch_add(1, Relaxed).wrapping_add(1),
+    };
     let subprogram = SUBPROGRAM
         .try_with(|s| s.borrow().clone())
         .unwrap_or_default();
@@ -297,7 +314,7 @@ pub fn write(module: &Module, level: Level, text: fmt::Arguments<'_>) {
         module: module.name,
         level,
         text: &text,
-        serial: serial.unwrap_or(0),
+        serial,
         subprogram: &subprogram,
         facility: state.facility.unwrap_or(syslog::LOCAL0),
     };
@@ -437,7 +454,7 @@ pub fn set_log_file(path: Option<&Path>) -> std::io::Result<()> {
             info!(VLOG, "closing log file");
             state = self::state();
         }
-        state.file = Some(file);
+        state.set_file(Some(file));
         state.file_path = Some(path.clone());
     }
     set_file_open(true);
@@ -456,7 +473,7 @@ pub fn reopen_log_file() -> std::io::Result<()> {
 
 /// Closes the log file; [`reopen_log_file`] opens it again.
 pub fn close_log_file() {
-    state().file = None;
+    state().set_file(None);
     set_file_open(false);
 }
 

@@ -316,7 +316,7 @@ impl State {
                 vlog::err_rl!(
                     RL,
                     modules::STREAM_SSL,
-                    "{what} must be configured to use SSL/TLS"
+                    "{what} must be configured to use SSL"
                 );
             }
         }
