@@ -16,6 +16,8 @@ mod honesty;
 mod hosts;
 #[path = "daemons/life.rs"]
 mod life;
+#[path = "daemons/log_lines.rs"]
+mod log_lines;
 #[path = "daemons/oracle.rs"]
 mod oracle;
 #[path = "daemons/pki.rs"]
