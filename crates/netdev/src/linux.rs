@@ -23,6 +23,8 @@ use arrayvec::ArrayVec;
 use ferrovs_packet::buffer::{BATCH, Batch, Packet};
 use ferrovs_packet::gso;
 use ferrovs_packet::types::MacAddr;
+use ferrovs_runtime::vlog::modules::NETDEV_LINUX;
+use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_sync::Counter;
 use ferrovs_sys::ethtool;
 use ferrovs_sys::ifreq::{self, IFF_LOOPBACK, IFF_PROMISC, IFF_RUNNING, IFF_UP};
@@ -34,6 +36,8 @@ use crate::{Features, Flags, Netdev, Rxq, Stats, offload};
 
 mod features;
 mod rxq;
+
+const ENODEV: i32 = 19;
 
 /// A device as its users hold it; queues share the inside.
 #[derive(Debug)]
@@ -72,7 +76,6 @@ enum Io {
 
 /// Opens a device that exists.
 pub fn open_existing(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
-    const ENODEV: i32 = 19;
     const ENAMETOOLONG: i32 = 36;
     let flags = ifreq::flags(name).map_err(|e| match e.raw_os_error() {
         // A name that no device can have is simply not there.
@@ -467,7 +470,7 @@ impl Netdev for Device {
     fn addresses(&self) -> io::Result<Vec<(IpAddr, u8)>> {
         let index = self
             .ifindex()
-            .ok_or_else(|| io::Error::from_raw_os_error(19))?;
+            .ok_or_else(|| io::Error::from_raw_os_error(ENODEV))?;
         let addrs = Rtnl::open()?.addrs()?;
         Ok(addrs
             .iter()
@@ -482,13 +485,28 @@ impl Netdev for Device {
             Io::Socket { .. } => offload::status(true),
             Io::Tap(_) => BTreeMap::new(),
         };
-        if let Ok(d) = ethtool::driver_info(&self.0.name) {
-            let driver = [
-                ("driver_name", d.driver),
-                ("driver_version", d.version),
-                ("firmware_version", d.fw_version),
-            ];
-            status.extend(driver.map(|(k, v)| (k.to_owned(), v)));
+        match ethtool::driver_info(&self.0.name) {
+            Ok(d) => {
+                let driver = [
+                    ("driver_name", d.driver),
+                    ("driver_version", d.version),
+                    ("firmware_version", d.fw_version),
+                ];
+                status.extend(driver.map(|(k, v)| (k.to_owned(), v)));
+            }
+            Err(e) if e.raw_os_error() == Some(ENODEV) => {
+                static RL: RateLimit = RateLimit::new(9, 1);
+                vlog::warn_rl!(
+                    RL,
+                    NETDEV_LINUX,
+                    "ethtool command ETHTOOL_GDRVINFO on network device {} failed: {}",
+                    self.0.name,
+                    ferrovs_runtime::text::errno(&e)
+                );
+                // Nothing is true of a device that is gone.
+                status.clear();
+            }
+            Err(_) => {}
         }
         status
     }
@@ -604,7 +622,7 @@ mod tests {
         hear();
         assert_eq!((b.ifindex(), b.flags().unwrap()), (None, Flags::empty()));
         assert_ne!(b.change_seq(), seq);
-        assert!(!b.carrier());
+        assert!(!b.carrier() && b.status().is_empty());
         sh("ip link add a0 type veth peer name b0; ip link set a0 up; ip link set b0 up");
         hear();
         assert!(b.ifindex().is_some() && b.carrier());

@@ -8,7 +8,7 @@ use ferrovs_testkit::Programs;
 use ferrovs_testkit::command::run_within;
 use ferrovs_testkit::oracle::oracle;
 use ferrovs_testkit::switch::{Cast, Switch, wait_for};
-use ferrovs_vswitch::features::NOT_BUILT;
+use ferrovs_vswitch::features::{Feature, NOT_BUILT, Setting};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -98,6 +98,96 @@ fn what_has_no_effect_is_said_once() {
     sw.vsctl("set Bridge br0 stp_enable=true");
     assert_eq!(warnings(&sw).len(), 10);
     assert_eq!(sw.vsctl("get Mirror m statistics").trim(), "{}");
+}
+
+/// The words of ovs-vsctl that ask for a setting, with a value that does not ask for what happens anyway.
+fn asking_for(s: &Setting) -> String {
+    let row = match s.table {
+        "Open_vSwitch" => ".",
+        "Bridge" | "Controller" => "br0",
+        _ => "p1",
+    };
+    let value = match (s.table, s.column, s.harmless) {
+        ("Bridge", "mirrors", _) => {
+            return "--id=@m create Mirror name=m -- set Bridge br0 mirrors=@m".into();
+        }
+        ("Bridge", "netflow", _) => {
+            return "--id=@n create NetFlow targets=\"127.0.0.1:1\" -- set Bridge br0 netflow=@n"
+                .into();
+        }
+        ("Bridge", "sflow", _) => {
+            return "--id=@s create sFlow targets=\"127.0.0.1:1\" -- set Bridge br0 sflow=@s"
+                .into();
+        }
+        ("Bridge", "ipfix", _) => {
+            return "--id=@i create IPFIX targets=\"127.0.0.1:1\" -- set Bridge br0 ipfix=@i"
+                .into();
+        }
+        ("Bridge", "auto_attach", _) => {
+            return "--id=@a create AutoAttach system_name=a -- set Bridge br0 auto_attach=@a"
+                .into();
+        }
+        ("Port", "qos", _) => {
+            return "--id=@q create QoS type=linux-htb -- set Port p1 qos=@q".into();
+        }
+        ("Flow_Sample_Collector_Set", ..) => {
+            return "--id=@b get Bridge br0 -- create Flow_Sample_Collector_Set id=1 bridge=@b"
+                .into();
+        }
+        ("Datapath", "ct_zones", _) => {
+            return "--id=@z create CT_Zone -- --id=@d create Datapath datapath_version=x ct_zones:1=@z \
+                    -- set Open_vSwitch . datapaths:system=@d"
+                .into();
+        }
+        ("Datapath", ..) => {
+            return "--id=@e create Datapath datapath_version=x ct_zone_default_limit=5 \
+                    -- set Open_vSwitch . datapaths:netdev=@e"
+                .into();
+        }
+        ("Manager", ..) => {
+            return "--id=@t create Manager target=\"ptcp:0:127.0.0.1\" connection_mode=in-band \
+                    -- set Open_vSwitch . manager_options=@t"
+                .into();
+        }
+        ("Controller", "connection_mode", _) => "in-band",
+        ("Controller", ..) => "10.0.0.1",
+        ("Port", "bond_mode", _) => "balance-slb",
+        ("Port", "lacp", _) => "active",
+        (_, "bond_fake_iface" | "stp_enable" | "rstp_enable" | "mcast_snooping_enable", _)
+        | (_, _, Some("false")) => "true",
+        (_, _, Some("true")) => "false",
+        _ => "7",
+    };
+    match s.key {
+        Some(key) => format!("set {} {row} {}:{key}={value}", s.table, s.column),
+        None => format!("set {} {row} {}={value}", s.table, s.column),
+    }
+}
+
+#[test]
+fn each_setting_without_effect_is_told() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- add-port br0 p1 -- set-controller br0 ptcp:0:127.0.0.1");
+    let settings = || {
+        NOT_BUILT
+            .iter()
+            .flat_map(|f| f.settings.iter().map(move |s| (f, s)))
+    };
+    let words: Vec<String> = settings().map(|(_, s)| asking_for(s)).collect();
+    sw.vsctl(&format!("-- {}", words.join(" -- ")));
+    let said = warnings(&sw);
+    let is_told = |f: &Feature, s: &Setting| {
+        let (kind, what) = (
+            s.table.to_ascii_lowercase(),
+            format!(": {s} has no effect: {}", f.why),
+        );
+        (said.iter()).any(|l| l.to_ascii_lowercase().starts_with(&kind) && l.ends_with(&what))
+    };
+    let silent: Vec<String> = settings()
+        .filter(|(f, s)| !is_told(f, s))
+        .map(|(_, s)| format!("{}.{s}", s.table))
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}\n{said:#?}");
 }
 
 #[test]
