@@ -14,6 +14,8 @@ mod datapath;
 mod honesty;
 #[path = "daemons/hosts.rs"]
 mod hosts;
+#[path = "daemons/keys.rs"]
+mod keys;
 #[path = "daemons/life.rs"]
 mod life;
 #[path = "daemons/log_lines.rs"]

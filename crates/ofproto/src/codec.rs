@@ -20,7 +20,7 @@ pub fn encode(msg: &Msg, tun: &TunTable) -> Vec<u8> {
 
 /// The name of a message's type.
 pub fn name(bytes: &[u8]) -> &'static str {
-    raw::parse(bytes).map_or("invalid", |parsed| parsed.raw.name)
+    raw::identify(bytes).map_or("invalid", |parsed| parsed.raw.name)
 }
 
 /// The beginning of a message as text: type, version (unless 1.0) and transaction id.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::types::{ColumnType, UNLIMITED};
 use crate::{Atom, Error, SymbolTable, Uuid};
 
-pub use text::quoted_token_len;
+pub use text::token;
 
 #[derive(Clone, Debug)]
 pub enum Datum {

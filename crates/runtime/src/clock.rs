@@ -72,6 +72,11 @@ pub fn now() -> Instant {
     }
 }
 
+/// When the program started.
+pub fn boot() -> Instant {
+    origin()
+}
+
 /// The present on the real monotonic clock, for measuring how long something took.
 pub fn real_now() -> Instant {
     real()

@@ -52,10 +52,11 @@ impl Default for Monitor {
 impl Monitor {
     /// Starts watching.
     pub fn new() -> Monitor {
-        let now = clock::now();
+        // A daemon that its monitor started again goes on with the time of the first.
+        let start = clock::boot();
         Monitor {
-            start: now,
-            next: now + INTERVAL,
+            start,
+            next: start + INTERVAL,
             reported_kb: 0,
             wanted: false,
         }

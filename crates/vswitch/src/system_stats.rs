@@ -1,6 +1,6 @@
 //! `Open_vSwitch.statistics`: what the host is doing, from /proc; see ovs-vswitchd.conf.db(5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 
 use ferrovs_runtime::{clock, daemon, dirs};
@@ -53,14 +53,13 @@ fn memory() -> Option<String> {
 /// Size and use of each mounted disk, in kilobytes.
 fn file_systems() -> Option<String> {
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
-    let mut seen = BTreeSet::new();
     let mut parts = Vec::new();
     for line in mounts.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [device, point, ..] = fields[..] else {
             continue;
         };
-        if !device.starts_with('/') || device.starts_with("/dev/loop") || !seen.insert(device) {
+        if !device.starts_with('/') || device.starts_with("/dev/loop") {
             continue;
         }
         if let Some((total, used)) = ferrovs_sys::process::disk_usage(std::path::Path::new(point))
@@ -89,7 +88,7 @@ fn processes(all: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Sizes, CPU time, crashes, and for how long the process and its monitor have run.
+/// Sizes, CPU time, crashes, for how long the process and its monitor have run, and the core that it ran on last.
 fn process(pid: i32) -> Option<String> {
     let stat = Stat::of(pid)?;
     let (mut crashes, mut booted) = (0, stat.uptime_ms);
@@ -105,8 +104,8 @@ fn process(pid: i32) -> Option<String> {
         booted = Stat::of(stat.parent).map_or(booted, |s| s.uptime_ms);
     }
     Some(format!(
-        "{},{},{},{crashes},{booted},{}",
-        stat.vsz_kb, stat.rss_kb, stat.cpu_ms, stat.uptime_ms
+        "{},{},{},{crashes},{booted},{},{}",
+        stat.vsz_kb, stat.rss_kb, stat.cpu_ms, stat.uptime_ms, stat.core
     ))
 }
 
@@ -116,6 +115,7 @@ struct Stat {
     rss_kb: u64,
     cpu_ms: u64,
     uptime_ms: u64,
+    core: u64,
 }
 
 impl Stat {
@@ -133,6 +133,7 @@ impl Stat {
             vsz_kb: n(23)? / 1024,
             rss_kb: n(24)? * 4,
             cpu_ms: (n(14)? + n(15)?) * 1000 / TICKS,
+            core: n(39)?,
             uptime_ms: (clock::boot_ms().max(0) as u64).saturating_sub(started_ms),
         })
     }
@@ -148,6 +149,6 @@ mod tests {
         assert_eq!(all["memory"].split(',').count(), 5);
         assert_eq!(all["load_average"].split(',').count(), 3);
         let me = process(std::process::id() as i32).unwrap();
-        assert_eq!(me.split(',').count(), 6);
+        assert_eq!(me.split(',').count(), 7);
     }
 }

@@ -135,7 +135,7 @@ fn asking_for(s: &Setting) -> String {
                 .into();
         }
         ("Datapath", "ct_zones", _) => {
-            return "--id=@z create CT_Zone -- --id=@d create Datapath datapath_version=x ct_zones:1=@z \
+            return "--id=@z create CT_Zone external_ids:a=b -- --id=@d create Datapath datapath_version=x ct_zones:1=@z \
                     -- set Open_vSwitch . datapaths:system=@d"
                 .into();
         }

@@ -298,12 +298,7 @@ impl Ctx<'_> {
         if mac.is_multicast() || in_port == OfPort::NONE {
             return;
         }
-        if self
-            .bridge
-            .flood_vlans
-            .as_ref()
-            .is_some_and(|f| f.contains(vlan))
-        {
+        if self.is_flood_vlan(vlan) {
             return;
         }
         let arp = match self.is_gratuitous_arp() {
@@ -346,7 +341,16 @@ impl Ctx<'_> {
         }
     }
 
+    fn is_flood_vlan(&self, vlan: u16) -> bool {
+        let all = self.bridge.flood_vlans.as_ref();
+        all.is_some_and(|f| f.contains(vlan))
+    }
+
     fn find_mac(&self, mac: MacAddr, vlan: u16) -> Option<BundleId> {
+        // Nor do addresses count there that were given.
+        if self.is_flood_vlan(vlan) {
+            return None;
+        }
         let table = self
             .bridge
             .macs

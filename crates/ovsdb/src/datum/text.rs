@@ -9,21 +9,35 @@ use crate::{Atom, Datum, SymbolTable};
 /// Characters that end a bare token.
 const SPECIAL: &str = ":=, []{}!<>";
 
-/// The length of the token that `s` starts with: a quoted string, or characters up to a special one.
-pub fn quoted_token_len(s: &str) -> Result<usize, String> {
-    if !s.starts_with('"') {
-        return Ok(s.find(|c| SPECIAL.contains(c)).unwrap_or(s.len()));
-    }
-    let mut escaped = false;
-    for (i, c) in s.char_indices().skip(1) {
+/// The token that `s` starts with, and how much of `s` it takes up: it goes on up to a special character that is
+/// neither escaped nor in quotes. Quotes and what is in them stay as they are; elsewhere a backslash only protects.
+pub fn token(s: &str) -> Result<(String, usize), String> {
+    let mut out = String::new();
+    let mut quoted = false;
+    let mut chars = s.char_indices();
+    while let Some((i, c)) = chars.next() {
         match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return Ok(i + 1),
-            _ => {}
+            '\\' => {
+                if quoted {
+                    out.push(c);
+                }
+                match chars.next() {
+                    Some((_, protected)) => out.push(protected),
+                    None => return Err(format!("{s}: backslash at end of argument")),
+                }
+            }
+            '"' => {
+                quoted = !quoted;
+                out.push(c);
+            }
+            _ if !quoted && SPECIAL.contains(c) => return Ok((out, i)),
+            _ => out.push(c),
         }
     }
-    Err(format!("{s}: quoted string extends past end of argument"))
+    match quoted {
+        true => Err(format!("{s}: quoted string extends past end of argument")),
+        false => Ok((out, s.len())),
+    }
 }
 
 /// True for what C's isspace accepts.
@@ -86,21 +100,21 @@ impl Datum {
                     ty.english()
                 ));
             }
-            let token = rest;
-            let n = quoted_token_len(rest)?;
-            let (key, end) = Atom::from_token(&ty.key, &rest[..n], symtab.as_deref_mut(), true)
+            let whole = rest;
+            let (word, n) = token(rest)?;
+            let (key, end) = Atom::from_token(&ty.key, &word, symtab.as_deref_mut(), true)
                 .map_err(text_error)?;
             rest = &rest[n..];
             if let Some(value) = &ty.value {
                 let Some(after) = rest.strip_prefix('=') else {
                     // At the end of the text Open vSwitch prints the terminating NUL.
                     return Err(match rest.chars().next() {
-                        Some(c) => format!("{token}: syntax error at \"{c}\" expecting \"=\""),
-                        None => format!("{token}: syntax error at \""),
+                        Some(c) => format!("{whole}: syntax error at \"{c}\" expecting \"=\""),
+                        None => format!("{whole}: syntax error at \""),
                     });
                 };
-                let n = quoted_token_len(after)?;
-                let (v, _) = Atom::from_token(value, &after[..n], symtab.as_deref_mut(), false)
+                let (word, n) = token(after)?;
+                let (v, _) = Atom::from_token(value, &word, symtab.as_deref_mut(), false)
                     .map_err(text_error)?;
                 pairs.push((key, v));
                 rest = &after[n..];
@@ -260,6 +274,39 @@ mod tests {
             assert_eq!(
                 got,
                 want.map(str::to_owned).map_err(str::to_owned),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_backslash_outside_of_quotes_protects_one_character() {
+        let ty = strings();
+        for (text, want) in [
+            (r"a=b\,c,d=e", r#"{a="b,c", d=e}"#),
+            (r"d\:e=f", r#"{"d:e"=f}"#),
+            (r"{a=b\}c}", r#"{a="b}c"}"#),
+            (r"a=b\\c", r#"{a="b\\c"}"#),
+            (r#"a=b\"c"#, r#"{a="b\"c"}"#),
+            (r#"a"b\"c=d"e=f"#, r#"{"a\"b\\\"c=d\"e"=f}"#),
+        ] {
+            let datum = Datum::from_text(&ty, text, None).unwrap();
+            assert_eq!(datum.to_text(&ty), want, "{text}");
+        }
+        for (text, error) in [
+            (r"a=b\", r"b\: backslash at end of argument"),
+            (
+                r#"a=b"c"#,
+                r#"b"c: quoted string extends past end of argument"#,
+            ),
+            (
+                r#""a"b=c"#,
+                r#""a"b: missing quote at end of quoted string"#,
+            ),
+        ] {
+            assert_eq!(
+                Datum::from_text(&ty, text, None),
+                Err(error.into()),
                 "{text}"
             );
         }

@@ -4,7 +4,7 @@ use super::{Context, Fail, Outcome, find_column};
 use crate::table::Cell;
 use ferrovs_idl::schema::TableDef;
 use ferrovs_idl::{Database, Uuid, View};
-use ferrovs_ovsdb::datum::quoted_token_len;
+use ferrovs_ovsdb::datum::token;
 use ferrovs_ovsdb::{Atom, AtomType, ColumnType, Datum};
 use std::cmp::Ordering;
 
@@ -69,7 +69,7 @@ impl ColumnRef {
 /// An argument that names a column and perhaps a key.
 pub(super) struct Named<'a> {
     pub column: ColumnRef,
-    pub key: Option<&'a str>,
+    pub key: Option<String>,
     /// What follows.
     pub rest: &'a str,
 }
@@ -79,17 +79,17 @@ pub(super) fn parse_column_key<'a>(
     table: &'static TableDef,
     arg: &'a str,
 ) -> Result<Named<'a>, Fail> {
-    let n = quoted_token_len(arg)?;
+    let (name, n) = token(arg)?;
     if n == 0 {
         return Err(format!("{arg}: missing column name").into());
     }
-    let name = unquote(&arg[..n])?;
+    let name = unquote(&name)?;
     let column = find_column(table, &name)?;
     let rest = &arg[n..];
     let (key, rest) = match rest.strip_prefix(':') {
         Some(after) => {
-            let n = quoted_token_len(after)?;
-            (Some(&after[..n]), &after[n..])
+            let (key, n) = token(after)?;
+            (Some(key), &after[n..])
         }
         None => (None, rest),
     };
@@ -115,7 +115,7 @@ const OPERATOR_LIST: &str = "\"=\", \"!=\", \"<\", \">\", \"<=\", \">=\", \"{=}\
 /// `COLUMN[:KEY]OPERATOR VALUE`.
 pub(super) struct Assignment<'a> {
     pub column: ColumnRef,
-    pub key: Option<&'a str>,
+    pub key: Option<String>,
     pub operator: &'static str,
     pub value: &'a str,
 }
@@ -161,7 +161,7 @@ pub fn set_column<E>(ctx: &mut Context<'_, E>, table: usize, row: Uuid, arg: &st
                 )
                 .into());
             };
-            let key = Atom::from_text(&ty.key, key, Some(ctx.symbols))?;
+            let key = Atom::from_text(&ty.key, &key, Some(ctx.symbols))?;
             let value = Atom::from_text(value_type, assignment.value, Some(ctx.symbols))?;
             let pair = Datum::from_pairs(vec![(key, value)]);
             ctx.txn.put(ctx.idl, table, row, position, &pair);
@@ -197,7 +197,7 @@ pub(super) fn is_condition_satisfied<E>(
         )
         .into());
     };
-    let key = Atom::from_text(&ty.key, key, Some(ctx.symbols))?;
+    let key = Atom::from_text(&ty.key, &key, Some(ctx.symbols))?;
     let value_column = ColumnType {
         key: value_type.clone(),
         value: None,

@@ -220,7 +220,7 @@ fn get<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
             let column = named.column.name(def);
             return Err(format!("cannot specify key to get for non-map column {column}").into());
         }
-        let key = Atom::from_text(&ty.key, key, Some(ctx.symbols))?;
+        let key = Atom::from_text(&ty.key, &key, Some(ctx.symbols))?;
         match datum.get(&key) {
             Some(value) => inv.say(value.to_text()),
             None if must_exist => {
