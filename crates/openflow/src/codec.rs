@@ -70,7 +70,7 @@ impl Msg {
         tun: &Tun<'_>,
         broken: Option<&Cell<Option<OfpErr>>>,
     ) -> Result<Msg, OfpErr> {
-        let parsed = raw::parse(data)?;
+        let parsed = raw::parse_aloud(data)?;
         let (version, xid) = (parsed.version, parsed.xid);
         let body = if parsed.raw.kind == Kind::Hello {
             // Its versions do not all stand in its body.

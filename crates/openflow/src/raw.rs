@@ -12,6 +12,7 @@
 
 use crate::error::{NX_VENDOR, ONF_VENDOR, OfpErr};
 use crate::version::Version;
+use crate::warn::{Topic, warn};
 
 /// Bytes of the header of every message.
 pub const HEADER_LEN: usize = 8;
@@ -377,6 +378,55 @@ pub fn parse(msg: &[u8]) -> Result<Parsed, OfpErr> {
     }
 }
 
+/// The same, with a complaint of what is refused.
+pub fn parse_aloud(msg: &[u8]) -> Result<Parsed, OfpErr> {
+    let parsed = parse(msg);
+    if let Err(error) = parsed
+        && let Some(text) = complaint(msg, error)
+    {
+        warn(Topic::Msgs, || text.clone());
+    }
+    parsed
+}
+
+/// What is wrong with a message that was refused; nothing is said of one that is too short to tell what it is.
+fn complaint(msg: &[u8], error: OfpErr) -> Option<String> {
+    if let Ok(parsed) = identify(msg) {
+        let (name, unit) = (parsed.raw.name, parsed.raw.extra_unit);
+        let min = parsed.body + parsed.raw.min_body;
+        let expected = match unit {
+            0 => format!("expected length {min}"),
+            _ => format!(
+                "must be exactly {min} bytes or longer by an integer multiple of {unit} bytes"
+            ),
+        };
+        let len = msg.len();
+        return Some(format!(
+            "received {name} with incorrect length {len} ({expected})"
+        ));
+    }
+    let version = Version::from_wire(*msg.first()?)?;
+    let type_ = *msg.get(1)?;
+    let be32 = |ofs: usize| Some(u32::from_be_bytes(msg.get(ofs..ofs + 4)?.try_into().ok()?));
+    let (mp_request, mp_reply) = multipart_types(version);
+    let mut text = format!("version {}, type {type_}", version.wire());
+    let mut vendor_at = (type_ == VENDOR_TYPE).then_some(8);
+    if type_ == mp_request || type_ == mp_reply {
+        let stat = be32(8)? >> 16;
+        text += &format!(", stat {stat}");
+        let mp_len = prefix_len(Carrier::Mp { reply: false }, version);
+        vendor_at = (stat == 0xffff).then_some(mp_len);
+    }
+    if let Some(at) = vendor_at {
+        let vendor = be32(at)?;
+        if error == OfpErr::OFPBRC_BAD_VENDOR {
+            return Some(format!("OpenFlow message has unknown vendor {vendor:#x}"));
+        }
+        text += &format!(", vendor {vendor:#x}, subtype {}", be32(at + 4)?);
+    }
+    Some(format!("unknown OpenFlow message ({text})"))
+}
+
 /// The wire version of a message from the future is read as the newest that we know: what all versions have
 /// (hello, errors, echoes) looks the same in it.
 fn version_of(wire: u8) -> Result<Version, OfpErr> {
@@ -528,5 +578,49 @@ mod tests {
             parse(&[4, 20, 0, 8, 0, 0, 0, 7]).unwrap().raw.kind,
             Kind::BarrierRequest
         );
+    }
+
+    #[test]
+    fn a_message_that_is_refused_is_complained_of() {
+        let bytes = |hex: &str| -> Vec<u8> {
+            let digit = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).unwrap();
+            (0..hex.len()).step_by(2).map(digit).collect()
+        };
+        for (hex, want) in [
+            (
+                "0405000a000000010000",
+                "received OFPT_FEATURES_REQUEST with incorrect length 10 (expected length 8)",
+            ),
+            (
+                "0412001400000001000100000000000000000000",
+                "received OFPST_FLOW request with incorrect length 20 \
+                 (must be exactly 48 bytes or longer by an integer multiple of 8 bytes)",
+            ),
+            (
+                "01ff000800000001",
+                "unknown OpenFlow message (version 1, type 255)",
+            ),
+            (
+                "0110000c00000001aaaa0000",
+                "unknown OpenFlow message (version 1, type 16, stat 43690)",
+            ),
+            (
+                "0412001800000001ffff0000000000000000232000000055",
+                "unknown OpenFlow message (version 4, type 18, stat 65535, vendor 0x2320, subtype 85)",
+            ),
+            (
+                "04040010000000014f4e4600000000aa",
+                "unknown OpenFlow message (version 4, type 4, vendor 0x4f4e4600, subtype 170)",
+            ),
+            (
+                "040400100000000100999900000000aa",
+                "OpenFlow message has unknown vendor 0x999900",
+            ),
+            ("0404000c0000000100002320", ""),
+        ] {
+            let msg = bytes(hex);
+            let error = parse(&msg).unwrap_err();
+            assert_eq!(complaint(&msg, error).unwrap_or_default(), want, "{hex}");
+        }
     }
 }

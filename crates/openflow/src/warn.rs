@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 pub enum Topic {
     /// `ofp_actions`, a warning.
     Actions,
+    /// `ofp_msgs`, a warning.
+    Msgs,
     /// `meta_flow`, a warning.
     MetaFlow,
     /// `ofp_group`, a warning.

@@ -47,7 +47,13 @@ pub enum Input {
 impl Multipart {
     /// Takes a message that arrived.
     pub fn input(&mut self, now: Instant, message: Vec<u8>) -> Input {
-        let parsed = match raw::parse(&message) {
+        let is_part = |p: &raw::Parsed| {
+            // A part may be without any of the body.
+            p.body == message.len() && (p.more || self.requests.contains_key(&p.xid))
+        };
+        let parsed =
+            raw::parse(&message).or_else(|e| raw::identify(&message).ok().filter(is_part).ok_or(e));
+        let parsed = match parsed {
             Ok(p) if p.raw.is_multipart() && !p.raw.is_multipart_reply() => p,
             // Errors are told by who carries messages out.
             _ => return Input::Whole(message),
@@ -89,7 +95,7 @@ impl Multipart {
         request.bytes.extend_from_slice(body);
         request.deadline = now + TIMEOUT;
         self.bytes += body.len();
-        if raw::parse(&request.bytes).is_err() {
+        if !body.is_empty() && raw::parse(&request.bytes).is_err() {
             // Only a list can have parts.
             let refused = self.take(parsed.xid).map(|r| r.bytes[..r.first].to_vec());
             return Input::Refused(refused.unwrap_or(message), OfpErr::OFPBRC_BAD_STAT);
@@ -181,6 +187,38 @@ mod tests {
             Input::Refused(first, OfpErr::OFPBRC_BAD_STAT)
         );
         assert_eq!(mp.requests.len(), 1);
+    }
+
+    #[test]
+    fn a_part_may_be_without_a_body_that_the_whole_must_have() {
+        let now = ferrovs_runtime::clock::now();
+        let mut mp = Multipart::default();
+        let whole = part(METER, 1, false, &[7; 8]);
+        for parts in [
+            vec![part(METER, 1, true, &[7; 8]), part(METER, 1, false, &[])],
+            vec![part(METER, 1, true, &[]), part(METER, 1, false, &[7; 8])],
+            vec![
+                part(METER, 1, true, &[]),
+                part(METER, 1, true, &[7; 8]),
+                part(METER, 1, true, &[]),
+                part(METER, 1, false, &[]),
+            ],
+        ] {
+            let (last, first) = parts.split_last().unwrap();
+            for p in first {
+                assert_eq!(mp.input(now, p.clone()), Input::Wait);
+            }
+            let Input::Whole(mut m) = mp.input(now, last.clone()) else {
+                panic!("the last part ends it");
+            };
+            // Its length is that of the first part.
+            m[2..4].copy_from_slice(&whole[2..4]);
+            assert_eq!(m, whole);
+        }
+        // Half of a body is no part, and no part is without a beginning.
+        for odd in [part(METER, 1, true, &[7; 4]), part(METER, 1, false, &[])] {
+            assert_eq!(mp.input(now, odd.clone()), Input::Whole(odd));
+        }
     }
 
     #[test]

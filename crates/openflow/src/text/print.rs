@@ -108,7 +108,7 @@ fn message(msg: &[u8], p: Print<'_>, out: &mut String) -> bool {
         };
         return true;
     }
-    let raw = match raw::parse(msg) {
+    let raw = match raw::parse_aloud(msg) {
         Ok(parsed) => parsed.raw,
         Err(e) => {
             let _ = writeln!(out, "***decode error: {}***", e.name());

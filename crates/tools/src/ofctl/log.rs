@@ -6,9 +6,11 @@ use ferrovs_runtime::vlog::{self, RateLimit, modules};
 /// Logs a complaint.
 pub fn warn(topic: Topic, text: &dyn Fn() -> String) {
     static ACTIONS: RateLimit = RateLimit::new(5, 1);
+    static MSGS: RateLimit = RateLimit::new(1, 5);
     static META_FLOW: RateLimit = RateLimit::new(5, 1);
     match topic {
         Topic::Actions => vlog::warn_rl!(ACTIONS, modules::OFP_ACTIONS, "{}", text()),
+        Topic::Msgs => vlog::warn_rl!(MSGS, modules::OFP_MSGS, "{}", text()),
         Topic::MetaFlow => vlog::warn_rl!(META_FLOW, modules::META_FLOW, "{}", text()),
         Topic::Group => vlog::warn!(modules::OFP_GROUP, "{}", text()),
         Topic::SocketUtil => vlog::err!(modules::SOCKET_UTIL, "{}", text()),
