@@ -4,6 +4,7 @@
 //! a flow is collected in a [`Protocol`](crate::version::Protocol) set. Printing appends to a `String`.
 
 pub mod action;
+pub mod color;
 pub mod cursor;
 pub mod flow;
 pub mod format;

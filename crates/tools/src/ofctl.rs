@@ -16,12 +16,13 @@ mod packets;
 mod show;
 mod vconn;
 
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::packet_in::PacketInFormat;
 use ferrovs_openflow::text::Names;
+use ferrovs_openflow::text::color::{Colors, set_colors};
 use ferrovs_openflow::text::print::{Print, format_message, hex_dump};
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::{Protocol, Version, Versions};
@@ -479,6 +480,7 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
         daemon: Daemon::new(),
     };
     let mut ssl = options::Ssl::default();
+    let mut colored = false;
     while let Some(found) = parser.next_or_exit() {
         if options::handle_vlog(&found) || opt.daemon.handle(&found) || ssl.handle(&found) {
             continue;
@@ -522,11 +524,9 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
             "unixctl" => opt.unixctl = Some(value.to_owned()),
             "bundle" => opt.bundle = true,
             "color" => match found.value.as_deref() {
-                // Output is plain: what a user insists on must not be ignored in silence.
-                None | Some("never" | "no" | "none" | "auto" | "tty" | "if-tty") => {}
-                Some(v @ ("always" | "yes" | "force")) => {
-                    fatal(format_args!("--color={v} is not supported"))
-                }
+                Some("never" | "no" | "none") => colored = false,
+                Some("always" | "yes" | "force") => colored = true,
+                None | Some("auto" | "tty" | "if-tty") => colored = is_color_terminal(),
                 Some(v) => fatal(format_args!("incorrect value `{v}' for --color")),
             },
             "may-create" => opt.may_create = true,
@@ -561,6 +561,10 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
         }
     }
     crate::tls::configure(&ssl);
+    if colored {
+        let choice = std::env::var("OVS_COLORS").unwrap_or_default();
+        set_colors(Colors::new(&choice));
+    }
     if opt.bundle
         && opt
             .versions
@@ -586,6 +590,12 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
     }
     opt.protocols = both;
     (opt, parser.operands())
+}
+
+/// Whether what is printed goes to a terminal that knows colors.
+fn is_color_terminal() -> bool {
+    let term = std::env::var_os("TERM");
+    std::io::stdout().is_terminal() && term.is_some_and(|term| term != "dumb")
 }
 
 /// `OpenFlow10, OpenFlow13`.

@@ -88,7 +88,7 @@ pub(super) fn list(
         let at = data.len() - r.len();
         d.next(&mut r, &mut out).inspect_err(|e| {
             warn(Topic::Actions, || {
-                let mut text = format!("bad action at offset {} ({}):\n", hex(at as u64), e.name());
+                let mut text = format!("bad action at offset {at} ({}):\n", e.name());
                 hex_dump(data, false, &mut text);
                 text.truncate(text.trim_end().len());
                 // In the log a row of exactly eight keeps the hyphen that would join the next half.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use ferrovs_packet::field::{Field, FieldId, SubField, format_port};
 use ferrovs_packet::types::OfPort;
 
+use super::color::{self, Colors, Part};
 use super::format::hex;
 use super::{Names, format_table};
 use crate::action::encode::{load_segments, mask_is_whole};
@@ -13,6 +14,12 @@ use crate::packet_in::PacketInReason;
 
 /// Appends a list of actions, joined by commas; `drop` if there are none.
 pub fn format_actions(list: &[Action], names: &Names<'_>, out: &mut String) {
+    let start = out.len();
+    format_list(list, names, out);
+    color::repaint(start, out, Colors::actions);
+}
+
+fn format_list(list: &[Action], names: &Names<'_>, out: &mut String) {
     if list.is_empty() {
         out.push_str("drop");
         return;
@@ -319,7 +326,7 @@ pub fn format_action(a: &Action, names: &Names<'_>, out: &mut String) {
         Action::CtClear => out.push_str("ct_clear"),
         Action::Clone(list) => {
             out.push_str("clone(");
-            format_actions(list, names, out);
+            format_list(list, names, out);
             out.push(')');
         }
         Action::CheckPktLarger { pkt_len, dst } => {
@@ -344,7 +351,7 @@ pub fn format_action(a: &Action, names: &Names<'_>, out: &mut String) {
         Action::ClearActions => out.push_str("clear_actions"),
         Action::WriteActions(list) => {
             out.push_str("write_actions(");
-            format_actions(list, names, out);
+            format_list(list, names, out);
             out.push(')');
         }
         Action::WriteMetadata { metadata, mask } => {
@@ -367,7 +374,9 @@ fn controller(c: &Controller, out: &mut String) {
         && c.userdata.is_empty()
         && c.meter_id.is_none();
     if plain {
-        let _ = write!(out, "CONTROLLER:{}", c.max_len);
+        // Unlike the port of this name.
+        color::head(Part::Special, "CONTROLLER:", out);
+        let _ = write!(out, "{}", c.max_len);
         return;
     }
     out.push_str("controller(");
@@ -451,7 +460,7 @@ fn ct(c: &Ct, names: &Names<'_>, out: &mut String) {
     }
     if !rest.is_empty() {
         out.push_str("exec(");
-        format_actions(rest, names, out);
+        format_list(rest, names, out);
         out.push_str("),");
     }
     match c.alg {

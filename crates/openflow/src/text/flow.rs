@@ -9,6 +9,7 @@ use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::{Be16, Be32, OfPort, eth_type, ip_proto};
 
 use super::action::format_actions;
+use super::color::{self, Part};
 use super::cursor::{next_pair, number, parse_u64, u16 as num16, u32 as num32};
 use super::format::{duration, hex};
 use super::match_::format_match;
@@ -491,43 +492,51 @@ pub struct FlowShow {
 
 /// Appends a flow as `dump-flows` prints it (without the leading blank).
 pub fn format_flow_stats(fs: &FlowStats, show: FlowShow, names: &Names<'_>, out: &mut String) {
+    let param = |name: &str, out: &mut String| color::head(Part::Param, name, out);
     if show.stats || fs.cookie != 0 {
-        let _ = write!(out, "cookie={:#x}, ", fs.cookie);
+        param("cookie=", out);
+        let _ = write!(out, "{:#x}, ", fs.cookie);
     }
     if show.stats {
-        out.push_str("duration=");
+        param("duration=", out);
         duration(out, fs.duration_sec, fs.duration_nsec);
         out.push_str(", ");
     }
     if show.stats || fs.table_id != 0 || names.tables.table_name(fs.table_id).is_some() {
-        out.push_str("table=");
+        color::head(Part::Special, "table=", out);
         format_table(fs.table_id, names.tables, out);
         out.push_str(", ");
     }
     if show.stats {
-        for (name, n) in [("n_packets", fs.packet_count), ("n_bytes", fs.byte_count)] {
+        for (name, n) in [("n_packets=", fs.packet_count), ("n_bytes=", fs.byte_count)] {
+            param(name, out);
             let _ = match n {
-                u64::MAX => write!(out, "{name}=?, "),
-                n => write!(out, "{name}={n}, "),
+                u64::MAX => write!(out, "?, "),
+                n => write!(out, "{n}, "),
             };
         }
     }
     if fs.idle_timeout != 0 {
-        let _ = write!(out, "idle_timeout={}, ", fs.idle_timeout);
+        param("idle_timeout=", out);
+        let _ = write!(out, "{}, ", fs.idle_timeout);
     }
     if fs.hard_timeout != 0 {
-        let _ = write!(out, "hard_timeout={}, ", fs.hard_timeout);
+        param("hard_timeout=", out);
+        let _ = write!(out, "{}, ", fs.hard_timeout);
     }
     format_flags(fs.flags, out);
     if fs.importance != 0 {
-        let _ = write!(out, "importance={}, ", fs.importance);
+        param("importance=", out);
+        let _ = write!(out, "{}, ", fs.importance);
     }
     if show.stats {
         if let Some(a) = fs.idle_age {
-            let _ = write!(out, "idle_age={a}, ");
+            param("idle_age=", out);
+            let _ = write!(out, "{a}, ");
         }
         if let Some(a) = fs.hard_age.filter(|&a| u32::from(a) != fs.duration_sec) {
-            let _ = write!(out, "hard_age={a}, ");
+            param("hard_age=", out);
+            let _ = write!(out, "{a}, ");
         }
     }
     let start = out.len();
@@ -535,7 +544,7 @@ pub fn format_flow_stats(fs: &FlowStats, show: FlowShow, names: &Names<'_>, out:
     if out.len() != start {
         out.push(' ');
     }
-    out.push_str("actions=");
+    color::head(Part::Actions, "actions=", out);
     format_actions(&fs.actions, names, out);
 }
 

@@ -133,7 +133,7 @@ pub fn parse_flow_key(text: &str, names: &Names<'_>) -> Result<Flow, String> {
         }
         // A key has no mask that could say that the connection is not invalid.
         let (flow, wc) = (m.flow, FlowWildcards::catchall());
-        let unmasked = Match { flow, wc, ..m };
+        let unmasked = Match { flow, wc };
         if !field.match_prereqs_ok(&unmasked) {
             return Err(format!("{text}: prerequisites not met for setting {key}"));
         }

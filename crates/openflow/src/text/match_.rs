@@ -11,6 +11,8 @@ use ferrovs_packet::flow::{
 use ferrovs_packet::types::{eth_type, ip_proto};
 
 use super::Names;
+use super::color::{self, Colors};
+use super::format::hex;
 use crate::flow::DEFAULT_PRIORITY;
 
 const TUN_FLAGS: [(u32, &str); 4] = [
@@ -76,7 +78,7 @@ impl Printer<'_> {
         };
     }
 
-    /// A transport port or ICMP type: 16 bits in the key, hexadecimal under a partial mask.
+    /// A transport port, ICMP type or group policy: 16 bits in the key, hexadecimal under a partial mask.
     fn port(&mut self, id: FieldId, name: &str) {
         let field = id.field();
         let mask = field.value(&self.m.wc.masks).to_u64();
@@ -92,11 +94,7 @@ impl Printer<'_> {
         if mask == 0 {
             return;
         }
-        let v = if value == 0 {
-            "0".to_owned()
-        } else {
-            format!("{value:#x}")
-        };
+        let v = hex(value);
         if mask == full {
             let _ = write!(self.out, "{name}={v},");
         } else {
@@ -108,43 +106,22 @@ impl Printer<'_> {
         use FieldId::*;
         self.fields(&[TunId, TunSrc, TunDst, TunIpv6Src, TunIpv6Dst]);
         let (t, w) = (&self.m.flow.tunnel, &self.m.wc.masks.tunnel);
-        self.fields(&[TunGbpId]);
-        self.hex(
-            "tun_gbp_flags",
-            t.gbp_flags.into(),
-            w.gbp_flags.into(),
-            0xff,
-        );
+        self.port(TunGbpId, "tun_gbp_id");
+        if w.gbp_flags != 0 {
+            let _ = write!(self.out, "tun_gbp_flags={},", hex(t.gbp_flags.into()));
+        }
         self.hex("tun_tos", t.ip_tos.into(), w.ip_tos.into(), 0xff);
         if w.ip_ttl != 0 {
             let _ = write!(self.out, "tun_ttl={},", t.ip_ttl);
         }
-        self.fields(&[TunErspanVer]);
-        self.hex(
-            "tun_erspan_idx",
-            t.erspan_idx.into(),
-            w.erspan_idx.into(),
-            0xfffff,
-        );
-        self.fields(&[TunErspanDir]);
-        self.hex(
-            "tun_erspan_hwid",
-            t.erspan_hwid.into(),
-            w.erspan_hwid.into(),
-            0x3f,
-        );
-        self.hex(
-            "tun_gtpu_flags",
-            t.gtpu_flags.into(),
-            w.gtpu_flags.into(),
-            0xff,
-        );
-        self.hex(
-            "tun_gtpu_msgtype",
-            t.gtpu_msgtype.into(),
-            w.gtpu_msgtype.into(),
-            0xff,
-        );
+        self.erspan();
+        // These two have other names in matches that are shown.
+        if w.gtpu_flags != 0 && t.gtpu_flags != 0 {
+            let _ = write!(self.out, "gtpu_flags={:#x},", t.gtpu_flags);
+        }
+        if w.gtpu_msgtype != 0 && t.gtpu_msgtype != 0 {
+            let _ = write!(self.out, "gtpu_msgtype={},", t.gtpu_msgtype);
+        }
         let mask = w.flags & FLOW_TNL_F_MASK;
         if mask != 0 {
             self.out.push_str("tun_flags=");
@@ -180,6 +157,24 @@ impl Printer<'_> {
                 );
             }
             self.out.push(',');
+        }
+    }
+
+    /// The version of an ERSPAN header, and what this version has; masks are not shown.
+    fn erspan(&mut self) {
+        let (t, w) = (&self.m.flow.tunnel, &self.m.wc.masks.tunnel);
+        if w.erspan_ver == 0 || t.erspan_ver == 0 {
+            return;
+        }
+        let _ = write!(self.out, "tun_erspan_ver={},", t.erspan_ver);
+        if t.erspan_ver == 1 && w.erspan_idx != 0 {
+            let _ = write!(self.out, "tun_erspan_idx={},", hex(t.erspan_idx.into()));
+        }
+        if t.erspan_ver == 2 && t.erspan_dir != 0 {
+            let _ = write!(self.out, "tun_erspan_dir={},", t.erspan_dir);
+        }
+        if t.erspan_ver == 2 && t.erspan_hwid != 0 {
+            let _ = write!(self.out, "tun_erspan_hwid={:#x},", t.erspan_hwid);
         }
     }
 
@@ -394,4 +389,5 @@ pub fn format_match(m: &Match, priority: Option<u16>, names: &Names<'_>, out: &m
     if out.len() > start && out.ends_with(',') {
         out.pop();
     }
+    color::repaint(start, out, Colors::match_);
 }
