@@ -208,3 +208,39 @@ fn verbosity_shows_matches_and_messages_as_they_are() {
     hex_dump(&bytes("0500000800000001"), false, &mut short);
     assert_eq!(short, "00000000  05 00 00 08 00 00 00 01\n");
 }
+
+#[test]
+fn ends_of_nat_ranges_need_their_beginnings() {
+    // What is there: ends of the range of IPv4, of IPv6 and of ports, in this order and in pairs.
+    let parts = [
+        "01010101",
+        "01010109",
+        "00000000000000000000000000000001",
+        "00000000000000000000000000000005",
+        "0005",
+        "0009",
+    ];
+    let sound: Vec<u16> = (0..64)
+        .filter(|present| {
+            let there = parts.iter().enumerate();
+            let there = there.filter(|(i, _)| present & 1 << i != 0);
+            let range: String = there.map(|(_, part)| *part).collect();
+            let size = 16 + range.len() / 2;
+            let (pad, nat_size) = (size.next_multiple_of(8) - size, size.next_multiple_of(8));
+            let nat = format!(
+                "ffff{nat_size:04x}00002320002400000001{present:04x}{range}{}",
+                "00".repeat(pad)
+            );
+            let ct_size = 24 + nat_size;
+            let ct = format!("ffff{ct_size:04x}00002320002300010000000000 00ff0000000000{nat}");
+            let ct = ct.replace(' ', "");
+            // A packet-out of OpenFlow 1.3.
+            let message = format!(
+                "040d{:04x}00000001ffffffffffffffff{ct_size:04x}000000000000{ct}",
+                24 + ct_size
+            );
+            !show(&bytes(&message), 0).contains("OFPBAC_BAD_ARGUMENT")
+        })
+        .collect();
+    assert_eq!(sound, [0, 1, 3, 4, 12, 17, 19, 20, 28, 49, 51, 52, 60]);
+}

@@ -205,37 +205,36 @@ pub(super) fn nat(mut r: Reader<'_>) -> Result<Action, OfpErr> {
         !(n.snat && n.dnat || n.proto_hash && n.proto_random),
         OfpErr::OFPBAC_BAD_ARGUMENT,
     )?;
+    let (min_v4, max_v4, min_v6, max_v6) = (1, 2, 4, 8);
+    let (min_port, max_port) = (16, 32);
+    let has = |bits: u16| present & bits != 0;
+    // An end needs its beginning, ports need addresses, and those are of one kind.
+    let sound = !(has(max_v4) && !has(min_v4)
+        || has(max_v6) && !has(min_v6)
+        || has(max_port) && !has(min_port)
+        || has(min_port) && !has(min_v4 | min_v6)
+        || has(min_v4) && has(min_v6));
+    must(sound, OfpErr::OFPBAC_BAD_ARGUMENT)?;
     let mut backwards = false;
-    if present & 1 != 0 {
+    if has(min_v4) {
         let min = Ipv4Addr::from(r.u32()?);
-        let max = if present & 2 != 0 {
-            Some(Ipv4Addr::from(r.u32()?))
-        } else {
-            None
-        };
+        let max = has(max_v4).then(|| r.u32()).transpose()?;
+        let max = max.map(Ipv4Addr::from);
         backwards |= max.is_some_and(|max| max < min);
         n.range = NatRange::V4 { min, max };
-    } else if present & 4 != 0 {
+    } else if has(min_v6) {
         let min = Ipv6Addr::from(r.array::<16>()?);
-        let max = if present & 8 != 0 {
-            Some(Ipv6Addr::from(r.array::<16>()?))
-        } else {
-            None
-        };
+        let max = has(max_v6).then(|| r.array::<16>()).transpose()?;
+        let max = max.map(Ipv6Addr::from);
         backwards |= max.is_some_and(|max| max < min);
         n.range = NatRange::V6 { min, max };
     }
-    if present & 16 != 0 {
+    if has(min_port) {
         n.proto_min = r.u16()?;
-        if present & 32 != 0 {
-            n.proto_max = r.u16()?;
-        }
+    }
+    if has(max_port) {
+        n.proto_max = r.u16()?;
     }
     must(!backwards, OfpErr::OFPBAC_BAD_ARGUMENT)?;
-    // Ranges without a direction, and ports without addresses' direction, mean nothing.
-    must(
-        present == 0 || n.snat || n.dnat,
-        OfpErr::OFPBAC_BAD_ARGUMENT,
-    )?;
     Ok(Action::Nat(Box::new(n)))
 }
