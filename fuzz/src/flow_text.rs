@@ -231,7 +231,9 @@ fn flow(text: &str, command: usize) {
     let Ok((fm, usable, tun, printed)) = read(text) else {
         return;
     };
-    if !command.is_delete() && says_all(&fm) {
+    // The address 0 is none: ports alone can be written so, and no switch takes them.
+    let ports_alone = printed.contains("nat(src=:") || printed.contains("nat(dst=:");
+    if !command.is_delete() && says_all(&fm) && !ports_alone {
         match read(&printed) {
             Ok((.., again)) => assert_eq!(again, printed, "from {text}"),
             // A port written under a mask prints as the code of ICMP that shares its place, which takes none.
