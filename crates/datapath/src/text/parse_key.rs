@@ -487,17 +487,22 @@ impl ParsedKey {
         if self.repeated {
             return Err(Errno::EINVAL);
         }
-        self.imply_type();
-        self.without_ethernet();
+        self.drop_misplaced_tags();
+        let given = self.seen & attr::ETHERTYPE != 0 || self.encaps > 0;
+        self.imply_type(&[(attr::IPV4, eth_type::IP), (attr::IPV6, eth_type::IPV6)]);
+        if given || self.flow.packet_type.get() != 0 {
+            self.without_ethernet();
+        }
         let flow = &mut self.flow;
         // Tags beyond those that packets' keys hold are payload.
         let limit = vlan_limit();
         if let Some(first) = flow.vlans.get(limit).filter(|v| v.tpid.get() != 0) {
             flow.dl_type = first.tpid;
             flow.vlans[limit..].fill(VlanHdr::default());
-        } else if self.encaps == 0 && is_vlan(flow.dl_type.get()) {
+        } else if self.encaps == 0 && (is_vlan(flow.dl_type.get()) || flow.n_vlans() > 0) {
             flow.dl_type = 0.into();
         }
+        self.drop_other_headers();
         self.drop_other_ports();
         Ok(self.flow)
     }
@@ -563,18 +568,45 @@ impl ParsedKey {
         self.encaps = 0;
     }
 
+    /// A tag that its EtherType does not announce is not there, nor is what it encloses.
+    fn drop_misplaced_tags(&mut self) {
+        let first = self.flow.vlans[0];
+        if self.seen & attr::VLAN == 0 || is_vlan(first.tpid.get()) {
+            return;
+        }
+        self.flow.vlans = Default::default();
+        self.encaps = 0;
+        self.seen &= !attr::ETHERTYPE;
+        self.flow.dl_type = eth_type::NOT_ETH.into();
+        if first.tpid.get() != 0 {
+            self.flow.dl_type = first.tpid;
+            self.seen |= attr::ETHERTYPE;
+        }
+    }
+
     /// The EtherType of a key that has none follows from the attribute of its network header.
-    fn imply_type(&mut self) {
-        let implied = [
-            (attr::IPV4, eth_type::IP),
-            (attr::IPV6, eth_type::IPV6),
-            (attr::ARP, eth_type::ARP),
-        ];
+    fn imply_type(&mut self, implied: &[(u64, u16)]) {
         if self.seen & attr::ETHERTYPE == 0
             && let Some((_, ty)) = implied.iter().find(|(attr, _)| self.seen & attr != 0)
         {
             self.flow.dl_type = (*ty).into();
             self.seen |= attr::ETHERTYPE;
+        }
+    }
+
+    /// Headers of another type than the packet's are none.
+    fn drop_other_headers(&mut self) {
+        let f = &mut self.flow;
+        let network = match f.dl_type.get() {
+            eth_type::IP => attr::IPV4,
+            eth_type::IPV6 => attr::IPV6,
+            eth_type::ARP => attr::ARP,
+            _ => 0,
+        };
+        if self.seen & network == 0 {
+            (f.nw_src, f.nw_dst, f.nw_proto) = Default::default();
+            (f.nw_tos, f.nw_ttl, f.nw_frag) = Default::default();
+            (f.ipv6_src, f.ipv6_dst, f.ipv6_label) = Default::default();
         }
     }
 
@@ -600,7 +632,11 @@ fn is_vlan(ty: u16) -> bool {
 /// `size`. The error is the text that the user sees.
 pub fn packet_from_text(input: &str, size: Option<usize>) -> Result<Packet, String> {
     let mut parsed = parse(input, None, false).map_err(|e| e.to_string())?;
-    parsed.imply_type();
+    parsed.imply_type(&[
+        (attr::IPV4, eth_type::IP),
+        (attr::IPV6, eth_type::IPV6),
+        (attr::ARP, eth_type::ARP),
+    ]);
     parsed.drop_other_ports();
     let payload = size.map_or(Payload::Default, Payload::TotalLen);
     compose(&parsed.flow, payload).ok_or_else(|| "too small packet len".to_owned())

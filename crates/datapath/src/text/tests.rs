@@ -153,6 +153,33 @@ fn a_traced_key_may_leave_out_what_follows_and_is_cut_to_the_tags_that_packets_h
     let f = flow("in_port(1),eth_type(0x1234)");
     assert_eq!(f.packet_type.get(), 0x1_1234);
     assert_eq!(flow("in_port(1),eth(),eth_type(0x0800)").nw_proto, 0);
+    // Key, type of packet, EtherType, first tag, protocol.
+    for (text, want) in [
+        // Only what has a type and no Ethernet header begins behind it.
+        ("in_port(1)", (0, 0x5ff, 0, 0)),
+        ("in_port(1),ipv4(src=1.2.3.4,proto=6)", (0, 0x800, 0, 6)),
+        ("in_port(1),arp(op=1)", (0, 0x5ff, 0, 0)),
+        ("in_port(1),eth_type(0x0800)", (0x1_0800, 0x800, 0, 0)),
+        // Headers of another type do not count.
+        ("eth(),eth_type(0x86dd),ipv4(proto=6)", (0, 0x86dd, 0, 0)),
+        ("eth(),eth_type(0x0800),arp(op=1)", (0, 0x800, 0, 0)),
+        // Nor do tags that no type announces.
+        ("eth(),vlan(vid=5,pcp=0)", (0, 0x5ff, 0, 0)),
+        (
+            "eth(),vlan(vid=5,pcp=0),encap(eth_type(0x0800))",
+            (0, 0x5ff, 0, 0),
+        ),
+        ("eth(),eth_type(0x0800),vlan(vid=5,pcp=0)", (0, 0x800, 0, 0)),
+        (
+            "eth(),eth_type(0x8100),vlan(vid=5,pcp=0)",
+            (0, 0, 0x1005, 0),
+        ),
+    ] {
+        let f = flow(text);
+        let tci = f.vlans[0].tci.get();
+        let got = (f.packet_type.get(), f.dl_type.get(), tci, f.nw_proto);
+        assert_eq!(got, want, "{text}");
+    }
 }
 
 #[test]
