@@ -22,6 +22,8 @@ mod life;
 mod log_lines;
 #[path = "daemons/oracle.rs"]
 mod oracle;
+#[path = "daemons/packets.rs"]
+mod packets;
 #[path = "daemons/pki.rs"]
 mod pki;
 #[path = "daemons/user.rs"]

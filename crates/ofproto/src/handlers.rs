@@ -17,7 +17,7 @@ use crate::ofproto::Ofproto;
 
 mod basic;
 pub mod bundle;
-mod check;
+pub(crate) mod check;
 mod flow;
 pub mod flow_events;
 mod group;

@@ -290,7 +290,10 @@ impl Ofprotos {
             for port in bridge.ports.values() {
                 let place = (bridge.id, port.ofport);
                 if port.tunnel_port.is_none() {
-                    next.dp_ports.insert(port.dp_port, place);
+                    // Patch ports have no port of the datapath.
+                    if port.dp_port != DpPort::NONE {
+                        next.dp_ports.insert(port.dp_port, place);
+                    }
                 } else if let Some(config) = port.netdev.tunnel_config()
                     && !tunnels.insert(port.dp_port, &config, place)
                 {

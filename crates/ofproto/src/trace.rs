@@ -4,37 +4,40 @@
 //! ([`xlate::trace`](crate::xlate::trace)). Without a packet it changes nothing; with one (given as bytes, or made
 //! by `-generate`) the switch learns and sends as it does for a packet that comes in.
 
+mod subject;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use ferrovs_datapath::action::{DropReason, SlowPath};
-use ferrovs_datapath::text::{PortNames, format_actions, parse_key};
+use ferrovs_datapath::text::{PortNames, format_actions};
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::action::format_action;
-use ferrovs_openflow::text::key::{format_flow, parse_flow_key};
+use ferrovs_openflow::text::key::format_flow;
 use ferrovs_openflow::text::match_::format_match;
 use ferrovs_openflow::text::parse_action::parse_actions;
 use ferrovs_openflow::tun::Tun;
-use ferrovs_openflow::version::Protocol;
+use ferrovs_openflow::version::{Protocol, Version};
 use ferrovs_packet::buffer::Packet;
-use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_packet::field::{CT_STATE_FLAGS, PortMap, format_flags};
-use ferrovs_packet::flow::{CS_NEW, CS_TRACKED, Flow, Match, VLAN_CFI};
-use ferrovs_packet::types::{DpPort, OfPort, eth_type};
+use ferrovs_packet::flow::{CS_NEW, CS_TRACKED, Flow, FlowWildcards, Match};
+use ferrovs_packet::types::OfPort;
 use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Output, Reply, Request};
 
-use crate::backer::Backer;
+use crate::handlers::check::Check;
 use crate::ofprotos::Ofprotos;
 use crate::rule::Rule;
+use crate::udpif::Udpif;
 use crate::xlate::ct::CtResume;
 use crate::xlate::recirc::Recirc;
-use crate::xlate::snapshot::{XBridge, XlateSnapshot};
+use crate::xlate::snapshot::XBridge;
 use crate::xlate::trace::{NodeKind, Trace};
 use crate::xlate::{Start, XlateIn, XlateOut, translate};
+use subject::{Options, Subject};
 
 /// Runs `run` with the names of the ports of `bridge`, or with numbers only. Tables have numbers in any case.
 pub fn with_names<R>(bridge: Option<&XBridge>, run: impl FnOnce(&Names<'_>) -> R) -> R {
@@ -103,24 +106,10 @@ impl PortMap for BridgePorts<'_> {
     }
 }
 
-/// What is to be traced.
-struct Subject {
-    backer: Arc<Backer>,
-    bridge: Arc<XBridge>,
-    /// With an OpenFlow port.
-    flow: Flow,
-    packet: Option<Packet>,
-    /// Whether ports are told by name.
-    names: bool,
-    /// What the connection tracker is to say, one by one.
-    ct_next: Vec<u8>,
-    /// Where the packet stopped before.
-    recirc: Option<Arc<Recirc>>,
-}
-
 /// `ofproto/trace {[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate | packet]`
 pub fn trace(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
-    let subject = subject(ofprotos, &request.argv[1..])?;
+    let options = Options::read(&request.argv[1..], false)?;
+    let subject = Subject::find(ofprotos, options)?;
     Ok(Output::Text(run(&subject, None)))
 }
 
@@ -130,189 +119,30 @@ pub fn trace_packet_out(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let Some((actions, rest)) = args.split_last() else {
         return Err("Too few arguments".into());
     };
-    let rest: Vec<String> = rest
-        .iter()
-        .filter(|a| *a != "-consistent" && *a != "--consistent")
-        .cloned()
-        .collect();
     let mut usable = Protocol::all();
     let parsed = with_names(None, |names| {
-        parse_actions(actions, names, &mut usable, true)
+        parse_actions(actions, names, &mut usable, false)
     });
-    let actions = parsed?;
-    let subject = subject(ofprotos, &rest)?;
-    Ok(Output::Text(run(&subject, Some(&actions))))
-}
-
-fn subject(ofprotos: &Ofprotos, args: &[String]) -> Result<Subject, String> {
-    let mut generate = false;
-    let mut names = false;
-    let mut ct_next = Vec::new();
-    let mut words: Vec<&str> = Vec::new();
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "-ct-next" | "--ct-next" => {
-                let state = args.next().ok_or("Missing argument for option --ct-next")?;
-                ct_next.push(parse_ct_state(state)?);
-            }
-            "-generate" | "--generate" => generate = true,
-            "-names" | "--names" => names = true,
-            "-consistent" | "--consistent" => {
-                return Err("Option -consistent is for trace-packet-out".into());
-            }
-            option if option.starts_with('-') => return Err(format!("{option}: unknown option")),
-            word => words.push(word),
-        }
-    }
-    let packet = match words[..] {
-        [_, _, hex] => {
-            words.pop();
-            Some(packet_of(hex)?)
-        }
-        [_, _] | [_] => None,
-        [] => return Err("Must specify bridge and flow".into()),
-        _ => return Err("too many arguments".into()),
+    let mut actions = parsed?;
+    let options = Options::read(rest, true)?;
+    let consistent = options.consistent;
+    let subject = Subject::find(ofprotos, options)?;
+    let ofproto = ofprotos.bridge(&subject.bridge.name);
+    let check = Check {
+        ofproto: ofproto.ok_or("Unknown bridge")?,
+        version: Version::V13,
+        table_id: 0,
+        references: true,
     };
-    if generate && packet.is_some() {
-        return Err("Syntax error".into());
+    let known = Match::new(&subject.flow, &FlowWildcards::for_packet(&subject.flow));
+    match consistent {
+        true => check.actions(&mut actions, &known),
+        false => check.buckets(&actions),
     }
-    let mut subject = match words[..] {
-        [bridge, flow] if ofprotos.bridge(bridge).is_some() => {
-            bridge_subject(ofprotos, bridge, flow)?
-        }
-        [dp, flow] => dp_subject(ofprotos, Some(dp), flow)?,
-        [flow] => dp_subject(ofprotos, None, flow)?,
-        _ => return Err("too many arguments".into()),
-    };
-    subject.ct_next = ct_next;
-    subject.names = names;
-    if let Some(mut packet) = packet {
-        let in_port = subject.flow.in_port;
-        subject.flow = Flow::from_packet(&mut packet);
-        subject.flow.in_port = in_port;
-        subject.packet = Some(packet);
-    } else if generate {
-        subject.packet = compose(&subject.flow, Payload::default());
-    }
-    Ok(subject)
-}
-
-/// Bytes that a packet has at least.
-const ETH_HEADER: usize = 14;
-
-fn packet_of(hex: &str) -> Result<Packet, String> {
-    let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
-    let bytes: Option<Vec<u8>> = digits
-        .chunks(2)
-        .map(|pair| match pair {
-            [a, b] => Some((a.to_digit(16)? << 4 | b.to_digit(16)?) as u8),
-            _ => None,
-        })
-        .collect();
-    match bytes {
-        Some(bytes) if bytes.len() >= ETH_HEADER => Ok(Packet::from_slice(&bytes)),
-        Some(_) => Err("Packet data too short for Ethernet".into()),
-        None => Err("Trailing garbage in packet data".into()),
-    }
-}
-
-fn bridge_subject(ofprotos: &Ofprotos, name: &str, text: &str) -> Result<Subject, String> {
-    let unknown = || format!("{name}: unknown bridge");
-    let (backer, bridge) = find_bridge(ofprotos, name).ok_or_else(unknown)?;
-    let mut flow = with_names(Some(&bridge), |names| parse_flow_key(text, names))
-        .map_err(|e| format!("Bad openflow flow syntax: {e}"))?;
-    for vlan in &mut flow.vlans {
-        // Text does not say of which protocol a tag is.
-        if vlan.tci.get() & VLAN_CFI != 0 && vlan.tpid.get() == 0 {
-            vlan.tpid = eth_type::VLAN_8021Q.into();
-        }
-    }
-    Ok(Subject {
-        backer,
-        bridge,
-        flow,
-        packet: None,
-        names: false,
-        ct_next: Vec::new(),
-        recirc: None,
-    })
-}
-
-fn find_bridge(ofprotos: &Ofprotos, name: &str) -> Option<(Arc<Backer>, Arc<XBridge>)> {
-    ofprotos.backers().find_map(|backer| {
-        let snapshot = backer.snapshot.load();
-        Some((backer.clone(), snapshot.bridge_by_name(name)?.clone()))
-    })
-}
-
-fn dp_subject(ofprotos: &Ofprotos, dp: Option<&str>, text: &str) -> Result<Subject, String> {
-    let mut backers = ofprotos
-        .backers()
-        .filter(|b| dp.is_none_or(|name| b.dpif.name() == name));
-    let found = backers.next().cloned();
-    let more = dp.is_none() && backers.next().is_some();
-    // Ports have names where it is clear whose they are.
-    let names = found
-        .as_ref()
-        .filter(|_| !more)
-        .map(|b| PortNames::new(&b.dpif.ports()));
-    let key = parse_key(text, names.as_ref()).map_err(|e| match dp {
-        Some(name) => format!("{name}: unknown bridge"),
-        None => format!("{e} (or the bridge name was omitted)"),
-    })?;
-    let mut flow = key
-        .into_flow()
-        .map_err(|_| "Failed to parse datapath flow key".to_string())?;
-    let backer = found.ok_or("Cannot find the datapath")?;
-    if more {
-        return Err("More than one datapath exists, must specify datapath name.".into());
-    }
-    let snapshot = backer.snapshot.load_full();
-    if flow.recirc_id != 0 {
-        return recirculated_subject(backer, &snapshot, flow);
-    }
-    let Some((bridge, port)) = snapshot.receive(&flow) else {
-        return Err(format!(
-            "no OpenFlow port for datapath port {}",
-            DpPort(flow.in_port).0
-        ));
-    };
-    flow.in_port = u32::from(port.0);
-    Ok(Subject {
-        bridge: bridge.clone(),
-        backer: backer.clone(),
-        flow,
-        packet: None,
-        names: false,
-        ct_next: Vec::new(),
-        recirc: None,
-    })
-}
-
-/// A packet that comes back from the datapath goes on where it stopped.
-fn recirculated_subject(
-    backer: Arc<Backer>,
-    snapshot: &XlateSnapshot,
-    mut flow: Flow,
-) -> Result<Subject, String> {
-    let id = flow.recirc_id;
-    let recirc = backer.udpif.recircs.find(id);
-    let state = recirc.as_ref().map(|r| &r.state);
-    let bridge = state.and_then(|s| snapshot.bridges.get(&s.bridge).cloned());
-    let (Some(state), Some(bridge)) = (state, bridge) else {
-        return Err(format!("no recirculation data for recirc_id {id:#x}"));
-    };
-    flow.in_port = state.metadata.in_port;
-    Ok(Subject {
-        backer,
-        bridge,
-        flow,
-        packet: None,
-        names: false,
-        ct_next: Vec::new(),
-        recirc,
-    })
+    .map_err(|e| format!("Bad actions: {e}"))?;
+    // Without actions the packet goes through the tables.
+    let actions = Some(&actions[..]).filter(|list| !list.is_empty());
+    Ok(Output::Text(run(&subject, actions)))
 }
 
 /// Packets that come back from the connection tracker, at most.
@@ -326,7 +156,13 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
         (None, Some(recirc)) => Start::Frozen(recirc),
         (None, None) => Start::Tables,
     };
-    let (mut out, first) = run_one(subject, &subject.flow, start);
+    let scene = Scene {
+        udpif: &subject.backer.udpif,
+        bridge: &subject.bridge,
+        packet: subject.packet.as_ref(),
+        names: subject.names,
+    };
+    let (mut out, first) = run_one(&scene, &subject.flow, start);
     let mut waiting: VecDeque<CtResume> = first.ct_resumes.into();
     let mut held = first.recircs;
     let mut ct_next = subject.ct_next.iter().copied();
@@ -360,7 +196,7 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
         flow.recirc_id = resume.recirc_id;
         flow.ct_state = state;
         flow.ct_zone = resume.zone;
-        let (text, result) = run_one(subject, &flow, Start::Frozen(&recirc));
+        let (text, result) = run_one(&scene, &flow, Start::Frozen(&recirc));
         out += &text;
         waiting.extend(result.ct_resumes);
         held.extend(result.recircs);
@@ -368,30 +204,57 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
     out
 }
 
-fn run_one(subject: &Subject, flow: &Flow, start: Start<'_>) -> (String, XlateOut) {
-    let named = subject.names.then_some(&*subject.bridge);
+/// Where a packet is, and how it is told.
+struct Scene<'a> {
+    udpif: &'a Udpif,
+    bridge: &'a Arc<XBridge>,
+    /// The switch learns from it and sends it.
+    packet: Option<&'a Packet>,
+    /// Whether ports are told by name.
+    names: bool,
+}
+
+/// What becomes of a packet whose translation failed, for the log.
+pub fn of_failure(
+    udpif: &Udpif,
+    bridge: &Arc<XBridge>,
+    flow: &Flow,
+    recirc: Option<&Recirc>,
+) -> String {
+    let scene = Scene {
+        udpif,
+        bridge,
+        packet: None,
+        names: false,
+    };
+    run_one(&scene, flow, recirc.map_or(Start::Tables, Start::Frozen)).0
+}
+
+fn run_one(scene: &Scene<'_>, flow: &Flow, start: Start<'_>) -> (String, XlateOut) {
+    let named = scene.names.then_some(&**scene.bridge);
     let mut out = format!("Flow: {}\n", with_names(named, |n| format_flow(flow, n)));
-    let snapshot = subject.backer.snapshot.load_full();
-    let mut trace = Trace::new(subject.names);
+    let snapshot = scene.udpif.snapshot.load_full();
+    let mut trace = Trace::new(scene.names);
     trace.open(
         NodeKind::Bridge,
-        &format!("bridge(\"{}\")", subject.bridge.name),
+        &format!("bridge(\"{}\")", scene.bridge.name),
     );
     let result = translate(XlateIn {
         snapshot: &snapshot,
-        recircs: &subject.backer.udpif.recircs,
-        bridge: &subject.bridge,
+        recircs: &scene.udpif.recircs,
+        bridge: scene.bridge,
         flow: *flow,
-        packet: subject.packet.as_ref(),
+        packet: scene.packet,
         start,
-        side_effects: subject.packet.is_some(),
+        version: None,
+        side_effects: scene.packet.is_some(),
         count: None,
         xcache: None,
         trace: Some(&mut trace),
         now: clock::now(),
     });
     if result.learned {
-        subject.backer.udpif.changed();
+        scene.udpif.changed();
     }
     out += &trace.text();
     out += "\nFinal flow: ";
@@ -409,7 +272,7 @@ fn run_one(subject: &Subject, flow: &Flow, start: Start<'_>) -> (String, XlateOu
         format_match(&Match::new(flow, &result.wc), None, n, &mut out)
     });
     out += "\nDatapath actions: ";
-    let dp_ports = named.map(|_| PortNames::new(&subject.backer.dpif.ports()));
+    let dp_ports = named.map(|_| PortNames::new(&scene.udpif.dpif.ports()));
     format_actions(&mut out, &result.actions, dp_ports.as_ref());
     if result.error != DropReason::Ok {
         let _ = write!(
@@ -420,19 +283,6 @@ fn run_one(subject: &Subject, flow: &Flow, start: Start<'_>) -> (String, XlateOu
     }
     explain_slow_path(&mut out, result.slow);
     (out, result)
-}
-
-/// Reads what `--ct-next` says: names of state bits, joined by commas or bars.
-fn parse_ct_state(text: &str) -> Result<u8, String> {
-    let mut state = 0;
-    for name in text.split([',', '|']).filter(|n| !n.is_empty()) {
-        let bit = CT_STATE_FLAGS.iter().find(|(_, n)| *n == name);
-        let Some((bit, _)) = bit else {
-            return Err(format!("{name}: unknown connection tracking state flag"));
-        };
-        state |= *bit as u8;
-    }
-    Ok(state | CS_TRACKED)
 }
 
 /// What went wrong, in words.

@@ -13,7 +13,7 @@ pub mod ukey;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use ferrovs_datapath::action::{Action, Cookie, SlowPath, Userspace};
+use ferrovs_datapath::action::{Action, Cookie, DropReason, SlowPath, Userspace};
 use ferrovs_datapath::dpif::{Dpif, Execute, PmdId, Ufid};
 use ferrovs_datapath::upcall::{Upcall, UpcallHandler, UpcallKind, UpcallReply};
 use ferrovs_openflow::packet_in::PacketInReason;
@@ -21,8 +21,10 @@ use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_packet::types::{DpPort, OfPort};
 use ferrovs_runtime::clock;
+use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_sync::{Seq, Snapshot};
 
+use crate::trace;
 use crate::xlate::recirc::{Recirc, RecircTable};
 use crate::xlate::snapshot::{AsyncPacketIn, XBridge, XlateSnapshot};
 use crate::xlate::tunnel::Request;
@@ -132,14 +134,14 @@ impl Udpif {
     }
 
     /// Runs the actions of a packet-out (or of a trace with a packet) on `packet`; `flow` has the OpenFlow
-    /// port that the packet is said to come from.
+    /// port that the packet is said to come from. Fails if the actions lead nowhere: the packet is dropped then.
     pub fn packet_out(
         &self,
         bridge: &Arc<XBridge>,
         packet: Packet,
         flow: &Flow,
         actions: &[ferrovs_openflow::action::Action],
-    ) -> Result<(), ferrovs_datapath::dpif::Errno> {
+    ) -> Result<(), DropReason> {
         let snapshot = self.snapshot.load_full();
         let count = PacketCount {
             packets: 1,
@@ -153,6 +155,7 @@ impl Udpif {
             flow: *flow,
             packet: Some(&packet),
             start: Start::Actions(actions),
+            version: None,
             side_effects: true,
             count: Some(count),
             xcache: None,
@@ -168,13 +171,47 @@ impl Udpif {
             .map_or(DpPort::NONE, |p| p.dp_port)
             .0;
         self.ukeys.hold(&out.recircs);
-        self.dpif.execute(Execute {
+        // A datapath that cannot take the packet has dropped and counted it.
+        let _ = self.dpif.execute(Execute {
             packet,
             flow: Box::new(dp_flow),
             actions: out.actions.into(),
             mtu: 0,
             needs_help: out.slow.contains(SlowPath::ACTION),
-        })
+        });
+        match out.error {
+            DropReason::Ok => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// What [`packet_out`](Self::packet_out) would say with the bridge's tables as they are in `version`.
+    pub fn try_packet_out(
+        &self,
+        bridge: &Arc<XBridge>,
+        packet: &Packet,
+        flow: &Flow,
+        actions: &[ferrovs_openflow::action::Action],
+        version: Option<u64>,
+    ) -> Result<(), DropReason> {
+        let out = translate(XlateIn {
+            snapshot: &self.snapshot.load_full(),
+            recircs: &self.recircs,
+            bridge,
+            flow: *flow,
+            packet: Some(packet),
+            start: Start::Actions(actions),
+            version,
+            side_effects: false,
+            count: None,
+            xcache: None,
+            trace: None,
+            now: clock::now(),
+        });
+        match out.error {
+            DropReason::Ok => Ok(()),
+            error => Err(error),
+        }
     }
 
     /// Where a packet with this datapath key is to be translated, and the key with its OpenFlow port.
@@ -217,6 +254,7 @@ impl Udpif {
                 .recirc
                 .as_deref()
                 .map_or(Start::Tables, Start::Frozen),
+            version: None,
             side_effects: packet.is_some(),
             count,
             xcache,
@@ -239,7 +277,7 @@ impl Udpif {
             flow.in_port = u32::from(request.in_port.0);
             let table = [ferrovs_openflow::action::Action::output(OfPort::TABLE)];
             // A question that cannot be sent is asked again by a later packet.
-            let _ = self.packet_out(bridge, packet, &flow, &table);
+            _ = self.packet_out(bridge, packet, &flow, &table);
         }
     }
 
@@ -262,6 +300,7 @@ impl Udpif {
             Some(count),
             Some(&mut xcache),
         );
+        self.tell_failure(&origin, out.error);
         self.after(&snapshot, &mut out.requests, out.learned);
         if !self.enable_megaflows.load(Relaxed) {
             out.wc.fold(&FlowWildcards::for_packet(upcall.flow));
@@ -290,6 +329,23 @@ impl Udpif {
             wc: Box::new(out.wc),
             install,
         })
+    }
+
+    /// Logs the whole way of a packet that the tables send in circles, once a minute at most.
+    fn tell_failure(&self, origin: &Origin<'_>, error: DropReason) {
+        if !matches!(
+            error,
+            DropReason::RecursionTooDeep | DropReason::TooManyResubmits
+        ) {
+            return;
+        }
+        static RL: RateLimit = RateLimit::new(1, 1);
+        vlog::warn_rl!(
+            RL,
+            vlog::modules::OFPROTO_DPIF_UPCALL,
+            "{}",
+            trace::of_failure(self, origin.bridge, &origin.flow, origin.recirc.as_deref())
+        );
     }
 
     /// A port that no bridge has: packets are dropped until that changes.
@@ -332,6 +388,7 @@ impl Udpif {
         let snapshot = self.snapshot.load_full();
         let origin = self.origin(&snapshot, upcall.flow)?;
         let mut out = self.translate(&snapshot, &origin, Some(upcall.packet), None, None);
+        self.tell_failure(&origin, out.error);
         self.after(&snapshot, &mut out.requests, out.learned);
         self.ukeys.hold(&out.recircs);
         Some(reply_once(out.actions))

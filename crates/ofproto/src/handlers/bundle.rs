@@ -13,7 +13,7 @@ use ferrovs_openflow::port::PortMod;
 use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
 
 use super::{Done, Request, flow, group, packet_out};
-use crate::tables::Criteria;
+use crate::tables::{Change, Criteria};
 use crate::time::to_ms;
 
 /// Bundles that one connection may have open.
@@ -227,7 +227,12 @@ impl Request<'_> {
                     }
                 }
                 Ok(Message::PacketOut(po)) => packet_out::prepare(self.ofproto, *po, version)
-                    .map(|po| later.push(Later::PacketOut(po))),
+                    .and_then(|po| {
+                        let tables_version = change.as_ref().map(Change::version);
+                        packet_out::rehearse(self.ofproto, &po, tables_version)?;
+                        later.push(Later::PacketOut(po));
+                        Ok(())
+                    }),
                 Ok(_) => Err(OfpErr::OFPBFC_MSG_UNSUP),
             };
             if let Err(error) = result {

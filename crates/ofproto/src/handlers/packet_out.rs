@@ -58,17 +58,25 @@ pub(crate) fn prepare(
     })
 }
 
+/// Whether the packet gets through its actions in the version of the tables that a bundle makes.
+pub(crate) fn rehearse(ofproto: &Ofproto, po: &Prepared, version: Option<u64>) -> Done {
+    let snapshot = ofproto.backer.snapshot.load_full();
+    let bridge = snapshot.bridges.get(&ofproto.id);
+    let bridge = bridge.ok_or(OfpErr::OFPBRC_EPERM)?;
+    let udpif = &ofproto.backer.udpif;
+    let result = udpif.try_packet_out(bridge, &po.packet, &po.flow, &po.actions, version);
+    result.map_err(|_| OfpErr::OFPFMFC_UNKNOWN)
+}
+
 /// Sends the packet through its actions. The bridge must have been published.
 pub(crate) fn execute(ofproto: &Ofproto, po: Prepared) -> Done {
     let snapshot = ofproto.backer.snapshot.load_full();
-    let bridge = snapshot
-        .bridges
-        .get(&ofproto.id)
-        .ok_or(OfpErr::OFPBRC_EPERM)?;
-    // A datapath that cannot take the packet has dropped and counted it.
+    let bridge = snapshot.bridges.get(&ofproto.id);
+    let bridge = bridge.ok_or(OfpErr::OFPBRC_EPERM)?;
     let udpif = &ofproto.backer.udpif;
-    let _ = udpif.packet_out(bridge, po.packet, &po.flow, &po.actions);
-    Ok(())
+    let result = udpif.packet_out(bridge, po.packet, &po.flow, &po.actions);
+    // Open vSwitch has no better word for a packet that its tables send in circles.
+    result.map_err(|_| OfpErr::OFPFMFC_UNKNOWN)
 }
 
 impl Request<'_> {

@@ -20,6 +20,7 @@ use crate::backer::Backer;
 use crate::connmgr::rconn::Rconn;
 use crate::connmgr::{ConnKind, ControllerSettings, OfConn};
 use crate::ofproto::Ofproto;
+use crate::xlate::snapshot::XlateSnapshot;
 
 const VERSION: Version = Version::V14;
 
@@ -47,6 +48,11 @@ impl Peer {
         let waker = Arc::new(Waker::new().unwrap());
         let mut ofproto = Ofproto::new("test", 1, backer, &waker, now);
         ofproto.remove_flows(now);
+        let bridge = Arc::new(ofproto.to_xbridge(&|_, _| None));
+        ofproto.backer.snapshot.publish(XlateSnapshot {
+            bridges: [(ofproto.id, bridge)].into(),
+            ..XlateSnapshot::default()
+        });
         let (ours, stream) = Stream::pair().unwrap();
         let rconn = Rconn::accepted("test", ours, Versions::ALL, now);
         let settings = ControllerSettings::new("punix:test");

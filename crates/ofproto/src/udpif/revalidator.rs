@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use ferrovs_datapath::action::DropReason;
 use ferrovs_datapath::dpif::{FlowEntry, FlowPut, PmdId, Ufid};
 use ferrovs_packet::flow::FlowWildcards;
 use ferrovs_runtime::vlog::modules::OFPROTO_DPIF_UPCALL;
@@ -257,7 +258,8 @@ fn check(udpif: &Udpif, key: &Ukey, entry: &FlowEntry, dying: bool) -> Verdict {
     };
     let mut xcache = XCache::default();
     let out = udpif.translate(&snapshot, &origin, None, None, Some(&mut xcache));
-    if out.avoid_caching || too_wide(&out.wc, &state.wc) {
+    // What cannot be translated any more is told by the packet that comes next.
+    if out.error != DropReason::Ok || out.avoid_caching || too_wide(&out.wc, &state.wc) {
         return Verdict::Delete;
     }
     let actions = match out.slow.is_none() {

@@ -215,8 +215,12 @@ impl Ctx<'_> {
                 self.rule_cookie = *rule_cookie;
                 // The cookie is shown as it lies in memory.
                 let cookie = rule_cookie.swap_bytes();
+                let cookie = match cookie {
+                    0 => "0".to_string(),
+                    cookie => format!("{cookie:#x}"),
+                };
                 self.report_thaw(&format!(
-                    "restored state: table={table_id}, cookie={cookie:#x}"
+                    "restored state: table={table_id}, cookie={cookie}"
                 ));
             }
             Action::Ct(ct) => self.ct(ct),

@@ -58,6 +58,8 @@ pub struct XlateIn<'a> {
     /// The packet itself, if there is one; actions that look beyond the key need it.
     pub packet: Option<&'a Packet>,
     pub start: Start<'a>,
+    /// Version of the bridge's tables, if not the current one.
+    pub version: Option<u64>,
     /// Learn and send as a real packet does; without it nothing but the result changes.
     pub side_effects: bool,
     /// Packets to credit to rules and ports at once.
@@ -193,7 +195,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         recirc_table: xin.recircs,
         bridge: xin.bridge,
         home: xin.bridge.id,
-        version: pin.version,
+        version: xin.version.unwrap_or(pin.version),
         flow: xin.flow,
         base,
         wc: FlowWildcards::default(),
@@ -204,7 +206,8 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         resubmits: 0,
         in_bucket: false,
         in_action_set: false,
-        in_packet_out: matches!(xin.start, Start::Actions(_)),
+        // A trace tells actions of a packet-out like any others.
+        in_packet_out: matches!(xin.start, Start::Actions(_)) && xin.trace.is_none(),
         keep_open: false,
         deaf: false,
         exit: false,
@@ -434,7 +437,8 @@ impl<'a> Ctx<'a> {
         if !self.may_go_deeper() {
             return;
         }
-        self.resubmits += 1;
+        // The first table is not a nested one.
+        self.resubmits += usize::from(!keep_open);
         let old_table = self.table_id;
         let old_in_port = self.flow.in_port;
         self.table_id = table_id;
@@ -451,7 +455,7 @@ impl<'a> Ctx<'a> {
             let (old_rule, old_cookie) = (self.rule.replace(rule.clone()), self.rule_cookie);
             self.rule_cookie = rule.cookie;
             // A pipeline may be long, as long as it goes forward.
-            let deeper = usize::from(table_id <= old_table);
+            let deeper = usize::from(!keep_open && table_id <= old_table);
             self.depth += deeper;
             let in_bucket = std::mem::replace(&mut self.in_bucket, false);
             match walk.cloned {
@@ -486,13 +490,12 @@ impl<'a> Ctx<'a> {
 
     /// Whether another table or group may be visited.
     pub fn may_go_deeper(&mut self) -> bool {
-        // The first table is not a nested one.
-        if self.depth > MAX_DEPTH {
+        if self.depth >= MAX_DEPTH {
             self.fail(
                 DropReason::RecursionTooDeep,
                 "over max translation depth 64",
             );
-        } else if self.resubmits > MAX_RESUBMITS {
+        } else if self.resubmits >= MAX_RESUBMITS {
             self.fail(DropReason::TooManyResubmits, "over 4096 resubmit actions");
         } else if self.stack.len() * size_of::<FieldValue>() > 65536 {
             self.fail(
@@ -661,18 +664,8 @@ impl<'a> Ctx<'a> {
             return;
         }
         self.error = error;
-        let Some(text) = text else { return };
-        if let Some(trace) = &mut self.trace {
-            trace.leaf(NodeKind::Error, text);
-        } else {
-            static RL: RateLimit = RateLimit::new(5, 1);
-            vlog::warn_rl!(
-                RL,
-                vlog::modules::OFPROTO_DPIF_XLATE,
-                "{text} on bridge {} while processing {}",
-                self.bridge.name,
-                format_flow(&self.base, &Names::none(&Tun::auto()))
-            );
+        if let Some(text) = text {
+            self.report_error(text);
         }
     }
 
@@ -710,10 +703,20 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    /// Tells of something that is wrong with the packet or the configuration.
+    /// Tells of something that is wrong with the packet or the configuration: the trace, or else the log, with the
+    /// packet as the datapath has it by now. Flows that are looked at again have been told of before.
     pub fn report_error(&mut self, text: &str) {
         if let Some(trace) = &mut self.trace {
             trace.leaf(NodeKind::Error, text);
+        } else if self.side_effects {
+            static RL: RateLimit = RateLimit::new(5, 1);
+            vlog::warn_rl!(
+                RL,
+                vlog::modules::OFPROTO_DPIF_XLATE,
+                "{text} on bridge {} while processing {}",
+                self.bridge.name,
+                format_flow(&self.base, &Names::none(&Tun::auto()))
+            );
         }
     }
 

@@ -47,6 +47,8 @@ impl XlateSnapshot {
         let dp_port = DpPort(flow.in_port);
         let (bridge, port) = match self.tunnels.receive(flow, dp_port) {
             Some(found) => found,
+            // What a tunnel brings is for a port of its own.
+            None if flow.tunnel.dst_is_set() => return None,
             None => *self.dp_ports.get(&dp_port)?,
         };
         Some((self.bridges.get(&bridge)?, port))

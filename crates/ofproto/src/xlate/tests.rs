@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ferrovs_datapath::action::{Action as DpAction, DropReason, Masked, Set};
+use ferrovs_openflow::action::{Action, Resubmit};
 use ferrovs_openflow::flow::FlowModCommand;
 use ferrovs_openflow::group::GroupCommand;
 use ferrovs_openflow::text::{
@@ -200,6 +201,7 @@ fn run_from(
         flow: *flow,
         packet: None,
         start,
+        version: None,
         side_effects: false,
         count: None,
         xcache: None,
@@ -460,6 +462,7 @@ fn a_limit_of_learned_flows_lets_the_first_pass_and_counts_no_flow_twice() {
             flow,
             packet: None,
             start: Start::Tables,
+            version: None,
             side_effects: packet,
             count: None,
             xcache: Some(&mut XCache::default()),
@@ -506,6 +509,7 @@ fn each_bucket_that_a_packet_runs_through_counts_it() {
         flow,
         packet: None,
         start: Start::Tables,
+        version: None,
         side_effects: true,
         count: None,
         xcache: Some(&mut cache),
@@ -534,6 +538,63 @@ fn each_bucket_that_a_packet_runs_through_counts_it() {
     assert_eq!(run(&snapshot, &recircs, &bridge, &arp).actions, []);
 }
 
+#[test]
+fn what_goes_in_circles_ends_after_as_many_tables_as_in_open_vswitch() {
+    let loop_in = |n: u8| format!("table={n},ip,actions=resubmit(,{n})");
+    let tree = (0..14u8).map(|i| {
+        let next = i + 1;
+        format!("table={i},ip,actions=resubmit(,{next}),resubmit(,{next})")
+    });
+    let tree: Vec<_> = tree.collect();
+    let from = |n: u8| {
+        vec![Action::Resubmit(Resubmit {
+            in_port: OfPort::IN_PORT,
+            table: n,
+            with_ct_orig: false,
+            port_only: false,
+        })]
+    };
+    let looped = vec!["table=0,ip,actions=resubmit(,1)".to_string(), loop_in(1)];
+    let flow = Flow {
+        in_port: 1,
+        dl_type: eth_type::IP.into(),
+        ..Flow::default()
+    };
+    // Flows, where to begin, the reason of the end, tables told of.
+    let cases = [
+        (&looped, None, DropReason::RecursionTooDeep, 66),
+        (&looped, Some(from(1)), DropReason::RecursionTooDeep, 65),
+        (&looped, Some(from(0)), DropReason::RecursionTooDeep, 65),
+        (&tree, None, DropReason::TooManyResubmits, 4097),
+        (&tree, Some(from(0)), DropReason::TooManyResubmits, 4096),
+    ];
+    for (flows, actions, error, tables) in cases {
+        let flows: Vec<&str> = flows.iter().map(String::as_str).collect();
+        let (snapshot, bridge) = bridge(&flows);
+        let mut trace = Trace::default();
+        let out = translate(XlateIn {
+            snapshot: &snapshot,
+            recircs: &RecircTable::default(),
+            bridge: &bridge,
+            flow,
+            packet: None,
+            start: actions.as_deref().map_or(Start::Tables, Start::Actions),
+            version: None,
+            side_effects: false,
+            count: None,
+            xcache: None,
+            trace: Some(&mut trace),
+            now: origin(),
+        });
+        assert_eq!(out.error, error);
+        let text = trace.text();
+        let told = text
+            .lines()
+            .filter(|l| l.contains(". ip, priority") || l.contains(". No match"));
+        assert_eq!(told.count(), tables, "{error:?}");
+    }
+}
+
 /// The text of a trace of `flow` from its first table on, and the actions of the datapath.
 fn traced(flows: &[&str], flow: &Flow) -> String {
     traced_with(flows, flow, Trace::default())
@@ -548,6 +609,7 @@ fn traced_with(flows: &[&str], flow: &Flow, mut trace: Trace) -> String {
         flow: *flow,
         packet: None,
         start: Start::Tables,
+        version: None,
         side_effects: false,
         count: None,
         xcache: None,

@@ -169,6 +169,24 @@ fn a_bundle_with_a_bad_packet_out_does_nothing() {
 }
 
 #[test]
+fn a_packet_out_that_goes_in_circles_is_refused() {
+    let mut peer = Peer::new();
+    let table = || vec![Action::output(OfPort::TABLE)];
+    assert_eq!(peer.ask(packet_out(1, table())), []);
+    // In a bundle it counts what the bundle makes of the tables, and the bundle fails with it.
+    let circle = || flow(FlowModCommand::Add, "actions=resubmit(,0)");
+    let failed = [OfpErr::OFPFMFC_UNKNOWN, OfpErr::OFPBFC_MSG_FAILED];
+    let messages = vec![circle(), packet_out(1, table())];
+    assert_eq!(peer.bundle(messages), failed);
+    assert_eq!(peer.flows(), []);
+
+    assert_eq!(peer.ask(circle()), []);
+    assert_eq!(peer.ask(packet_out(1, table())), [OfpErr::OFPFMFC_UNKNOWN]);
+    let straight = flow(FlowModCommand::Add, "actions=drop");
+    assert_eq!(peer.bundle(vec![straight, packet_out(1, table())]), []);
+}
+
+#[test]
 fn what_a_datapath_cannot_do_is_refused_when_it_is_added_to_a_bundle() {
     let mut peer = Peer::new();
     let ct = flow(FlowModCommand::Add, "ip,actions=ct(commit)");
