@@ -154,6 +154,8 @@ pub(crate) struct Subtable<T> {
     indices: SmallVec<[HashMap<u64, u32, AsIs>; 3]>,
     rules: HashMap<Key, Chain<T>, AsIs>,
     next_seq: AtomicU64,
+    /// What hashes begin with.
+    seed: u64,
     ports: Option<Ports>,
 }
 
@@ -187,6 +189,7 @@ impl<T: ClsEntry> Subtable<T> {
                 .collect(),
             rules: HashMap::with_hasher(AsIs(0)),
             next_seq: AtomicU64::new(0),
+            seed: ferrovs_packet::hash::seed(),
             ports: (ports_mask != 0).then(|| Ports {
                 mask: ports_mask,
                 len: 32 - ports_mask.trailing_zeros() as u8,
@@ -208,7 +211,7 @@ impl<T: ClsEntry> Subtable<T> {
     /// The hashes of the stages of masked words: all but the last, and the last.
     fn hashes(&self, values: &[u64]) -> (SmallVec<[u64; 3]>, u64) {
         let mut partial = SmallVec::new();
-        let (mut hash, mut done) = (0, 0);
+        let (mut hash, mut done) = (self.seed, 0);
         for (i, &end) in self.stages.iter().enumerate() {
             hash = values[done..end].iter().fold(hash, |h, &w| mix(h, w));
             done = end;
@@ -229,7 +232,7 @@ impl<T: ClsEntry> Subtable<T> {
         wc: &mut FlowWildcards,
     ) -> Option<Hit<T>> {
         let mut values: SmallVec<[u64; 16]> = SmallVec::new();
-        let (mut hash, mut start, mut done) = (0, 0, 0);
+        let (mut hash, mut start, mut done) = (self.seed, 0, 0);
         for (stage, (&n, &end)) in self.stages.iter().zip(&self.stage_ends).enumerate() {
             if hopeless(start, end, wc) {
                 self.fold(done, wc);

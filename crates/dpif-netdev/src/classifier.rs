@@ -14,23 +14,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use ferrovs_packet::flow::FLOW_WORDS;
-use ferrovs_packet::hash::mix;
+use ferrovs_packet::hash::{self, mix};
 use ferrovs_packet::miniflow::{FlowMap, MiniRef, Minimask};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::flow::DpFlow;
 
-/// Basis of hashes in masks.
-const BASIS: u64 = 0x6a09_e667_f3bc_c908;
-
 /// A key in which each word has its place, so that masks find theirs without counting bits. All zero between
 /// uses.
-pub struct Dense(Box<[u64; FLOW_WORDS]>);
+pub struct Dense {
+    words: Box<[u64; FLOW_WORDS]>,
+    /// What hashes in masks begin with.
+    seed: u64,
+}
 
 impl Default for Dense {
     fn default() -> Dense {
-        Dense(Box::new([0; FLOW_WORDS]))
+        Dense {
+            words: Box::new([0; FLOW_WORDS]),
+            seed: hash::seed(),
+        }
     }
 }
 
@@ -38,7 +42,7 @@ impl Dense {
     #[inline]
     pub fn fill(&mut self, key: MiniRef<'_>) {
         for (i, word) in key.iter() {
-            self.0[i] = word;
+            self.words[i] = word;
         }
     }
 
@@ -46,21 +50,22 @@ impl Dense {
     #[inline]
     pub fn clear(&mut self, key: MiniRef<'_>) {
         for i in key.map.iter() {
-            self.0[i] = 0;
+            self.words[i] = 0;
         }
     }
 
     /// As [`MiniRef::hash_in_mask`].
     #[inline]
     fn hash_in_mask(&self, mask: MiniRef<'_>) -> u64 {
-        mask.iter().fold(BASIS, |h, (i, m)| mix(h, self.0[i] & m))
+        mask.iter()
+            .fold(self.seed, |h, (i, m)| mix(h, self.words[i] & m))
     }
 
     #[inline]
     fn matches(&self, flow: &DpFlow) -> bool {
         let want = flow.rule.flow.view().values;
         let mut pairs = flow.rule.mask.view().iter().zip(want);
-        pairs.all(|((i, m), want)| self.0[i] & m == *want) && !flow.is_dead()
+        pairs.all(|((i, m), want)| self.words[i] & m == *want) && !flow.is_dead()
     }
 }
 
@@ -77,7 +82,7 @@ fn rule_hash(flow: &DpFlow) -> u64 {
     flow.rule
         .flow
         .view()
-        .hash_in_mask(flow.rule.mask.view(), BASIS)
+        .hash_in_mask(flow.rule.mask.view(), hash::seed())
 }
 
 /// The masks and flows of one input port, the most used mask first.
@@ -359,6 +364,35 @@ mod tests {
         ))
     }
 
+    #[test]
+    fn nobody_knows_in_advance_which_flows_meet_in_a_table() {
+        let exact = FlowWildcards::for_packet(&Flow::default()).masks;
+        let key = |ip: u32| Flow {
+            nw_src: ip.into(),
+            ..Flow::default()
+        };
+        let mask = Flow {
+            nw_src: u32::MAX.into(),
+            ..exact
+        };
+        let places = |seed: u64| {
+            let dense = |ip| {
+                let mut dense = Dense {
+                    seed,
+                    ..Dense::default()
+                };
+                dense.fill(Miniflow::new(&key(ip)).view());
+                dense.hash_in_mask(flow(0, &(key(ip), mask)).rule.mask.view()) & 0xff
+            };
+            (1..100).map(dense).collect::<Vec<_>>()
+        };
+        assert_ne!(places(1), places(2));
+        let seed = hash::seed();
+        assert_eq!(places(seed), places(seed));
+        let rules = (1..100).map(|ip| rule_hash(&flow(0, &(key(ip), mask))) & 0xff);
+        assert_eq!(rules.collect::<Vec<_>>(), places(seed));
+    }
+
     proptest! {
         #[test]
         fn a_lookup_finds_a_flow_that_matches_if_there_is_one(
@@ -406,7 +440,7 @@ mod tests {
                         prop_assert!(cache.lookup(hash, &dense, &slots).is_some());
                     }
                     dense.clear(key);
-                    prop_assert!(dense.0.iter().all(|w| *w == 0));
+                    prop_assert!(dense.words.iter().all(|w| *w == 0));
                 }
             }
         }

@@ -1,4 +1,7 @@
-//! Hashes of keys: fast, well mixed, the same on every run of the program.
+//! Hashes of keys: fast, well mixed, the same on every run of the program unless they begin with [`seed`].
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
 use crate::flow::{Flow, FlowWildcards, PT_ETH};
 use crate::miniflow::MiniRef;
@@ -11,6 +14,13 @@ pub fn mix(hash: u64, word: u64) -> u64 {
     const SALT: u64 = 0xa076_1d64_78bd_642f;
     let product = u128::from(hash ^ word.wrapping_mul(K)) * u128::from(SALT ^ hash.rotate_left(32));
     (product as u64 ^ (product >> 64) as u64).wrapping_add(word)
+}
+
+/// What hash tables whose keys come from the network begin with. It differs between processes, so that nobody can
+/// work out in advance which packets share a place.
+pub fn seed() -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    *SEED
 }
 
 /// Hash of bytes.
