@@ -163,6 +163,9 @@ impl Udpif {
             now: clock::now(),
         });
         self.after(&snapshot, &mut out.requests, out.learned);
+        if out.error != DropReason::Ok {
+            return Err(out.error);
+        }
         let mut dp_flow = *flow;
         let in_port = OfPort(flow.in_port as u16);
         dp_flow.in_port = bridge
@@ -179,10 +182,7 @@ impl Udpif {
             mtu: 0,
             needs_help: out.slow.contains(SlowPath::ACTION),
         });
-        match out.error {
-            DropReason::Ok => Ok(()),
-            error => Err(error),
-        }
+        Ok(())
     }
 
     /// What [`packet_out`](Self::packet_out) would say with the bridge's tables as they are in `version`.
