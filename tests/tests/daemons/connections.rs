@@ -1,6 +1,7 @@
 //! Connections to controllers and clients: what the log and the counters tell of them, and life without them.
 
 use ferrovs_testkit::Switch;
+use ferrovs_testkit::command::run;
 
 /// The lines of ovs-vswitchd's log about one module, without time, number and level.
 fn told(sw: &Switch, module: &str) -> Vec<String> {
@@ -102,4 +103,103 @@ fn the_counters_of_connections_move() {
     assert_eq!(read("vconn_open"), 0);
     sw.vsctl("set-controller br0 unix:nobody-is-here");
     assert!(read("vconn_open") > 0);
+}
+
+/// An `ovs-ofctl monitor` in the background, driven through its control socket.
+struct Monitor<'a> {
+    sw: &'a Switch,
+    name: &'static str,
+}
+
+impl<'a> Monitor<'a> {
+    fn start(sw: &'a Switch, name: &'static str, version: &str, more: &str) -> Monitor<'a> {
+        let monitor = Monitor { sw, name };
+        // It goes on writing to standard error, which must not be a pipe that the test reads to its end.
+        let ofctl = sw.cast.clients.path("ovs-ofctl");
+        let line = format!(
+            "exec {ofctl} -O {version} monitor br0 65534 {more} --detach --no-chdir --unixctl={} 2>{}",
+            monitor.socket(),
+            sw.file(&format!("{name}.err"))
+        );
+        let netns = &sw.netns.name;
+        let outcome = run(
+            "ip",
+            &["netns", "exec", netns, "sh", "-c", &line],
+            &sw.env(),
+        );
+        assert_eq!(outcome.code, 0, "{}", outcome.text());
+        let output = sw.file(&format!("{name}.out"));
+        monitor.call(&format!("ofctl/set-output-file {output}"));
+        monitor
+    }
+
+    fn socket(&self) -> String {
+        self.sw.file(&format!("{}.ctl", self.name))
+    }
+
+    fn call(&self, line: &str) {
+        self.sw.appctl(&format!("-t {} {line}", self.socket()));
+    }
+
+    /// All that it has printed, up to now.
+    fn output(&self) -> String {
+        self.call("ofctl/barrier");
+        std::fs::read_to_string(self.sw.file(&format!("{}.out", self.name))).unwrap()
+    }
+}
+
+impl Drop for Monitor<'_> {
+    fn drop(&mut self) {
+        let socket = self.socket();
+        self.sw.client("ovs-appctl", &["-t", &socket, "exit"]);
+    }
+}
+
+#[test]
+fn a_port_that_goes_down_is_told_of_twice_without_a_number() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy");
+    sw.vsctl("add-port br0 p1 -- set Interface p1 type=dummy ofport_request=1");
+    // This needs a switch that keeps the flag, too.
+    let monitor = Monitor::start(&sw, "m", "OpenFlow10", "invalid_ttl");
+    sw.ofctl("mod-port br0 p1 down");
+    let text = monitor.output();
+    let told = text.matches("OFPT_PORT_STATUS (xid=0x0): MOD: 1(p1)");
+    assert_eq!(told.count(), 2, "{text}");
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let states = |l: &&&str| l.starts_with("config:") || l.starts_with("state:");
+    let states: Vec<&str> = lines.iter().filter(states).copied().collect();
+    assert_eq!(
+        states,
+        [
+            "config:     PORT_DOWN",
+            "state:      0",
+            "config:     PORT_DOWN",
+            "state:      LINK_DOWN"
+        ]
+    );
+}
+
+#[test]
+fn who_loses_the_primary_role_is_told() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy");
+    let cases = [
+        ("OpenFlow13", "04", "ONFT_ROLE_STATUS (OF1.3)"),
+        ("OpenFlow14", "05", "OFPT_ROLE_STATUS (OF1.4)"),
+    ];
+    let names = [["a", "b"], ["c", "d"]];
+    for ((version, wire, name), [first, second]) in cases.into_iter().zip(names) {
+        let old = Monitor::start(&sw, first, version, "");
+        let new = Monitor::start(&sw, second, version, "");
+        for monitor in [&old, &new] {
+            let be_primary = "18001800000009000000020000000000000000000000ff";
+            monitor.call(&format!("ofctl/send {wire}{be_primary}"));
+            monitor.call("ofctl/barrier");
+        }
+        let told =
+            format!("{name} (xid=0x0): role=secondary generation_id=255 reason=primary_request");
+        assert!(old.output().contains(&told), "{}", old.output());
+        assert!(!new.output().contains("ROLE_STATUS"), "{}", new.output());
+    }
 }
