@@ -7,8 +7,8 @@ use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::flow::FlowRemovedReason;
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::meter::{
-    METER_ALL, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, MeterBandStats, MeterBandType,
-    MeterCommand, MeterConfig, MeterFeatures, MeterFlags, MeterMod, MeterStats,
+    METER_ALL, METER_CONTROLLER, METER_MAX, METER_SLOWPATH, MeterBand, MeterBandStats,
+    MeterBandType, MeterCommand, MeterConfig, MeterFeatures, MeterFlags, MeterMod, MeterStats,
 };
 
 use super::{Done, Request};
@@ -33,6 +33,23 @@ fn to_dpif(config: &MeterConfig) -> dpif::Meter {
             })
             .collect(),
         ..Default::default()
+    }
+}
+
+/// Refuses a meter that the datapath cannot be: one without a unit or with unknown flags, without bands, or with
+/// bands that do something else than drop.
+fn check_datapath(config: &MeterConfig) -> Done {
+    let unit = MeterFlags::KBPS | MeterFlags::PKTPS;
+    if !config.flags.intersects(unit) || !MeterFlags::all().contains(config.flags) {
+        return Err(OfpErr::OFPMMFC_BAD_FLAGS);
+    }
+    if config.bands.is_empty() {
+        return Err(OfpErr::OFPMMFC_OUT_OF_BANDS);
+    }
+    let other = |b: &MeterBand| b.type_ != MeterBandType::Drop;
+    match config.bands.iter().any(other) {
+        true => Err(OfpErr::OFPMMFC_BAD_BAND),
+        false => Ok(()),
     }
 }
 
@@ -67,14 +84,14 @@ impl Request<'_> {
                     return Err(OfpErr::OFPMMFC_OUT_OF_BANDS);
                 }
                 let known = self.ofproto.meters.by_id.get(&id).map(|old| old.dp_id);
-                let dp_id = match (command, known) {
+                match (command, known) {
                     (MeterCommand::Add, Some(_)) => return Err(OfpErr::OFPMMFC_METER_EXISTS),
                     (MeterCommand::Modify, None) => return Err(OfpErr::OFPMMFC_UNKNOWN_METER),
-                    _ if m.meter.bands.iter().any(|b| b.type_ != MeterBandType::Drop) => {
-                        return Err(OfpErr::OFPMMFC_BAD_BAND);
-                    }
-                    (_, Some(dp_id)) => dp_id,
-                    (_, None) => self
+                    _ => check_datapath(&m.meter)?,
+                }
+                let dp_id = match known {
+                    Some(dp_id) => dp_id,
+                    None => self
                         .ofproto
                         .backer
                         .take_meter_id()
