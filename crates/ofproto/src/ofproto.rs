@@ -192,13 +192,10 @@ impl Ofproto {
     /// Removes every flow that OpenFlow can see or the fail mode made, with all groups and meters, and begins anew.
     pub fn flush_flows(&mut self, now: Instant) {
         self.remove_flows(now);
-        self.groups.clear();
-        let meters: Vec<u32> = self.meters.by_id.keys().copied().collect();
-        self.remove_meters(&meters);
         self.flushed(now);
     }
 
-    /// Removes every flow but the switch's own.
+    /// Removes every flow but the switch's own, with all groups and meters.
     pub(crate) fn remove_flows(&mut self, now: Instant) {
         let mut change = self.tables.change(Requester::default(), to_ms(now));
         let everything = Criteria {
@@ -211,6 +208,9 @@ impl Ofproto {
             }
         }
         change.commit();
+        self.groups.clear();
+        let meters: Vec<u32> = self.meters.by_id.keys().copied().collect();
+        self.remove_meters(&meters);
     }
 
     pub fn connmgr(&self) -> &ConnMgr {
@@ -366,12 +366,6 @@ impl Ofproto {
     /// Rules, for `memory/show`.
     pub fn n_rules(&self) -> usize {
         self.tables.n_rules()
-    }
-
-    /// Counts of a mirror by its name: packets and bytes.
-    pub fn mirror_stats(&self, name: &str) -> Option<(u64, u64)> {
-        let mirror = self.mirrors.iter().find(|m| m.name == name)?;
-        Some((mirror.packets.load(Relaxed), mirror.bytes.load(Relaxed)))
     }
 
     /// Ends the bridge: its ports leave the datapath, its connections close.

@@ -41,7 +41,7 @@ pub struct Controllers {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Remove all flows and become a learning switch.
+    /// Remove all flows, groups and meters and become a learning switch.
     Open,
     /// Follow the controllers again.
     Close,
