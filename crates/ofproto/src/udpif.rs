@@ -166,18 +166,11 @@ impl Udpif {
         if out.error != DropReason::Ok {
             return Err(out.error);
         }
-        let mut dp_flow = *flow;
-        let in_port = OfPort(flow.in_port as u16);
-        dp_flow.in_port = bridge
-            .ports
-            .get(&in_port)
-            .map_or(DpPort::NONE, |p| p.dp_port)
-            .0;
         self.ukeys.hold(&out.recircs);
         // A datapath that cannot take the packet has dropped and counted it.
         let _ = self.dpif.execute(Execute {
             packet,
-            flow: Box::new(dp_flow),
+            flow: key_of(bridge, flow),
             actions: out.actions.into(),
             mtu: 0,
             needs_help: out.slow.contains(SlowPath::ACTION),
@@ -185,33 +178,62 @@ impl Udpif {
         Ok(())
     }
 
-    /// What [`packet_out`](Self::packet_out) would say with the bridge's tables as they are in `version`.
-    pub fn try_packet_out(
+    /// Translates a packet-out with the bridge's tables as they are in `version`, which the caller's change has not
+    /// published yet. Nothing happens before [`Udpif::send`]. Fails as [`Udpif::packet_out`] would.
+    pub fn prepare(
         &self,
         bridge: &Arc<XBridge>,
-        packet: &Packet,
+        packet: Packet,
         flow: &Flow,
         actions: &[ferrovs_openflow::action::Action],
         version: Option<u64>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Translated, DropReason> {
+        let snapshot = self.snapshot.load_full();
+        let mut credits = XCache::default();
         let out = translate(XlateIn {
-            snapshot: &self.snapshot.load_full(),
+            snapshot: &snapshot,
             recircs: &self.recircs,
             bridge,
             flow: *flow,
-            packet: Some(packet),
+            packet: Some(&packet),
             start: Start::Actions(actions),
             version,
             side_effects: false,
             count: None,
-            xcache: None,
+            xcache: Some(&mut credits),
             trace: None,
             now: clock::now(),
         });
-        match out.error {
-            DropReason::Ok => Ok(()),
-            error => Err(error),
+        if out.error != DropReason::Ok {
+            return Err(out.error);
         }
+        Ok(Translated {
+            packet,
+            flow: key_of(bridge, flow),
+            out,
+            credits,
+        })
+    }
+
+    /// Sends what was prepared, and does what goes with it.
+    pub fn send(&self, t: Translated) {
+        let count = PacketCount {
+            packets: 1,
+            bytes: t.packet.size() as u64,
+            tcp_flags: t.flow.tcp_flags.get(),
+        };
+        t.credits.push(count, clock::now());
+        // An address may have been learned from it.
+        self.changed();
+        self.ukeys.hold(&t.out.recircs);
+        // A datapath that cannot take the packet has dropped and counted it.
+        let _ = self.dpif.execute(Execute {
+            packet: t.packet,
+            flow: t.flow,
+            actions: t.out.actions.into(),
+            mtu: 0,
+            needs_help: t.out.slow.contains(SlowPath::ACTION),
+        });
     }
 
     /// Where a packet with this datapath key is to be translated, and the key with its OpenFlow port.
@@ -468,6 +490,24 @@ struct Origin<'s> {
     bridge: &'s Arc<XBridge>,
     flow: Flow,
     recirc: Option<Arc<Recirc>>,
+}
+
+/// A packet-out that was translated.
+pub struct Translated {
+    packet: Packet,
+    /// Its datapath key.
+    flow: Box<Flow>,
+    out: XlateOut,
+    credits: XCache,
+}
+
+/// A key with the datapath's number for the port that it has OpenFlow's of.
+fn key_of(bridge: &XBridge, flow: &Flow) -> Box<Flow> {
+    let in_port = bridge.ports.get(&OfPort(flow.in_port as u16));
+    Box::new(Flow {
+        in_port: in_port.map_or(DpPort::NONE, |p| p.dp_port).0,
+        ..*flow
+    })
 }
 
 fn reply_once(actions: Vec<Action>) -> UpcallReply {

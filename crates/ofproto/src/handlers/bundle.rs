@@ -2,19 +2,23 @@
 //!
 //! Messages are checked by themselves as they come, and against the bridge, in their order, by the commit. Flow mods of
 //! a bundle are one change of the tables. Group mods, which are not versioned, are made as the commit comes to them and
-//! taken back if a later message fails. Port mods and packet-outs happen last, when nothing can fail any more.
+//! taken back if a later message fails. Packet-outs are translated in their place, by the flows and groups that the
+//! messages before them made; they are sent, and port mods made, last, when nothing can fail any more.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::port::PortMod;
 use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
+use ferrovs_openflow::version::Version;
+use ferrovs_openflow::{Msg, OfpErr};
+use ferrovs_packet::field::TunTable;
 
 use super::{Done, Request, flow, group, packet_out};
 use crate::tables::{Change, Criteria};
 use crate::time::to_ms;
+use crate::udpif::Translated;
 
 /// Bundles that one connection may have open.
 const MAX_BUNDLES: usize = 64;
@@ -28,6 +32,7 @@ const ENTRY_OVERHEAD: usize = 48;
 static TOTAL: AtomicUsize = AtomicUsize::new(0);
 
 pub struct Bundle {
+    id: u32,
     flags: BundleFlags,
     closed: bool,
     used: Instant,
@@ -41,7 +46,7 @@ pub struct Bundle {
 /// What a bundle does after its change of the tables.
 enum Later {
     PortMod(PortMod),
-    PacketOut(packet_out::Prepared),
+    PacketOut(Box<Translated>),
 }
 
 impl Bundle {
@@ -134,6 +139,7 @@ impl Request<'_> {
         let settings = &self.ofproto.backer.udpif.settings;
         let timeout_s = settings.bundle_idle_timeout_s.load(Relaxed);
         let bundle = Bundle {
+            id,
             flags,
             closed: false,
             used: self.now,
@@ -195,11 +201,13 @@ impl Request<'_> {
     fn commit(&mut self, mut bundle: Bundle) -> Done {
         let now_ms = to_ms(self.now);
         let requester = self.requester();
+        let (id, flags) = (bundle.id, bundle.flags);
         self.ofproto.groups.begin();
         let version = self.conn.version();
         let tables = self.ofproto.tables.clone();
         let mut change = None;
         let mut later = Vec::new();
+        let mut commands = Vec::new();
         let mut failed = None;
         let tun_table = self.ofproto.tun_table.clone();
         for bytes in std::mem::take(&mut bundle.entries) {
@@ -207,7 +215,7 @@ impl Request<'_> {
             let result = match body {
                 Err(error) => Err(error),
                 Ok(Message::FlowMod { mut flow_mod, .. }) => {
-                    self.conn.flow_mods.count(flow_mod.command, self.now);
+                    commands.push(flow_mod.command);
                     let change = change.get_or_insert_with(|| tables.change(requester, now_ms));
                     let finds = |criteria: &Criteria| !change.collect(criteria).is_empty();
                     flow::prepare(self.ofproto, self.conn, &mut flow_mod, finds)
@@ -226,13 +234,12 @@ impl Request<'_> {
                         Err(OfpErr::OFPPMFC_BAD_PORT)
                     }
                 }
-                Ok(Message::PacketOut(po)) => packet_out::prepare(self.ofproto, *po, version)
-                    .and_then(|po| {
-                        let tables_version = change.as_ref().map(Change::version);
-                        packet_out::rehearse(self.ofproto, &po, tables_version)?;
-                        later.push(Later::PacketOut(po));
-                        Ok(())
-                    }),
+                Ok(Message::PacketOut(po)) => {
+                    let at = change.as_ref().map(Change::version);
+                    packet_out::prepare(self.ofproto, *po, version)
+                        .and_then(|po| packet_out::translate(self.ofproto, po, at))
+                        .map(|po| later.push(Later::PacketOut(Box::new(po))))
+                }
                 Ok(_) => Err(OfpErr::OFPBFC_MSG_UNSUP),
             };
             if let Err(error) = result {
@@ -245,10 +252,23 @@ impl Request<'_> {
             self.ofproto.groups.undo();
             // Flows may have been translated with them.
             self.ofproto.backer.udpif.changed();
-            self.conn.reply_error(&bytes, error, self.now);
+            let add = BundleAdd {
+                bundle_id: id,
+                flags,
+                msg: bytes.into(),
+            };
+            super::refuse(
+                self.conn,
+                &add_bytes(add, version, &tun_table),
+                error,
+                self.now,
+            );
             return Err(OfpErr::OFPBFC_MSG_FAILED);
         }
         self.ofproto.groups.keep();
+        for command in commands {
+            self.conn.flow_mods.count(command, self.now);
+        }
         if let Some(change) = change {
             change.commit();
         }
@@ -256,11 +276,22 @@ impl Request<'_> {
             // These were checked as far as they can be; what fails now must not undo the rest.
             let _ = match message {
                 Later::PortMod(m) => self.ofproto.port_mod(&m),
-                Later::PacketOut(po) => packet_out::execute(self.ofproto, po),
+                Later::PacketOut(po) => {
+                    self.ofproto.backer.udpif.send(*po);
+                    Ok(())
+                }
             };
         }
         Ok(())
     }
+}
+
+/// The message that brought another into a bundle.
+fn add_bytes(add: BundleAdd, version: Version, tun: &TunTable) -> Vec<u8> {
+    let xid = add.msg.get(4..8).and_then(|b| b.try_into().ok());
+    let xid = xid.map_or(0, u32::from_be_bytes);
+    let body = Message::BundleAdd(add);
+    crate::codec::encode(&Msg { version, xid, body }, tun)
 }
 
 #[cfg(test)]

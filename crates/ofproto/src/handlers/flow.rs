@@ -37,6 +37,10 @@ pub(crate) fn prepare(
         fm.fix_table_id(conn.flow_mod_table_id)?;
         if fm.command == FlowModCommand::Add {
             fm.flags |= FlowModFlags::RESET_COUNTS;
+        } else if fm.new_cookie == u64::MAX {
+            // No cookie was given: flows keep theirs, and one that is added has none.
+            fm.new_cookie = 0;
+            fm.modify_cookie = false;
         }
     }
     match check(ofproto, conn, fm, true) {

@@ -1,5 +1,7 @@
 //! Packet-out.
 
+use std::sync::Arc;
+
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::packet_in::{NO_BUFFER, PacketOut};
@@ -12,6 +14,8 @@ use ferrovs_packet::types::OfPort;
 use super::check::Check;
 use super::{Done, Request};
 use crate::ofproto::{MAX_PORTS, Ofproto};
+use crate::udpif::Translated;
+use crate::xlate::snapshot::XBridge;
 
 /// A packet-out that may be sent.
 pub(crate) struct Prepared {
@@ -58,25 +62,32 @@ pub(crate) fn prepare(
     })
 }
 
-/// Whether the packet gets through its actions in the version of the tables that a bundle makes.
-pub(crate) fn rehearse(ofproto: &Ofproto, po: &Prepared, version: Option<u64>) -> Done {
-    let snapshot = ofproto.backer.snapshot.load_full();
+/// The bridge as translations see it; it must have been published.
+fn published(ofproto: &Ofproto) -> Result<Arc<XBridge>, OfpErr> {
+    let snapshot = ofproto.backer.snapshot.load();
     let bridge = snapshot.bridges.get(&ofproto.id);
-    let bridge = bridge.ok_or(OfpErr::OFPBRC_EPERM)?;
-    let udpif = &ofproto.backer.udpif;
-    let result = udpif.try_packet_out(bridge, &po.packet, &po.flow, &po.actions, version);
-    result.map_err(|_| OfpErr::OFPFMFC_UNKNOWN)
+    bridge.cloned().ok_or(OfpErr::OFPBRC_EPERM)
 }
 
-/// Sends the packet through its actions. The bridge must have been published.
+/// Sends the packet through its actions.
 pub(crate) fn execute(ofproto: &Ofproto, po: Prepared) -> Done {
-    let snapshot = ofproto.backer.snapshot.load_full();
-    let bridge = snapshot.bridges.get(&ofproto.id);
-    let bridge = bridge.ok_or(OfpErr::OFPBRC_EPERM)?;
+    let bridge = &published(ofproto)?;
     let udpif = &ofproto.backer.udpif;
     let result = udpif.packet_out(bridge, po.packet, &po.flow, &po.actions);
     // Open vSwitch has no better word for a packet that its tables send in circles.
     result.map_err(|_| OfpErr::OFPFMFC_UNKNOWN)
+}
+
+/// What becomes of the packet if the change that makes `version` of the tables is committed, as far as it has come.
+pub(crate) fn translate(
+    ofproto: &Ofproto,
+    po: Prepared,
+    version: Option<u64>,
+) -> Result<Translated, OfpErr> {
+    let bridge = &published(ofproto)?;
+    let udpif = &ofproto.backer.udpif;
+    let translated = udpif.prepare(bridge, po.packet, &po.flow, &po.actions, version);
+    translated.map_err(|_| OfpErr::OFPFMFC_UNKNOWN)
 }
 
 impl Request<'_> {

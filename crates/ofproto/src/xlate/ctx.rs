@@ -108,6 +108,8 @@ pub struct Ctx<'a> {
     /// The bridge that the translation begins in.
     pub home: BridgeId,
     pub version: u64,
+    /// The version of the home bridge's tables, if it is not the current one.
+    pub unpublished: Option<u64>,
     pub flow: Flow,
     pub base: Flow,
     pub wc: FlowWildcards,
@@ -196,6 +198,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         bridge: xin.bridge,
         home: xin.bridge.id,
         version: xin.version.unwrap_or(pin.version),
+        unpublished: xin.version,
         flow: xin.flow,
         base,
         wc: FlowWildcards::default(),

@@ -171,7 +171,9 @@ impl Ctx<'_> {
         }
         let pin = bridge.tables.pin();
         let old_bridge = std::mem::replace(&mut self.bridge, bridge);
-        let old_version = std::mem::replace(&mut self.version, pin.version);
+        let own = self.unpublished.filter(|_| bridge.id == self.home);
+        let version = own.unwrap_or(pin.version);
+        let old_version = std::mem::replace(&mut self.version, version);
         let stack = std::mem::take(&mut self.stack);
         let set = std::mem::take(&mut self.action_set);
         let saved = (

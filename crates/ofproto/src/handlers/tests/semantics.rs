@@ -56,8 +56,13 @@ impl Peer {
         flows
     }
 
-    /// Puts messages into a bundle and commits it.
+    /// Puts messages into a bundle and commits it; gives the errors that come back.
     fn bundle(&mut self, bodies: Vec<Message>) -> Vec<OfpErr> {
+        self.bundle_up(bodies);
+        self.errors()
+    }
+
+    fn bundle_up(&mut self, bodies: Vec<Message>) {
         let flags = BundleFlags::ATOMIC;
         let control = |type_| {
             Message::BundleControl(BundleCtrl {
@@ -78,7 +83,6 @@ impl Peer {
             self.send(5, Message::BundleAdd(add));
         }
         self.send(6, control(BundleCtrlType::CommitRequest));
-        self.errors()
     }
 }
 
@@ -187,6 +191,81 @@ fn a_packet_out_that_goes_in_circles_is_refused() {
 }
 
 #[test]
+fn a_packet_out_of_a_bundle_meets_the_flows_and_groups_that_came_before_it() {
+    let mut peer = Peer::new();
+    let learn = "cookie=7,priority=7,in_port=1,actions=learn(table=9,cookie=8,NXM_OF_IN_PORT[])";
+    let out = || packet_out(1, vec![Action::output(OfPort::TABLE)]);
+    let add = |text| flow(FlowModCommand::Add, text);
+    let nine = |command, text| Message::GroupMod(group(command, text));
+    let bundle = vec![
+        add("cookie=1,priority=1,in_port=1,actions=drop"),
+        out(),
+        add("cookie=2,priority=2,in_port=1,actions=group:9"),
+        nine(
+            GroupCommand::Add,
+            "group_id=9,type=all,bucket=actions=resubmit(,4)",
+        ),
+        add("cookie=4,table=4,in_port=1,actions=drop"),
+    ];
+    // A group must be there before the flow that names it.
+    let missing = [OfpErr::OFPBAC_BAD_OUT_GROUP, OfpErr::OFPBFC_MSG_FAILED];
+    assert_eq!(peer.bundle(bundle), missing);
+    assert_eq!(peer.flows(), []);
+    let bundle = vec![
+        add("cookie=1,priority=1,in_port=1,actions=drop"),
+        out(),
+        nine(
+            GroupCommand::Add,
+            "group_id=9,type=all,bucket=actions=resubmit(,4)",
+        ),
+        add("cookie=4,table=4,in_port=1,actions=drop"),
+        add("cookie=2,priority=2,in_port=1,actions=group:9"),
+        out(),
+        out(),
+        nine(
+            GroupCommand::Modify,
+            "group_id=9,type=all,bucket=actions=drop",
+        ),
+        out(),
+        add(learn),
+        out(),
+    ];
+    assert_eq!(peer.bundle(bundle), []);
+    let rules = peer.ofproto.tables.collect_rules(&Criteria::all());
+    let mut counts: Vec<_> = rules
+        .iter()
+        .map(|r| (r.cookie, r.stats().n_packets))
+        .collect();
+    counts.sort();
+    assert_eq!(counts, [(1, 1), (2, 3), (4, 2), (7, 1), (8, 0)]);
+}
+
+#[test]
+fn a_bundle_that_fails_sends_no_packet_and_quotes_the_message_as_it_was_added() {
+    let mut peer = Peer::new();
+    assert_eq!(peer.add("cookie=1,in_port=1,actions=drop"), []);
+    let failing = vec![
+        packet_out(1, vec![Action::output(OfPort::TABLE)]),
+        flow(FlowModCommand::Add, "in_port=2,actions=group:9"),
+    ];
+    peer.bundle_up(failing);
+    let quotes = peer.replies().into_iter().filter_map(|m| match m {
+        Message::Error(e) => Some(Msg::decode(&e.data, &Tun::none()).unwrap().body),
+        _ => None,
+    });
+    let quotes: Vec<_> = quotes.collect();
+    assert!(
+        matches!(
+            quotes[..],
+            [Message::BundleAdd(_), Message::BundleControl(_)]
+        ),
+        "{quotes:?}"
+    );
+    let rules = peer.ofproto.tables.collect_rules(&Criteria::all());
+    assert_eq!((rules.len(), rules[0].stats().n_packets), (1, 0));
+}
+
+#[test]
 fn what_a_datapath_cannot_do_is_refused_when_it_is_added_to_a_bundle() {
     let mut peer = Peer::new();
     let ct = flow(FlowModCommand::Add, "ip,actions=ct(commit)");
@@ -232,6 +311,14 @@ fn modifications_add_and_change_cookies_as_their_version_has_it() {
         modify(&mut peer, "cookie=9,in_port=1,actions=3");
         let cookie = if recooks { 9 } else { 5 };
         assert_eq!(peer.flows(), [(0, cookie)], "{version:?}");
+        // Without a cookie one that is there stays, and a flow that is added has none.
+        modify(&mut peer, "in_port=1,actions=4");
+        modify(&mut peer, "in_port=2,actions=4");
+        let mut flows = vec![(0, cookie)];
+        if adds {
+            flows.insert(0, (0, 0));
+        }
+        assert_eq!(peer.flows(), flows, "{version:?}");
     }
 }
 
@@ -453,6 +540,46 @@ fn the_switchs_table_is_not_for_controllers_whatever_it_holds() {
             peer.bundle(vec![flow(command, text)]),
             [OfpErr::OFPBRC_EPERM]
         );
+    }
+}
+
+#[test]
+fn a_meter_that_the_datapath_cannot_be_is_refused() {
+    use ferrovs_openflow::meter::{MeterBand, MeterBandType, MeterConfig, MeterFlags, MeterMod};
+    let band = |type_| MeterBand {
+        type_,
+        rate: 4,
+        burst_size: 0,
+        prec_level: 0,
+    };
+    let (drop, remark) = (band(MeterBandType::Drop), band(MeterBandType::DscpRemark));
+    let cases = [
+        (0, vec![drop], Some(OfpErr::OFPMMFC_BAD_FLAGS)),
+        (4, vec![drop], Some(OfpErr::OFPMMFC_BAD_FLAGS)),
+        (8, vec![], Some(OfpErr::OFPMMFC_BAD_FLAGS)),
+        (12, vec![remark], Some(OfpErr::OFPMMFC_BAD_FLAGS)),
+        (0x101, vec![drop], Some(OfpErr::OFPMMFC_BAD_FLAGS)),
+        (0x8002, vec![drop], Some(OfpErr::OFPMMFC_BAD_FLAGS)),
+        (1, vec![], Some(OfpErr::OFPMMFC_OUT_OF_BANDS)),
+        (1, vec![drop, remark], Some(OfpErr::OFPMMFC_BAD_BAND)),
+        (9, vec![drop], None),
+        (2, vec![drop, drop], None),
+    ];
+    let mut peer = Peer::new();
+    assert_eq!(peer.ask(meter("meter=2,kbps,bands=type=drop,rate=1")), []);
+    for (flags, bands, error) in cases {
+        for (command, meter_id) in [(MeterCommand::Add, 1), (MeterCommand::Modify, 2)] {
+            let meter = MeterConfig {
+                meter_id,
+                flags: MeterFlags::from_bits_retain(flags),
+                bands: bands.clone(),
+            };
+            let errors = peer.ask(Message::MeterMod(MeterMod { command, meter }));
+            assert_eq!(errors.first().copied(), error, "{flags:#x} {command:?}");
+            if meter_id == 1 && error.is_none() {
+                peer.ofproto.remove_meters(&[1]);
+            }
+        }
     }
 }
 
