@@ -592,7 +592,7 @@ impl ConnMgr {
                 self.send_packet_in(&packet_in, now);
             }
         }
-        self.conns.iter_mut().for_each(|c| c.run_schedule(now));
+        self.conns.iter_mut().for_each(|c| c.run_schedules(now));
     }
 
     fn send_packet_in(&mut self, packet_in: &AsyncPacketIn, now: Instant) {

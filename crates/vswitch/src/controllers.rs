@@ -14,7 +14,7 @@ use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_stream::{verify_active, verify_passive};
 
 use crate::config::{BridgeConfig, ControllerConfig};
-use crate::settings::{get_int, ms};
+use crate::settings::get_int;
 use crate::write::{put, put_map};
 
 /// The targets of a bridge, as its rows describe them.
@@ -105,14 +105,10 @@ fn one(config: &BridgeConfig, c: &ControllerConfig, versions: Versions) -> Contr
         _ => None,
     };
     if let Some(backoff) = c.max_backoff_ms {
-        s.max_backoff = ms(backoff.max(1000));
-    }
-    s.probe_interval = match c.inactivity_probe_ms {
-        None => Some(Duration::from_secs(5)),
-        Some(0) => None,
         // The connection counts whole seconds.
-        Some(n) => Some(Duration::from_secs((n.max(0) as u64).div_ceil(1000).max(1))),
-    };
+        s.max_backoff = Duration::from_secs((backoff / 1000).max(1) as u64);
+    }
+    s.probe_interval = probe_interval(c.inactivity_probe_ms);
     s.enable_async_messages = c.enable_async_messages.unwrap_or(true);
     s.allowed_versions = versions;
     let limit = |n: Option<i64>, least: i64| n.map_or(0, |n| n.max(least) as u32);
@@ -131,6 +127,19 @@ fn one(config: &BridgeConfig, c: &ControllerConfig, versions: Versions) -> Contr
         s.dscp = dscp.min(63);
     }
     s
+}
+
+/// How long a controller may be silent before it is probed, in whole seconds: 5 unless a longer time is asked for.
+/// 0 turns probes off.
+fn probe_interval(wanted_ms: Option<i64>) -> Option<Duration> {
+    const LEAST: i64 = 5;
+    match wanted_ms {
+        Some(0) => None,
+        wanted => {
+            let secs = wanted.map_or(LEAST, |n| n / 1000);
+            Some(Duration::from_secs(secs.max(LEAST) as u64))
+        }
+    }
 }
 
 /// Writes the state of a bridge's controllers.
@@ -172,6 +181,22 @@ mod tests {
             "../run/o/x",
         ] {
             assert!(!inside(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn controllers_are_probed_after_five_seconds_at_the_earliest() {
+        let secs = |ms| probe_interval(ms).map(|d| d.as_secs());
+        for (ms, expected) in [
+            (None, Some(5)),
+            (Some(0), None),
+            (Some(1), Some(5)),
+            (Some(-3), Some(5)),
+            (Some(4999), Some(5)),
+            (Some(6999), Some(6)),
+            (Some(60_000), Some(60)),
+        ] {
+            assert_eq!(secs(ms), expected, "{ms:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! From configuration to the settings that bridges take: bundles, mirrors, tables, controllers.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ferrovs_ofproto::connmgr::FailMode;
 use ferrovs_ofproto::ofproto::{BundleSettings, MirrorSettings, Ofproto};
@@ -239,11 +239,6 @@ fn prefixes(bridge: &str, names: &[String]) -> Option<Vec<FieldId>> {
         );
     }
     (!fields.is_empty()).then_some(fields)
-}
-
-/// A number of milliseconds from a row.
-pub(crate) fn ms(n: i64) -> Duration {
-    Duration::from_millis(n.max(0) as u64)
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ const ERROR_QUOTE: usize = 65535 - 24;
 /// Bytes of a packet that a primary controller gets at first when no flow matched.
 const DEFAULT_MISS_SEND_LEN: u16 = 128;
 
+/// Packet-ins that may wait to be sent unless the database says another number.
+const DEFAULT_PACKET_INS: u32 = 100;
+
 const INVALID_TTL: u32 = 1 << PacketInReason::InvalidTtl as u32;
 
 /// The messages of one answer, made when there is room; None after the last.
@@ -83,7 +86,8 @@ pub struct OfConn {
     /// Requests of which parts are still to come.
     pub(super) multipart: Multipart,
     replies: VecDeque<Reply>,
-    schedule: Schedule,
+    /// Of packets that no flow matched, and of the others.
+    pub(super) schedules: [Schedule; 2],
     connection_seqno: u64,
 }
 
@@ -115,7 +119,7 @@ impl OfConn {
             flow_mods: FlowMods::default(),
             multipart: Multipart::default(),
             replies: VecDeque::new(),
-            schedule: Schedule::default(),
+            schedules: Default::default(),
             connection_seqno: 0,
         };
         conn.reset();
@@ -129,11 +133,9 @@ impl OfConn {
         self.rconn.set_probe_interval(settings.probe_interval);
         self.rconn.set_dscp(settings.dscp);
         self.rconn.set_allowed(allowed, now);
-        self.schedule.set_limits(
-            settings.rate_limit,
-            settings.burst_limit,
-            settings.max_pktq_size,
-        );
+        for schedule in &mut self.schedules {
+            schedule.set_limits(settings.rate_limit, settings.burst_limit);
+        }
     }
 
     /// What a fresh connection starts with.
@@ -157,7 +159,7 @@ impl OfConn {
         self.monitor_paused = false;
         self.multipart = Multipart::default();
         self.replies.clear();
-        self.schedule.clear();
+        self.schedules.iter_mut().for_each(Schedule::clear);
     }
 
     /// The negotiated version, or the oldest while there is none.
@@ -291,9 +293,12 @@ impl OfConn {
         };
     }
 
-    /// The schedule of packet-ins.
-    pub(super) fn schedule(&mut self) -> (&mut Schedule, &mut Rconn) {
-        (&mut self.schedule, &mut self.rconn)
+    /// How many packet-ins may wait for a peer that does not read.
+    pub(super) fn packet_in_limit(&self) -> u32 {
+        match self.settings.max_pktq_size {
+            0 => DEFAULT_PACKET_INS,
+            limit => limit,
+        }
     }
 
     /// Which connection a snooper sees: the greatest.
@@ -346,7 +351,7 @@ impl OfConn {
         if let Some(at) = self.multipart.deadline() {
             poller.wait_until(at);
         }
-        self.schedule.wait(poller);
+        self.schedules.iter().for_each(|s| s.wait(poller));
         self.flow_mods.wait(poller);
     }
 }

@@ -12,7 +12,6 @@ use ferrovs_openflow::switch::AsyncType;
 use ferrovs_openflow::version::Version;
 use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_packet::types::OfPort;
-use ferrovs_runtime::coverage;
 use ferrovs_sync::Waker;
 
 use super::OfConn;
@@ -20,8 +19,6 @@ use crate::xlate::snapshot::{AsyncPacketIn, PacketInSink};
 
 /// Packets that may wait for the main thread; more are dropped.
 const MAX_QUEUE: usize = 4096;
-/// A connection with so many bytes waiting gets no further packets.
-const MAX_BACKLOG: usize = 1024 * 1024;
 
 pub struct PacketInQueue {
     queue: Mutex<VecDeque<AsyncPacketIn>>,
@@ -164,23 +161,21 @@ impl OfConn {
             },
             &self.tun_table,
         );
-        let (schedule, rconn) = self.schedule();
-        if schedule.is_limited() {
-            schedule.push(is_miss, OfPort(p.flow.in_port as u16), bytes);
-        } else if rconn.tx_backlog() < MAX_BACKLOG {
-            rconn.send(bytes, now);
-        } else {
-            coverage::RCONN_OVERFLOW.inc();
+        let limit = self.packet_in_limit();
+        let schedule = &mut self.schedules[usize::from(!is_miss)];
+        let port = OfPort(p.flow.in_port as u16);
+        if let Some(bytes) = schedule.push(port, bytes, now) {
+            self.rconn.send_packet_in(bytes, limit, now);
         }
     }
 
-    pub(super) fn run_schedule(&mut self, now: Instant) {
-        let (schedule, rconn) = self.schedule();
-        while rconn.tx_backlog() < MAX_BACKLOG {
-            let Some(bytes) = schedule.pop(now) else {
-                return;
-            };
-            rconn.send(bytes, now);
+    /// Sends packet-ins whose time has come.
+    pub(super) fn run_schedules(&mut self, now: Instant) {
+        let limit = self.packet_in_limit();
+        for schedule in &mut self.schedules {
+            while let Some(bytes) = schedule.pop(now) {
+                self.rconn.send_packet_in(bytes, limit, now);
+            }
         }
     }
 }

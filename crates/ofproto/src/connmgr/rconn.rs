@@ -35,7 +35,7 @@ const SNOOP_BACKLOG: usize = 256 * 1024;
 /// than a peer has to catch up with that reads at all.
 const TX_LIMIT: usize = 128 * 1024 * 1024;
 /// What a waiting message takes up besides its bytes: its place in the queue, and the allocator's own.
-const TX_OVERHEAD: usize = std::mem::size_of::<Vec<u8>>() + 16;
+const TX_OVERHEAD: usize = std::mem::size_of::<Waiting>() + 16;
 
 /// A connection that has stood for so long is taken for admitted.
 const ADMITTED_AFTER: Duration = Duration::from_secs(30);
@@ -100,12 +100,20 @@ pub struct Rconn {
     rx: Vec<u8>,
     rx_at: usize,
     rx_end: usize,
-    tx: VecDeque<Vec<u8>>,
+    tx: VecDeque<Waiting>,
+    /// Packet-ins among them.
+    tx_packet_ins: usize,
     tx_at: usize,
     tx_bytes: usize,
     tx_memory: usize,
     tx_limit: usize,
     snoopers: Vec<Rconn>,
+}
+
+/// A message that waits to be sent.
+struct Waiting {
+    bytes: Vec<u8>,
+    packet_in: bool,
 }
 
 impl Rconn {
@@ -157,6 +165,7 @@ impl Rconn {
             rx_at: 0,
             rx_end: 0,
             tx: VecDeque::new(),
+            tx_packet_ins: 0,
             tx_at: 0,
             tx_bytes: 0,
             tx_memory: 0,
@@ -330,7 +339,7 @@ impl Rconn {
         }
         if !self.hello_sent {
             self.hello_sent = true;
-            self.queue(hello::encode(self.allowed, hello::next_xid()));
+            self.queue(hello::encode(self.allowed, hello::next_xid()), false);
         }
         self.flush(now);
         if self.state != State::Connecting {
@@ -514,21 +523,30 @@ impl Rconn {
         while let Some(&[_, _, a, b]) = bytes.first_chunk() {
             let size = usize::from(u16::from_be_bytes([a, b])).max(HEADER_LEN);
             if size >= bytes.len() {
-                return self.send_one(bytes, now);
+                return self.send_one(bytes, false, now);
             }
             let rest = bytes.split_off(size);
-            self.send_one(bytes, now);
+            self.send_one(bytes, false, now);
             bytes = rest;
         }
     }
 
-    fn send_one(&mut self, msg: Vec<u8>, now: Instant) {
+    /// Queues a packet-in, which is lost if `limit` of them wait already.
+    pub fn send_packet_in(&mut self, msg: Vec<u8>, limit: u32, now: Instant) {
+        if self.tx_packet_ins < limit as usize {
+            self.send_one(msg, true, now);
+        } else {
+            coverage::RCONN_OVERFLOW.inc();
+        }
+    }
+
+    fn send_one(&mut self, msg: Vec<u8>, packet_in: bool, now: Instant) {
         if !self.is_connected() {
             return;
         }
         self.copy_to_snoopers(&msg, now);
         coverage::RCONN_QUEUED.inc();
-        self.queue(msg);
+        self.queue(msg, packet_in);
         if self.tx.len() == 1 || self.tx_bytes > READ_SIZE {
             self.flush(now);
         }
@@ -553,14 +571,16 @@ impl Rconn {
         }
     }
 
-    fn queue(&mut self, msg: Vec<u8>) {
-        self.tx_bytes += msg.len();
-        self.tx_memory += msg.capacity() + TX_OVERHEAD;
-        self.tx.push_back(msg);
+    fn queue(&mut self, bytes: Vec<u8>, packet_in: bool) {
+        self.tx_bytes += bytes.len();
+        self.tx_memory += bytes.capacity() + TX_OVERHEAD;
+        self.tx_packet_ins += usize::from(packet_in);
+        self.tx.push_back(Waiting { bytes, packet_in });
     }
 
     fn flush(&mut self, now: Instant) {
-        while let (Some(msg), Some(stream)) = (self.tx.front(), &mut self.stream) {
+        while let (Some(first), Some(stream)) = (self.tx.front(), &mut self.stream) {
+            let msg = &first.bytes;
             let sent = match stream.send(&msg[self.tx_at..]) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 sent => sent,
@@ -585,6 +605,7 @@ impl Rconn {
                     self.tx_at += n;
                     if self.tx_at == msg.len() {
                         self.tx_memory -= msg.capacity() + TX_OVERHEAD;
+                        self.tx_packet_ins -= usize::from(first.packet_in);
                         self.tx.pop_front();
                         self.tx_at = 0;
                         if self.is_connected() {
@@ -706,6 +727,7 @@ impl Rconn {
             coverage::RCONN_DISCARDED.add(self.tx.len() as u64);
         }
         self.tx = VecDeque::new();
+        self.tx_packet_ins = 0;
         self.tx_at = 0;
         self.tx_bytes = 0;
         self.tx_memory = 0;

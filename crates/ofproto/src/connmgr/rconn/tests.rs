@@ -73,3 +73,25 @@ fn several_messages_in_a_row_are_sent_as_what_they_are() {
     }
     assert_eq!(got[hello..], bytes);
 }
+
+#[test]
+fn as_many_packet_ins_wait_for_a_peer_as_the_limit_says() {
+    let (mut rconn, mut peer) = pair();
+    let now = clock::now();
+    let mut buffer = vec![0; 1024 * 1024];
+    // Something that waits already lets nothing pass.
+    while rconn.tx_backlog() == 0 {
+        rconn.send(vec![4, 12, 0, 8, 0, 0, 0, 0], now);
+    }
+    for limit in [1, 10, 512] {
+        for _ in 0..600 {
+            rconn.send_packet_in(vec![4, 10, 0, 8, 0, 0, 0, 0], limit, now);
+        }
+        assert_eq!(rconn.tx_packet_ins, limit as usize);
+    }
+    while rconn.tx_backlog() > 0 {
+        assert!(peer.recv(&mut buffer).unwrap() > 0);
+        rconn.run(now);
+    }
+    assert_eq!(rconn.tx_packet_ins, 0);
+}
