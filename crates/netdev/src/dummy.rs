@@ -488,8 +488,8 @@ impl Netdev for Device {
         };
         let (rx, tx) = (total(&d.rx), total(&d.tx));
         let mut custom = vec![
-            ("rx_custom_packets_1".to_owned(), 0),
-            ("rx_custom_packets_2".to_owned(), 0),
+            ("rx_custom_packets_1".to_owned(), rx.0),
+            ("rx_custom_packets_2".to_owned(), rx.0),
         ];
         for (dir, all, n) in [("rx", &d.rx, n_rxq), ("tx", &d.tx, n_txq)] {
             for (i, q) in all.iter().take(n).enumerate() {

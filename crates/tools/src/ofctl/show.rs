@@ -174,8 +174,8 @@ pub fn queue_get_config(args: &[String], opt: &mut Options) {
     };
     let mut v = vconn::open_switch(&args[0], opt);
     let tun = Tun::auto();
-    if port == OfPort::NONE && v.version < Version::V14 {
-        // Older versions must be asked port by port.
+    if port == OfPort::NONE && v.version == Version::V10 {
+        // 1.0 must be asked port by port.
         let mut other = vconn::open_switch(&args[0], opt);
         for d in names::fetch_ports(&mut other) {
             if d.port_no >= OfPort::MAX {
