@@ -21,10 +21,16 @@ fn a_bridge_whose_controller_is_never_there_fails_open_and_lives() {
         "add-br br0 -- set Bridge br0 datapath_type=dummy other-config:disable-in-band=true \
          -- set-controller br0 unix:nobody-is-here",
     );
-    sw.ofctl("add-flow br0 in_port=1,actions=2");
+    sw.ofctl("-O OpenFlow13 add-group br0 group_id=1,type=all,bucket=actions=2");
+    sw.ofctl("-O OpenFlow13 add-meter br0 meter=1,kbps,band=type=drop,rate=9");
+    sw.ofctl("-O OpenFlow13 add-flow br0 in_port=1,actions=meter:1,group:1");
     sw.appctl("time/warp 14000 500");
     assert!(sw.ofctl("dump-flows br0").contains("in_port=1"));
     sw.appctl("time/warp 2000 500");
+    for (dump, shown) in [("dump-groups", "group_id"), ("dump-meters", "rate")] {
+        let left = sw.ofctl(&format!("-O OpenFlow13 {dump} br0"));
+        assert!(!left.contains(shown), "{left}");
+    }
     let flows = sw.appctl("bridge/dump-flows br0");
     assert!(
         flows.contains("priority=15790320,actions=NORMAL"),
@@ -202,4 +208,34 @@ fn who_loses_the_primary_role_is_told() {
         assert!(old.output().contains(&told), "{}", old.output());
         assert!(!new.output().contains("ROLE_STATUS"), "{}", new.output());
     }
+}
+
+#[test]
+fn errors_of_a_bundle_are_told_with_the_messages_that_they_are_about() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy fail-mode=secure");
+    let target = format!("unix:{}", sw.file("br0.mgmt"));
+    let end = format!("ovs-ofctl: talking to {target} (Protocol error)\n");
+    let file = sw.file("bundle");
+    let run = |lines: &str| {
+        std::fs::write(&file, lines).unwrap();
+        let outcome = sw.client("ovs-ofctl", &["-O", "OpenFlow14", "bundle", "br0", &file]);
+        (outcome.code, outcome.stderr)
+    };
+    // What the commit finds.
+    let (code, told) = run("flow add in_port=1,actions=2\nflow a in_port=2,actions=group:9\n");
+    let first = "Error OFPBAC_BAD_OUT_GROUP for: OFPT_FLOW_MOD (OF1.4) (xid=0x7): ADD in_port=2 actions=group:9\n";
+    let commit = "Error OFPBFC_MSG_FAILED for: OFPT_BUNDLE_CONTROL (OF1.4) (xid=0xa):\n bundle_id=0 type=COMMIT_REQUEST flags=atomic ordered\n";
+    assert_eq!((code, told), (1, format!("{first}{commit}{end}")));
+    // What is refused as it is added: all of it is told, and nothing is committed.
+    let (code, told) = run(
+        "flow add in_port=1,actions=2\nflow add table=254,actions=2\nflow mod table=254,in_port=1,actions=3\n",
+    );
+    let refused = "Error OFPBRC_EPERM for: OFPT_FLOW_MOD (OF1.4) (xid=0x7): ADD table:254 actions=output:2\nError OFPBRC_EPERM for: OFPT_FLOW_MOD (OF1.4) (xid=0x8): MOD table:254 in_port=1 actions=output:3\n";
+    assert_eq!((code, told), (1, format!("{refused}{end}")));
+    assert_eq!(sw.ofctl("dump-flows br0").lines().count(), 1);
+    // Commands may be cut short.
+    let (code, told) =
+        run("flow add,in_port=1,actions=2\ngroup a group_id=1,type=all\nflow d in_port=1\n");
+    assert_eq!((code, told.as_str()), (0, ""));
 }

@@ -1,49 +1,110 @@
 //! Changes that take effect together: `--bundle` and the command `bundle`.
 
+use std::collections::HashMap;
+use std::io;
+
 use ferrovs_openflow::flow::FlowMod;
+use ferrovs_openflow::group::GroupCommand;
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
+use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::flow::{parse_flow_mod, warn_unmeant};
 use ferrovs_openflow::text::group::parse_group_mod;
+use ferrovs_openflow::text::print::{Print, format_message};
 use ferrovs_openflow::version::Protocol;
 use ferrovs_runtime::{fatal, fatal_io};
 
+use super::Options;
 use super::flows::{flow_mod_message, line_command, open_for, parse_packet_out, read_file};
+use super::groups::group_line_command;
 use super::names::SwitchNames;
 use super::vconn::{self, Vconn};
-use super::{Options, die_of};
 
 pub const PROTOCOLS: Protocol = Protocol::OF13_OXM
     .union(Protocol::OF14_OXM)
     .union(Protocol::OF15_OXM);
 const FLAGS: BundleFlags = BundleFlags::ATOMIC.union(BundleFlags::ORDERED);
 
-fn control(
-    v: &mut Vconn,
-    type_: BundleCtrlType,
-    want: BundleCtrlType,
-    n: &SwitchNames,
-    opt: &Options,
-) {
-    let m = Message::BundleControl(BundleCtrl {
-        bundle_id: 0,
-        type_,
-        flags: FLAGS,
-    });
-    let reply = match v.transact(m, &n.tun) {
-        Ok(r) => r,
-        Err(e) => vconn::talking(v, &e),
-    };
-    match Msg::decode(&reply, &n.tun) {
-        Ok(Msg {
-            body: Message::BundleControl(b),
-            ..
-        }) if b.type_ == want => {}
-        Ok(Msg {
-            body: Message::Error(_),
-            ..
-        }) => die_of(&reply, n.names(), opt),
-        _ => super::bad_reply(&reply),
+/// A bundle under way.
+struct Sender<'a> {
+    v: Vconn,
+    n: &'a SwitchNames,
+    opt: &'a Options,
+    /// Messages of the bundle as they are sent, by transaction id.
+    messages: HashMap<u32, Vec<u8>>,
+    /// Errors that came back.
+    errors: Vec<Vec<u8>>,
+}
+
+impl Sender<'_> {
+    /// Whether the switch did what `type_` asks for.
+    fn control(&mut self, type_: BundleCtrlType, want: BundleCtrlType) -> bool {
+        let m = Message::BundleControl(BundleCtrl {
+            bundle_id: 0,
+            type_,
+            flags: FLAGS,
+        });
+        let reply = match self.v.transact_after(m, &self.n.tun, &mut self.errors) {
+            Ok(r) => r,
+            Err(e) => self.fail(&e),
+        };
+        match Msg::decode(&reply, &self.n.tun).map(|m| m.body) {
+            Ok(Message::BundleControl(b)) if b.type_ == want => true,
+            Ok(Message::Error(_)) => {
+                self.errors.push(reply);
+                false
+            }
+            _ => super::bad_reply(&reply),
+        }
+    }
+
+    /// Prints the errors that came back.
+    fn tell_errors(&self) {
+        let names = match self.opt.show_names() {
+            true => self.n.names(),
+            false => Names::none(&self.n.tun),
+        };
+        let p = Print {
+            names,
+            verbosity: self.opt.verbosity + 1,
+        };
+        for error in &self.errors {
+            let Ok(Msg {
+                xid,
+                body: Message::Error(e),
+                ..
+            }) = Msg::decode(error, &self.n.tun)
+            else {
+                continue;
+            };
+            let message = self.messages.get(&xid).unwrap_or(&e.data);
+            let mut text = String::new();
+            format_message(message, p, &mut text);
+            let name = e.error.map_or("unknown", |e| e.name());
+            eprint!("Error {name} for: {text}");
+        }
+    }
+
+    /// Ends the program because the bundle failed.
+    fn fail(&self, e: &io::Error) -> ! {
+        self.tell_errors();
+        vconn::talking(&self.v, e)
+    }
+
+    /// Sends the messages between opening and commit.
+    fn run(&mut self, messages: &[(u32, Vec<u8>)]) -> bool {
+        if !self.control(BundleCtrlType::OpenRequest, BundleCtrlType::OpenReply) {
+            return false;
+        }
+        match self.v.transact_errors(messages) {
+            Ok(errors) => self.errors.extend(errors),
+            Err(e) => self.fail(&e),
+        }
+        if !self.errors.is_empty() {
+            self.control(BundleCtrlType::DiscardRequest, BundleCtrlType::DiscardReply);
+            return false;
+        }
+        self.control(BundleCtrlType::CommitRequest, BundleCtrlType::CommitReply)
     }
 }
 
@@ -68,40 +129,33 @@ pub fn send(switch: &str, list: Vec<Message>, usable: Protocol, n: &SwitchNames,
         unixctl: None,
         ..*opt
     };
-    let (mut v, _) = open_for(switch, usable, &wide);
-    control(
-        &mut v,
-        BundleCtrlType::OpenRequest,
-        BundleCtrlType::OpenReply,
+    let (v, _) = open_for(switch, usable, &wide);
+    let mut sender = Sender {
+        v,
         n,
         opt,
-    );
+        messages: HashMap::new(),
+        errors: Vec::new(),
+    };
+    let version = sender.v.version;
     let mut messages = Vec::new();
     for body in list {
         let xid = vconn::next_xid();
-        let inner = Msg::new(v.version, xid, body).to_bytes(&n.tun);
-        if inner.is_empty() {
+        let msg = Msg::new(version, xid, body).to_bytes(&n.tun);
+        if msg.is_empty() {
             fatal("message cannot be part of a bundle in this version");
         }
+        sender.messages.insert(xid, msg.clone());
         let add = Message::BundleAdd(BundleAdd {
             bundle_id: 0,
             flags: FLAGS,
-            msg: inner,
+            msg,
         });
-        messages.push((xid, Msg::new(v.version, xid, add).to_bytes(&n.tun)));
+        messages.push((xid, Msg::new(version, xid, add).to_bytes(&n.tun)));
     }
-    match v.transact_noreply(&messages) {
-        Ok(None) => {}
-        Ok(Some(error)) => die_of(&error, n.names(), opt),
-        Err(e) => vconn::talking(&v, &e),
+    if !sender.run(&messages) {
+        sender.fail(&ferrovs_stream::protocol_error());
     }
-    control(
-        &mut v,
-        BundleCtrlType::CommitRequest,
-        BundleCtrlType::CommitReply,
-        n,
-        opt,
-    );
 }
 
 /// Sends flow mods as one bundle.
@@ -144,23 +198,12 @@ pub fn bundle(args: &[String], opt: &mut Options) {
                     .map(|fm| flow_mod_message(fm, Protocol::OF14_OXM))
             }
             "group" => {
-                let rest = rest.trim_start();
-                let (word, tail) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
-                use ferrovs_openflow::group::GroupCommand::*;
-                let (cmd, tail) = match word {
-                    "add" => (Add, tail),
-                    "modify" => (Modify, tail),
-                    "add_or_mod" => (AddOrModify, tail),
-                    "delete" => (Delete, tail),
-                    "insert_bucket" => (InsertBucket, tail),
-                    "remove_bucket" => (RemoveBucket, tail),
-                    _ => (Add, rest),
-                };
+                let (cmd, tail) = group_line_command(rest.trim_start(), GroupCommand::Add);
                 parse_group_mod(tail, cmd, &n.names(), &mut p).map(Message::GroupMod)
             }
             "packet-out" => parse_packet_out(rest, &n.names(), &mut p)
                 .map(|po| Message::PacketOut(Box::new(po))),
-            _ => Err(format!("Unsupported bundle message type: {line}")),
+            _ => Err(format!("Unsupported bundle message type: {word}")),
         };
         match parsed {
             Ok(m) => list.push(m),

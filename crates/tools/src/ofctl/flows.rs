@@ -139,16 +139,22 @@ pub fn line_command(line: &str, command: Option<FlowModCommand>) -> (FlowModComm
     if let Some(c) = command {
         return (c, line);
     }
-    let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-    let found = match word {
-        "add" => FlowModCommand::Add,
-        "delete" => FlowModCommand::Delete,
-        "delete_strict" => FlowModCommand::DeleteStrict,
-        "modify" => FlowModCommand::Modify,
-        "modify_strict" => FlowModCommand::ModifyStrict,
-        _ => return (FlowModCommand::Add, line),
-    };
-    (found, rest)
+    let commands = [
+        ("add", FlowModCommand::Add),
+        ("delete", FlowModCommand::Delete),
+        ("delete_strict", FlowModCommand::DeleteStrict),
+        ("modify", FlowModCommand::Modify),
+        ("modify_strict", FlowModCommand::ModifyStrict),
+    ];
+    first_word(line, &commands).unwrap_or((FlowModCommand::Add, line))
+}
+
+/// What the first word of a line means, which may be the beginning of a command's name, and the rest of the line.
+pub fn first_word<'l, C: Copy>(line: &'l str, commands: &[(&str, C)]) -> Option<(C, &'l str)> {
+    const SEPARATORS: [char; 3] = [' ', '\t', ','];
+    let (word, rest) = line.split_at(line.find(SEPARATORS).unwrap_or(line.len()));
+    let found = commands.iter().find(|(name, _)| name.starts_with(word))?;
+    (!word.is_empty()).then(|| (found.1, rest.trim_start_matches(SEPARATORS)))
 }
 
 pub fn read_file(file: &str) -> Result<String, std::io::Error> {

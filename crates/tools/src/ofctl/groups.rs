@@ -16,7 +16,7 @@ use ferrovs_openflow::version::{Protocol, Version};
 use ferrovs_runtime::vlog::modules;
 use ferrovs_runtime::{fatal, fatal_io, vlog};
 
-use super::flows::{check_allowed, open_for, read_file};
+use super::flows::{check_allowed, first_word, open_for, read_file};
 use super::names::SwitchNames;
 use super::vconn;
 use super::{Options, dump_print, noreply, noreply_one};
@@ -72,18 +72,17 @@ pub fn parse_group_lines(
     out
 }
 
-fn group_line_command(line: &str, default: GroupCommand) -> (GroupCommand, &str) {
-    let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-    let c = match word {
-        "add" => GroupCommand::Add,
-        "modify" => GroupCommand::Modify,
-        "add_or_mod" => GroupCommand::AddOrModify,
-        "delete" => GroupCommand::Delete,
-        "insert_bucket" => GroupCommand::InsertBucket,
-        "remove_bucket" => GroupCommand::RemoveBucket,
-        _ => return (default, line),
-    };
-    (c, rest)
+/// The command that a line begins with, which may be cut short.
+pub fn group_line_command(line: &str, default: GroupCommand) -> (GroupCommand, &str) {
+    let commands = [
+        ("add", GroupCommand::Add),
+        ("delete", GroupCommand::Delete),
+        ("modify", GroupCommand::Modify),
+        ("add_or_mod", GroupCommand::AddOrModify),
+        ("insert_bucket", GroupCommand::InsertBucket),
+        ("remove_bucket", GroupCommand::RemoveBucket),
+    ];
+    first_word(line, &commands).unwrap_or((default, line))
 }
 
 fn group_command(args: &[String], command: GroupCommand, opt: &Options) {

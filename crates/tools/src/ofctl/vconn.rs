@@ -3,7 +3,7 @@
 //! Transaction ids come from one counter for the whole program, hellos included, as in Open vSwitch: the numbers
 //! that are printed with replies are the same.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -239,6 +239,11 @@ impl Vconn {
 
     /// Waits for the message with this transaction id; others are put aside or dropped as Open vSwitch does.
     pub fn recv_xid(&mut self, xid: u32) -> io::Result<Vec<u8>> {
+        self.recv_xid_after(xid, &mut |_| {})
+    }
+
+    /// The same; `other` is shown what comes before.
+    fn recv_xid_after(&mut self, xid: u32, other: &mut dyn FnMut(Vec<u8>)) -> io::Result<Vec<u8>> {
         loop {
             let m = self.recv()?;
             if m[4..8] == xid.to_be_bytes() {
@@ -246,6 +251,7 @@ impl Vconn {
             }
             // An echo request must not be left unanswered.
             self.answer_echo(&m)?;
+            other(m);
         }
     }
 
@@ -265,22 +271,41 @@ impl Vconn {
         self.recv_xid(xid)
     }
 
+    /// Sends a request and waits for its reply; errors about other messages that come before are put into `errors`.
+    pub fn transact_after(
+        &mut self,
+        body: Message,
+        tun: &Tun<'_>,
+        errors: &mut Vec<Vec<u8>>,
+    ) -> io::Result<Vec<u8>> {
+        let (xid, bytes) = self.encode(body, tun);
+        self.send_bytes(&bytes)?;
+        self.recv_xid_after(xid, &mut |m| errors.extend((m[1] == 1).then_some(m)))
+    }
+
     /// Sends messages that have no reply and a barrier; gives the first error that comes back.
     pub fn transact_noreply(&mut self, messages: &[(u32, Vec<u8>)]) -> io::Result<Option<Vec<u8>>> {
+        let errors = self.transact_errors(messages)?;
+        Ok(errors.into_iter().next())
+    }
+
+    /// Sends messages that have no reply and a barrier; gives all errors that come back.
+    pub fn transact_errors(&mut self, messages: &[(u32, Vec<u8>)]) -> io::Result<Vec<Vec<u8>>> {
         for (_, bytes) in messages {
             self.send_bytes(bytes)?;
         }
         let (barrier, bytes) = self.encode(Message::BarrierRequest, &Tun::none());
         self.send_bytes(&bytes)?;
-        let mut error = None;
+        let mut errors = Vec::new();
+        let sent: HashSet<u32> = messages.iter().map(|(xid, _)| *xid).collect();
         loop {
             let m = self.recv()?;
             let xid = u32::from_be_bytes([m[4], m[5], m[6], m[7]]);
             if xid == barrier {
-                return Ok(error);
+                return Ok(errors);
             }
-            if m[1] == 1 && error.is_none() && messages.iter().any(|(x, _)| *x == xid) {
-                error = Some(m);
+            if m[1] == 1 && sent.contains(&xid) {
+                errors.push(m);
             } else {
                 self.answer_echo(&m)?;
             }
