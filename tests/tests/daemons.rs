@@ -20,6 +20,8 @@ mod keys;
 mod life;
 #[path = "daemons/log_lines.rs"]
 mod log_lines;
+#[path = "daemons/openflow.rs"]
+mod openflow;
 #[path = "daemons/oracle.rs"]
 mod oracle;
 #[path = "daemons/packets.rs"]

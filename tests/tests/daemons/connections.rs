@@ -114,12 +114,15 @@ fn the_counters_of_connections_move() {
 /// An `ovs-ofctl monitor` in the background, driven through its control socket.
 struct Monitor<'a> {
     sw: &'a Switch,
-    name: &'static str,
+    name: String,
 }
 
 impl<'a> Monitor<'a> {
-    fn start(sw: &'a Switch, name: &'static str, version: &str, more: &str) -> Monitor<'a> {
-        let monitor = Monitor { sw, name };
+    fn start(sw: &'a Switch, name: &str, version: &str, more: &str) -> Monitor<'a> {
+        let monitor = Monitor {
+            sw,
+            name: name.to_string(),
+        };
         // It goes on writing to standard error, which must not be a pipe that the test reads to its end.
         let ofctl = sw.cast.clients.path("ovs-ofctl");
         let line = format!(
@@ -238,4 +241,55 @@ fn errors_of_a_bundle_are_told_with_the_messages_that_they_are_about() {
     let (code, told) =
         run("flow add,in_port=1,actions=2\ngroup a group_id=1,type=all\nflow d in_port=1\n");
     assert_eq!((code, told.as_str()), (0, ""));
+}
+
+#[test]
+fn packets_whose_ttl_is_invalid_come_to_those_who_ask_for_them() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy");
+    let all = [
+        ("OpenFlow10", "01"),
+        ("OpenFlow11", "02"),
+        ("OpenFlow12", "03"),
+    ];
+    for (version, wire) in all {
+        for (more, name) in [("", "plain"), ("invalid_ttl", "asking")] {
+            let monitor = Monitor::start(&sw, &format!("{name}{wire}"), version, more);
+            monitor.call(&format!("ofctl/send {wire}07000800000009"));
+            let text = monitor.output();
+            let config = text.lines().find(|l| l.contains("GET_CONFIG_REPLY"));
+            let asked = config.unwrap_or("").contains("invalid_ttl_to_controller");
+            assert_eq!(asked, !more.is_empty(), "{version}: {text}");
+        }
+    }
+    // Later versions have a mask, which does not contain it at first.
+    let masks = [
+        ("OpenFlow13", "04", ""),
+        ("OpenFlow14", "05", " action_set group packet_out"),
+    ];
+    for (version, wire, more) in masks {
+        let monitor = Monitor::start(&sw, &format!("masked{wire}"), version, "");
+        monitor.call(&format!("ofctl/send {wire}1a000800000009"));
+        let text = monitor.output();
+        let mask = text
+            .lines()
+            .find(|l| l.contains("PACKET_IN:"))
+            .unwrap_or("");
+        assert_eq!(mask.trim(), format!("PACKET_IN: no_match action{more}"));
+    }
+}
+
+#[test]
+fn a_packet_for_the_controller_has_no_number_and_tells_a_cookie_of_zero() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy");
+    sw.vsctl("add-port br0 p1 -- set Interface p1 type=dummy ofport_request=1");
+    let monitor = Monitor::start(&sw, "m", "OpenFlow13", "");
+    sw.ofctl("add-flow br0 priority=40000,actions=controller");
+    sw.appctl("netdev-dummy/receive p1 505400000007505400000005123400");
+    let told = "(OF1.3) (xid=0x0): cookie=0x0 total_len=15 in_port=1 (via action)";
+    let came = ferrovs_testkit::switch::wait_for(std::time::Duration::from_secs(20), || {
+        monitor.output().contains(told)
+    });
+    assert!(came, "{}", monitor.output());
 }
