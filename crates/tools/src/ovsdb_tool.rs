@@ -3,13 +3,14 @@
 //! One table gives the commands, their arguments, the check of how many there are, and the
 //! `list-commands` text.
 
+mod cluster;
 mod data;
 mod schema;
 mod show_log;
 
 use std::process::ExitCode;
 
-use ferrovs_ovsdb::Error;
+use ferrovs_ovsdb::{Error, Uuid};
 use ferrovs_runtime::options::{self, Arg, Opt, Parser};
 use ferrovs_runtime::{dirs, fatal, version, vlog};
 
@@ -19,6 +20,10 @@ pub(crate) struct Context {
     /// How many times `-m` was given.
     more: u32,
     pub(crate) rbac_role: Option<String>,
+    /// The cluster to join.
+    cid: Option<Uuid>,
+    /// The election timer of a new cluster, in milliseconds.
+    election_timer: Option<u64>,
 }
 
 impl Context {
@@ -67,13 +72,19 @@ const ANY: usize = usize::MAX;
 
 const COMMANDS: &[Command] = &[
     command("create", "[db [schema]]", 0, 2, data::create),
-    command("create-cluster", "db contents local", 3, 3, no_cluster),
+    command(
+        "create-cluster",
+        "db contents local",
+        3,
+        3,
+        cluster::create_cluster,
+    ),
     command(
         "join-cluster",
         "db name local remote...",
         4,
         ANY,
-        no_cluster,
+        cluster::join_cluster,
     ),
     command("compact", "[db [dst]]", 0, 2, data::compact),
     command("convert", "[db [schema [dst]]]", 0, 3, data::convert),
@@ -81,9 +92,9 @@ const COMMANDS: &[Command] = &[
     command("db-name", "[db]", 0, 1, schema::db_name),
     command("db-version", "[db]", 0, 1, schema::db_version),
     command("db-cksum", "[db]", 0, 1, schema::db_cksum),
-    command("db-cid", "db", 1, 1, schema::require_clustered),
-    command("db-sid", "db", 1, 1, schema::require_clustered),
-    command("db-local-address", "db", 1, 1, schema::require_clustered),
+    command("db-cid", "db", 1, 1, cluster::db_cid),
+    command("db-sid", "db", 1, 1, cluster::db_sid),
+    command("db-local-address", "db", 1, 1, cluster::db_local_address),
     command("db-is-clustered", "db", 1, 1, schema::db_is_clustered),
     command("db-is-standalone", "db", 1, 1, schema::db_is_standalone),
     command("schema-name", "[schema]", 0, 1, schema::schema_name),
@@ -124,6 +135,7 @@ pub fn run(args: Vec<String>) -> ExitCode {
     let mut parser = Parser::new(&[OPTIONS], args, true);
     let mut more = 0;
     let mut rbac_role = None;
+    let (mut cid, mut election_timer) = (None, None);
     while let Some(found) = parser.next_or_exit() {
         match found.opt.long {
             "more" => more += 1,
@@ -131,13 +143,15 @@ pub fn run(args: Vec<String>) -> ExitCode {
             // Clusters alone have these two. They are checked whatever the command is.
             "cid" => {
                 let text = found.value.unwrap_or_default();
-                if ferrovs_ovsdb::uuid::parse(&text).is_none_or(|u| u.is_nil()) {
+                cid = ferrovs_ovsdb::uuid::parse(&text).filter(|id| !id.is_nil());
+                if cid.is_none() {
                     fatal(format_args!("{text}: not a valid UUID"));
                 }
             }
             "election-timer" => {
-                let ms = found.value.unwrap_or_default().trim().parse::<u64>();
-                if !ms.is_ok_and(|ms| (100..=600_000).contains(&ms)) {
+                let ms = found.value.unwrap_or_default().trim().parse::<u64>().ok();
+                election_timer = ms.filter(|ms| (100..=600_000).contains(ms));
+                if election_timer.is_none() {
                     fatal(Error::ovsdb(
                         "election timer must be between 100 and 600000, in msec.",
                     ));
@@ -183,6 +197,8 @@ pub fn run(args: Vec<String>) -> ExitCode {
         args,
         more,
         rbac_role,
+        cid,
+        election_timer,
     }) {
         Ok(code) => code,
         Err(e) => fatal(e),
@@ -219,13 +235,6 @@ fn list_commands(_: &Context) -> Result<ExitCode, Error> {
 
 fn help(_: &Context) -> Result<ExitCode, Error> {
     usage()
-}
-
-fn no_cluster(_: &Context) -> Result<ExitCode, Error> {
-    Err(Error::new(
-        ferrovs_ovsdb::error::tag::NOT_SUPPORTED,
-        "this program does not make clustered databases",
-    ))
 }
 
 fn usage() -> ! {

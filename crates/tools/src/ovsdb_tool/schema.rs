@@ -23,7 +23,11 @@ fn print(text: &str) -> Result {
 }
 
 pub(super) fn db_name(cx: &Context) -> Result {
-    print(&db_schema(&cx.db(0))?.name)
+    let mut log = LogFile::open(&cx.db(0), Mode::ReadOnly, &warn)?;
+    if log.magic() == Magic::Cluster {
+        return print(&super::cluster::name(&mut log)?);
+    }
+    print(&read_schema_record(&mut log)?.name)
 }
 
 pub(super) fn db_version(cx: &Context) -> Result {
@@ -71,16 +75,6 @@ pub(super) fn db_is_clustered(cx: &Context) -> Result {
 
 pub(super) fn db_is_standalone(cx: &Context) -> Result {
     is(&cx.db(0), Magic::Json)
-}
-
-/// The commands about clusters on a file that is none.
-pub(super) fn require_clustered(cx: &Context) -> Result {
-    let name = cx.db(0);
-    let log = LogFile::open(&name, Mode::ReadOnly, &warn)?;
-    if log.magic() == Magic::Json {
-        fatal(format_args!("{name}: not a clustered database"));
-    }
-    Err(clustered(&name))
 }
 
 pub(super) fn check_cluster(cx: &Context) -> Result {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use ferrovs_ovsdb::log::file::{LogFile, Mode};
+use ferrovs_ovsdb::log::file::{LogFile, Magic, Mode};
 use ferrovs_ovsdb::log::records::Info;
 use ferrovs_ovsdb::schema::TableSchema;
 use ferrovs_ovsdb::{DatabaseSchema, Datum, Error, json};
@@ -13,11 +13,13 @@ use ferrovs_ovsdb::{DatabaseSchema, Datum, Error, json};
 use super::{Context, warn};
 
 /// Names of rows by UUID, as far as a `name` column told them.
-type Names = BTreeMap<String, String>;
+pub(super) type Names = BTreeMap<String, String>;
 
 pub(super) fn show_log(cx: &Context) -> Result<ExitCode, Error> {
     let mut log = LogFile::open(&cx.db(0), Mode::ReadOnly, &warn)?;
-    log.require_standalone()?;
+    if log.magic() == Magic::Cluster {
+        return super::cluster::show_log(&mut log, cx.more);
+    }
     let mut schema = None;
     let mut names = Names::new();
     for i in 0.. {
@@ -34,13 +36,7 @@ pub(super) fn show_log(cx: &Context) -> Result<ExitCode, Error> {
             continue;
         }
         let info = Info::from_json(&record);
-        if let Some(ms) = info.date_ms {
-            print!(" {}", date(ms));
-        }
-        if let Some(c) = &info.comment {
-            print!(" \"{c}\"");
-        }
-        println!();
+        show_when(&info);
         if cx.more > 0
             && let Some(s) = &schema
             && show_changes(s, &record, info.is_diff, cx.more, &mut names)
@@ -51,13 +47,24 @@ pub(super) fn show_log(cx: &Context) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// When and why a change was made.
+pub(super) fn show_when(info: &Info) {
+    if let Some(ms) = info.date_ms {
+        print!(" {}", date(ms));
+    }
+    if let Some(c) = &info.comment {
+        print!(" \"{c}\"");
+    }
+    println!();
+}
+
 fn flush() {
     use std::io::Write;
     let _ = std::io::stdout().flush();
 }
 
 /// Shows the rows of a record; false if it has no tables.
-fn show_changes(
+pub(super) fn show_changes(
     schema: &DatabaseSchema,
     record: &Value,
     is_diff: bool,
