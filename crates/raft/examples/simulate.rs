@@ -6,7 +6,7 @@ mod simulation;
 
 use std::process::ExitCode;
 
-use simulation::{Options, Summary, run};
+use simulation::{NOT_BACK, Options, Summary, run};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,7 +31,11 @@ fn main() -> ExitCode {
                 total.snapshots += s.snapshots;
             }
             Err(failure) => {
-                println!("seed {seed}: {}", failure.0);
+                let kind = match failure.0 == NOT_BACK {
+                    true => "liveness",
+                    false => "safety",
+                };
+                println!("seed {seed}: {kind}: {}", failure.0);
                 return ExitCode::FAILURE;
             }
         }

@@ -10,7 +10,7 @@ mod checks;
 mod disk;
 mod world;
 
-pub use world::{Options, World};
+pub use world::{NOT_BACK, Options, World};
 
 /// The numbers that chance comes from.
 pub struct Random(u64);

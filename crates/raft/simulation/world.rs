@@ -15,6 +15,9 @@ use super::checks::{Checks, FIRST, next_sum};
 use super::disk::Disk;
 use super::{Failure, Random, Summary};
 
+/// Nothing was broken, but nothing works either.
+pub const NOT_BACK: &str = "the cluster does not come back";
+
 /// How a run differs from the usual one.
 #[derive(Clone, Copy, Default)]
 pub struct Options {
@@ -630,6 +633,9 @@ impl World {
     fn settle(&mut self) -> Result<(), Failure> {
         self.cuts.clear();
         self.client_every = 300;
+        // Disks that take longer than the election timer are a fault too.
+        self.sync_time = self.sync_time.min(30);
+        self.delay = self.delay.min(30);
         for n in 0..self.nodes.len() {
             self.later(1, Event::Start(n));
         }
@@ -649,7 +655,7 @@ impl World {
         if self.lost_majority() {
             return Ok(());
         }
-        Err(Failure("the cluster does not come back".to_owned()))
+        Err(Failure(NOT_BACK.to_owned()))
     }
 
     fn agree(&self) -> bool {

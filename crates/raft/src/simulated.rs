@@ -1,6 +1,6 @@
 //! The simulation as a test: sound machines pass, broken ones are found.
 
-use super::simulation::{Options, run};
+use super::simulation::{NOT_BACK, Options, run};
 use crate::Raft;
 use crate::machine::Mutation;
 
@@ -27,13 +27,15 @@ fn find(prepare: fn(&mut Raft), seeds: u64) -> Option<(u64, String)> {
         prepare: Some(prepare),
         ..Options::default()
     };
-    (0..seeds).find_map(|seed| run(seed, options).err().map(|failure| (seed, failure.0)))
+    let broken = |seed| run(seed, options).err().map(|failure| (seed, failure.0));
+    (0..seeds).find_map(|seed| broken(seed).filter(|(_, text)| text != NOT_BACK))
 }
 
 macro_rules! mutations {
-    ($($name:ident: $mutation:ident, $seeds:literal;)*) => {
+    ($($(#[$attribute:meta])* $name:ident: $mutation:ident, $seeds:literal;)*) => {
         $(
             #[test]
+            $(#[$attribute])*
             fn $name() {
                 let found = find(|raft| raft.mutation = Some(Mutation::$mutation), $seeds);
                 println!("{}: {found:?}", stringify!($mutation));
@@ -44,20 +46,24 @@ macro_rules! mutations {
 }
 
 mutations! {
-    an_answer_before_it_is_durable_is_noticed: AnswerBeforeDurable, 1500;
-    a_leader_that_counts_its_own_copy_early_is_noticed: CountOwnCopyEarly, 1500;
-    votes_that_are_forgotten_are_noticed: ForgetVotes, 1500;
-    two_votes_in_a_term_are_noticed: VoteTwice, 1500;
-    a_vote_for_an_old_log_is_noticed: VoteForOldLog, 1500;
-    entries_of_old_terms_that_are_committed_by_count_are_noticed: CommitOldTerms, 1500;
-    a_majority_that_is_none_is_noticed: CommitByMinority, 1500;
-    entries_that_are_committed_unverified_are_noticed: CommitUnverified, 1500;
-    entries_that_do_not_follow_are_noticed: SkipPreviousCheck, 1500;
-    conflicts_that_are_kept_are_noticed: KeepConflicts, 1500;
-    a_log_that_is_kept_under_a_snapshot_is_noticed: KeepLogUnderSnapshot, 1500;
-    two_changes_of_servers_at_once_are_noticed: ChangeServersAtOnce, 1500;
-    changes_of_servers_before_the_own_term_is_committed_are_noticed: ChangeServersBeforeOwnTerm, 1500;
-    prerequisites_that_are_ignored_are_noticed: IgnorePrerequisites, 1500;
-    success_before_commit_is_noticed: SucceedBeforeCommit, 1500;
-    a_snapshot_of_what_is_not_committed_is_noticed: CompactUncommitted, 1500;
+    an_answer_before_it_is_durable_is_noticed: AnswerBeforeDurable, 1000;
+    a_leader_that_counts_its_own_copy_early_is_noticed: CountOwnCopyEarly, 1000;
+    votes_that_are_forgotten_are_noticed: ForgetVotes, 1000;
+    two_votes_in_a_term_are_noticed: VoteTwice, 1000;
+    a_vote_for_an_old_log_is_noticed: VoteForOldLog, 1000;
+    #[ignore = "shows itself once in thousands of seeds: minutes"]
+    entries_of_old_terms_that_are_committed_by_count_are_noticed: CommitOldTerms, 20000;
+    a_majority_that_is_none_is_noticed: CommitByMinority, 1000;
+    #[ignore = "shows itself once in thousands of seeds: minutes"]
+    entries_that_are_committed_unverified_are_noticed: CommitUnverified, 20000;
+    entries_that_do_not_follow_are_noticed: SkipPreviousCheck, 1000;
+    conflicts_that_are_kept_are_noticed: KeepConflicts, 1000;
+    #[ignore = "shows itself once in thousands of seeds: minutes"]
+    a_log_that_is_kept_under_a_snapshot_is_noticed: KeepLogUnderSnapshot, 20000;
+    two_changes_of_servers_at_once_are_noticed: ChangeServersAtOnce, 1000;
+    #[ignore = "shows itself once in thousands of seeds: minutes"]
+    changes_of_servers_before_the_own_term_is_committed_are_noticed: ChangeServersBeforeOwnTerm, 20000;
+    prerequisites_that_are_ignored_are_noticed: IgnorePrerequisites, 1000;
+    success_before_commit_is_noticed: SucceedBeforeCommit, 1000;
+    a_snapshot_of_what_is_not_committed_is_noticed: CompactUncommitted, 1000;
 }

@@ -134,14 +134,34 @@ pub fn short(id: Uuid) -> String {
     text
 }
 
-/// The text of an address that is none.
+/// Refuses what is no address of a server.
 pub fn check_address(address: &str) -> Result<(), Error> {
-    if address.starts_with("tcp:") || address.starts_with("ssl:") {
-        return Ok(());
+    let target = ["tcp:", "ssl:"]
+        .iter()
+        .find_map(|p| address.strip_prefix(p));
+    let Some(target) = target else {
+        return Err(Error::ovsdb(format!(
+            "{address}: expected \"tcp\" or \"ssl\" address"
+        )));
+    };
+    check_target(target).map_err(|_| Error::ovsdb(format!("{address}: syntax error in address")))
+}
+
+/// Refuses a host and port without a port that can be one. The error is what the log says of it.
+pub fn check_target(target: &str) -> Result<(), String> {
+    let port = match target.strip_prefix('[') {
+        Some(rest) => rest
+            .split_once(']')
+            .and_then(|(_, port)| port.strip_prefix(':')),
+        None => target.rsplit_once(':').map(|(_, port)| port),
+    };
+    match port.unwrap_or_default() {
+        "" => Err(format!("{target}: port must be specified")),
+        port if port.parse::<u16>().is_err() => {
+            Err(format!("{target}: bad port number \"{port}\""))
+        }
+        _ => Ok(()),
     }
-    Err(Error::ovsdb(format!(
-        "{address}: expected \"tcp\" or \"ssl\" address"
-    )))
 }
 
 fn address(json: &Value) -> Result<String, Error> {

@@ -4,6 +4,7 @@ use ferrovs_json::{Value, parse_bytes, to_string};
 use ferrovs_ovsdb::Uuid;
 use ferrovs_raft::message::Context;
 use ferrovs_raft::record::frame;
+use ferrovs_raft::types::check_address;
 use ferrovs_raft::{Header, HeaderState, Message, Record, RecordBody, Stored};
 
 const MESSAGES: [(&str, &str); 2] = [
@@ -396,6 +397,30 @@ fn headers_that_are_wrong_are_refused_in_open_vswitchs_words() {
         panic!("no joining header");
     };
     assert_eq!((cluster.is_some(), remotes.len()), (true, 1));
+}
+
+#[test]
+fn an_address_has_a_port() {
+    for (address, error) in [
+        (
+            "foo",
+            "ovsdb error: foo: expected \"tcp\" or \"ssl\" address",
+        ),
+        (
+            "tcp:1.2.3.4",
+            "ovsdb error: tcp:1.2.3.4: syntax error in address",
+        ),
+        (
+            "ssl:[::1]:99999",
+            "ovsdb error: ssl:[::1]:99999: syntax error in address",
+        ),
+    ] {
+        let failed = check_address(address).unwrap_err();
+        assert_eq!(failed.to_string(), error);
+    }
+    for address in ["tcp:host:6001", "ssl:[::1]:6001"] {
+        check_address(address).unwrap();
+    }
 }
 
 #[test]

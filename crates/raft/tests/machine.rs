@@ -69,11 +69,13 @@ fn leader() -> Raft {
 }
 
 fn texts(outputs: &[Output]) -> Vec<&str> {
-    let text = |o| match o {
-        &Output::Log(_, ref text) => Some(text.as_str()),
-        _ => None,
-    };
-    outputs.iter().filter_map(text).collect()
+    let mut texts = Vec::new();
+    for output in outputs {
+        if let Output::Log(_, text) = output {
+            texts.push(text.as_str());
+        }
+    }
+    texts
 }
 
 fn records(outputs: &[Output]) -> Vec<String> {

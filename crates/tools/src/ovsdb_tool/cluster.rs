@@ -11,7 +11,7 @@ use ferrovs_ovsdb::log::load::{replay, schema_from_file};
 use ferrovs_ovsdb::log::records::{self, Info};
 use ferrovs_ovsdb::parser::is_id;
 use ferrovs_ovsdb::{DatabaseSchema, Error, json, uuid};
-use ferrovs_raft::types::{check_address, short};
+use ferrovs_raft::types::{check_address, check_target, short};
 use ferrovs_raft::{Entry, Header, HeaderState, Record, RecordBody, Servers, Snapshot, record};
 use ferrovs_runtime::{clock, fatal, vlog};
 
@@ -80,6 +80,18 @@ fn make_persistent(schema: &mut Value, file: &str, name: &str) {
     }
 }
 
+/// Refuses what is no address, and logs why.
+fn check(address: &str) -> Result<()> {
+    let result = check_address(address);
+    if let (Err(_), Some(Err(why))) = (&result, address.get(4..).map(check_target))
+        && address.is_char_boundary(4)
+        && matches!(&address[..4], "tcp:" | "ssl:")
+    {
+        vlog::err!(vlog::modules::SOCKET_UTIL, "{why}");
+    }
+    result
+}
+
 fn create(db: &str, records: &[Vec<u8>]) -> Result {
     let mut log = LogFile::open(db, Mode::Create, &warn)?;
     for record in records {
@@ -92,7 +104,7 @@ fn create(db: &str, records: &[Vec<u8>]) -> Result {
 pub(super) fn create_cluster(cx: &Context) -> Result {
     let local = cx.arg(2).unwrap_or_default();
     let (name, data) = contents(cx.arg(1).unwrap_or_default())?;
-    check_address(local)?;
+    check(local)?;
     let server = uuid::random();
     let snapshot = Snapshot {
         index: FIRST,
@@ -134,6 +146,9 @@ pub(super) fn join_cluster(cx: &Context) -> Result {
     }
     let remotes: BTreeSet<String> = (3..).map_while(|i| cx.arg(i).map(str::to_owned)).collect();
     let remotes: Vec<String> = remotes.into_iter().collect();
+    for address in std::iter::once(local).chain(remotes.iter().map(String::as_str)) {
+        check(address)?;
+    }
     let header = record::joining(uuid::random(), name, local, cx.cid, &remotes)?;
     if remotes.iter().any(|address| address == local) {
         return Err(Error::ovsdb(
