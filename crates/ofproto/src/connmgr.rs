@@ -212,16 +212,6 @@ impl ConnMgr {
                 dscp: 0,
                 ..ControllerSettings::new(&mgmt)
             });
-        let changed = |w: &ControllerSettings, s: &Service| w.kind() != s.settings.kind();
-        let replaced: Vec<String> = self
-            .services
-            .iter()
-            .filter(|(target, s)| wanted.get(*target).is_some_and(|w| changed(w, s)))
-            .map(|(target, _)| target.clone())
-            .collect();
-        replaced
-            .iter()
-            .for_each(|target| self.remove_service(target));
         let gone: Vec<String> = self
             .services
             .keys()
@@ -262,6 +252,7 @@ impl ConnMgr {
             if service.allowed == allowed {
                 if service.settings != settings {
                     for conn in self.conns.iter_mut().filter(|c| c.service == target) {
+                        conn.kind = settings.kind();
                         conn.apply(&settings, allowed, now);
                     }
                     service.settings = settings;

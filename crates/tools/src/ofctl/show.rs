@@ -94,6 +94,7 @@ pub fn dump_table_features(args: &[String], opt: &mut Options) {
         }
     });
     printer.finish(&mut out);
+    out.push('\n');
     super::put(&out);
 }
 
