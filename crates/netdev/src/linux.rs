@@ -23,7 +23,7 @@ use arrayvec::ArrayVec;
 use ferrovs_packet::buffer::{BATCH, Batch, Packet};
 use ferrovs_packet::gso;
 use ferrovs_packet::types::MacAddr;
-use ferrovs_runtime::vlog::modules::NETDEV_LINUX;
+use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_LINUX};
 use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_sync::Counter;
 use ferrovs_sys::ethtool;
@@ -292,9 +292,16 @@ impl Netdev for Device {
         d.changed();
     }
 
-    fn set_config(&self, _options: &BTreeMap<String, String>) -> Result<(), String> {
+    fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
         // Devices of the host are configured by the host's tools; as in Open vSwitch they take
         // no options.
+        if !options.is_empty() {
+            vlog::warn!(
+                NETDEV,
+                "{}: arguments provided to device that is not configurable",
+                self.0.name
+            );
+        }
         Ok(())
     }
 

@@ -191,6 +191,19 @@ fn each_setting_without_effect_is_told() {
 }
 
 #[test]
+fn options_of_a_device_that_takes_none_are_told_once() {
+    let sw = Switch::start(Cast::all(Programs::ours()), &[]);
+    sw.netns.sh("ip link add e1 type veth peer name e2");
+    sw.vsctl("add-br br0 -- add-port br0 e1");
+    sw.vsctl("set Interface e1 options:n_rxq_desc=1024");
+    sw.vsctl("set Bridge br0 other_config:mac-aging-time=100");
+    let line = "|netdev|WARN|e1: arguments provided to device that is not configurable";
+    let log = sw.log("ovs-vswitchd");
+    let n = log.lines().filter(|l| l.ends_with(line)).count();
+    assert_eq!(n, 1, "{log}");
+}
+
+#[test]
 fn commands_of_what_is_not_built_are_unknown() {
     let sw = Switch::dummy();
     let known = sw.appctl("list-commands");
