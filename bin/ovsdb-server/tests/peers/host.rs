@@ -46,7 +46,9 @@ impl Host {
                 .iter()
                 .map(|name| ((*name).to_owned(), dir.clone()))
                 .collect();
-        run_within(40, program, args, &env)
+        // What is named without a directory is made there, not in the tree.
+        let here = ["-C", &dir, program];
+        run_within(40, "env", &[&here, args].concat(), &env)
     }
 
     /// Runs one of our own tools.
