@@ -178,9 +178,6 @@ The default DATABASE, if none is given, is
 JSON-RPC options (may be specified any number of times):
   --remote=REMOTE         connect or listen to REMOTE
 
-Configuration file (in place of --remote and DATABASE):
-  --config-file=FILE      serve what FILE describes
-
 Active JSON-RPC connection methods:
   tcp:HOST:PORT           PORT at remote HOST
   ssl:HOST:PORT           SSL/TLS PORT at remote HOST
@@ -189,19 +186,16 @@ Passive JSON-RPC connection methods:
   ptcp:PORT[:IP]          listen to TCP PORT on IP
   pssl:PORT[:IP]          listen for SSL/TLS on PORT on IP
   punix:FILE              listen on Unix domain socket FILE
-PKI configuration (required to use SSL/TLS):
-  -p, --private-key=FILE  file with private key
-  -c, --certificate=FILE  file with certificate for private key
-  -C, --ca-cert=FILE      file with peer CA certificate
-  --bootstrap-ca-cert=FILE  file with peer CA certificate to read or create
-SSL/TLS options:
-  --ssl-protocols=PROTOS  list of SSL/TLS protocols to enable
-  --ssl-ciphers=CIPHERS   list of SSL/TLS ciphers to enable
-                          with TLSv1.2
-  --ssl-ciphersuites=SUITES list of SSL/TLS ciphersuites to enable
-                          with TLSv1.3
+{}
+Configuration file:
+  --config-file PATH      Use configuration file as a source of
+                          database and JSON-RPC configuration.
+                          Mutually exclusive with the DATABASE,
+                          JSON-RPC and Syncing options.
+                          Assumes --no-dbs.
 ",
-        dirs::dbdir().join("conf.db").display()
+        dirs::dbdir().join("conf.db").display(),
+        options::ssl_usage(true)
     );
     daemon::usage();
     vlog::usage();
@@ -217,10 +211,9 @@ Syncing options:
 Other options:
   --run COMMAND           run COMMAND as subprocess then exit
   --unixctl=SOCKET        override default control socket name
+  --no-dbs                do not add default database
   --disable-file-column-diff
                           don't use column diff in database file
-  --disable-file-no-data-conversion
-                          write data to disk during database conversion
   -h, --help              display this help message
   -V, --version           display version information
 "

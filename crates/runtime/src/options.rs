@@ -326,6 +326,29 @@ pub const SSL_BOOTSTRAP: Opt = Opt::long("bootstrap-ca-cert", Arg::Required);
 /// `--peer-ca-cert`.
 pub const SSL_PEER_CA: Opt = Opt::long("peer-ca-cert", Arg::Required);
 
+/// The part of a `--help` text that tells of the TLS options.
+pub fn ssl_usage(bootstrap: bool) -> String {
+    let bootstrap = match bootstrap {
+        true => "  --bootstrap-ca-cert=FILE  file with peer CA certificate to read or create\n",
+        false => "",
+    };
+    format!(
+        "PKI configuration (required to use SSL/TLS):
+  -p, --private-key=FILE  file with private key
+  -c, --certificate=FILE  file with certificate for private key
+  -C, --ca-cert=FILE      file with peer CA certificate
+{bootstrap}SSL/TLS options:
+  --ssl-protocols=PROTOS    range of SSL/TLS protocols to enable
+  --ssl-ciphers=CIPHERS     list of SSL/TLS ciphers to enable
+                            with TLSv1.2
+  --ssl-ciphersuites=SUITES list of SSL/TLS ciphersuites to
+                            enable with TLSv1.3 and later
+  --ssl-server-name=NAME    server name for TLS Server Name
+                            Indication (SNI)
+"
+    )
+}
+
 /// What the TLS options said; the stream layer takes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ssl {

@@ -2,6 +2,7 @@
 
 use super::{RecordName, Spec, options};
 use crate::table;
+use ferrovs_runtime::options::ssl_usage;
 use ferrovs_runtime::{dirs, vlog};
 
 /// What is a tool's own in the text.
@@ -37,10 +38,7 @@ impl Help {
         print!("{}", table::USAGE);
         vlog::usage();
         print!("{}{CONNECTIONS}", self.no_syslog);
-        if self.bootstrap {
-            println!("  --bootstrap-ca-cert=FILE  file with peer CA certificate to read or create");
-        }
-        print!("{AFTER}");
+        print!("{}{AFTER}", ssl_usage(self.bootstrap));
     }
 }
 
@@ -91,21 +89,9 @@ Passive database connection methods:
   ptcp:PORT[:IP]          listen to TCP PORT on IP
   pssl:PORT[:IP]          listen for SSL/TLS on PORT on IP
   punix:FILE              listen on Unix domain socket FILE
-PKI configuration (required to use SSL/TLS):
-  -p, --private-key=FILE  file with private key
-  -c, --certificate=FILE  file with certificate for private key
-  -C, --ca-cert=FILE      file with peer CA certificate
 ";
 
-const AFTER: &str = "SSL/TLS options:
-  --ssl-protocols=PROTOS    range of SSL/TLS protocols to enable
-  --ssl-ciphers=CIPHERS     list of SSL/TLS ciphers to enable
-                            with TLSv1.2
-  --ssl-ciphersuites=SUITES list of SSL/TLS ciphersuites to
-                            enable with TLSv1.3 and later
-  --ssl-server-name=NAME    server name for TLS Server Name
-                            Indication (SNI)
-
+const AFTER: &str = "
 Other options:
   -h, --help                  display this help message
   -V, --version               display version information

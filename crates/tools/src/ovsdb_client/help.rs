@@ -2,6 +2,7 @@
 
 use super::default_remote;
 use crate::table;
+use ferrovs_runtime::options::ssl_usage;
 use ferrovs_runtime::{daemon, dirs, vlog};
 
 pub(super) fn print() {
@@ -14,7 +15,7 @@ pub(super) fn print() {
         "\nThe default SERVER is {}.\nThe default DATABASE is Open_vSwitch.",
         default_remote()
     );
-    print!("{METHODS}{}", table::USAGE);
+    print!("{METHODS}{}{}", ssl_usage(true), table::USAGE);
     print!("  --timestamp                 timestamp \"monitor\" output");
     daemon::usage();
     vlog::usage();
@@ -84,8 +85,9 @@ Valid commands are:
     wait until DATABASE reaches STATE ("added" or "connected" or "removed")
     in DATBASE on SERVER.
 
-  dump [SERVER] [DATABASE]
-    dump contents of DATABASE on SERVER to stdout
+  dump [SERVER] [DATABASE] [TABLE [COLUMN]...]
+    dump contents of COLUMNs, TABLE (or all tables) in DATABASE
+    on SERVER to stdout
 
   backup [SERVER] [DATABASE] > SNAPSHOT
     dump database contents in the form of a database file
@@ -106,24 +108,18 @@ Valid commands are:
 const METHODS: &str = r#"
 Active SERVER connection methods:
   tcp:HOST:PORT           PORT at remote HOST
-  ssl:HOST:PORT           SSL PORT at remote HOST
+  ssl:HOST:PORT           SSL/TLS PORT at remote HOST
   unix:FILE               Unix domain socket named FILE
 Passive SERVER connection methods:
   ptcp:PORT[:IP]          listen to TCP PORT on IP
-  pssl:PORT[:IP]          listen for SSL on PORT on IP
+  pssl:PORT[:IP]          listen for SSL/TLS on PORT on IP
   punix:FILE              listen on Unix domain socket FILE
-PKI configuration (required to use SSL):
-  -p, --private-key=FILE  file with private key
-  -c, --certificate=FILE  file with certificate for private key
-  -C, --ca-cert=FILE      file with peer CA certificate
-  --bootstrap-ca-cert=FILE  file with peer CA certificate to read or create
-SSL options:
-  --ssl-protocols=PROTOS  list of SSL protocols to enable
-  --ssl-ciphers=CIPHERS   list of SSL ciphers to enable
 "#;
 
 const OTHER: &str = "
 Other options:
+  -t, --timeout=SECS          limits ovsdb-client runtime to
+                              approximately SECS seconds.
   -h, --help                  display this help message
   -V, --version               display version information
 ";
