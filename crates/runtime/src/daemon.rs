@@ -23,7 +23,7 @@ use ferrovs_sys::process::{self, Exit, Fork, User};
 use ferrovs_sys::signal;
 
 use crate::options::{Arg, Found, Opt};
-use crate::vlog::modules::{BACKTRACE, DAEMON, DAEMON_UNIX, VLOG};
+use crate::vlog::modules::{BACKTRACE, DAEMON_UNIX, VLOG};
 use crate::{clock, dirs, fatal, fatal_signal, vlog};
 
 /// The daemon options.
@@ -196,7 +196,7 @@ impl Daemon {
             if let Fork::Parent(pid) = fork_and_wait(&mut self.notify) {
                 tell_started(waiting);
                 if self.detach {
-                    let _ = process::close_standard_fds(self.keep_stdout, self.keep_stderr);
+                    self.close_standard_fds();
                 }
                 self.watch(pid, &reports);
             }
@@ -239,9 +239,15 @@ impl Daemon {
             if !self.no_chdir {
                 let _ = std::env::set_current_dir("/");
             }
-            let _ = process::close_standard_fds(self.keep_stdout, self.keep_stderr);
+            self.close_standard_fds();
             self.detach = false;
         }
+    }
+
+    /// Nothing is logged to the console any more, even if other things are still said there.
+    fn close_standard_fds(&self) {
+        let _ = process::close_standard_fds(self.keep_stdout, self.keep_stderr);
+        vlog::set_level(None, Some(vlog::Destination::Console), vlog::Level::Off);
     }
 
     fn make_pidfile(&mut self, path: &Path) {
@@ -411,7 +417,10 @@ fn fork_and_wait(notify: &mut Option<OwnedFd>) -> Fork {
                 Ok(Exit::Code(code)) if code != 0 => process::exit_immediately(code),
                 Ok(exit) => {
                     let text = describe_exit(exit);
-                    vlog::err!(DAEMON, "fork child died before signaling startup ({text})");
+                    vlog::err!(
+                        DAEMON_UNIX,
+                        "fork child died before signaling startup ({text})"
+                    );
                     process::exit_immediately(1)
                 }
                 Err(_) => process::exit_immediately(1),
