@@ -55,24 +55,55 @@ upto() {
     kill $watcher 2> /dev/null; wait $watcher 2> /dev/null
     cat out; grep -v fatal_signal err >&2; true
 }
+# A client in the background: its name, then its arguments.
+back() {
+    [ -e pid ] || serve ordinals.db
+    trap 'kill $(cat pid *.pid) 2> /dev/null' EXIT
+    name=$1; shift
+    timeout 20 "$CLIENT" --detach --no-chdir --pidfile="$PWD/$name.pid" "$@" > $name.out 2>&1
+    echo "$name: exit $?"
+}
+# Asks a client in the background over its control socket.
+tell() {
+    name=$1; shift
+    timeout 20 "$APPCTL" -t "$PWD/ovsdb-client.$(cat $name.pid).ctl" "$@" 2>&1 | sed 's/ovsdb-client\.[0-9]*/ovsdb-client/'
+}
+# What the client in the background has printed, once that is so many lines.
+lines() {
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+        [ $(wc -l < $1.out) -ge $2 ] && break
+        sleep 0.2
+    done
+    echo "$1:"; cat $1.out
+}
+# Waits until the client is gone.
+gone() {
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+        [ -e $1.pid ] || break
+        sleep 0.2
+    done
+    ls | sed -n "s/^$1.pid/$1 lives/p"
+}
+wait10='{"op":"wait","table":"single","where":[["n","==",10]],"columns":["s"],"until":"==","rows":[{"s":"ten"}]}'
 "#;
 
 /// The cases take time, and each of the tests all processors.
 static TURN: Mutex<()> = Mutex::new(());
 
-fn matrix(fixed: &[(&str, &str)], compared: &[(&str, &str)]) {
+fn matrix(cases: &str, fixed: &[(&str, &str)], compared: &[(&str, &str)]) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     Matrix {
         prelude: PRELUDE,
         setup: include_str!("ovsdb_client/setup.sh"),
-        cases: include_str!("ovsdb_client/cases.sh"),
+        cases,
         fixed,
         compared,
     }
     .compare(dir.path());
 }
 
+const CASES: &str = include_str!("ovsdb_client/cases.sh");
 const TOOL: (&str, &str) = ("TOOL", "ovsdb-tool");
 const PEER: (&str, &str) = ("PEER", "ovsdb-client");
 const APPCTL: (&str, &str) = ("APPCTL", "ovs-appctl");
@@ -81,10 +112,16 @@ const SERVER: (&str, &str) = ("SERVER", "ovsdb-server");
 
 #[test]
 fn every_invocation_ends_as_with_open_vswitch_on_its_server() {
-    matrix(&[TOOL, PEER, APPCTL, SERVER], &[CLIENT]);
+    matrix(CASES, &[TOOL, PEER, APPCTL, SERVER], &[CLIENT]);
 }
 
 #[test]
 fn every_invocation_ends_as_with_open_vswitch_on_our_server() {
-    matrix(&[TOOL, PEER, APPCTL], &[CLIENT, SERVER]);
+    matrix(CASES, &[TOOL, PEER, APPCTL], &[CLIENT, SERVER]);
+}
+
+#[test]
+fn clients_in_the_background_do_as_open_vswitchs() {
+    let cases = include_str!("ovsdb_client/background.sh");
+    matrix(cases, &[TOOL, PEER, APPCTL], &[CLIENT, SERVER]);
 }

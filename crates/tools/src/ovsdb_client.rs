@@ -3,6 +3,7 @@
 //! One table gives the commands, what they need (a connection, a database) and how many arguments
 //! they take. A server and a database may be named before the arguments; both have defaults.
 
+mod control;
 mod data;
 mod help;
 mod lock;
@@ -27,6 +28,8 @@ use std::time::UNIX_EPOCH;
 enum Need {
     /// It connects by itself.
     Nothing,
+    /// A server, which is asked once the arguments have told what for: [`Client::open`].
+    Server,
     Connection,
     Database,
 }
@@ -74,8 +77,8 @@ const COMMANDS: &[Command] = &[
     ),
     command("list-tables", Need::Database, 0, 0, schema::list_tables),
     command("list-columns", Need::Database, 0, 1, schema::list_columns),
-    command("transact", Need::Connection, 1, 1, data::transact),
-    command("query", Need::Connection, 1, 1, data::query),
+    command("transact", Need::Server, 1, 1, data::transact),
+    command("query", Need::Server, 1, 1, data::query),
     command("monitor", Need::Database, 1, usize::MAX, monitor::monitor),
     command("monitor-cond", Need::Database, 2, 3, monitor::monitor_cond),
     command(
@@ -86,10 +89,10 @@ const COMMANDS: &[Command] = &[
         monitor::monitor_cond_since,
     ),
     command("wait", Need::Nothing, 2, 3, wait::wait),
-    command("convert", Need::Connection, 1, 1, schema::convert),
+    command("convert", Need::Server, 1, 1, schema::convert),
     command(
         "needs-conversion",
-        Need::Connection,
+        Need::Server,
         1,
         1,
         schema::needs_conversion,
@@ -123,6 +126,7 @@ struct Client {
     change_aware: Option<bool>,
     leader_only: bool,
     daemon: Daemon,
+    remotes: Vec<String>,
     rpc: Option<rpc::Rpc>,
     database: String,
 }
@@ -131,7 +135,13 @@ impl Client {
     fn rpc(&mut self) -> &mut rpc::Rpc {
         self.rpc
             .as_mut()
-            .expect("the command table says that it needs a connection")
+            .expect("what the command table says it needs has been opened")
+    }
+
+    /// Connects to the server: to the leader for a database, if there are several.
+    fn open(&mut self, database: &str) {
+        let rpc = rpc::Rpc::open_leader(&self.remotes, database, self.leader_only);
+        self.rpc = Some(rpc);
     }
 
     fn print_table(&mut self, table: &Table) {
@@ -145,6 +155,12 @@ impl Client {
             to_string(json)
         };
         println!("{text}");
+    }
+
+    /// What was printed goes out; a reader that went away ends the tool at the next print.
+    fn flush(&self) {
+        use std::io::Write;
+        let _ = std::io::stdout().flush();
     }
 
     /// The time for `--timestamp`.
@@ -209,18 +225,21 @@ pub fn run(args: Vec<String>) -> ExitCode {
         } else {
             default_remote()
         };
-        let remotes: Vec<&str> = remote.split(',').collect();
-        if command.need == Need::Connection {
-            client.rpc = Some(rpc::Rpc::open(&remotes));
-        } else {
-            let leader_only = client.leader_only;
-            let (rpc, database, taken) =
-                rpc::Rpc::open_database(&remotes, &words, command.min, leader_only);
-            if taken {
-                words.remove(0);
+        client.remotes = remote.split(',').map(str::to_string).collect();
+        let remotes = client.remotes.clone();
+        match command.need {
+            Need::Connection => client.rpc = Some(rpc::Rpc::open(&remotes)),
+            Need::Database => {
+                let leader_only = client.leader_only;
+                let (rpc, database, taken) =
+                    rpc::Rpc::open_database(&remotes, &words, command.min, leader_only);
+                if taken {
+                    words.remove(0);
+                }
+                client.rpc = Some(rpc);
+                client.database = database;
             }
-            client.rpc = Some(rpc);
-            client.database = database;
+            Need::Nothing | Need::Server => {}
         }
     }
     if words.len() < command.min || words.len() > command.max {
@@ -255,6 +274,7 @@ fn parse(args: Vec<String>) -> (Client, Vec<String>) {
         change_aware: None,
         leader_only: true,
         daemon: Daemon::new(),
+        remotes: Vec::new(),
         rpc: None,
         database: String::new(),
     };

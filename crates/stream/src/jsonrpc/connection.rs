@@ -410,23 +410,6 @@ impl Connection {
         }
     }
 
-    /// Sends `msg` and waits until it is out.
-    pub fn send_block(&mut self, msg: &Msg) -> io::Result<()> {
-        self.send(msg);
-        let mut poller = Poller::new();
-        loop {
-            self.run();
-            if let Some(error) = self.error() {
-                return Err(error);
-            }
-            if self.output.is_empty() {
-                return Ok(());
-            }
-            self.wait(&mut poller);
-            poller.block();
-        }
-    }
-
     /// Waits for the next message.
     pub fn recv_block(&mut self) -> io::Result<Msg> {
         let mut poller = Poller::new();
@@ -441,12 +424,11 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for its reply; anything else that comes meanwhile is dropped.
-    pub fn transact_block(&mut self, request: &Msg) -> io::Result<Msg> {
-        self.send_block(request)?;
+    /// Waits for the reply to the request `id`; anything else that comes meanwhile is dropped.
+    pub fn reply_block(&mut self, id: &json::Value) -> io::Result<Msg> {
         loop {
             let msg = self.recv_block()?;
-            if matches!(msg, Msg::Reply { .. } | Msg::Error { .. }) && msg.id() == request.id() {
+            if matches!(msg, Msg::Reply { .. } | Msg::Error { .. }) && msg.id() == Some(id) {
                 return Ok(msg);
             }
         }

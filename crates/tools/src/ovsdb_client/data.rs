@@ -3,6 +3,7 @@
 use super::Client;
 use crate::table::{Cell, Table};
 use ferrovs_ovsdb::{Datum, TableSchema};
+use ferrovs_runtime::daemon::Access;
 use ferrovs_runtime::fatal;
 use ferrovs_stream::json::{Value, parse, to_string};
 use std::cmp::Ordering;
@@ -17,9 +18,23 @@ fn parse_transaction(text: &str) -> Vec<Value> {
     }
 }
 
+/// Sends a transaction, goes into the background if asked to, and waits for the results.
+fn run(client: &mut Client, transaction: Vec<Value>) -> Value {
+    client.open(transaction[0].as_str().unwrap_or_default());
+    if client.change_aware == Some(true) {
+        client.rpc().be_change_aware();
+    }
+    let id = client.rpc().send("transact", transaction);
+    client.daemon.keep_stdout();
+    client.daemon.keep_stderr();
+    client.daemon.daemonize_start(Access::default());
+    client.daemon.daemonize_complete();
+    client.rpc().reply(&id)
+}
+
 pub(super) fn transact(client: &mut Client, args: Vec<String>) {
     let transaction = parse_transaction(&args[0]);
-    let result = client.rpc().call("transact", transaction);
+    let result = run(client, transaction);
     client.print_json(&result);
 }
 
@@ -28,7 +43,7 @@ pub(super) fn query(client: &mut Client, args: Vec<String>) {
     // The transaction is taken back at its end, whatever it did.
     transaction.push(serde_json::json!({ "op": "abort" }));
     let operations = transaction.len() - 1;
-    let mut result = client.rpc().call("transact", transaction);
+    let mut result = run(client, transaction);
     let Value::Array(results) = &mut result else {
         fatal(format_args!(
             "unexpected reply to \"transact\": {}",

@@ -2,17 +2,17 @@
 //!
 //! The tool asks for the columns, prints the initial contents and then every change, until the
 //! connection ends or a signal comes. With `--detach` it goes on in the background, and its
-//! control socket takes `exit`.
+//! control socket takes `exit`, changes of conditions, and a pause.
 
 use super::Client;
+use super::control::{Control, Wishes};
 use super::monitor_print::Watched;
 use ferrovs_ovsdb::condition::Condition;
 use ferrovs_ovsdb::{DatabaseSchema, TableSchema, uuid};
 use ferrovs_runtime::daemon::Access;
-use ferrovs_runtime::unixctl::{Commands, Output, Server};
+use ferrovs_runtime::fatal;
+use ferrovs_runtime::unixctl::{Commands, Output};
 use ferrovs_runtime::vlog::{self, modules};
-use ferrovs_runtime::{Poller, fatal, fatal_io};
-use ferrovs_stream::error_text;
 use ferrovs_stream::json::{Map, Value, parse, to_string};
 use ferrovs_stream::jsonrpc::Msg;
 use std::collections::BTreeSet;
@@ -181,10 +181,6 @@ fn run(client: &mut Client, version: Version, table: &str, columns: &[String]) {
             )),
         }
     }
-    if client.change_aware != Some(false) {
-        // Servers that do not know the method do not cancel monitors either.
-        client.rpc().send("set_db_change_aware", vec![true.into()]);
-    }
     let id = Value::Array(vec!["monid".into(), database.as_str().into()]);
     let mut params = vec![Value::from(database), id.clone(), Value::Object(requests)];
     let method = match &version {
@@ -195,67 +191,63 @@ fn run(client: &mut Client, version: Version, table: &str, columns: &[String]) {
             "monitor_cond_since"
         }
     };
-    let request = client.rpc().send(method, params);
-    follow(client, &watched, &request, &id);
+    follow(client, &watched, method, params, &id);
 }
 
-/// Prints what comes until the connection ends.
-fn follow(client: &mut Client, watched: &[Watched], request: &Value, id: &Value) {
-    let mut control: Option<(Server, Commands<bool>)> = None;
-    let mut exiting = false;
-    let mut poller = Poller::new();
+/// The commands of a monitor's control socket.
+fn register(commands: &mut Commands<Wishes>, id: &Value) {
+    let id = id.clone();
+    commands.register(
+        "ovsdb-client/cond_change",
+        "TABLE COND",
+        2,
+        2,
+        move |wishes, asked| {
+            let text = |n| asked.arg(n).unwrap_or_default();
+            // What cannot be read goes as the text of its error, for the server to refuse.
+            let condition = parse(text(2)).unwrap_or_else(|e| Value::from(e.to_string()));
+            let mut tables = Map::new();
+            tables.insert(text(1).into(), serde_json::json!([{ "where": condition }]));
+            let params = vec![id.clone(), id.clone(), Value::Object(tables)];
+            wishes
+                .requests
+                .push(Msg::request("monitor_cond_change", params).0);
+            Ok("condition changed".into())
+        },
+    );
+    commands.register("ovsdb-client/block", "", 0, 0, |wishes, _| {
+        Ok(match std::mem::replace(&mut wishes.blocked, true) {
+            true => "already blocking".into(),
+            false => Output::empty(),
+        })
+    });
+    commands.register("ovsdb-client/unblock", "", 0, 0, |wishes, _| {
+        Ok(match std::mem::replace(&mut wishes.blocked, false) {
+            true => Output::empty(),
+            false => "already unblocked".into(),
+        })
+    });
+}
+
+/// Sends the request and prints what comes until the connection ends.
+fn follow(client: &mut Client, watched: &[Watched], method: &str, params: Vec<Value>, id: &Value) {
+    let detached = client.daemon.detaching();
     client.daemon.keep_stdout();
-    if client.daemon.detaching() {
-        client.daemon.daemonize_start(Access::default());
+    client.daemon.keep_stderr();
+    client.daemon.daemonize_start(Access::default());
+    let mut control = Control::open(detached, |commands| register(commands, id));
+    if client.change_aware != Some(false) {
+        // Servers that do not know the method do not cancel monitors either.
+        client.rpc().send("set_db_change_aware", vec![true.into()]);
     }
-    loop {
-        if let Some((server, commands)) = &mut control {
-            server.run(commands, &mut exiting);
-        }
-        let received = client.rpc().connection.recv();
-        match received {
-            Err(e) => {
-                let name = client.rpc().name.clone();
-                fatal(format_args!("{name}: receive failed ({})", error_text(&e)));
-            }
-            Ok(Some(msg)) => {
-                handle(client, watched, request, id, msg, &mut control);
-                continue;
-            }
-            Ok(None) => {}
-        }
-        client.rpc().connection.run();
-        if exiting {
-            if let Some((server, _)) = &mut control {
-                server.flush();
-            }
-            return;
-        }
-        let connection = &client.rpc().connection;
-        connection.wait(&mut poller);
-        connection.recv_wait(&mut poller);
-        if let Some((server, _)) = &control {
-            server.wait(&mut poller);
-        }
-        poller.block();
+    let request = client.rpc().send(method, params);
+    while let Some(msg) = control.receive(client.rpc()) {
+        handle(client, watched, &request, id, msg);
     }
 }
 
-fn handle(
-    client: &mut Client,
-    watched: &[Watched],
-    request: &Value,
-    id: &Value,
-    msg: Msg,
-    control: &mut Option<(Server, Commands<bool>)>,
-) {
+fn handle(client: &mut Client, watched: &[Watched], request: &Value, id: &Value, msg: Msg) {
     match msg {
-        Msg::Request { method, params, id } if method == "echo" => {
-            client
-                .rpc()
-                .connection
-                .send(&Msg::reply(Value::Array(params), id));
-        }
         Msg::Reply { result, id } if id == *request => {
             match &result {
                 Value::Array(parts) if parts.len() == 3 => {
@@ -266,11 +258,8 @@ fn handle(
                 }
                 updates => super::monitor_print::print_initial(client, watched, updates),
             }
-            flush();
-            if client.daemon.detaching() {
-                client.daemon.daemonize_complete();
-                *control = Some(open_control());
-            }
+            client.flush();
+            client.daemon.daemonize_complete();
         }
         Msg::Error { error, id } if id == *request => {
             fatal(format_args!("monitor failed: {}", to_string(&error)));
@@ -289,13 +278,13 @@ fn handle(
                     super::monitor_print::print2(client, watched, updates, false);
                 }
                 ("monitor_canceled", _) => {
-                    flush();
+                    client.flush();
                     let (name, database) = (client.rpc().name.clone(), client.database.clone());
                     fatal(format_args!("{name}: {database} database was removed"));
                 }
                 _ => {}
             }
-            flush();
+            client.flush();
         }
         other => {
             vlog::dbg!(
@@ -305,21 +294,4 @@ fn handle(
             );
         }
     }
-}
-
-fn open_control() -> (Server, Commands<bool>) {
-    let server =
-        Server::open(None).unwrap_or_else(|e| fatal_io(&e, "failed to create unixctl server"));
-    let mut commands: Commands<bool> = Commands::new();
-    commands.register("exit", "", 0, 0, |exiting, _| {
-        *exiting = true;
-        Ok(Output::empty())
-    });
-    (server, commands)
-}
-
-fn flush() {
-    use std::io::Write;
-    // A reader that went away ends the tool at the next print.
-    let _ = std::io::stdout().flush();
 }

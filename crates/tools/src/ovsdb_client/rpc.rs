@@ -17,21 +17,29 @@ pub(super) struct Rpc {
 
 impl Rpc {
     /// Connects to a server, or to the first of several that answers.
-    pub fn open(remotes: &[&str]) -> Rpc {
+    pub fn open(remotes: &[String]) -> Rpc {
         match remotes {
             [remote] => {
                 let connection = connect(remote).unwrap_or_else(|text| fatal(text));
-                let name = (*remote).to_string();
+                let name = remote.clone();
                 Rpc { connection, name }
             }
             _ => Rpc::open_any(remotes, None),
         }
     }
 
+    /// The same, but of several servers the first that is no mere follower for the database.
+    pub fn open_leader(remotes: &[String], database: &str, leader_only: bool) -> Rpc {
+        match remotes {
+            [_] => Rpc::open(remotes),
+            _ => Rpc::open_any(remotes, Some(database).filter(|_| leader_only)),
+        }
+    }
+
     /// Connects, and settles which database is meant: the first word if it names one, else the
     /// only one, else Open_vSwitch. The last value says whether the word was used.
     pub fn open_database(
-        remotes: &[&str],
+        remotes: &[String],
         words: &[String],
         min: usize,
         leader_only: bool,
@@ -41,7 +49,7 @@ impl Rpc {
             let Some(name) = words.first().filter(|_| words.len() > min) else {
                 fatal("database name is required with multiple remotes");
             };
-            let rpc = Rpc::open_any(remotes, Some(name).filter(|_| leader_only));
+            let rpc = Rpc::open_leader(remotes, name, leader_only);
             return (rpc, name.clone(), true);
         }
         let mut rpc = Rpc::open(remotes);
@@ -62,9 +70,8 @@ impl Rpc {
 
     /// Connects to the first server that answers; if `leader_of` names a database, to the first
     /// that is no mere follower for it.
-    fn open_any(remotes: &[&str], leader_of: Option<&String>) -> Rpc {
-        let remotes = remotes.iter().map(ToString::to_string).collect();
-        let mut session = Session::open_multiple(remotes, false, clock::now());
+    fn open_any(remotes: &[String], leader_of: Option<&str>) -> Rpc {
+        let mut session = Session::open_multiple(remotes.to_vec(), false, clock::now());
         let (mut seqno, mut asked) = (session.seqno(), Value::Null);
         let mut poller = Poller::new();
         let finish = |session: Session| {
@@ -95,16 +102,11 @@ impl Rpc {
             }
             match session.recv(now) {
                 Some(Msg::Reply { result, id }) if id == asked => {
+                    // A server without the database is none for it.
                     let leader = result.pointer("/0/rows/0/leader").and_then(Value::as_bool);
-                    if leader != Some(false) {
+                    if leader == Some(true) {
                         return finish(session);
                     }
-                    vlog::info!(
-                        modules::OVSDB_CLIENT,
-                        "{}: clustered database server is not cluster leader; trying another \
-                         server",
-                        session.name()
-                    );
                     session.force_reconnect(now);
                     continue;
                 }
@@ -121,8 +123,13 @@ impl Rpc {
 
     /// Sends a request; the reply's result, or the end of the program.
     pub fn call(&mut self, method: &str, params: Vec<Value>) -> Value {
-        let (request, _) = Msg::request(method, params);
-        match self.connection.transact_block(&request) {
+        let id = self.send(method, params);
+        self.reply(&id)
+    }
+
+    /// Waits for the reply to the request `id`; its result, or the end of the program.
+    pub fn reply(&mut self, id: &Value) -> Value {
+        match self.connection.reply_block(id) {
             Ok(Msg::Reply { result, .. }) => result,
             Ok(Msg::Error { error, .. }) => fatal(format_args!(
                 "transaction returned error: {}",
@@ -130,6 +137,15 @@ impl Rpc {
             )),
             Ok(_) => fatal("transaction failed (Protocol error)"),
             Err(e) => fatal(format_args!("transaction failed ({})", error_text(&e))),
+        }
+    }
+
+    /// Asks the server to tell of changes to databases instead of ending the connection. Old servers
+    /// do not know the method.
+    pub fn be_change_aware(&mut self) {
+        let id = self.send("set_db_change_aware", vec![true.into()]);
+        if let Err(e) = self.connection.reply_block(&id) {
+            fatal(format_args!("transaction failed ({})", error_text(&e)));
         }
     }
 
@@ -156,18 +172,6 @@ impl Rpc {
     pub fn schema(&mut self, database: &str) -> DatabaseSchema {
         let json = self.schema_json(database);
         DatabaseSchema::from_json(&json).unwrap_or_else(|e| fatal(e))
-    }
-
-    /// The next message; the end of the connection is the end of the program.
-    pub fn receive(&mut self) -> Msg {
-        match self.connection.recv_block() {
-            Ok(msg) => msg,
-            Err(e) => fatal(format_args!(
-                "{}: receive failed ({})",
-                self.name,
-                error_text(&e)
-            )),
-        }
     }
 
     /// Sends a request and returns its id.

@@ -72,6 +72,10 @@ fn schema_from_file(name: &str) -> DatabaseSchema {
 
 pub(super) fn convert(client: &mut Client, args: Vec<String>) {
     let schema = schema_from_file(&args[0]);
+    client.open(&schema.name);
+    if client.change_aware != Some(false) {
+        client.rpc().be_change_aware();
+    }
     client.rpc().call(
         "convert",
         vec![schema.name.as_str().into(), schema.to_json()],
@@ -80,6 +84,7 @@ pub(super) fn convert(client: &mut Client, args: Vec<String>) {
 
 pub(super) fn needs_conversion(client: &mut Client, args: Vec<String>) {
     let wanted = schema_from_file(&args[0]);
+    client.open(&wanted.name);
     let have = client.rpc().schema_json(&wanted.name);
     let have = DatabaseSchema::from_json(&have).unwrap_or_else(|e| fatal(e));
     // What a schema means is its canonical form; the checksum is only about its file.
