@@ -203,7 +203,7 @@ impl Raft {
             return;
         }
         let own_term = self.term_at(self.commit) == Some(self.term);
-        if !own_term && !self.broken(Mutation::ChangeServersBeforeOwnTerm) {
+        if !own_term {
             return;
         }
         let Some((id, servers)) = self.next_servers() else {

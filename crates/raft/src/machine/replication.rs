@@ -183,7 +183,6 @@ impl Raft {
         all.sort_unstable_by(|a, b| b.cmp(a));
         let index = all.get(self.majority() - 1).copied().unwrap_or(0);
         let ours = self.term_at(index) == Some(self.term);
-        let ours = ours || self.broken(Mutation::CommitOldTerms);
         if index > self.commit && ours {
             self.advance_commit(now, index.min(self.last_index()), true);
             // So that the followers apply it at once.
@@ -308,11 +307,7 @@ impl Raft {
                 }
             },
         };
-        let commit = match self.broken(Mutation::CommitUnverified) {
-            true => m.commit.min(self.last_index()),
-            false => m.commit.min(verified),
-        };
-        self.advance_commit(now, commit, true);
+        self.advance_commit(now, m.commit.min(verified), true);
         if !self.left {
             self.reply_append(from, &m, true, said);
         }
@@ -376,7 +371,7 @@ impl Raft {
             return self.send_durable(from, None, body);
         }
         let follows = self.snapshot.is_some() && self.term_at(index) == Some(term);
-        if follows || self.broken(Mutation::KeepLogUnderSnapshot) {
+        if follows {
             let n = usize::try_from(index - self.before_first()).unwrap_or(usize::MAX);
             self.entries.drain(..n.min(self.entries.len()));
         } else {
