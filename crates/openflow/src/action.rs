@@ -9,6 +9,7 @@ pub mod check;
 pub mod decode;
 pub mod encode;
 pub mod instructions;
+mod raw;
 pub mod verify;
 
 use ferrovs_packet::field::{FieldId, FieldValue, SubField};

@@ -10,10 +10,14 @@ use std::sync::OnceLock;
 pub enum Topic {
     /// `ofp_actions`, a warning.
     Actions,
+    /// `ofp_actions`, for information.
+    ActionsInfo,
     /// `ofp_msgs`, a warning.
     Msgs,
     /// `meta_flow`, a warning.
     MetaFlow,
+    /// `ofp_port`, a warning.
+    Port,
     /// `ofp_group`, a warning.
     Group,
     /// `socket_util`, an error.

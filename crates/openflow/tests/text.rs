@@ -343,3 +343,17 @@ fn matches_from_a_message_equal_those_of_their_text() {
         assert_eq!(flow_mod.match_, want, "{text}");
     }
 }
+
+#[test]
+fn a_port_of_an_unknown_protocol_is_set_by_the_old_action() {
+    let tun = Tun::auto();
+    for version in ["OpenFlow12", "OpenFlow13", "OpenFlow14", "OpenFlow15"] {
+        let version = Version::from_name(version).expect("a version");
+        for hex in ["0009000800050000", "000a000800050000"] {
+            let list = decode::action_list(&bytes(hex), version, &tun).expect("actions");
+            let mut out = Vec::new();
+            encode::actions(&list, version, &tun, &mut out);
+            assert_eq!(out, bytes(hex), "{}", version.name());
+        }
+    }
+}

@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check::check_out_port;
+use super::raw;
 use super::verify::{Place, verify_decoded};
 use super::*;
 use crate::error::{NX_VENDOR, ONF_VENDOR, OfpErr};
@@ -29,6 +30,11 @@ use crate::wire::Reader;
 
 /// Nesting of `clone`, `ct` and action sets that is read.
 const MAX_DEPTH: usize = 64;
+
+/// The type of actions that a vendor defines.
+const VENDOR_ACTION: u16 = 0xffff;
+
+const BAD_LEN: OfpErr = OfpErr::OFPBAC_BAD_LEN;
 
 /// Whether the actions that only serve tests are understood.
 static DEBUG_ACTIONS: AtomicBool = AtomicBool::new(false);
@@ -108,26 +114,21 @@ struct Decoder<'a, 'b> {
     depth: usize,
 }
 
-fn exact(r: &Reader<'_>, n: usize) -> Result<(), OfpErr> {
-    if r.len() == n {
-        Ok(())
-    } else {
-        Err(OfpErr::OFPBAC_BAD_LEN)
-    }
-}
-
-fn at_least(r: &Reader<'_>, n: usize) -> Result<(), OfpErr> {
-    if r.len() >= n {
-        Ok(())
-    } else {
-        Err(OfpErr::OFPBAC_BAD_LEN)
-    }
-}
-
 fn port11(n: u32) -> Result<OfPort, OfpErr> {
-    port_from_ofp11(n)
-        .map(OfPort)
-        .ok_or(OfpErr::OFPBAC_BAD_OUT_PORT)
+    match port_from_ofp11(n) {
+        Some(port) => Ok(OfPort(port)),
+        None => {
+            warn(Topic::Port, || {
+                format!(
+                    "port {n} is outside the supported range 0 through {} or {:#x} through {:#x}",
+                    OfPort::MAX.0 - 1,
+                    0xffff_ff00_u32,
+                    u32::MAX
+                )
+            });
+            Err(OfpErr::OFPBAC_BAD_OUT_PORT)
+        }
+    }
 }
 
 fn must(ok: bool, e: OfpErr) -> Result<(), OfpErr> {
@@ -150,30 +151,27 @@ impl Decoder<'_, '_> {
         let mut h = *r;
         let type_ = h.u16()?;
         let len = usize::from(h.u16()?);
-        if len < 8 || len % 8 != 0 || len > r.len() {
-            return Err(OfpErr::OFPBAC_BAD_LEN);
+        if type_ != VENDOR_ACTION {
+            raw::check(0, type_, self.version, len, r.len())?;
+            let whole = r.take(len)?;
+            return self.standard(type_, Reader::with_error(&whole[4..], BAD_LEN), out);
         }
+        let vendor = h.u32()?;
+        if vendor != NX_VENDOR && vendor != ONF_VENDOR {
+            warn(Topic::Actions, || {
+                format!("OpenFlow action has unknown vendor {}", hex(vendor.into()))
+            });
+            return Err(OfpErr::OFPBAC_BAD_VENDOR);
+        }
+        let subtype = h.u16()?;
+        raw::check(vendor, subtype, self.version, len, r.len())?;
         let whole = r.take(len)?;
-        let body = Reader::with_error(&whole[4..], OfpErr::OFPBAC_BAD_LEN);
-        if type_ == 0xffff {
-            self.vendor(body, out)
-        } else {
-            self.standard(type_, body, out)
-        }
-    }
-
-    /// An action that the version does not have.
-    fn unknown(&self, vendor: u32, type_: u16) -> OfpErr {
-        let version = self.version.name();
-        warn(Topic::Actions, || {
-            let vendor = hex(vendor.into());
-            format!("unknown {version} action for vendor {vendor} and type {type_}")
+        let body = Reader::with_error(&whole[10..], BAD_LEN);
+        out.push(match vendor {
+            NX_VENDOR => self.nicira(subtype, body)?,
+            _ => self.copy_field(body)?,
         });
-        if vendor == 0 {
-            OfpErr::OFPBAC_BAD_TYPE
-        } else {
-            OfpErr::OFPBAC_BAD_VENDOR_TYPE
-        }
+        Ok(())
     }
 
     fn nested(&self, data: &[u8], place: Place) -> Result<Vec<Action>, OfpErr> {
@@ -186,19 +184,16 @@ impl Decoder<'_, '_> {
         // What the number means: 1.0's numbering differs from that of 1.1 and later.
         let a = match (v.minor(), type_) {
             (0, 0) => {
-                exact(&r, 4)?;
                 let (port, max_len) = (OfPort(r.u16()?), r.u16()?);
                 check_out_port(port, OfPort::MAX)?;
                 Action::Output { port, max_len }
             }
             (_, 0) => {
-                exact(&r, 12)?;
                 let (port, max_len) = (port11(r.u32()?)?, r.u16()?);
                 check_out_port(port, OfPort::MAX)?;
                 Action::Output { port, max_len }
             }
             (_, 1) => {
-                exact(&r, 4)?;
                 let vid = r.u16()?;
                 must(vid & !0xfff == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
                 Action::SetVlanVid {
@@ -208,7 +203,6 @@ impl Decoder<'_, '_> {
                 }
             }
             (_, 2) => {
-                exact(&r, 4)?;
                 let pcp = r.u8()?;
                 must(pcp & !7 == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
                 Action::SetVlanPcp {
@@ -217,54 +211,30 @@ impl Decoder<'_, '_> {
                     flow_has_vlan: false,
                 }
             }
-            (0, 3) => {
-                exact(&r, 4)?;
-                Action::StripVlan { pop: false }
-            }
-            (0, 4) | (1.., 3) => {
-                exact(&r, 12)?;
-                Action::SetEthSrc(r.mac()?)
-            }
-            (0, 5) | (1.., 4) => {
-                exact(&r, 12)?;
-                Action::SetEthDst(r.mac()?)
-            }
-            (0, 6) | (1.., 5) => {
-                exact(&r, 4)?;
-                Action::SetIpv4Src(r.u32()?.into())
-            }
-            (0, 7) | (1.., 6) => {
-                exact(&r, 4)?;
-                Action::SetIpv4Dst(r.u32()?.into())
-            }
+            (0, 3) => Action::StripVlan { pop: false },
+            (0, 4) | (1.., 3) => Action::SetEthSrc(r.mac()?),
+            (0, 5) | (1.., 4) => Action::SetEthDst(r.mac()?),
+            (0, 6) | (1.., 5) => Action::SetIpv4Src(r.u32()?.into()),
+            (0, 7) | (1.., 6) => Action::SetIpv4Dst(r.u32()?.into()),
             (0, 8) | (1.., 7) => {
-                exact(&r, 4)?;
                 let tos = r.u8()?;
                 must(tos & !IP_DSCP_MASK == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
                 Action::SetIpDscp(tos)
             }
             (1.., 8) => {
-                exact(&r, 4)?;
                 let ecn = r.u8()?;
                 must(ecn & !IP_ECN_MASK == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
                 Action::SetIpEcn(ecn)
             }
-            (_, 9) => {
-                exact(&r, 4)?;
-                Action::SetL4SrcPort {
-                    port: r.u16()?,
-                    flow_ip_proto: 0,
-                }
-            }
-            (_, 10) => {
-                exact(&r, 4)?;
-                Action::SetL4DstPort {
-                    port: r.u16()?,
-                    flow_ip_proto: 0,
-                }
-            }
+            (_, 9) => Action::SetL4SrcPort {
+                port: r.u16()?,
+                flow_ip_proto: 0,
+            },
+            (_, 10) => Action::SetL4DstPort {
+                port: r.u16()?,
+                flow_ip_proto: 0,
+            },
             (0, 11) => {
-                exact(&r, 12)?;
                 let port = OfPort(r.u16()?);
                 r.skip(6)?;
                 must(
@@ -276,25 +246,11 @@ impl Decoder<'_, '_> {
                     queue: r.u32()?,
                 }
             }
-            (0, _) => return Err(self.unknown(0, type_)),
-            (_, 13) => {
-                exact(&r, 4)?;
-                Action::SetMplsLabel(r.u32()?)
-            }
-            (_, 14) => {
-                exact(&r, 4)?;
-                Action::SetMplsTc(r.u8()?)
-            }
-            (_, 15) => {
-                exact(&r, 4)?;
-                Action::SetMplsTtl(r.u8()?)
-            }
-            (_, 16) => {
-                exact(&r, 4)?;
-                Action::DecMplsTtl
-            }
+            (_, 13) => Action::SetMplsLabel(r.u32()?),
+            (_, 14) => Action::SetMplsTc(r.u8()?),
+            (_, 15) => Action::SetMplsTtl(r.u8()?),
+            (_, 16) => Action::DecMplsTtl,
             (_, 17) => {
-                exact(&r, 4)?;
                 let ty = r.u16()?;
                 // Only the standard tag types; 1.1 knows one.
                 must(
@@ -303,37 +259,16 @@ impl Decoder<'_, '_> {
                 )?;
                 Action::PushVlan(ty.into())
             }
-            (_, 18) => {
-                exact(&r, 4)?;
-                Action::StripVlan { pop: true }
-            }
-            (_, 19) => {
-                exact(&r, 4)?;
-                push_mpls(r.u16()?)?
-            }
-            (_, 20) => {
-                exact(&r, 4)?;
-                Action::PopMpls(r.u16()?.into())
-            }
-            (_, 21) => {
-                exact(&r, 4)?;
-                Action::SetQueue(r.u32()?)
-            }
-            (_, 22) => {
-                exact(&r, 4)?;
-                Action::Group(r.u32()?)
-            }
-            (_, 23) => {
-                exact(&r, 4)?;
-                Action::SetIpTtl(r.u8()?)
-            }
-            (_, 24) => {
-                exact(&r, 4)?;
-                Action::DecTtl {
-                    ids: vec![0],
-                    explicit_ids: false,
-                }
-            }
+            (_, 18) => Action::StripVlan { pop: true },
+            (_, 19) => push_mpls(r.u16()?)?,
+            (_, 20) => Action::PopMpls(r.u16()?.into()),
+            (_, 21) => Action::SetQueue(r.u32()?),
+            (_, 22) => Action::Group(r.u32()?),
+            (_, 23) => Action::SetIpTtl(r.u8()?),
+            (_, 24) => Action::DecTtl {
+                ids: vec![0],
+                explicit_ids: false,
+            },
             (2.., 25) => self.set_field(r, v >= V15)?,
             (5, 28) => {
                 let n_bits = r.u16()?;
@@ -341,57 +276,31 @@ impl Decoder<'_, '_> {
                 r.skip(2)?;
                 self.reg_move(r, n_bits, src_ofs, dst_ofs, false)?
             }
-            (5, 29) => {
-                exact(&r, 4)?;
-                Action::Meter(r.u32()?)
-            }
-            _ => return Err(self.unknown(0, type_)),
+            (5, 29) => Action::Meter(r.u32()?),
+            _ => return Err(OfpErr::OFPBAC_BAD_TYPE),
         };
         out.push(a);
         Ok(())
     }
 
-    fn vendor(&self, mut r: Reader<'_>, out: &mut Vec<Action>) -> Result<(), OfpErr> {
-        let vendor = r.u32()?;
-        if vendor == ONF_VENDOR {
-            let subtype = r.u16()?;
-            if subtype == 3200 && [Version::V13, Version::V14].contains(&self.version) {
-                r.skip(2)?;
-                let n_bits = r.u16()?;
-                let (src_ofs, dst_ofs) = (r.u16()?, r.u16()?);
-                r.skip(2)?;
-                out.push(self.reg_move(r, n_bits, src_ofs, dst_ofs, true)?);
-                return Ok(());
-            }
-            return Err(self.unknown(vendor, subtype));
-        }
-        if vendor != NX_VENDOR {
-            warn(Topic::Actions, || {
-                format!("OpenFlow action has unknown vendor {vendor:#x}")
-            });
-            return Err(OfpErr::OFPBAC_BAD_VENDOR);
-        }
-        let subtype = r.u16()?;
-        out.push(self.nicira(subtype, r)?);
-        Ok(())
+    /// The form of 1.5's action that ONF has for earlier versions.
+    fn copy_field(&self, mut r: Reader<'_>) -> Result<Action, OfpErr> {
+        r.skip(2)?;
+        let n_bits = r.u16()?;
+        let (src_ofs, dst_ofs) = (r.u16()?, r.u16()?);
+        r.skip(2)?;
+        self.reg_move(r, n_bits, src_ofs, dst_ofs, true)
     }
 
     fn nicira(&self, subtype: u16, mut r: Reader<'_>) -> Result<Action, OfpErr> {
-        use Version::*;
-        let v = self.version;
-        let v10 = v == V10;
         Ok(match subtype {
-            1 => {
-                exact(&r, 6)?;
-                Action::Resubmit(Resubmit {
-                    in_port: OfPort(r.u16()?),
-                    table: TABLE_ALL,
-                    with_ct_orig: false,
-                    port_only: true,
-                })
-            }
+            1 => Action::Resubmit(Resubmit {
+                in_port: OfPort(r.u16()?),
+                table: TABLE_ALL,
+                with_ct_orig: false,
+                port_only: true,
+            }),
             14 | 44 => {
-                exact(&r, 6)?;
                 let a = Resubmit {
                     in_port: OfPort(r.u16()?),
                     table: r.u8()?,
@@ -402,7 +311,6 @@ impl Decoder<'_, '_> {
                 Action::Resubmit(a)
             }
             2 => {
-                exact(&r, 6)?;
                 r.skip(2)?;
                 Action::SetTunnel {
                     id: r.u32()?.into(),
@@ -410,29 +318,23 @@ impl Decoder<'_, '_> {
                 }
             }
             9 => {
-                exact(&r, 14)?;
                 r.skip(6)?;
                 Action::SetTunnel {
                     id: r.u64()?,
                     wide: true,
                 }
             }
-            4 if v10 => {
-                exact(&r, 6)?;
+            4 => {
                 r.skip(2)?;
                 Action::SetQueue(r.u32()?)
             }
-            5 => {
-                exact(&r, 6)?;
-                Action::PopQueue
-            }
-            6 if v <= V14 => {
+            5 => Action::PopQueue,
+            6 => {
                 let n_bits = r.u16()?;
                 let (src_ofs, dst_ofs) = (r.u16()?, r.u16()?);
                 self.reg_move(r, n_bits, src_ofs, dst_ofs, false)?
             }
-            7 if v <= V14 => {
-                exact(&r, 14)?;
+            7 => {
                 let (ofs, n_bits) = ofs_nbits(r.u16()?);
                 let dst = self.subfield(&mut r, ofs, n_bits)?;
                 self.check_dst(&dst)?;
@@ -452,13 +354,12 @@ impl Decoder<'_, '_> {
                     flow_has_vlan: false,
                 }))
             }
-            33 if v <= V14 => self.set_field_with(r, true, SetFieldForm::RegLoad2)?,
+            33 => self.set_field_with(r, true, SetFieldForm::RegLoad2)?,
             8 => Action::Note(r.rest().to_vec()),
             10 => self.multipath(r)?,
             12 => self.bundle(r, false)?,
             13 => self.bundle(r, true)?,
             15 => {
-                exact(&r, 14)?;
                 let (ofs, n_bits) = ofs_nbits(r.u16()?);
                 let src = self.subfield(&mut r, ofs, n_bits)?;
                 let max_len = r.u16()?;
@@ -467,7 +368,6 @@ impl Decoder<'_, '_> {
                 Action::OutputReg { src, max_len }
             }
             32 => {
-                at_least(&r, 14)?;
                 let (ofs, n_bits) = ofs_nbits(r.u16()?);
                 let max_len = r.u16()?;
                 let src = self.subfield(&mut r, ofs, n_bits)?;
@@ -477,19 +377,12 @@ impl Decoder<'_, '_> {
             }
             16 => self.learn(r, false)?,
             45 => self.learn(r, true)?,
-            17 => {
-                exact(&r, 6)?;
-                Action::Exit
-            }
-            18 if v10 => {
-                exact(&r, 6)?;
-                Action::DecTtl {
-                    ids: vec![0],
-                    explicit_ids: false,
-                }
-            }
+            17 => Action::Exit,
+            18 => Action::DecTtl {
+                ids: vec![0],
+                explicit_ids: false,
+            },
             21 => {
-                at_least(&r, 6)?;
                 let n = usize::from(r.u16()?);
                 must(r.zeros(4)?, OfpErr::NXBRC_MUST_BE_ZERO)?;
                 must(n != 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
@@ -500,15 +393,11 @@ impl Decoder<'_, '_> {
                     explicit_ids: true,
                 }
             }
-            19 => {
-                exact(&r, 6)?;
-                Action::FinTimeout {
-                    idle: r.u16()?,
-                    hard: r.u16()?,
-                }
-            }
+            19 => Action::FinTimeout {
+                idle: r.u16()?,
+                hard: r.u16()?,
+            },
             20 => {
-                exact(&r, 6)?;
                 let (max_len, controller_id, reason) = (r.u16()?, r.u16()?, r.u8()?);
                 must(r.u8()? == 0, OfpErr::NXBRC_MUST_BE_ZERO)?;
                 Action::Controller(Box::new(Controller {
@@ -524,45 +413,26 @@ impl Decoder<'_, '_> {
             }
             37 => self.controller2(r)?,
             22 => {
-                exact(&r, 22)?;
                 must(r.zeros(6)?, OfpErr::NXBRC_MUST_BE_ZERO)?;
                 Action::WriteMetadata {
                     metadata: r.u64()?,
                     mask: r.u64()?,
                 }
             }
-            23 if v10 => {
-                exact(&r, 6)?;
-                push_mpls(r.u16()?)?
-            }
-            24 if v10 => {
-                exact(&r, 6)?;
-                Action::PopMpls(r.u16()?.into())
-            }
-            25 if v10 => {
-                exact(&r, 6)?;
-                Action::SetMplsTtl(r.u8()?)
-            }
-            26 if v10 => {
-                exact(&r, 6)?;
-                Action::DecMplsTtl
-            }
-            30 if v10 => {
-                exact(&r, 6)?;
+            23 => push_mpls(r.u16()?)?,
+            24 => Action::PopMpls(r.u16()?.into()),
+            25 => Action::SetMplsTtl(r.u8()?),
+            26 => Action::DecMplsTtl,
+            30 => {
                 r.skip(2)?;
                 Action::SetMplsLabel(r.u32()?)
             }
-            31 if v10 => {
-                exact(&r, 6)?;
-                Action::SetMplsTc(r.u8()?)
-            }
-            40 if v10 => {
-                exact(&r, 6)?;
+            31 => Action::SetMplsTc(r.u8()?),
+            40 => {
                 r.skip(2)?;
                 Action::Group(r.u32()?)
             }
             27 | 28 => {
-                at_least(&r, 14)?;
                 let ofs = r.u16()?;
                 let field = self.header(&mut r)?;
                 let n_bits = r.u16()?;
@@ -578,7 +448,6 @@ impl Decoder<'_, '_> {
             }
             29 | 38 | 41 | 51 => self.sample(subtype, r)?,
             34 => {
-                exact(&r, 6)?;
                 let (clause, n_clauses, id) = (r.u8()?, r.u8()?, r.u32()?);
                 must(
                     (2..=64).contains(&n_clauses) && clause < n_clauses,
@@ -593,7 +462,6 @@ impl Decoder<'_, '_> {
             35 => self.ct(r)?,
             36 => nat(r)?,
             39 => {
-                exact(&r, 6)?;
                 let (port, max_len) = (OfPort(r.u16()?), r.u32()?);
                 must(
                     port < OfPort::MAX || port == OfPort::IN_PORT || port == OfPort::LOCAL,
@@ -606,24 +474,16 @@ impl Decoder<'_, '_> {
                 r.skip(6)?;
                 Action::Clone(self.nested(r.rest(), Place::Clone)?)
             }
-            43 => {
-                exact(&r, 6)?;
-                Action::CtClear
-            }
-            46 if v >= V13 => encap(r)?,
-            47 if v >= V13 => {
-                at_least(&r, 6)?;
+            43 => Action::CtClear,
+            46 => encap(r)?,
+            47 => {
                 r.skip(2)?;
                 Action::Decap {
                     new_packet_type: r.u32()?,
                 }
             }
-            48 if v >= V13 => {
-                exact(&r, 6)?;
-                Action::DecNshTtl
-            }
+            48 => Action::DecNshTtl,
             49 => {
-                at_least(&r, 8)?;
                 let (pkt_len, ofs) = (r.u16()?, r.u16()?);
                 let field = self.header(&mut r)?;
                 zeros(&mut r)?;
@@ -643,15 +503,9 @@ impl Decoder<'_, '_> {
             254 | 255 if !DEBUG_ACTIONS.load(Ordering::Relaxed) => {
                 return Err(OfpErr::OFPBAC_BAD_VENDOR_TYPE);
             }
-            254 => {
-                exact(&r, 6)?;
-                Action::DebugSlow
-            }
-            255 => {
-                exact(&r, 6)?;
-                Action::DebugRecirc
-            }
-            _ => return Err(self.unknown(NX_VENDOR, subtype)),
+            254 => Action::DebugSlow,
+            255 => Action::DebugRecirc,
+            _ => return Err(OfpErr::OFPBAC_BAD_VENDOR_TYPE),
         })
     }
 
@@ -695,6 +549,9 @@ impl Decoder<'_, '_> {
         let (header, field) =
             oxm::pull_header(&mut probe).map_err(|_| OfpErr::OFPBAC_BAD_SET_LEN)?;
         let field = field.ok_or(OfpErr::OFPBAC_BAD_SET_TYPE)?;
+        let (len, width) = (usize::from(header.len), usize::from(field.n_bytes));
+        let cut = len == width << u8::from(header.has_mask) && probe.len() < len;
+        must(!cut, OfpErr::OFPBMC_BAD_LEN)?;
         must(may_mask || !header.has_mask, OfpErr::OFPBAC_BAD_SET_MASK)?;
         let e = oxm::pull_entry(&mut r, self.tun).map_err(|e| match e {
             OfpErr::OFPBMC_BAD_MASK => OfpErr::OFPBAC_BAD_SET_MASK,
@@ -754,7 +611,6 @@ impl Decoder<'_, '_> {
     }
 
     fn multipath(&self, mut r: Reader<'_>) -> Result<Action, OfpErr> {
-        exact(&r, 22)?;
         let fields = HashFields::from_number(r.u16()?);
         let basis = r.u16()?;
         r.skip(2)?;
@@ -784,7 +640,6 @@ impl Decoder<'_, '_> {
     }
 
     fn bundle(&self, mut r: Reader<'_>, load: bool) -> Result<Action, OfpErr> {
-        at_least(&r, 22)?;
         let algorithm = match r.u16()? {
             0 => Ok(BundleAlgorithm::ActiveBackup),
             1 => Ok(BundleAlgorithm::Hrw),
@@ -859,7 +714,6 @@ impl Decoder<'_, '_> {
     }
 
     fn ct(&self, mut r: Reader<'_>) -> Result<Action, OfpErr> {
-        at_least(&r, 14)?;
         let flags = r.u16()?;
         let mut zone_src = r.sub(4)?;
         let zone = r.u16()?;

@@ -490,8 +490,8 @@ impl Encoder<'_, '_> {
             ip_proto::TCP => self.set_exact(fields[0], port.into(), out),
             ip_proto::UDP => self.set_exact(fields[1], port.into(), out),
             ip_proto::SCTP => self.set_exact(fields[2], port.into(), out),
-            // The protocol is checked to be one of these before.
-            _ => {}
+            // Later versions have no field for it; Open vSwitch still understands the action of 1.1.
+            _ => std(out, type_, |o| o.put_u16(port)),
         }
     }
 

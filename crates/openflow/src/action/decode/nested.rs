@@ -4,7 +4,6 @@ use super::*;
 
 impl Decoder<'_, '_> {
     pub(super) fn learn(&self, mut r: Reader<'_>, second: bool) -> Result<Action, OfpErr> {
-        at_least(&r, 22)?;
         let (idle_timeout, hard_timeout, priority) = (r.u16()?, r.u16()?, r.u16()?);
         let cookie = r.u64()?;
         let flags = r.u16()?;
@@ -144,7 +143,7 @@ impl Decoder<'_, '_> {
             };
             zeros(&mut r)?;
         }
-        exact(&r, 0)?;
+        must(r.is_empty(), BAD_LEN)?;
         Ok(Action::Sample(Box::new(s)))
     }
 }
@@ -188,7 +187,6 @@ pub(super) fn encap(mut r: Reader<'_>) -> Result<Action, OfpErr> {
 }
 
 pub(super) fn nat(mut r: Reader<'_>) -> Result<Action, OfpErr> {
-    at_least(&r, 6)?;
     r.skip(2)?;
     let flags = r.u16()?;
     let present = r.u16()?;
