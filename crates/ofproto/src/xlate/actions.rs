@@ -10,7 +10,7 @@ use ferrovs_packet::flow::{
     FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, IP_DSCP_MASK, IP_ECN_MASK, MPLS_BOS_MASK,
     PT_ETH, VLAN_CFI, VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr,
 };
-use ferrovs_packet::types::{Be16, Be32, MacAddr, OfPort, eth_type, ip_proto};
+use ferrovs_packet::types::{Be16, Be32, MacAddr, OfPort, eth_type};
 
 use super::commit::{is_bottom, is_mpls, mpls_count, pop_label, push_label, vlan_count};
 use super::ctx::{Ctx, Walk, is_ip_any};
@@ -347,13 +347,10 @@ impl Ctx<'_> {
         }
     }
 
+    /// Whether there is something in the place of ports; what it is does not matter, so that the type of an ICMP
+    /// message can be set like a port.
     fn has_ports(&self) -> bool {
-        is_ip_any(&self.flow)
-            && self.flow.nw_frag & ferrovs_packet::flow::NW_FRAG_LATER == 0
-            && matches!(
-                self.flow.nw_proto,
-                ip_proto::TCP | ip_proto::UDP | ip_proto::SCTP
-            )
+        is_ip_any(&self.flow) && self.flow.nw_frag & ferrovs_packet::flow::NW_FRAG_LATER == 0
     }
 
     fn set_vlan_tci(&mut self, mask: u16, value: u16, push_if_needed: bool) {

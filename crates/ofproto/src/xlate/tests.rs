@@ -309,6 +309,11 @@ fn headers_of(mut flow: Flow) -> Flow {
     flow.regs = Default::default();
     flow.skb_priority = 0;
     flow.actset_output = 0;
+    if matches!(flow.nw_proto, ip_proto::ICMP | ip_proto::ICMPV6) {
+        // What is set like a port is cut to the size of a type or code.
+        flow.tp_src = (flow.tp_src.get() & 0xff).into();
+        flow.tp_dst = (flow.tp_dst.get() & 0xff).into();
+    }
     flow
 }
 
@@ -676,6 +681,28 @@ output:2
 ";
     let text = flat(&traced(&flows, &other));
     assert!(text.starts_with(&flat(want)), "{text}");
+}
+
+#[test]
+fn a_port_is_set_where_the_type_of_a_message_stands() {
+    let flow = |nw_proto, nw_frag| Flow {
+        in_port: 1,
+        dl_type: eth_type::IP.into(),
+        nw_proto,
+        nw_frag,
+        tp_src: if nw_proto == ip_proto::ICMP { 8 } else { 0 }.into(),
+        ..Flow::default()
+    };
+    for (nw_proto, nw_frag, want) in [
+        (ip_proto::TCP, 0, "set(tcp(src=5)),20"),
+        (ip_proto::ICMP, 0, "set(icmp(type=5,code=0)),20"),
+        (99, 0, "20"),
+        (ip_proto::TCP, NW_FRAG_ANY | NW_FRAG_LATER, "20"),
+    ] {
+        let text = traced(&["ip,actions=mod_tp_src:5,2"], &flow(nw_proto, nw_frag));
+        let actions = text.rsplit(" -> ").next();
+        assert_eq!(actions, Some(want), "{nw_proto}");
+    }
 }
 
 #[test]
