@@ -42,6 +42,19 @@ impl Default for BundleSettings {
     }
 }
 
+impl BundleSettings {
+    /// The part on which it depends what addresses are learned.
+    fn of_learning(&self) -> BundleSettings {
+        let tunnel = self.vlan_mode == VlanMode::Dot1qTunnel;
+        BundleSettings {
+            name: String::new(),
+            ports: Vec::new(),
+            cvlans: self.cvlans.clone().filter(|_| tunnel),
+            ..self.clone()
+        }
+    }
+}
+
 /// A bundle.
 #[derive(Clone, Debug)]
 pub struct Bundle {
@@ -107,12 +120,9 @@ impl Ofproto {
                 p.bundle = Some(id);
             }
         }
-        // Addresses that were learned in VLANs which the bundle has left would be wrong.
-        let vlans_changed = self.bundles.get(&id).is_some_and(|b| {
-            (b.settings.vlan_mode, b.settings.vlan, &b.settings.trunks)
-                != (settings.vlan_mode, settings.vlan, &settings.trunks)
-        });
-        if vlans_changed {
+        // Addresses that were learned under other settings may be wrong.
+        let changed = |b: &Bundle| b.settings.of_learning() != settings.of_learning();
+        if self.bundles.get(&id).is_some_and(changed) {
             self.macs().forget_port(id);
         }
         self.bundles.insert(id, Bundle { id, settings });

@@ -10,9 +10,12 @@ use ferrovs_openflow::text::flow::parse_flow_mod;
 use ferrovs_openflow::text::group::parse_group_mod;
 use ferrovs_openflow::text::meter::parse_meter_mod;
 use ferrovs_openflow::version::Protocol;
+use ferrovs_packet::types::MacAddr;
 
 use super::*;
+use crate::ofproto::bundle::BundleSettings;
 use crate::tables::Criteria;
+use crate::xlate::snapshot::PriorityTags;
 
 fn flow_mod(command: FlowModCommand, text: &str) -> FlowMod {
     let tun = Tun::none();
@@ -611,4 +614,35 @@ fn flows_that_expire_together_are_told_apart() {
     peer.ofproto.expire(clock::now() + Duration::from_secs(5));
     let told = peer.ofproto.tables.take_events();
     assert_eq!(told.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+}
+
+#[test]
+fn addresses_are_learned_anew_when_a_port_is_set_up_otherwise() {
+    let peer = &mut Peer::new().ofproto;
+    let settings = |change: fn(&mut BundleSettings)| {
+        let mut settings = BundleSettings {
+            name: "p1".into(),
+            ..BundleSettings::default()
+        };
+        change(&mut settings);
+        settings
+    };
+    let changes: [(fn(&mut BundleSettings), bool); 6] = [
+        (|_| {}, false),
+        (|b| b.protected = true, true),
+        (|b| b.priority_tags = PriorityTags::Always, true),
+        (|b| b.trunks = Some(vec![0, 5]), true),
+        (|b| b.qinq_ethtype = 0x8100, true),
+        // Means something to a port of another mode only.
+        (|b| b.cvlans = Some(vec![5]), false),
+    ];
+    for (i, (change, anew)) in changes.into_iter().enumerate() {
+        peer.bundle_set(settings(|_| {}));
+        let id = peer.bundle_by_name("p1").unwrap().id;
+        peer.macs()
+            .learn(clock::now(), MacAddr([2; 6]), 0, id, Default::default());
+        peer.bundle_set(settings(change));
+        let kept = peer.macs().lookup(MacAddr([2; 6]), 0);
+        assert_eq!(kept.is_none(), anew, "change {i}");
+    }
 }
