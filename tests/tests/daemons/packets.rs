@@ -228,3 +228,32 @@ fn the_trace_of_a_packet_out_checks_its_actions() {
         assert_eq!(last(args), *want, "{args:?}");
     }
 }
+
+#[test]
+fn a_match_that_loses_fields_is_told_by_client_and_switch() {
+    let sw = switch();
+    let changed = |line: &str, pre: &str, post: &str| {
+        let args: Vec<&str> = line.split(' ').collect();
+        let got = sw.client("ovs-ofctl", &args);
+        let want = [
+            "ofp_match|INFO|normalization changed ofp_match, details:".to_owned(),
+            format!("ofp_match|INFO| pre: {pre}"),
+            format!("ofp_match|INFO|post: {post}"),
+        ];
+        assert_eq!(got.code, 0, "{line}");
+        for text in want {
+            assert!(got.stderr.contains(&text), "{line}: {}", got.stderr);
+        }
+    };
+    changed(
+        "add-flow br0 nw_src=10.0.0.1,actions=drop",
+        "nw_src=10.0.0.1",
+        "",
+    );
+    changed("del-flows br0 nw_src=10.0.0.1", "nw_src=10.0.0.1", "");
+    let got = sw.client(
+        "ovs-ofctl",
+        &["add-flow", "br0", "ip,nw_src=10.0.0.1,actions=drop"],
+    );
+    assert_eq!(got.stderr, "");
+}
