@@ -343,6 +343,7 @@ impl Writer<'_, '_> {
         let bits = VLAN_VID_MASK | VLAN_CFI;
         let f = FieldId::VlanVid.field();
         if mask & bits != 0 {
+            self.implied = true;
             let full = mask & bits == bits;
             let wire_mask = if full {
                 FieldValue::ones(16)

@@ -244,3 +244,33 @@ fn ends_of_nat_ranges_need_their_beginnings() {
         .collect();
     assert_eq!(sound, [0, 1, 3, 4, 12, 17, 19, 20, 28, 49, 51, 52, 60]);
 }
+
+/// The match of a flow mod of OpenFlow 1.3, without its padding.
+fn match_13(text: &str) -> String {
+    let tun = Tun::auto();
+    let mut usable = Protocol::all();
+    let flow = format!("{text} actions=drop");
+    let add = FlowModCommand::Add;
+    let flow_mod = Box::new(parse_flow_mod(&flow, add, &Names::none(&tun), &mut usable).unwrap());
+    let body = Message::FlowMod {
+        flow_mod,
+        nxm: false,
+    };
+    let wire = Msg::new(Version::V13, 1, body).to_bytes(&tun);
+    let size = usize::from(u16::from_be_bytes([wire[50], wire[51]]));
+    hex(&wire[52..48 + size])
+}
+
+#[test]
+fn what_only_frames_have_spares_their_packet_type() {
+    for (text, want) in [
+        ("eth", "8000580400000000"),
+        ("dl_vlan=5", "80000c021005"),
+        ("vlan_tci=0x1000/0x1000", "80000d0410001000"),
+        ("vlan_tci=0", "80000c020000"),
+        ("dl_vlan_pcp=3", "80000d041000100080000e0103"),
+        ("dl_src=01:02:03:04:05:06", "80000806010203040506"),
+    ] {
+        assert_eq!(match_13(text), want, "{text}");
+    }
+}
