@@ -85,9 +85,19 @@ fn error(e: &Value) -> Value {
             }
             _ => d,
         };
-        e["details"] = d.into();
+        e["details"] = as_in_3_7(d).into();
     }
     e
+}
+
+/// Open vSwitch 4.0 names the table of a UUID that is there already, 3.5 does not.
+fn as_in_3_7(details: String) -> String {
+    match details.split_once(" within the \"") {
+        Some((start, end)) if end.contains("\" table or deleted from this table within") => {
+            format!("{start} within the table or deleted within the same transaction.")
+        }
+        _ => details,
+    }
 }
 
 /// Notifications by monitor.
