@@ -166,6 +166,11 @@ impl<'a> View<'a> {
             && (self.txn.is_inserted(table, uuid) || self.idl.table_row(table, uuid).is_some())
     }
 
+    /// Whether there is such a row, be it one that the transaction deletes.
+    pub fn is_known(self, table: usize, uuid: Uuid) -> bool {
+        self.txn.is_inserted(table, uuid) || self.idl.table_row(table, uuid).is_some()
+    }
+
     /// A column's value; the default if there is no such row.
     pub fn get(self, table: usize, uuid: Uuid, column: usize) -> &'a Datum {
         self.txn

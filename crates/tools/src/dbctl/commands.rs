@@ -1,8 +1,6 @@
 //! The generic commands.
 
-use super::columns::{
-    ColumnRef, is_condition_satisfied, parse_assignment, parse_column_key, set_column,
-};
+use super::columns::{ColumnRef, is_condition_satisfied, parse_column_key, set_column};
 use super::lookup::{find_table, require_row};
 use super::{Command, Context, Fail, Invocation, MANY, Outcome, Prepare, find_column, show};
 use crate::table::Table;
@@ -163,6 +161,20 @@ fn prepare_get<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
     Ok(())
 }
 
+/// Needs the columns that assignments or conditions name. What follows the names is read only when a
+/// row is there to be looked at.
+fn need_named(p: &mut Prepare<'_>, table: usize, args: &[String]) -> Outcome {
+    for arg in args {
+        if let Some(i) = parse_column_key(&p.db.tables[table], arg)?
+            .column
+            .position()
+        {
+            p.idl.monitor_column(table, i);
+        }
+    }
+    Ok(())
+}
+
 /// Whether a word is the name of the column that every table has.
 fn is_uuid(word: &str) -> bool {
     word.eq_ignore_ascii_case("_uuid")
@@ -173,12 +185,19 @@ fn bind_id<E>(ctx: &mut Context<'_, E>, id: &str, uuid: Option<Uuid>) -> Result<
     if !id.starts_with('@') {
         return Err(format!("row id \"{id}\" does not begin with \"@\"").into());
     }
+    let used = ctx.symbols.get(id).is_some();
     let symbol = ctx.symbols.insert(id);
     if symbol.created {
         return Err(format!("row id \"{id}\" may only be specified on one --id option").into());
     }
     symbol.created = true;
     if let Some(uuid) = uuid {
+        if used {
+            return Err(format!(
+                "row id \"{id}\" specified on \"get\" command was used before it was defined"
+            )
+            .into());
+        }
         symbol.uuid = uuid;
         // A row that is there already needs no reference to stay.
         symbol.strong_ref = true;
@@ -314,13 +333,7 @@ fn list<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 
 fn prepare_find<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
     let table = need_listed(p, inv)?;
-    for arg in &inv.argv[2..] {
-        let condition = parse_assignment(&p.db.tables[table], arg, true)?;
-        if let Some(i) = condition.column.position() {
-            p.idl.monitor_column(table, i);
-        }
-    }
-    Ok(())
+    need_named(p, table, &inv.argv[2..])
 }
 
 fn find<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
@@ -340,14 +353,7 @@ fn find<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 
 fn prepare_set<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
     let table = p.need_table(inv.arg(1))?;
-    for arg in &inv.argv[3..] {
-        let def = &p.db.tables[table];
-        let assignment = parse_assignment(def, arg, false)?;
-        if let Some(i) = assignment.column.position() {
-            p.idl.monitor_column(table, i);
-        }
-    }
-    Ok(())
+    need_named(p, table, &inv.argv[3..])
 }
 
 fn set<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
@@ -365,20 +371,17 @@ fn set<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 
 fn prepare_one_column<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
     let table = p.need_table(inv.arg(1))?;
-    let def = &p.db.tables[table];
-    let column = find_column(def, inv.arg(3))?.writable(def)?;
-    p.idl.monitor_column(table, column);
-    Ok(())
+    p.need_column(table, inv.arg(3))
 }
 
 fn add<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let table = find_table(ctx.spec.db, inv.arg(1))?;
     let def = &ctx.spec.db.tables[table];
-    let column = find_column(def, inv.arg(3))?.writable(def)?;
     let record = inv.arg(2).to_string();
     let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
         return Ok(());
     };
+    let column = find_column(def, inv.arg(3))?.writable(def)?;
     let ty = ctx.idl.column_type(table, column).clone();
     let some = ColumnType {
         min: 1,
@@ -410,11 +413,11 @@ fn add<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 fn remove<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
     let table = find_table(ctx.spec.db, inv.arg(1))?;
     let def = &ctx.spec.db.tables[table];
-    let column = find_column(def, inv.arg(3))?.writable(def)?;
     let record = inv.arg(2).to_string();
     let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
         return Ok(());
     };
+    let column = find_column(def, inv.arg(3))?.writable(def)?;
     let ty = ctx.idl.column_type(table, column).clone();
     let any = ColumnType {
         min: 1,
@@ -450,12 +453,9 @@ fn remove<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 
 fn prepare_clear<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
     let table = p.need_table(inv.arg(1))?;
-    let def = &p.db.tables[table];
-    for name in &inv.argv[3..] {
-        let column = find_column(def, name)?.writable(def)?;
-        p.idl.monitor_column(table, column);
-    }
-    Ok(())
+    inv.argv[3..]
+        .iter()
+        .try_for_each(|name| p.need_column(table, name))
 }
 
 fn clear<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
@@ -490,9 +490,6 @@ fn prepare_create<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
             "applying \"create\" command to table {} without --id option will have no effect",
             def.name
         );
-    }
-    for arg in &inv.argv[2..] {
-        parse_assignment(def, arg, false)?;
     }
     Ok(())
 }
@@ -565,13 +562,7 @@ fn destroy<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 
 fn prepare_wait_until<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
     let table = p.need_table(inv.arg(1))?;
-    for arg in &inv.argv[3..] {
-        let condition = parse_assignment(&p.db.tables[table], arg, true)?;
-        if let Some(i) = condition.column.position() {
-            p.idl.monitor_column(table, i);
-        }
-    }
-    Ok(())
+    need_named(p, table, &inv.argv[3..])
 }
 
 fn wait_until<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {

@@ -36,8 +36,7 @@ fn filter_of<E>(db: &Database, show: &[ShowTable], inv: &Invocation<E>) -> Resul
     }
 }
 
-pub(super) fn prepare<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
-    filter_of(p.db, p.show, inv)?;
+pub(super) fn prepare<E>(p: &mut Prepare<'_>, _: &Invocation<E>) -> Outcome {
     let tables: Vec<ShowTable> = p.show.to_vec();
     for table in tables {
         p.need(table.table, table.columns);

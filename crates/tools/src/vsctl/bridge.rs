@@ -158,11 +158,11 @@ fn add_fake(ctx: &mut Ctx<'_>, name: &str, parent: &str, vlan: i64) -> Outcome {
 fn del_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     load(ctx);
     let name = inv.arg(1).to_string();
-    if inv.has("--if-exists") && !ctx.ext.bridges.contains_key(&name) {
-        return Ok(());
+    match ctx.ext.bridges.get(&name).cloned() {
+        Some(bridge) => delete_bridge(ctx, &bridge),
+        None if inv.has("--if-exists") => {}
+        None => return Err(format!("no bridge named {name}").into()),
     }
-    let bridge = find_bridge(ctx, &name)?;
-    delete_bridge(ctx, &bridge);
     Ok(())
 }
 

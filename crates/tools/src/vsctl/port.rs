@@ -1,8 +1,8 @@
 //! Port, bond and interface commands.
 
 use super::switch::{
-    IfaceInfo, PortInfo, add_refs, check_conflicts, delete_port, find_bridge, find_iface,
-    find_port, insert_iface, insert_port, load, prepare, reference, remove_refs,
+    IfaceInfo, PortInfo, add_refs, bridge_of, check_conflicts, delete_port, find_bridge,
+    find_iface, find_port, insert_iface, insert_port, load, prepare, reference, remove_refs,
 };
 use super::{Cmd, Ctx, Inv};
 use crate::dbctl::{MANY, Outcome, Prepare, set_column};
@@ -117,15 +117,13 @@ fn list_ifaces(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 }
 
 fn port_to_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
-    let port = find_port(ctx, inv.arg(1))?;
-    inv.say(port.bridge);
+    inv.say(bridge_of(ctx, inv.arg(1))?);
     Ok(())
 }
 
 fn iface_to_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     let iface = find_iface(ctx, inv.arg(1))?;
-    let port = find_port(ctx, &iface.port)?;
-    inv.say(port.bridge);
+    inv.say(bridge_of(ctx, &iface.port)?);
     Ok(())
 }
 

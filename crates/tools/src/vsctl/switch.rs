@@ -3,7 +3,9 @@
 //! The database knows bridges with ports with interfaces; users also know "fake bridges": a VLAN
 //! of a bridge under a name of its own, kept as a port with `fake_bridge` set. The model is read
 //! from the database (with the transaction's changes) when a command first asks, kept up by the
-//! commands that change it, and forgotten when a generic command may have changed it.
+//! commands that change it, and forgotten when a generic command may have changed it. A row that
+//! `destroy` deletes is of the model as long as others refer to it: the server keeps such rows. But
+//! the transaction can change it no more, so [`find_bridge`] and [`find_port`] do not find it.
 
 use super::{Ctx, Inv};
 use crate::dbctl::{Fail, Outcome, Prepare};
@@ -123,7 +125,7 @@ pub(crate) fn load(ctx: &mut Ctx<'_>) {
     let mut read = Switch::new(root);
     let view = ctx.view();
     let rows = view.read(root, OpenVSwitch::BRIDGES).iter();
-    let rows: Vec<Uuid> = rows.filter(|&b| view.exists(Bridge::INDEX, b)).collect();
+    let rows: Vec<Uuid> = rows.filter(|&b| view.is_known(Bridge::INDEX, b)).collect();
     for &row in &rows {
         read.add_bridge(view, row);
     }
@@ -138,7 +140,7 @@ pub(crate) fn load(ctx: &mut Ctx<'_>) {
 /// The ports of a bridge's row.
 fn ports_of(view: View<'_>, bridge: Uuid) -> impl Iterator<Item = Uuid> {
     let ports = view.read(bridge, Bridge::PORTS).iter();
-    ports.filter(move |&p| view.exists(Port::INDEX, p))
+    ports.filter(move |&p| view.is_known(Port::INDEX, p))
 }
 
 impl Switch {
@@ -219,11 +221,22 @@ impl Switch {
     }
 }
 
-/// The bridge of that name.
+/// The bridge of that name, to be read or changed.
 pub(crate) fn find_bridge(ctx: &mut Ctx<'_>, name: &str) -> Result<BridgeInfo, Fail> {
     load(ctx);
     let found = ctx.ext.bridges.get(name).cloned();
+    let found = found.filter(|b| match &b.fake {
+        Some((.., port)) => !ctx.txn.is_deleted(Port::INDEX, *port),
+        None => !ctx.txn.is_deleted(Bridge::INDEX, b.row),
+    });
     found.ok_or_else(|| format!("no bridge named {name}").into())
+}
+
+/// The name of the bridge that a port is on, whether or not the port is deleted.
+pub(crate) fn bridge_of(ctx: &mut Ctx<'_>, port: &str) -> Result<String, Fail> {
+    load(ctx);
+    let found = ctx.ext.ports.get(port).map(|p| p.bridge.clone());
+    found.ok_or_else(|| format!("no port named {port}").into())
 }
 
 /// The bridge of that name, which must not be a fake one.
@@ -238,6 +251,7 @@ pub(crate) fn find_real_bridge(ctx: &mut Ctx<'_>, name: &str) -> Result<BridgeIn
 pub(crate) fn find_port(ctx: &mut Ctx<'_>, name: &str) -> Result<PortInfo, Fail> {
     load(ctx);
     let found = ctx.ext.ports.get(name).cloned();
+    let found = found.filter(|p| !ctx.txn.is_deleted(Port::INDEX, p.row));
     found.ok_or_else(|| format!("no port named {name}").into())
 }
 
