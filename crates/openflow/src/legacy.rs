@@ -212,7 +212,6 @@ pub fn match_to_ofp10(m: &Match, out: &mut Vec<u8>) {
         wild |= w10::DL_VLAN | w10::DL_VLAN_PCP;
     } else if tci_mask & VLAN_CFI != 0 && tci & VLAN_CFI == 0 {
         vid = VLAN_NONE;
-        wild |= w10::DL_VLAN_PCP;
     } else {
         if tci_mask & VLAN_VID_MASK == 0 {
             wild |= w10::DL_VLAN;

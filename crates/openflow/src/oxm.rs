@@ -8,8 +8,10 @@ use ferrovs_packet::flow::{Match, PT_ETH, VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK
 use ferrovs_packet::types::{eth_type, ip_proto};
 
 use crate::error::OfpErr;
+use crate::text::format::hex;
 use crate::tun::Tun;
 use crate::version::Version;
+use crate::warn::{Topic, warn};
 use crate::wire::{Put, Reader};
 
 /// Nicira's pseudo field that carries a cookie in matches.
@@ -63,9 +65,26 @@ pub struct Pulled {
     pub cookie_mask: u64,
 }
 
+/// The header at the beginning of `data`.
+pub(crate) fn peek_header(data: &[u8]) -> Result<OxmHeader, OfpErr> {
+    OxmHeader::read(data).ok_or_else(|| {
+        if let Some(&[0xff, 0xff, number, len, a, b, c, d]) = data.first_chunk::<8>() {
+            // The length of a vendor's field includes the vendor.
+            warn(Topic::NxMatch, || {
+                let vendor = hex(u32::from_be_bytes([a, b, c, d]).into());
+                let (number, masked) = (number >> 1, number & 1);
+                format!(
+                    "OXM header {vendor}:65535:{number}:{masked}:{len} has invalid length {len} (minimum is 8)"
+                )
+            });
+        }
+        OfpErr::OFPBMC_BAD_LEN
+    })
+}
+
 /// Reads a header; the field is `None` when nobody knows it.
 pub fn pull_header(r: &mut Reader<'_>) -> Result<(OxmHeader, Option<&'static Field>), OfpErr> {
-    let header = OxmHeader::read(r.rest()).ok_or(OfpErr::OFPBMC_BAD_LEN)?;
+    let header = peek_header(r.rest())?;
     r.skip(header.size()).map_err(|_| OfpErr::OFPBMC_BAD_LEN)?;
     if header.has_mask && header.len % 2 != 0 {
         return Err(OfpErr::OFPBMC_BAD_LEN);
@@ -121,7 +140,7 @@ fn entry(
             return Err(OfpErr::OFPBMC_BAD_MASK);
         }
         if value.and(&mask) != value {
-            return Err(OfpErr::OFPBMC_BAD_WILDCARDS);
+            return Err(bad_wildcards(header));
         }
         mask
     } else {
@@ -133,6 +152,20 @@ fn entry(
         mask,
         header,
     })
+}
+
+/// The error for an entry whose value has bits that its mask does not have.
+pub(crate) fn bad_wildcards(h: OxmHeader) -> OfpErr {
+    warn(Topic::NxMatch, || {
+        let (masked, len) = (u8::from(h.has_mask), h.len);
+        format!(
+            "Rejecting NXM/OXM entry {}:{}:{}:{masked}:{len} with 1-bits in value for bits wildcarded by the mask.",
+            hex(h.experimenter.into()),
+            h.class,
+            h.number
+        )
+    });
+    OfpErr::OFPBMC_BAD_WILDCARDS
 }
 
 /// Whether a packet has the field even before its headers are looked at.
@@ -169,7 +202,7 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
             out.cookie = b.u64()?;
             out.cookie_mask = if header.has_mask { b.u64()? } else { u64::MAX };
             if out.cookie & !out.cookie_mask != 0 {
-                return Err(OfpErr::OFPBMC_BAD_WILDCARDS);
+                return Err(bad_wildcards(header));
             }
             continue;
         }

@@ -16,6 +16,8 @@ pub enum Topic {
     Msgs,
     /// `meta_flow`, a warning.
     MetaFlow,
+    /// `nx_match`, a warning.
+    NxMatch,
     /// `ofp_port`, a warning.
     Port,
     /// `ofp_group`, a warning.

@@ -6,6 +6,7 @@
 //! masked writes in OpenFlow 1.0 and 1.1, writes of the VLAN by its oldest names, and runs of more than 64 bits.
 
 use ferrovs_openflow::action::{decode, encode, instructions};
+use ferrovs_openflow::error::OfpErr;
 use ferrovs_openflow::flow::FlowModCommand;
 use ferrovs_openflow::group::GroupCommand;
 use ferrovs_openflow::message::{Message, Msg};
@@ -153,6 +154,31 @@ fn actions_that_mean_nothing_are_refused_with_a_code() {
             "0019 0010 80001908 01020300 ffffff00",
             "OFPBAC_BAD_SET_MASK",
         ),
+        // set_field: a field that is empty, too short for it, unknown, cut off, masked where its value is not.
+        ("OpenFlow13", "0019 0008 80001900", "OFPBAC_BAD_SET_TYPE"),
+        ("OpenFlow13", "0019 0008 80001901", "OFPBAC_BAD_SET_TYPE"),
+        (
+            "OpenFlow13",
+            "0019 0010 80001904 01020304 00000000",
+            "OFPBAC_BAD_SET_LEN",
+        ),
+        ("OpenFlow13", "0019 0008 8000fe00", "OFPBAC_BAD_SET_TYPE"),
+        (
+            "OpenFlow13",
+            "0019 0010 8000fe04 01020304 00000000",
+            "OFPBAC_BAD_SET_LEN",
+        ),
+        ("OpenFlow13", "0019 0008 ffff0004", "OFPBMC_BAD_LEN"),
+        (
+            "OpenFlow13",
+            "0019 0010 ffff0003 00002320 00000000",
+            "OFPBMC_BAD_LEN",
+        ),
+        (
+            "OpenFlow15",
+            "0019 0010 80001908 01020304 00000000",
+            "OFPBMC_BAD_WILDCARDS",
+        ),
         ("OpenFlow10", "0063 0008 00000000", "OFPBAC_BAD_TYPE"),
         ("OpenFlow10", "0000 0004", "OFPBRC_BAD_LEN"),
     ];
@@ -203,6 +229,34 @@ fn an_empty_action_set_is_left_out() {
     let mut again = Vec::new();
     instructions::encode(&list, Version::V13, &tun, &mut again);
     assert_eq!(again, []);
+}
+
+#[test]
+fn instructions_of_other_lengths_are_refused_and_meters_are_read_in_all_versions() {
+    let tun = Tun::auto();
+    let read = |version, hex| instructions::decode(&bytes(hex), version, &tun);
+    for version in [Version::V11, Version::V12, Version::V13, Version::V14] {
+        let list = read(version, "0006 0008 00000005").expect("a meter");
+        let mut again = Vec::new();
+        instructions::encode(&list, version, &tun, &mut again);
+        let kept = version >= Version::V13;
+        assert_eq!(again.len(), if kept { 8 } else { 0 }, "{version:?}");
+    }
+    for (hex, want) in [
+        ("0006 0008 00000005", OfpErr::OFPBIC_UNKNOWN_INST),
+        ("ffff 000c 00002320 00000000", OfpErr::OFPBIC_BAD_LEN),
+        (
+            "ffff 0010 00002320 0000000000000000",
+            OfpErr::OFPBIC_BAD_EXPERIMENTER,
+        ),
+        ("0001 0018 05000000", OfpErr::OFPBIC_BAD_LEN),
+        (
+            "0001 0010 05000000 0000000000000000",
+            OfpErr::OFPBIC_BAD_LEN,
+        ),
+    ] {
+        assert_eq!(read(Version::V15, hex).map(|_| ()), Err(want), "{hex}");
+    }
 }
 
 #[test]

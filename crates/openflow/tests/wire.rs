@@ -2,13 +2,15 @@
 
 use ferrovs_openflow::flow::FlowModCommand;
 use ferrovs_openflow::group::{GroupDesc, GroupProps, GroupStats, GroupType};
+use ferrovs_openflow::legacy;
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::switch::{CtFlush, CtTuple};
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::flow::parse_flow_mod;
-use ferrovs_openflow::text::print::{Print, format_message, hex_dump};
+use ferrovs_openflow::text::print::{Print, format_entries, format_message, hex_dump};
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::{Protocol, Version};
+use ferrovs_packet::flow::Match;
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -273,4 +275,30 @@ fn what_only_frames_have_spares_their_packet_type() {
     ] {
         assert_eq!(match_13(text), want, "{text}");
     }
+}
+
+#[test]
+fn an_untagged_packet_of_openflow_10_leaves_its_priority_out_of_the_wildcards() {
+    let mut m = Match::default();
+    m.wc.masks.vlans[0].tci = 0xffff.into();
+    let mut wire = Vec::new();
+    legacy::match_to_ofp10(&m, &mut wire);
+    assert_eq!(hex(&wire[..4]), "002820fd", "{}", hex(&wire));
+    assert_eq!(hex(&wire[18..21]), "ffff00");
+    assert_eq!(legacy::match_from_ofp10(&wire), Ok(m));
+}
+
+#[test]
+fn entries_whose_values_exceed_their_masks_end_the_text() {
+    let say = |wire: &str| {
+        let mut out = String::new();
+        format_entries(&bytes(wire), &mut out);
+        out
+    };
+    assert_eq!(say("80000d0400011000 80000e0103"), "<5 invalid bytes>");
+    assert_eq!(say("0000090400011000"), "");
+    assert_eq!(
+        say("000006020800 0000090400011000 000006020800"),
+        "NXM_OF_ETH_TYPE(0800), <6 invalid bytes>"
+    );
 }

@@ -10,7 +10,7 @@
 mod nested;
 
 use self::nested::{encap, nat};
-use ferrovs_packet::field::{FieldId, FieldValue, NoPorts, SubField, port_from_ofp11};
+use ferrovs_packet::field::{Field, FieldId, FieldValue, NoPorts, SubField, port_from_ofp11};
 use ferrovs_packet::flow::{IP_DSCP_MASK, IP_ECN_MASK, VLAN_CFI};
 use ferrovs_packet::types::{OfPort, eth_type};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -545,23 +545,25 @@ impl Decoder<'_, '_> {
         may_mask: bool,
         form: SetFieldForm,
     ) -> Result<Action, OfpErr> {
-        let mut probe = r;
-        let (header, field) =
-            oxm::pull_header(&mut probe).map_err(|_| OfpErr::OFPBAC_BAD_SET_LEN)?;
-        let field = field.ok_or(OfpErr::OFPBAC_BAD_SET_TYPE)?;
-        let (len, width) = (usize::from(header.len), usize::from(field.n_bytes));
-        let cut = len == width << u8::from(header.has_mask) && probe.len() < len;
-        must(!cut, OfpErr::OFPBMC_BAD_LEN)?;
-        must(may_mask || !header.has_mask, OfpErr::OFPBAC_BAD_SET_MASK)?;
+        let header = oxm::peek_header(r.rest())?;
+        let field = Field::by_oxm(header).map(|(f, _)| f);
+        // A header without a value means no field at all; the vendor's number counts as a part of the value. Of a
+        // field that nobody knows, too, Open vSwitch says as a rule that its length is bad.
+        let width = header.len >> u8::from(header.has_mask);
+        let empty = width == 0 && header.size() == 4;
+        must(!empty, OfpErr::OFPBAC_BAD_SET_TYPE)?;
+        let field = field.ok_or(OfpErr::OFPBAC_BAD_SET_LEN)?;
+        let any_width = field.id.tun_metadata_index().is_some();
+        let fits = any_width || width == field.n_bytes;
+        must(fits, OfpErr::OFPBAC_BAD_SET_LEN)?;
         let e = oxm::pull_entry(&mut r, self.tun).map_err(|e| match e {
             OfpErr::OFPBMC_BAD_MASK => OfpErr::OFPBAC_BAD_SET_MASK,
-            OfpErr::OFPBMC_BAD_WILDCARDS => OfpErr::OFPBAC_BAD_SET_MASK,
-            OfpErr::NXFMFC_INVALID_TLV_FIELD => e,
-            _ => OfpErr::OFPBAC_BAD_SET_LEN,
+            e => e,
         })?;
+        must(may_mask || !header.has_mask, OfpErr::OFPBAC_BAD_SET_MASK)?;
         // What follows is padding only.
         let rest = r.len();
-        must(rest < 8 && r.zeros(rest)?, OfpErr::OFPBAC_BAD_SET_ARGUMENT)?;
+        must(r.zeros(rest)?, OfpErr::OFPBAC_BAD_SET_ARGUMENT)?;
         // The port that a packet came in by cannot be set in this way.
         must(
             field.id != FieldId::InPortOxm,

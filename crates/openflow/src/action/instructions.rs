@@ -24,19 +24,31 @@ pub fn decode(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action
     if version == Version::V10 {
         return decode::actions(data, version, tun);
     }
+    if !data.len().is_multiple_of(8) {
+        warn(Topic::Actions, || {
+            let len = data.len();
+            format!("OpenFlow message instructions length {len} is not a multiple of 8")
+        });
+        return Err(OfpErr::OFPBIC_BAD_LEN);
+    }
     let mut found: [Option<Reader<'_>>; 7] = [None; 7];
     let mut r = Reader::with_error(data, OfpErr::OFPBIC_BAD_LEN);
     while !r.is_empty() {
         let mut h = r;
         let (type_, len) = (h.u16()?, usize::from(h.u16()?));
-        if len < 8 || len % 8 != 0 || len > r.len() {
+        if len < 8 || !len.is_multiple_of(8) || len > r.len() {
+            warn(Topic::Actions, || {
+                let offset = data.len() - r.len();
+                format!("bad instruction format at offset {offset}")
+            });
             return Err(OfpErr::OFPBIC_BAD_LEN);
         }
         let whole = r.take(len)?;
         let body = Reader::with_error(&whole[4..], OfpErr::OFPBIC_BAD_LEN);
         let fixed = match type_ {
             GOTO_TABLE | CLEAR_ACTIONS => Some(8),
-            METER if (Version::V13..=Version::V14).contains(&version) => Some(8),
+            // Versions before 1.3 have no meters, but nobody minds their being read.
+            METER if version <= Version::V14 => Some(8),
             WRITE_METADATA => Some(24),
             WRITE_ACTIONS | APPLY_ACTIONS => None,
             EXPERIMENTER => return Err(OfpErr::OFPBIC_BAD_EXPERIMENTER),

@@ -208,13 +208,12 @@ fn version_arg(s: &str) -> Version {
 
 fn parse_hex_actions(args: &[String], as_instructions: bool) {
     let version = version_arg(&args[0]);
-    let tun = Tun::auto();
     for line in stdin_lines() {
         let text = line.split('#').next().unwrap_or("");
         // A table may stand before instructions.
         let (table, hex) = match text.split_once(',') {
             Some((table, hex)) => (cursor::atoi(table) as u8, hex),
-            None => (0xff, text),
+            None => (0, text),
         };
         let Some(bytes) = hex_line(hex) else {
             fatal("Trailing garbage in hex data");
@@ -222,6 +221,8 @@ fn parse_hex_actions(args: &[String], as_instructions: bool) {
         if bytes.is_empty() {
             continue;
         }
+        // The options that a line names have all the room.
+        let tun = Tun::auto();
         let result = if as_instructions {
             instructions::decode(&bytes, version, &tun).and_then(|mut list| {
                 let limits = Limits::any_switch(table);
@@ -399,15 +400,16 @@ pub fn check_vlan(args: &[String], _: &mut Options) {
     let of = |m: &Match| (m.flow.vlans[0].tci.get(), m.wc.masks.vlans[0].tci.get());
     let mut out = String::new();
     format_match(&m, None, &Names::none(&tun), &mut out);
-    let _ = writeln!(out, " -> {:04x}/{mask:04x}", tci & mask);
+    // What reading complains about comes behind the text.
+    put(&format!("{out} -> "));
+    out.clear();
+    let _ = writeln!(out, "{:04x}/{mask:04x}", tci & mask);
     for (label, flavor) in [("NXM", None), ("OXM", Some(Version::V12))] {
         let mut bytes = Vec::new();
         oxm::put_entries(&m, flavor, 0, 0, &tun, &mut bytes);
-        let read = oxm::pull_entries(&bytes, &PullOptions::default(), &tun);
         let _ = write!(out, "{label}: ");
-        if !matches!(read, Err(OfpErr::OFPBMC_BAD_WILDCARDS)) {
-            format_entries(&bytes, &mut out);
-        }
+        format_entries(&bytes, &mut out);
+        let read = oxm::pull_entries(&bytes, &PullOptions::default(), &tun);
         out.push_str(" -> ");
         let _ = match (read.map(|p| of(&p.match_)), flavor) {
             (Err(e), _) => writeln!(out, "{}", e.name()),

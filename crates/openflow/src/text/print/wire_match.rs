@@ -6,6 +6,7 @@ use ferrovs_packet::field::{Field, NoPorts, OxmHeader, format_port};
 use ferrovs_packet::types::{MacAddr, OfPort, eth_type, ip_proto};
 
 use crate::legacy::{OFP10_MATCH_LEN, Wire10};
+use crate::oxm::bad_wildcards;
 use crate::raw::{Carrier, Kind, Raw};
 use crate::version::Version;
 
@@ -42,6 +43,8 @@ fn hex(bytes: &[u8], out: &mut String) {
 }
 
 /// Appends NXM or OXM entries by the names of their headers: `NXM_OF_ETH_TYPE(0800), NXM_OF_IP_SRC(0a010105)`.
+///
+/// It ends at an entry whose value has bits that its mask does not have, and what follows is counted.
 pub fn format_entries(mut data: &[u8], out: &mut String) {
     if data.is_empty() {
         out.push_str("<any>");
@@ -52,6 +55,11 @@ pub fn format_entries(mut data: &[u8], out: &mut String) {
         data = &data[h.size()..];
         let (body, rest) = data.split_at(usize::from(h.len).min(data.len()));
         data = rest;
+        let (value, mask) = body.split_at(body.len() / 2);
+        if h.has_mask && value.iter().zip(mask).any(|(v, m)| v & !m != 0) {
+            bad_wildcards(h);
+            break;
+        }
         if out.len() != start {
             out.push_str(", ");
         }
@@ -65,7 +73,6 @@ pub fn format_entries(mut data: &[u8], out: &mut String) {
         }
         if h.has_mask {
             out.push_str("_W(");
-            let (value, mask) = body.split_at(body.len() / 2);
             hex(value, out);
             out.push('/');
             hex(mask, out);
@@ -74,6 +81,10 @@ pub fn format_entries(mut data: &[u8], out: &mut String) {
             hex(body, out);
         }
         out.push(')');
+    }
+    if !data.is_empty() {
+        let gap = if out.len() != start { ", " } else { "" };
+        let _ = write!(out, "{gap}<{} invalid bytes>", data.len());
     }
 }
 
