@@ -456,15 +456,20 @@ impl App {
 
     pub fn memory_usage(&self, usage: &mut Usage) {
         let (mut atoms, mut cells, mut monitors, mut triggers, mut weak) = (0, 0, 0, 0, 0);
+        let mut caches = 0;
         for db in self.server.dbs() {
             atoms += db.database().n_atoms();
             cells += db.database().n_cells();
             monitors += db.n_monitors();
+            caches += db.n_json_caches();
             triggers += db.n_triggers();
             weak += db.database().n_weak_refs();
         }
         usage.add("atoms", atoms as u64);
         usage.add("cells", cells as u64);
+        if caches > 0 {
+            usage.add("json-caches", caches as u64);
+        }
         usage.add("monitors", monitors as u64);
         usage.add("n-weak-refs", weak as u64);
         let sessions = self.server.n_sessions();

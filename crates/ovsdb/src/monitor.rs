@@ -10,7 +10,7 @@
 mod encode;
 mod spec;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -78,6 +78,8 @@ struct Group {
     members: usize,
     /// The last update. Most members want the same.
     last: Option<Update>,
+    /// Somebody got the initial contents, and nothing of them has changed since.
+    fresh: bool,
 }
 
 /// An update that was composed: for a span of commits and a monitor id, its text if there was
@@ -116,9 +118,16 @@ impl Monitors {
         self.monitors.is_empty()
     }
 
-    /// Distinct monitored views.
-    pub fn n_groups(&self) -> usize {
-        self.groups.iter().flatten().count()
+    /// Distinct views: what is monitored, conditions and the form of the updates aside.
+    pub fn n_views(&self) -> usize {
+        let groups = self.groups.iter().flatten();
+        groups.map(|g| g.spec.view()).collect::<HashSet<_>>().len()
+    }
+
+    /// Initial contents that are still those of now and that all clients of a group get alike, in the
+    /// forms of the updates that came after the first. Open vSwitch keeps the text of each.
+    pub fn n_fresh(&self) -> usize {
+        self.groups.iter().flatten().filter(|g| g.fresh).count()
     }
 
     pub fn contains(&self, session: SessionId, id: &str) -> bool {
@@ -142,7 +151,11 @@ impl Monitors {
     /// Adds a monitor and returns its initial contents as `<table-updates>` text.
     pub fn add(&mut self, db: &Database, session: SessionId, id: Arc<str>, spec: Spec) -> String {
         let initial = encode::initial(db, &spec);
+        let shared = spec.version != Version::V1 && spec.is_unconditional();
         let group = self.join(spec);
+        if let Some(group) = &mut self.groups[group] {
+            group.fresh |= shared;
+        }
         let position = self.head();
         self.monitors.push(Monitor {
             session,
@@ -168,6 +181,7 @@ impl Monitors {
             spec,
             members: 1,
             last: None,
+            fresh: false,
         };
         match self.groups.iter().position(Option::is_none) {
             Some(i) => {
@@ -251,6 +265,9 @@ impl Monitors {
         if self.monitors.is_empty() {
             self.base += 1;
             return;
+        }
+        for group in self.groups.iter_mut().flatten().filter(|g| g.fresh) {
+            group.fresh = !changes.iter().any(|c| group.spec.sees(c));
         }
         self.n_rows += changes.len();
         self.log.push_back(changes.into());

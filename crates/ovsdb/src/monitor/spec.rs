@@ -8,6 +8,7 @@ use crate::db::Database;
 use crate::exec::member;
 use crate::parser::{Kind, Parser};
 use crate::schema::{COL_VERSION, TableSchema};
+use crate::txn::Change;
 
 /// The form of the updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +142,36 @@ impl Spec {
             t.condition = normalize(condition);
         }
         Ok(spec)
+    }
+
+    /// Whether every row of its tables is of interest.
+    pub fn is_unconditional(&self) -> bool {
+        self.tables.iter().all(|t| t.condition.is_none())
+    }
+
+    /// Text that is equal for specs with the same tables, columns and events, whatever their
+    /// conditions and the form of their updates.
+    pub fn view(&self) -> String {
+        let of_table = |t: &TableSpec| {
+            let columns = t.columns.iter().map(|c| (c.column, c.select));
+            format!("{}{:?}", t.table, columns.collect::<Vec<_>>())
+        };
+        self.tables.iter().map(of_table).collect()
+    }
+
+    /// Whether a change is of something that its clients see, conditions aside.
+    pub fn sees(&self, change: &Change) -> bool {
+        let tables = self.tables.iter().filter(|t| t.table == change.table);
+        tables
+            .into_iter()
+            .any(|t| match (&change.old, &change.new) {
+                (Some(old), Some(new)) => {
+                    let mut columns = t.columns.iter().filter(|c| c.select.modify);
+                    columns.any(|c| old.get(c.column) != new.get(c.column))
+                }
+                (None, _) => t.select.insert,
+                (_, None) => t.select.delete,
+            })
     }
 
     /// Text that is equal for specs that produce the same updates.

@@ -196,7 +196,12 @@ impl Db {
     }
 
     pub fn n_monitors(&self) -> usize {
-        self.monitors.n_groups()
+        self.monitors.n_views()
+    }
+
+    /// Initial contents that Open vSwitch would keep as text.
+    pub fn n_json_caches(&self) -> usize {
+        self.monitors.n_fresh()
     }
 
     pub fn n_triggers(&self) -> usize {

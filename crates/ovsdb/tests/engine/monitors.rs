@@ -129,7 +129,7 @@ proptest! {
             let id = id_text(&Value::from(session));
             prop_assert_eq!(monitors.add(&db, session, id, spec), "{}");
         }
-        prop_assert_eq!(monitors.n_groups(), 2);
+        prop_assert_eq!(monitors.n_views(), 1);
         for (op, read) in txns {
             let (_, done) = run(&mut db, &op);
             if !done.changes.is_empty() {
@@ -155,6 +155,49 @@ proptest! {
         }
         prop_assert_eq!(&views[2], &expected(&db, None));
     }
+}
+
+#[test]
+fn contents_are_fresh_until_what_is_seen_of_them_changes() {
+    let mut db = database();
+    let mut monitors = Monitors::default();
+    let mut session = 0;
+    let mut add = |monitors: &mut Monitors, db: &Database, request: &str, version| {
+        let spec = Spec::from_json(db, &json::parse(request).unwrap(), version).unwrap();
+        session += 1;
+        monitors.add(db, session, id_text(&Value::Null), spec);
+        (monitors.n_views(), monitors.n_fresh())
+    };
+    let (all, some) = (
+        r#"{"A":{"columns":["i"]}}"#,
+        r#"{"A":[{"columns":["i"],"where":[["i","==",7]]}]}"#,
+    );
+    // Conditions and the form of the updates make no other view. Contents by condition are of one
+    // client only, and those of the oldest form are not kept.
+    assert_eq!(add(&mut monitors, &db, some, Version::V2), (1, 0));
+    assert_eq!(add(&mut monitors, &db, all, Version::V1), (1, 0));
+    assert_eq!(add(&mut monitors, &db, all, Version::V2), (1, 1));
+    assert_eq!(add(&mut monitors, &db, all, Version::V2), (1, 1));
+    assert_eq!(add(&mut monitors, &db, all, Version::V3), (1, 2));
+    let other = r#"{"A":{"columns":["i","is"]}}"#;
+    assert_eq!(add(&mut monitors, &db, other, Version::V2), (2, 3));
+    let mut commit = |monitors: &mut Monitors, op: &str| {
+        let (_, done) = run(&mut db, op);
+        monitors.committed(&done.changes);
+        monitors.n_fresh()
+    };
+    let row = uuid(1);
+    let insert = format!(r#"{{"op":"insert","table":"A","uuid":"{row}","row":{{"i":4}}}}"#);
+    assert_eq!(commit(&mut monitors, &insert), 0);
+    let db = &database();
+    assert_eq!(add(&mut monitors, db, all, Version::V2), (2, 1));
+    assert_eq!(add(&mut monitors, db, other, Version::V2), (2, 2));
+    let update = |row: &str| format!(r#"{{"op":"update","table":"A","where":[],"row":{{{row}}}}}"#);
+    assert_eq!(
+        commit(&mut monitors, &update(r#""m":["map",[["k",1]]]"#)),
+        2
+    );
+    assert_eq!(commit(&mut monitors, &update(r#""is":["set",[5]]"#)), 1);
 }
 
 #[test]
