@@ -6,6 +6,8 @@ mod bridge;
 mod clock;
 #[path = "daemons/connections.rs"]
 mod connections;
+#[path = "daemons/counters.rs"]
+mod counters;
 #[path = "daemons/ctl.rs"]
 mod ctl;
 #[path = "daemons/datapath.rs"]
@@ -28,5 +30,7 @@ mod oracle;
 mod packets;
 #[path = "daemons/pki.rs"]
 mod pki;
+#[path = "daemons/polled.rs"]
+mod polled;
 #[path = "daemons/user.rs"]
 mod user;

@@ -137,6 +137,8 @@ pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
     let old = dp.config.load_full();
     let first = !dp.configured.swap(true, Ordering::Relaxed);
     if old.all == *all && !first {
+        // What is wrong with it is told each time.
+        assignment(all);
         return None;
     }
     let get = |key: &str| all.get(key).map(String::as_str);
@@ -179,21 +181,13 @@ pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
             "Flushing interval for tx queues set to {tx_flush_interval} us"
         );
     }
-    let algorithm = Algorithm::named(get("pmd-rxq-assign"));
-    let mut rxq_isolate = get("pmd-rxq-isolate") != Some("false");
+    let (algorithm, rxq_isolate) = assignment(all);
     if algorithm != Algorithm::of(&old) {
         vlog::info!(
             DPIF_NETDEV,
             "Rxq to PMD assignment mode changed to: '{}'.",
             algorithm.name()
         );
-    }
-    if !rxq_isolate && algorithm != Algorithm::Group {
-        vlog::warn!(
-            DPIF_NETDEV,
-            "pmd-rxq-isolate can only be set false when using pmd-rxq-assign=group"
-        );
-        rxq_isolate = true;
     }
     if first || rxq_isolate != old.rxq_isolate {
         let does = if rxq_isolate {
@@ -282,6 +276,21 @@ fn affinity(config: &BTreeMap<String, String>) -> BTreeMap<usize, u32> {
             Some((queue.parse().ok()?, core.parse().ok()?))
         })
         .collect()
+}
+
+/// How queues are assigned, and whether a thread with pinned queues gets no others. Says what of it cannot be.
+fn assignment(all: &BTreeMap<String, String>) -> (Algorithm, bool) {
+    let get = |key: &str| all.get(key).map(String::as_str);
+    let algorithm = Algorithm::named(get("pmd-rxq-assign"));
+    let isolate = get("pmd-rxq-isolate") != Some("false");
+    if !isolate && algorithm != Algorithm::Group {
+        vlog::warn!(
+            DPIF_NETDEV,
+            "pmd-rxq-isolate can only be set false when using pmd-rxq-assign=group"
+        );
+        return (algorithm, true);
+    }
+    (algorithm, isolate)
 }
 
 /// `pmd-rxq-assign`.

@@ -398,8 +398,19 @@ impl Dpif for Datapath {
         }
         let emc = config.get("emc-enable").is_none_or(|v| v != "false");
         if port.emc.swap(emc, Ordering::Relaxed) != emc {
-            let state = if emc { "enabled" } else { "disabled" };
-            vlog::info!(DPIF_NETDEV, "{}: EMC has been {state}.", port.name);
+            let name = &port.name;
+            match self.emc_inverse.load(Ordering::Relaxed) {
+                _ if !emc => vlog::info!(DPIF_NETDEV, "{name}: EMC has been disabled."),
+                0 => vlog::info!(
+                    DPIF_NETDEV,
+                    "{name}: EMC has been enabled. Current insertion probability is zero."
+                ),
+                n => vlog::info!(
+                    DPIF_NETDEV,
+                    "{name}: EMC has been enabled. Current insertion probability is 1/{n} (~{:.2}%).",
+                    100.0 / f64::from(n)
+                ),
+            }
         }
         self.reassign();
         Ok(())

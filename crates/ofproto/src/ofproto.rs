@@ -20,7 +20,7 @@ use ferrovs_packet::field::TunTable;
 use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::{MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
-use ferrovs_runtime::Poller;
+use ferrovs_runtime::{Poller, coverage};
 use ferrovs_sync::Waker;
 
 use crate::backer::Backer;
@@ -90,6 +90,8 @@ pub struct Ofproto {
     pub mirrors: Vec<Arc<XMirror>>,
     /// Whether what translations see must be published anew.
     pub dirty: bool,
+    /// It is dirty because ports came up or went down, and for nothing else.
+    pub(crate) toggled: bool,
     /// What is to be told to the connections.
     pub notices: Vec<Notice>,
     connmgr: ConnMgr,
@@ -143,6 +145,7 @@ impl Ofproto {
             next_bundle: 1,
             mirrors: Vec::new(),
             dirty: true,
+            toggled: false,
             notices: Vec::new(),
             connmgr: ConnMgr::new(name),
             barrier_at: 0,
@@ -191,6 +194,7 @@ impl Ofproto {
 
     /// Removes every flow that OpenFlow can see or the fail mode made, with all groups and meters, and begins anew.
     pub fn flush_flows(&mut self, now: Instant) {
+        coverage::OFPROTO_FLUSH.inc();
         self.remove_flows(now);
         self.flushed(now);
     }
@@ -300,15 +304,21 @@ impl Ofproto {
     /// Lets installed flows be checked if the tables changed.
     fn revalidate(&self) {
         if self.stale.flag.swap(false, Relaxed) {
-            self.backer.udpif.changed();
+            self.backer.udpif.changed_by(&coverage::REV_FLOW_TABLE);
         }
     }
 
     /// Does what is due.
     pub fn run(&mut self, now: Instant) {
         self.run_ports();
-        if self.macs().tick(now) {
-            self.backer.udpif.changed();
+        let expired = {
+            let mut macs = self.macs();
+            let before = macs.stats.expired;
+            macs.tick(now).then(|| macs.stats.expired - before)
+        };
+        if let Some(n) = expired {
+            coverage::MAC_LEARNING_EXPIRED.add(n);
+            self.backer.udpif.changed_by(&coverage::REV_MAC_LEARNING);
         }
         if self.next_expire.is_none_or(|at| now >= at) {
             self.expire(now);

@@ -19,7 +19,7 @@ use std::time::Instant;
 use ferrovs_datapath::dpif::{DpifClass, Errno};
 use ferrovs_netdev::{Netdev, TunnelConfig};
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
-use ferrovs_runtime::{Poller, vlog};
+use ferrovs_runtime::{Poller, coverage, vlog};
 use ferrovs_sync::Waker;
 
 use crate::backer::Backer;
@@ -308,10 +308,17 @@ impl Ofprotos {
         next.bridges = bridges;
         next.tunnels = tunnels;
         backer.snapshot.publish(next);
-        backer.udpif.changed();
-        for bridge in self.bridges.values_mut().filter(|b| b.backer.kind == kind) {
-            bridge.dirty = false;
+        let of_kind = |b: &&mut Ofproto| b.backer.kind == kind;
+        let (mut toggled, mut changed) = (false, false);
+        for bridge in self.bridges.values_mut().filter(of_kind) {
+            toggled |= bridge.toggled;
+            changed |= bridge.dirty && !bridge.toggled;
+            (bridge.dirty, bridge.toggled) = (false, false);
         }
+        backer.udpif.changed_by(match toggled && !changed {
+            true => &coverage::REV_PORT_TOGGLED,
+            false => &coverage::REV_RECONFIGURE,
+        });
     }
 
     /// Does what is due: ports, flows, connections.
@@ -321,7 +328,8 @@ impl Ofprotos {
         let seq = ferrovs_tunnel::change_seq().read();
         if seq != self.tunnel_seq {
             self.tunnel_seq = seq;
-            self.backers.values().for_each(|b| b.udpif.changed());
+            let changed = |b: &Arc<Backer>| b.udpif.changed_by(&coverage::REV_RECONFIGURE);
+            self.backers.values().for_each(changed);
         }
         self.publish();
         for backer in self.backers.values() {

@@ -20,8 +20,8 @@ use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_packet::types::{DpPort, OfPort};
-use ferrovs_runtime::clock;
 use ferrovs_runtime::vlog::{self, RateLimit};
+use ferrovs_runtime::{clock, coverage};
 use ferrovs_sync::{Seq, Snapshot};
 
 use crate::trace;
@@ -128,6 +128,12 @@ impl Udpif {
         self.wake.change();
     }
 
+    /// The same, counted as what has changed.
+    pub fn changed_by(&self, event: &coverage::Event) {
+        event.inc();
+        self.changed();
+    }
+
     /// Installed flows that this switch knows.
     pub fn n_flows(&self) -> usize {
         self.ukeys.len()
@@ -224,6 +230,9 @@ impl Udpif {
         };
         t.credits.push(count, clock::now());
         // An address may have been learned from it.
+        if t.out.learned {
+            coverage::REV_MAC_LEARNING.inc();
+        }
         self.changed();
         self.ukeys.hold(&t.out.recircs);
         // A datapath that cannot take the packet has dropped and counted it.
@@ -288,7 +297,7 @@ impl Udpif {
     /// What a translation asked for besides its actions.
     fn after(&self, snapshot: &XlateSnapshot, requests: &mut Vec<Request>, learned: bool) {
         if learned {
-            self.changed();
+            self.changed_by(&coverage::REV_MAC_LEARNING);
         }
         for request in requests.drain(..) {
             let Some(bridge) = snapshot.bridges.get(&request.bridge) else {

@@ -194,6 +194,14 @@ events! {
     SEQ_CHANGE "seq_change";
     STREAM_OPEN "stream_open";
     TUNNEL_ARP_CACHE_HIT "tunnel_arp_cache_hit";
+    TXN_ABORTED "txn_aborted";
+    TXN_ERROR "txn_error";
+    TXN_INCOMPLETE "txn_incomplete";
+    TXN_NOT_LOCKED "txn_not_locked";
+    TXN_SUCCESS "txn_success";
+    TXN_TRY_AGAIN "txn_try_again";
+    TXN_UNCHANGED "txn_unchanged";
+    TXN_UNCOMMITTED "txn_uncommitted";
     UKEY_DP_CHANGE "ukey_dp_change";
     UKEY_INVALID_STAT_RESET "ukey_invalid_stat_reset";
     UNIXCTL_RECEIVED "unixctl_received";

@@ -60,6 +60,7 @@ pub(crate) fn status(txn: &mut Txn, idl: &Idl, uuid: Uuid, netdev: &dyn Netdev) 
 
 /// Writes the counters.
 pub(crate) fn statistics(txn: &mut Txn, idl: &Idl, uuid: Uuid, netdev: &dyn Netdev) {
+    ferrovs_runtime::coverage::NETDEV_GET_STATS.inc();
     let Ok(stats) = netdev.stats() else { return };
     let pairs = counters(&stats);
     put(

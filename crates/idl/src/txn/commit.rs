@@ -5,8 +5,8 @@ use crate::Idl;
 use crate::client::Outcome;
 use ferrovs_ovsdb::{Atom, ColumnType, Datum, Uuid};
 use ferrovs_runtime::Poller;
-use ferrovs_runtime::clock;
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
+use ferrovs_runtime::{clock, coverage};
 use ferrovs_stream::json::{Map, Value, to_string};
 use std::collections::HashSet;
 
@@ -25,6 +25,17 @@ impl Txn {
             }
             _ => {}
         }
+        match self.status {
+            Status::Uncommitted => &coverage::TXN_UNCOMMITTED,
+            Status::Unchanged => &coverage::TXN_UNCHANGED,
+            Status::Incomplete => &coverage::TXN_INCOMPLETE,
+            Status::Aborted => &coverage::TXN_ABORTED,
+            Status::Success => &coverage::TXN_SUCCESS,
+            Status::TryAgain => &coverage::TXN_TRY_AGAIN,
+            Status::NotLocked => &coverage::TXN_NOT_LOCKED,
+            Status::Error(_) => &coverage::TXN_ERROR,
+        }
+        .inc();
         self.status.clone()
     }
 

@@ -10,6 +10,7 @@ use ferrovs_openflow::group::{
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::switch::action_numbers_of;
 use ferrovs_openflow::version::Version;
+use ferrovs_runtime::coverage;
 
 use super::check::Check;
 use super::{Done, Request};
@@ -123,7 +124,7 @@ pub(crate) fn apply(
         group.counters = old.counters.clone();
     }
     ofproto.groups.insert(group);
-    ofproto.backer.udpif.changed();
+    ofproto.backer.udpif.changed_by(&coverage::REV_FLOW_TABLE);
     Ok(())
 }
 
@@ -201,7 +202,7 @@ fn delete(ofproto: &Ofproto, id: u32, change: &mut Change<'_>) {
     for id in doomed {
         ofproto.groups.remove(id);
     }
-    ofproto.backer.udpif.changed();
+    ofproto.backer.udpif.changed_by(&coverage::REV_FLOW_TABLE);
 }
 
 impl Request<'_> {

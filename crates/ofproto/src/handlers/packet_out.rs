@@ -1,5 +1,6 @@
 //! Packet-out.
 
+use ferrovs_runtime::coverage;
 use std::sync::Arc;
 
 use ferrovs_openflow::OfpErr;
@@ -92,6 +93,7 @@ pub(crate) fn translate(
 
 impl Request<'_> {
     pub(super) fn packet_out(&mut self, po: PacketOut) -> Done {
+        coverage::OFPROTO_PACKET_OUT.inc();
         let prepared = prepare(self.ofproto, po, self.conn.version())?;
         execute(self.ofproto, prepared)
     }

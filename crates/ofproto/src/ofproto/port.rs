@@ -16,7 +16,7 @@ use ferrovs_openflow::port::{
     PortStatus,
 };
 use ferrovs_packet::types::{DpPort, OfPort};
-use ferrovs_runtime::clock;
+use ferrovs_runtime::{clock, coverage};
 
 use super::{MAX_PORTS, Ofproto};
 use crate::connmgr::Notice;
@@ -92,6 +92,7 @@ impl Port {
 
     pub fn stats(&self, now: Instant) -> PortStats {
         self.sync_counters();
+        coverage::NETDEV_GET_STATS.inc();
         let s = self.netdev.stats().unwrap_or_default();
         let n = |value: Option<u64>| value.unwrap_or(u64::MAX);
         let age = now.saturating_duration_since(self.created).as_millis() as i64;
@@ -204,6 +205,7 @@ impl Ofproto {
         self.notice_port(PortReason::Add, ofport, None);
         self.update_mtus();
         self.dirty = true;
+        coverage::OFPROTO_UPDATE_PORT.inc();
         Ok(ofport)
     }
 
@@ -253,6 +255,7 @@ impl Ofproto {
         self.notices.push(Notice::Port { status, old: None });
         self.update_mtus();
         self.dirty = true;
+        coverage::OFPROTO_UPDATE_PORT.inc();
         Ok(self
             .backer
             .detach(port.dp_port, port.tunnel_port.as_deref())?)
@@ -305,7 +308,9 @@ impl Ofproto {
             if desc != port.desc {
                 changed.push((port.ofport, std::mem::replace(&mut port.desc, desc)));
             }
+            self.toggled |= !self.dirty;
             self.dirty = true;
+            coverage::OFPROTO_UPDATE_PORT.inc();
         }
         for ofport in tunnels_moved {
             let Some(port) = self.ports.get_mut(&ofport) else {
@@ -410,7 +415,9 @@ impl Ofproto {
                 asked.state.remove(PortState::LIVE);
             }
             self.notice_steps(ofport, old, asked);
+            self.toggled |= !self.dirty;
             self.dirty = true;
+            coverage::OFPROTO_UPDATE_PORT.inc();
         }
         Ok(())
     }

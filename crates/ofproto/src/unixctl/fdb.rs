@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use ferrovs_packet::types::{MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacEntry;
-use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Format, Output, Reply, Request};
+use ferrovs_runtime::{clock, coverage};
 use serde_json::json;
 
 use super::{atoi, bridge_arg, text};
@@ -72,7 +72,7 @@ pub fn add(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let mac = mac_arg(request.arg(4))?;
     let old = bridge.macs().find(mac, vlan);
     bridge.macs().add_static(clock::now(), mac, vlan, bundle);
-    bridge.backer.udpif.changed();
+    bridge.backer.udpif.changed_by(&coverage::REV_MAC_LEARNING);
     match old.filter(|&old| old != (bundle, true)) {
         Some((port, is_static)) => {
             let kind = if is_static { "static" } else { "dynamic" };
@@ -95,14 +95,14 @@ pub fn del(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
         return Err("could not find static mac entry".into());
     }
     bridge.macs().remove(mac, vlan);
-    bridge.backer.udpif.changed();
+    bridge.backer.udpif.changed_by(&coverage::REV_MAC_LEARNING);
     text("")
 }
 
 pub fn flush(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let flush_one = |bridge: &mut Ofproto| {
         bridge.macs().flush();
-        bridge.backer.udpif.changed();
+        bridge.backer.udpif.changed_by(&coverage::REV_MAC_LEARNING);
     };
     if request.arg(1).is_some() {
         flush_one(bridge_arg(ofprotos, request)?);

@@ -21,6 +21,7 @@ use ferrovs_packet::flow::{
     CS_TRACKED, Flow, FlowTnl, FlowWildcards, IP_ECN_MASK, NW_FRAG_LATER, NW_FRAG_MASK,
 };
 use ferrovs_packet::types::{Be16, MacAddr, OfPort, eth_type, ip_proto};
+use ferrovs_runtime::coverage;
 use ferrovs_runtime::vlog::{self, RateLimit};
 
 use super::commit::{commit, is_mpls};
@@ -189,6 +190,7 @@ pub fn is_ip_any(flow: &Flow) -> bool {
 
 /// Translates; see [`XlateIn`] and [`XlateOut`].
 pub fn translate(xin: XlateIn<'_>) -> XlateOut {
+    coverage::XLATE_ACTIONS.inc();
     let pin = xin.bridge.tables.pin();
     let mut base = xin.flow;
     base.tunnel = Default::default();

@@ -4,6 +4,7 @@
 //! where its source lives, and leaves through the bundle of its destination, or through all that carry the VLAN;
 //! each output shows the VLAN as its bundle's mode wants ([`output_translate`]).
 
+use ferrovs_runtime::coverage;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -151,7 +152,15 @@ pub fn learn(
     now: Instant,
 ) -> bool {
     let mut table = bridge.macs.lock().unwrap_or_else(PoisonError::into_inner);
-    table.learn(now, mac, vlan, bundle, arp)
+    let before = table.stats;
+    let news = table.learn(now, mac, vlan, bundle, arp);
+    if news {
+        let after = table.stats;
+        coverage::MAC_LEARNING_LEARNED.add(after.learned - before.learned);
+        coverage::MAC_LEARNING_MOVED.add(after.moved - before.moved);
+        coverage::MAC_LEARNING_EVICTED.add(after.evicted - before.evicted);
+    }
+    news
 }
 
 /// What packets that a controller makes come through: a trunk that nothing goes out of.
