@@ -11,7 +11,7 @@ use ferrovs_datapath::upcall::{Upcall, UpcallKind};
 use ferrovs_packet::buffer::{BATCH, Batch, Packet};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
-use ferrovs_packet::hash::{flow_hash_symmetric_l4, fold32, hash_5tuple, mix};
+use ferrovs_packet::hash::{HashFields, fold32, hash_5tuple, mix};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
 
@@ -92,7 +92,7 @@ impl Worker {
                             (HashAlg::L4, Some(rss)) => fold32(mix(rss.into(), (*basis).into())),
                             (HashAlg::L4, None) => hash_5tuple(&Flow::from_packet(packet), *basis),
                             (HashAlg::SymL4, _) => {
-                                flow_hash_symmetric_l4(&Flow::from_packet(packet), *basis)
+                                HashFields::SymmetricL4.hash(&Flow::from_packet(packet), *basis)
                             }
                         };
                         // Zero would say that there is no hash.

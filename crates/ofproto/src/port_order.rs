@@ -5,39 +5,15 @@
 //! its chain. The hash is MurmurHash3 of the port's number, or of its name where it has no number yet. The bridge's
 //! own port is the first to come.
 
+use ferrovs_packet::hash::known;
 use ferrovs_packet::types::{DpPort, OfPort};
 
-/// One step of MurmurHash3.
-pub(crate) fn murmur_add(hash: u32, word: u32) -> u32 {
-    let word = word.wrapping_mul(0xcc9e_2d51).rotate_left(15);
-    let hash = hash ^ word.wrapping_mul(0x1b87_3593);
-    hash.rotate_left(13)
-        .wrapping_mul(5)
-        .wrapping_add(0xe654_6b64)
-}
-
-/// The last step of MurmurHash3.
-pub(crate) fn murmur_finish(hash: u32, n_bytes: usize) -> u32 {
-    let mut h = hash ^ n_bytes as u32;
-    h ^= h >> 16;
-    h = h.wrapping_mul(0x85eb_ca6b);
-    h ^= h >> 13;
-    h = h.wrapping_mul(0xc2b2_ae35);
-    h ^ h >> 16
-}
-
 fn hash(port: OfPort) -> u32 {
-    let port = murmur_add(port.0.into(), 0);
-    murmur_finish(murmur_add(port, 0), 8)
+    known::int(port.0.into(), 0)
 }
 
 fn hash_name(name: &str) -> u32 {
-    let words = name.as_bytes().chunks(4).map(|chunk| {
-        let mut word = [0; 4];
-        word[..chunk.len()].copy_from_slice(chunk);
-        u32::from_le_bytes(word)
-    });
-    murmur_finish(words.fold(0, murmur_add), name.len())
+    known::bytes(name.as_bytes(), 0)
 }
 
 /// Where a port called `name` comes among the `n` that a bridge is to have: of ports in the same place any may be

@@ -8,8 +8,8 @@
 //!
 //! It runs on any thread, on snapshots ([`snapshot`]), without a lock on the way. [`ctx`] is the state and the
 //! walk through the tables, [`actions`] what each action does, [`output`] how a packet leaves, [`normal`] the
-//! learning switch, [`group`] buckets and [`hash`] how they are chosen, [`tunnel`] encapsulation, [`learn`] the actions that compute, [`commit`] the difference between what the packet is and what it
-//! shall be. [`freeze`] stops a pipeline whose packet must go away first, [`recirc`] keeps what is left of it; [`xcache`] remembers whom to credit for packets
+//! learning switch, [`group`] buckets, [`multipath`] choices by a hash, [`tunnel`] encapsulation, [`learn`] the actions
+//! that change flows, [`commit`] the difference between what the packet is and what it shall be. [`freeze`] stops a pipeline whose packet must go away first, [`recirc`] keeps what is left of it; [`xcache`] remembers whom to credit for packets
 //! that the datapath forwards by itself.
 
 pub mod actions;
@@ -18,8 +18,8 @@ pub mod ct;
 pub mod ctx;
 pub mod freeze;
 pub mod group;
-pub mod hash;
 pub mod learn;
+pub mod multipath;
 pub mod normal;
 pub mod output;
 pub mod recirc;

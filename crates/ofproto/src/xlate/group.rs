@@ -5,12 +5,11 @@ use std::sync::Arc;
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::flow::GROUP_ANY;
 use ferrovs_openflow::group::GroupType;
-use ferrovs_packet::hash::HashFields;
+use ferrovs_packet::hash::{HashFields, known};
 use ferrovs_packet::types::OfPort;
 
 use super::actions::ordered_set;
 use super::ctx::Ctx;
-use super::hash;
 use super::trace::NodeKind;
 use super::xcache::Credit;
 use crate::groups::Group;
@@ -133,7 +132,7 @@ fn select(ctx: &mut Ctx<'_>, group: &Group) -> Option<usize> {
     let basis = match group.props.fields.is_empty() {
         true => {
             HashFields::SymmetricL4.mask(&ctx.flow, &mut ctx.wc);
-            hash::symmetric_l4(&ctx.flow, 0)
+            HashFields::SymmetricL4.hash(&ctx.flow, 0)
         }
         false => hash_fields(ctx, group),
     };
@@ -143,7 +142,7 @@ fn select(ctx: &mut Ctx<'_>, group: &Group) -> Option<usize> {
             continue;
         }
         let bucket = &bucket.bucket;
-        let score = (hash::int(bucket.bucket_id, basis) & 0xffff) * u32::from(bucket.weight);
+        let score = (known::int(bucket.bucket_id, basis) & 0xffff) * u32::from(bucket.weight);
         if ctx.trace.is_some() {
             ctx.report(&format!("bucket {}: score {score}", bucket.bucket_id));
         }
@@ -158,7 +157,7 @@ fn select(ctx: &mut Ctx<'_>, group: &Group) -> Option<usize> {
 fn hash_fields(ctx: &mut Ctx<'_>, group: &Group) -> u32 {
     let mut fields = group.props.fields.clone();
     fields.sort_by_key(|(id, _)| *id);
-    let mut basis = hash::u64(group.props.selection_method_param);
+    let mut basis = known::u64(group.props.selection_method_param);
     for (id, mask) in fields {
         let field = id.field();
         field.prereq.mask(&mut ctx.wc);
@@ -166,7 +165,7 @@ fn hash_fields(ctx: &mut Ctx<'_>, group: &Group) -> u32 {
             continue;
         }
         let value = ctx.field_value(id).and(&mask);
-        basis = hash::bytes(value.low_bytes(field.n_bytes.into()), basis);
+        basis = known::bytes(value.low_bytes(field.n_bytes.into()), basis);
         ctx.mask_field_bits(id, &mask);
     }
     basis

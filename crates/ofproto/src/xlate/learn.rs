@@ -1,18 +1,16 @@
-//! Actions that compute: `learn`, `multipath`, `bundle`, `fin_timeout`.
+//! Actions that change flows: `learn` and `fin_timeout`.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use ferrovs_openflow::action::{
-    Action, Bundle, BundleAlgorithm, Learn, LearnDst, LearnSpec, LearnSrc, Multipath,
-    MultipathAlgorithm, SetField, SetFieldForm,
+    Action, Learn, LearnDst, LearnSpec, LearnSrc, SetField, SetFieldForm,
 };
 use ferrovs_openflow::flow::{FlowMod, FlowModCommand, FlowModFlags};
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::match_::format_match;
-use ferrovs_packet::field::{FieldId, FieldValue, SubField, TunTable};
+use ferrovs_packet::field::{FieldValue, SubField, TunTable};
 use ferrovs_packet::flow::{Flow, Match};
-use ferrovs_packet::hash::{fold32, mix};
 use ferrovs_packet::types::{OfPort, ip_proto};
 
 use super::ctx::{Ctx, is_ip_any};
@@ -187,80 +185,6 @@ impl Ctx<'_> {
     fn packet_tcp_flags(&self) -> u16 {
         self.packet.map_or(0, |_| self.flow.tcp_flags.get())
     }
-
-    /// Hashes the packet onto a link.
-    pub fn multipath(&mut self, mp: &Multipath) {
-        let fields = mp.fields;
-        fields.mask(&self.flow, &mut self.wc);
-        let hash = fields.hash(&self.flow, mp.basis);
-        let n_links = u32::from(mp.max_link) + 1;
-        let link = match mp.algorithm {
-            MultipathAlgorithm::ModuloN => hash % n_links,
-            MultipathAlgorithm::HashThreshold => {
-                ((u64::from(hash) * u64::from(n_links)) >> 32) as u32
-            }
-            MultipathAlgorithm::Hrw => highest_random_weight(hash, n_links, |_| true).unwrap_or(0),
-            MultipathAlgorithm::IterHash => {
-                // The smallest power of two that the links fit into, tried until one is hit.
-                let modulo = mp
-                    .arg
-                    .clamp(1, n_links.next_power_of_two())
-                    .next_power_of_two();
-                let mut hash = hash;
-                let mut link = hash % modulo.max(n_links.next_power_of_two());
-                for _ in 0..1000 {
-                    if link < n_links {
-                        break;
-                    }
-                    hash = fold32(mix(u64::from(hash), 1));
-                    link = hash % modulo.max(n_links.next_power_of_two());
-                }
-                link.min(n_links - 1)
-            }
-        };
-        self.mask_and_set(&mp.dst, u64::from(link));
-    }
-
-    /// Chooses a live member port.
-    pub fn bundle(&mut self, bundle: &Bundle, last: bool) {
-        let live = |port: OfPort| {
-            matches!(port, OfPort::IN_PORT | OfPort::LOCAL | OfPort::NONE)
-                || self.bridge.ports.get(&port).is_some_and(|p| p.may_enable)
-        };
-        let chosen = match bundle.algorithm {
-            BundleAlgorithm::ActiveBackup => bundle.members.iter().copied().find(|&p| live(p)),
-            BundleAlgorithm::Hrw => {
-                let hash = bundle.fields.hash(&self.flow, bundle.basis);
-                let n = bundle.members.len() as u32;
-                let alive = |i: u32| bundle.members.get(i as usize).is_some_and(|&p| live(p));
-                highest_random_weight(hash, n, alive)
-                    .and_then(|i| bundle.members.get(i as usize).copied())
-            }
-        };
-        if bundle.algorithm == BundleAlgorithm::Hrw {
-            bundle.fields.mask(&self.flow, &mut self.wc);
-        }
-        let port = chosen.unwrap_or(OfPort::NONE);
-        match &bundle.dst {
-            Some(dst) => self.mask_and_set(dst, u64::from(port.0)),
-            None => self.output_action(port, 0, false, last),
-        }
-    }
-
-    fn mask_and_set(&mut self, dst: &SubField, value: u64) {
-        if !dst.field.is_register() && dst.field != FieldId::Metadata {
-            self.mask_subfield(dst);
-        }
-        self.write(dst, &FieldValue::from(value));
-        self.report_subfield(dst);
-    }
-}
-
-/// The link of 0 to `n - 1` whose hash together with the packet's is the greatest, so that a link that comes or goes
-/// moves no more flows than it must.
-fn highest_random_weight(hash: u32, n: u32, usable: impl Fn(u32) -> bool) -> Option<u32> {
-    let weight = |i: &u32| fold32(mix(u64::from(*i), u64::from(hash)));
-    (0..n).filter(|&i| usable(i)).max_by_key(weight)
 }
 
 #[cfg(test)]
@@ -316,14 +240,5 @@ mod tests {
         );
         assert_eq!(vlan, (5, 0xfff));
         assert_eq!(fm.actions, [Action::output(OfPort(3))]);
-    }
-
-    #[test]
-    fn a_link_that_goes_moves_its_own_flows_only() {
-        for hash in 0..200 {
-            let all = highest_random_weight(hash, 5, |_| true).unwrap();
-            let without = highest_random_weight(hash, 5, |i| i != 2).unwrap();
-            assert!(all == 2 || all == without);
-        }
     }
 }
