@@ -23,7 +23,9 @@ use crate::upcall::UpcallHandler;
 pub struct Errno(pub i32);
 
 impl Errno {
+    pub const EPERM: Errno = Errno(1);
     pub const ENOENT: Errno = Errno(2);
+    pub const ESRCH: Errno = Errno(3);
     pub const EAGAIN: Errno = Errno(11);
     pub const EBUSY: Errno = Errno(16);
     pub const EEXIST: Errno = Errno(17);
@@ -170,6 +172,19 @@ pub struct FlowPut {
     pub zero_stats: bool,
 }
 
+/// A flow that no datapath takes, because its key is not that of a packet.
+#[derive(Debug)]
+pub struct RefusedPut<'a> {
+    pub ufid: Ufid,
+    /// The key as it was written.
+    pub key: &'a str,
+    pub actions: &'a [Action],
+    pub create: bool,
+    pub modify: bool,
+    /// Whether all that is wrong is that the port is missing or not exact.
+    pub no_port: bool,
+}
+
 /// A packet to run through actions as if it had arrived and hit a flow.
 #[derive(Debug)]
 pub struct Execute {
@@ -236,6 +251,10 @@ pub trait Dpif: Send + Sync {
     fn set_config(&self, config: &BTreeMap<String, String>);
 
     fn flow_put(&self, put: FlowPut) -> Result<(), Errno>;
+    /// Tells of a flow that could not even be asked for; the error is the answer to whoever wanted it.
+    fn flow_refused(&self, _put: &RefusedPut<'_>) -> Errno {
+        Errno::EINVAL
+    }
     fn flow_get(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowEntry, Errno>;
     fn flow_del(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowStats, Errno>;
     /// Every installed flow; flows that come and go meanwhile may or may not be seen.

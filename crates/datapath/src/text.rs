@@ -33,7 +33,7 @@ pub use cursor::Cursor;
 pub use format_actions::{format_action, format_actions};
 pub use format_key::{format_flow, format_match, miniflow_bits};
 pub use parse_actions::parse_actions;
-pub use parse_key::{KeyError, ParsedKey, packet_from_text, parse_key};
+pub use parse_key::{KeyError, Misfit, ParsedKey, packet_from_text, parse_key};
 
 /// Names and numbers of the ports of one datapath.
 #[derive(Clone, Debug, Default)]

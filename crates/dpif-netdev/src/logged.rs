@@ -12,14 +12,14 @@ use std::time::Instant;
 
 use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::DpPort;
-use ferrovs_runtime::vlog::modules::DPIF;
+use ferrovs_runtime::vlog::modules::{DPIF, DPIF_NETDEV};
 use ferrovs_runtime::vlog::{Level, RateLimit};
 use ferrovs_runtime::{clock, vlog};
 
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{
     DpPortInfo, DpStats, Dpif, Errno, Execute, FlowEntry, FlowPut, FlowStats, Meter, PmdId,
-    PortStats, Ufid,
+    PortStats, RefusedPut, Ufid,
 };
 use ferrovs_datapath::features::DpFeatures;
 use ferrovs_datapath::help;
@@ -117,6 +117,15 @@ impl Logged {
         });
         vlog::dbg!(DPIF, "{}: dumped all flows", self.name);
         self.success("flow_dump_destroy");
+    }
+}
+
+fn put_name(create: bool, modify: bool) -> &'static str {
+    match (create, modify) {
+        (true, false) => "put[create]",
+        (false, true) => "put[modify]",
+        (true, true) => "put[create][modify]",
+        (false, false) => "put",
     }
 }
 
@@ -264,18 +273,37 @@ impl Dpif for Logged {
     }
 
     fn flow_put(&self, put: FlowPut) -> Result<(), Errno> {
-        let what = match (put.create, put.modify) {
-            (true, false) => "put[create]",
-            (false, true) => "put[modify]",
-            (true, true) => "put[create][modify]",
-            (false, false) => "put",
-        };
+        let what = put_name(put.create, put.modify);
         let (ufid, match_, actions) = (put.ufid, put.match_, put.actions.clone());
         let result = self.dp.flow_put(put);
         self.flow(what, result.err(), ufid, || {
             key_text(&match_) + &actions_text(&actions)
         });
         result
+    }
+
+    fn flow_refused(&self, put: &RefusedPut<'_>) -> Errno {
+        static RL: RateLimit = RateLimit::new(60, 5);
+        let what = put_name(put.create, put.modify);
+        let error = self.dp.flow_refused(put);
+        if put.no_port {
+            vlog::err_rl!(
+                RL,
+                DPIF_NETDEV,
+                "failed to {what} flow: in_port is not an exact match"
+            );
+        } else {
+            vlog::err_rl!(
+                RL,
+                DPIF_NETDEV,
+                "internal error parsing flow key {}",
+                put.key
+            );
+        }
+        self.flow(what, Some(error), put.ufid, || {
+            put.key.to_owned() + &actions_text(put.actions)
+        });
+        error
     }
 
     fn flow_get(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowEntry, Errno> {

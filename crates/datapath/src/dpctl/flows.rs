@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::dpif::{Dpif, Errno, FlowEntry, FlowPut, PmdId, Ufid};
+use crate::dpif::{Dpif, Errno, FlowEntry, FlowPut, PmdId, RefusedPut, Ufid};
 use crate::text::{
     KeyError, ParsedKey, PortNames, format_flow, format_flow_stats, parse_actions, parse_key,
 };
@@ -134,9 +134,14 @@ fn put(cx: &mut Context<'_>, dp: &dyn Dpif, flow: &str, actions: &str, change: C
         return cx.error("parsing actions", Some(Errno::EINVAL));
     };
     let ufid = key.ufid.unwrap_or_else(|| Ufid::of(&key.flow));
-    let before = dp.flow_get(ufid, None).map(|e| e.stats);
-    let result = key.into_match().and_then(|match_| {
-        dp.flow_put(FlowPut {
+    let before = match cx.statistics {
+        true => dp.flow_get(ufid, None).map(|e| e.stats),
+        false => Err(Errno::ENOENT),
+    };
+    let (written, fits) = (key.written().to_owned(), key.fit().is_ok());
+    let no_port = fits && !key.has_exact_port();
+    let result = match key.into_match() {
+        Ok(match_) => dp.flow_put(FlowPut {
             ufid,
             pmd: None,
             match_,
@@ -144,8 +149,16 @@ fn put(cx: &mut Context<'_>, dp: &dyn Dpif, flow: &str, actions: &str, change: C
             create: change.create,
             modify: change.modify,
             zero_stats: cx.zero,
-        })
-    });
+        }),
+        Err(_) => Err(dp.flow_refused(&RefusedPut {
+            ufid,
+            key: &written,
+            actions: &actions,
+            create: change.create,
+            modify: change.modify,
+            no_port,
+        })),
+    };
     match result {
         Ok(()) if cx.statistics => {
             let stats = before.unwrap_or_default();

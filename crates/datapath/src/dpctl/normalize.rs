@@ -7,7 +7,7 @@ use ferrovs_packet::flow::{Flow, VLAN_CFI, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHd
 use super::Context;
 use crate::action::Action;
 use crate::dpif::Errno;
-use crate::text::{format_action, format_actions, format_match, parse_actions, parse_key};
+use crate::text::{Misfit, ParsedKey, format_action, format_actions, parse_actions, parse_key};
 
 pub fn parse(cx: &mut Context<'_>, args: &[&str]) {
     for arg in args {
@@ -37,12 +37,11 @@ pub fn normalize(cx: &mut Context<'_>, args: &[&str]) {
         }
     };
     let mut flow = key.flow;
-    cx.out.push_str("input flow: ");
-    let mut text = String::new();
-    // Only what was written counts: metadata that the key lacks is not shown.
-    let given = key.given();
-    format_match(&mut text, &flow, Some(&given), None, false);
-    _ = writeln!(cx.out, "{text}");
+    _ = writeln!(cx.out, "input flow: {}", key.written());
+    if let Some((reason, errno)) = misfit(&key) {
+        let message = format!("odp_flow_key_to_flow failed ({reason})");
+        return cx.error(&message, Some(errno));
+    }
     let Ok(actions) = parse_actions(args[1], None) else {
         return cx.error("odp_actions_from_string", Some(Errno::EINVAL));
     };
@@ -103,6 +102,16 @@ pub fn normalize(cx: &mut Context<'_>, args: &[&str]) {
         }
         out.push_str(": ");
         format_actions(out, &p.actions, None);
+    }
+}
+
+/// Why the key is not that of a packet. The kind of misfit is told as if it were a system error.
+fn misfit(key: &ParsedKey) -> Option<(String, Errno)> {
+    let unknown = || "reason unknown".to_owned();
+    match key.fit().err()? {
+        Misfit::Wrong(reason) => Some((reason, Errno::ESRCH)),
+        Misfit::TooLittle => Some((unknown(), Errno::ENOENT)),
+        Misfit::TooMuch => Some((unknown(), Errno::EPERM)),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use ferrovs_packet::flow::{
-    FLOW_TNL_F_MASK, FLOW_TNL_F_OAM, FlowTnl, NW_FRAG_ANY, NW_FRAG_LATER, NW_FRAG_MASK,
+    FLOW_TNL_F_KEY, FLOW_TNL_F_MASK, FLOW_TNL_F_OAM, FlowTnl, NW_FRAG_ANY, NW_FRAG_LATER,
+    NW_FRAG_MASK,
 };
 use ferrovs_packet::types::{Be16, Be32, Be64};
 
@@ -401,8 +402,14 @@ pub fn write_tunnel(out: &mut String, k: &FlowTnl, mask: Option<&FlowTnl>, verbo
     }
     let m = mask.unwrap_or(&exact);
     let mut w = FieldWriter::new(out, verbose);
-    if k.tun_id.get() != 0 || k.flags & ferrovs_packet::flow::FLOW_TNL_F_KEY != 0 {
-        w.hex("tun_id", k.tun_id.get(), m.tun_id.get(), u64::MAX);
+    if k.tun_id.get() != 0 || k.flags & FLOW_TNL_F_KEY != 0 {
+        let (id, mask) = (k.tun_id.get(), m.tun_id.get());
+        if w.begin("tun_id", mask == 0) {
+            _ = match mask {
+                u64::MAX => write!(w.raw(), "{id:#x}"),
+                mask => write!(w.raw(), "{id:#x}/{mask:#x}"),
+            };
+        }
     }
     if k.ip_src.get() != 0 {
         w.ipv4("src", k.ip_src.get(), m.ip_src.get());
@@ -599,6 +606,7 @@ pub fn read_tunnel(c: &mut Cursor<'_>) -> Option<Masked<FlowTnl>> {
     let mut value = FlowTnl::default();
     let mut mask = FlowTnl::default();
     let (k, m) = (&mut value, &mut mask);
+    let mut has_key = false;
     c.members(|name, c| {
         match name {
             "tun_id" | "src" | "dst" | "ipv6_src" | "ipv6_dst" | "tos" | "ttl" | "tp_src"
@@ -665,6 +673,7 @@ pub fn read_tunnel(c: &mut Cursor<'_>) -> Option<Masked<FlowTnl>> {
             "tun_id" => {
                 let (v, mask) = c.masked(u64::MAX)?;
                 (k.tun_id, m.tun_id) = (Be64::new(v), Be64::new(mask));
+                has_key = true;
             }
             "src" => (k.ip_src, m.ip_src) = be32(c.masked_ipv4()?),
             "dst" => (k.ip_dst, m.ip_dst) = be32(c.masked_ipv4()?),
@@ -677,6 +686,10 @@ pub fn read_tunnel(c: &mut Cursor<'_>) -> Option<Masked<FlowTnl>> {
         }
         Some(())
     })?;
+    if has_key {
+        value.flags |= FLOW_TNL_F_KEY;
+        mask.flags |= FLOW_TNL_F_KEY;
+    }
     Some(Masked { value, mask })
 }
 

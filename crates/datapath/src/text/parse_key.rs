@@ -1,18 +1,20 @@
 //! Reads flow keys and masks, and checks that their attributes fit together.
 
 use std::cell::Cell;
+use std::fmt::Write;
 
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_packet::flow::{
-    FLOW_MAX_MPLS_LABELS, Flow, FlowWildcards, Match, NW_FRAG_LATER, NW_FRAG_MASK, VLAN_CFI,
-    VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr, packet_type,
+    FLOW_MAX_MPLS_LABELS, FLOW_TNL_F_MASK, Flow, FlowWildcards, Match, NW_FRAG_LATER, NW_FRAG_MASK,
+    VLAN_CFI, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr, packet_type,
 };
 use ferrovs_packet::parse::vlan_limit;
 use ferrovs_packet::types::{Be16, eth_type, ip_proto};
 
 use super::members as text;
-use super::{CT_STATES, Cursor, PortNames, TCP_FLAGS};
+use super::{CT_STATES, Cursor, FieldWriter, PortNames, TCP_FLAGS};
+use crate::action::{Ipv4Key, Ipv6Key};
 use crate::dpif::{Errno, Ufid};
 
 /// A key as it was written.
@@ -22,11 +24,26 @@ pub struct ParsedKey {
     pub flow: Flow,
     pub wc: FlowWildcards,
     seen: u64,
-    /// Whether the ARP operation does not fit the key.
-    unknown_arp: bool,
-    /// Whether an attribute was there twice.
-    repeated: bool,
+    /// An ARP operation that does not fit the key.
+    unknown_arp: Option<u16>,
+    /// The attributes that were read, each as the datapath writes it, without masks.
+    written: String,
+    /// What `seen` has of the attributes between the innermost parentheses of `encap`.
+    level: u64,
+    /// An attribute that was there twice.
+    repeated: Option<String>,
     encaps: usize,
+}
+
+/// Why a key is not that of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// It says something that no packet can have.
+    Wrong(String),
+    /// It lacks an attribute.
+    TooLittle,
+    /// It has an attribute that does not belong to the packet.
+    TooMuch,
 }
 
 /// Attributes by bit of `seen`.
@@ -117,6 +134,7 @@ impl ParsedKey {
         if name == "encap" {
             return self.encap(c, names);
         }
+        let members = c.rest();
         c.expect("(")?;
         let number = Cell::new(false);
         let masked = |c: &mut Cursor<'_>, full: u64| {
@@ -288,7 +306,7 @@ impl ParsedKey {
                     (f.arp_sha, f.arp_tha) = (k.sha, k.tha);
                     f.nw_proto = k.op.get().min(0xff) as u8;
                 }
-                self.unknown_arp = arp.value.op.get() > 0xff;
+                self.unknown_arp = Some(arp.value.op.get()).filter(|&op| op > 0xff);
                 attr::ARP
             }
             "nd" => {
@@ -328,9 +346,108 @@ impl ParsedKey {
         if number.get() {
             c.expect(")")?;
         }
-        self.repeated |= self.seen & seen & !attr::VLAN != 0;
+        if self.level & seen != 0 {
+            self.repeated.get_or_insert_with(|| name.to_owned());
+        }
+        self.level |= seen;
         self.seen |= seen;
+        self.write_attribute(name, &members[..members.len() - c.rest().len()]);
         Some(())
+    }
+
+    /// Adds the attribute that was just read to what was written.
+    fn write_attribute(&mut self, name: &str, members: &str) {
+        if !matches!(self.written.as_bytes().last(), None | Some(b'(')) {
+            self.written.push(',');
+        }
+        let (out, f) = (&mut self.written, &self.flow);
+        let inside = |out: &mut String, write: &dyn Fn(&mut FieldWriter<'_>)| {
+            _ = write!(out, "{name}(");
+            write(&mut FieldWriter::new(out, false));
+            out.write_char(')')
+        };
+        // Writing to a string cannot fail.
+        _ = match name {
+            "skb_priority" => write!(out, "{name}({:#x})", f.skb_priority),
+            "skb_mark" => write!(out, "{name}({:#x})", f.pkt_mark),
+            "recirc_id" => write!(out, "{name}({:#x})", f.recirc_id),
+            "dp_hash" => write!(out, "{name}({:#x})", f.dp_hash),
+            "ct_mark" => write!(out, "{name}({:#x})", f.ct_mark),
+            "in_port" => write!(out, "{name}({})", f.in_port),
+            "eth_type" => write!(out, "{name}({:#06x})", f.dl_type.get()),
+            "eth" => write!(out, "{name}(src={},dst={})", f.dl_src, f.dl_dst),
+            "tunnel" => {
+                let mut mask = self.wc.masks.tunnel;
+                mask.flags = FLOW_TNL_F_MASK;
+                out.push_str("tunnel(");
+                text::write_tunnel(out, &f.tunnel, Some(&mask), false);
+                out.write_char(')')
+            }
+            "ipv4" => inside(out, &|w| {
+                let key = Ipv4Key {
+                    src: f.nw_src,
+                    dst: f.nw_dst,
+                    proto: f.nw_proto,
+                    tos: f.nw_tos,
+                    ttl: f.nw_ttl,
+                    frag: f.nw_frag,
+                };
+                let full = Ipv4Key {
+                    src: u32::MAX.into(),
+                    dst: u32::MAX.into(),
+                    proto: u8::MAX,
+                    tos: u8::MAX,
+                    ttl: u8::MAX,
+                    frag: NW_FRAG_MASK,
+                };
+                text::write_ipv4(w, &key, &full);
+            }),
+            "ipv6" => inside(out, &|w| {
+                let key = Ipv6Key {
+                    src: f.ipv6_src,
+                    dst: f.ipv6_dst,
+                    label: f.ipv6_label,
+                    proto: f.nw_proto,
+                    tclass: f.nw_tos,
+                    hlimit: f.nw_ttl,
+                    frag: f.nw_frag,
+                };
+                let full = Ipv6Key {
+                    src: [u8::MAX; 16],
+                    dst: [u8::MAX; 16],
+                    label: 0xf_ffff.into(),
+                    proto: u8::MAX,
+                    tclass: u8::MAX,
+                    hlimit: u8::MAX,
+                    frag: NW_FRAG_MASK,
+                };
+                text::write_ipv6(w, &key, &full);
+            }),
+            "vlan" => {
+                let tci = f.vlans[self.encaps].tci.get();
+                let (vid, pcp) = (tci & VLAN_VID_MASK, tci >> VLAN_PCP_SHIFT);
+                let cfi = if tci & VLAN_CFI == 0 { ",cfi=0" } else { "" };
+                write!(out, "{name}(vid={vid},pcp={pcp}{cfi})")
+            }
+            "tcp" | "udp" | "sctp" => {
+                let (src, dst) = (f.tp_src.get(), f.tp_dst.get());
+                write!(out, "{name}(src={src},dst={dst})")
+            }
+            "icmp" | "icmpv6" => {
+                let (ty, code) = (f.tp_src.get(), f.tp_dst.get());
+                write!(out, "{name}(type={ty},code={code})")
+            }
+            _ => {
+                out.push_str(name);
+                let mut in_mask = false;
+                let without_masks = members.chars().filter(|&c| {
+                    in_mask = c == '/' || in_mask && !matches!(c, ',' | ')');
+                    !in_mask
+                });
+                out.extend(without_masks);
+                Ok(())
+            }
+        };
     }
 
     fn encap(&mut self, c: &mut Cursor<'_>, names: Option<&PortNames>) -> Option<()> {
@@ -339,9 +456,13 @@ impl ParsedKey {
         if self.encaps > MAX_ENCAPS {
             return None;
         }
+        self.written.push_str(",encap(");
+        let around = std::mem::take(&mut self.level);
         loop {
             c.skip_any(&DELIMITERS);
             if c.eat(")") {
+                self.written.push(')');
+                self.level = around;
                 return Some(());
             }
             self.attribute(c, names)?;
@@ -380,53 +501,71 @@ impl ParsedKey {
         })
     }
 
-    /// A mask that is exact in all but the metadata that the key does not name.
-    pub fn given(&self) -> FlowWildcards {
-        let mut wc = FlowWildcards::default();
-        let m = &mut wc.masks;
-        m.words_mut().fill(u64::MAX);
-        let lacks = |attr| self.seen & attr == 0;
-        for (attr, member) in [
-            (attr::RECIRC_ID, &mut m.recirc_id),
-            (attr::DP_HASH, &mut m.dp_hash),
-            (attr::SKB_PRIORITY, &mut m.skb_priority),
-            (attr::SKB_MARK, &mut m.pkt_mark),
-            (attr::CT_MARK, &mut m.ct_mark),
-        ] {
-            if lacks(attr) {
-                *member = 0;
-            }
+    /// The key as it was written, without masks.
+    pub fn written(&self) -> &str {
+        match &*self.written {
+            "" => "<empty>",
+            text => text,
         }
-        if lacks(attr::CT_STATE) {
-            m.ct_state = 0;
+    }
+
+    /// Whether it names its port, wholly.
+    pub fn has_exact_port(&self) -> bool {
+        self.seen & attr::IN_PORT != 0 && self.wc.masks.in_port == u32::MAX
+    }
+
+    /// What no packet can have.
+    fn wrong(&self) -> Option<String> {
+        let f = &self.flow;
+        let has = |attr| self.seen & attr != 0;
+        let no_cfi = || {
+            let mut tags = f.vlans.iter().take(self.encaps).map(|v| v.tci.get());
+            tags.find(|&tci| tci != 0 && tci & VLAN_CFI == 0)
+        };
+        let reason = if let Some(name) = &self.repeated {
+            format!("duplicate {name} attribute in flow key")
+        } else if has(attr::TUNNEL) && self.wc.masks.tunnel.ip_ttl == 0 {
+            // The outer header of a packet from a tunnel has one.
+            "tunnel options missing TTL".to_owned()
+        } else if let Some(tci) = no_cfi() {
+            format!("OVS_KEY_ATTR_VLAN {tci:#06x} is nonzero but CFI bit is not set")
+        } else if has(attr::ETHERTYPE) && f.dl_type.get() < eth_type::MIN {
+            format!("invalid Ethertype {} in flow key", f.dl_type.get())
+        } else if let Some(op) = self.unknown_arp {
+            format!("unsupported ARP opcode {op} in flow key")
+        } else {
+            return None;
+        };
+        let key = &self.written;
+        Some(format!("{reason}; the flow key in error is: {key}"))
+    }
+
+    /// Whether the key has the attributes of a packet.
+    pub fn fit(&self) -> Result<(), Misfit> {
+        if let Some(wrong) = self.wrong() {
+            return Err(Misfit::Wrong(wrong));
         }
-        if lacks(attr::CT_ZONE) {
-            m.ct_zone = 0;
-        }
-        if lacks(attr::CT_LABEL) {
-            m.ct_label = [0; 16];
-        }
-        if lacks(attr::PACKET_TYPE) {
-            m.packet_type = 0.into();
-        }
-        wc
+        let mut key = self.clone();
+        key.without_ethernet();
+        key.check()
     }
 
     /// Which attributes must be there for the packet that the key describes, and which may be.
-    fn check(&self) -> Result<(), Errno> {
+    fn check(&self) -> Result<(), Misfit> {
         let f = &self.flow;
-        if self.repeated || self.unknown_arp {
-            return Err(Errno::EINVAL);
+        if let Some(wrong) = self.wrong() {
+            return Err(Misfit::Wrong(wrong));
         }
-        if f.vlans
-            .iter()
-            .take(self.encaps)
-            .any(|v| v.tci.get() & VLAN_CFI == 0)
+        let tags = f.vlans.iter().take(self.encaps);
+        let tagged = self.seen & attr::VLAN != 0;
+        if tagged && f.vlans[0].tpid.get() == 0 {
+            return Err(Misfit::TooMuch);
+        }
+        if tagged != (self.encaps > 0)
+            || self.encaps == 0 && is_vlan(f.dl_type.get())
+            || tags.clone().any(|v| v.tci.get() & VLAN_CFI == 0)
         {
-            return Err(Errno::EINVAL);
-        }
-        if self.seen & attr::ETHERTYPE != 0 && f.dl_type.get() < eth_type::MIN {
-            return Err(Errno::EINVAL);
+            return Err(Misfit::TooLittle);
         }
         let (mut must, mut may) = (0, 0);
         let mut ip = false;
@@ -458,7 +597,7 @@ impl ParsedKey {
         if must & attr::MPLS != 0 {
             let n = f.mpls_lse.iter().take_while(|l| l.get() != 0).count();
             if n < FLOW_MAX_MPLS_LABELS && !f.mpls_lse.iter().any(|l| l.get() & 0x100 != 0) {
-                return Err(Errno::EINVAL);
+                return Err(Misfit::TooLittle);
             }
         }
         let protocols = attr::IPV4
@@ -475,19 +614,30 @@ impl ParsedKey {
             | attr::NSH
             | attr::ND_EXT;
         let have = self.seen & protocols;
-        if have & must != must || have & !(must | may) != 0 {
-            return Err(Errno::EINVAL);
+        if have & must != must {
+            return Err(Misfit::TooLittle);
+        }
+        if have & !(must | may) != 0 {
+            return Err(Misfit::TooMuch);
         }
         Ok(())
     }
 
     /// The key of one packet, as `ofproto/trace` takes it: masks do not count, and what its protocol needs may be
     /// missing.
-    pub fn into_flow(mut self) -> Result<Flow, Errno> {
-        if self.repeated {
-            return Err(Errno::EINVAL);
+    pub fn into_flow(mut self) -> Result<Flow, String> {
+        if let Some(wrong) = self.wrong() {
+            return Err(wrong);
         }
         self.drop_misplaced_tags();
+        if self.encaps > 0 && self.flow.vlans[0].tci.get() == 0 {
+            // A tag that is not there encloses nothing.
+            self.flow.vlans = Default::default();
+            self.flow.dl_type = 0.into();
+        }
+        if self.seen & attr::ETHERNET != 0 {
+            self.flow.packet_type = 0.into();
+        }
         let given = self.seen & attr::ETHERTYPE != 0 || self.encaps > 0;
         self.imply_type(&[(attr::IPV4, eth_type::IP), (attr::IPV6, eth_type::IPV6)]);
         if given || self.flow.packet_type.get() != 0 {
@@ -520,20 +670,12 @@ impl ParsedKey {
             m.dl_type = u16::MAX.into();
         } else {
             self.without_ethernet();
-            let m = &self.wc.masks;
             let has = |attr| self.seen & attr != 0;
-            if !has(attr::ETHERTYPE)
-                || !has(attr::IN_PORT)
-                || m.in_port != u32::MAX
-                // The outer header of a packet from a tunnel has a TTL.
-                || has(attr::TUNNEL) && m.tunnel.ip_ttl == 0
-                || self.encaps > vlan_limit()
-                || self.encaps == 0 && is_vlan(self.flow.dl_type.get())
-            {
+            if !has(attr::ETHERTYPE) || !self.has_exact_port() || self.encaps > vlan_limit() {
                 return Err(Errno::EINVAL);
             }
         }
-        self.check()?;
+        self.check().map_err(|_| Errno::EINVAL)?;
         let m = &mut self.wc.masks;
         // What every flow of the datapath matches.
         m.recirc_id = u32::MAX;
@@ -565,6 +707,7 @@ impl ParsedKey {
         };
         f.packet_type = packet_type(1, ty).into();
         (f.vlans, m.vlans) = Default::default();
+        self.seen &= !attr::VLAN;
         self.encaps = 0;
     }
 
@@ -632,6 +775,9 @@ fn is_vlan(ty: u16) -> bool {
 /// `size`. The error is the text that the user sees.
 pub fn packet_from_text(input: &str, size: Option<usize>) -> Result<Packet, String> {
     let mut parsed = parse(input, None, false).map_err(|e| e.to_string())?;
+    if let Some(wrong) = parsed.wrong() {
+        return Err(wrong);
+    }
     parsed.imply_type(&[
         (attr::IPV4, eth_type::IP),
         (attr::IPV6, eth_type::IPV6),

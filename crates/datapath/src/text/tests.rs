@@ -200,6 +200,69 @@ fn a_packet_is_written_without_masks_and_with_white_space_before_numbers() {
 }
 
 #[test]
+fn what_no_packet_can_have_is_told_with_the_key() {
+    let ip = "eth(),eth_type(0x0800),ipv4(src=1.1.1.1,proto=6,frag=no)";
+    let arp = "eth(),eth_type(0x0806),arp(sip=1.1.1.1,op=300)";
+    for (text, reason, key) in [
+        (
+            "in_port(1), in_port(1),eth_type(0x800)",
+            "duplicate in_port attribute in flow key",
+            "in_port(1),in_port(1),eth_type(0x0800)",
+        ),
+        (
+            &format!("ct_mark(1/0xf),ct_mark(2),{ip}"),
+            "duplicate ct_mark attribute in flow key",
+            "ct_mark(0x1),ct_mark(0x2),eth(src=00:00:00:00:00:00,dst=00:00:00:00:00:00),eth_type(0x0800),\
+             ipv4(src=1.1.1.1,dst=0.0.0.0,proto=6,tos=0,ttl=0,frag=no)",
+        ),
+        (
+            "in_port(1),tunnel(tun_id=0x1,src=1.1.1.1,dst=2.2.2.2),eth_type(0x1234)",
+            "tunnel options missing TTL",
+            "in_port(1),tunnel(tun_id=0x1,src=1.1.1.1,dst=2.2.2.2,flags(key)),eth_type(0x1234)",
+        ),
+        (
+            "eth_type(0x8100),vlan(vid=5,cfi=0),encap(eth_type(0x1234))",
+            "OVS_KEY_ATTR_VLAN 0x0005 is nonzero but CFI bit is not set",
+            "eth_type(0x8100),vlan(vid=5,pcp=0,cfi=0),encap(eth_type(0x1234))",
+        ),
+        (
+            "in_port(1),eth_type(1)",
+            "invalid Ethertype 1 in flow key",
+            "in_port(1),eth_type(0x0001)",
+        ),
+        (
+            arp,
+            "unsupported ARP opcode 300 in flow key",
+            "eth(src=00:00:00:00:00:00,dst=00:00:00:00:00:00),eth_type(0x0806),arp(sip=1.1.1.1,op=300)",
+        ),
+    ] {
+        let want = format!("{reason}; the flow key in error is: {key}");
+        let parsed = parse_key(text, None).unwrap();
+        assert_eq!(parsed.fit(), Err(Misfit::Wrong(want.clone())), "{text}");
+        assert_eq!(parsed.into_flow().unwrap_err(), want);
+        if !text.contains('/') {
+            assert_eq!(packet_from_text(text, None).map(|_| ()), Err(want));
+        }
+    }
+    for (text, misfit) in [
+        ("eth_type(0x0800)", Misfit::TooLittle),
+        ("eth(),eth_type(0x8100),vlan(vid=1)", Misfit::TooLittle),
+        ("eth(),eth_type(0x1234),ipv4()", Misfit::TooMuch),
+        ("eth(),vlan(vid=1),encap(eth_type(0x1234))", Misfit::TooMuch),
+    ] {
+        assert_eq!(parse_key(text, None).unwrap().fit(), Err(misfit), "{text}");
+    }
+}
+
+#[test]
+fn a_tunnel_identifier_in_a_key_sets_the_key_flag() {
+    let text = "recirc_id(0),tunnel(tun_id=0x0,src=1.1.1.1,dst=2.2.2.2,ttl=64),in_port(1),eth(),eth_type(0x1234)";
+    let got = key(text, false).unwrap();
+    let tunnel = "tunnel(tun_id=0x0,src=1.1.1.1,dst=2.2.2.2,ttl=64,flags(+key))";
+    assert!(got.contains(tunnel), "{got}");
+}
+
+#[test]
 fn tcp_flags_without_a_name_are_told_by_their_value() {
     let mut out = String::new();
     format_tcp_flags_short(&mut out, 0xfff);

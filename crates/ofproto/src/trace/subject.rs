@@ -246,8 +246,7 @@ fn of_datapath(
         Ok(key) => key,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let flow = key.into_flow();
-    let mut flow = flow.map_err(|_| "Failed to parse datapath flow key")?;
+    let mut flow = key.into_flow()?;
     let backer = found.ok_or("Cannot find the datapath")?;
     if more {
         return Err("More than one datapath exists, must specify datapath name.".into());

@@ -32,7 +32,7 @@ impl Ctx<'_> {
                 let hash = bundle.fields.hash(&self.flow, bundle.basis.into());
                 let members = (0..).zip(bundle.members.iter().copied());
                 let alive = members.filter(|&(_, port)| live(port));
-                highest_random_weight(hash, alive)
+                highest_random_weight(alive, |i| known::int(i, hash))
             }
         };
         if bundle.algorithm == BundleAlgorithm::Hrw {
@@ -64,7 +64,8 @@ fn link(algorithm: MultipathAlgorithm, hash: u32, n_links: u32, arg: u32) -> u32
             n => hash / (u32::MAX / n + 1),
         },
         MultipathAlgorithm::Hrw if n_links <= MAX_HRW_LINKS => {
-            highest_random_weight(hash, (0..n_links).map(|i| (i, i))).unwrap_or(0)
+            let links = (0..n_links).map(|i| (i, i));
+            highest_random_weight(links, |i| known::int(hash, i)).unwrap_or(0)
         }
         MultipathAlgorithm::Hrw => iter_hash(hash, n_links, n_links.next_power_of_two()),
         MultipathAlgorithm::IterHash => {
@@ -84,12 +85,15 @@ fn iter_hash(hash: u32, n_links: u32, modulo: u32) -> u32 {
     tries.find(|&link| link < n_links).unwrap_or(0)
 }
 
-/// The choice whose number hashed together with the packet is the greatest, so that one that comes or goes moves no
-/// more flows than it must.
-fn highest_random_weight<T>(hash: u32, choices: impl Iterator<Item = (u32, T)>) -> Option<T> {
+/// The choice whose number together with the packet's hash has the greatest `weight`, so that one that comes or goes
+/// moves no more flows than it must.
+fn highest_random_weight<T>(
+    choices: impl Iterator<Item = (u32, T)>,
+    weight: impl Fn(u32) -> u32,
+) -> Option<T> {
     let mut best = None;
     for (i, choice) in choices {
-        let weight = known::int(hash, i);
+        let weight = weight(i);
         if best.as_ref().is_none_or(|&(most, _)| weight > most) {
             best = Some((weight, choice));
         }
@@ -105,8 +109,9 @@ mod tests {
     fn a_link_that_goes_moves_its_own_flows_only() {
         for hash in 0..200 {
             let links = (0..5).map(|i| (i, i));
-            let all = highest_random_weight(hash, links.clone()).unwrap();
-            let without = highest_random_weight(hash, links.filter(|&(i, _)| i != 2)).unwrap();
+            let weight = |i| known::int(i, hash);
+            let all = highest_random_weight(links.clone(), weight).unwrap();
+            let without = highest_random_weight(links.filter(|&(i, _)| i != 2), weight).unwrap();
             assert!(all == 2 || all == without);
         }
     }
