@@ -183,7 +183,7 @@ fn find_by<E>(
             .get(in_table, row, name_at)
             .scalar()
             .is_some_and(|a| match a.as_str() {
-                Some(text) => text == word,
+                Some(text) => text == word || abbreviates(word, text),
                 None => a.to_bare() == word,
             });
         if !named {
@@ -198,6 +198,11 @@ fn find_by<E>(
         (Some(row), Some(column)) => view.get(in_table, row, column).as_uuid(),
         (found, _) => found,
     })
+}
+
+/// Names that look like UUIDs may be cut short as those may.
+fn abbreviates(word: &str, name: &str) -> bool {
+    word.len() >= 4 && name.starts_with(word) && uuid::parse(name).is_some()
 }
 
 #[cfg(test)]
