@@ -60,7 +60,7 @@ fn build(profile: &str, dir: &Path) -> Result<PathBuf, String> {
     let built = target().join(if profile == "dev" { "debug" } else { profile });
     let fail = |e: std::io::Error| format!("{}: {e}", dir.display());
     programs::link(&built, dir).map_err(fail)?;
-    for name in ["vswitch", "vtep"] {
+    for name in ["vswitch", "vtep", "local-config"] {
         std::fs::write(
             dir.join(format!("{name}.ovsschema")),
             schema(profile, name)?,

@@ -242,18 +242,19 @@ impl App {
     pub fn check_remotes(&self) -> bool {
         let is_column =
             |n: &&String| n.starts_with("db:") && !db_config::is_pending(&self.server, n);
-        let mut mistakes = Vec::new();
-        for name in self.remote_names.keys().filter(is_column) {
-            let found = db_config::parse_column(&self.server, name);
-            mistakes.extend(found.err().map(|e| format!("remotes: {e}")));
+        let (server, names, tls) = (&self.server, &self.remote_names, &self.tls);
+        let remotes = names.keys().filter(is_column);
+        let remotes = remotes.filter_map(|n| db_config::parse_column(server, n).err());
+        let texts = tls.names().filter(is_column);
+        let texts = texts.filter_map(|n| db_config::parse_text_column(server, n).err());
+        // All that is wrong with remotes is one message of several lines, and nothing is said of TLS then.
+        let mut mistakes = ("remotes", remotes.collect::<String>());
+        if mistakes.1.is_empty() {
+            mistakes = ("SSL/TLS", texts.collect());
         }
-        for name in self.tls.names().filter(is_column) {
-            let found = db_config::parse_text_column(&self.server, name);
-            mistakes.extend(found.err().map(|e| format!("SSL/TLS: {e}")));
-        }
-        for mistake in &mistakes {
-            let mistake = mistake.trim_end();
-            vlog::warn!(OVSDB_SERVER, "failed to configure {mistake}");
+        let (what, mistakes) = (mistakes.0, mistakes.1.trim_end());
+        if !mistakes.is_empty() {
+            vlog::warn!(OVSDB_SERVER, "failed to configure {what}: {mistakes}");
         }
         mistakes.is_empty()
     }

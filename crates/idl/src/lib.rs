@@ -21,6 +21,7 @@ mod client;
 pub mod condition;
 pub mod hardware_vtep;
 pub mod kind;
+pub mod local_config;
 pub mod open_vswitch;
 mod row;
 pub mod schema;

@@ -133,6 +133,92 @@ fn a_configuration_file_stands_alone() {
 }
 
 #[test]
+fn columns_that_are_not_there_are_told_in_one_message() {
+    let host = Host::new(&Programs::ours());
+    host.create("t.db", SCHEMA);
+    let db = host.file("t.db");
+    let warns = |args: &[&str]| {
+        let out = host.tool("ovsdb-server", &[&[&*db, "-vconsole:warn"], args].concat());
+        assert_eq!(out.code, 1, "{out:?}");
+        let text = out.stderr.split_once("ovsdb_server|WARN|").unwrap().1;
+        let end = "ovsdb-server: server configuration failed\n";
+        text.strip_suffix(end).unwrap().to_owned()
+    };
+    let tls = [
+        "--ssl-protocols=db:N,x,y",
+        "--ssl-ciphers=db:T,x,y",
+        "--ssl-ciphersuites=db:T,a,x",
+    ];
+    assert_eq!(
+        warns(&tls),
+        "failed to configure SSL/TLS: \"db:N,x,y\": no database named N\n\
+         \"db:T,x,y\": no table named x\n\
+         \"db:T,a,x\": table \"a\" has no column \"x\"\n"
+    );
+    // Where remotes are wrong, nothing else is looked at.
+    let remotes = ["--remote=db:N,x,y", "--remote=db:T,x,y"];
+    assert_eq!(
+        warns(&[&remotes[..], &tls].concat()),
+        "failed to configure remotes: \"db:N,x,y\": no database named N\n\
+         \"db:T,x,y\": no table named x\n"
+    );
+}
+
+#[test]
+fn protocols_and_ciphers_follow_their_columns() {
+    let schema = r#"{"name":"T","version":"1.0.0","tables":{"SSL":{"isRoot":true,"columns":{
+        "p":{"type":"string"},"c":{"type":"string"},"s":{"type":"string"}}}}}"#;
+    let host = Host::new(&Programs::ours());
+    host.create("t.db", schema);
+    host.start(&[
+        &host.file("t.db"),
+        "--ssl-protocols=db:T,SSL,p",
+        "--ssl-ciphers=db:T,SSL,c",
+        "--ssl-ciphersuites=db:T,SSL,s",
+    ]);
+    host.transact(r#"["T",{"op":"insert","table":"SSL","row":{"p":"TLSv1.3"}}]"#);
+    let set = |row: &str| {
+        let update = format!(r#"["T",{{"op":"update","table":"SSL","where":[],"row":{{{row}}}}}]"#);
+        assert_eq!(host.transact(&update)[0]["count"], 1);
+    };
+    for (row, line) in [
+        (r#""p":"TLSv9""#, "TLSv9: SSL/TLS protocol not recognized"),
+        (r#""c":"bogus""#, "SSL_CTX_set_cipher_list: error"),
+        (r#""s":"bogus""#, "SSL_CTX_set_ciphersuites: error"),
+    ] {
+        assert!(!host.log().contains(line), "{}", host.log());
+        set(row);
+        host.until(line, || host.log().contains(line));
+    }
+}
+
+#[test]
+fn a_database_of_its_own_holds_the_remotes_of_one_server() {
+    let host = Host::new(&Programs::ours());
+    host.create("t.db", SCHEMA);
+    host.create("l.db", &ferrovs_idl::local_config::schema_json_text());
+    host.start(&[
+        &host.file("t.db"),
+        &host.file("l.db"),
+        "--remote=db:Local_Config,Config,connections",
+    ]);
+    let second = host.file("second");
+    host.transact(&format!(
+        r#"["Local_Config",{{"op":"insert","table":"Config","row":{{"connections":["named-uuid","c"]}}}},
+          {{"op":"insert","table":"Connection","uuid-name":"c","row":{{"target":"punix:{second}","read_only":true}}}}]"#
+    ));
+    let list = || {
+        host.tool("ovsdb-client", &["list-dbs", &format!("unix:{second}")])
+            .stdout
+    };
+    host.until("the remote is there", || {
+        list() == "Local_Config\nT\n_Server\n"
+    });
+    host.transact(r#"["Local_Config",{"op":"delete","table":"Config","where":[]}]"#);
+    host.until("the remote is gone", || list().is_empty());
+}
+
+#[test]
 fn what_commands_changed_survives_a_crash() {
     let source = Host::new(&Programs::ours());
     source.create("t.db", SCHEMA);
