@@ -411,3 +411,14 @@ fn a_port_of_an_unknown_protocol_is_set_by_the_old_action() {
         }
     }
 }
+
+#[test]
+fn user_data_of_no_bytes_is_an_action_all_the_same() {
+    let tun = Tun::auto();
+    let mut usable = Protocol::all();
+    let text = "actions=controller(userdata=)";
+    let fm = parse_flow_mod(text, FlowModCommand::Add, &Names::none(&tun), &mut usable);
+    let mut out = Vec::new();
+    encode::actions(&fm.expect("a flow").actions, Version::V10, &tun, &mut out);
+    assert_eq!(out, bytes("ffff 0010 00002320 0014 ffff 0000 01 00"));
+}

@@ -1,5 +1,6 @@
 //! Bytes as Open vSwitch's own programs send and read them.
 
+use ferrovs_openflow::error::OfpErr;
 use ferrovs_openflow::flow::FlowModCommand;
 use ferrovs_openflow::group::{GroupDesc, GroupProps, GroupStats, GroupType};
 use ferrovs_openflow::legacy;
@@ -178,7 +179,8 @@ fn selection_methods_are_known_by_both_vendor_numbers() {
         };
         assert_eq!(read.body, want, "{vendor}");
     }
-    assert!(Msg::decode(&wire("00000001"), &Tun::none()).is_err());
+    let error = |vendor: &str| Msg::decode(&wire(vendor), &Tun::none()).map(|_| ());
+    assert_eq!(error("00000001"), Err(OfpErr::OFPBPC_BAD_EXPERIMENTER));
 }
 
 #[test]

@@ -11,14 +11,18 @@ use crate::group::*;
 use crate::message::Message;
 use crate::oxm;
 use crate::raw::{Carrier, Kind};
+use crate::text::format::hex;
 use crate::tun::Tun;
 use crate::version::Version;
+use crate::warn::{Topic, warn};
 use crate::wire::{Put, Reader};
 
 /// The vendor (Netronome) of selection methods, an older number that is understood too, and the property.
 const NTR_VENDOR: u32 = 0x0000_154d;
 const NTR_COMPAT_VENDOR: u32 = 0x0000_1540;
 const NTR_SELECTION_METHOD: u32 = 1;
+/// How long this property is at least.
+const NTR_SELECTION_METHOD_LEN: usize = 40;
 
 fn new_layout(v: Version) -> bool {
     v == Version::V10 || v >= Version::V15
@@ -38,9 +42,7 @@ impl Dec<'_, '_> {
         while !r.is_empty() {
             let mut h = r;
             let len = usize::from(h.u16().map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?);
-            if len < 16 || len % 8 != 0 || len > r.len() {
-                return Err(OfpErr::OFPGMFC_BAD_BUCKET);
-            }
+            bucket_len(len, 16, r.len())?;
             let mut b = r.sub(len)?;
             b.skip(2)?;
             let weight = b.u16()?;
@@ -70,14 +72,17 @@ impl Dec<'_, '_> {
         while !r.is_empty() {
             let mut h = r;
             let len = usize::from(h.u16().map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?);
-            if len < 8 || len % 8 != 0 || len > r.len() {
-                return Err(OfpErr::OFPGMFC_BAD_BUCKET);
-            }
+            bucket_len(len, 8, r.len())?;
             let mut b = r.sub(len)?;
             b.skip(2)?;
             let actions_len = usize::from(b.u16()?);
             let bucket_id = b.u32()?;
-            let mut a = b.sub(actions_len).map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?;
+            let room = b.len();
+            let mut a = b.sub(actions_len).map_err(|_| {
+                bad(OfpErr::OFPGMFC_BAD_BUCKET, || {
+                    format!("OpenFlow message bucket actions length {actions_len} exceeds remaining bucket data size {room}")
+                })
+            })?;
             let actions = decode::action_list(a.take(actions_len)?, self.version, self.tun)?;
             let mut bucket = Bucket {
                 weight: u16::from(type_ == Some(GroupType::Select)),
@@ -92,18 +97,26 @@ impl Dec<'_, '_> {
                     0 => bucket.weight = p.u16()?,
                     1 => bucket.watch_port = port32(&mut p, OfpErr::OFPBAC_BAD_OUT_PORT)?,
                     2 => bucket.watch_group = p.u32()?,
-                    _ => return Err(OfpErr::OFPBPC_BAD_TYPE),
+                    _ => {
+                        return Err(bad(OfpErr::OFPBPC_BAD_TYPE, || {
+                            format!("unknown group bucket property type {prop_type}")
+                        }));
+                    }
                 }
             }
-            if bucket.bucket_id > BUCKET_MAX {
-                return Err(OfpErr::OFPGMFC_BAD_BUCKET);
+            if bucket_id > BUCKET_MAX {
+                return Err(bad(OfpErr::OFPGMFC_BAD_BUCKET, || {
+                    format!("bucket id ({bucket_id}) is out of range")
+                }));
             }
             out.push(bucket);
         }
         let mut ids: Vec<u32> = out.iter().map(|b| b.bucket_id).collect();
         ids.sort_unstable();
         if ids.windows(2).any(|w| w[0] == w[1]) {
-            return Err(OfpErr::OFPGMFC_BAD_BUCKET);
+            return Err(bad(OfpErr::OFPGMFC_BAD_BUCKET, || {
+                "Duplicate bucket id".to_owned()
+            }));
         }
         Ok(out)
     }
@@ -116,40 +129,75 @@ impl Dec<'_, '_> {
     ) -> Result<GroupProps, OfpErr> {
         let mut out = GroupProps::default();
         for p in props(r) {
-            let (prop_type, mut p) = p?;
+            let (prop_type, p) = p?;
             if prop_type != 0xffff {
-                return Err(OfpErr::OFPBPC_BAD_TYPE);
+                return Err(bad(OfpErr::OFPBPC_BAD_TYPE, || {
+                    format!("unknown group property type {prop_type}")
+                }));
             }
-            let (vendor, kind) = (p.u32()?, p.u32()?);
-            let known = [NTR_VENDOR, NTR_COMPAT_VENDOR].contains(&vendor);
-            if !known || kind != NTR_SELECTION_METHOD {
-                return Err(OfpErr::OFPBPC_BAD_EXP_TYPE);
-            }
-            let adds = matches!(
-                command,
-                Some(GroupCommand::Add | GroupCommand::Modify | GroupCommand::AddOrModify)
-            );
-            if !adds || type_ != Some(GroupType::Select) {
-                return Err(OfpErr::OFPBPC_BAD_VALUE);
-            }
-            p.skip(4)?;
-            let name = p.take(16)?;
-            let end = name
-                .iter()
-                .position(|&c| c == 0)
-                .ok_or(OfpErr::OFPBPC_BAD_VALUE)?;
-            let name = std::str::from_utf8(&name[..end]).unwrap_or("");
-            if !["hash", "dp_hash"].contains(&name) {
-                return Err(OfpErr::OFPBPC_BAD_VALUE);
-            }
-            out.selection_method = name.to_owned();
-            out.selection_method_param = p.u64()?;
-            out.fields = self.field_list(p)?;
-            if name == "dp_hash" && !out.fields.is_empty() {
-                return Err(OfpErr::OFPBPC_BAD_VALUE);
-            }
+            self.selection_method(p, type_, command, &mut out)?;
         }
         Ok(out)
+    }
+
+    /// How a select group chooses its bucket.
+    fn selection_method(
+        &self,
+        mut p: Reader<'_>,
+        type_: Option<GroupType>,
+        command: Option<GroupCommand>,
+        out: &mut GroupProps,
+    ) -> Result<(), OfpErr> {
+        let len = p.len() + 4;
+        let (vendor, kind) = (p.u32()?, p.u32()?);
+        if ![NTR_VENDOR, NTR_COMPAT_VENDOR].contains(&vendor) {
+            return Err(OfpErr::OFPBPC_BAD_EXPERIMENTER);
+        }
+        if kind != NTR_SELECTION_METHOD {
+            return Err(bad(OfpErr::OFPBPC_BAD_EXP_TYPE, || {
+                let vendor = hex(vendor.into());
+                format!("unknown group property type for exp_id {vendor}, exp_type {kind}")
+            }));
+        }
+        let method = |error, text: &str| bad(error, || format!("ntr selection method {text}"));
+        let invalid = OfpErr::OFPBPC_BAD_VALUE;
+        if type_ != Some(GroupType::Select) {
+            return Err(method(
+                invalid,
+                "property is only allowed for select groups",
+            ));
+        }
+        if !matches!(
+            command,
+            Some(GroupCommand::Add | GroupCommand::Modify | GroupCommand::AddOrModify)
+        ) {
+            let text = "property is only allowed for add and delete group modifications";
+            return Err(method(invalid, text));
+        }
+        if len < NTR_SELECTION_METHOD_LEN {
+            return Err(bad(OfpErr::OFPBPC_BAD_LEN, || {
+                format!("ntr selection method property length {len} is not valid")
+            }));
+        }
+        p.skip(4)?;
+        let name = p.take(16)?;
+        let end = name
+            .iter()
+            .position(|&c| c == 0)
+            .ok_or_else(|| method(invalid, "is not null terminated"))?;
+        let name = String::from_utf8_lossy(&name[..end]);
+        if !["hash", "dp_hash"].contains(&&*name) {
+            return Err(method(invalid, &format!("'{name}' is not supported")));
+        }
+        out.selection_method = name.clone().into_owned();
+        out.selection_method_param = p.u64()?;
+        out.fields = self
+            .field_list(p)
+            .map_err(|error| method(error, "fields are invalid"))?;
+        if name == "dp_hash" && !out.fields.is_empty() {
+            return Err(invalid);
+        }
+        Ok(())
     }
 
     /// Fields with the bits to hash: headers, with a mask as value when not all bits are meant.
@@ -192,7 +240,10 @@ impl Dec<'_, '_> {
             r.skip(2)?;
             g.command_bucket_id = r.u32()?;
             if !command_bucket_ok(command, g.command_bucket_id) {
-                return Err(OfpErr::OFPGMFC_BAD_BUCKET);
+                return Err(bad(OfpErr::OFPGMFC_BAD_BUCKET, || {
+                    let id = g.command_bucket_id;
+                    format!("group command bucket id ({id}) is out of range")
+                }));
             }
             let b = r.sub(buckets_len).map_err(|_| OfpErr::OFPGMFC_BAD_BUCKET)?;
             g.buckets = self.buckets15(b, type_)?;
@@ -323,6 +374,29 @@ impl Dec<'_, '_> {
         }
         Ok(Message::GroupFeaturesReply(f))
     }
+}
+
+/// An error of which Open vSwitch's log says more.
+fn bad(error: OfpErr, text: impl Fn() -> String) -> OfpErr {
+    warn(Topic::Group, text);
+    error
+}
+
+/// Checks the length of a bucket, whose fixed part is `least` bytes long.
+fn bucket_len(len: usize, least: usize, room: usize) -> Result<(), OfpErr> {
+    if len < least {
+        return Err(bad(OfpErr::OFPGMFC_BAD_BUCKET, || {
+            format!("OpenFlow message bucket length {len} is not valid")
+        }));
+    }
+    if len > room {
+        return Err(bad(OfpErr::OFPGMFC_BAD_BUCKET, || {
+            format!(
+                "OpenFlow message bucket length {len} exceeds remaining buckets data size {room}"
+            )
+        }));
+    }
+    Ok(())
 }
 
 /// Whether a command may name this bucket: only insertion and removal are about one.

@@ -767,6 +767,8 @@ fn controller(v: &str) -> Result<Action, String> {
             max_len: num16(v, "max_len")?,
         });
     }
+    // Even userdata of no bytes needs an action of its own.
+    let mut userdata = false;
     let mut list = v;
     while let Some((k, val)) = next_pair(&mut list) {
         match k {
@@ -780,6 +782,7 @@ fn controller(v: &str) -> Result<Action, String> {
             "max_len" => c.max_len = num16(val, "max_len")?,
             "id" => c.controller_id = num16(val, "id")?,
             "userdata" => {
+                userdata = true;
                 c.userdata =
                     hex_bytes(val).ok_or("bad hex digit in `controller' action `userdata'")?;
             }
@@ -790,7 +793,7 @@ fn controller(v: &str) -> Result<Action, String> {
     }
     if c.reason == PacketInReason::Action
         && c.controller_id == 0
-        && c.userdata.is_empty()
+        && !userdata
         && !c.pause
         && c.meter_id.is_none()
     {
