@@ -136,11 +136,11 @@ fn entry(
     let value = FieldValue::from_be_bytes(&bytes[..width]);
     let mask = if header.has_mask {
         let mask = FieldValue::from_be_bytes(&bytes[width..]);
-        if field.maskable == Maskable::No && !mask.is_ones(width * 8) {
-            return Err(OfpErr::OFPBMC_BAD_MASK);
-        }
         if value.and(&mask) != value {
             return Err(bad_wildcards(header));
+        }
+        if field.maskable == Maskable::No && !mask.is_ones(width * 8) {
+            return Err(OfpErr::OFPBMC_BAD_MASK);
         }
         mask
     } else {
@@ -206,6 +206,9 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
             }
             continue;
         }
+        // A field of another length is a field that nobody knows.
+        let width = header.len >> u8::from(header.has_mask);
+        let field = field.filter(|f| f.id.tun_metadata_index().is_some() || width == f.n_bytes);
         let Some(field) = field else {
             if opt.lenient {
                 continue;
@@ -213,6 +216,9 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
             return Err(OfpErr::OFPBMC_BAD_FIELD);
         };
         let e = entry(field, header, bytes, tun)?;
+        if !field.is_value_valid(&e.value) {
+            return Err(OfpErr::OFPBMC_BAD_VALUE);
+        }
         let m = &mut out.match_;
         if opt.pipeline_only && !is_pipeline_field(field.id) {
             return Err(OfpErr::OFPBRC_PIPELINE_FIELDS_ONLY);
@@ -222,9 +228,6 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
         }
         if !tun.with(|t| field.is_all_wild_in(&m.wc, t)) {
             return Err(OfpErr::OFPBMC_DUP_FIELD);
-        }
-        if !field.is_value_valid(&e.value) {
-            return Err(OfpErr::OFPBMC_BAD_VALUE);
         }
         tun.with(|t| field.set_match_in(&e.value, &e.mask, m, t));
         if let Some(i) = field.id.tun_metadata_index() {

@@ -212,7 +212,7 @@ raws! {
     }
     FlowStatsReply {
         "OFPST_FLOW reply" 0 5 Pr 1 0 1;
-        "NXST_FLOW reply" 0 0 Mr 0 0 8;
+        "NXST_FLOW reply" 0 0 Mr 0 0 1;
     }
     AggregateRequest {
         "OFPST_AGGREGATE request" 0 0 Pq 2 44 0;

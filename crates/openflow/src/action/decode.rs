@@ -54,6 +54,36 @@ pub fn action_list(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<A
     pull(data, version, tun, Place::Actions, 0)
 }
 
+/// Reads the `len` bytes of such a list and leaves what follows them.
+pub(crate) fn pull_action_list(
+    r: &mut Reader<'_>,
+    len: u16,
+    version: Version,
+    tun: &Tun<'_>,
+) -> Result<Vec<Action>, OfpErr> {
+    let (len, room) = (usize::from(len), r.len());
+    check_multiple(len)?;
+    let data = r.take(len).map_err(|_| {
+        warn(Topic::Actions, || {
+            format!(
+                "OpenFlow message actions length {len} exceeds remaining message length ({room})"
+            )
+        });
+        OfpErr::OFPBRC_BAD_LEN
+    })?;
+    action_list(data, version, tun)
+}
+
+fn check_multiple(n: usize) -> Result<(), OfpErr> {
+    if !n.is_multiple_of(8) {
+        warn(Topic::Actions, || {
+            format!("OpenFlow message actions length {n} is not a multiple of 8")
+        });
+        return Err(OfpErr::OFPBRC_BAD_LEN);
+    }
+    Ok(())
+}
+
 fn pull(
     data: &[u8],
     version: Version,
@@ -61,13 +91,7 @@ fn pull(
     place: Place,
     depth: usize,
 ) -> Result<Vec<Action>, OfpErr> {
-    let n = data.len();
-    if !n.is_multiple_of(8) {
-        warn(Topic::Actions, || {
-            format!("OpenFlow message actions length {n} is not a multiple of 8")
-        });
-        return Err(OfpErr::OFPBRC_BAD_LEN);
-    }
+    check_multiple(data.len())?;
     let list = list(data, version, tun, depth)?;
     verify_decoded(&list, place, version)?;
     Ok(list)

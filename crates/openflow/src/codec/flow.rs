@@ -332,10 +332,12 @@ const OXS_PACKET_COUNT: u8 = 4;
 const OXS_BYTE_COUNT: u8 = 5;
 
 fn pull_oxs(r: &mut Reader<'_>) -> Result<Oxs, OfpErr> {
-    let mut h = *r;
+    let mut h = Reader::with_error(r.rest(), OfpErr::OFPBMC_BAD_LEN);
     h.skip(2)?;
     let len = usize::from(h.u16()?);
-    bad_len(len >= 4 && len.next_multiple_of(8) <= r.len())?;
+    if len < 4 || len.next_multiple_of(8) > r.len() {
+        return Err(OfpErr::OFPBMC_BAD_LEN);
+    }
     let padded = r.take(len.next_multiple_of(8))?;
     let mut s = Oxs {
         duration: (u32::MAX, u32::MAX),

@@ -196,11 +196,7 @@ impl Dec<'_, '_> {
                 r.skip(6)?;
             }
         }
-        let mut a = r
-            .sub(actions_len.into())
-            .map_err(|_| OfpErr::OFPBAC_BAD_LEN)?;
-        let n = a.len();
-        let actions = decode::action_list(a.take(n)?, self.version, self.tun)?;
+        let actions = decode::pull_action_list(&mut r, actions_len, self.version, self.tun)?;
         let port = OfPort(flow_metadata.flow.in_port as u16);
         let allowed =
             [OfPort::LOCAL, OfPort::NONE, OfPort::CONTROLLER].contains(&port) || port < OfPort::MAX;

@@ -13,14 +13,6 @@ use crate::switch::*;
 use crate::version::Version;
 use crate::wire::{Put, Reader};
 
-fn check_len(ok: bool) -> Result<(), OfpErr> {
-    if ok {
-        Ok(())
-    } else {
-        Err(OfpErr::OFPBRC_BAD_LEN)
-    }
-}
-
 const ASYNC: [AsyncType; 6] = [
     AsyncType::PacketIn,
     AsyncType::PortStatus,
@@ -246,16 +238,16 @@ impl Dec<'_, '_> {
         let msg = r.rest();
         let header = msg.first_chunk::<8>().ok_or(OfpErr::OFPBFC_MSG_BAD_LEN)?;
         let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        if len < 8 || len > msg.len() {
-            return Err(OfpErr::OFPBFC_MSG_BAD_LEN);
-        }
         if header[0] != self.version.wire() {
             return Err(OfpErr::OFPBFC_BAD_VERSION);
+        }
+        if len < 8 || len > msg.len() {
+            return Err(OfpErr::OFPBFC_MSG_BAD_LEN);
         }
         if header[4..] != self.parsed.xid.to_be_bytes() {
             return Err(OfpErr::OFPBFC_MSG_BAD_XID);
         }
-        let inner = raw::parse(&msg[..len])?;
+        let inner = raw::parse(&msg[..len]).map_err(|_| OfpErr::OFPBFC_MSG_UNSUP)?;
         if !bundlable(inner.raw.kind) {
             return Err(OfpErr::OFPBFC_MSG_UNSUP);
         }
@@ -269,8 +261,13 @@ impl Dec<'_, '_> {
     pub(super) fn request_forward(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
         let inner = r.rest();
         let header = inner.first_chunk::<8>().ok_or(OfpErr::OFPBRC_BAD_LEN)?;
+        if header[0] != self.version.wire() {
+            return Err(OfpErr::OFPBRC_BAD_VERSION);
+        }
         let len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        check_len(len >= 8 && len <= inner.len())?;
+        if len < 8 || len > inner.len() {
+            return Err(OfpErr::OFPBFC_MSG_BAD_LEN);
+        }
         let p = raw::parse(&inner[..len])?;
         if !matches!(p.raw.kind, Kind::GroupMod | Kind::MeterMod) {
             return Err(OfpErr::OFPBFC_MSG_UNSUP);

@@ -197,7 +197,9 @@ impl Dec<'_, '_> {
         let v = self.version;
         let mut h = *r;
         let len = usize::from(h.u16()?);
-        check_len(len >= 64 && len % 8 == 0 && len <= r.len())?;
+        if len < 64 || !len.is_multiple_of(8) || len > r.len() {
+            return Err(OfpErr::OFPBPC_BAD_LEN);
+        }
         let mut b = r.sub(len)?;
         b.skip(2)?;
         let mut t = TableFeatures {
