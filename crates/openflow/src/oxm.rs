@@ -206,6 +206,10 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
             }
             continue;
         }
+        let (value, mask) = bytes.split_at(bytes.len() / 2);
+        if header.has_mask && value.iter().zip(mask).any(|(v, m)| v & !m != 0) {
+            return Err(bad_wildcards(header));
+        }
         // A field of another length is a field that nobody knows.
         let width = header.len >> u8::from(header.has_mask);
         let field = field.filter(|f| f.id.tun_metadata_index().is_some() || width == f.n_bytes);

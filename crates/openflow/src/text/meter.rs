@@ -13,6 +13,7 @@ pub fn format_meter_id(id: u32, _sep: char, out: &mut String) {
         METER_SLOWPATH => out.push_str("slowpath"),
         METER_CONTROLLER => out.push_str("controller"),
         METER_ALL => out.push_str("all"),
+        id if id > METER_MAX => out.push_str("unknown"),
         id => {
             let _ = write!(out, "{id}");
         }

@@ -266,7 +266,11 @@ pub fn table_stats(tables: &[TableStats], p: Print<'_>, out: &mut String) {
             );
             if let Some(f) = features {
                 let prev = previous.and_then(|p| p.features.as_deref());
-                features_body(f, prev, out);
+                if prev.is_some_and(|prev| same_features(prev, f)) {
+                    out.push_str("    (same features)\n");
+                } else {
+                    features_body(f, prev, out);
+                }
             }
         }
         previous = Some(t);
