@@ -26,6 +26,8 @@ mod log_lines;
 mod openflow;
 #[path = "daemons/oracle.rs"]
 mod oracle;
+#[path = "daemons/packet_side.rs"]
+mod packet_side;
 #[path = "daemons/packets.rs"]
 mod packets;
 #[path = "daemons/pki.rs"]

@@ -6,6 +6,10 @@
 use ferrovs_packet::flow::{FlowTnl, Ipv6Bytes};
 use ferrovs_packet::types::{Be16, Be32, DpPort, MacAddr};
 
+mod size;
+
+pub use size::message_size;
+
 /// One datapath action.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {

@@ -141,6 +141,7 @@ fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>, Args), 
         .cloned()
         .collect();
     threads.sort_by_key(|t| t.id);
+    rest.one_thread = core.is_some();
     Ok((dp, threads, rest))
 }
 

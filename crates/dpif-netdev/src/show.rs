@@ -17,6 +17,8 @@ use crate::thread::Thread;
 pub struct Args {
     /// `-secs`.
     pub secs: Option<usize>,
+    /// Whether `-pmd` chose a thread.
+    pub one_thread: bool,
 }
 
 fn header(out: &mut String, thread: &Thread) {
@@ -100,7 +102,9 @@ pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], args: &Args
         Some(s) if (1..most).contains(&s) => s.div_ceil(secs),
         _ => INTERVALS,
     };
-    _ = writeln!(out, "Displaying last {} seconds pmd usage %", n * secs);
+    if !args.one_thread || threads.iter().any(|t| t.is_pmd()) {
+        _ = writeln!(out, "Displaying last {} seconds pmd usage %", n * secs);
+    }
     for thread in threads.iter().filter(|t| t.is_pmd()) {
         header(out, thread);
         let rxqs = thread.rxqs.load();

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath};
+use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath, message_size};
 use ferrovs_openflow::action::{Action, TABLE_ALL};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_openflow::switch::TableMiss;
@@ -488,9 +488,10 @@ impl<'a> Ctx<'a> {
         self.table_id = old_table;
     }
 
-    /// Whether the actions do not fit into a message to a datapath, in which the least takes 8 bytes.
+    /// Whether the actions do not fit into a message to a datapath. Few do in any case: it need not be counted.
     fn is_oversized(&self) -> bool {
-        self.actions.len() * 8 > usize::from(u16::MAX)
+        const FEW: usize = 100;
+        self.actions.len() > FEW && message_size(&self.actions) > usize::from(u16::MAX)
     }
 
     /// Whether another table or group may be visited.
