@@ -356,10 +356,18 @@ fn prepare_set<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
     need_named(p, table, &inv.argv[3..])
 }
 
-fn set<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+/// The table and the record that a command names; none where there need not be such a record.
+fn subject<E>(
+    ctx: &mut Context<'_, E>,
+    inv: &Invocation<E>,
+) -> Result<Option<(usize, Uuid)>, Fail> {
     let table = find_table(ctx.spec.db, inv.arg(1))?;
-    let record = inv.arg(2).to_string();
-    let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
+    let row = require_row(ctx, table, inv.arg(2), inv.has("--if-exists"))?;
+    Ok(row.map(|row| (table, row)))
+}
+
+fn set<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
+    let Some((table, row)) = subject(ctx, inv)? else {
         return Ok(());
     };
     let rest = inv.argv[3..].to_vec();
@@ -375,12 +383,10 @@ fn prepare_one_column<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
 }
 
 fn add<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
-    let table = find_table(ctx.spec.db, inv.arg(1))?;
-    let def = &ctx.spec.db.tables[table];
-    let record = inv.arg(2).to_string();
-    let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
+    let Some((table, row)) = subject(ctx, inv)? else {
         return Ok(());
     };
+    let def = &ctx.spec.db.tables[table];
     let column = find_column(def, inv.arg(3))?.writable(def)?;
     let ty = ctx.idl.column_type(table, column).clone();
     let some = ColumnType {
@@ -411,12 +417,10 @@ fn add<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 }
 
 fn remove<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
-    let table = find_table(ctx.spec.db, inv.arg(1))?;
-    let def = &ctx.spec.db.tables[table];
-    let record = inv.arg(2).to_string();
-    let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
+    let Some((table, row)) = subject(ctx, inv)? else {
         return Ok(());
     };
+    let def = &ctx.spec.db.tables[table];
     let column = find_column(def, inv.arg(3))?.writable(def)?;
     let ty = ctx.idl.column_type(table, column).clone();
     let any = ColumnType {
@@ -459,12 +463,10 @@ fn prepare_clear<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
 }
 
 fn clear<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
-    let table = find_table(ctx.spec.db, inv.arg(1))?;
-    let def = &ctx.spec.db.tables[table];
-    let record = inv.arg(2).to_string();
-    let Some(row) = require_row(ctx, table, &record, inv.has("--if-exists"))? else {
+    let Some((table, row)) = subject(ctx, inv)? else {
         return Ok(());
     };
+    let def = &ctx.spec.db.tables[table];
     for name in &inv.argv[3..] {
         let column = find_column(def, name)?.writable(def)?;
         if ctx.idl.column_type(table, column).min > 0 {

@@ -1,8 +1,8 @@
 //! Bridge commands.
 
 use super::switch::{
-    BridgeInfo, add_refs, check_conflicts, delete_port, find_bridge, insert_iface, insert_port,
-    load, prepare, reference, remove_port, remove_refs,
+    BridgeInfo, add_refs, check_conflicts, command, delete_port, find_bridge, insert_iface,
+    insert_port, load, prepare, reference, remove_port, remove_refs,
 };
 use super::{Cmd, Ctx, Inv};
 use crate::dbctl::{Fail, Outcome, Prepare, leading_number};
@@ -10,18 +10,6 @@ use ferrovs_idl::kind::{Map, Str};
 use ferrovs_idl::open_vswitch::{Bridge, Interface, OpenVSwitch, Port};
 use ferrovs_idl::{Column, Datum, Table, Uuid};
 use ferrovs_ovsdb::Atom;
-
-/// A command that [`prepare`] serves.
-const fn command(
-    name: &'static str,
-    args: (usize, usize),
-    usage: &'static str,
-    options: &'static [&'static str],
-    run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
-    writes: bool,
-) -> Cmd {
-    super::command(name, args, usage, options, prepare, run, writes)
-}
 
 pub(super) const COMMANDS: &[Cmd] = &[
     command(

@@ -1,25 +1,13 @@
 //! Port, bond and interface commands.
 
 use super::switch::{
-    IfaceInfo, PortInfo, add_refs, bridge_of, check_conflicts, delete_port, find_bridge,
+    IfaceInfo, PortInfo, add_refs, bridge_of, check_conflicts, command, delete_port, find_bridge,
     find_iface, find_port, insert_iface, insert_port, load, prepare, reference, remove_refs,
 };
 use super::{Cmd, Ctx, Inv};
 use crate::dbctl::{MANY, Outcome, Prepare, set_column};
 use ferrovs_idl::open_vswitch::{Bridge, Interface, Port};
 use ferrovs_idl::{Table, Uuid};
-
-/// A command that [`prepare`] serves.
-const fn command(
-    name: &'static str,
-    args: (usize, usize),
-    usage: &'static str,
-    options: &'static [&'static str],
-    run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
-    writes: bool,
-) -> Cmd {
-    super::command(name, args, usage, options, prepare, run, writes)
-}
 
 pub(super) const COMMANDS: &[Cmd] = &[
     command("list-ports", (1, 1), "!BRIDGE", &[], list_ports, false),

@@ -7,7 +7,7 @@
 //! `destroy` deletes is of the model as long as others refer to it: the server keeps such rows. But
 //! the transaction can change it no more, so [`find_bridge`] and [`find_port`] do not find it.
 
-use super::{Ctx, Inv};
+use super::{Cmd, Ctx, Inv};
 use crate::dbctl::{Fail, Outcome, Prepare};
 use ferrovs_idl::open_vswitch::{Bridge, Interface, OpenVSwitch, Port};
 use ferrovs_idl::{Column, Datum, Table, Txn, Uuid, View};
@@ -103,6 +103,18 @@ pub(crate) fn is_model(table: usize, column: Option<usize>) -> bool {
     ];
     let of_table = COLUMNS.iter().find(|(t, _)| *t == table);
     of_table.is_some_and(|(_, columns)| column.is_none_or(|c| columns.contains(&c)))
+}
+
+/// A command that [`prepare`] serves.
+pub(super) const fn command(
+    name: &'static str,
+    args: (usize, usize),
+    usage: &'static str,
+    options: &'static [&'static str],
+    run: fn(&mut Ctx<'_>, &mut Inv) -> Outcome,
+    writes: bool,
+) -> Cmd {
+    super::command(name, args, usage, options, prepare, run, writes)
 }
 
 /// Says that a command needs the model.
