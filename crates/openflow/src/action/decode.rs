@@ -814,7 +814,9 @@ pub(crate) fn props(mut r: Reader<'_>) -> impl Iterator<Item = Result<(u16, Read
             let mut h = Reader::with_error(r.rest(), OfpErr::OFPBPC_BAD_LEN);
             let (type_, len) = (h.u16()?, usize::from(h.u16()?));
             let padded = len.next_multiple_of(8);
-            if len < 4 || padded > r.len() {
+            // An experimenter's says who that is and what it means.
+            let least = if type_ >= 0xfffe { 12 } else { 4 };
+            if len < least || padded > r.len() {
                 return Err(OfpErr::OFPBPC_BAD_LEN);
             }
             let bytes = r.take(padded)?;

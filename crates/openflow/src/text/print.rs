@@ -96,7 +96,10 @@ fn message(msg: &[u8], p: Print<'_>, out: &mut String) -> bool {
     }
     let len = usize::from(u16::from_be_bytes([msg[2], msg[3]]));
     if len != msg.len() {
-        if let Ok(parsed) = raw::identify(msg) {
+        // What is cut off has its name all the same, what is too long has none.
+        if len > msg.len()
+            && let Ok(parsed) = raw::identify(msg)
+        {
             title(parsed.raw, msg, out);
             out.push('\n');
         }
