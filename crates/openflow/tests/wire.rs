@@ -304,3 +304,23 @@ fn entries_whose_values_exceed_their_masks_end_the_text() {
         "NXM_OF_ETH_TYPE(0800), <6 invalid bytes>"
     );
 }
+
+#[test]
+fn deleting_without_a_table_means_the_first_in_version_11() {
+    let tun = Tun::auto();
+    let mut usable = Protocol::all();
+    let delete = FlowModCommand::Delete;
+    let fm = parse_flow_mod("in_port=1", delete, &Names::none(&tun), &mut usable).unwrap();
+    for (version, table) in [
+        (Version::V11, 0),
+        (Version::V12, 0xff),
+        (Version::V15, 0xff),
+    ] {
+        let body = Message::FlowMod {
+            flow_mod: Box::new(fm.clone()),
+            nxm: false,
+        };
+        let wire = Msg::new(version, 1, body).to_bytes(&tun);
+        assert_eq!(wire[24], table, "{version:?}");
+    }
+}

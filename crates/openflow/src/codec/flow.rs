@@ -619,8 +619,10 @@ impl Enc<'_, '_> {
                     o.put_u64(fm.cookie & fm.cookie_mask);
                     o.put_u64(fm.cookie_mask);
                 }
-                // An unspecified table is 0 for an addition before 1.1's "all".
-                let add_default = fm.table_id == TABLE_ALL && !fm.command.is_delete();
+                // An unspecified table is 0 for an addition.
+                // Version 1.1 has no number for all tables.
+                let all = fm.command.is_delete() && self.version > Version::V11;
+                let add_default = fm.table_id == TABLE_ALL && !all;
                 o.put_u8(if add_default { 0 } else { fm.table_id });
                 o.put_u8(fm.command as u8);
                 o.put_u16(fm.idle_timeout);
