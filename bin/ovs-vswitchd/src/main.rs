@@ -77,6 +77,7 @@ fn main() -> ExitCode {
     let mut app = App::new(arguments.daemon, switch);
     let mut memory = memory::Monitor::new();
     let mut poller = Poller::new();
+    poller.let_linger();
     while app.exiting.is_empty() {
         if memory.run() {
             memory.report(&app.memory_usage());

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ferrovs_runtime::vlog::modules::NETDEV;
-use ferrovs_runtime::{Interest, Poller, vlog};
+use ferrovs_runtime::{Interest, Poller, is_quiet, vlog};
 use ferrovs_sync::Seq;
 use ferrovs_sys::rtnetlink::{Event, Groups, Monitor, Rtnl};
 
@@ -194,10 +194,8 @@ fn start_monitor() {
 pub fn run() {
     dummy::run();
     let events = with(|r| {
-        r.monitor
-            .as_mut()
-            .and_then(|m| m.recv().ok())
-            .unwrap_or_default()
+        let monitor = r.monitor.as_mut().filter(|m| !is_quiet(m.as_fd()));
+        monitor.and_then(|m| m.recv().ok()).unwrap_or_default()
     });
     if !events.is_empty() {
         deliver(events);

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use ferrovs_openflow::action::{Action, Controller};
@@ -50,11 +51,13 @@ const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
 struct Stale {
     flag: AtomicBool,
     waker: Arc<Waker>,
+    /// The main thread, which need not be woken: it looks before it sleeps.
+    owner: ThreadId,
 }
 
 impl ChangeHook for Arc<Stale> {
     fn flows_changed(&self) {
-        if !self.flag.swap(true, Relaxed) {
+        if !self.flag.swap(true, Relaxed) && thread::current().id() != self.owner {
             self.waker.wake();
         }
     }
@@ -113,6 +116,7 @@ impl Ofproto {
         let stale = Arc::new(Stale {
             flag: AtomicBool::new(false),
             waker: waker.clone(),
+            owner: thread::current().id(),
         });
         let tables = Arc::new(Tables::new(waker.clone(), Box::new(stale.clone())));
         let mut ofproto = Ofproto {
@@ -357,6 +361,9 @@ impl Ofproto {
     }
 
     pub fn wait(&self, poller: &mut Poller) {
+        if self.stale.flag.load(Relaxed) {
+            poller.wake_now();
+        }
         if let Some(at) = self.macs().deadline() {
             poller.wait_until(at);
         }

@@ -13,13 +13,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_datapath::dpif::{DpifClass, Errno};
 use ferrovs_netdev::{Netdev, TunnelConfig};
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
-use ferrovs_runtime::{Poller, coverage, vlog};
+use ferrovs_runtime::{Poller, coverage, is_quiet, vlog};
 use ferrovs_sync::Waker;
 
 use crate::backer::Backer;
@@ -323,7 +324,9 @@ impl Ofprotos {
 
     /// Does what is due: ports, flows, connections.
     pub fn run(&mut self, now: Instant) {
-        self.waker.drain();
+        if !is_quiet(self.waker.as_fd()) {
+            self.waker.drain();
+        }
         ferrovs_tunnel::run();
         let seq = ferrovs_tunnel::change_seq().read();
         if seq != self.tunnel_seq {
@@ -342,7 +345,6 @@ impl Ofprotos {
     }
 
     pub fn wait(&self, poller: &mut Poller) {
-        use std::os::fd::AsFd;
         poller.wait_fd(self.waker.as_fd(), ferrovs_runtime::Interest::READ);
         ferrovs_tunnel::wait(poller);
         poller.wait_seq(ferrovs_tunnel::change_seq(), self.tunnel_seq);

@@ -75,6 +75,8 @@ pub struct Udpif {
     enable_ufid: AtomicBool,
     pub(crate) stats: revalidator::DumpStats,
     rounds: Mutex<revalidator::Rounds>,
+    /// Held by the thread that makes a round.
+    in_round: Mutex<()>,
     round_done: Condvar,
     wake: Seq,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -99,6 +101,7 @@ impl Udpif {
             enable_ufid: AtomicBool::new(true),
             stats: revalidator::DumpStats::default(),
             rounds: Mutex::default(),
+            in_round: Mutex::default(),
             round_done: Condvar::new(),
             wake: Seq::new(),
             threads: Mutex::default(),
@@ -125,7 +128,6 @@ impl Udpif {
     /// Says that tables, ports or anything else that flows were translated from has changed.
     pub fn changed(&self) {
         self.reval_seq.change();
-        self.wake.change();
     }
 
     /// The same, counted as what has changed.
@@ -471,6 +473,10 @@ impl Udpif {
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         if rounds.stopped || rounds.paused {
             return;
+        }
+        if self.n_flows() <= revalidator::FEW_FLOWS {
+            drop(rounds);
+            return revalidator::round(self);
         }
         rounds.wanted = rounds.started + 1;
         let wanted = rounds.wanted;

@@ -23,7 +23,7 @@ pub mod version;
 pub mod vlog;
 
 pub use fatal_signal::set_timeout;
-pub use poller::{Interest, Poller, Wants};
+pub use poller::{Interest, Poller, Wants, is_quiet};
 pub use text::{fatal, fatal_io, program_error};
 
 /// Lets standard output that goes away end the program quietly, as it would end any filter, instead of by

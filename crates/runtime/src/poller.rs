@@ -3,7 +3,11 @@
 //! Nothing stays registered between two sleeps, so a component that goes away cannot leave anything
 //! behind, and the order in which things run is the order in which the loop calls them. A sleep
 //! also ends when the clock jumps and, on the main thread, when a signal comes.
+//!
+//! Components try to read without asking whether there is something; where that costs a system call
+//! on every turn of the loop, [`is_quiet`] tells them what the sleep has found out already.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::Location;
@@ -68,6 +72,22 @@ pub struct Wants {
 /// So long a poller that lingers looks again before it sleeps: about what going to sleep and being
 /// woken costs the two sides, so that a wait costs at most twice what it would without.
 const LINGER: Duration = Duration::from_micros(50);
+
+thread_local! {
+    /// Descriptors that the thread's last sleep waited to read from in vain, one bit each.
+    static QUIET: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether the last sleep of this thread was to end when `fd` can be read, and found that it cannot. What has come
+/// since ends the next sleep at once.
+pub fn is_quiet(fd: BorrowedFd<'_>) -> bool {
+    let (word, bit) = quiet_bit(fd.as_raw_fd());
+    QUIET.with_borrow(|quiet| quiet.get(word).is_some_and(|w| w & bit != 0))
+}
+
+fn quiet_bit(fd: RawFd) -> (usize, u64) {
+    (fd as usize / 64, 1 << (fd % 64))
+}
 
 struct Wanted {
     fd: RawFd,
@@ -267,6 +287,7 @@ impl Poller {
         let result = lingered.unwrap_or_else(|| poll(&mut fds, timeout));
         let slept = clock::real_now().saturating_duration_since(before);
         self.sleeper.asleep.store(false, SeqCst);
+        QUIET.with_borrow_mut(|quiet| note_quiet(quiet, &self.wanted, &fds[extra..]));
         let ready: Vec<(usize, Events)> = fds[extra..]
             .iter()
             .enumerate()
@@ -401,6 +422,26 @@ impl Poller {
     }
 }
 
+/// Notes which of `wanted` could not be read. Of a descriptor that several wait for, each has to say so.
+fn note_quiet(quiet: &mut Vec<u64>, wanted: &[Wanted], found: &[PollEntry]) {
+    quiet.fill(0);
+    let readers = wanted.iter().zip(found);
+    let readers = readers.filter(|(w, _)| w.flags.contains(Events::IN));
+    for (w, found) in readers.clone() {
+        let (word, bit) = quiet_bit(w.fd);
+        if quiet.len() <= word {
+            quiet.resize(word + 1, 0);
+        }
+        if found.revents().is_empty() {
+            quiet[word] |= bit;
+        }
+    }
+    for (w, _) in readers.filter(|(_, found)| !found.revents().is_empty()) {
+        let (word, bit) = quiet_bit(w.fd);
+        quiet[word] &= !bit;
+    }
+}
+
 /// Whether lingering before a sleep of this length would have made it unnecessary. What came while the poller
 /// lingered was no sleep at all.
 fn pays_to_linger(slept: Duration) -> bool {
@@ -441,6 +482,22 @@ mod tests {
         p.block();
         t.join().unwrap();
         assert_ne!(seq.read(), last);
+    }
+
+    #[test]
+    fn a_descriptor_is_quiet_after_a_sleep_that_found_nothing_there() {
+        let (mut p, idle, busy) = (Poller::new(), Waker::new().unwrap(), Waker::new().unwrap());
+        assert!(!is_quiet(idle.as_fd()), "nobody has looked");
+        busy.wake();
+        for w in [&idle, &busy] {
+            p.wait_fd(w.as_fd(), Interest::READ);
+        }
+        p.block();
+        assert!(is_quiet(idle.as_fd()) && !is_quiet(busy.as_fd()));
+        // Whoever waits to write only says nothing about reading.
+        p.wait_fd(idle.as_fd(), Interest::WRITE);
+        p.block();
+        assert!(!is_quiet(idle.as_fd()));
     }
 
     #[test]

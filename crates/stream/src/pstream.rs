@@ -9,7 +9,7 @@
 
 use crate::stream::unix_path;
 use crate::{Stream, address_family_error, errno, error_text, inet, socket};
-use ferrovs_runtime::{Interest, Poller, clock};
+use ferrovs_runtime::{Interest, Poller, clock, is_quiet};
 use ferrovs_runtime::{coverage, fatal_signal, vlog};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
@@ -160,6 +160,9 @@ impl PStream {
             return Ok(None);
         }
         self.resting = None;
+        if is_quiet(self.fd.as_fd()) {
+            return Ok(None);
+        }
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = match rustix::net::accept_with(&self.fd, flags) {
             Ok(fd) => fd,

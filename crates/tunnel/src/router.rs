@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use ferrovs_runtime::{Interest, Poller};
+use ferrovs_runtime::{Interest, Poller, is_quiet};
 use ferrovs_sys::rtnetlink::{self, Event, Groups, Monitor, Rtnl};
 
 mod commands;
@@ -375,7 +375,7 @@ pub(crate) fn run() {
             };
             s.monitor = Monitor::open(groups).ok();
         }
-        if let Some(m) = &mut s.monitor {
+        if let Some(m) = s.monitor.as_mut().filter(|m| !is_quiet(m.as_fd())) {
             let events = m.recv().unwrap_or_default();
             // A link only matters when it goes: its routes go without notice of their own.
             stale |= events.iter().any(|e| !matches!(e, Event::NewLink(_)));

@@ -99,6 +99,9 @@ pub struct Rconn {
     /// Received bytes are those from `rx_at` to `rx_end`; the rest is room.
     rx: Vec<u8>,
     rx_at: usize,
+    /// Whether a read may find something. One that found less than it had room for took all there was; what came since
+    /// ends the next sleep at once.
+    rx_more: bool,
     rx_end: usize,
     tx: VecDeque<Waiting>,
     /// Packet-ins among them.
@@ -163,6 +166,7 @@ impl Rconn {
             connection_seqno: 0,
             rx: Vec::new(),
             rx_at: 0,
+            rx_more: true,
             rx_end: 0,
             tx: VecDeque::new(),
             tx_packet_ins: 0,
@@ -270,6 +274,7 @@ impl Rconn {
     }
 
     pub fn run(&mut self, now: Instant) {
+        self.rx_more = true;
         self.snoopers.retain_mut(|s| {
             s.run(now);
             while s.recv(now).is_some() {}
@@ -620,7 +625,7 @@ impl Rconn {
 
     /// Reads what is there, once; 0 when nothing is.
     fn fill(&mut self) -> io::Result<usize> {
-        let Some(stream) = &mut self.stream else {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.rx_more) else {
             return Ok(0);
         };
         if self.rx_at > 0 {
@@ -632,7 +637,10 @@ impl Rconn {
             self.rx.resize(self.rx_end + READ_SIZE, 0);
         }
         let got = stream.recv(&mut self.rx[self.rx_end..]);
-        self.rx_end += *got.as_ref().unwrap_or(&0);
+        let n = *got.as_ref().unwrap_or(&0);
+        // A TLS session gives out records one by one.
+        self.rx_more = n == self.rx.len() - self.rx_end || (n > 0 && stream.is_tls());
+        self.rx_end += n;
         match got {
             Ok(0) if self.rx_end > self.rx_at => {
                 vlog::err_rl!(

@@ -1,7 +1,9 @@
 //! Threads that keep the installed flows true; see the parent's text.
 //!
 //! A round dumps every flow once. Rounds follow each other when something has changed or somebody waits for
-//! one ([`Udpif::barrier`]), and every `max-revalidator` ms otherwise.
+//! one ([`Udpif::barrier`]), and every `max-revalidator` ms otherwise. Between two rounds there is a short
+//! rest, in which changes gather; who waits for a round does not wait for the rest, and makes it himself
+//! where there are but a few flows.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -17,6 +19,12 @@ use ferrovs_runtime::{Poller, clock, vlog};
 use super::Udpif;
 use super::ukey::Ukey;
 use crate::xlate::xcache::{PacketCount, XCache};
+
+/// The rest between two rounds.
+const REST: Duration = Duration::from_millis(1);
+
+/// With at most so many flows whoever waits for a round makes it: that costs less than waking a thread.
+pub const FEW_FLOWS: usize = 32;
 
 /// Bookkeeping of rounds, for those who wait for one.
 #[derive(Debug, Default)]
@@ -105,13 +113,16 @@ fn main(weak: &Weak<Udpif>) {
         if next <= now {
             next = now + Duration::from_millis(udpif.settings.max_revalidator_ms.load(Relaxed));
         }
+        let rested = now + REST;
         loop {
+            // A clock that stands still ends no rest.
+            let resting = clock::now() < rested && !clock::is_stopped();
             let changed = udpif.reval_seq.read() != reval;
             let wanted = {
                 let rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
                 rounds.stopped || (rounds.finished < rounds.wanted && !rounds.paused)
             };
-            if changed && !is_paused(&udpif)
+            if changed && !resting && !is_paused(&udpif)
                 || wanted
                 || clock::now() >= next
                 || udpif.wake.read() != wake
@@ -119,7 +130,10 @@ fn main(weak: &Weak<Udpif>) {
                 break;
             }
             poller.wait_seq(&udpif.wake, wake);
-            poller.wait_until(next);
+            poller.wait_until(if resting { rested.min(next) } else { next });
+            if !resting && !changed {
+                poller.wait_seq(&udpif.reval_seq, reval);
+            }
             poller.block();
         }
     }
@@ -141,7 +155,9 @@ pub fn set_paused(udpif: &Udpif, paused: bool) {
     }
 }
 
-fn round(udpif: &Udpif) {
+/// Looks at every flow once.
+pub fn round(udpif: &Udpif) {
+    let _alone = udpif.in_round.lock().unwrap_or_else(PoisonError::into_inner);
     let this = {
         let mut rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         rounds.started += 1;

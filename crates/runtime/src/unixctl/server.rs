@@ -14,7 +14,7 @@ use super::framing::Framer;
 use super::{Commands, Format, Output, Reply, Request};
 use crate::vlog::modules::{FATAL_SIGNAL, JSONRPC, STREAM_UNIX, UNIXCTL};
 use crate::vlog::{self, RateLimit};
-use crate::{Interest, Poller, clock, coverage, dirs, fatal_signal};
+use crate::{Interest, Poller, clock, coverage, dirs, fatal_signal, is_quiet};
 
 /// Most clients at a time; further ones wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 100;
@@ -130,6 +130,9 @@ impl Server {
             let Some(listener) = &self.listener else {
                 return;
             };
+            if is_quiet(listener.as_fd()) {
+                break;
+            }
             match listener.accept() {
                 Ok((stream, _)) => {
                     if stream.set_nonblocking(true).is_err() {
