@@ -21,6 +21,7 @@
 //! of a version that shows it has gone. Under this rule a lookup sees exactly the rules of its version.
 #![forbid(unsafe_code)]
 
+mod arena;
 mod conj;
 mod rule;
 mod subtable;

@@ -43,6 +43,15 @@ impl MatchRef<'_> {
         })
     }
 
+    /// The word `i` of the mask.
+    pub(crate) fn mask(self, i: usize) -> u64 {
+        if self.map.contains(i) {
+            self.masks[self.map.rank(i)]
+        } else {
+            0
+        }
+    }
+
     /// The word `i` of the values.
     pub(crate) fn value(self, i: usize) -> u64 {
         if self.map.contains(i) {

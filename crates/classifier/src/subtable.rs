@@ -13,7 +13,6 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use arc_swap::ArcSwapOption;
 use ferrovs_packet::flow::{FLOW_WORDS, Flow, FlowWildcards};
 use ferrovs_packet::hash::mix;
 use ferrovs_packet::miniflow::FlowMap;
@@ -21,7 +20,7 @@ use papaya::{Equivalent, HashMap};
 use smallvec::SmallVec;
 
 use crate::rule::{ClsEntry, MatchRef};
-use crate::trie::{self, Node};
+use crate::trie::Trie;
 
 /// Words at which the stages end.
 const STAGE_ENDS: [usize; 4] = [
@@ -120,7 +119,7 @@ impl BuildHasher for AsIs {
 struct Ports {
     mask: u32,
     len: u8,
-    root: ArcSwapOption<Node>,
+    trie: Trie,
 }
 
 impl Ports {
@@ -193,7 +192,7 @@ impl<T: ClsEntry> Subtable<T> {
             ports: (ports_mask != 0).then(|| Ports {
                 mask: ports_mask,
                 len: 32 - ports_mask.trailing_zeros() as u8,
-                root: ArcSwapOption::empty(),
+                trie: Trie::default(),
             }),
         }
     }
@@ -292,7 +291,7 @@ impl<T: ClsEntry> Subtable<T> {
             return self.fold(self.words.len(), wc);
         };
         let key = ports.key(flow.words()[PORTS_WORD]);
-        let checked = trie::lookup(ports.root.load().as_deref(), key, ports.len).checked;
+        let checked = ports.trie.lookup(key, ports.len).checked;
         let needed = u32::MAX.checked_shl(32 - u32::from(checked)).unwrap_or(0);
         let spared = Ports::word(ports.mask & !needed);
         for &(i, mask) in &self.words {
@@ -318,8 +317,7 @@ impl<T: ClsEntry> Subtable<T> {
         let (partial, hash) = self.hashes(m.values);
         if let Some(ports) = &self.ports {
             let key = ports.key(m.value(PORTS_WORD));
-            let root = trie::insert(ports.root.load().as_deref(), key, ports.len);
-            ports.root.store(Some(root));
+            ports.trie.insert(key, ports.len);
         }
         for (index, hash) in self.indices.iter().zip(partial) {
             let index = index.pin();
@@ -384,8 +382,7 @@ impl<T: ClsEntry> Subtable<T> {
         }
         if let Some(ports) = &self.ports {
             let key = ports.key(m.value(PORTS_WORD));
-            let root = trie::remove(ports.root.load().as_deref(), key, ports.len);
-            ports.root.store(root);
+            ports.trie.remove(key, ports.len);
         }
         true
     }

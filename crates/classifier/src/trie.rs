@@ -1,29 +1,80 @@
 //! Tries of the prefixes that rules match a field with.
 //!
 //! A lookup of a value tells for which prefix lengths some rule agrees with it, and how many leading bits of the
-//! value that knowledge depends on. Nodes are immutable and path-compressed; a change builds the nodes on its
-//! path anew and publishes the root, so that readers walk without a lock.
+//! value that knowledge depends on.
+//!
+//! ```text
+//!   root -> [10.1] -+-> [.0] -> [.1]      a node: a run of up to 32 bits, the number of rules whose prefix
+//!                   +-> [.128.0.7]        ends with it, and what goes on with a 0 or a 1
+//! ```
+//!
+//! Nodes live in an [arena](Arena) and name each other by number; a rule with prefixes of its own costs some 40
+//! bytes a trie. There is one writer at a time, and readers take no lock. What a node says never changes, apart
+//! from its count and from what follows it: another run is another node, which takes the old one's place by one
+//! store. So a reader meets every prefix that was there from before its walk until after it, and that is what
+//! a lookup needs: rules are inserted before, and removed after, the versions that show them.
+//!
+//! The place of a node that went is used again, which a reader could notice that still stands there. Therefore
+//! places are set free many at a time, with a new *epoch*; a reader that finds another epoch at its end than at
+//! its beginning walks again.
 //!
 //! Bits are numbered from the most significant; values are aligned to the left of 128 bits.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwapOption;
 use ferrovs_packet::field::{FieldId, FieldValue};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 
+use crate::arena::Arena;
 use crate::rule::MatchRef;
 
+/// Longest run of a node.
+const MAX_RUN: u8 = 32;
+
+/// Most nodes on the way of a value: a run of no bits at the root, then one bit each.
+const MAX_DEPTH: usize = 129;
+
+/// So many nodes that went, at least, are set free together.
+const BATCH: usize = 512;
+
+/// Walks after which a reader gives up, and knows nothing.
+const MAX_WALKS: usize = 4;
+
+/// Number of no node.
+const NONE: u32 = 0;
+
 /// A run of bits, and what follows them.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
+#[derive(Debug, Default)]
+struct Node {
     /// The run itself, aligned to the left; the rest is zero.
-    bits: u128,
-    len: u8,
+    bits: AtomicU32,
+    len: AtomicU32,
     /// Rules whose prefix ends with this run.
-    n_rules: u32,
+    n_rules: AtomicU32,
     /// What goes on with a 0 or a 1.
-    next: [Option<Arc<Node>>; 2],
+    next: [AtomicU32; 2],
+}
+
+/// What a new node begins with.
+#[derive(Clone, Copy)]
+struct Run {
+    bits: u32,
+    len: u8,
+    n_rules: u32,
+    next: [u32; 2],
+}
+
+impl Node {
+    fn run(&self) -> Run {
+        Run {
+            bits: self.bits.load(Relaxed),
+            len: self.len.load(Relaxed) as u8,
+            n_rules: self.n_rules.load(Relaxed),
+            next: [self.next[0].load(Acquire), self.next[1].load(Acquire)],
+        }
+    }
 }
 
 fn shl(value: u128, n: u8) -> u128 {
@@ -33,6 +84,11 @@ fn shl(value: u128, n: u8) -> u128 {
 /// The first `n` bits.
 fn prefix(value: u128, n: u8) -> u128 {
     value & !u128::MAX.checked_shr(n.into()).unwrap_or(0)
+}
+
+/// The first 32 bits.
+fn top(value: u128) -> u32 {
+    (value >> 96) as u32
 }
 
 fn first_bit(value: u128) -> usize {
@@ -54,112 +110,225 @@ impl Found {
     }
 }
 
-/// Looks `value` of `width` bits up.
-pub(crate) fn lookup(root: Option<&Node>, mut value: u128, width: u8) -> Found {
-    let mut found = Found::default();
-    let Some(mut node) = root else { return found };
-    let mut ofs = 0;
-    loop {
-        let common = (value ^ node.bits).leading_zeros().min(node.len.into()) as u8;
-        if common < node.len {
-            found.checked = (ofs + common + 1).min(width);
-            return found;
-        }
-        ofs += node.len;
-        value = shl(value, node.len);
-        if node.n_rules > 0 && ofs > 0 {
-            found.lens |= 1 << (ofs - 1);
-        }
-        if ofs >= width {
-            found.checked = width;
-            return found;
-        }
-        match &node.next[first_bit(value)] {
-            Some(next) => node = next,
-            None => {
-                // With a branch to the other side the next bit decided too.
-                let branch = node.next.iter().any(Option::is_some);
-                found.checked = ofs + u8::from(branch);
+/// Places of nodes that went.
+#[derive(Default)]
+struct Free {
+    /// Those that no reader can stand at.
+    ready: Vec<u32>,
+    /// Those that went in this epoch.
+    retired: Vec<u32>,
+}
+
+/// A trie of values of one width.
+#[derive(Default)]
+pub(crate) struct Trie {
+    nodes: Arena<Node>,
+    root: AtomicU32,
+    epoch: AtomicU32,
+    /// Held by the writer.
+    free: Mutex<Free>,
+}
+
+impl Trie {
+    /// Looks `value` of `width` bits up.
+    pub fn lookup(&self, value: u128, width: u8) -> Found {
+        for _ in 0..MAX_WALKS {
+            let epoch = self.epoch.load(Acquire);
+            let found = self.walk(value, width);
+            fence(Acquire);
+            if self.epoch.load(Relaxed) == epoch {
                 return found;
             }
         }
-    }
-}
-
-/// The trie with one more rule of the first `len` bits of `value`.
-pub(crate) fn insert(node: Option<&Node>, value: u128, len: u8) -> Arc<Node> {
-    let Some(node) = node else {
-        return Arc::new(Node {
-            bits: prefix(value, len),
-            len,
-            n_rules: 1,
-            next: [None, None],
-        });
-    };
-    let common = (value ^ node.bits).leading_zeros().min(node.len.into()) as u8;
-    let common = common.min(len);
-    if common < node.len {
-        // Split the run where the prefix ends or leaves it.
-        let rest = Node {
-            bits: shl(node.bits, common),
-            len: node.len - common,
-            ..node.clone()
-        };
-        let mut split = Node {
-            bits: prefix(node.bits, common),
-            len: common,
-            n_rules: 0,
-            next: [None, None],
-        };
-        let side = first_bit(rest.bits);
-        split.next[side] = Some(Arc::new(rest));
-        if common == len {
-            split.n_rules = 1;
-        } else {
-            let value = shl(value, common);
-            split.next[first_bit(value)] = Some(insert(None, value, len - common));
+        Found {
+            lens: u128::MAX,
+            checked: width,
         }
-        return Arc::new(split);
     }
-    let mut new = node.clone();
-    if common == len {
-        new.n_rules += 1;
-    } else {
-        let value = shl(value, common);
-        let next = &mut new.next[first_bit(value)];
-        *next = Some(insert(next.as_deref(), value, len - common));
-    }
-    Arc::new(new)
-}
 
-/// The trie with one rule of the first `len` bits of `value` less.
-pub(crate) fn remove(node: Option<&Node>, value: u128, len: u8) -> Option<Arc<Node>> {
-    let node = node?;
-    let common = (value ^ node.bits).leading_zeros().min(node.len.into()) as u8;
-    let mut new = node.clone();
-    if common.min(len) < node.len {
-        return Some(Arc::new(new));
+    fn walk(&self, mut value: u128, width: u8) -> Found {
+        let mut found = Found::default();
+        let (mut at, mut ofs) = (&self.root, 0);
+        // A reader that has lost its way ends too.
+        for _ in 0..MAX_DEPTH {
+            let Some(node) = self.nodes.get(at.load(Acquire)) else {
+                return found;
+            };
+            let (bits, len) = (node.bits.load(Relaxed), node.len.load(Relaxed) as u8);
+            let common = (top(value) ^ bits).leading_zeros().min(len.into()) as u8;
+            if common < len {
+                found.checked = (ofs + common + 1).min(width);
+                return found;
+            }
+            ofs = ofs.saturating_add(len);
+            value = shl(value, len);
+            if ofs > 0 && ofs <= width && node.n_rules.load(Relaxed) > 0 {
+                found.lens |= 1 << (ofs - 1);
+            }
+            if ofs >= width {
+                found.checked = width;
+                return found;
+            }
+            let side = first_bit(value);
+            // With a branch to the other side the next bit decided too. If it goes on, what is there says more.
+            let branch = node.next[1 - side].load(Acquire) != NONE;
+            found.checked = ofs + u8::from(branch);
+            at = &node.next[side];
+        }
+        found
     }
-    if len == node.len {
-        new.n_rules = new.n_rules.saturating_sub(1);
-    } else {
-        let value = shl(value, node.len);
-        let next = &mut new.next[first_bit(value)];
-        *next = remove(next.as_deref(), value, len - node.len);
+
+    /// One more rule of the first `len` bits of `value`.
+    pub fn insert(&self, mut value: u128, mut len: u8) {
+        let mut free = self.writer();
+        let mut at = &self.root;
+        loop {
+            let index = at.load(Relaxed);
+            let Some(node) = self.nodes.get(index) else {
+                let new = self.chain(&mut free, value, len);
+                return at.store(new, Release);
+            };
+            let run = node.run();
+            let common = (top(value) ^ run.bits).leading_zeros().min(run.len.into()) as u8;
+            let common = common.min(len);
+            if common < run.len {
+                let split = self.split(&mut free, run, common, value, len);
+                at.store(split, Release);
+                return free.retired.push(index);
+            }
+            if len == run.len {
+                return node.n_rules.store(run.n_rules + 1, Relaxed);
+            }
+            value = shl(value, run.len);
+            len -= run.len;
+            at = &node.next[first_bit(value)];
+        }
     }
-    if new.n_rules > 0 {
-        return Some(Arc::new(new));
+
+    /// Splits a run after `common` bits, where the prefix of `len` bits of `value` ends or leaves it.
+    fn split(&self, free: &mut Free, run: Run, common: u8, value: u128, len: u8) -> u32 {
+        let rest = Run {
+            bits: run.bits << common,
+            len: run.len - common,
+            ..run
+        };
+        let side = (rest.bits >> 31) as usize;
+        let mut next = [NONE; 2];
+        next[side] = self.add(free, rest);
+        if common < len {
+            next[1 - side] = self.chain(free, shl(value, common), len - common);
+        }
+        let split = Run {
+            bits: run.bits & !u32::MAX.checked_shr(common.into()).unwrap_or(0),
+            len: common,
+            n_rules: u32::from(common == len),
+            next,
+        };
+        self.add(free, split)
     }
-    // A run without rules that does not branch joins what follows.
-    match &new.next {
-        [None, None] => None,
-        [Some(only), None] | [None, Some(only)] => Some(Arc::new(Node {
-            bits: new.bits | only.bits.checked_shr(new.len.into()).unwrap_or(0),
-            len: new.len + only.len,
-            n_rules: only.n_rules,
-            next: only.next.clone(),
-        })),
-        _ => Some(Arc::new(new)),
+
+    /// Nodes for a prefix where nothing is yet.
+    fn chain(&self, free: &mut Free, value: u128, len: u8) -> u32 {
+        let mut next = NONE;
+        let mut done = len;
+        // From the end on: a node needs to know what follows.
+        while done > 0 {
+            let start = (done - 1) / MAX_RUN * MAX_RUN;
+            let rest = shl(value, start);
+            let mut sides = [NONE; 2];
+            if next != NONE {
+                sides[first_bit(shl(value, done))] = next;
+            }
+            let run = Run {
+                bits: top(prefix(rest, done - start)),
+                len: done - start,
+                n_rules: u32::from(done == len),
+                next: sides,
+            };
+            next = self.add(free, run);
+            done = start;
+        }
+        next
+    }
+
+    /// One rule of the first `len` bits of `value` less.
+    pub fn remove(&self, mut value: u128, mut len: u8) {
+        let mut free = self.writer();
+        let mut way = Vec::with_capacity(16);
+        let mut at = &self.root;
+        loop {
+            let Some(node) = self.nodes.get(at.load(Relaxed)) else {
+                return;
+            };
+            let run = node.run();
+            let common = (top(value) ^ run.bits).leading_zeros().min(run.len.into()) as u8;
+            if common.min(len) < run.len {
+                return;
+            }
+            way.push(at);
+            if len == run.len {
+                node.n_rules.store(run.n_rules.saturating_sub(1), Relaxed);
+                break;
+            }
+            value = shl(value, run.len);
+            len -= run.len;
+            at = &node.next[first_bit(value)];
+        }
+        // A run without rules goes if nothing follows, and joins what follows if it does not branch.
+        while let Some(at) = way.pop() {
+            let index = at.load(Relaxed);
+            let Some(run) = self.nodes.get(index).map(Node::run) else {
+                return;
+            };
+            match run.next {
+                _ if run.n_rules > 0 => return,
+                [NONE, NONE] => at.store(NONE, Release),
+                [only, NONE] | [NONE, only] => {
+                    let joined = self.nodes.get(only).map(Node::run);
+                    let Some(joined) = joined.filter(|j| run.len + j.len <= MAX_RUN) else {
+                        return;
+                    };
+                    let bits = joined.bits.checked_shr(run.len.into()).unwrap_or(0);
+                    let joined = Run {
+                        bits: run.bits | bits,
+                        len: run.len + joined.len,
+                        ..joined
+                    };
+                    at.store(self.add(&mut free, joined), Release);
+                    free.retired.push(only);
+                }
+                _ => return,
+            }
+            free.retired.push(index);
+        }
+    }
+
+    /// A new node, which nobody sees yet.
+    fn add(&self, free: &mut Free, run: Run) -> u32 {
+        if free.ready.is_empty() && free.retired.len() >= BATCH {
+            free.ready = std::mem::take(&mut free.retired);
+            self.epoch.fetch_add(1, AcqRel);
+            fence(Release);
+        }
+        let index = free.ready.pop().unwrap_or_else(|| self.nodes.grow());
+        if let Some(node) = self.nodes.get(index) {
+            node.bits.store(run.bits, Relaxed);
+            node.len.store(run.len.into(), Relaxed);
+            node.n_rules.store(run.n_rules, Relaxed);
+            for (place, next) in node.next.iter().zip(run.next) {
+                place.store(next, Relaxed);
+            }
+        }
+        index
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.root.load(Relaxed) == NONE
     }
 }
 
@@ -167,9 +336,9 @@ pub(crate) fn remove(node: Option<&Node>, value: u128, len: u8) -> Option<Arc<No
 pub(crate) struct TrieField {
     field: FieldId,
     width: u8,
-    /// First word of the flow key that has the field.
-    word: usize,
-    root: ArcSwapOption<Node>,
+    /// Place of the field's first byte in the flow key; its bytes are in network order.
+    ofs: usize,
+    trie: Trie,
 }
 
 /// What a lookup in the classifier knows about one trie; filled when first needed.
@@ -180,11 +349,12 @@ impl TrieField {
     pub fn new(field: FieldId) -> TrieField {
         let mut wc = FlowWildcards::default();
         field.field().mask_field(&mut wc);
+        let mut bytes = wc.masks.words().iter().flat_map(|word| word.to_ne_bytes());
         TrieField {
             field,
             width: field.field().n_bits as u8,
-            word: wc.masks.words().iter().position(|&w| w != 0).unwrap_or(0),
-            root: ArcSwapOption::empty(),
+            ofs: bytes.position(|byte| byte != 0).unwrap_or(0),
+            trie: Trie::default(),
         }
     }
 
@@ -194,44 +364,47 @@ impl TrieField {
 
     /// Whether the field begins in words `start..end` of the key.
     pub fn is_in(&self, start: usize, end: usize) -> bool {
-        (start..end).contains(&self.word)
+        (start..end).contains(&(self.ofs / 8))
     }
 
-    fn value(&self, flow: &Flow) -> u128 {
-        shl(self.field.field().value(flow).to_u128(), 128 - self.width)
+    /// The field in a key of which `word` gives the words.
+    fn value(&self, word: impl Fn(usize) -> u64) -> u128 {
+        let first = self.ofs / 8;
+        let mut bytes = [0; 24];
+        let last = (self.ofs + usize::from(self.width) / 8 - 1) / 8;
+        for (place, i) in bytes.chunks_exact_mut(8).zip(first..=last) {
+            place.copy_from_slice(&word(i).to_ne_bytes());
+        }
+        let mut value = [0; 16];
+        value.copy_from_slice(&bytes[self.ofs % 8..][..16]);
+        prefix(u128::from_be_bytes(value), self.width)
     }
 
     /// Length of the prefix that a mask has in the field; 0 if it is no prefix.
-    pub fn prefix_len(&self, mask: &Flow) -> u8 {
-        let mask = self.value(mask);
+    fn mask_len(mask: u128) -> u8 {
         let len = mask.leading_ones() as u8;
         if shl(mask, len) == 0 { len } else { 0 }
     }
 
+    /// The same of the mask of a subtable.
+    pub fn prefix_len(&self, mask: &Flow) -> u8 {
+        TrieField::mask_len(self.value(|i| mask.words()[i]))
+    }
+
     fn prefix_of(&self, m: MatchRef<'_>) -> Option<(u128, u8)> {
-        if !m.map.contains(self.word) {
-            return None;
-        }
-        let (mut mask, mut value) = (Flow::default(), Flow::default());
-        for (at, i) in m.map.iter().enumerate() {
-            mask.words_mut()[i] = m.masks[at];
-            value.words_mut()[i] = m.values[at];
-        }
-        let len = self.prefix_len(&mask);
-        (len > 0).then(|| (self.value(&value), len))
+        let len = TrieField::mask_len(self.value(|i| m.mask(i)));
+        (len > 0).then(|| (self.value(|i| m.value(i)), len))
     }
 
     pub fn insert(&self, m: MatchRef<'_>) {
         if let Some((value, len)) = self.prefix_of(m) {
-            let root = insert(self.root.load().as_deref(), value, len);
-            self.root.store(Some(root));
+            self.trie.insert(value, len);
         }
     }
 
     pub fn remove(&self, m: MatchRef<'_>) {
         if let Some((value, len)) = self.prefix_of(m) {
-            let root = remove(self.root.load().as_deref(), value, len);
-            self.root.store(root);
+            self.trie.remove(value, len);
         }
     }
 
@@ -249,7 +422,8 @@ impl TrieField {
             return false;
         }
         let found = *ctx.0.get_or_insert_with(|| {
-            lookup(self.root.load().as_deref(), self.value(flow), self.width)
+            let value = self.value(|i| flow.words()[i]);
+            self.trie.lookup(value, self.width)
         });
         if found.has_len(len) || found.checked > len {
             return false;
@@ -270,6 +444,11 @@ mod tests {
 
     use super::*;
 
+    /// Whether the first `len` bits are the same.
+    fn agree(a: u128, b: u128, len: u8) -> bool {
+        (a ^ b).leading_zeros() >= len.into()
+    }
+
     proptest! {
         #[test]
         fn a_trie_tells_what_a_list_of_prefixes_tells(
@@ -277,35 +456,106 @@ mod tests {
             removed in prop::collection::vec(any::<bool>(), 20),
         ) {
             let place = |v: u8| u128::from(v) << 120;
-            let mut root = None;
+            let trie = Trie::default();
             for (value, len) in &prefixes {
-                root = Some(insert(root.as_deref(), place(*value), *len));
+                trie.insert(place(*value), *len);
             }
             let mut kept = Vec::new();
             for ((value, len), gone) in prefixes.iter().zip(removed) {
                 if gone {
-                    root = remove(root.as_deref(), place(*value), *len);
+                    trie.remove(place(*value), *len);
                 } else {
                     kept.push((*value, *len));
                 }
             }
             for value in 0..=255u8 {
-                let found = lookup(root.as_deref(), place(value), 8);
+                let found = trie.lookup(place(value), 8);
                 let mut lens = 0;
                 for (prefix, len) in &kept {
-                    if (prefix ^ value).leading_zeros() as u8 >= *len {
+                    if agree(place(*prefix), place(value), *len) {
                         lens |= 1 << (len - 1);
                     }
                 }
                 prop_assert_eq!(found.lens, lens);
                 // Whoever agrees in the checked bits gets the same lengths.
                 for other in 0..=255u8 {
-                    if (other ^ value).leading_zeros() as u8 >= found.checked {
-                        prop_assert_eq!(lookup(root.as_deref(), place(other), 8), found);
+                    if agree(place(other), place(value), found.checked) {
+                        prop_assert_eq!(trie.lookup(place(other), 8), found);
                     }
                 }
             }
-            prop_assert!(!kept.is_empty() || root.is_none());
+            prop_assert!(!kept.is_empty() || trie.is_empty());
         }
+
+        #[test]
+        fn long_runs_are_several_nodes(
+            prefixes in prop::collection::vec((0u8..4, 1u8..=128, any::<bool>()), 1..30),
+        ) {
+            // Few bits that differ, far apart.
+            let place = |v: u8| u128::from(v & 1) << 90 | u128::from(v >> 1) << 3;
+            let trie = Trie::default();
+            for (value, len, _) in &prefixes {
+                trie.insert(place(*value), *len);
+            }
+            for (value, len, _) in prefixes.iter().filter(|p| p.2) {
+                trie.remove(place(*value), *len);
+            }
+            let mut kept = prefixes;
+            kept.retain(|p| !p.2);
+            for value in 0..4 {
+                let lens = kept.iter().filter(|p| agree(place(p.0), place(value), p.1));
+                let lens = lens.fold(0u128, |lens, p| lens | 1 << (p.1 - 1));
+                prop_assert_eq!(trie.lookup(place(value), 128).lens, lens);
+            }
+            prop_assert!(!kept.is_empty() || trie.is_empty());
+        }
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let trie = Trie::default();
+        let value = |i: u32| u128::from(i.wrapping_mul(0x9e37_79b9)) << 96;
+        for round in 0..20 {
+            for i in 0..1000 {
+                trie.insert(value(i + round), 32);
+            }
+            for i in 0..1000 {
+                trie.remove(value(i + round), 32);
+            }
+        }
+        assert!(trie.is_empty());
+        let free = trie.writer();
+        let n = free.ready.len() + free.retired.len();
+        assert!((n as u32) < 6000, "{n} places for 2000 nodes");
+    }
+
+    #[test]
+    fn readers_meet_what_stays_while_other_prefixes_come_and_go() {
+        let trie = Trie::default();
+        let value = |i: u32| u128::from(i.wrapping_mul(0x9e37_79b9)) << 96;
+        for i in 0..100 {
+            trie.insert(value(i), 32);
+        }
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| {
+                    while !stop.load(Relaxed) {
+                        for i in 0..100 {
+                            assert!(trie.lookup(value(i), 32).has_len(32), "{i}");
+                        }
+                    }
+                });
+            }
+            for round in 0..200 {
+                for i in 100..300 {
+                    trie.insert(value(i + round), 24 + (i % 9) as u8);
+                }
+                for i in 100..300 {
+                    trie.remove(value(i + round), 24 + (i % 9) as u8);
+                }
+            }
+            stop.store(true, Relaxed);
+        });
     }
 }
