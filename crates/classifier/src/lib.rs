@@ -29,12 +29,14 @@ mod trie;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use ferrovs_packet::field::FieldId;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
-use hashbrown::HashMap;
+use ferrovs_packet::miniflow::FlowMap;
+use hashbrown::{Equivalent, HashMap};
 
 pub use conj::Conjunction;
 pub use rule::{ClsEntry, ClsRule, MatchRef};
@@ -76,7 +78,42 @@ impl<T> Clone for Ranked<T> {
 }
 
 /// Identifies a subtable: the map and words of its mask.
-type MaskKey = ([u64; 2], Box<[u64]>);
+#[derive(PartialEq, Eq)]
+struct MaskKey(FlowMap, Box<[u64]>);
+
+/// A [`MaskKey`] that borrows its words.
+struct MaskRef<'a>(FlowMap, &'a [u64]);
+
+impl<'a> MaskRef<'a> {
+    fn of(m: MatchRef<'a>) -> MaskRef<'a> {
+        MaskRef(m.map, m.masks)
+    }
+}
+
+impl Hash for MaskRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+        self.1.hash(state);
+    }
+}
+
+impl Hash for MaskKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        MaskRef(self.0, &self.1).hash(state);
+    }
+}
+
+impl Equivalent<MaskKey> for MaskRef<'_> {
+    fn equivalent(&self, key: &MaskKey) -> bool {
+        self.0 == key.0 && *self.1 == *key.1
+    }
+}
+
+impl From<&MaskRef<'_>> for MaskKey {
+    fn from(mask: &MaskRef<'_>) -> MaskKey {
+        MaskKey(mask.0, mask.1.into())
+    }
+}
 
 struct Writer<T> {
     by_mask: HashMap<MaskKey, Owned<T>>,
@@ -231,7 +268,7 @@ impl<T: ClsEntry> Classifier<T> {
     /// The rule with exactly this match and priority that is visible in `version`.
     pub fn find_exactly(&self, m: MatchRef<'_>, priority: i32, version: u64) -> Option<Arc<T>> {
         let writer = self.writer();
-        let owned = writer.by_mask.get(&mask_key(m))?;
+        let owned = writer.by_mask.get(&MaskRef::of(m))?;
         owned.subtable.find_exactly(m.values, priority, version)
     }
 
@@ -242,7 +279,8 @@ impl<T: ClsEntry> Classifier<T> {
         let m = rule.match_ref();
         let seq = writer.next_seq;
         writer.next_seq += 1;
-        let owned = writer.by_mask.entry(mask_key(m)).or_insert_with(|| Owned {
+        let key = MaskRef::of(m);
+        let owned = writer.by_mask.entry_ref(&key).or_insert_with(|| Owned {
             subtable: Arc::new(Subtable::new(m)),
             priorities: BTreeMap::new(),
             seq,
@@ -263,12 +301,41 @@ impl<T: ClsEntry> Classifier<T> {
     /// Removes a rule; false if it is not there.
     pub fn remove(&self, rule: &Arc<T>) -> bool {
         let mut writer = self.writer();
-        let key = mask_key(rule.match_ref());
+        let (found, ranks_changed) = self.take_out(&mut writer, rule);
+        if ranks_changed {
+            self.publish(&writer, None);
+        }
+        found
+    }
+
+    /// Removes rules that are there. That all of them go at once costs much less than that each goes by itself.
+    pub fn remove_all(&self, rules: &[Arc<T>]) {
+        let mut writer = self.writer();
+        if rules.len() > 1 && rules.len() == writer.n_rules {
+            let tries = self.state.load();
+            let tries = tries.tries.iter().map(|t| TrieField::new(t.field()));
+            let tries = tries.map(Arc::new).collect();
+            writer.by_mask.clear();
+            writer.n_rules = 0;
+            return self.publish(&writer, Some(tries));
+        }
+        let mut ranks_changed = false;
+        for rule in rules {
+            ranks_changed |= self.take_out(&mut writer, rule).1;
+        }
+        if ranks_changed {
+            self.publish(&writer, None);
+        }
+    }
+
+    /// Removes a rule from the writer's side: whether it was there, and whether readers must hear of it.
+    fn take_out(&self, writer: &mut Writer<T>, rule: &Arc<T>) -> (bool, bool) {
+        let key = MaskRef::of(rule.match_ref());
         let Some(owned) = writer.by_mask.get_mut(&key) else {
-            return false;
+            return (false, false);
         };
         if !owned.subtable.remove(rule) {
-            return false;
+            return (false, false);
         }
         let before = owned.max_priority();
         if let Some(n) = owned.priorities.get_mut(&rule.priority()) {
@@ -286,10 +353,7 @@ impl<T: ClsEntry> Classifier<T> {
         for trie in &self.state.load().tries {
             trie.remove(rule.match_ref());
         }
-        if gone || after != before {
-            self.publish(&writer, None);
-        }
-        true
+        (true, gone || after != before)
     }
 
     /// Sets the fields that have a prefix trie, at most [`MAX_TRIES`] of those with
@@ -418,10 +482,6 @@ impl<T: ClsEntry> Ranked<T> {
         };
         self.subtable.find(version, flow, &mut hopeless, wc)
     }
-}
-
-fn mask_key(m: MatchRef<'_>) -> MaskKey {
-    (m.map.0, m.masks.into())
 }
 
 #[cfg(test)]

@@ -8,15 +8,15 @@
 //!   rules    {  all masked words -> rules by falling priority  }
 //! ```
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hasher};
 use std::mem::offset_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use ferrovs_packet::flow::{FLOW_WORDS, Flow, FlowWildcards};
 use ferrovs_packet::hash::mix;
 use ferrovs_packet::miniflow::FlowMap;
-use papaya::{Equivalent, HashMap};
+use papaya::HashMap;
 use smallvec::SmallVec;
 
 use crate::rule::{ClsEntry, MatchRef};
@@ -41,49 +41,44 @@ pub(crate) enum Hit<T> {
     Soft(Vec<Arc<T>>),
 }
 
-/// Rules with equal match.
+/// Rules whose masked words have one hash, which is to say, but for an accident, rules with equal match.
 struct Chain<T> {
     /// Age of the match in its subtable: the order in which rules are listed.
     seq: u64,
-    /// By falling priority.
-    rules: SmallVec<[Arc<T>; 1]>,
+    rules: Rules<T>,
 }
 
-/// Masked words with their hash.
-struct Key {
-    hash: u64,
-    values: Box<[u64]>,
+/// By falling priority. Nearly all matches have one rule, and there may be a million of them.
+enum Rules<T> {
+    One(Arc<T>),
+    More(Box<[Arc<T>]>),
 }
 
-impl PartialEq for Key {
-    fn eq(&self, other: &Key) -> bool {
-        self.values == other.values
+impl<T> Rules<T> {
+    fn as_slice(&self) -> &[Arc<T>] {
+        match self {
+            Rules::One(rule) => std::slice::from_ref(rule),
+            Rules::More(rules) => rules,
+        }
     }
-}
 
-impl Eq for Key {}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+    /// The rules with one more in place `at`.
+    fn with(&self, at: usize, rule: Arc<T>) -> Rules<T> {
+        let (before, after) = self.as_slice().split_at(at);
+        let all = before.iter().chain([&rule]).chain(after);
+        Rules::More(all.cloned().collect())
     }
-}
 
-/// A [`Key`] that borrows its words.
-struct KeyRef<'a> {
-    hash: u64,
-    values: &'a [u64],
-}
-
-impl Hash for KeyRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        *self.values == *key.values
+    /// The rules without that in place `at`; none if there was no other.
+    fn without(&self, at: usize) -> Option<Rules<T>> {
+        let (before, after) = self.as_slice().split_at(at);
+        match (before, after) {
+            ([], [_]) => None,
+            ([only], [_]) | ([], [_, only]) => Some(Rules::One(only.clone())),
+            _ => Some(Rules::More(
+                before.iter().chain(&after[1..]).cloned().collect(),
+            )),
+        }
     }
 }
 
@@ -150,8 +145,9 @@ pub(crate) struct Subtable<T> {
     /// Word of the key at which each stage ends.
     stage_ends: SmallVec<[usize; 4]>,
     /// For each stage but the last how many rules have each hash.
-    indices: SmallVec<[HashMap<u64, u32, AsIs>; 3]>,
-    rules: HashMap<Key, Chain<T>, AsIs>,
+    indices: SmallVec<[HashMap<u64, AtomicU32, AsIs>; 3]>,
+    /// By the hash of all masked words.
+    rules: HashMap<u64, Chain<T>, AsIs>,
     next_seq: AtomicU64,
     /// What hashes begin with.
     seed: u64,
@@ -250,16 +246,11 @@ impl<T: ClsEntry> Subtable<T> {
                 return None;
             }
         }
-        let key = KeyRef {
-            hash,
-            values: &values,
-        };
         let rules = self.rules.pin();
-        let mut visible = rules
-            .get(&key)
-            .into_iter()
-            .flat_map(|c| &c.rules)
-            .filter(|r| r.visible_in(version));
+        let chain = rules.get(&hash);
+        let met = chain.map_or(&[][..], |chain| chain.rules.as_slice()).iter();
+        let mut visible =
+            met.filter(|r| r.visible_in(version) && r.match_ref().values == &values[..]);
         let Some(first) = visible.next() else {
             self.fold_miss(flow, wc);
             return None;
@@ -307,9 +298,11 @@ impl<T: ClsEntry> Subtable<T> {
     pub fn find_exactly(&self, values: &[u64], priority: i32, version: u64) -> Option<Arc<T>> {
         let (_, hash) = self.hashes(values);
         let rules = self.rules.pin();
-        let chain = rules.get(&KeyRef { hash, values })?;
-        let mut same = chain.rules.iter().filter(|r| r.priority() == priority);
-        same.find(|r| r.visible_in(version)).cloned()
+        let mut same = rules.get(&hash)?.rules.as_slice().iter();
+        let found = same.find(|r| {
+            r.priority() == priority && r.visible_in(version) && r.match_ref().values == values
+        });
+        found.cloned()
     }
 
     pub fn insert(&self, rule: Arc<T>) {
@@ -321,26 +314,31 @@ impl<T: ClsEntry> Subtable<T> {
         }
         for (index, hash) in self.indices.iter().zip(partial) {
             let index = index.pin();
-            let n = index.get(&hash).copied().unwrap_or(0);
-            index.insert(hash, n + 1);
+            match index.get(&hash) {
+                Some(n) => {
+                    n.fetch_add(1, Relaxed);
+                }
+                None => {
+                    index.insert(hash, AtomicU32::new(1));
+                }
+            }
         }
         let rules = self.rules.pin();
-        let key = Key {
-            hash,
-            values: m.values.into(),
+        let chain = match rules.get(&hash) {
+            None => Chain {
+                seq: self.next_seq.fetch_add(1, Relaxed),
+                rules: Rules::One(rule),
+            },
+            Some(Chain { seq, rules: old }) => {
+                let list = old.as_slice();
+                let at = list.partition_point(|r| r.priority() >= rule.priority());
+                Chain {
+                    seq: *seq,
+                    rules: old.with(at, rule),
+                }
+            }
         };
-        let old = rules.get(&KeyRef {
-            hash,
-            values: m.values,
-        });
-        let mut list = old.map_or_else(SmallVec::new, |c| c.rules.clone());
-        let at = list.partition_point(|r| r.priority() >= rule.priority());
-        list.insert(at, rule.clone());
-        let seq = match old {
-            Some(chain) => chain.seq,
-            None => self.next_seq.fetch_add(1, Relaxed),
-        };
-        rules.insert(key, Chain { seq, rules: list });
+        rules.insert(hash, chain);
     }
 
     /// False if the rule is not here.
@@ -348,36 +346,31 @@ impl<T: ClsEntry> Subtable<T> {
         let m = rule.match_ref();
         let (partial, hash) = self.hashes(m.values);
         let rules = self.rules.pin();
-        let key = KeyRef {
-            hash,
-            values: m.values,
-        };
-        let Some(chain) = rules.get(&key) else {
+        let Some(Chain { seq, rules: list }) = rules.get(&hash) else {
             return false;
         };
-        let (seq, mut list) = (chain.seq, chain.rules.clone());
-        let Some(at) = list.iter().position(|r| Arc::ptr_eq(r, rule)) else {
+        let Some(at) = list.as_slice().iter().position(|r| Arc::ptr_eq(r, rule)) else {
             return false;
         };
-        list.remove(at);
-        if list.is_empty() {
-            rules.remove(&key);
-        } else {
-            let key = Key {
-                hash,
-                values: m.values.into(),
-            };
-            rules.insert(key, Chain { seq, rules: list });
+        match list.without(at) {
+            Some(left) => {
+                let chain = Chain {
+                    seq: *seq,
+                    rules: left,
+                };
+                rules.insert(hash, chain);
+            }
+            None => {
+                rules.remove(&hash);
+            }
         }
         for (index, hash) in self.indices.iter().zip(partial) {
             let index = index.pin();
-            match index.get(&hash).copied() {
-                Some(n) if n > 1 => {
-                    index.insert(hash, n - 1);
-                }
-                _ => {
-                    index.remove(&hash);
-                }
+            if index
+                .get(&hash)
+                .is_some_and(|n| n.fetch_sub(1, Relaxed) == 1)
+            {
+                index.remove(&hash);
             }
         }
         if let Some(ports) = &self.ports {
@@ -391,7 +384,7 @@ impl<T: ClsEntry> Subtable<T> {
     pub fn for_each(&self, wanted: &dyn Fn(&T) -> bool, visit: &mut dyn FnMut(&Arc<T>)) {
         let mut found = Vec::new();
         for (_, chain) in &self.rules.pin() {
-            let rules = chain.rules.iter().filter(|r| wanted(r));
+            let rules = chain.rules.as_slice().iter().filter(|r| wanted(r));
             found.extend(rules.map(|r| (chain.seq, r.clone())));
         }
         found.sort_by_key(|(seq, _)| *seq);
@@ -401,7 +394,7 @@ impl<T: ClsEntry> Subtable<T> {
     /// Visits every rule, in any order and whatever its versions.
     pub fn for_all(&self, visit: &mut dyn FnMut(&Arc<T>)) {
         for (_, chain) in &self.rules.pin() {
-            chain.rules.iter().for_each(&mut *visit);
+            chain.rules.as_slice().iter().for_each(&mut *visit);
         }
     }
 }

@@ -375,3 +375,50 @@ fn readers_see_whole_versions_while_a_writer_works() {
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(reader.join().unwrap() > 0);
 }
+
+#[test]
+fn what_is_removed_is_gone() {
+    let cls: Classifier<Rule> = Classifier::new();
+    cls.set_prefixes(&[FieldId::IpSrc]);
+    let rule = |src: u32, priority| {
+        let mut m = Match::default();
+        let src = u128::from(src).into();
+        FieldId::IpSrc.field().set_match_exact(&src, &mut m);
+        FieldId::TcpDst
+            .field()
+            .set_match_exact(&80u64.into(), &mut m);
+        let rule = Arc::new(Rule::new(&m, priority, 1, 0));
+        cls.insert(rule.clone());
+        rule
+    };
+    // Of one match there may be several.
+    let same: Vec<_> = (0..3).map(|priority| rule(1, priority)).collect();
+    let others: Vec<_> = (2..50).map(|src| rule(src, 1)).collect();
+    let held = || {
+        let mut n = 0;
+        for ranked in &cls.state.load().subtables {
+            ranked.subtable.for_all(&mut |_| n += 1);
+        }
+        n
+    };
+    for (gone, left) in [(&same[1], 50), (&same[0], 49), (&same[2], 48)] {
+        assert!(cls.remove(gone) && !cls.remove(gone));
+        assert_eq!(held(), left);
+    }
+    cls.remove_all(&others[..5]);
+    assert_eq!((cls.len(), cls.n_subtables()), (43, 1));
+    cls.remove_all(&others[5..]);
+    assert_eq!((cls.len(), cls.n_subtables(), held()), (0, 0, 0));
+    // What comes afterwards is found, and the prefixes of what went are forgotten.
+    let back = rule(7, 1);
+    let find = |src: u32| {
+        let (mut wc, mut flow) = (FlowWildcards::default(), back.mini_match().expand().flow);
+        flow.nw_src = src.into();
+        (
+            cls.lookup(1, &flow, Some(&mut wc)).is_some(),
+            wc.masks.nw_src,
+        )
+    };
+    assert_eq!(find(7), (true, u32::MAX.into()));
+    assert_eq!(find(8), (false, 0xffff_ffff_u32.into()));
+}

@@ -378,13 +378,15 @@ impl Tables {
             return;
         }
         let oldest = self.versions.oldest_pinned();
-        while let Some((version, _)) = writer.garbage.front() {
-            if *version > oldest {
-                break;
-            }
-            if let Some((_, rule)) = writer.garbage.pop_front() {
-                self.tables[usize::from(rule.table_id)].index.remove(&rule);
-            }
+        let n = writer
+            .garbage
+            .partition_point(|(version, _)| *version <= oldest);
+        let mut gone: Vec<_> = writer.garbage.drain(..n).map(|(_, rule)| rule).collect();
+        // Rules of one table go together.
+        gone.sort_by_key(|rule| rule.table_id);
+        for rules in gone.chunk_by(|a, b| a.table_id == b.table_id) {
+            let table = &self.tables[usize::from(rules[0].table_id)];
+            table.index.remove_all(rules);
         }
     }
 

@@ -157,7 +157,10 @@ pub fn set_paused(udpif: &Udpif, paused: bool) {
 
 /// Looks at every flow once.
 pub fn round(udpif: &Udpif) {
-    let _alone = udpif.in_round.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = udpif
+        .in_round
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let this = {
         let mut rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         rounds.started += 1;
