@@ -32,6 +32,7 @@ use crate::meters::Meters;
 use crate::rule::{MAX_PRIORITY, NewRule, RuleActions};
 use crate::tables::{ChangeHook, Criteria, Requester, RuleMatch, TBL_INTERNAL, Tables};
 use crate::time::to_ms;
+use crate::udpif::Round;
 use crate::xlate::snapshot::{AsyncPacketIn, BridgeId, BundleId, VlanSet, XMirror};
 
 pub mod bundle;
@@ -100,6 +101,8 @@ pub struct Ofproto {
     connmgr: ConnMgr,
     /// Revalidation has reached this change of the tables.
     barrier_at: u64,
+    /// The round that it asked for.
+    barrier_round: Option<Round>,
     stale: Arc<Stale>,
     next_expire: Option<Instant>,
 }
@@ -153,6 +156,7 @@ impl Ofproto {
             notices: Vec::new(),
             connmgr: ConnMgr::new(name),
             barrier_at: 0,
+            barrier_round: None,
             stale,
             next_expire: None,
         };
@@ -292,17 +296,18 @@ impl Ofproto {
         packet_in.miss && self.ports.get(&port).is_some_and(forbids)
     }
 
-    /// Waits until the datapath agrees with every change of flows made so far.
-    pub fn barrier(&mut self) {
+    /// The round after which the datapath agrees with every change of flows made so far; none if it does already.
+    pub fn barrier(&mut self) -> Option<Round> {
         let at = self.tables.change_seq();
         if self.barrier_at != at {
             self.barrier_at = at;
             self.revalidate();
             // Without flows there is nothing that could disagree: packets that miss see the tables themselves.
-            if self.backer.udpif.n_flows() > 0 {
-                self.backer.udpif.barrier();
-            }
+            let any = self.backer.udpif.n_flows() > 0;
+            self.barrier_round = any.then(|| self.backer.udpif.ask_for_round()).flatten();
         }
+        self.barrier_round.take_if(|round| round.is_over());
+        self.barrier_round.clone()
     }
 
     /// Lets installed flows be checked if the tables changed.

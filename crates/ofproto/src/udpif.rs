@@ -11,7 +11,7 @@ pub mod show;
 pub mod ukey;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_datapath::action::{Action, Cookie, DropReason, SlowPath, Userspace};
 use ferrovs_datapath::dpif::{Dpif, Execute, PmdId, Ufid};
@@ -21,7 +21,7 @@ use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_packet::types::{DpPort, OfPort};
 use ferrovs_runtime::vlog::{self, RateLimit};
-use ferrovs_runtime::{clock, coverage};
+use ferrovs_runtime::{Poller, clock, coverage};
 use ferrovs_sync::{Seq, Snapshot};
 
 use crate::trace;
@@ -78,6 +78,8 @@ pub struct Udpif {
     /// Held by the thread that makes a round.
     in_round: Mutex<()>,
     round_done: Condvar,
+    /// Changes with every round that somebody waited for.
+    round_seq: Seq,
     wake: Seq,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
@@ -103,6 +105,7 @@ impl Udpif {
             rounds: Mutex::default(),
             in_round: Mutex::default(),
             round_done: Condvar::new(),
+            round_seq: Seq::new(),
             wake: Seq::new(),
             threads: Mutex::default(),
         });
@@ -468,25 +471,36 @@ impl Udpif {
     }
 
     /// Waits until every flow has been looked at, with its packets credited, after all that was changed before.
-    pub fn barrier(&self) {
-        self.dpif.quiesce();
-        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn barrier(self: &Arc<Self>) {
+        if let Some(round) = self.ask_for_round() {
+            round.wait_for();
+        }
+    }
+
+    /// Asks for a round that looks at every flow after all that was changed before; none if it has been made
+    /// already, or if nobody makes rounds now.
+    pub fn ask_for_round(self: &Arc<Self>) -> Option<Round> {
+        let mut rounds = self.rounds();
         if rounds.stopped || rounds.paused {
-            return;
+            return None;
         }
         if self.n_flows() <= revalidator::FEW_FLOWS {
             drop(rounds);
-            return revalidator::round(self);
+            self.dpif.quiesce();
+            revalidator::round(self);
+            return None;
         }
         rounds.wanted = rounds.started + 1;
-        let wanted = rounds.wanted;
+        let number = rounds.wanted;
         self.wake.change();
-        while rounds.finished < wanted && !rounds.stopped && !rounds.paused {
-            rounds = self
-                .round_done
-                .wait(rounds)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        Some(Round {
+            udpif: self.clone(),
+            number,
+        })
+    }
+
+    fn rounds(&self) -> MutexGuard<'_, revalidator::Rounds> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops looking at flows, for tests, or goes on with it.
@@ -495,9 +509,41 @@ impl Udpif {
     }
 
     /// Removes all flows and waits until they are gone.
-    pub fn purge(&self) {
+    pub fn purge(self: &Arc<Self>) {
         self.barrier();
         revalidator::purge(self);
+    }
+}
+
+/// A round that somebody waits for.
+#[derive(Clone)]
+pub struct Round {
+    udpif: Arc<Udpif>,
+    number: u64,
+}
+
+impl Round {
+    /// Whether it has ended, or will never.
+    pub fn is_over(&self) -> bool {
+        self.udpif.rounds().has_ended(self.number)
+    }
+
+    /// Ends a sleep when the round may be over.
+    pub fn wait(&self, poller: &mut Poller) {
+        let seen = self.udpif.round_seq.read();
+        if self.is_over() {
+            poller.wake_now();
+        } else {
+            poller.wait_seq(&self.udpif.round_seq, seen);
+        }
+    }
+
+    fn wait_for(&self) {
+        let mut rounds = self.udpif.rounds();
+        while !rounds.has_ended(self.number) {
+            let wait = self.udpif.round_done.wait(rounds);
+            rounds = wait.unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 

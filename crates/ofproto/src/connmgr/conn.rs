@@ -23,6 +23,7 @@ use super::rconn::Rconn;
 use super::schedule::Schedule;
 use crate::handlers::bundle::Bundle;
 use crate::handlers::monitor::Monitor;
+use crate::udpif::Round;
 
 /// No further request is read, and no further part of an answer made, while so many bytes wait to be sent.
 const TX_HIGH: usize = 512 * 1024;
@@ -86,6 +87,8 @@ pub struct OfConn {
     /// Requests of which parts are still to come.
     pub(super) multipart: Multipart,
     replies: VecDeque<Reply>,
+    /// The round of the revalidators that the next answer waits for.
+    held: Option<Round>,
     /// Of packets that no flow matched, and of the others.
     pub(super) schedules: [Schedule; 2],
     connection_seqno: u64,
@@ -119,6 +122,7 @@ impl OfConn {
             flow_mods: FlowMods::default(),
             multipart: Multipart::default(),
             replies: VecDeque::new(),
+            held: None,
             schedules: Default::default(),
             connection_seqno: 0,
         };
@@ -159,6 +163,7 @@ impl OfConn {
         self.monitor_paused = false;
         self.multipart = Multipart::default();
         self.replies.clear();
+        self.held = None;
         self.schedules.iter_mut().for_each(Schedule::clear);
     }
 
@@ -198,9 +203,14 @@ impl OfConn {
             .send(crate::codec::encode(&msg, &self.tun_table), now);
     }
 
+    /// Sends no further answer, and reads no further request, before `round` is over.
+    pub fn hold(&mut self, round: Round) {
+        self.held = Some(round);
+    }
+
     /// Answers request `xid`, after the answers that are still in the making.
     pub fn reply(&mut self, xid: u32, body: Message, now: Instant) {
-        if self.replies.is_empty() {
+        if self.may_answer() {
             self.send_with_xid(body, xid, now);
         } else {
             let mut once = Some(body);
@@ -244,6 +254,10 @@ impl OfConn {
 
     /// Sends parts of answers while there is room.
     pub fn continue_replies(&mut self, now: Instant) {
+        self.held.take_if(|round| round.is_over());
+        if self.held.is_some() {
+            return;
+        }
         while self.rconn.tx_backlog() < TX_HIGH {
             let Some(reply) = self.replies.front_mut() else {
                 return;
@@ -262,7 +276,12 @@ impl OfConn {
 
     /// Whether the next request may be read.
     pub fn may_read(&self) -> bool {
-        self.replies.is_empty() && self.rconn.tx_backlog() < TX_HIGH
+        self.may_answer() && self.rconn.tx_backlog() < TX_HIGH
+    }
+
+    /// Whether no answer comes before the next one.
+    fn may_answer(&self) -> bool {
+        self.replies.is_empty() && self.held.is_none()
     }
 
     /// Whether the connection wants asynchronous messages of this kind and reason.
@@ -342,7 +361,9 @@ impl OfConn {
     pub fn wait(&self, poller: &mut Poller) {
         let reading = self.may_read();
         self.rconn.wait(poller, reading);
-        if !self.replies.is_empty() && self.rconn.tx_backlog() < TX_HIGH {
+        if let Some(round) = &self.held {
+            round.wait(poller);
+        } else if !self.replies.is_empty() && self.rconn.tx_backlog() < TX_HIGH {
             poller.wake_now();
         }
         if let Some(at) = self.bundles.values().map(|b| b.deadline()).min() {

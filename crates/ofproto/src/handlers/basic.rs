@@ -99,7 +99,9 @@ impl Request<'_> {
     }
 
     pub(super) fn barrier(&mut self) -> Done {
-        self.ofproto.barrier();
+        if let Some(round) = self.ofproto.barrier() {
+            self.conn.hold(round);
+        }
         self.reply(Message::BarrierReply);
         Ok(())
     }

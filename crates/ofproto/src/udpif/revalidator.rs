@@ -37,6 +37,13 @@ pub struct Rounds {
     pub paused: bool,
 }
 
+impl Rounds {
+    /// Whether nobody need wait for round `number` any longer.
+    pub fn has_ended(&self, number: u64) -> bool {
+        self.finished >= number || self.stopped || self.paused
+    }
+}
+
 /// What `upcall/show` tells.
 #[derive(Debug, Default)]
 pub struct DumpStats {
@@ -76,12 +83,9 @@ pub fn spawn(udpif: &Arc<Udpif>) {
 }
 
 pub fn stop(udpif: &Udpif) {
-    udpif
-        .rounds
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .stopped = true;
+    udpif.rounds().stopped = true;
     udpif.round_done.notify_all();
+    udpif.round_seq.change();
     udpif.wake.change();
     let threads =
         std::mem::take(&mut *udpif.threads.lock().unwrap_or_else(PoisonError::into_inner));
@@ -98,12 +102,7 @@ fn main(weak: &Weak<Udpif>) {
     loop {
         let Some(udpif) = weak.upgrade() else { return };
         let (reval, wake) = (udpif.reval_seq.read(), udpif.wake.read());
-        if udpif
-            .rounds
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .stopped
-        {
+        if udpif.rounds().stopped {
             return;
         }
         if !is_paused(&udpif) {
@@ -119,7 +118,7 @@ fn main(weak: &Weak<Udpif>) {
             let resting = clock::now() < rested && !clock::is_stopped();
             let changed = udpif.reval_seq.read() != reval;
             let wanted = {
-                let rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+                let rounds = udpif.rounds();
                 rounds.stopped || (rounds.finished < rounds.wanted && !rounds.paused)
             };
             if changed && !resting && !is_paused(&udpif)
@@ -140,15 +139,17 @@ fn main(weak: &Weak<Udpif>) {
 }
 
 fn is_paused(udpif: &Udpif) -> bool {
-    let rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+    let rounds = udpif.rounds();
     rounds.paused
 }
 
 /// Stops looking at flows, when the round that is under way has ended, or goes on with it.
 pub fn set_paused(udpif: &Udpif, paused: bool) {
-    let mut rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut rounds = udpif.rounds();
     rounds.paused = paused;
     udpif.wake.change();
+    udpif.round_done.notify_all();
+    udpif.round_seq.change();
     while paused && rounds.finished < rounds.started && !rounds.stopped {
         let wait = udpif.round_done.wait(rounds);
         rounds = wait.unwrap_or_else(PoisonError::into_inner);
@@ -161,17 +162,23 @@ pub fn round(udpif: &Udpif) {
         .in_round
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let this = {
-        let mut rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+    let (this, wanted) = {
+        let mut rounds = udpif.rounds();
         rounds.started += 1;
-        rounds.started
+        (rounds.started, rounds.started <= rounds.wanted)
     };
+    // Who asked means the packets before, too.
+    if wanted {
+        udpif.dpif.quiesce();
+    }
     let start = clock::now();
     dump(udpif, start);
     adapt_limit(udpif, start);
-    let mut rounds = udpif.rounds.lock().unwrap_or_else(PoisonError::into_inner);
-    rounds.finished = this;
+    udpif.rounds().finished = this;
     udpif.round_done.notify_all();
+    if wanted {
+        udpif.round_seq.change();
+    }
 }
 
 fn dump(udpif: &Udpif, now: Instant) {

@@ -26,7 +26,7 @@ impl Udpif {
     }
 
     /// `upcall/enable-megaflows` and its counterpart; the flows that are there go.
-    pub fn set_megaflows(&self, enable: bool) {
+    pub fn set_megaflows(self: &std::sync::Arc<Self>, enable: bool) {
         self.enable_megaflows.store(enable, Relaxed);
         self.purge();
     }
