@@ -27,7 +27,6 @@ use ferrovs_sync::Waker;
 use crate::backer::Backer;
 use crate::connmgr::packet_in::PacketInQueue;
 use crate::connmgr::{ConnMgr, FailMode, Notice};
-use crate::groups::GroupTable;
 use crate::meters::Meters;
 use crate::rule::{MAX_PRIORITY, NewRule, RuleActions};
 use crate::tables::{ChangeHook, Criteria, Requester, RuleMatch, TBL_INTERNAL, Tables};
@@ -72,7 +71,6 @@ pub struct Ofproto {
     pub datapath_id: u64,
     pub desc: DescStats,
     pub tables: Arc<Tables>,
-    pub groups: Arc<GroupTable>,
     pub meters: Meters,
     /// Meters of the datapath by OpenFlow meter, for translations.
     pub(crate) meter_map: Arc<papaya::HashMap<u32, u32>>,
@@ -135,7 +133,6 @@ impl Ofproto {
                 dp_desc: "None".into(),
             },
             tables,
-            groups: Arc::default(),
             meters: Meters::default(),
             meter_map: Arc::default(),
             macs: Arc::default(),
@@ -219,8 +216,10 @@ impl Ofproto {
                 change.remove(rule, FlowRemovedReason::Delete);
             }
         }
+        for group in self.tables.groups().all() {
+            change.remove_group(group.id);
+        }
         change.commit();
-        self.groups.clear();
         let meters: Vec<u32> = self.meters.by_id.keys().copied().collect();
         self.remove_meters(&meters);
     }

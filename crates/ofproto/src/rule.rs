@@ -17,7 +17,7 @@ use ferrovs_openflow::action::{self, Action};
 use ferrovs_openflow::flow::FlowModFlags;
 use ferrovs_packet::types::OfPort;
 
-use crate::tables::RuleMatch;
+use crate::tables::{Lifespan, RuleMatch};
 use crate::time::to_ms;
 
 /// Rules with a higher priority than this are the switch's own and hidden from controllers.
@@ -28,8 +28,6 @@ pub(crate) const NO_SLOT: u32 = u32::MAX;
 pub(crate) const KEPT_FLAGS: FlowModFlags = FlowModFlags::STATE
     .union(FlowModFlags::CHECK_OVERLAP)
     .union(FlowModFlags::RESET_COUNTS);
-/// `removed_in` of a rule that is not removed.
-const NOT_REMOVED: u64 = u64::MAX;
 
 /// What a rule does, with facts about it that lookups and flow mods ask for again and again.
 #[derive(Debug)]
@@ -38,7 +36,8 @@ pub struct RuleActions {
     /// Not empty: the rule only takes part in conjunctive matches.
     pub conjunctions: Vec<Conjunction>,
     pub has_meter: bool,
-    pub has_group: bool,
+    /// Groups that output actions name, also of those to be written into the action set; each once.
+    pub groups: Vec<u32>,
     /// Cookies and tables of flows that go when the last flow that learns them is gone (`delete_learned`).
     pub deletes_learned: Vec<(u64, u8)>,
 }
@@ -49,7 +48,7 @@ impl RuleActions {
             actions: Vec::new(),
             conjunctions: Vec::new(),
             has_meter: false,
-            has_group: false,
+            groups: Vec::new(),
             deletes_learned: Vec::new(),
         };
         facts.note(&actions);
@@ -70,7 +69,7 @@ impl RuleActions {
                     n_clauses,
                 }),
                 Action::Meter(_) => self.has_meter = true,
-                Action::Group(_) => self.has_group = true,
+                Action::Group(id) if !self.groups.contains(id) => self.groups.push(*id),
                 Action::Learn(learn) if learn.delete_learned => {
                     self.deletes_learned.push((learn.cookie, learn.table_id));
                 }
@@ -87,7 +86,7 @@ impl RuleActions {
 
     /// Whether an action, or one to be written into the action set, names `group`.
     pub fn outputs_to_group(&self, group: u32) -> bool {
-        self.has_group && action::outputs_to_group(&self.actions, group)
+        self.groups.contains(&group)
     }
 
     /// The meter of the rule, if it has one.
@@ -119,9 +118,7 @@ pub struct Rule {
     hard_timeout: AtomicU16,
     n_packets: AtomicU64,
     n_bytes: AtomicU64,
-    /// The first version in which the rule is visible, and the first in which it is not any more.
-    added_in: AtomicU64,
-    removed_in: AtomicU64,
+    pub lifespan: Lifespan,
     replaced_by: OnceLock<Arc<Rule>>,
     /// Positions in the lists of the tables' writer.
     pub(crate) cookie_slot: AtomicU32,
@@ -168,8 +165,7 @@ impl Rule {
             hard_timeout: AtomicU16::new(new.hard_timeout),
             n_packets: AtomicU64::new(0),
             n_bytes: AtomicU64::new(0),
-            added_in: AtomicU64::new(version),
-            removed_in: AtomicU64::new(NOT_REMOVED),
+            lifespan: Lifespan::from(version),
             replaced_by: OnceLock::new(),
             cookie_slot: AtomicU32::new(NO_SLOT),
             expirable_slot: AtomicU32::new(NO_SLOT),
@@ -182,16 +178,11 @@ impl Rule {
 
     /// Whether a reader of `version` sees the rule.
     pub fn visible_in(&self, version: u64) -> bool {
-        self.added_in.load(Relaxed) <= version && version < self.removed_in.load(Relaxed)
+        self.lifespan.covers(version)
     }
 
     pub fn is_removed(&self) -> bool {
-        self.removed_in.load(Relaxed) != NOT_REMOVED
-    }
-
-    pub(crate) fn set_removed_in(&self, version: Option<u64>) {
-        self.removed_in
-            .store(version.unwrap_or(NOT_REMOVED), Relaxed);
+        self.lifespan.ends()
     }
 
     pub(crate) fn set_created_ms(&mut self, created_ms: i64) {

@@ -23,14 +23,17 @@ use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_sync::{Counter, VersionGuard, Versions, Waker};
 use hashbrown::HashMap;
 
+use crate::groups::{Group, GroupTable};
 use crate::rule::{NO_SLOT, Rule, RuleActions};
 
 mod change;
 mod cls;
 mod evict;
+mod lifespan;
 mod rule_match;
 
 pub use change::{Change, Criteria, Requester, may_add};
+pub use lifespan::Lifespan;
 pub use rule_match::RuleMatch;
 
 /// Number of tables.
@@ -152,6 +155,7 @@ pub enum TableEvent {
 #[derive(Debug)]
 pub struct Tables {
     tables: Box<[Table]>,
+    groups: GroupTable,
     versions: Versions,
     writer: Mutex<Writer>,
     n_rules: AtomicUsize,
@@ -176,7 +180,11 @@ pub trait ChangeHook: Send + Sync + std::fmt::Debug {
 struct Writer {
     /// Removed rules and the version in which they went, oldest first.
     garbage: VecDeque<(u64, Arc<Rule>)>,
+    /// The same of groups.
+    old_groups: VecDeque<(u64, Arc<Group>)>,
     by_cookie: HashMap<u64, Vec<Arc<Rule>>>,
+    /// Rules that name a group, by the group and their address.
+    by_group: HashMap<u32, HashMap<usize, Arc<Rule>>>,
     expirable: Vec<Arc<Rule>>,
     /// How many flows learn, with `delete_learned`, flows of this cookie and table.
     learners: HashMap<(u64, u8), usize>,
@@ -201,12 +209,20 @@ impl Writer {
         }
     }
 
+    fn has_garbage(&self) -> bool {
+        !self.garbage.is_empty() || !self.old_groups.is_empty()
+    }
+
     fn link(&mut self, rule: &Arc<Rule>) {
         let list = self.by_cookie.entry(rule.cookie).or_default();
         rule.cookie_slot.store(list.len() as u32, Relaxed);
         list.push(rule.clone());
         if rule.idle_timeout() != 0 || rule.hard_timeout() != 0 {
             self.link_expirable(rule);
+        }
+        for group in &rule.actions.groups {
+            let rules = self.by_group.entry(*group).or_default();
+            rules.insert(Arc::as_ptr(rule).addr(), rule.clone());
         }
         for learned in &rule.actions.deletes_learned {
             *self.learners.entry(*learned).or_default() += 1;
@@ -228,6 +244,14 @@ impl Writer {
                 if *n == 0 {
                     self.learners.remove(learned);
                     self.orphaned.push(*learned);
+                }
+            }
+        }
+        for group in &rule.actions.groups {
+            if let Some(rules) = self.by_group.get_mut(group) {
+                rules.remove(&Arc::as_ptr(rule).addr());
+                if rules.is_empty() {
+                    self.by_group.remove(group);
                 }
             }
         }
@@ -258,6 +282,7 @@ impl Tables {
     pub fn new(waker: Arc<Waker>, on_change: Box<dyn ChangeHook>) -> Tables {
         Tables {
             tables: (0..N_TABLES).map(|_| Table::new()).collect(),
+            groups: GroupTable::default(),
             versions: Versions::default(),
             writer: Mutex::default(),
             n_rules: AtomicUsize::new(0),
@@ -275,6 +300,10 @@ impl Tables {
 
     pub fn tables(&self) -> &[Table] {
         &self.tables
+    }
+
+    pub fn groups(&self) -> &GroupTable {
+        &self.groups
     }
 
     /// The current version, kept readable while the guard lives.
@@ -374,10 +403,13 @@ impl Tables {
     }
 
     fn collect(&self, writer: &mut Writer) {
-        if writer.garbage.is_empty() {
+        if !writer.has_garbage() {
             return;
         }
         let oldest = self.versions.oldest_pinned();
+        while let Some((_, group)) = writer.old_groups.pop_front_if(|(v, _)| *v <= oldest) {
+            self.groups.unlink(&group);
+        }
         let n = writer
             .garbage
             .partition_point(|(version, _)| *version <= oldest);
@@ -393,7 +425,12 @@ impl Tables {
     /// Whether some rule has a timeout, or is removed and waits for its last reader.
     pub fn needs_attention(&self) -> bool {
         let writer = self.writer();
-        !writer.expirable.is_empty() || !writer.garbage.is_empty()
+        !writer.expirable.is_empty() || writer.has_garbage()
+    }
+
+    /// How many rules name the group.
+    pub fn n_rules_of_group(&self, group: u32) -> usize {
+        self.writer().by_group.get(&group).map_or(0, HashMap::len)
     }
 
     /// Rules with a timeout.

@@ -1,8 +1,7 @@
 //! Bundles: messages that are kept until they are committed, all or none.
 //!
-//! Messages are checked by themselves as they come, and against the bridge, in their order, by the commit. Flow mods of
-//! a bundle are one change of the tables. Group mods, which are not versioned, are made as the commit comes to them and
-//! taken back if a later message fails. Packet-outs are translated in their place, by the flows and groups that the
+//! Messages are checked by themselves as they come, and against the bridge, in their order, by the commit. Flow and
+//! group mods of a bundle are one change of the tables. Packet-outs are translated in their place, by the flows and groups that the
 //! messages before them made; they are sent, and port mods made, last, when nothing can fail any more.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -202,7 +201,6 @@ impl Request<'_> {
         let now_ms = to_ms(self.now);
         let requester = self.requester();
         let (id, flags) = (bundle.id, bundle.flags);
-        self.ofproto.groups.begin();
         let version = self.conn.version();
         let tables = self.ofproto.tables.clone();
         let mut change = None;
@@ -249,9 +247,6 @@ impl Request<'_> {
         }
         if let Some((bytes, error)) = failed {
             drop(change);
-            self.ofproto.groups.undo();
-            // Flows may have been translated with them.
-            self.ofproto.backer.udpif.changed();
             let add = BundleAdd {
                 bundle_id: id,
                 flags,
@@ -265,7 +260,6 @@ impl Request<'_> {
             );
             return Err(OfpErr::OFPBFC_MSG_FAILED);
         }
-        self.ofproto.groups.keep();
         for command in commands {
             self.conn.flow_mods.count(command, self.now);
         }

@@ -84,7 +84,7 @@ impl Check<'_> {
     fn possible(&self, actions: &[Action]) -> Result<(), OfpErr> {
         actions.iter().try_for_each(|action| match action {
             Action::Group(id) => {
-                if !self.references || self.ofproto.groups.find(*id).is_some() {
+                if !self.references || self.ofproto.tables.groups().find(*id).is_some() {
                     Ok(())
                 } else {
                     Err(OfpErr::OFPBAC_BAD_OUT_GROUP)

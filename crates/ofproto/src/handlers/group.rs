@@ -2,7 +2,7 @@
 
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::action::Action;
-use ferrovs_openflow::flow::{FlowRemovedReason, GROUP_ALL, GROUP_ANY, GROUP_MAX};
+use ferrovs_openflow::flow::{GROUP_ALL, GROUP_ANY, GROUP_MAX};
 use ferrovs_openflow::group::{
     BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, BUCKET_MAX, Bucket, BucketStats, GroupCommand,
     GroupDesc, GroupFeatures, GroupMod, GroupProps, GroupStats, GroupType,
@@ -10,14 +10,13 @@ use ferrovs_openflow::group::{
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::switch::action_numbers_of;
 use ferrovs_openflow::version::Version;
-use ferrovs_runtime::coverage;
 
 use super::check::Check;
 use super::{Done, Request};
 use crate::connmgr::Notice;
 use crate::groups::Group;
 use crate::ofproto::Ofproto;
-use crate::tables::{Change, Criteria};
+use crate::tables::Change;
 use crate::time::{sec_nsec, to_ms};
 
 const GROUPS_PER_PART: usize = 32;
@@ -95,7 +94,7 @@ pub(crate) fn apply(
     if m.group_id > GROUP_MAX {
         return Err(OfpErr::OFPGMFC_INVALID_GROUP);
     }
-    let old = ofproto.groups.find(m.group_id);
+    let old = ofproto.tables.groups().find(m.group_id);
     let (kind, mut buckets, props) = match (m.command, &old) {
         (GroupCommand::Add, Some(_)) => return Err(OfpErr::OFPGMFC_GROUP_EXISTS),
         (GroupCommand::Add | GroupCommand::AddOrModify, None)
@@ -118,13 +117,12 @@ pub(crate) fn apply(
         check_shape(kind, &buckets)?;
     }
     check_actions(ofproto, &buckets, version)?;
-    let mut group = Group::new(m.group_id, kind, buckets, props, now_ms);
+    let mut group = Group::new(m.group_id, kind, buckets, props, now_ms, change.version());
     if let Some(old) = &old {
         group.created_ms = old.created_ms;
         group.counters = old.counters.clone();
     }
-    ofproto.groups.insert(group);
-    ofproto.backer.udpif.changed_by(&coverage::REV_FLOW_TABLE);
+    change.set_group(group);
     Ok(())
 }
 
@@ -184,25 +182,14 @@ fn removed(mut old: Vec<Bucket>, m: &GroupMod) -> Result<Vec<Bucket>, OfpErr> {
 
 /// Removes a group (or all) with the flows that use it. One that is not there is no error.
 fn delete(ofproto: &Ofproto, id: u32, change: &mut Change<'_>) {
-    let doomed: Vec<u32> = match id {
-        GROUP_ALL | GROUP_ANY => ofproto.groups.all().iter().map(|g| g.id).collect(),
-        id => ofproto.groups.find(id).iter().map(|g| g.id).collect(),
+    let groups = ofproto.tables.groups();
+    let doomed = match id {
+        GROUP_ALL | GROUP_ANY => groups.all(),
+        id => Vec::from_iter(groups.find(id)),
     };
-    if doomed.is_empty() {
-        return;
+    for group in doomed {
+        change.remove_group(group.id);
     }
-    for rule in change.collect(&Criteria {
-        hidden: true,
-        ..Criteria::all()
-    }) {
-        if rule.actions.has_group && doomed.iter().any(|g| rule.actions.outputs_to_group(*g)) {
-            change.remove(rule, FlowRemovedReason::GroupDelete);
-        }
-    }
-    for id in doomed {
-        ofproto.groups.remove(id);
-    }
-    ofproto.backer.udpif.changed_by(&coverage::REV_FLOW_TABLE);
 }
 
 impl Request<'_> {
@@ -222,28 +209,15 @@ impl Request<'_> {
 
     fn groups(&self, id: u32) -> Vec<std::sync::Arc<Group>> {
         match id {
-            GROUP_ALL | GROUP_ANY => self.ofproto.groups.all(),
-            id => self.ofproto.groups.find(id).into_iter().collect(),
+            GROUP_ALL | GROUP_ANY => self.ofproto.tables.groups().all(),
+            id => self.ofproto.tables.groups().find(id).into_iter().collect(),
         }
     }
 
     pub(super) fn group_stats(&mut self, id: u32) -> Done {
         let now_ms = to_ms(self.now);
-        let with_groups: Vec<_> = self
-            .ofproto
-            .tables
-            .collect_rules(&Criteria {
-                hidden: true,
-                ..Criteria::all()
-            })
-            .into_iter()
-            .filter(|r| r.actions.has_group)
-            .collect();
+        let tables = self.ofproto.tables.clone();
         let stats = self.groups(id).into_iter().map(|g| {
-            let refs = with_groups
-                .iter()
-                .filter(|r| r.actions.outputs_to_group(g.id))
-                .count();
             let (packet_count, byte_count) = g.counters.read();
             let (duration_sec, duration_nsec) = sec_nsec(now_ms - g.created_ms);
             let buckets = g.buckets.iter().map(|b| {
@@ -255,7 +229,7 @@ impl Request<'_> {
             });
             GroupStats {
                 group_id: g.id,
-                ref_count: refs as u32,
+                ref_count: tables.n_rules_of_group(g.id) as u32,
                 packet_count,
                 byte_count,
                 duration_sec,

@@ -33,7 +33,6 @@ impl Ofproto {
             id: self.id,
             name: self.name.clone(),
             tables: self.tables.clone(),
-            groups: self.groups.clone(),
             meters: self.meter_map.clone(),
             macs: self.macs.clone(),
             ports,

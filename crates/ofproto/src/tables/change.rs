@@ -1,4 +1,4 @@
-//! A change of the tables: one flow mod, or the flow mods of a bundle, in the next version.
+//! A change of the tables: one flow or group mod, or those of a bundle, in the next version.
 //!
 //! Nothing is visible to readers until [`Change::commit`]; a change that is dropped without it is undone. Within
 //! the change later flow mods see what earlier ones did.
@@ -14,6 +14,7 @@ use ferrovs_openflow::flow::{
 use ferrovs_packet::types::OfPort;
 
 use super::{N_TABLES, N_VISIBLE_TABLES, RuleMatch, TBL_INTERNAL, TableEvent, Tables, Writer};
+use crate::groups::Group;
 use crate::rule::{NewRule, Rule};
 
 /// On whose behalf a change is made: a connection and the transaction id of its message.
@@ -97,6 +98,8 @@ enum Op {
         by_add: bool,
     },
     Removed(Arc<Rule>, FlowRemovedReason, Requester),
+    GroupAdded(Arc<Group>),
+    GroupRemoved(Arc<Group>),
 }
 
 /// Whether a modification adds the flow when it finds none: before OpenFlow 1.2, unless flows are chosen by cookie.
@@ -435,6 +438,32 @@ impl Change<'_> {
         }
     }
 
+    /// Puts a group in, or in the place of another with its id.
+    pub fn set_group(&mut self, group: Group) {
+        self.end_group(group.id);
+        let group = Arc::new(group);
+        self.tables.groups.link(&group);
+        self.ops.push(Op::GroupAdded(group));
+    }
+
+    /// Removes a group with the rules that name it.
+    pub fn remove_group(&mut self, id: u32) {
+        let rules = self.writer.by_group.get(&id);
+        let mut rules: Vec<_> = rules.map_or_else(Vec::new, |r| r.values().cloned().collect());
+        rules.sort_by_key(|r| (r.table_id, std::cmp::Reverse(r.priority), r.created_ms));
+        for rule in rules {
+            self.remove(rule, FlowRemovedReason::GroupDelete);
+        }
+        self.end_group(id);
+    }
+
+    fn end_group(&mut self, id: u32) {
+        if let Some(old) = self.tables.groups.find(id) {
+            self.tables.groups.hide(&old, self.version);
+            self.ops.push(Op::GroupRemoved(old));
+        }
+    }
+
     /// What was done so far is told apart from what follows, as if they were changes of their own.
     pub fn tell_apart(&mut self) {
         self.remove_learned();
@@ -501,6 +530,10 @@ impl Change<'_> {
                     }
                     self.writer.garbage.push_back((self.version, rule));
                 }
+                Op::GroupAdded(_) => {}
+                Op::GroupRemoved(group) => {
+                    self.writer.old_groups.push_back((self.version, group));
+                }
             }
         }
         // A removed rule that stays linked would go on narrowing the flows that lookups make.
@@ -531,6 +564,11 @@ impl Drop for Change<'_> {
                     self.tables.unhide(&mut self.writer, &old);
                 }
                 Op::Removed(rule, ..) => self.tables.unhide(&mut self.writer, &rule),
+                Op::GroupAdded(group) => {
+                    self.tables.groups.hide(&group, self.version);
+                    self.tables.groups.unlink(&group);
+                }
+                Op::GroupRemoved(group) => self.tables.groups.unhide(&group),
             }
         }
         self.writer.orphaned.clear();
@@ -563,19 +601,19 @@ impl Tables {
             writer.unlink(rule);
             self.count(rule, false);
         }
-        rule.set_removed_in(Some(version));
+        rule.lifespan.end_in(version);
         self.tables[usize::from(rule.table_id)].index.remove(rule);
     }
 
     /// Makes a rule invisible from `version` on.
     fn hide(&self, writer: &mut Writer, rule: &Arc<Rule>, version: u64) {
-        rule.set_removed_in(Some(version));
+        rule.lifespan.end_in(version);
         writer.unlink(rule);
         self.count(rule, false);
     }
 
     fn unhide(&self, writer: &mut Writer, rule: &Arc<Rule>) {
-        rule.set_removed_in(None);
+        rule.lifespan.go_on();
         writer.link(rule);
         self.count(rule, true);
     }

@@ -710,7 +710,7 @@ impl Ctx<'_> {
         if !self.may_go_deeper() {
             return;
         }
-        match self.bridge.groups.find(id) {
+        match self.bridge.tables.groups().find_in(id, self.version) {
             Some(group) => super::group::run(self, &group, last),
             None => self.warn(&format!("output to nonexistent group {id}")),
         }

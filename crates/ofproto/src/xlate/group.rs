@@ -107,7 +107,7 @@ fn is_live(ctx: &mut Ctx<'_>, group: &Group, index: usize, depth: usize) -> bool
     }
     if !weightless
         && watched != GROUP_ANY
-        && let Some(watched) = ctx.bridge.groups.find(watched)
+        && let Some(watched) = ctx.bridge.tables.groups().find_in(watched, ctx.version)
         && first_live(ctx, &watched, depth + 1).is_some()
     {
         return true;

@@ -17,7 +17,6 @@ use ferrovs_protocols::mac_learning::MacTable;
 
 pub use ferrovs_datapath::features::DpFeatures;
 
-use crate::groups::GroupTable;
 use crate::tables::Tables;
 
 /// Identifies a bridge across snapshots.
@@ -67,7 +66,6 @@ pub struct XBridge {
     pub id: BridgeId,
     pub name: String,
     pub tables: Arc<Tables>,
-    pub groups: Arc<GroupTable>,
     /// Meters of the datapath, by OpenFlow meter.
     pub meters: Arc<papaya::HashMap<u32, u32>>,
     pub macs: Arc<Mutex<MacTable>>,

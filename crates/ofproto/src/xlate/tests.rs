@@ -29,7 +29,7 @@ use super::snapshot::{
 use super::trace::Trace;
 use super::xcache::{PacketCount, XCache};
 use super::{Start, XlateIn, XlateOut, translate};
-use crate::groups::{Group, GroupTable};
+use crate::groups::Group;
 use crate::tables::{ChangeHook, Requester, Tables};
 
 struct NoController;
@@ -86,8 +86,11 @@ fn add_group(bridge: &XBridge, text: &str) {
     let (tun, mut usable) = (Tun::auto(), Protocol::all());
     let gm = parse_group_mod(text, GroupCommand::Add, &Names::none(&tun), &mut usable)
         .unwrap_or_else(|e| panic!("{text}: {e}"));
-    let group = Group::new(gm.group_id, gm.type_, gm.buckets, gm.props, 0);
-    bridge.groups.insert(group);
+    let mut change = bridge.tables.change(Requester::default(), 0);
+    let version = change.version();
+    let group = Group::new(gm.group_id, gm.type_, gm.buckets, gm.props, 0, version);
+    change.set_group(group);
+    change.commit();
 }
 
 fn one_bridge(id: u128) -> XBridge {
@@ -145,7 +148,6 @@ fn one_bridge(id: u128) -> XBridge {
         id,
         name: format!("br{}", id - 1),
         tables,
-        groups: Arc::new(GroupTable::new()),
         meters: Arc::new([(1, 7)].into_iter().collect()),
         macs: Arc::new(Mutex::default()),
         ports,
@@ -530,7 +532,7 @@ fn each_bucket_that_a_packet_runs_through_counts_it() {
     };
     cache.push(count, origin());
     for id in [1, 2] {
-        let group = bridge.groups.find(id).expect("it was added");
+        let group = bridge.tables.groups().find(id).expect("it was added");
         assert_eq!(group.counters.read(), (5, 300));
         let buckets: Vec<_> = group.buckets.iter().map(|b| b.counters.read()).collect();
         assert_eq!(buckets, [(5, 300); 2]);

@@ -142,7 +142,10 @@ fn connection_tracking_is_refused_by_a_datapath_that_cannot_do_it() {
         assert_eq!(peer.add(text), [OfpErr::OFPBAC_BAD_TYPE], "{text}");
     }
     assert_eq!(peer.ask(Message::CtFlushZone(4)), []);
-    assert_eq!((peer.flows(), peer.ofproto.groups.len()), (vec![], 0));
+    assert_eq!(
+        (peer.flows(), peer.ofproto.tables.groups().len()),
+        (vec![], 0)
+    );
     // Looking for such flows and deleting them is no harm.
     assert_eq!(peer.ask(flow(FlowModCommand::Delete, "ct_mark=1")), []);
 
@@ -362,7 +365,7 @@ fn buckets_are_inserted_and_removed_at_will_and_keep_their_weights() {
     let mut change = |command, text: &str| {
         let errors = peer.ask(Message::GroupMod(group(command, text)));
         assert_eq!(errors, [], "{text}");
-        let group = peer.ofproto.groups.find(1);
+        let group = peer.ofproto.tables.groups().find(1);
         group.map(|g| {
             g.buckets
                 .iter()
@@ -389,7 +392,7 @@ fn buckets_are_inserted_and_removed_at_will_and_keep_their_weights() {
     weighted.buckets[0].weight = 100;
     weighted.type_ = ferrovs_openflow::group::GroupType::Select;
     assert_eq!(peer.ask(Message::GroupMod(weighted)), []);
-    let one = peer.ofproto.groups.find(1).unwrap();
+    let one = peer.ofproto.tables.groups().find(1).unwrap();
     let weights: Vec<_> = one.buckets.iter().map(|b| b.bucket.weight).collect();
     assert_eq!(weights, [50, 100]);
 }
@@ -402,7 +405,10 @@ fn groups_and_meters_go_with_the_flows_when_controllers_change() {
     assert_eq!(peer.ask(meter("meter=1,kbps,bands=type=drop,rate=1")), []);
     assert_eq!(peer.add("actions=meter:1,group:1"), []);
     peer.ofproto.flush_flows(clock::now());
-    let there = (peer.ofproto.groups.len(), peer.ofproto.meters.by_id.len());
+    let there = (
+        peer.ofproto.tables.groups().len(),
+        peer.ofproto.meters.by_id.len(),
+    );
     assert_eq!(there, (0, 0));
     assert_eq!(peer.ask(meter("meter=1,kbps,bands=type=drop,rate=1")), []);
 }
