@@ -343,17 +343,7 @@ impl Ofproto {
     pub(crate) fn expire(&mut self, now: Instant) {
         let now_ms = to_ms(now);
         let mut change = None;
-        for rule in self.tables.expirable() {
-            let over = |timeout: u16, since: i64| {
-                timeout != 0 && now_ms >= since + i64::from(timeout) * 1000
-            };
-            let reason = if over(rule.hard_timeout(), rule.modified_ms()) {
-                FlowRemovedReason::HardTimeout
-            } else if over(rule.idle_timeout(), rule.stats().used_ms) {
-                FlowRemovedReason::IdleTimeout
-            } else {
-                continue;
-            };
+        for (rule, reason) in self.tables.over(now_ms) {
             let change =
                 change.get_or_insert_with(|| self.tables.change(Requester::default(), now_ms));
             change.remove(rule, reason);

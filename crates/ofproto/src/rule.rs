@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use ferrovs_classifier::Conjunction;
 use ferrovs_openflow::action::{self, Action};
-use ferrovs_openflow::flow::FlowModFlags;
+use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
 use ferrovs_packet::types::OfPort;
 
 use crate::tables::{Lifespan, RuleMatch};
@@ -122,7 +122,7 @@ pub struct Rule {
     replaced_by: OnceLock<Arc<Rule>>,
     /// Positions in the lists of the tables' writer.
     pub(crate) cookie_slot: AtomicU32,
-    pub(crate) expirable_slot: AtomicU32,
+    pub(crate) expiry_slot: AtomicU32,
 }
 
 /// Everything that makes a rule, given by value.
@@ -168,7 +168,7 @@ impl Rule {
             lifespan: Lifespan::from(version),
             replaced_by: OnceLock::new(),
             cookie_slot: AtomicU32::new(NO_SLOT),
-            expirable_slot: AtomicU32::new(NO_SLOT),
+            expiry_slot: AtomicU32::new(NO_SLOT),
         }
     }
 
@@ -195,6 +195,37 @@ impl Rule {
 
     pub fn hard_timeout(&self) -> u16 {
         self.hard_timeout.load(Relaxed)
+    }
+
+    /// When the rule is over unless packets come meanwhile; none without a timeout.
+    pub(crate) fn ends_ms(&self) -> Option<i64> {
+        self.ends().into_iter().filter_map(|(at, _)| at).min()
+    }
+
+    /// Why the rule is over, if it is.
+    pub(crate) fn over_at(&self, now_ms: i64) -> Option<FlowRemovedReason> {
+        let is_over = |(at, _): &(Option<i64>, _)| at.is_some_and(|at| now_ms >= at);
+        self.ends()
+            .into_iter()
+            .find(is_over)
+            .map(|(_, reason)| reason)
+    }
+
+    /// The end by each of the timeouts.
+    fn ends(&self) -> [(Option<i64>, FlowRemovedReason); 2] {
+        let end = |timeout: u16, since: i64| {
+            (timeout != 0).then(|| since.saturating_add(i64::from(timeout) * 1000))
+        };
+        [
+            (
+                end(self.hard_timeout(), self.modified_ms()),
+                FlowRemovedReason::HardTimeout,
+            ),
+            (
+                end(self.idle_timeout(), self.used_ms.load(Relaxed)),
+                FlowRemovedReason::IdleTimeout,
+            ),
+        ]
     }
 
     /// Lowers the timeouts, as `fin_timeout` does: 0 leaves one alone, and none ever grows.

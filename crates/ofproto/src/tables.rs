@@ -11,7 +11,9 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -29,8 +31,11 @@ use crate::rule::{NO_SLOT, Rule, RuleActions};
 mod change;
 mod cls;
 mod evict;
+mod expiry;
 mod lifespan;
 mod rule_match;
+
+use expiry::Expiry;
 
 pub use change::{Change, Criteria, Requester, may_add};
 pub use lifespan::Lifespan;
@@ -164,6 +169,7 @@ pub struct Tables {
     /// What happened, change by change.
     events: Mutex<VecDeque<Vec<TableEvent>>>,
     waker: Arc<Waker>,
+    needs_attention: AtomicBool,
     /// Bumped by every change that was published.
     change_seq: AtomicU64,
     /// What every change does after it was published: wakes the revalidators.
@@ -185,7 +191,7 @@ struct Writer {
     by_cookie: HashMap<u64, Vec<Arc<Rule>>>,
     /// Rules that name a group, by the group and their address.
     by_group: HashMap<u32, HashMap<usize, Arc<Rule>>>,
-    expirable: Vec<Arc<Rule>>,
+    expiry: Expiry,
     /// How many flows learn, with `delete_learned`, flows of this cookie and table.
     learners: HashMap<(u64, u8), usize>,
     /// Those of them that were the last, in the change under way.
@@ -217,23 +223,13 @@ impl Writer {
         let list = self.by_cookie.entry(rule.cookie).or_default();
         rule.cookie_slot.store(list.len() as u32, Relaxed);
         list.push(rule.clone());
-        if rule.idle_timeout() != 0 || rule.hard_timeout() != 0 {
-            self.link_expirable(rule);
-        }
+        self.expiry.watch(rule);
         for group in &rule.actions.groups {
             let rules = self.by_group.entry(*group).or_default();
             rules.insert(Arc::as_ptr(rule).addr(), rule.clone());
         }
         for learned in &rule.actions.deletes_learned {
             *self.learners.entry(*learned).or_default() += 1;
-        }
-    }
-
-    fn link_expirable(&mut self, rule: &Arc<Rule>) {
-        if rule.expirable_slot.load(Relaxed) == NO_SLOT {
-            rule.expirable_slot
-                .store(self.expirable.len() as u32, Relaxed);
-            self.expirable.push(rule.clone());
         }
     }
 
@@ -267,13 +263,7 @@ impl Writer {
                 self.by_cookie.remove(&rule.cookie);
             }
         }
-        let slot = rule.expirable_slot.swap(NO_SLOT, Relaxed);
-        if slot != NO_SLOT {
-            self.expirable.swap_remove(slot as usize);
-            if let Some(moved) = self.expirable.get(slot as usize) {
-                moved.expirable_slot.store(slot, Relaxed);
-            }
-        }
+        self.expiry.forget(rule);
     }
 }
 
@@ -289,6 +279,7 @@ impl Tables {
             monitors: AtomicUsize::new(0),
             events: Mutex::default(),
             waker,
+            needs_attention: AtomicBool::new(false),
             change_seq: AtomicU64::new(1),
             on_change,
         }
@@ -398,8 +389,11 @@ impl Tables {
 
     /// Unlinks removed rules that no reader can see any more.
     pub fn collect_garbage(&self) {
-        let mut writer = self.writer();
-        self.collect(&mut writer);
+        if self.needs_attention() {
+            let mut writer = self.writer();
+            self.collect(&mut writer);
+            self.note_attention(&writer);
+        }
     }
 
     fn collect(&self, writer: &mut Writer) {
@@ -424,8 +418,13 @@ impl Tables {
 
     /// Whether some rule has a timeout, or is removed and waits for its last reader.
     pub fn needs_attention(&self) -> bool {
-        let writer = self.writer();
-        !writer.expirable.is_empty() || writer.has_garbage()
+        self.needs_attention.load(Relaxed)
+    }
+
+    /// Notes whether the writer has left something to do.
+    fn note_attention(&self, writer: &Writer) {
+        let needed = !writer.expiry.is_empty() || writer.has_garbage();
+        self.needs_attention.store(needed, Relaxed);
     }
 
     /// How many rules name the group.
@@ -433,17 +432,21 @@ impl Tables {
         self.writer().by_group.get(&group).map_or(0, HashMap::len)
     }
 
-    /// Rules with a timeout.
-    pub fn expirable(&self) -> Vec<Arc<Rule>> {
-        self.writer().expirable.clone()
+    /// Rules whose time is over, and why.
+    pub fn over(&self, now_ms: i64) -> Vec<(Arc<Rule>, FlowRemovedReason)> {
+        match self.needs_attention() {
+            true => self.writer().expiry.over(now_ms),
+            false => Vec::new(),
+        }
     }
 
     /// Lowers the timeouts of a rule (`fin_timeout`) and makes sure that its expiry is looked after.
     pub fn reduce_timeouts(&self, rule: &Arc<Rule>, idle: u16, hard: u16) {
         rule.reduce_timeouts(idle, hard);
         let mut writer = self.writer();
-        if !rule.is_removed() && (rule.idle_timeout() != 0 || rule.hard_timeout() != 0) {
-            writer.link_expirable(rule);
+        if !rule.is_removed() {
+            writer.expiry.watch(rule);
+            self.note_attention(&writer);
         }
     }
 }

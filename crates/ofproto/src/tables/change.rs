@@ -538,6 +538,7 @@ impl Change<'_> {
         }
         // A removed rule that stays linked would go on narrowing the flows that lookups make.
         tables.collect(&mut self.writer);
+        tables.note_attention(&self.writer);
         tables.change_seq.fetch_add(1, Relaxed);
         told.push(events);
         told.retain(|events| !events.is_empty());

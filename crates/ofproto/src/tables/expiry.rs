@@ -1,0 +1,145 @@
+//! Which rules have a timeout, and when each has to be looked at next.
+//!
+//! A rule waits at the earliest moment at which it may be over. Packets, which put off the end of a rule, do not
+//! move it: when its moment has come it is looked at, and waits for its new end if it is not over. So a look costs
+//! as much as there are rules whose moment has come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use ferrovs_openflow::flow::FlowRemovedReason;
+use hashbrown::HashMap;
+
+use crate::rule::{NO_SLOT, Rule};
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    /// By the moment, in ms, and the number under which the rule came.
+    waiting: BTreeMap<(i64, u32), Arc<Rule>>,
+    /// The moment for which each number waits.
+    moments: HashMap<u32, i64>,
+    next: u32,
+}
+
+impl Expiry {
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Looks after a rule, from its present timeouts on; one without any needs no looking after.
+    pub fn watch(&mut self, rule: &Arc<Rule>) {
+        let Some(moment) = rule.ends_ms() else {
+            return;
+        };
+        let mut number = rule.expiry_slot.load(Relaxed);
+        if number == NO_SLOT {
+            number = self.free_number();
+            rule.expiry_slot.store(number, Relaxed);
+        }
+        if let Some(old) = self.moments.insert(number, moment) {
+            self.waiting.remove(&(old, number));
+        }
+        self.waiting.insert((moment, number), rule.clone());
+    }
+
+    fn free_number(&mut self) -> u32 {
+        loop {
+            let number = self.next;
+            self.next = self.next.wrapping_add(1);
+            if number != NO_SLOT && !self.moments.contains_key(&number) {
+                return number;
+            }
+        }
+    }
+
+    /// Looks after a rule no more.
+    pub fn forget(&mut self, rule: &Rule) {
+        let number = rule.expiry_slot.swap(NO_SLOT, Relaxed);
+        if let Some(moment) = self.moments.remove(&number) {
+            self.waiting.remove(&(moment, number));
+        }
+    }
+
+    /// The rules that are over, by the moment at which they were to be looked at. They stay until they are
+    /// forgotten.
+    pub fn over(&mut self, now_ms: i64) -> Vec<(Arc<Rule>, FlowRemovedReason)> {
+        let mut over = Vec::new();
+        let due = self.waiting.range(..=(now_ms, u32::MAX));
+        let due: Vec<Arc<Rule>> = due.map(|(_, rule)| rule.clone()).collect();
+        for rule in due {
+            match rule.over_at(now_ms) {
+                Some(reason) => over.push((rule, reason)),
+                None => self.watch(&rule),
+            }
+        }
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ferrovs_openflow::flow::FlowModFlags;
+    use ferrovs_packet::flow::Match;
+
+    use super::*;
+    use crate::rule::{NewRule, RuleActions};
+    use crate::tables::RuleMatch;
+    use crate::time::to_ms;
+
+    fn rule(priority: i32, idle_timeout: u16, hard_timeout: u16, now_ms: i64) -> Arc<Rule> {
+        let new = NewRule {
+            table_id: 0,
+            priority,
+            match_: RuleMatch::new(&Match::default()),
+            actions: Arc::new(RuleActions::new(Vec::new())),
+            cookie: 0,
+            flags: FlowModFlags::empty(),
+            importance: 0,
+            idle_timeout,
+            hard_timeout,
+            now_ms,
+        };
+        Arc::new(Rule::new(new, 1))
+    }
+
+    #[test]
+    fn rules_are_over_when_their_time_has_come() {
+        use FlowRemovedReason::{HardTimeout, IdleTimeout};
+        let now = ferrovs_runtime::clock::now();
+        let at = |secs| to_ms(now + Duration::from_secs(secs));
+        let mut expiry = Expiry::default();
+        let rules = [(10, 0), (0, 10), (3, 5), (0, 0)];
+        let rules: Vec<_> = rules.into_iter().enumerate().collect();
+        let rules: Vec<_> = rules
+            .into_iter()
+            .map(|(i, (idle, hard))| rule(i as i32, idle, hard, at(0)))
+            .collect();
+        rules.iter().for_each(|rule| expiry.watch(rule));
+        let over = |expiry: &mut Expiry, secs| {
+            let over = expiry.over(at(secs));
+            over.iter()
+                .map(|(r, why)| (r.priority, *why))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(over(&mut expiry, 2), []);
+        // Packets put the end off, but not that of the hard timeout.
+        rules[2].credit(1, 1, now + Duration::from_secs(2));
+        rules[0].credit(1, 1, now + Duration::from_secs(7));
+        assert_eq!(over(&mut expiry, 4), []);
+        assert_eq!(over(&mut expiry, 5), [(2, HardTimeout)]);
+        expiry.forget(&rules[2]);
+        assert_eq!(over(&mut expiry, 16), [(1, HardTimeout)]);
+        expiry.forget(&rules[1]);
+        // An earlier end counts at once.
+        rules[3].reduce_timeouts(1, 0);
+        expiry.watch(&rules[3]);
+        assert_eq!(over(&mut expiry, 17), [(3, IdleTimeout), (0, IdleTimeout)]);
+        expiry.forget(&rules[0]);
+        expiry.forget(&rules[3]);
+        assert!(expiry.is_empty() && expiry.moments.is_empty());
+    }
+}
