@@ -154,11 +154,7 @@ impl Udpif {
         actions: &[ferrovs_openflow::action::Action],
     ) -> Result<(), DropReason> {
         let snapshot = self.snapshot.load_full();
-        let count = PacketCount {
-            packets: 1,
-            bytes: packet.size() as u64,
-            tcp_flags: 0,
-        };
+        let count = PacketCount::one(&packet, 0);
         let mut out = translate(XlateIn {
             snapshot: &snapshot,
             recircs: &self.recircs,
@@ -228,11 +224,7 @@ impl Udpif {
 
     /// Sends what was prepared, and does what goes with it.
     pub fn send(&self, t: Translated) {
-        let count = PacketCount {
-            packets: 1,
-            bytes: t.packet.size() as u64,
-            tcp_flags: t.flow.tcp_flags.get(),
-        };
+        let count = PacketCount::one(&t.packet, t.flow.tcp_flags.get());
         t.credits.push(count, clock::now());
         // An address may have been learned from it.
         if t.out.learned {
@@ -324,11 +316,7 @@ impl Udpif {
             return self.drop_unknown(upcall, seq);
         };
         let mut xcache = XCache::default();
-        let count = PacketCount {
-            packets: 1,
-            bytes: upcall.packet.size() as u64,
-            tcp_flags: 0,
-        };
+        let count = PacketCount::one(upcall.packet, 0);
         let mut out = self.translate(
             &snapshot,
             &origin,

@@ -162,15 +162,20 @@ impl Packet {
     /// A copy with its own buffer.
     pub fn duplicate(&self) -> Packet {
         let mut copy = Packet::from_slice(self.data());
-        copy.l2_5 = self.l2_5;
-        copy.l3 = self.l3;
-        copy.l4 = self.l4;
+        copy.take_after(self);
         copy.l2_pad = self.l2_pad;
-        copy.rss_hash = self.rss_hash;
         copy.cutlen = self.cutlen;
         copy.offload = self.offload;
-        copy.md = self.md.clone();
         copy
+    }
+
+    /// Says of this packet what is known of `other`, whose headers it has.
+    pub(crate) fn take_after(&mut self, other: &Packet) {
+        self.l2_5 = other.l2_5;
+        self.l3 = other.l3;
+        self.l4 = other.l4;
+        self.rss_hash = other.rss_hash;
+        self.md = other.md.clone();
     }
 
     pub fn data(&self) -> &[u8] {

@@ -255,17 +255,9 @@ pub fn segment(packet: Packet, mut emit: impl FnMut(Packet)) {
                 put_u16(out, udp + 6, sum);
             }
         }
-        copy_meta(&packet, &mut seg);
+        seg.take_after(&packet);
         emit(seg);
     }
-}
-
-fn copy_meta(from: &Packet, to: &mut Packet) {
-    to.l2_5 = from.l2_5;
-    to.l3 = from.l3;
-    to.l4 = from.l4;
-    to.rss_hash = from.rss_hash;
-    to.md = from.md.clone();
 }
 
 /// Turns a frame of the tunnel shape into UDP frames whose segments are its inner packets, as few
@@ -312,7 +304,7 @@ pub fn to_uso(packet: Packet, mut emit: impl FnMut(Packet)) {
             let sum = pseudo(out, ip, ip_proto::UDP, end - udp).fold();
             put_u16(out, udp + 6, sum);
         }
-        copy_meta(&packet, &mut frame);
+        frame.take_after(&packet);
         if partial {
             frame.offload.checksum = Checksum::Partial {
                 start: udp as u16,
@@ -359,7 +351,7 @@ pub fn split(packet: Packet, max: usize, mut emit: impl FnMut(Packet)) {
         let end = out.len();
         let sum = pseudo(out, shape.l3, proto, end - shape.l4).fold();
         put_u16(out, shape.l4 + if shape.tcp { 16 } else { 6 }, sum);
-        copy_meta(&packet, &mut part);
+        part.take_after(&packet);
         part.offload = packet.offload;
         if chunk.len() <= mss {
             part.offload.gso = None;

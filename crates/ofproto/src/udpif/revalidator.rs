@@ -248,11 +248,7 @@ fn adopt(udpif: &Udpif, entry: &FlowEntry) -> Arc<Ukey> {
 fn check(udpif: &Udpif, key: &Ukey, entry: &FlowEntry, dying: bool) -> Verdict {
     let seq = udpif.reval_seq.read();
     let mut state = key.state();
-    let count = PacketCount {
-        packets: entry.stats.n_packets.saturating_sub(state.stats.n_packets),
-        bytes: entry.stats.n_bytes.saturating_sub(state.stats.n_bytes),
-        tcp_flags: entry.stats.tcp_flags,
-    };
+    let count = PacketCount::since(&state.stats, &entry.stats);
     state.stats = entry.stats;
     let used = entry.stats.used.unwrap_or(state.created);
     let stale = state.reval_seq != seq;
@@ -318,11 +314,7 @@ fn delete(udpif: &Udpif, key: &Ukey) {
     // Packets that came since the dump are credited with the final counters.
     if let Ok(last) = udpif.dpif.flow_del(key.ufid, Some(key.pmd)) {
         let state = key.state();
-        let count = PacketCount {
-            packets: last.n_packets.saturating_sub(state.stats.n_packets),
-            bytes: last.n_bytes.saturating_sub(state.stats.n_bytes),
-            tcp_flags: last.tcp_flags,
-        };
+        let count = PacketCount::since(&state.stats, &last);
         if let Some(xcache) = state.xcache.as_ref().filter(|_| count.packets > 0) {
             xcache.push(count, last.used.unwrap_or(state.created));
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ferrovs_datapath::dpif::FlowStats;
 use ferrovs_openflow::flow::FlowMod;
+use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::types::MacAddr;
 
 use ferrovs_protocols::mac_learning::GratuitousArp;
@@ -72,6 +74,25 @@ pub struct PacketCount {
     pub packets: u64,
     pub bytes: u64,
     pub tcp_flags: u16,
+}
+
+impl PacketCount {
+    pub fn one(packet: &Packet, tcp_flags: u16) -> PacketCount {
+        PacketCount {
+            packets: 1,
+            bytes: packet.size() as u64,
+            tcp_flags,
+        }
+    }
+
+    /// What a flow of the datapath met between two looks at its counters.
+    pub fn since(before: &FlowStats, now: &FlowStats) -> PacketCount {
+        PacketCount {
+            packets: now.n_packets.saturating_sub(before.n_packets),
+            bytes: now.n_bytes.saturating_sub(before.n_bytes),
+            tcp_flags: now.tcp_flags,
+        }
+    }
 }
 
 impl XCache {
