@@ -4,8 +4,8 @@
 //! * [`ofprotos`]: all bridges of the process; what the program that configures bridges calls.
 //! * [`ofproto`]: one bridge: ports, bundles, mirrors, settings; [`backer`]: what bridges on one datapath share.
 //! * [`connmgr`]: OpenFlow connections; [`handlers`]: what each message does.
-//! * [`tables`] and [`rule`]: the flow tables, versioned and readable from any thread; [`groups`] and [`meters`]
-//!   beside them.
+//! * [`tables`], [`rule`] and [`groups`]: the flow tables with their groups, versioned and readable from any thread;
+//!   [`meters`] beside them.
 //! * [`xlate`]: translation of a flow through the tables into datapath actions; [`udpif`]: upcalls, and keeping
 //!   installed flows true; [`trace`]: translation told step by step.
 //! * [`unixctl`]: the commands of all this.
