@@ -27,6 +27,7 @@ pub mod flow_mods;
 pub mod hello;
 mod multipart;
 pub mod packet_in;
+pub mod parts;
 pub mod rconn;
 mod schedule;
 

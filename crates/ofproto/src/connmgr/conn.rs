@@ -19,6 +19,7 @@ use ferrovs_runtime::Poller;
 use super::ControllerSettings;
 use super::flow_mods::FlowMods;
 use super::multipart::Multipart;
+use super::parts::Parts;
 use super::rconn::Rconn;
 use super::schedule::Schedule;
 use crate::handlers::bundle::Bundle;
@@ -37,9 +38,6 @@ const DEFAULT_PACKET_INS: u32 = 100;
 
 const INVALID_TTL: u32 = 1 << PacketInReason::InvalidTtl as u32;
 
-/// The messages of one answer, made when there is room; None after the last.
-pub type Parts = Box<dyn FnMut() -> Option<Message>>;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnKind {
     Primary,
@@ -53,12 +51,6 @@ impl ConnKind {
             ConnKind::Service => "service",
         }
     }
-}
-
-/// An answer in the making.
-struct Reply {
-    xid: u32,
-    parts: Parts,
 }
 
 pub struct OfConn {
@@ -86,7 +78,8 @@ pub struct OfConn {
     pub flow_mods: FlowMods,
     /// Requests of which parts are still to come.
     pub(super) multipart: Multipart,
-    replies: VecDeque<Reply>,
+    /// Answers in the making.
+    replies: VecDeque<Parts>,
     /// The round of the revalidators that the next answer waits for.
     held: Option<Round>,
     /// Of packets that no flow matched, and of the others.
@@ -213,17 +206,17 @@ impl OfConn {
         if self.may_answer() {
             self.send_with_xid(body, xid, now);
         } else {
-            let mut once = Some(body);
-            self.replies.push_back(Reply {
-                xid,
-                parts: Box::new(move || once.take()),
-            });
+            let version = self.version();
+            let mut once = Some(Msg { version, xid, body });
+            let parts =
+                move |tun: &TunTable| once.take().map(|msg| crate::codec::encode(&msg, tun));
+            self.replies.push_back(Box::new(parts));
         }
     }
 
-    /// Answers request `xid` with messages that are made one at a time.
-    pub fn reply_in_parts(&mut self, xid: u32, parts: Parts, now: Instant) {
-        self.replies.push_back(Reply { xid, parts });
+    /// Answers with messages that are made one at a time.
+    pub fn reply_in_parts(&mut self, parts: Parts, now: Instant) {
+        self.replies.push_back(parts);
         self.continue_replies(now);
     }
 
@@ -259,14 +252,11 @@ impl OfConn {
             return;
         }
         while self.rconn.tx_backlog() < TX_HIGH {
-            let Some(reply) = self.replies.front_mut() else {
+            let Some(parts) = self.replies.front_mut() else {
                 return;
             };
-            match (reply.parts)() {
-                Some(body) => {
-                    let xid = reply.xid;
-                    self.send_with_xid(body, xid, now);
-                }
+            match parts(&self.tun_table) {
+                Some(bytes) => self.rconn.send(bytes, now),
                 None => {
                     self.replies.pop_front();
                 }

@@ -143,31 +143,14 @@ impl Request<'_> {
         let fits = move |rule: &Arc<Rule>| {
             size_bound(rule) <= PART_SIZE || fits_a_message(rule, version, nxm)
         };
-        let mut rules = rules.into_iter().filter(fits).peekable();
-        let mut first = true;
-        let parts = move || {
-            if rules.peek().is_none() && !std::mem::take(&mut first) {
-                return None;
-            }
-            first = false;
-            let mut flows = Vec::new();
-            let mut size = 0;
-            while let Some(rule) = rules.peek() {
-                size += size_bound(rule);
-                if size > PART_SIZE && !flows.is_empty() {
-                    break;
-                }
-                flows.push(describe(rule, now_ms));
-                rules.next();
-            }
-            Some(Message::FlowStatsReply {
-                flows,
-                nxm,
-                more: rules.peek().is_some(),
-            })
-        };
-        self.conn
-            .reply_in_parts(self.xid, Box::new(parts), self.now);
+        let flows = rules.into_iter().filter(fits);
+        let flows = flows.map(move |rule| describe(&rule, now_ms));
+        let more = false;
+        self.reply_list(flows, move |flows| Message::FlowStatsReply {
+            flows,
+            nxm,
+            more,
+        });
         Ok(())
     }
 }

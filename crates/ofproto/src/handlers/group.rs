@@ -19,8 +19,6 @@ use crate::ofproto::Ofproto;
 use crate::tables::Change;
 use crate::time::{sec_nsec, to_ms};
 
-const GROUPS_PER_PART: usize = 32;
-
 /// Checks what a group of this type may look like. Only a whole group is held to that: buckets may be inserted and
 /// removed at will.
 fn check_shape(kind: GroupType, buckets: &[Bucket]) -> Done {
@@ -238,8 +236,11 @@ impl Request<'_> {
             }
         });
         let stats: Vec<_> = stats.collect();
-        let make = |groups, more| Message::GroupStatsReply { groups, more };
-        self.reply_list(stats, GROUPS_PER_PART, make);
+        let make = |groups| Message::GroupStatsReply {
+            groups,
+            more: false,
+        };
+        self.reply_list(stats, make);
         Ok(())
     }
 
@@ -251,8 +252,11 @@ impl Request<'_> {
             props: g.props.clone(),
         });
         let descs: Vec<_> = descs.collect();
-        let make = |groups, more| Message::GroupDescReply { groups, more };
-        self.reply_list(descs, GROUPS_PER_PART, make);
+        let make = |groups| Message::GroupDescReply {
+            groups,
+            more: false,
+        };
+        self.reply_list(descs, make);
         Ok(())
     }
 

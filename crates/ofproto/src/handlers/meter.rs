@@ -18,8 +18,6 @@ use crate::ofproto::Ofproto;
 use crate::tables::Criteria;
 use crate::time::{sec_nsec, to_ms};
 
-const METERS_PER_PART: usize = 128;
-
 fn to_dpif(config: &MeterConfig) -> dpif::Meter {
     dpif::Meter {
         flags: config.flags.bits(),
@@ -171,8 +169,11 @@ impl Request<'_> {
             .into_iter()
             .map(|m| m.config.clone())
             .collect();
-        let make = |meters, more| Message::MeterConfigReply { meters, more };
-        self.reply_list(configs, METERS_PER_PART, make);
+        let make = |meters| Message::MeterConfigReply {
+            meters,
+            more: false,
+        };
+        self.reply_list(configs, make);
         Ok(())
     }
 
@@ -217,8 +218,11 @@ impl Request<'_> {
                 bands: bands.collect(),
             });
         }
-        let make = |meters, more| Message::MeterStatsReply { meters, more };
-        self.reply_list(all, METERS_PER_PART, make);
+        let make = |meters| Message::MeterStatsReply {
+            meters,
+            more: false,
+        };
+        self.reply_list(all, make);
         Ok(())
     }
 

@@ -18,12 +18,12 @@ use ferrovs_runtime::coverage;
 
 use super::{Done, Request};
 use crate::connmgr::OfConn;
+use crate::connmgr::parts::Packer;
 use crate::rule::Rule;
 use crate::tables::{Criteria, RuleMatch, TableEvent};
 
 /// Updates pause when so many bytes wait.
 const PAUSE_AT: usize = 128 * 1024;
-const UPDATES_PER_PART: usize = 64;
 
 /// What one monitor watches.
 #[derive(Clone, Debug)]
@@ -71,7 +71,9 @@ fn full(
 
 /// Tells a connection with monitors of the events of one change.
 pub fn deliver(conn: &mut OfConn, events: &[TableEvent], now: Instant) {
-    let mut updates = Vec::new();
+    let tun = conn.tun_table.clone();
+    let mut packer = Packer::new(conn.version(), 0, reply);
+    let mut abbreviated = Vec::new();
     for event in events {
         if conn.monitor_paused {
             return;
@@ -83,19 +85,23 @@ pub fn deliver(conn: &mut OfConn, events: &[TableEvent], now: Instant) {
             // Whatever waits is in what the connection gets when it has caught up.
             conn.monitor_paused = true;
             coverage::OFMONITOR_PAUSE.inc();
-            updates = vec![FlowUpdate::Paused];
+            packer = Packer::new(conn.version(), 0, reply);
+            packer.add(FlowUpdate::Paused, &tun);
             break;
         }
         // A change of the connection's own is told once, however many flows it concerns.
-        if !is_abbrev(&update) || !updates.contains(&update) {
-            updates.push(update);
+        if is_abbrev(&update) {
+            if abbreviated.contains(&update) {
+                continue;
+            }
+            abbreviated.push(update.clone());
         }
-        if updates.len() >= UPDATES_PER_PART {
-            conn.send_with_xid(reply(std::mem::take(&mut updates), false), 0, now);
+        if let Some(full) = packer.add(update, &tun) {
+            conn.rconn.send(full, now);
         }
     }
-    if !updates.is_empty() {
-        conn.send_with_xid(reply(updates, false), 0, now);
+    if !packer.is_empty() {
+        conn.rconn.send(packer.finish(), now);
     }
 }
 
@@ -160,7 +166,8 @@ fn update(conn: &OfConn, event: &TableEvent) -> Option<FlowUpdate> {
     })
 }
 
-fn reply(updates: Vec<FlowUpdate>, more: bool) -> Message {
+fn reply(updates: Vec<FlowUpdate>) -> Message {
+    let more = false;
     Message::FlowMonitorReply { updates, more }
 }
 
@@ -194,9 +201,7 @@ pub fn resume(conn: &mut OfConn, tables: &Arc<crate::tables::Tables>, now: Insta
     let monitors: Vec<Monitor> = conn.monitors.values().cloned().collect();
     let mut updates = current(tables, &monitors, FlowUpdateEvent::Added);
     updates.push(FlowUpdate::Resumed);
-    for part in updates.chunks(UPDATES_PER_PART) {
-        conn.send_with_xid(reply(part.to_vec(), false), 0, now);
-    }
+    conn.send(reply(updates), now);
 }
 
 impl Request<'_> {
@@ -222,7 +227,7 @@ impl Request<'_> {
             .filter(|m| m.flags.contains(FlowMonitorFlags::INITIAL))
             .collect();
         let updates = current(&self.ofproto.tables, &initial, FlowUpdateEvent::Initial);
-        self.reply_list(updates, UPDATES_PER_PART, reply);
+        self.reply_list(updates, reply);
         Ok(())
     }
 

@@ -6,11 +6,10 @@ use ferrovs_openflow::port::{PortMod, QUEUE_ALL, QueueConfig, QueueRequest, Queu
 use ferrovs_packet::types::OfPort;
 
 use super::{Done, Request};
+use crate::connmgr::parts;
 use crate::ofproto::Port;
 
 /// Ports that fit in one message, with every counter.
-const PORTS_PER_PART: usize = 64;
-const QUEUES_PER_PART: usize = 1024;
 /// The queue of packets that are given to none.
 const DEFAULT_QUEUE: u32 = 0;
 
@@ -36,8 +35,8 @@ impl Request<'_> {
             .into_iter()
             .map(|p| p.desc.clone())
             .collect();
-        let make = |ports, more| Message::PortDescReply { ports, more };
-        self.reply_list(descs, PORTS_PER_PART, make);
+        let make = |ports| Message::PortDescReply { ports, more: false };
+        self.reply_list(descs, make);
         Ok(())
     }
 
@@ -47,31 +46,19 @@ impl Request<'_> {
             .into_iter()
             .map(|p| p.stats(self.now))
             .collect();
-        let make = |ports, more| Message::PortStatsReply { ports, more };
-        self.reply_list(stats, PORTS_PER_PART, make);
+        let make = |ports| Message::PortStatsReply { ports, more: false };
+        self.reply_list(stats, make);
         Ok(())
     }
 
     /// Answers with a list, cut into messages.
     pub(super) fn reply_list<T: 'static>(
         &mut self,
-        items: Vec<T>,
-        per_part: usize,
-        make: impl Fn(Vec<T>, bool) -> Message + 'static,
+        items: impl IntoIterator<Item = T, IntoIter: 'static>,
+        make: impl Fn(Vec<T>) -> Message + 'static,
     ) {
-        let mut items = items.into_iter().peekable();
-        let mut first = true;
-        let parts = move || {
-            if items.peek().is_none() && !first {
-                return None;
-            }
-            first = false;
-            let part: Vec<T> = items.by_ref().take(per_part).collect();
-            let more = items.peek().is_some();
-            Some(make(part, more))
-        };
-        self.conn
-            .reply_in_parts(self.xid, Box::new(parts), self.now);
+        let parts = parts::list(self.conn.version(), self.xid, items, make);
+        self.conn.reply_in_parts(parts, self.now);
     }
 
     /// The ports whose queue a request means: every port has one, number 0, whatever its device has.
@@ -118,8 +105,11 @@ impl Request<'_> {
         };
         let stats = self.queue_ports(request)?.into_iter().map(unknown);
         let stats: Vec<_> = stats.collect();
-        let make = |queues, more| Message::QueueStatsReply { queues, more };
-        self.reply_list(stats, QUEUES_PER_PART, make);
+        let make = |queues| Message::QueueStatsReply {
+            queues,
+            more: false,
+        };
+        self.reply_list(stats, make);
         Ok(())
     }
 }

@@ -14,8 +14,6 @@ use super::table_features::features;
 use super::{Done, Request};
 use crate::tables::{N_VISIBLE_TABLES, Table, TableConfig};
 
-const TABLES_PER_PART: usize = 16;
-
 fn desc(table_id: u8, table: &Table) -> TableDesc {
     let config = table.config();
     TableDesc {
@@ -89,8 +87,11 @@ impl Request<'_> {
                 })
             })
             .collect();
-        let make = |tables, more| Message::TableStatsReply { tables, more };
-        self.reply_list(stats, usize::from(N_VISIBLE_TABLES), make);
+        let make = |tables| Message::TableStatsReply {
+            tables,
+            more: false,
+        };
+        self.reply_list(stats, make);
         Ok(())
     }
 
@@ -99,8 +100,11 @@ impl Request<'_> {
         let descs: Vec<_> = (0..N_VISIBLE_TABLES)
             .filter_map(|id| Some(desc(id, tables.table(id)?)))
             .collect();
-        let make = |tables, more| Message::TableDescReply { tables, more };
-        self.reply_list(descs, usize::from(N_VISIBLE_TABLES), make);
+        let make = |tables| Message::TableDescReply {
+            tables,
+            more: false,
+        };
+        self.reply_list(descs, make);
         Ok(())
     }
 
@@ -120,8 +124,11 @@ impl Request<'_> {
         let all: Vec<TableFeatures> = (0..N_VISIBLE_TABLES)
             .filter_map(|id| Some(features(id, tables.table(id)?, version)))
             .collect();
-        let make = |tables, more| Message::TableFeaturesReply { tables, more };
-        self.reply_list(all, TABLES_PER_PART, make);
+        let make = |tables| Message::TableFeaturesReply {
+            tables,
+            more: false,
+        };
+        self.reply_list(all, make);
         Ok(())
     }
 }
