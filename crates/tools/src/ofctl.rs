@@ -663,21 +663,6 @@ pub fn print_with(msg: &[u8], names: Names<'_>, verbosity: u8) {
     put(&out);
 }
 
-/// Prints one message to standard error.
-pub fn print_to_stderr(msg: &[u8], verbosity: u8) {
-    let tun = Tun::auto();
-    let mut out = String::new();
-    format_message(
-        msg,
-        Print {
-            names: Names::none(&tun),
-            verbosity,
-        },
-        &mut out,
-    );
-    eprint!("{out}");
-}
-
 /// Prints an error reply and ends the program.
 pub fn die_of(reply: &[u8], names: Names<'_>, opt: &Options) -> ! {
     let mut out = String::new();

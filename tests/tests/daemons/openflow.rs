@@ -1,5 +1,6 @@
 //! What the switch does about OpenFlow, request by request, as Open vSwitch does it.
 
+use ferrovs_testkit::Switch;
 use ferrovs_testkit::oracle::{Line, compare};
 
 const OPTIONS: &[&str] = &[
@@ -133,4 +134,23 @@ ovs-ofctl mod-flows br0 table=0,in_port=2,actions=drop
 ovs-ofctl -O OpenFlow13 dump-flows br0
 ",
     );
+}
+
+#[test]
+fn a_monitor_tells_all_flows_that_are_there_however_many_messages_it_takes() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- set Bridge br0 fail_mode=secure");
+    let flows: String = (1..=3000)
+        .map(|i| format!("priority={i},in_port={i},actions=1\n"))
+        .collect();
+    let file = sw.file("flows");
+    std::fs::write(&file, flows).unwrap();
+    sw.ofctl(&format!("--bundle -O OpenFlow14 add-flows br0 {file}"));
+    let told = sw.client("ovs-ofctl", &["--timeout=2", "monitor", "br0", "watch:"]);
+    let lines = |what: &str| told.stdout.lines().filter(|l| l.contains(what)).count();
+    assert_eq!(lines("event=ADDED"), 3000);
+    // 40 bytes each, in messages of 64 kB.
+    assert_eq!(lines("NXST_FLOW_MONITOR reply"), 2);
+    let shown = sw.ofctl("dump-flows br0");
+    assert_eq!(shown.lines().filter(|l| l.contains("reply")).count(), 3);
 }

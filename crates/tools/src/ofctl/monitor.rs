@@ -421,19 +421,13 @@ pub fn monitor(args: &[String], opt: &mut Options) {
         }
     }
     if !watches.is_empty() {
-        let (_, bytes) = v.encode(Message::FlowMonitorRequest(watches), &n.tun);
-        if let Err(e) = v.send_bytes(&bytes) {
-            vconn::talking(&v, &e);
+        let request = Message::FlowMonitorRequest(watches);
+        if opt.verbosity > 0 {
+            let shown = Msg::new(v.version, vconn::this_xid(), request.clone()).to_bytes(&n.tun);
+            super::print_with(&shown, n.names(), opt.verbosity + 2);
         }
-        // The first reply tells whether it was accepted.
-        let first = match v.recv() {
-            Ok(m) => m,
-            Err(e) => vconn::talking(&v, &e),
-        };
-        if first[1] == 1 {
-            super::die_of(&first, n.names(), opt);
-        }
-        super::print_to_stderr(&first, opt.verbosity + 2);
+        // The flows that are there come first, in as many parts as it takes.
+        super::dump_print(&mut v, request, n.names(), opt);
     }
     let wanted = opt.packet_in_format.unwrap_or(PacketInFormat::Nxt2);
     let formats: &[PacketInFormat] = if opt.packet_in_format.is_some() {

@@ -31,24 +31,24 @@ pub fn next_xid() -> u32 {
     NEXT_XID.fetch_add(1, Ordering::Relaxed)
 }
 
+const READ_SIZE: usize = 65536;
+
+/// The transaction id that comes next, still unused.
+pub fn this_xid() -> u32 {
+    NEXT_XID.load(Ordering::Relaxed)
+}
+
 /// An OpenFlow connection.
 pub struct Vconn {
     stream: Stream,
     pub name: String,
     pub version: Version,
     rx: Vec<u8>,
+    /// What one read fills.
+    buffer: Box<[u8]>,
+    poller: Poller,
     /// Whole messages that were received while waiting for another.
     stash: VecDeque<Vec<u8>>,
-}
-
-fn wait(stream: &Stream, write: bool) {
-    let mut poller = Poller::new();
-    if write {
-        stream.send_wait(&mut poller);
-    } else {
-        stream.recv_wait(&mut poller);
-    }
-    poller.block();
 }
 
 /// The versions' numbers as in the log about a failed negotiation.
@@ -96,8 +96,12 @@ impl Vconn {
             name: target.to_owned(),
             version,
             rx: Vec::new(),
+            buffer: vec![0; READ_SIZE].into(),
+            poller: Poller::new(),
             stash: VecDeque::new(),
         };
+        // Answers come soon, mostly.
+        v.poller.let_linger();
         let mut hello = encode_hello(allowed);
         hello[4..8].copy_from_slice(&next_xid().to_be_bytes());
         v.send_bytes(&hello)?;
@@ -175,7 +179,10 @@ impl Vconn {
         while !bytes.is_empty() {
             match self.stream.send(bytes) {
                 Ok(n) => bytes = &bytes[n..],
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => wait(&self.stream, true),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.stream.send_wait(&mut self.poller);
+                    self.poller.block();
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -198,14 +205,13 @@ impl Vconn {
                 }
                 _ => {}
             }
-            let mut buf = [0; 65536];
-            match self.stream.recv(&mut buf) {
+            match self.stream.recv(&mut self.buffer) {
                 Ok(0) if !self.rx.is_empty() => {
                     vlog::err!(modules::VCONN_STREAM, "connection dropped mid-packet");
                     return Err(ferrovs_stream::protocol_error());
                 }
                 Ok(0) => return Err(ferrovs_stream::eof_error()),
-                Ok(n) => self.rx.extend_from_slice(&buf[..n]),
+                Ok(n) => self.rx.extend_from_slice(&self.buffer[..n]),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(e) => return Err(e),
             }
@@ -218,7 +224,8 @@ impl Vconn {
             if let Some(m) = self.try_recv()? {
                 return Ok(m);
             }
-            wait(&self.stream, false);
+            self.stream.recv_wait(&mut self.poller);
+            self.poller.block();
         }
     }
 
@@ -291,11 +298,21 @@ impl Vconn {
 
     /// Sends messages that have no reply and a barrier; gives all errors that come back.
     pub fn transact_errors(&mut self, messages: &[(u32, Vec<u8>)]) -> io::Result<Vec<Vec<u8>>> {
-        for (_, bytes) in messages {
-            self.send_bytes(bytes)?;
+        let (barrier, barrier_bytes) = self.encode(Message::BarrierRequest, &Tun::none());
+        // What goes out together is read together.
+        let mut together = Vec::new();
+        for bytes in messages
+            .iter()
+            .map(|(_, bytes)| bytes)
+            .chain([&barrier_bytes])
+        {
+            together.extend_from_slice(bytes);
+            if together.len() >= READ_SIZE {
+                self.send_bytes(&together)?;
+                together.clear();
+            }
         }
-        let (barrier, bytes) = self.encode(Message::BarrierRequest, &Tun::none());
-        self.send_bytes(&bytes)?;
+        self.send_bytes(&together)?;
         let mut errors = Vec::new();
         let sent: HashSet<u32> = messages.iter().map(|(xid, _)| *xid).collect();
         loop {
