@@ -60,7 +60,7 @@ pub const BUCKET_ALL: u32 = 0xffff_ffff;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// `None` where not given (text and versions before 1.5).
+    /// 0 where not given.
     pub weight: u16,
     /// [`OfPort::NONE`] for none.
     pub watch_port: OfPort,

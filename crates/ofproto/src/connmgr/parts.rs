@@ -5,6 +5,9 @@ use ferrovs_openflow::codec::MAX_MSG;
 use ferrovs_openflow::raw::MULTIPART_MORE;
 use ferrovs_openflow::{Message, Msg, Version};
 use ferrovs_packet::field::TunTable;
+use ferrovs_runtime::vlog;
+
+static RL: vlog::RateLimit = vlog::RateLimit::new(1, 60);
 
 /// Where each multipart message has its flags.
 const FLAGS: std::ops::Range<usize> = 10..12;
@@ -58,8 +61,18 @@ impl<M> Packer<M> {
         M: Fn(Vec<T>) -> Message,
     {
         let alone = self.encode(vec![item], tun);
+        // Buckets can be added to a group until it fits no message; its peer is better off without it than with
+        // a message whose length is wrong.
+        if alone.len() > MAX_MSG {
+            vlog::warn_rl!(
+                RL,
+                vlog::modules::OFPROTO,
+                "an entry that exceeds a message was left out of a reply"
+            );
+            return None;
+        }
         let item = alone.get(self.header..).unwrap_or_default();
-        if self.open.len() == self.header || self.open.len() + item.len() <= MAX_MSG {
+        if self.open.len() + item.len() <= MAX_MSG {
             self.open.extend_from_slice(item);
             return None;
         }
@@ -84,7 +97,7 @@ impl<M> Packer<M> {
 }
 
 fn set_len(message: &mut [u8]) {
-    let len = message.len().min(MAX_MSG) as u16;
+    let len = message.len() as u16;
     if let Some(field) = message.get_mut(2..4) {
         field.copy_from_slice(&len.to_be_bytes());
     }
@@ -115,7 +128,9 @@ where
 
 #[cfg(test)]
 mod tests {
-    use ferrovs_openflow::group::{GroupDesc, GroupProps, GroupType};
+    use ferrovs_openflow::flow::GROUP_ANY;
+    use ferrovs_openflow::group::{Bucket, GroupDesc, GroupProps, GroupType};
+    use ferrovs_packet::types::OfPort;
 
     use super::*;
 
@@ -126,6 +141,35 @@ mod tests {
             buckets: Vec::new(),
             props: GroupProps::default(),
         }
+    }
+
+    #[test]
+    fn what_fits_no_message_is_left_out() {
+        let bucket = Bucket {
+            weight: 0,
+            watch_port: OfPort::NONE,
+            watch_group: GROUP_ANY,
+            bucket_id: 1,
+            actions: Vec::new(),
+        };
+        let too_long = GroupDesc {
+            buckets: vec![bucket; 5000],
+            ..desc(2)
+        };
+        let make = |groups| Message::GroupDescReply {
+            groups,
+            more: false,
+        };
+        let tun = TunTable::default();
+        let mut parts = list(Version::V13, 7, [desc(1), too_long, desc(3)], make);
+        let only = parts(&tun).unwrap();
+        assert!(parts(&tun).is_none());
+        let Message::GroupDescReply { groups, .. } =
+            crate::codec::decode(&only, &tun).unwrap().body
+        else {
+            panic!("{only:?}");
+        };
+        assert!(groups.iter().map(|g| g.group_id).eq([1, 3]));
     }
 
     #[test]
