@@ -346,6 +346,7 @@ impl Dec<'_, '_> {
 
     fn error(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
         let (type_, code) = (r.u16()?, r.u16()?);
+        let plain = r;
         let mut numbers = ErrorCode {
             vendor: 0,
             type_,
@@ -365,6 +366,15 @@ impl Dec<'_, '_> {
                 type_: code,
                 code: 0,
             };
+        }
+        // No vendor is 0: such an error is one of OpenFlow's own, of an odd type.
+        if numbers.vendor == 0 {
+            numbers = ErrorCode {
+                vendor: 0,
+                type_,
+                code,
+            };
+            r = plain;
         }
         Ok(Message::Error(ErrorMsg {
             error: OfpErr::from_code(self.version, numbers),
