@@ -450,8 +450,7 @@ impl Queues<'_> {
     /// Sorts out the queues of a port: those of the thread that sleeps, those that are pinned, and the rest.
     fn sort(&mut self, port: &Arc<Port>, isolate: bool) {
         let pins = affinity(&port.config.lock().unwrap_or_else(|e| e.into_inner()));
-        let n = port.netdev.n_rxq();
-        port.n_queues.store(n, Ordering::Relaxed);
+        let n = port.netdev.layout().n_rxq;
         for queue in 0..n {
             let mut rxq = Assigned {
                 port: port.clone(),

@@ -1,7 +1,7 @@
 //! The datapath as the program's main thread uses it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use ferrovs_datapath::dpif::{
     PortStats, Ufid,
 };
 use ferrovs_datapath::upcall::UpcallHandler;
-use ferrovs_netdev::Flags;
+use ferrovs_netdev::{Flags, PortClass};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, coverage, vlog};
@@ -22,7 +22,7 @@ use crate::counters::Count;
 use crate::flow::DpFlow;
 use crate::meter::Meters;
 use crate::port::{Port, Ports};
-use crate::thread::{Message, Thread};
+use crate::thread::{Assigned, Message, Thread};
 use crate::worker::Worker;
 
 /// Flows of a thread that are dumped in order.
@@ -117,16 +117,10 @@ impl Datapath {
             return Err("port number already in use");
         }
         ports.remove(port.number);
-        ports.insert(Arc::new(Port {
-            number: DpPort(number),
-            name: port.name.clone(),
-            kind: port.kind.clone(),
-            netdev: port.netdev.clone(),
-            emc: AtomicBool::new(port.emc_enabled()),
-            config: Mutex::new(lock(&port.config).clone()),
-            loads: Mutex::default(),
-            n_queues: AtomicUsize::new(0),
-        }));
+        let mut new = Port::new(DpPort(number), &port.name, &port.kind, port.netdev.clone());
+        new.emc = AtomicBool::new(port.emc_enabled());
+        new.config = Mutex::new(lock(&port.config).clone());
+        ports.insert(Arc::new(new));
         self.ports.store(Arc::new(ports));
         self.ports_seq.fetch_add(1, Ordering::Relaxed);
         self.reassign();
@@ -147,6 +141,14 @@ impl Datapath {
     pub fn start(&self, thread: Thread) -> Result<(), Errno> {
         let thread = Arc::new(thread);
         let me = self.me.upgrade().ok_or(Errno::ENODEV)?;
+        let taken: Vec<_> = self
+            .threads
+            .load()
+            .iter()
+            .map(|t| t.tx_id.load(Ordering::Relaxed))
+            .collect();
+        let free = (0..).find(|id| !taken.contains(id)).unwrap_or(0);
+        thread.tx_id.store(free, Ordering::Relaxed);
         let worker = Worker::new(me, thread.clone()).map_err(|e| errno(&e))?;
         let name = if thread.is_pmd() {
             format!("pmd-c{:02}/id:", thread.id.0)
@@ -195,11 +197,13 @@ impl Datapath {
             None => ports.choose(name, self.dummy).ok_or(Errno::EFBIG)?,
         };
         let netdev = ferrovs_netdev::open(name, kind).map_err(|e| errno(&e))?;
-        let tunnel = netdev.tunnel_config().is_some();
+        let tunnel = matches!(netdev.class(), PortClass::Tunnel(_));
         if !netdev.is_ethernet() {
             vlog::err!(DPIF_NETDEV, "{name}: not an Ethernet device");
             return Err(Errno::EINVAL);
         }
+        // Nobody has opened a queue of it yet.
+        netdev.reconfigure().map_err(|e| errno(&e))?;
         if !tunnel {
             let flags = netdev.flags().map_err(|e| errno(&e))?;
             if flags.contains(Flags::LOOPBACK) {
@@ -210,16 +214,7 @@ impl Datapath {
                 .update_flags(Flags::empty(), Flags::PROMISC)
                 .map_err(|e| errno(&e))?;
         }
-        ports.insert(Arc::new(Port {
-            number,
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            netdev,
-            emc: AtomicBool::new(true),
-            config: Mutex::default(),
-            loads: Mutex::default(),
-            n_queues: AtomicUsize::new(0),
-        }));
+        ports.insert(Arc::new(Port::new(number, name, kind, netdev)));
         self.ports.store(Arc::new(ports));
         self.ports_seq.fetch_add(1, Ordering::Relaxed);
         self.reassign();
@@ -248,6 +243,18 @@ impl Datapath {
         for thread in self.threads.load().iter() {
             thread.post(Message::Reload);
         }
+    }
+
+    /// Waits until no thread has a queue of the port open; what its queues are is assigned anew afterwards.
+    fn close_queues(&self, port: &Arc<Port>) {
+        port.closed.store(true, Ordering::Relaxed);
+        for thread in self.threads.load().iter() {
+            let rest = |a: &&Assigned| !Arc::ptr_eq(&a.port, port);
+            let rest = thread.rxqs.load().iter().filter(rest).cloned().collect();
+            thread.rxqs.store(Arc::new(rest));
+            thread.post(Message::Reload);
+        }
+        self.barrier();
     }
 
     /// Waits until every thread has done what was posted before.
@@ -388,13 +395,24 @@ impl Dpif for Datapath {
         let _guard = lock(&self.changing);
         let ports = self.ports.load_full();
         let port = ports.get(port).ok_or(Errno::ENODEV)?;
+        let other_queues = port.netdev.requested() != port.netdev.layout();
         {
             let mut now = lock(&port.config);
-            // The device may have more queues, or fewer, than are served.
-            if *now == *config && port.netdev.n_rxq() == port.n_queues.load(Ordering::Relaxed) {
+            if *now == *config && !other_queues {
                 return Ok(());
             }
             now.clone_from(config);
+        }
+        if other_queues {
+            self.close_queues(port);
+            if let Err(error) = port.netdev.reconfigure() {
+                vlog::err!(
+                    DPIF_NETDEV,
+                    "Failed to set interface {} new configuration: {error}",
+                    port.name
+                );
+            }
+            port.closed.store(false, Ordering::Relaxed);
         }
         let emc = config.get("emc-enable").is_none_or(|v| v != "false");
         if port.emc.swap(emc, Ordering::Relaxed) != emc {

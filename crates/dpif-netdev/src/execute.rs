@@ -8,17 +8,15 @@ use ferrovs_datapath::action::{Action, Cookie, DropReason, HashAlg, TunnelPush, 
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::help::MIN_TRUNCATED;
 use ferrovs_datapath::upcall::{Upcall, UpcallKind};
-use ferrovs_packet::buffer::{BATCH, Batch, Packet};
+use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
 use ferrovs_packet::hash::{HashFields, fold32, hash_5tuple, mix};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
 
-use crate::worker::{Worker, send, send_batch};
+use crate::worker::Worker;
 
-/// Packets that are worth sending by themselves, without waiting for others.
-const DIRECT: usize = BATCH / 2;
 /// Segments of one large frame that a controller gets: all of what hosts send.
 const CONTROLLER_SEGMENTS: usize = 128;
 /// How deep actions may nest in actions.
@@ -47,12 +45,12 @@ impl Worker {
             match action {
                 Action::Output(port) => {
                     if last {
-                        self.output(batch, *port);
+                        self.tx.output(batch, *port);
                         return;
                     }
                     let mut copy = duplicate(batch);
                     uncut(batch);
-                    self.output(&mut copy, *port);
+                    self.tx.output(&mut copy, *port);
                 }
                 Action::Trunc(max) => {
                     for packet in batch.iter_mut() {
@@ -190,37 +188,9 @@ impl Worker {
         (self.random >> 32) as u32
     }
 
-    /// Puts packets into the batch of a port.
-    fn output(&mut self, batch: &mut Batch, port: DpPort) {
-        let Some(tx) = self.tx.get_mut(&port.0) else {
-            coverage::DATAPATH_DROP_INVALID_PORT.add(batch.len() as u64);
-            batch.clear();
-            return;
-        };
-        if tx.batch.is_empty() {
-            if batch.len() >= DIRECT
-                && self.flush_interval.is_zero()
-                && batch.iter().all(|p| p.cutlen == 0)
-            {
-                send_batch(&*tx.port.netdev, batch, &self.me);
-                return;
-            }
-            self.dirty.push(port.0);
-        }
-        for mut packet in batch.drain(..) {
-            if packet.cutlen > 0 {
-                gso::cut(&mut packet);
-            }
-            tx.batch.push(packet);
-            if tx.batch.is_full() {
-                send(tx, &self.me);
-            }
-        }
-    }
-
     /// Puts an outer header in front of the packets.
     fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush) {
-        if self.tx.contains_key(&push.tnl_port.0) {
+        if self.tx.port(push.tnl_port).is_some() {
             crate::tunnel::push_batch(batch, push);
         } else {
             coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
@@ -230,12 +200,11 @@ impl Worker {
 
     /// Takes the outer headers off and looks the packets up as ones that the tunnel port received.
     fn tunnel_pop(&mut self, batch: &mut Batch, port: DpPort, depth: u32) {
-        let Some(tx) = self.tx.get(&port.0) else {
+        let Some(netdev) = self.tx.port(port).map(|p| p.netdev.clone()) else {
             coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
             batch.clear();
             return;
         };
-        let netdev = tx.port.netdev.clone();
         batch.retain(|packet| {
             let done = crate::tunnel::pop(packet, &*netdev);
             packet.md.in_port = port;

@@ -8,8 +8,7 @@
 //!
 //! Each thread owns its receive queues, its caches and lookup tables and its transmit batches, and shares with others
 //! what is written rarely: the lists of ports and of configuration (swapped as a whole), the map of flows (concurrent),
-//! the actions of a flow. Locks are taken on a packet's way in three places: a meter's bucket, an upcall, and where it leaves a
-//! tunnel or a device with one queue for all threads. Counters are written by the owner alone. When no flow matches, the
+//! the actions of a flow. Locks are taken on a packet's way in two places: a meter's bucket and an upcall. Counters are written by the owner alone. When no flow matches, the
 //! thread calls the [`UpcallHandler`](ferrovs_datapath::upcall::UpcallHandler) itself, installs the flow and runs its
 //! actions: so a translation that waits (for the writer of a table, say) holds up the packets behind it.
 //!
@@ -32,6 +31,7 @@ mod process;
 mod show;
 mod thread;
 mod tunnel;
+mod tx;
 mod worker;
 
 pub use class::{Dummy, classes, quiesce_all};

@@ -1,7 +1,7 @@
 //! Ports of a datapath, and how they get their numbers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrovs_datapath::dpif::DpPortInfo;
@@ -23,13 +23,26 @@ pub struct Port {
     pub emc: AtomicBool,
     /// `Interface.other_config` that concerns the datapath.
     pub config: Mutex<BTreeMap<String, String>>,
-    /// Receive queues that the threads serve.
-    pub n_queues: AtomicUsize,
+    /// Its queues shall be closed, because the device changes how many it has.
+    pub closed: AtomicBool,
     /// Loads of the receive queues; they stay when a queue moves to another thread.
     pub loads: Mutex<Vec<Arc<Load>>>,
 }
 
 impl Port {
+    pub fn new(number: DpPort, name: &str, kind: &str, netdev: Arc<dyn Netdev>) -> Port {
+        Port {
+            number,
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            netdev,
+            emc: AtomicBool::new(true),
+            config: Mutex::default(),
+            closed: AtomicBool::new(false),
+            loads: Mutex::default(),
+        }
+    }
+
     pub fn info(&self) -> DpPortInfo {
         DpPortInfo {
             name: self.name.clone(),

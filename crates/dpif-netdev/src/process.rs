@@ -253,8 +253,8 @@ impl Worker {
         self.me.counters.add(Count::Recirc, batch.len() as u64);
         let emc = batch
             .first()
-            .and_then(|p| self.tx.get(&p.md.in_port.0))
-            .is_none_or(|tx| tx.port.emc_enabled());
+            .and_then(|p| self.tx.port(p.md.in_port))
+            .is_none_or(|port| port.emc_enabled());
         self.process(batch, emc, depth + 1);
     }
 }

@@ -115,9 +115,13 @@ pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], args: &Args
         let total = thread.load.of_last(n);
         let mut used = 0;
         for a in list {
+            let state = match a.port.netdev.rxq_enabled(a.queue) {
+                true => "(enabled) ",
+                false => "(disabled)",
+            };
             _ = write!(
                 out,
-                "  port: {:<16}  queue-id: {:2} (enabled)   pmd usage: ",
+                "  port: {:<16}  queue-id: {:2} {state}  pmd usage: ",
                 a.port.name, a.queue
             );
             let part = a.load.of_last(n);

@@ -1,6 +1,6 @@
 //! A datapath thread as others see it: its flows, its counters, and the mailbox that it reads.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,6 +43,8 @@ pub struct Assigned {
 pub struct Thread {
     pub id: PmdId,
     pub numa: u32,
+    /// Which transmit queue of a port is the thread's; unlike its core, the least number that is free.
+    pub tx_id: AtomicUsize,
     pub counters: Counters,
     /// All cycles, and those of iterations with packets.
     pub load: Load,
@@ -61,6 +63,7 @@ impl Thread {
         Ok(Thread {
             id,
             numa,
+            tx_id: AtomicUsize::new(0),
             counters: Counters::default(),
             load: Load::default(),
             busy: Load::default(),

@@ -10,7 +10,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::Execute;
-use ferrovs_netdev::{Netdev, Rxq};
+use ferrovs_netdev::Rxq;
 use ferrovs_packet::buffer::{BATCH, Batch};
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
@@ -26,6 +26,7 @@ use crate::datapath::Datapath;
 use crate::port::Port;
 use crate::process::Keys;
 use crate::thread::{Message, Thread};
+use crate::tx::TxSet;
 
 /// An open receive queue.
 struct Queue {
@@ -33,12 +34,6 @@ struct Queue {
     queue: usize,
     rxq: Box<dyn Rxq>,
     load: Arc<Load>,
-}
-
-/// Packets on their way out of a port.
-pub struct TxPort {
-    pub port: Arc<Port>,
-    pub batch: Batch,
 }
 
 /// Passes over all queues that a barrier makes at most, lest traffic keep it for ever.
@@ -52,9 +47,7 @@ pub struct Worker {
     pub dp: Arc<Datapath>,
     pub me: Arc<Thread>,
     queues: Vec<Queue>,
-    pub tx: HashMap<u32, TxPort, FixedState>,
-    /// Ports with packets to send.
-    pub dirty: Vec<u32>,
+    pub tx: TxSet,
     pub emc: Emc,
     pub signatures: SignatureCache,
     pub slots: FlowSlots,
@@ -67,10 +60,6 @@ pub struct Worker {
     ranked: Instant,
     swept: usize,
     turned: Instant,
-    /// When packets that wait for others shall go.
-    flush_at: Option<Instant>,
-    /// `tx-flush-interval`, as last looked at.
-    pub flush_interval: Duration,
     /// How long to sleep next, when there is little to do: `pmd-sleep-max`.
     nap_us: u64,
     nap_max: u64,
@@ -83,10 +72,9 @@ impl Worker {
         Ok(Worker {
             dp,
             random: u64::from(me.id.0) << 1 | 1,
+            tx: TxSet::new(me.clone()),
             me,
             queues: Vec::new(),
-            tx: HashMap::default(),
-            dirty: Vec::new(),
             emc: Emc::default(),
             signatures: SignatureCache::default(),
             slots: FlowSlots::default(),
@@ -98,8 +86,6 @@ impl Worker {
             ranked: now,
             swept: 0,
             turned: now,
-            flush_at: None,
-            flush_interval: Duration::ZERO,
             nap_us: 0,
             nap_max: 0,
             exit: false,
@@ -139,9 +125,9 @@ impl Worker {
                 n += got;
                 most = most.max(got);
             }
-            if self.flush_at.is_some() {
+            if self.tx.due().is_some() {
                 self.now = clock::now();
-                self.flush_due();
+                self.tx.flush_due(self.now);
             }
             let end = cycles::now();
             self.count_iteration(n, end.wrapping_sub(start));
@@ -182,7 +168,7 @@ impl Worker {
             return;
         }
         self.nap_us = (self.nap_us + 1).min(max);
-        self.flush();
+        self.tx.flush();
         std::thread::sleep(Duration::from_micros(self.nap_us));
         self.me.counters.add(Count::Sleeps, 1);
         self.me.counters.add(Count::SleptUs, self.nap_us);
@@ -211,9 +197,9 @@ impl Worker {
                 self.housekeeping();
                 self.count_iteration(n, cycles::now().wrapping_sub(start));
             }
-            if self.flush_at.is_some() {
+            if self.tx.due().is_some() {
                 self.now = clock::now();
-                self.flush_due();
+                self.tx.flush_due(self.now);
             }
             self.sleep(&mut ready);
         }
@@ -230,7 +216,7 @@ impl Worker {
         let mut events: [std::mem::MaybeUninit<epoll::Event>; 64] =
             [const { std::mem::MaybeUninit::uninit() }; 64];
         // Packets that wait for others to be sent with may wait so long.
-        let timeout = self.flush_at.map(|at| {
+        let timeout = self.tx.due().map(|at| {
             let left = at.saturating_duration_since(self.now);
             rustix::time::Timespec {
                 tv_sec: left.as_secs() as i64,
@@ -280,7 +266,7 @@ impl Worker {
                 Message::Exit => self.exit = true,
             }
         }
-        self.flush();
+        self.tx.flush();
         if !barriers.is_empty() {
             for _ in 0..BARRIER_PASSES {
                 let mut n = 0;
@@ -291,7 +277,7 @@ impl Worker {
                     break;
                 }
             }
-            self.flush();
+            self.tx.flush();
         }
         for done in barriers {
             // Who asked may have given up.
@@ -309,7 +295,7 @@ impl Worker {
     /// Takes over what the thread looks at for every packet.
     fn configure(&mut self) {
         let config = self.dp.config.load();
-        self.flush_interval = Duration::from_micros(config.tx_flush_interval);
+        self.tx.interval = Duration::from_micros(config.tx_flush_interval);
         self.nap_max = config.sleep_of(self.me.id.0);
     }
 
@@ -343,19 +329,7 @@ impl Worker {
             }
         }
         drop(old);
-        self.flush();
-        let ports = self.dp.ports.load_full();
-        self.tx.retain(|_, tx| {
-            ports
-                .get(tx.port.number)
-                .is_some_and(|p| Arc::ptr_eq(p, &tx.port))
-        });
-        for port in ports.iter() {
-            self.tx.entry(port.number.0).or_insert_with(|| TxPort {
-                port: port.clone(),
-                batch: Batch::new(),
-            });
-        }
+        self.tx.follow(&self.dp.ports.load());
         self.rebuild_epoll();
     }
 
@@ -410,11 +384,7 @@ impl Worker {
             total += n;
             let full = batch.is_full();
             self.process(&mut batch, emc, 0);
-            if self.flush_interval.is_zero() {
-                self.flush();
-            } else if !self.dirty.is_empty() && self.flush_at.is_none() {
-                self.flush_at = Some(self.now + self.flush_interval);
-            }
+            self.tx.batch_done(self.now);
             let took = cycles::now().wrapping_sub(start);
             self.queues[at].load.add(took);
             if !full {
@@ -442,22 +412,6 @@ impl Worker {
         }
     }
 
-    fn flush_due(&mut self) {
-        if self.flush_at.is_some_and(|at| self.now >= at) {
-            self.flush();
-        }
-    }
-
-    /// Sends what is on its way out.
-    pub fn flush(&mut self) {
-        self.flush_at = None;
-        while let Some(number) = self.dirty.pop() {
-            if let Some(tx) = self.tx.get_mut(&number) {
-                send(tx, &self.me);
-            }
-        }
-    }
-
     fn housekeeping(&mut self) {
         if self.now.saturating_duration_since(self.turned) >= INTERVAL {
             self.turned = self.now;
@@ -481,23 +435,6 @@ impl Worker {
         self.slots.insert(&flow);
         self.dpcls.entry(flow_port(&flow)).or_default().insert(flow);
     }
-}
-
-/// Sends the batch of a port.
-pub fn send(tx: &mut TxPort, me: &Thread) {
-    if !tx.batch.is_empty() {
-        send_batch(&*tx.port.netdev, &mut tx.batch, me);
-    }
-}
-
-/// Sends and empties a batch.
-pub fn send_batch(netdev: &dyn Netdev, batch: &mut Batch, me: &Thread) {
-    me.counters.add(Count::SentPackets, batch.len() as u64);
-    me.counters.add(Count::SentBatches, 1);
-    coverage::NETDEV_SENT.inc();
-    // The device counts what it could not send.
-    _ = netdev.send(0, batch);
-    batch.clear();
 }
 
 /// The input port that the flow matches.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ferrovs_datapath::dpif::{Dpif, Errno, Execute, FlowPut, Meter, MeterBand, PmdId, Ufid};
 use ferrovs_datapath::text::{packet_from_text, parse_actions, parse_key};
 use ferrovs_datapath::upcall::{Upcall, UpcallHandler, UpcallKind, UpcallReply};
 use ferrovs_dpif_netdev::{Dummy, classes};
-use ferrovs_netdev::{Class, Features, Flags, Netdev, Rxq, Stats};
+use ferrovs_netdev::{Class, Features, Flags, Layout, Netdev, Rxq, Stats, Txq};
 use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, Offload, Packet};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_packet::types::{DpPort, MacAddr};
@@ -28,6 +28,26 @@ struct Inner {
     waiting: Mutex<VecDeque<Vec<u8>>>,
     sent: Mutex<Vec<Vec<u8>>>,
     waker: Waker,
+    n_rxq: AtomicUsize,
+    wanted_rxq: AtomicUsize,
+    /// Queues that are open.
+    open: AtomicUsize,
+}
+
+/// A queue that is open.
+struct Open(Arc<Inner>);
+
+impl Open {
+    fn new(inner: &Arc<Inner>) -> Open {
+        inner.open.fetch_add(1, Ordering::SeqCst);
+        Open(inner.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 static DEVICES: Mutex<Option<HashMap<String, Arc<Inner>>>> = Mutex::new(None);
@@ -40,6 +60,9 @@ fn device(name: &str) -> Arc<Inner> {
             waiting: Mutex::default(),
             sent: Mutex::default(),
             waker: Waker::new().unwrap(),
+            n_rxq: AtomicUsize::new(1),
+            wanted_rxq: AtomicUsize::new(1),
+            open: AtomicUsize::new(0),
         })
     });
     inner.clone()
@@ -54,13 +77,13 @@ fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
 }
 
 struct Queue {
-    inner: Arc<Inner>,
+    inner: Open,
     polled: bool,
 }
 
 impl Rxq for Queue {
     fn recv(&mut self, batch: &mut Batch) -> io::Result<usize> {
-        let mut waiting = self.inner.waiting.lock().unwrap();
+        let mut waiting = self.inner.0.waiting.lock().unwrap();
         let mut n = 0;
         while !batch.is_full()
             && let Some(data) = waiting.pop_front()
@@ -69,16 +92,26 @@ impl Rxq for Queue {
             n += 1;
         }
         if waiting.is_empty() {
-            self.inner.waker.drain();
+            self.inner.0.waker.drain();
         }
         Ok(n)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        (!self.polled).then(|| self.inner.waker.as_fd())
+        (!self.polled).then(|| self.inner.0.waker.as_fd())
     }
 
     fn drain(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Out(Open);
+
+impl Txq for Out {
+    fn send(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let mut sent = self.0.0.sent.lock().unwrap();
+        sent.extend(batch.drain(..).map(|p| p.data().to_vec()));
         Ok(())
     }
 }
@@ -99,22 +132,34 @@ impl Netdev for Memory {
     fn config(&self) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
-    fn n_rxq(&self) -> usize {
-        1
+    fn layout(&self) -> Layout {
+        Layout {
+            n_rxq: self.inner.n_rxq.load(Ordering::SeqCst),
+            ..Layout::SINGLE
+        }
     }
-    fn n_txq(&self) -> usize {
-        1
+    fn requested(&self) -> Layout {
+        Layout {
+            n_rxq: self.inner.wanted_rxq.load(Ordering::SeqCst),
+            ..Layout::SINGLE
+        }
+    }
+    fn reconfigure(&self) -> io::Result<()> {
+        if self.inner.open.load(Ordering::SeqCst) > 0 {
+            return Err(io::Error::from_raw_os_error(16)); // EBUSY
+        }
+        let n = self.requested().n_rxq;
+        self.inner.n_rxq.store(n, Ordering::SeqCst);
+        Ok(())
     }
     fn rxq_open(&self, _: usize) -> io::Result<Box<dyn Rxq>> {
         Ok(Box::new(Queue {
-            inner: self.inner.clone(),
+            inner: Open::new(&self.inner),
             polled: self.is_pmd(),
         }))
     }
-    fn send(&self, _: usize, batch: &mut Batch) -> io::Result<()> {
-        let mut sent = self.inner.sent.lock().unwrap();
-        sent.extend(batch.drain(..).map(|p| p.data().to_vec()));
-        Ok(())
+    fn txq_open(&self, _: usize) -> io::Result<Box<dyn Txq>> {
+        Ok(Box::new(Out(Open::new(&self.inner))))
     }
     fn etheraddr(&self) -> io::Result<MacAddr> {
         Ok(MacAddr::ZERO)
@@ -133,15 +178,6 @@ impl Netdev for Memory {
     }
     fn update_flags(&self, _: Flags, _: Flags) -> io::Result<()> {
         Ok(())
-    }
-    fn carrier(&self) -> bool {
-        true
-    }
-    fn carrier_resets(&self) -> u64 {
-        0
-    }
-    fn ifindex(&self) -> Option<u32> {
-        None
     }
     fn stats(&self) -> io::Result<Stats> {
         Ok(Stats::default())
@@ -569,4 +605,29 @@ fn packets_may_wait_to_be_sent_with_others_but_not_longer_than_told() {
     }
     assert_eq!(sent("i2").len(), 3);
     dp.destroy();
+}
+
+#[test]
+fn queues_are_closed_before_a_device_changes_how_many_it_has() {
+    let dp = datapath("dp-rq", &[("rq1", "memory-pmd"), ("rq2", "memory-pmd")]);
+    let port = dp.port_by_name("rq1").unwrap().port;
+    let to = dp.port_by_name("rq2").unwrap().port;
+    let switch = Switch::new(&[(0, "1,2")], true);
+    dp.set_upcall_handler(Some(switch));
+    assert_eq!((port, to), (DpPort(1), DpPort(2)));
+    receive("rq1", UDP);
+    dp.quiesce();
+    let inner = device("rq1");
+    // One queue to receive and one to send.
+    assert_eq!(inner.open.load(Ordering::SeqCst), 2);
+    inner.wanted_rxq.store(3, Ordering::SeqCst);
+    dp.port_set_config(port, &BTreeMap::new()).unwrap();
+    dp.quiesce();
+    assert_eq!(inner.n_rxq.load(Ordering::SeqCst), 3);
+    assert_eq!(inner.open.load(Ordering::SeqCst), 3);
+    receive("rq1", UDP);
+    dp.quiesce();
+    assert_eq!((sent("rq1").len(), sent("rq2").len()), (2, 2));
+    dp.destroy();
+    assert_eq!(inner.open.load(Ordering::SeqCst), 0);
 }

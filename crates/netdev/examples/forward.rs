@@ -19,6 +19,10 @@ fn main() -> std::io::Result<()> {
         .iter()
         .map(|d| d.rxq_open(0))
         .collect::<Result<_, _>>()?;
+    let mut out: Vec<_> = devices
+        .iter()
+        .map(|d| d.txq_open(0))
+        .collect::<Result<_, _>>()?;
     let mut poller = Poller::new();
     let mut batch = Batch::new();
     loop {
@@ -27,7 +31,8 @@ fn main() -> std::io::Result<()> {
             got += q.recv(&mut batch)?;
             if !batch.is_empty() {
                 // A device that is down drops and counts.
-                let _ = devices[devices.len() - 1 - i].send(0, &mut batch);
+                let other = out.len() - 1 - i;
+                let _ = out[other].send(&mut batch);
             }
         }
         if got == 0 {

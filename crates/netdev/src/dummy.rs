@@ -16,12 +16,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ferrovs_packet::buffer::{Batch, Packet};
-use ferrovs_packet::gso;
 use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::Poller;
 use ferrovs_sync::{Counter, Seq, Waker};
 
-use crate::{Class, Features, Flags, Netdev, Rxq, Stats, registry};
+use crate::{
+    Capabilities, Class, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload, registry,
+};
 
 mod commands;
 mod conn;
@@ -154,9 +155,8 @@ struct State {
     mtu: u32,
     flags: Flags,
     ifindex: Option<u32>,
-    n_rxq: usize,
-    n_txq: usize,
-    numa_id: u32,
+    layout: Layout,
+    requested: Layout,
     conn: Conn,
     rxq_pcap: Option<Arc<PcapWriter>>,
     tx_pcap: Option<Arc<PcapWriter>>,
@@ -181,9 +181,8 @@ fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
             mtu: 1500,
             flags: Flags::UP,
             ifindex: None,
-            n_rxq: 1,
-            n_txq: 1,
-            numa_id: 0,
+            layout: Layout::SINGLE,
+            requested: Layout::SINGLE,
             conn: Conn::None,
             rxq_pcap: None,
             tx_pcap: None,
@@ -327,10 +326,6 @@ impl Netdev for Device {
         self.0.kind == "dummy-pmd"
     }
 
-    fn numa_id(&self) -> u32 {
-        self.0.state().numa_id
-    }
-
     fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
         let d = &*self.0;
         let text = |k: &str| options.get(k).map(String::as_str);
@@ -350,9 +345,11 @@ impl Netdev for Device {
         }
         if self.is_pmd() {
             let queues = |k: &str| int(options, k, 1).clamp(1, MAX_QUEUES as i64) as usize;
-            st.n_rxq = queues("n_rxq");
-            st.n_txq = queues("n_txq");
-            st.numa_id = u32::try_from(int(options, "numa_id", 0)).unwrap_or(0);
+            st.requested = Layout {
+                n_rxq: queues("n_rxq"),
+                n_txq: queues("n_txq"),
+                numa_id: u32::try_from(int(options, "numa_id", 0)).unwrap_or(0),
+            };
         }
         drop(st);
         d.changed();
@@ -369,19 +366,30 @@ impl Netdev for Device {
             c.insert(key.to_owned(), name.to_owned());
         }
         if self.is_pmd() {
-            c.insert("n_rxq".to_owned(), st.n_rxq.to_string());
-            c.insert("n_txq".to_owned(), st.n_txq.to_string());
-            c.insert("numa_id".to_owned(), st.numa_id.to_string());
+            let Layout {
+                n_rxq,
+                n_txq,
+                numa_id,
+            } = st.layout;
+            c.insert("n_rxq".to_owned(), n_rxq.to_string());
+            c.insert("n_txq".to_owned(), n_txq.to_string());
+            c.insert("numa_id".to_owned(), numa_id.to_string());
         }
         c
     }
 
-    fn n_rxq(&self) -> usize {
-        self.0.state().n_rxq
+    fn layout(&self) -> Layout {
+        self.0.state().layout
     }
 
-    fn n_txq(&self) -> usize {
-        self.0.state().n_txq
+    fn requested(&self) -> Layout {
+        self.0.state().requested
+    }
+
+    fn reconfigure(&self) -> io::Result<()> {
+        let mut st = self.0.state();
+        st.layout = st.requested;
+        Ok(())
     }
 
     fn rxq_open(&self, queue: usize) -> io::Result<Box<dyn Rxq>> {
@@ -399,17 +407,11 @@ impl Netdev for Device {
         }))
     }
 
-    fn send(&self, queue: usize, batch: &mut Batch) -> io::Result<()> {
-        let mut result = Ok(());
-        for p in batch.drain(..) {
-            // Nothing behind a dummy device finishes what a sender left open.
-            gso::finish(p, |p| {
-                if let Err(e) = self.0.transmit(queue, p.data()) {
-                    result = Err(e);
-                }
-            });
-        }
-        result
+    fn txq_open(&self, queue: usize) -> io::Result<Box<dyn Txq>> {
+        Ok(Box::new(DummyTxq {
+            id: queue,
+            device: self.0.clone(),
+        }))
     }
 
     fn etheraddr(&self) -> io::Result<MacAddr> {
@@ -463,24 +465,13 @@ impl Netdev for Device {
         Ok(())
     }
 
-    fn carrier(&self) -> bool {
-        true
-    }
-
-    fn carrier_resets(&self) -> u64 {
-        0
-    }
-
     fn ifindex(&self) -> Option<u32> {
         self.0.state().ifindex
     }
 
     fn stats(&self) -> io::Result<Stats> {
         let d = &*self.0;
-        let (n_rxq, n_txq) = {
-            let st = d.state();
-            (st.n_rxq, st.n_txq)
-        };
+        let Layout { n_rxq, n_txq, .. } = d.state().layout;
         let total = |all: &[QueueStats]| {
             all.iter()
                 .map(QueueStats::sums)
@@ -517,11 +508,32 @@ impl Netdev for Device {
     }
 
     fn status(&self) -> BTreeMap<String, String> {
-        crate::offload::status(false)
+        offload::status(self.capabilities())
     }
 
     fn change_seq(&self) -> u64 {
         self.0.seq.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct DummyTxq {
+    id: usize,
+    device: Arc<Dummy>,
+}
+
+impl Txq for DummyTxq {
+    fn send(&mut self, batch: &mut Batch) -> io::Result<()> {
+        // Nothing behind a dummy device finishes what a sender left open.
+        offload::complete(batch, Capabilities::empty(), |packets| {
+            let mut result = Ok(());
+            for p in packets {
+                if let Err(e) = self.device.transmit(self.id, p.data()) {
+                    result = Err(e);
+                }
+            }
+            result
+        })
     }
 }
 

@@ -1,11 +1,15 @@
 //! Network devices as ports of a switch: one trait, a registry of classes by type name, and the classes.
 //!
 //! [`open`] turns a name and a type into a shared device; the same name gives the same device as
-//! long as somebody holds it, and the device is released with its last holder. A device sends from
-//! any thread; each of its receive queues belongs to the thread that opened it. Checksums and
-//! segmentation that a sender left undone travel with the packet
-//! ([`Offload`](ferrovs_packet::buffer::Offload)) and are done by whoever puts it on a wire: the
-//! kernel, for the classes here.
+//! long as somebody holds it, and the device is released with its last holder. What a port is
+//! ([`PortClass`]) is settled then. Packets come and go by queues ([`Rxq`], [`Txq`]), each owned by
+//! the thread that opened it. Checksums and segmentation that a sender left undone travel with the
+//! packet ([`Offload`](ferrovs_packet::buffer::Offload)); a transmit queue does itself what the
+//! device behind it cannot ([`Capabilities`]).
+//!
+//! How many queues a device has, and where its memory is ([`Layout`]), changes in two steps, because
+//! queues that are open must be closed first: options say what is wanted ([`Netdev::requested`]),
+//! and whoever owns the queues calls [`Netdev::reconfigure`] when they are closed.
 //!
 //! [`run`] and [`wait`] belong in the main loop: they hear which links come, change and go.
 #![forbid(unsafe_code)]
@@ -18,10 +22,14 @@ mod replay;
 mod virt;
 mod vport;
 
+pub use offload::Capabilities;
 pub use registry::{
     Class, change_seq, exists, kinds, lookup, open, open_all, register, run, set_keep_devices, wait,
 };
-pub use vport::{PacketTypeMode, TunnelConfig, dpif_port_name, set_egress_status, tunnels_changed};
+pub use vport::{
+    PacketTypeMode, PatchPort, TunnelConfig, TunnelPort, dpif_port_name, set_egress_status,
+    tunnels_changed,
+};
 
 use std::collections::BTreeMap;
 use std::io;
@@ -86,34 +94,116 @@ pub trait Rxq: Send {
     fn drain(&mut self) -> io::Result<()>;
 }
 
+/// A transmit queue, owned by the one thread that sends through it.
+pub trait Txq: Send {
+    /// Sends and empties the batch; packets that could not be sent are counted by the device.
+    fn send(&mut self, batch: &mut Batch) -> io::Result<()>;
+}
+
+/// What a port is; settled when it is opened.
+#[derive(Clone, Debug)]
+pub enum PortClass {
+    /// Packets come and go by its queues.
+    Device,
+    /// The other half of a port of another bridge.
+    Patch(Arc<PatchPort>),
+    /// Packets come and go inside others.
+    Tunnel(Arc<TunnelPort>),
+}
+
+impl PortClass {
+    /// Configuration of a tunnel port.
+    pub fn tunnel_config(&self) -> Option<Arc<TunnelConfig>> {
+        match self {
+            PortClass::Tunnel(tunnel) => Some(tunnel.config()),
+            _ => None,
+        }
+    }
+
+    /// The name of the peer that a patch port has been given.
+    pub fn patch_peer(&self) -> Option<Arc<String>> {
+        match self {
+            PortClass::Patch(patch) => patch.peer(),
+            _ => None,
+        }
+    }
+
+    /// Adds (packets, bytes) received and sent by a port that has no device which counts them.
+    pub fn account(&self, rx: (u64, u64), tx: (u64, u64)) {
+        match self {
+            PortClass::Device => {}
+            PortClass::Patch(patch) => patch.account(rx, tx),
+            PortClass::Tunnel(tunnel) => tunnel.account(rx, tx),
+        }
+    }
+}
+
+/// What cannot change while queues are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub n_rxq: usize,
+    pub n_txq: usize,
+    /// The memory node that the device is near to.
+    pub numa_id: u32,
+}
+
+impl Layout {
+    /// Of a port without queues.
+    pub const NONE: Layout = Layout {
+        n_rxq: 0,
+        n_txq: 0,
+        numa_id: 0,
+    };
+    /// Of a device with one queue each way.
+    pub const SINGLE: Layout = Layout {
+        n_rxq: 1,
+        n_txq: 1,
+        numa_id: 0,
+    };
+}
+
 /// A network device. All methods may be called from any thread.
 pub trait Netdev: Send + Sync {
     fn name(&self) -> &str;
+    /// Type name, for example `system`.
+    fn kind(&self) -> &'static str;
+    fn class(&self) -> &PortClass {
+        &PortClass::Device
+    }
     /// Whether frames carry an Ethernet header: others cannot be attached to a datapath.
     fn is_ethernet(&self) -> bool {
         true
     }
-    /// The kernel reports a change of the link of that name; None: it is gone.
-    fn link_event(&self, _link: Option<&ferrovs_sys::rtnetlink::Link>) {}
-    /// Type name, for example `system`.
-    fn kind(&self) -> &'static str;
     fn is_pmd(&self) -> bool {
         false
     }
-    /// The memory node that the device is near to.
-    fn numa_id(&self) -> u32 {
-        0
-    }
 
-    /// Applies `Interface.options`; the error is the text that the user sees.
+    /// Applies `Interface.options`; the error is the text that the user sees. What queues stand in
+    /// the way of is only asked for: see [`Netdev::reconfigure`].
     fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String>;
     fn config(&self) -> BTreeMap<String, String>;
 
-    fn n_rxq(&self) -> usize;
-    fn n_txq(&self) -> usize;
+    /// What holds now.
+    fn layout(&self) -> Layout;
+    /// What shall hold after the next [`Netdev::reconfigure`].
+    fn requested(&self) -> Layout {
+        self.layout()
+    }
+    /// Makes what was asked for hold. The caller has closed all queues.
+    fn reconfigure(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// Whether the other end of a receive queue uses it.
+    fn rxq_enabled(&self, _queue: usize) -> bool {
+        true
+    }
     fn rxq_open(&self, queue: usize) -> io::Result<Box<dyn Rxq>>;
-    /// Sends and empties the batch; packets that could not be sent are counted by the device.
-    fn send(&self, queue: usize, batch: &mut Batch) -> io::Result<()>;
+    /// Opens a transmit queue. Threads that open the same one share what is behind it.
+    fn txq_open(&self, queue: usize) -> io::Result<Box<dyn Txq>>;
+    /// What the device does for those who send through it.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::empty()
+    }
 
     fn etheraddr(&self) -> io::Result<MacAddr>;
     fn set_etheraddr(&self, mac: MacAddr) -> io::Result<()>;
@@ -121,9 +211,15 @@ pub trait Netdev: Send + Sync {
     fn set_mtu(&self, mtu: u32) -> io::Result<()>;
     fn flags(&self) -> io::Result<Flags>;
     fn update_flags(&self, off: Flags, on: Flags) -> io::Result<()>;
-    fn carrier(&self) -> bool;
-    fn carrier_resets(&self) -> u64;
-    fn ifindex(&self) -> Option<u32>;
+    fn carrier(&self) -> bool {
+        true
+    }
+    fn carrier_resets(&self) -> u64 {
+        0
+    }
+    fn ifindex(&self) -> Option<u32> {
+        None
+    }
     fn stats(&self) -> io::Result<Stats>;
     fn features(&self) -> io::Result<Features>;
     fn addresses(&self) -> io::Result<Vec<(IpAddr, u8)>>;
@@ -131,16 +227,4 @@ pub trait Netdev: Send + Sync {
     fn status(&self) -> BTreeMap<String, String>;
     /// Changes whenever something that a reader may have cached has changed.
     fn change_seq(&self) -> u64;
-    /// Adds (packets, bytes) received and sent by a port that has no device: patch and tunnel ports.
-    fn account(&self, _rx: (u64, u64), _tx: (u64, u64)) {}
-    /// For tunnel ports: the way to their remote may have changed.
-    fn route_event(&self) {}
-    /// For tunnel ports: their configuration; see the tunnel crate.
-    fn tunnel_config(&self) -> Option<Arc<TunnelConfig>> {
-        None
-    }
-    /// For patch ports: the name of the peer.
-    fn patch_peer(&self) -> Option<String> {
-        None
-    }
 }

@@ -19,23 +19,24 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrayvec::ArrayVec;
-use ferrovs_packet::buffer::{BATCH, Batch, Packet};
-use ferrovs_packet::gso;
 use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_LINUX};
 use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_sync::Counter;
 use ferrovs_sys::ethtool;
 use ferrovs_sys::ifreq::{self, IFF_LOOPBACK, IFF_PROMISC, IFF_RUNNING, IFF_UP};
-use ferrovs_sys::packet_socket::{Binder, PacketTx, TxFrame};
-use ferrovs_sys::rtnetlink::{Link, Rtnl};
+use ferrovs_sys::packet_socket::Binder;
+use ferrovs_sys::rtnetlink::Rtnl;
 use ferrovs_sys::tap::{Tap, TapOptions};
 
-use crate::{Features, Flags, Netdev, Rxq, Stats, offload};
+use crate::{Capabilities, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload};
 
 mod features;
+mod links;
 mod rxq;
+mod txq;
+
+pub use links::{link_came, link_went, links_are};
 
 const ENODEV: i32 = 19;
 
@@ -48,6 +49,7 @@ struct Linux {
     name: String,
     kind: &'static str,
     ethernet: bool,
+    numa_id: u32,
     io: Io,
     /// 0 while the device is away.
     ifindex: AtomicU32,
@@ -67,15 +69,22 @@ struct Linux {
 
 #[derive(Debug)]
 enum Io {
-    Socket {
-        tx: PacketTx,
-        binders: Mutex<Vec<Binder>>,
-    },
+    /// The sockets of all queues.
+    Socket(Mutex<Vec<Binder>>),
     Tap(Tap),
 }
 
 /// Opens a device that exists.
 pub fn open_existing(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
+    Ok(links::listen(existing(name, kind)?))
+}
+
+/// Creates a tap, or takes over the one that an earlier process left.
+pub fn open_tap(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
+    Ok(links::listen(tap(name, kind)?))
+}
+
+fn existing(name: &str, kind: &'static str) -> io::Result<Device> {
     const ENAMETOOLONG: i32 = 36;
     let flags = ifreq::flags(name).map_err(|e| match e.raw_os_error() {
         // A name that no device can have is simply not there.
@@ -86,20 +95,11 @@ pub fn open_existing(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netde
     // Frames of the loopback device have an Ethernet header too.
     let hw_type = ifreq::hwaddr(name)?.0;
     let ethernet = matches!(hw_type, ifreq::ARPHRD_ETHER | ifreq::ARPHRD_LOOPBACK);
-    let tx = PacketTx::open(ifindex)?;
-    let binders = Mutex::new(vec![tx.binder()?]);
-    Ok(Device::share(
-        name,
-        kind,
-        ethernet,
-        Io::Socket { tx, binders },
-        ifindex,
-        flags,
-    ))
+    let io = Io::Socket(Mutex::default());
+    Ok(Device::new(name, kind, ethernet, io, ifindex, flags))
 }
 
-/// Creates a tap, or takes over the one that an earlier process left.
-pub fn open_tap(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
+fn tap(name: &str, kind: &'static str) -> io::Result<Device> {
     let tap = Tap::open(
         name,
         TapOptions {
@@ -111,29 +111,23 @@ pub fn open_tap(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
     tap.set_best_offload();
     let ifindex = ifreq::ifindex(name)?;
     let flags = ifreq::flags(name)?;
-    Ok(Device::share(
-        name,
-        kind,
-        true,
-        Io::Tap(tap),
-        ifindex,
-        flags,
-    ))
+    Ok(Device::new(name, kind, true, Io::Tap(tap), ifindex, flags))
 }
 
 impl Device {
-    fn share(
+    fn new(
         name: &str,
         kind: &'static str,
         ethernet: bool,
         io: Io,
         ifindex: u32,
         flags: u32,
-    ) -> Arc<dyn Netdev> {
-        Arc::new(Device(Arc::new(Linux {
+    ) -> Device {
+        Device(Arc::new(Linux {
             name: name.to_owned(),
             kind,
             ethernet,
+            numa_id: numa_node(name),
             io,
             ifindex: ifindex.into(),
             flags: flags.into(),
@@ -144,12 +138,13 @@ impl Device {
             tx_dropped: Counter::new(),
             rx_dropped: Counter::new(),
             promisc: false.into(),
-        })))
+        }))
     }
 }
 
 impl Drop for Linux {
     fn drop(&mut self) {
+        links::forget(&self.name);
         // Failures mean that the device is gone already.
         if self.promisc.load(Ordering::Relaxed) {
             let _ = ifreq::change_flags(&self.name, 0, IFF_PROMISC);
@@ -193,7 +188,7 @@ impl Linux {
         if self.ifindex.swap(index, Ordering::Relaxed) == index {
             return;
         }
-        if let Io::Socket { binders, .. } = &self.io {
+        if let Io::Socket(binders) = &self.io {
             for b in lock(binders).iter() {
                 let _ = b.bind(index);
             }
@@ -202,61 +197,13 @@ impl Linux {
             }
         }
     }
+}
 
-    fn send_socket(&self, tx: &PacketTx, batch: &[Packet]) -> io::Result<()> {
-        let frames: ArrayVec<TxFrame<'_>, BATCH> = batch
-            .iter()
-            .map(|p| TxFrame {
-                vnet: offload::to_vnet(&p.offload, false),
-                data: p.data(),
-            })
-            .collect();
-        let r = tx.send(&frames);
-        if r.dropped > 0 {
-            self.tx_dropped.add(r.dropped as u64);
-        }
-        r.error.map_or(Ok(()), Err)
-    }
-
-    fn send_plain(&self, batch: &[Packet]) -> io::Result<()> {
-        match &self.io {
-            Io::Socket { tx, .. } => self.send_socket(tx, batch),
-            Io::Tap(tap) => self.send_tap(tap, batch),
-        }
-    }
-
-    /// Sends a batch among which are large tunnel frames, which the kernel does not take.
-    fn send_tunnelled(&self, batch: &mut Batch) -> io::Result<()> {
-        let mut result = Ok(());
-        for p in batch.drain(..) {
-            // One at a time, while it is in the cache.
-            gso::to_uso(p, |frame| {
-                if let Err(e) = self.send_plain(std::slice::from_ref(&frame)) {
-                    result = Err(e);
-                }
-            });
-        }
-        result
-    }
-
-    fn send_tap(&self, tap: &Tap, batch: &[Packet]) -> io::Result<()> {
-        let mut result = Ok(());
-        for p in batch {
-            loop {
-                match tap.send(offload::to_vnet(&p.offload, true), p.data()) {
-                    Ok(()) => {}
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(e) => {
-                        // EIO: the host has set the device down.
-                        self.tx_dropped.add(1);
-                        result = Err(e);
-                    }
-                }
-                break;
-            }
-        }
-        result
-    }
+/// The memory node that a card is near to, as the host tells it; 0 where that makes no difference.
+fn numa_node(name: &str) -> u32 {
+    let file = format!("/sys/class/net/{name}/device/numa_node");
+    let node = std::fs::read_to_string(file).ok();
+    node.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
 }
 
 impl Netdev for Device {
@@ -270,26 +217,6 @@ impl Netdev for Device {
 
     fn is_ethernet(&self) -> bool {
         self.0.ethernet
-    }
-
-    fn link_event(&self, link: Option<&Link>) {
-        let d = &*self.0;
-        match link {
-            Some(l) => {
-                d.appear(l.index);
-                d.note_flags(l.flags);
-                d.mtu.store(l.mtu, Ordering::Relaxed);
-                let mac = l.mac.map_or(0, |m| MacAddr(m).to_u64());
-                d.mac.store(mac, Ordering::Relaxed);
-            }
-            None => {
-                d.ifindex.store(0, Ordering::Relaxed);
-                d.note_flags(0);
-                d.mtu.store(0, Ordering::Relaxed);
-                d.mac.store(0, Ordering::Relaxed);
-            }
-        }
-        d.changed();
     }
 
     fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
@@ -309,26 +236,23 @@ impl Netdev for Device {
         BTreeMap::new()
     }
 
-    fn n_rxq(&self) -> usize {
-        1
-    }
-
-    fn n_txq(&self) -> usize {
-        1
+    fn layout(&self) -> Layout {
+        Layout {
+            numa_id: self.0.numa_id,
+            ..Layout::SINGLE
+        }
     }
 
     fn rxq_open(&self, _queue: usize) -> io::Result<Box<dyn Rxq>> {
         rxq::open(&self.0)
     }
 
-    fn send(&self, _queue: usize, batch: &mut Batch) -> io::Result<()> {
-        let r = if batch.iter().any(gso::is_tunnel) {
-            self.0.send_tunnelled(batch)
-        } else {
-            self.0.send_plain(batch)
-        };
-        batch.clear();
-        r
+    fn txq_open(&self, _queue: usize) -> io::Result<Box<dyn Txq>> {
+        txq::open(&self.0)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::KERNEL
     }
 
     fn etheraddr(&self) -> io::Result<MacAddr> {
@@ -459,7 +383,7 @@ impl Netdev for Device {
                 // The kernel may count a write to a device that is down; so do we, each time.
                 out.tx_dropped = Some(s.rx_dropped.max(d.tx_dropped.sum()));
             }
-            Io::Socket { binders, .. } => {
+            Io::Socket(binders) => {
                 for b in lock(binders).iter() {
                     d.rx_dropped.add(b.take_drops());
                 }
@@ -489,7 +413,7 @@ impl Netdev for Device {
     fn status(&self) -> BTreeMap<String, String> {
         // Taps, as Open vSwitch's, say nothing of it.
         let mut status = match self.0.io {
-            Io::Socket { .. } => offload::status(true),
+            Io::Socket(_) => offload::status(self.capabilities()),
             Io::Tap(_) => BTreeMap::new(),
         };
         match ethtool::driver_info(&self.0.name) {
@@ -526,7 +450,7 @@ impl Netdev for Device {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ferrovs_packet::buffer::Checksum;
+    use ferrovs_packet::buffer::{Batch, Checksum, Packet};
 
     /// A namespace of the test's own with the veth pair a0 - b0, both up.
     fn veth() {
@@ -540,6 +464,10 @@ mod tests {
             .status()
             .unwrap();
         assert!(st.success(), "{script}");
+    }
+
+    fn send(device: &Device, packets: &mut Batch) -> io::Result<()> {
+        device.txq_open(0).unwrap().send(packets)
     }
 
     fn frame(mark: u8) -> Packet {
@@ -568,8 +496,8 @@ mod tests {
     fn frames_cross_a_pair_of_system_devices_with_their_checksum_state() {
         veth();
         let (a, b) = (
-            open_existing("a0", "system").unwrap(),
-            open_existing("b0", "system").unwrap(),
+            existing("a0", "system").unwrap(),
+            existing("b0", "system").unwrap(),
         );
         let mut q = b.rxq_open(0).unwrap();
         let mut p = frame(7);
@@ -578,7 +506,7 @@ mod tests {
             offset: 6,
         };
         let mut batch: Batch = [p].into_iter().collect();
-        a.send(0, &mut batch).unwrap();
+        send(&a, &mut batch).unwrap();
         assert!(batch.is_empty());
         let got = next(&mut *q).unwrap();
         assert_eq!((got.size(), got.data()[59]), (60, 7));
@@ -596,8 +524,7 @@ mod tests {
         let mut tagged = vec![0xffu8; 12];
         tagged.extend_from_slice(&[0x81, 0, 0x20, 5, 0x88, 0xb5]);
         tagged.resize(64, 9);
-        a.send(0, &mut [Packet::from_slice(&tagged)].into_iter().collect())
-            .unwrap();
+        send(&a, &mut [Packet::from_slice(&tagged)].into_iter().collect()).unwrap();
         let mut batch = Batch::new();
         for _ in 0..200 {
             q.recv(&mut batch).unwrap();
@@ -640,8 +567,8 @@ mod tests {
             (1400, 0x0b)
         );
         assert!(b.flags().unwrap().contains(Flags::PROMISC));
-        let a = open_existing("a0", "system").unwrap();
-        a.send(0, &mut [frame(3)].into_iter().collect()).unwrap();
+        let a = existing("a0", "system").unwrap();
+        send(&a, &mut [frame(3)].into_iter().collect()).unwrap();
         assert_eq!(next(&mut *q).unwrap().data()[59], 3);
         assert!(crate::lookup("b0").is_some());
         drop(b);
@@ -651,15 +578,12 @@ mod tests {
     #[test]
     fn a_tap_goes_with_its_last_holder_and_counts_what_a_downed_device_refuses() {
         ferrovs_sys::netns::unshare().unwrap();
-        let t = open_tap("t0", "tap").unwrap();
+        let t = tap("t0", "tap").unwrap();
         let mut q = t.rxq_open(0).unwrap();
-        assert!(
-            t.send(0, &mut [frame(1), frame(2)].into_iter().collect())
-                .is_err()
-        );
+        assert!(send(&t, &mut [frame(1), frame(2)].into_iter().collect()).is_err());
         assert_eq!(t.stats().unwrap().tx_dropped, Some(2));
         t.update_flags(Flags::empty(), Flags::UP).unwrap();
-        t.send(0, &mut [frame(1)].into_iter().collect()).unwrap();
+        send(&t, &mut [frame(1)].into_iter().collect()).unwrap();
         let s = t.stats().unwrap();
         assert_eq!((s.tx_packets, s.tx_bytes), (Some(1), Some(60)));
         // The host sends a large packet: it arrives in one piece.

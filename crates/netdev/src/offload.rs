@@ -1,35 +1,109 @@
-//! Between a packet's [`Offload`] and the virtio-net header of TAP devices and packet sockets.
+//! Work that senders leave to devices: which device can do what, who does the rest, and how a packet's [`Offload`]
+//! becomes the virtio-net header of TAP devices and packet sockets and back.
 
 use std::collections::BTreeMap;
+use std::io;
 
-use ferrovs_packet::buffer::{Checksum, Gso, GsoType, Offload};
-use ferrovs_packet::gso::MAX_SEGMENTS;
+use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, Offload, Packet};
+use ferrovs_packet::gso::{self, MAX_SEGMENTS};
 use ferrovs_runtime::coverage;
 use ferrovs_sys::vnet::{
     VNET_F_DATA_VALID, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_NONE, VNET_GSO_TCPV4,
     VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VnetHdr,
 };
 
-/// Kinds of work that a device may take off its senders, as `Interface.status` names them, and whether the kernel's
-/// devices do (what concerns tunnels' outer headers is done before they see a frame).
-const OFFLOADS: [(&str, bool); 10] = [
-    ("tx_geneve_tso_offload", false),
-    ("tx_gre_tso_offload", false),
-    ("tx_ip_csum_offload", false),
-    ("tx_out_ip_csum_offload", false),
-    ("tx_out_udp_csum_offload", false),
-    ("tx_sctp_csum_offload", false),
-    ("tx_tcp_csum_offload", true),
-    ("tx_tcp_seg_offload", true),
-    ("tx_udp_csum_offload", true),
-    ("tx_vxlan_tso_offload", false),
+bitflags::bitflags! {
+    /// Work that a device takes off those who send through it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Capabilities: u16 {
+        const IP_CSUM = 1;
+        const TCP_CSUM = 1 << 1;
+        const UDP_CSUM = 1 << 2;
+        const SCTP_CSUM = 1 << 3;
+        const TCP_SEG = 1 << 4;
+        /// UDP segmentation, one datagram a segment.
+        const UDP_SEG = 1 << 5;
+        const OUTER_IP_CSUM = 1 << 6;
+        const OUTER_UDP_CSUM = 1 << 7;
+        const VXLAN_SEG = 1 << 8;
+        const GENEVE_SEG = 1 << 9;
+        const GRE_SEG = 1 << 10;
+    }
+}
+
+impl Capabilities {
+    /// What the kernel does for packet sockets and taps. Outer headers of tunnels are done before it sees a frame.
+    pub const KERNEL: Capabilities = Capabilities::TCP_CSUM
+        .union(Capabilities::UDP_CSUM)
+        .union(Capabilities::TCP_SEG)
+        .union(Capabilities::UDP_SEG);
+}
+
+/// Capabilities as `Interface.status` names them; it does not tell of UDP segmentation.
+const NAMES: [(&str, Capabilities); 10] = [
+    ("tx_geneve_tso_offload", Capabilities::GENEVE_SEG),
+    ("tx_gre_tso_offload", Capabilities::GRE_SEG),
+    ("tx_ip_csum_offload", Capabilities::IP_CSUM),
+    ("tx_out_ip_csum_offload", Capabilities::OUTER_IP_CSUM),
+    ("tx_out_udp_csum_offload", Capabilities::OUTER_UDP_CSUM),
+    ("tx_sctp_csum_offload", Capabilities::SCTP_CSUM),
+    ("tx_tcp_csum_offload", Capabilities::TCP_CSUM),
+    ("tx_tcp_seg_offload", Capabilities::TCP_SEG),
+    ("tx_udp_csum_offload", Capabilities::UDP_CSUM),
+    ("tx_vxlan_tso_offload", Capabilities::VXLAN_SEG),
 ];
 
-/// What `Interface.status` says of offloads; `kernel` for a device of the kernel.
-pub fn status(kernel: bool) -> BTreeMap<String, String> {
-    let entry =
-        |(name, by_kernel): (&str, bool)| (name.to_owned(), (kernel && by_kernel).to_string());
-    OFFLOADS.map(entry).into()
+/// What `Interface.status` says of a device that can do `can`.
+pub fn status(can: Capabilities) -> BTreeMap<String, String> {
+    let entry = |(name, what): (&str, _)| (name.to_owned(), can.contains(what).to_string());
+    NAMES.map(entry).into()
+}
+
+/// Gives `send` the packets of a batch when nothing is left to do with them but what the device can. The batch is
+/// empty afterwards.
+pub fn complete(
+    batch: &mut Batch,
+    can: Capabilities,
+    mut send: impl FnMut(&[Packet]) -> io::Result<()>,
+) -> io::Result<()> {
+    if batch.iter().all(|p| is_done(p, can)) {
+        let result = send(batch);
+        batch.clear();
+        return result;
+    }
+    let mut result = Ok(());
+    // One at a time, while it is in the cache.
+    let mut one = |p: Packet| {
+        if let Err(e) = send(std::slice::from_ref(&p)) {
+            result = Err(e);
+        }
+    };
+    for p in batch.drain(..) {
+        if is_done(&p, can) {
+            one(p);
+        } else if can.contains(Capabilities::UDP_SEG) && gso::is_tunnel(&p) {
+            gso::to_uso(p, &mut one);
+        } else {
+            gso::finish(p, &mut one);
+        }
+    }
+    result
+}
+
+/// Whether the device can do all that was left to it.
+fn is_done(p: &Packet, can: Capabilities) -> bool {
+    let segments = match p.offload.gso {
+        None => true,
+        // No device here cuts what is inside of a tunnel.
+        Some(_) if gso::is_tunnel(p) => false,
+        Some(g) => can.contains(match g.kind {
+            GsoType::Tcp4 | GsoType::Tcp6 => Capabilities::TCP_SEG,
+            GsoType::Udp => Capabilities::UDP_SEG,
+        }),
+    };
+    // A sum is stored wherever the packet says, whatever the protocol.
+    let sums = Capabilities::TCP_CSUM.union(Capabilities::UDP_CSUM);
+    segments && (can.contains(sums) || !matches!(p.offload.checksum, Checksum::Partial { .. }))
 }
 
 /// What the header of a received frame of `len` bytes says, the frame having been shifted by
@@ -142,6 +216,35 @@ mod tests {
             (shifted.csum_start, shifted.hdr_len, shifted.gso_size),
             (38, 70, 1448)
         );
+    }
+
+    #[test]
+    fn a_device_gets_no_packet_that_asks_for_more_than_it_can_do() {
+        let packet = |partial: bool| {
+            let mut p = Packet::from_slice(&[1; 60]);
+            if partial {
+                p.offload.checksum = Checksum::Partial {
+                    start: 34,
+                    offset: 6,
+                };
+            }
+            p
+        };
+        for (can, calls) in [(Capabilities::KERNEL, 1), (Capabilities::empty(), 3)] {
+            let mut batch: Batch = [packet(false), packet(true), packet(false)]
+                .into_iter()
+                .collect();
+            let (mut seen, mut n) = (Vec::new(), 0);
+            let result = complete(&mut batch, can, |packets| {
+                n += 1;
+                seen.extend(packets.iter().map(|p| p.offload.checksum));
+                Err(io::Error::from_raw_os_error(5))
+            });
+            assert!(result.is_err() && batch.is_empty());
+            assert_eq!((n, seen.len()), (calls, 3));
+            let left = matches!(seen[1], Checksum::Partial { .. });
+            assert_eq!(left, can == Capabilities::KERNEL);
+        }
     }
 
     #[test]

@@ -204,21 +204,10 @@ pub fn run() {
 
 /// Tells the devices that `events` concern.
 pub(crate) fn deliver(events: Vec<Event>) {
-    let device = |name: &str| lookup(name);
     for e in events {
         match e {
-            Event::NewLink(l) => {
-                if let Some(d) = device(&l.name) {
-                    d.link_event(Some(&l));
-                }
-            }
-            Event::DelLink(l) => {
-                if let Some(d) = device(&l.name)
-                    && d.ifindex().is_none_or(|i| i == l.index)
-                {
-                    d.link_event(None);
-                }
-            }
+            Event::NewLink(l) => linux::link_came(&l),
+            Event::DelLink(l) => linux::link_went(&l),
             Event::Lost => resync(),
             _ => {}
         }
@@ -228,13 +217,11 @@ pub(crate) fn deliver(events: Vec<Event>) {
 
 /// Tells every device the state of its link as it is now.
 fn resync() {
-    let Ok(links) = Rtnl::open().and_then(|mut r| r.links()) else {
-        return;
-    };
-    for d in open_all() {
-        d.link_event(links.iter().find(|l| l.name == d.name()));
+    if let Ok(links) = Rtnl::open().and_then(|mut r| r.links()) {
+        linux::links_are(&links);
     }
 }
+
 /// Says what would make [`run`] worth calling.
 pub fn wait(poller: &mut Poller) {
     dummy::wait(poller);

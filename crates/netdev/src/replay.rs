@@ -16,7 +16,7 @@ use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::types::MacAddr;
 
 use crate::virt::{VirtualStats, fresh_mac};
-use crate::{Features, Flags, Netdev, Rxq, Stats};
+use crate::{Features, Flags, Layout, Netdev, Rxq, Stats, Txq};
 
 struct Device {
     name: String,
@@ -125,6 +125,17 @@ impl Rxq for Queue {
     }
 }
 
+struct Sink(Arc<VirtualStats>);
+
+impl Txq for Sink {
+    fn send(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let bytes = batch.iter().map(|p| p.size() as u64).sum();
+        self.0.account((0, 0), (batch.len() as u64, bytes));
+        batch.clear();
+        Ok(())
+    }
+}
+
 impl Netdev for Device {
     fn name(&self) -> &str {
         &self.name
@@ -160,12 +171,11 @@ impl Netdev for Device {
         self.state().options.clone()
     }
 
-    fn n_rxq(&self) -> usize {
-        usize::from(self.kind == "replay")
-    }
-
-    fn n_txq(&self) -> usize {
-        1
+    fn layout(&self) -> Layout {
+        Layout {
+            n_rxq: usize::from(self.kind == "replay"),
+            ..Layout::SINGLE
+        }
     }
 
     fn rxq_open(&self, _queue: usize) -> io::Result<Box<dyn Rxq>> {
@@ -178,11 +188,8 @@ impl Netdev for Device {
         }))
     }
 
-    fn send(&self, _queue: usize, batch: &mut Batch) -> io::Result<()> {
-        let bytes = batch.iter().map(|p| p.size() as u64).sum();
-        self.stats.account((0, 0), (batch.len() as u64, bytes));
-        batch.clear();
-        Ok(())
+    fn txq_open(&self, _queue: usize) -> io::Result<Box<dyn Txq>> {
+        Ok(Box::new(Sink(self.stats.clone())))
     }
 
     fn etheraddr(&self) -> io::Result<MacAddr> {
@@ -215,18 +222,6 @@ impl Netdev for Device {
             self.up.store(false, Ordering::Relaxed);
         }
         Ok(())
-    }
-
-    fn carrier(&self) -> bool {
-        true
-    }
-
-    fn carrier_resets(&self) -> u64 {
-        0
-    }
-
-    fn ifindex(&self) -> Option<u32> {
-        None
     }
 
     fn stats(&self) -> io::Result<Stats> {

@@ -3,7 +3,7 @@
 //! A packet that goes out of a patch port goes on at its peer in another bridge: translation does
 //! that. What a tunnel port encapsulates into and accepts is its [`TunnelConfig`]; translation and
 //! the tunnel crate act on it. Whoever translates adds to the counters
-//! ([`Netdev::account`](crate::Netdev::account)). In the datapath, all tunnel ports with the same
+//! ([`PortClass::account`]). In the datapath, all tunnel ports with the same
 //! protocol and port number share one port, whose name ([`dpif_port_name`]) is like
 //! `vxlan_sys_4789`; opening a device by such a name gives a tunnel port that stands for all of
 //! them.
@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use ferrovs_packet::buffer::Batch;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
 
 use crate::virt::{VirtualStats, fresh_mac};
-use crate::{Features, Flags, Netdev, Rxq, Stats};
+use crate::{Features, Flags, Layout, Netdev, PortClass, Rxq, Stats, Txq};
 
 mod config;
 mod patch;
@@ -28,29 +28,60 @@ mod patch;
 use config::{CLASSES, EXT_GBP, TunnelClass};
 pub use config::{PacketTypeMode, TunnelConfig};
 
+/// A patch or tunnel port as a device: what it does is its class.
 #[derive(Debug)]
 struct Vport {
     name: String,
-    state: Mutex<State>,
-    stats: VirtualStats,
+    kind: &'static str,
+    class: PortClass,
+    mac: Mutex<MacAddr>,
     seq: AtomicU64,
 }
 
-#[derive(Debug)]
-struct State {
-    config: Config,
-    mac: MacAddr,
+/// What a patch port is. Its peer can be changed while it is open.
+#[derive(Debug, Default)]
+pub struct PatchPort {
+    peer: ArcSwapOption<String>,
+    stats: VirtualStats,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-enum Config {
+impl PatchPort {
     /// The name of the peer; none until configured.
-    Patch(Option<String>),
-    Tunnel(&'static TunnelClass, Arc<TunnelConfig>),
+    pub fn peer(&self) -> Option<Arc<String>> {
+        self.peer.load_full()
+    }
+
+    /// Adds (packets, bytes) in each direction.
+    pub fn account(&self, rx: (u64, u64), tx: (u64, u64)) {
+        self.stats.account(rx, tx);
+    }
+}
+
+/// What a tunnel port is. Its configuration can be changed while it is open, its protocol cannot.
+#[derive(Debug)]
+pub struct TunnelPort {
+    class: &'static TunnelClass,
+    config: ArcSwap<TunnelConfig>,
+    stats: VirtualStats,
+}
+
+impl TunnelPort {
+    /// The configuration as it is now; takes no lock.
+    pub fn config(&self) -> Arc<TunnelConfig> {
+        self.config.load_full()
+    }
+
+    /// Adds (packets, bytes) in each direction.
+    pub fn account(&self, rx: (u64, u64), tx: (u64, u64)) {
+        self.stats.account(rx, tx);
+    }
 }
 
 /// Says through which device a tunnel's packets leave, and whether that has a carrier.
 pub type EgressStatus = fn(&TunnelConfig) -> Option<(String, bool)>;
+
+/// Tunnel ports that are open.
+static TUNNELS: Mutex<Vec<Weak<Vport>>> = Mutex::new(Vec::new());
 
 static EGRESS: OnceLock<EgressStatus> = OnceLock::new();
 
@@ -62,39 +93,45 @@ pub fn set_egress_status(f: EgressStatus) {
 
 /// Routes changed: tunnel ports may report another egress device.
 pub fn tunnels_changed() {
-    for d in crate::open_all() {
-        d.route_event();
-    }
+    let mut tunnels = TUNNELS.lock().unwrap_or_else(PoisonError::into_inner);
+    tunnels.retain(|t| {
+        let tunnel = t.upgrade();
+        tunnel.inspect(|t| t.changed()).is_some()
+    });
 }
 
 /// The name of the datapath port that serves the device: its own name, except for tunnel ports.
 pub fn dpif_port_name(netdev: &dyn Netdev) -> String {
-    let class = CLASSES.iter().find(|c| c.kind == netdev.kind());
-    match (class, netdev.tunnel_config()) {
-        (Some(c), Some(config)) => match c.default_port {
-            Some(_) => format!("{}_{}", c.dpif_port, config.dst_port),
-            None => c.dpif_port.to_owned(),
+    match netdev.class() {
+        PortClass::Tunnel(tunnel) => match tunnel.class.default_port {
+            Some(_) => format!("{}_{}", tunnel.class.dpif_port, tunnel.config().dst_port),
+            None => tunnel.class.dpif_port.to_owned(),
         },
         _ => netdev.name().to_owned(),
     }
 }
 
 pub fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
-    Ok(Arc::new(Vport {
+    let class = initial(name, kind)?;
+    let is_tunnel = matches!(class, PortClass::Tunnel(_));
+    let port = Arc::new(Vport {
         name: name.to_owned(),
-        state: Mutex::new(State {
-            config: initial(name, kind)?,
-            mac: fresh_mac(),
-        }),
-        stats: VirtualStats::default(),
+        kind,
+        class,
+        mac: Mutex::new(fresh_mac()),
         seq: AtomicU64::new(1),
-    }))
+    });
+    if is_tunnel {
+        let mut tunnels = TUNNELS.lock().unwrap_or_else(PoisonError::into_inner);
+        tunnels.push(Arc::downgrade(&port));
+    }
+    Ok(port)
 }
 
-fn initial(name: &str, kind: &str) -> io::Result<Config> {
+fn initial(name: &str, kind: &str) -> io::Result<PortClass> {
     const EAFNOSUPPORT: i32 = 97;
     if kind == patch::KIND {
-        return Ok(Config::Patch(None));
+        return Ok(PortClass::Patch(Arc::default()));
     }
     let class = CLASSES
         .iter()
@@ -112,14 +149,14 @@ fn initial(name: &str, kind: &str) -> io::Result<Config> {
         packet_type: PacketTypeMode::Ptap,
         ..TunnelConfig::new()
     };
-    Ok(Config::Tunnel(class, Arc::new(config)))
+    Ok(PortClass::Tunnel(Arc::new(TunnelPort {
+        class,
+        config: ArcSwap::from_pointee(config),
+        stats: VirtualStats::default(),
+    })))
 }
 
 impl Vport {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
         crate::change_seq().change();
@@ -132,12 +169,57 @@ impl Vport {
         let others = others
             .iter()
             .filter(|d| d.kind() == class.kind && d.name() != self.name);
-        let mut others = others.filter_map(|d| d.tunnel_config());
+        let mut others = others.filter_map(|d| d.class().tunnel_config());
         others.any(|other| {
             // The port of the datapath that stands for all has no remote.
             let remote = other.dst.is_some() || other.ip_dst_flow;
             remote && other.dst_port == config.dst_port && (other.exts ^ config.exts) & EXT_GBP != 0
         })
+    }
+}
+
+/// The text that the user sees, and the reason that the log tells.
+struct Refused(String, &'static str);
+
+const INVALID: &str = "Invalid argument";
+
+impl Vport {
+    /// True if the peer is another now.
+    fn set_peer(
+        &self,
+        patch: &PatchPort,
+        options: &BTreeMap<String, String>,
+    ) -> Result<bool, Refused> {
+        let peer = patch::parse(&self.name, options).map_err(|text| {
+            vlog::err!(NETDEV_VPORT, "{text}");
+            Refused(text, INVALID)
+        })?;
+        let old = patch.peer.swap(Some(Arc::new(peer.clone())));
+        Ok(old.is_none_or(|old| *old != peer))
+    }
+
+    /// True if the configuration is another now.
+    fn set_tunnel(
+        &self,
+        tunnel: &TunnelPort,
+        options: &BTreeMap<String, String>,
+    ) -> Result<bool, Refused> {
+        let parsed = config::parse(tunnel.class, &self.name, options);
+        let text = parsed.messages.join("\n");
+        if !text.is_empty() {
+            vlog::warn!(NETDEV_VPORT, "{text}");
+        }
+        let config = parsed.config.ok_or(Refused(text, INVALID))?;
+        if self.mixes_policy(tunnel.class, &config) {
+            let text = format!(
+                "{}: VXLAN-GBP, and non-VXLAN-GBP tunnels can't be configured on the same dst_port",
+                self.name
+            );
+            vlog::warn!(NETDEV_VPORT, "{text}");
+            return Err(Refused(text, "File exists"));
+        }
+        let old = tunnel.config.swap(Arc::new(config.clone()));
+        Ok(*old != config)
     }
 }
 
@@ -151,84 +233,55 @@ impl Netdev for Vport {
     }
 
     fn kind(&self) -> &'static str {
-        match self.state().config {
-            Config::Patch(_) => patch::KIND,
-            Config::Tunnel(class, _) => class.kind,
-        }
+        self.kind
+    }
+
+    fn class(&self) -> &PortClass {
+        &self.class
     }
 
     fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
-        let old = self.state().config.clone();
-        let mut refused = "Invalid argument";
-        let new = match &old {
-            Config::Patch(_) => patch::parse(&self.name, options)
-                .map(|peer| Config::Patch(Some(peer)))
-                .inspect_err(|text| vlog::err!(NETDEV_VPORT, "{text}")),
-            Config::Tunnel(class, _) => {
-                let parsed = config::parse(class, &self.name, options);
-                let text = parsed.messages.join("\n");
-                if !text.is_empty() {
-                    vlog::warn!(NETDEV_VPORT, "{text}");
-                }
-                match parsed.config {
-                    Some(config) if self.mixes_policy(class, &config) => {
-                        let text = format!(
-                            "{}: VXLAN-GBP, and non-VXLAN-GBP tunnels can't be configured on the same dst_port",
-                            self.name
-                        );
-                        vlog::warn!(NETDEV_VPORT, "{text}");
-                        refused = "File exists";
-                        Err(text)
-                    }
-                    Some(config) => Ok(Config::Tunnel(class, Arc::new(config))),
-                    None => Err(text),
-                }
-            }
+        let changed = match &self.class {
+            PortClass::Device => Ok(false),
+            PortClass::Patch(patch) => self.set_peer(patch, options),
+            PortClass::Tunnel(tunnel) => self.set_tunnel(tunnel, options),
         };
-        let new = new.inspect_err(|_| {
-            vlog::warn!(
-                NETDEV,
-                "{}: could not set configuration ({refused})",
-                self.name
-            );
+        let changed = changed.map_err(|Refused(text, why)| {
+            vlog::warn!(NETDEV, "{}: could not set configuration ({why})", self.name);
+            text
         })?;
-        if new != old {
-            self.state().config = new;
+        if changed {
             self.changed();
         }
         Ok(())
     }
 
     fn config(&self) -> BTreeMap<String, String> {
-        match &self.state().config {
-            Config::Patch(peer) => patch::to_options(peer.as_deref()),
-            Config::Tunnel(class, config) => config::to_options(class, config),
+        match &self.class {
+            PortClass::Device => BTreeMap::new(),
+            PortClass::Patch(patch) => patch::to_options(patch.peer().as_ref().map(|p| p.as_str())),
+            PortClass::Tunnel(tunnel) => config::to_options(tunnel.class, &tunnel.config()),
         }
     }
 
-    fn n_rxq(&self) -> usize {
-        0
-    }
-
-    fn n_txq(&self) -> usize {
-        0
+    fn layout(&self) -> Layout {
+        Layout::NONE
     }
 
     fn rxq_open(&self, _queue: usize) -> io::Result<Box<dyn Rxq>> {
         unsupported()
     }
 
-    fn send(&self, _queue: usize, batch: &mut Batch) -> io::Result<()> {
-        batch.clear();
+    fn txq_open(&self, _queue: usize) -> io::Result<Box<dyn Txq>> {
         unsupported()
     }
 
     fn etheraddr(&self) -> io::Result<MacAddr> {
-        Ok(self.state().mac)
+        Ok(*self.mac.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn set_etheraddr(&self, mac: MacAddr) -> io::Result<()> {
-        self.state().mac = mac;
+        *self.mac.lock().unwrap_or_else(PoisonError::into_inner) = mac;
         self.changed();
         Ok(())
     }
@@ -253,24 +306,12 @@ impl Netdev for Vport {
         }
     }
 
-    fn carrier(&self) -> bool {
-        true
-    }
-
-    fn carrier_resets(&self) -> u64 {
-        0
-    }
-
-    fn ifindex(&self) -> Option<u32> {
-        None
-    }
-
     fn stats(&self) -> io::Result<Stats> {
-        Ok(self.stats.stats())
-    }
-
-    fn account(&self, rx: (u64, u64), tx: (u64, u64)) {
-        self.stats.account(rx, tx);
+        match &self.class {
+            PortClass::Device => unsupported(),
+            PortClass::Patch(patch) => Ok(patch.stats.stats()),
+            PortClass::Tunnel(tunnel) => Ok(tunnel.stats.stats()),
+        }
     }
 
     fn features(&self) -> io::Result<Features> {
@@ -282,10 +323,10 @@ impl Netdev for Vport {
     }
 
     fn status(&self) -> BTreeMap<String, String> {
-        let Some(config) = self.tunnel_config() else {
+        let Some(config) = self.class.tunnel_config() else {
             return BTreeMap::new();
         };
-        let mut status = crate::offload::status(false);
+        let mut status = crate::offload::status(self.capabilities());
         if let Some((iface, carrier)) = EGRESS.get().and_then(|f| f(&config)) {
             let carrier = if carrier { "up" } else { "down" };
             let egress = [
@@ -299,26 +340,6 @@ impl Netdev for Vport {
 
     fn change_seq(&self) -> u64 {
         self.seq.load(Ordering::Relaxed)
-    }
-
-    fn route_event(&self) {
-        if self.tunnel_config().is_some() {
-            self.changed();
-        }
-    }
-
-    fn patch_peer(&self) -> Option<String> {
-        match &self.state().config {
-            Config::Patch(peer) => peer.clone(),
-            Config::Tunnel(..) => None,
-        }
-    }
-
-    fn tunnel_config(&self) -> Option<Arc<TunnelConfig>> {
-        match &self.state().config {
-            Config::Patch(_) => None,
-            Config::Tunnel(_, config) => Some(config.clone()),
-        }
     }
 }
 
@@ -471,7 +492,7 @@ mod tests {
             options(&["dst_port=4790", "packet_type=ptap"])
         );
         assert_eq!(dpif_port_name(&*all), "vxlan_sys_4790");
-        v.account((1, 60), (2, 120));
+        v.class().account((1, 60), (2, 120));
         assert_eq!(v.stats().unwrap().tx_bytes, Some(120));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
-use ferrovs_netdev::Netdev;
+use ferrovs_netdev::{Netdev, PortClass};
 use ferrovs_packet::types::{DpPort, ip_proto};
 use ferrovs_runtime::vlog;
 use ferrovs_sync::Snapshot;
@@ -37,7 +37,7 @@ fn listens_on(netdev: &dyn Netdev) -> (u8, u16) {
         "gre" | "ip6gre" | "erspan" | "ip6erspan" => (ip_proto::GRE, 0),
         _ => (
             ip_proto::UDP,
-            netdev.tunnel_config().map_or(0, |c| c.dst_port),
+            netdev.class().tunnel_config().map_or(0, |c| c.dst_port),
         ),
     }
 }
@@ -140,14 +140,13 @@ impl Backer {
 
     /// Gives a device its place in the datapath; for a tunnel also the name of the port that it shares.
     pub fn attach(&self, netdev: &Arc<dyn Netdev>) -> Result<(DpPort, Option<String>), Errno> {
-        if netdev.kind() == "patch" {
-            return Ok((DpPort::NONE, None));
-        }
-        if netdev.tunnel_config().is_none() {
-            return Ok((
-                self.dpif.port_add(netdev.name(), netdev.kind(), None)?,
-                None,
-            ));
+        match netdev.class() {
+            PortClass::Patch(_) => return Ok((DpPort::NONE, None)),
+            PortClass::Device => {
+                let dpif = &self.dpif;
+                return Ok((dpif.port_add(netdev.name(), netdev.kind(), None)?, None));
+            }
+            PortClass::Tunnel(_) => {}
         }
         let name = ferrovs_netdev::dpif_port_name(&**netdev);
         let listens = listens_on(&**netdev);

@@ -198,7 +198,7 @@ impl Ofprotos {
             let config = port
                 .tunnel_port
                 .as_ref()
-                .map(|_| port.netdev.tunnel_config());
+                .map(|_| port.netdev.class().tunnel_config());
             config.flatten()
         };
         let port = bridge.ports.get(&ofport);
@@ -275,7 +275,9 @@ impl Ofprotos {
         let peer = |name: &str, peer: &str| -> Option<(BridgeId, OfPort)> {
             of_kind().find_map(|b| {
                 let port = b.port_by_name(peer)?;
-                (port.netdev.patch_peer().as_deref() == Some(name)).then_some((b.id, port.ofport))
+                let back = port.netdev.class().patch_peer();
+                back.is_some_and(|back| *back == name)
+                    .then_some((b.id, port.ofport))
             })
         };
         let mut next = XlateSnapshot {
@@ -295,7 +297,7 @@ impl Ofprotos {
                     if port.dp_port != DpPort::NONE {
                         next.dp_ports.insert(port.dp_port, place);
                     }
-                } else if let Some(config) = port.netdev.tunnel_config()
+                } else if let Some(config) = port.netdev.class().tunnel_config()
                     && !tunnels.insert(port.dp_port, &config, place)
                 {
                     // Its options became those of another, which goes on taking the packets.

@@ -1,7 +1,7 @@
 //! AF_PACKET sockets: every frame that enters a device, and frames put on its wire.
 //!
-//! Receiving and sending use two sockets, so that they never contend for one socket lock and any
-//! thread may send.
+//! Receiving and sending use two sockets, so that they never contend for one socket lock, and each
+//! thread that sends has its own.
 //!
 //! [`PacketRx`] maps a TPACKET_V2 ring of 2 KB slots: small frames cost no system call, only a
 //! look at the slot's status word. A frame that does not fit its slot (a 64 KB GSO frame) is
@@ -21,6 +21,7 @@
 //! Invariant: a slot belongs to us from the moment its status shows TP_STATUS_USER until we store
 //! TP_STATUS_KERNEL there; slots are visited in ring order.
 
+use std::cell::RefCell;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -35,8 +36,8 @@ const SLOTS_PER_BLOCK: usize = BLOCK_SIZE / SLOT_SIZE;
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
-/// Most frames one [`PacketTx::send`] call hands over.
-pub const TX_BATCH: usize = 64;
+/// Most frames that one system call hands over.
+const TX_BATCH: usize = 32;
 
 /// What the kernel says about a received frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,6 +181,11 @@ impl Binder {
     /// Whether this moves the socket of `rx`.
     pub fn is_of(&self, rx: &PacketRx) -> bool {
         self.cookie == rx.cookie
+    }
+
+    /// Whether this moves the socket of `tx`.
+    pub fn is_of_tx(&self, tx: &PacketTx) -> bool {
+        self.cookie == tx.cookie
     }
 
     /// Frames that the kernel could not store since the last call (receiving sockets).
@@ -440,10 +446,11 @@ pub struct TxResult {
     pub error: Option<io::Error>,
 }
 
-/// Puts frames on the wire of one device; usable from any thread at once.
+/// Puts frames on the wire of one device.
 #[derive(Debug)]
 pub struct PacketTx {
     fd: OwnedFd,
+    cookie: u64,
 }
 
 impl PacketTx {
@@ -453,7 +460,8 @@ impl PacketTx {
         // A full 64 KB frame charges over 100 KB; the default would block after two.
         let sndbuf: libc::c_int = 8 << 20;
         let _ = set_opt(&fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &sndbuf);
-        Ok(PacketTx { fd })
+        let cookie = next_cookie();
+        Ok(PacketTx { fd, cookie })
     }
 
     /// A handle that moves the socket to another device.
@@ -461,53 +469,37 @@ impl PacketTx {
         Ok(Binder {
             fd: self.fd.try_clone()?,
             protocol: 0,
-            cookie: 0,
+            cookie: self.cookie,
         })
     }
 
-    /// Skips the queueing discipline of the device.
-    pub fn set_qdisc_bypass(&self, on: bool) -> io::Result<()> {
-        set_packet_opt(&self.fd, libc::PACKET_QDISC_BYPASS, on.into())
-    }
-
     /// Sends all `frames`, in order; those that the kernel refuses are dropped.
-    pub fn send(&self, frames: &[TxFrame<'_>]) -> TxResult {
+    pub fn send<'a>(&mut self, frames: impl IntoIterator<Item = TxFrame<'a>>) -> TxResult {
+        let mut frames = frames.into_iter();
         let mut res = TxResult::default();
-        for chunk in frames.chunks(TX_BATCH) {
-            self.send_chunk(chunk, &mut res);
-        }
+        MESSAGES.with_borrow_mut(|m| {
+            loop {
+                let n = m.fill(&mut frames);
+                self.send_messages(m, n, &mut res);
+                if n < TX_BATCH {
+                    return;
+                }
+            }
+        });
         res
     }
 
-    fn send_chunk(&self, frames: &[TxFrame<'_>], res: &mut TxResult) {
-        let n = frames.len();
-        let mut hdrs = [[0u8; VNET_HDR_SIZE]; TX_BATCH];
-        // SAFETY: iovec and mmsghdr are plain C structs; all zero is valid (and empty).
-        let (mut iovs, mut msgs): ([[libc::iovec; 2]; TX_BATCH], [libc::mmsghdr; TX_BATCH]) =
-            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        for (i, f) in frames.iter().enumerate() {
-            hdrs[i] = f.vnet.to_bytes();
-            iovs[i] = [
-                libc::iovec {
-                    iov_base: hdrs[i].as_mut_ptr().cast(),
-                    iov_len: VNET_HDR_SIZE,
-                },
-                libc::iovec {
-                    iov_base: f.data.as_ptr().cast_mut().cast(),
-                    iov_len: f.data.len(),
-                },
-            ];
-            msgs[i].msg_hdr.msg_iov = iovs[i].as_mut_ptr();
-            msgs[i].msg_hdr.msg_iovlen = 2;
-        }
+    /// Sends the first `n` messages.
+    fn send_messages(&self, m: &mut Messages, n: usize, res: &mut TxResult) {
         let mut done = 0;
         while done < n {
-            // SAFETY: msgs[done..n] are initialised, refer to iovecs that live in this frame and
-            // to borrowed data, which the kernel only reads.
+            // SAFETY: `fill` has made msgs[done..n] refer to iovecs and headers of `m`, which
+            // nobody touches meanwhile, and to frames that are borrowed until `send` returns; the
+            // kernel only reads them.
             let rc = unsafe {
                 libc::sendmmsg(
                     self.fd.as_raw_fd(),
-                    msgs.as_mut_ptr().add(done),
+                    m.msgs.as_mut_ptr().add(done),
                     (n - done) as u32,
                     libc::MSG_DONTWAIT,
                 )
@@ -526,6 +518,43 @@ impl PacketTx {
             res.dropped += 1;
             res.error = Some(e);
         }
+    }
+}
+
+/// What sendmmsg(2) reads; kept by each thread, because it takes kilobytes that are not worth
+/// clearing for each batch.
+struct Messages {
+    hdrs: [[u8; VNET_HDR_SIZE]; TX_BATCH],
+    iovs: [[libc::iovec; 2]; TX_BATCH],
+    msgs: [libc::mmsghdr; TX_BATCH],
+}
+
+thread_local! {
+    static MESSAGES: RefCell<Box<Messages>> = RefCell::new(Messages::new());
+}
+
+impl Messages {
+    fn new() -> Box<Messages> {
+        // SAFETY: bytes, iovec and mmsghdr are plain C data; all zero is valid (and empty).
+        unsafe { Box::new(std::mem::zeroed()) }
+    }
+
+    /// Makes messages of the next frames, as many as there is room for; says how many.
+    #[inline]
+    fn fill<'a>(&mut self, frames: &mut impl Iterator<Item = TxFrame<'a>>) -> usize {
+        let parts = self.hdrs.iter_mut().zip(&mut self.iovs).zip(&mut self.msgs);
+        let mut n = 0;
+        for (((hdr, iov), msg), f) in parts.zip(frames) {
+            *hdr = f.vnet.to_bytes();
+            iov[0].iov_base = hdr.as_mut_ptr().cast();
+            iov[0].iov_len = VNET_HDR_SIZE;
+            iov[1].iov_base = f.data.as_ptr().cast_mut().cast();
+            iov[1].iov_len = f.data.len();
+            msg.msg_hdr.msg_iov = iov.as_mut_ptr();
+            msg.msg_hdr.msg_iovlen = 2;
+            n += 1;
+        }
+        n
     }
 }
 
@@ -613,10 +642,10 @@ mod tests {
         ifreq::change_flags("t0", IFF_UP, 0).unwrap();
         let ifindex = ifreq::ifindex("t0").unwrap();
         let mut rx = PacketRx::open(ifindex, 64).unwrap();
-        let tx = PacketTx::open(ifindex).unwrap();
+        let mut tx = PacketTx::open(ifindex).unwrap();
         let f = frame(60);
         let r = tx.send(
-            &[TxFrame {
+            [TxFrame {
                 vnet: VnetHdr::default(),
                 data: &f,
             }; 100],
@@ -645,14 +674,14 @@ mod tests {
         ifreq::change_flags("t0", IFF_UP, 0).unwrap();
         let ifindex = ifreq::ifindex("t0").unwrap();
         let rx = PacketRx::open(ifindex, 64).unwrap();
-        let tx = PacketTx::open(ifindex).unwrap();
+        let mut tx = PacketTx::open(ifindex).unwrap();
         drop(tap);
         assert_eq!(
             rx.take_error().unwrap_err().raw_os_error(),
             Some(libc::ENETDOWN)
         );
         let f = frame(60);
-        let r = tx.send(&[TxFrame {
+        let r = tx.send([TxFrame {
             vnet: VnetHdr::default(),
             data: &f,
         }]);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use ferrovs_datapath::action::TunnelPush;
-use ferrovs_netdev::{Netdev, Rxq, TunnelConfig};
+use ferrovs_netdev::{Netdev, Rxq, TunnelConfig, Txq};
 use ferrovs_packet::buffer::{Batch, MAX_DATA};
 use ferrovs_packet::flow::FlowTnl;
 use ferrovs_packet::types::DpPort;
@@ -45,16 +45,16 @@ impl Drop for End<'_> {
     }
 }
 
-fn device(name: &str) -> (Arc<dyn Netdev>, Box<dyn Rxq>) {
+fn device(name: &str) -> (Arc<dyn Netdev>, Box<dyn Rxq>, Box<dyn Txq>) {
     let d = ferrovs_netdev::open(name, "system").unwrap();
-    let q = d.rxq_open(0).unwrap();
-    (d, q)
+    let (rx, tx) = (d.rxq_open(0).unwrap(), d.txq_open(0).unwrap());
+    (d, rx, tx)
 }
 
 /// What the switch does between an inner device and the wire; counts large frames each way.
 fn switch(ready: &mpsc::Sender<()>, stop: &AtomicBool) -> (usize, usize) {
-    let (inner, mut from_inner) = device("in0");
-    let (wire, mut from_wire) = device("wire0");
+    let (_inner, mut from_inner, mut to_inner) = device("in0");
+    let (wire, mut from_wire, mut to_wire) = device("wire0");
     let tnl = FlowTnl {
         ip_dst: 0xac1f_0102.into(),
         tun_id: 42.into(),
@@ -84,7 +84,7 @@ fn switch(ready: &mpsc::Sender<()>, stop: &AtomicBool) -> (usize, usize) {
         for p in batch.drain(..) {
             pushed += usize::from(p.offload.gso.is_some());
             push::push(p, &action, |p| {
-                let _ = wire.send(0, &mut [p].into_iter().collect());
+                let _ = to_wire.send(&mut [p].into_iter().collect());
             });
         }
         from_wire.recv(&mut batch).unwrap();
@@ -94,7 +94,7 @@ fn switch(ready: &mpsc::Sender<()>, stop: &AtomicBool) -> (usize, usize) {
             if d.len() > 42 && d[23] == 17 && d[36..38] == [0x12, 0xb5] {
                 popped += usize::from(p.offload.gso.is_some());
                 pop::pop("vxlan", &mut p).unwrap();
-                let _ = inner.send(0, &mut [p].into_iter().collect());
+                let _ = to_inner.send(&mut [p].into_iter().collect());
             }
         }
         std::thread::yield_now();

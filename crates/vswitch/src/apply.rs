@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ferrovs_datapath::dpif::Errno;
 use ferrovs_idl::Uuid;
-use ferrovs_netdev::{Flags, Netdev};
+use ferrovs_netdev::{Flags, Netdev, PortClass};
 use ferrovs_ofproto::ofprotos::Ofprotos;
 use ferrovs_packet::types::{MacAddr, OfPort};
 use ferrovs_runtime::vlog::modules::BRIDGE;
@@ -183,11 +183,14 @@ fn outcome(bridges: &Bridges, config: &Config, mut errors: BTreeMap<String, Stri
 
 /// What a patch port lacks whose peer is not there, or not a patch port that names it.
 fn lacking_peer(bridges: &Bridges, kind: &str, iface: &Iface) -> Option<String> {
-    let peer = iface.netdev.patch_peer()?;
+    let peer = iface.netdev.class().patch_peer()?;
     let name = iface.netdev.name();
     let is_usable = |b: &Bridge| {
-        let there = b.ifaces.get(&peer).and_then(|p| p.netdev.patch_peer());
-        b.kind == kind && there.as_deref() == Some(name)
+        let there = b
+            .ifaces
+            .get(&*peer)
+            .and_then(|p| p.netdev.class().patch_peer());
+        b.kind == kind && there.is_some_and(|there| *there == name)
     };
     (!bridges.values().any(is_usable))
         .then(|| format!("No usable peer '{peer}' exists in '{kind}' datapath."))
@@ -501,7 +504,8 @@ fn bridge_mac(bridge: &Bridge, config: &BridgeConfig) -> MacAddr {
             .find_map(|i| bridge.ifaces.get(&i.name))?;
         Some(Candidate {
             mac: i.netdev.etheraddr().ok()?,
-            virtual_device: i.kind == "internal" || i.netdev.tunnel_config().is_some(),
+            virtual_device: i.kind == "internal"
+                || matches!(i.netdev.class(), PortClass::Tunnel(_)),
         })
     });
     identity::bridge_mac(config, candidates)

@@ -70,7 +70,7 @@ fn receive(r: &Request, parse: FlowParser) -> Reply {
     let mut i = 2;
     let mut queue = 0;
     if r.arg(2) == Some("--qid") && r.argv.len() > 3 {
-        let n_rxq = dev.state().n_rxq;
+        let n_rxq = dev.state().layout.n_rxq;
         queue = match r.arg(3).and_then(|q| q.parse::<usize>().ok()) {
             Some(q) if q < n_rxq => q,
             _ => return Err("bad rx queue id.".into()),

@@ -6,6 +6,10 @@ fn options(list: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
+fn send(device: &dyn Netdev, packets: &mut Batch) -> io::Result<()> {
+    device.txq_open(0).unwrap().send(packets)
+}
+
 fn frame(fill: u8) -> Packet {
     let mut f = [fill; 60];
     f[12..14].copy_from_slice(&[0x88, 0xb5]);
@@ -16,7 +20,10 @@ fn frame(fill: u8) -> Packet {
 fn injected_frames_reach_the_queue_they_name_and_no_more_than_fit() {
     let d = open("q0", "dummy-pmd").unwrap();
     d.set_config(&options(&[("n_rxq", "2")])).unwrap();
-    assert_eq!((d.n_rxq(), d.is_pmd()), (2, true));
+    // Queues that are open are not taken away by an option.
+    assert_eq!((d.layout().n_rxq, d.requested().n_rxq), (1, 2));
+    d.reconfigure().unwrap();
+    assert_eq!((d.layout(), d.is_pmd()), (d.requested(), true));
     let mut rxqs: Vec<_> = (0..2).map(|i| d.rxq_open(i).unwrap()).collect();
     let inside = device("q0").unwrap();
     for _ in 0..150 {
@@ -41,11 +48,10 @@ fn transmitted_frames_are_captured_and_oversized_ones_refused() {
     let d = open("c0", "dummy").unwrap();
     d.set_config(&options(&[("tx_pcap", path.to_str().unwrap())]))
         .unwrap();
-    d.send(0, &mut [frame(5), frame(6)].into_iter().collect())
-        .unwrap();
+    send(&*d, &mut [frame(5), frame(6)].into_iter().collect()).unwrap();
     let big = Packet::from_slice(&[0; 1515]);
     assert_eq!(
-        d.send(0, &mut [big].into_iter().collect())
+        send(&*d, &mut [big].into_iter().collect())
             .unwrap_err()
             .raw_os_error(),
         Some(90)
@@ -71,8 +77,7 @@ fn a_request_for_its_address_is_answered() {
     f.extend_from_slice(&[2, 0, 0, 0, 0, 1]);
     f.extend_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 192, 0, 2, 1]);
     f.extend_from_slice(&[0, 0, 0, 0, 0, 0, 192, 0, 2, 9]);
-    d.send(0, &mut [Packet::from_slice(&f)].into_iter().collect())
-        .unwrap();
+    send(&*d, &mut [Packet::from_slice(&f)].into_iter().collect()).unwrap();
     let mut batch = Batch::new();
     assert_eq!(q.recv(&mut batch).unwrap(), 1);
     let mut want = vec![2, 0, 0, 0, 0, 1];
@@ -102,9 +107,8 @@ fn two_ports_joined_by_a_stream_exchange_frames() {
     };
     settle();
     assert_eq!(device("sb").unwrap().state().conn.connected(), Some(true));
-    a.send(0, &mut [frame(1), frame(2)].into_iter().collect())
-        .unwrap();
-    b.send(0, &mut [frame(3)].into_iter().collect()).unwrap();
+    send(&*a, &mut [frame(1), frame(2)].into_iter().collect()).unwrap();
+    send(&*b, &mut [frame(3)].into_iter().collect()).unwrap();
     settle();
     let mut batch = Batch::new();
     assert_eq!(qb.recv(&mut batch).unwrap(), 2);

@@ -24,7 +24,7 @@ static RINGS: AtomicUsize = AtomicUsize::new(0);
 pub(super) fn open(device: &Arc<Linux>) -> io::Result<Box<dyn Rxq>> {
     match &device.io {
         Io::Tap(_) => Ok(Box::new(TapRxq(device.clone()))),
-        Io::Socket { binders, .. } => {
+        Io::Socket(binders) => {
             let index = device.ifindex.load(Ordering::Relaxed);
             let n = RINGS.fetch_add(1, Ordering::Relaxed);
             let count = RingCount;
@@ -161,8 +161,7 @@ impl Rxq for SocketRxq {
 
 impl Drop for SocketRxq {
     fn drop(&mut self) {
-        if let Io::Socket { binders, .. } = &self.device.io {
-            // The first is the sender's; ours is told apart by the descriptor's number.
+        if let Io::Socket(binders) = &self.device.io {
             lock(binders).retain(|b| !b.is_of(&self.rx));
         }
     }
@@ -230,7 +229,7 @@ impl Rxq for TapRxq {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.0.io {
             Io::Tap(tap) => Some(tap.as_fd()),
-            Io::Socket { .. } => None,
+            Io::Socket(_) => None,
         }
     }
 

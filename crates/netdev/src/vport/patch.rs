@@ -43,9 +43,10 @@ mod tests {
             "p0: patch type takes only a 'peer' argument"
         );
         assert_eq!(err(&[("peer", "p0")]), "p0: patch peer must not be self");
-        assert_eq!(p.patch_peer(), None);
+        assert_eq!(p.class().patch_peer(), None);
         let o = options(&[("peer", "p1")]);
         p.set_config(&o).unwrap();
-        assert_eq!((p.patch_peer().as_deref(), p.config()), (Some("p1"), o));
+        let peer = p.class().patch_peer();
+        assert_eq!((peer.unwrap().as_str(), p.config()), ("p1", o));
     }
 }

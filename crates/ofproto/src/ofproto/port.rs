@@ -86,7 +86,7 @@ impl Port {
         let rx = (c.rx_packets.swap(0, Relaxed), c.rx_bytes.swap(0, Relaxed));
         let tx = (c.tx_packets.swap(0, Relaxed), c.tx_bytes.swap(0, Relaxed));
         if rx != (0, 0) || tx != (0, 0) {
-            self.netdev.account(rx, tx);
+            self.netdev.class().account(rx, tx);
         }
     }
 

@@ -80,7 +80,7 @@ fn xport(port: &Port, peer: &dyn Fn(&str, &str) -> Option<(BridgeId, OfPort)>) -
     let tunnel = port
         .tunnel_port
         .as_ref()
-        .and_then(|_| port.netdev.tunnel_config());
+        .and_then(|_| port.netdev.class().tunnel_config());
     XPort {
         ofport: port.ofport,
         name: port.name().to_string(),
@@ -91,6 +91,7 @@ fn xport(port: &Port, peer: &dyn Fn(&str, &str) -> Option<(BridgeId, OfPort)>) -
         may_enable: port.may_enable(),
         peer: port
             .netdev
+            .class()
             .patch_peer()
             .and_then(|name| peer(port.name(), &name)),
         tunnel_kind: if tunnel.is_some() {

@@ -86,7 +86,7 @@ pub fn list_tunnels(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     let mut out = String::new();
     for bridge in ofprotos.bridges() {
         for port in bridge.ports.values().filter(|p| p.tunnel_port.is_some()) {
-            let Some(config) = port.netdev.tunnel_config() else {
+            let Some(config) = port.netdev.class().tunnel_config() else {
                 continue;
             };
             let n = port.dp_port.0;

@@ -1,0 +1,256 @@
+//! What a thread sends: a batch for each port, and the thread's own transmit queue of it.
+//!
+//! Packets gather until the received batch from which they came is done, or `tx-flush-interval` is over; a batch
+//! that is full goes at once. A queue is opened when the first packet goes out of it, so that a thread has
+//! none of ports that it never sends to.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use ferrovs_netdev::Txq;
+use ferrovs_packet::buffer::{BATCH, Batch};
+use ferrovs_packet::gso;
+use ferrovs_packet::types::DpPort;
+use ferrovs_runtime::vlog::RateLimit;
+use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
+use ferrovs_runtime::{coverage, vlog};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::counters::Count;
+use crate::port::{Port, Ports};
+use crate::thread::Thread;
+
+/// Packets that are worth sending by themselves, without waiting for others.
+const DIRECT: usize = BATCH / 2;
+
+struct TxPort {
+    port: Arc<Port>,
+    queue: Option<Box<dyn Txq>>,
+    batch: Batch,
+}
+
+/// The ports that a thread can send to.
+pub struct TxSet {
+    me: Arc<Thread>,
+    ports: HashMap<u32, TxPort, FixedState>,
+    /// Ports with packets to send.
+    dirty: Vec<u32>,
+    /// When packets that wait for others shall go.
+    flush_at: Option<Instant>,
+    /// `tx-flush-interval`, as last looked at.
+    pub interval: Duration,
+}
+
+impl TxSet {
+    pub fn new(me: Arc<Thread>) -> TxSet {
+        TxSet {
+            me,
+            ports: HashMap::default(),
+            dirty: Vec::new(),
+            flush_at: None,
+            interval: Duration::ZERO,
+        }
+    }
+
+    /// Sends what waits, forgets ports that are gone, closes queues that shall be closed, and takes up new ports.
+    pub fn follow(&mut self, ports: &Ports) {
+        self.flush();
+        self.ports.retain(|_, tx| {
+            if tx.port.closed.load(Relaxed) {
+                tx.queue = None;
+            }
+            let now = ports.get(tx.port.number);
+            now.is_some_and(|p| Arc::ptr_eq(p, &tx.port))
+        });
+        for port in ports.iter() {
+            self.ports.entry(port.number.0).or_insert_with(|| TxPort {
+                port: port.clone(),
+                queue: None,
+                batch: Batch::new(),
+            });
+        }
+    }
+
+    pub fn port(&self, number: DpPort) -> Option<&Arc<Port>> {
+        self.ports.get(&number.0).map(|tx| &tx.port)
+    }
+
+    /// Takes packets that shall go out of a port.
+    pub fn output(&mut self, batch: &mut Batch, number: DpPort) {
+        let Some(tx) = self.ports.get_mut(&number.0) else {
+            coverage::DATAPATH_DROP_INVALID_PORT.add(batch.len() as u64);
+            batch.clear();
+            return;
+        };
+        if tx.batch.is_empty() {
+            if batch.len() >= DIRECT
+                && self.interval.is_zero()
+                && batch.iter().all(|p| p.cutlen == 0)
+            {
+                send(&tx.port, &mut tx.queue, batch, &self.me);
+                return;
+            }
+            self.dirty.push(number.0);
+        }
+        for mut packet in batch.drain(..) {
+            if packet.cutlen > 0 {
+                gso::cut(&mut packet);
+            }
+            tx.batch.push(packet);
+            if tx.batch.is_full() {
+                send(&tx.port, &mut tx.queue, &mut tx.batch, &self.me);
+            }
+        }
+    }
+
+    /// A received batch is done: what it sent goes now, or when the interval is over.
+    pub fn batch_done(&mut self, now: Instant) {
+        if self.interval.is_zero() {
+            self.flush();
+        } else if !self.dirty.is_empty() && self.flush_at.is_none() {
+            self.flush_at = Some(now + self.interval);
+        }
+    }
+
+    /// When [`TxSet::flush_due`] will have something to do.
+    pub fn due(&self) -> Option<Instant> {
+        self.flush_at
+    }
+
+    /// Sends what has waited long enough.
+    pub fn flush_due(&mut self, now: Instant) {
+        if self.flush_at.is_some_and(|at| now >= at) {
+            self.flush();
+        }
+    }
+
+    /// Sends all that waits.
+    pub fn flush(&mut self) {
+        self.flush_at = None;
+        while let Some(number) = self.dirty.pop() {
+            if let Some(tx) = self.ports.get_mut(&number)
+                && !tx.batch.is_empty()
+            {
+                send(&tx.port, &mut tx.queue, &mut tx.batch, &self.me);
+            }
+        }
+    }
+}
+
+/// Sends and empties a batch.
+fn send(port: &Port, queue: &mut Option<Box<dyn Txq>>, batch: &mut Batch, me: &Thread) {
+    me.counters.add(Count::SentPackets, batch.len() as u64);
+    me.counters.add(Count::SentBatches, 1);
+    coverage::NETDEV_SENT.inc();
+    if queue.is_none() {
+        *queue = open(port, me);
+    }
+    if let Some(queue) = queue {
+        // The device counts what it could not send.
+        _ = queue.send(batch);
+    }
+    batch.clear();
+}
+
+#[cold]
+fn open(port: &Port, me: &Thread) -> Option<Box<dyn Txq>> {
+    static RL: RateLimit = RateLimit::new(60, 5);
+    if port.closed.load(Relaxed) {
+        return None;
+    }
+    // With fewer queues than threads some share one.
+    let queue = me.tx_id.load(Relaxed) % port.netdev.layout().n_txq.max(1);
+    let opened = port.netdev.txq_open(queue);
+    let failed = |error: &std::io::Error| {
+        vlog::warn_rl!(
+            RL,
+            DPIF_NETDEV,
+            "{}: cannot open transmit queue {queue}: {error}",
+            port.name
+        );
+    };
+    opened.inspect_err(failed).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrovs_datapath::dpif::PmdId;
+    use ferrovs_packet::buffer::Packet;
+    use ferrovs_runtime::clock;
+
+    use super::*;
+
+    /// A set with the ports 1 and 2, which are devices that count.
+    fn set(names: [&str; 2]) -> (TxSet, Ports) {
+        let mut ports = Ports::default();
+        for (n, name) in names.into_iter().enumerate() {
+            let netdev = ferrovs_netdev::open(name, "null").unwrap();
+            ports.insert(Arc::new(Port::new(
+                DpPort(n as u32 + 1),
+                name,
+                "null",
+                netdev,
+            )));
+        }
+        let mut tx = TxSet::new(Arc::new(Thread::new(PmdId::NON_PMD, 0).unwrap()));
+        tx.follow(&ports);
+        (tx, ports)
+    }
+
+    fn sent(ports: &Ports, number: u32) -> u64 {
+        let stats = ports.get(DpPort(number)).unwrap().netdev.stats().unwrap();
+        stats.tx_packets.unwrap()
+    }
+
+    fn packets(n: usize) -> Batch {
+        (0..n).map(|_| Packet::from_slice(&[0; 60])).collect()
+    }
+
+    #[test]
+    fn packets_wait_for_others_until_the_batch_is_done() {
+        let (mut tx, ports) = set(["tx-a", "tx-b"]);
+        for n in [3, 30, 5] {
+            tx.output(&mut packets(n), DpPort(1));
+        }
+        // A full batch has gone; the rest goes with the received batch.
+        assert_eq!(sent(&ports, 1), 32);
+        tx.batch_done(clock::now());
+        assert_eq!((sent(&ports, 1), tx.due()), (38, None));
+        // Half a batch does not wait.
+        tx.output(&mut packets(16), DpPort(2));
+        assert_eq!(sent(&ports, 2), 16);
+    }
+
+    #[test]
+    fn with_an_interval_packets_go_when_it_is_over() {
+        let (mut tx, ports) = set(["tx-c", "tx-d"]);
+        tx.interval = Duration::from_micros(50);
+        let now = clock::now();
+        tx.output(&mut packets(20), DpPort(1));
+        tx.batch_done(now);
+        tx.flush_due(now + Duration::from_micros(49));
+        assert_eq!(sent(&ports, 1), 0);
+        assert_eq!(tx.due(), Some(now + tx.interval));
+        tx.flush_due(now + tx.interval);
+        assert_eq!((sent(&ports, 1), tx.due()), (20, None));
+    }
+
+    #[test]
+    fn a_port_that_is_gone_or_closed_gets_no_packet() {
+        let (mut tx, mut ports) = set(["tx-e", "tx-f"]);
+        ports.get(DpPort(2)).unwrap().closed.store(true, Relaxed);
+        let gone = ports.remove(DpPort(1)).unwrap();
+        tx.output(&mut packets(1), DpPort(1));
+        tx.follow(&ports);
+        for number in [1, 2] {
+            tx.output(&mut packets(1), DpPort(number));
+            tx.flush();
+        }
+        // What was on its way out when the port was taken away still went.
+        assert_eq!(gone.netdev.stats().unwrap().tx_packets, Some(1));
+        assert_eq!(sent(&ports, 2), 0);
+        assert!(tx.port(DpPort(1)).is_none() && tx.port(DpPort(2)).is_some());
+    }
+}

@@ -1,0 +1,89 @@
+//! Transmit queues of Linux devices.
+//!
+//! A packet socket belongs to the queue, so threads do not meet in it. A tap has one descriptor for all: a second
+//! one would be a second queue, which the host would fill too.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ferrovs_packet::buffer::{Batch, Packet};
+use ferrovs_sys::packet_socket::{PacketTx, TxFrame};
+use ferrovs_sys::tap::Tap;
+
+use super::{Io, Linux, lock};
+use crate::{Capabilities, Txq, offload};
+
+pub(super) fn open(device: &Arc<Linux>) -> io::Result<Box<dyn Txq>> {
+    let device = device.clone();
+    Ok(match &device.io {
+        Io::Tap(_) => Box::new(TapTxq(device)),
+        Io::Socket(binders) => {
+            let tx = PacketTx::open(device.ifindex.load(Ordering::Relaxed))?;
+            lock(binders).push(tx.binder()?);
+            Box::new(SocketTxq { tx, device })
+        }
+    })
+}
+
+#[derive(Debug)]
+struct SocketTxq {
+    tx: PacketTx,
+    device: Arc<Linux>,
+}
+
+impl Txq for SocketTxq {
+    fn send(&mut self, batch: &mut Batch) -> io::Result<()> {
+        offload::complete(batch, Capabilities::KERNEL, |packets| {
+            let r = self.tx.send(packets.iter().map(|p| TxFrame {
+                vnet: offload::to_vnet(&p.offload, false),
+                data: p.data(),
+            }));
+            if r.dropped > 0 {
+                self.device.tx_dropped.add(r.dropped as u64);
+            }
+            r.error.map_or(Ok(()), Err)
+        })
+    }
+}
+
+impl Drop for SocketTxq {
+    fn drop(&mut self) {
+        if let Io::Socket(binders) = &self.device.io {
+            lock(binders).retain(|b| !b.is_of_tx(&self.tx));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TapTxq(Arc<Linux>);
+
+impl Txq for TapTxq {
+    fn send(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let Io::Tap(tap) = &self.0.io else {
+            batch.clear();
+            return Ok(());
+        };
+        offload::complete(batch, Capabilities::KERNEL, |packets| {
+            let mut result = Ok(());
+            for p in packets {
+                if let Err(e) = write(tap, p) {
+                    // EIO: the host has set the device down.
+                    self.0.tx_dropped.add(1);
+                    result = Err(e);
+                }
+            }
+            result
+        })
+    }
+}
+
+fn write(tap: &Tap, p: &Packet) -> io::Result<()> {
+    let vnet = offload::to_vnet(&p.offload, true);
+    loop {
+        match tap.send(vnet, p.data()) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
