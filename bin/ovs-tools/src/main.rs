@@ -5,6 +5,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Files of a million flows or rows are read in small pieces: the C library's allocator takes longer for them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Tool = fn(Vec<String>) -> ExitCode;
 
 /// Every tool, by the name of its program, and whether it talks with others, who may be slow.
