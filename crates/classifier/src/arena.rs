@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use zerocopy::{FromZeros, KnownLayout};
+
 /// Places in the first chunk; each further one has twice as many as the one before.
 const FIRST: u32 = 64;
 
@@ -31,7 +33,7 @@ fn locate(number: u32) -> (usize, usize) {
     (chunk as usize, (n - (u64::from(FIRST) << chunk)) as usize)
 }
 
-impl<N: Default> Arena<N> {
+impl<N: FromZeros + KnownLayout> Arena<N> {
     /// The place of this number; none for 0 and for those that are not there yet.
     #[inline]
     pub fn get(&self, number: u32) -> Option<&N> {
@@ -48,8 +50,9 @@ impl<N: Default> Arena<N> {
         let (chunk, _) = locate(number);
         if let Some(places) = self.chunks.get(chunk) {
             places.get_or_init(|| {
+                // Zeroes come from the system without being written: places that nobody uses take no memory.
                 let n = (FIRST as usize) << chunk;
-                std::iter::repeat_with(N::default).take(n).collect()
+                <[N]>::new_box_zeroed_with_elems(n).unwrap_or_default()
             });
         }
         number

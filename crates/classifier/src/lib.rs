@@ -41,7 +41,7 @@ use hashbrown::{Equivalent, HashMap};
 pub use conj::Conjunction;
 pub use rule::{ClsEntry, ClsRule, MatchRef};
 
-use subtable::{Hit, Subtable};
+use subtable::{Hit, Subtable, is_replaced};
 use trie::{TrieCtx, TrieField};
 
 /// Fields that can have a prefix trie at the same time.
@@ -272,6 +272,19 @@ impl<T: ClsEntry> Classifier<T> {
         owned.subtable.find_exactly(m.values, priority, version)
     }
 
+    /// The same without a lock, for who must not wait for a writer; takes longer when there are many masks.
+    pub fn find_exactly_unlocked(
+        &self,
+        m: MatchRef<'_>,
+        priority: i32,
+        version: u64,
+    ) -> Option<Arc<T>> {
+        let state = self.state.load();
+        let mut all = state.subtables.iter();
+        let ranked = all.find(|ranked| ranked.subtable.has_mask(m))?;
+        ranked.subtable.find_exactly(m.values, priority, version)
+    }
+
     /// Adds a rule. There may be others of the same match and priority, visible in other versions.
     pub fn insert(&self, rule: Arc<T>) {
         let mut writer = self.writer();
@@ -295,6 +308,25 @@ impl<T: ClsEntry> Classifier<T> {
         }
         if grown || writer.by_mask.len() != n {
             self.publish(&writer, None);
+        }
+    }
+
+    /// Adds a rule in the place of another of the same match and priority, which readers of earlier versions go on
+    /// seeing until it is removed: much cheaper than inserting one and removing the other.
+    pub fn replace(&self, old: &T, rule: Arc<T>) {
+        let mut writer = self.writer();
+        if let Some(owned) = writer.by_mask.get(&MaskRef::of(old.match_ref())) {
+            owned.subtable.replace(old, rule);
+            writer.n_rules += 1;
+        }
+    }
+
+    /// Takes [`Classifier::replace`] back.
+    pub fn unreplace(&self, old: &T, rule: &Arc<T>) {
+        let mut writer = self.writer();
+        if let Some(owned) = writer.by_mask.get(&MaskRef::of(old.match_ref())) {
+            owned.subtable.unreplace(old, rule);
+            writer.n_rules -= 1;
         }
     }
 
@@ -337,6 +369,10 @@ impl<T: ClsEntry> Classifier<T> {
         if !owned.subtable.remove(rule) {
             return (false, false);
         }
+        writer.n_rules -= 1;
+        if is_replaced(&**rule) {
+            return (true, false);
+        }
         let before = owned.max_priority();
         if let Some(n) = owned.priorities.get_mut(&rule.priority()) {
             *n -= 1;
@@ -349,7 +385,6 @@ impl<T: ClsEntry> Classifier<T> {
         if gone {
             writer.by_mask.remove(&key);
         }
-        writer.n_rules -= 1;
         for trie in &self.state.load().tries {
             trie.remove(rule.match_ref());
         }
@@ -376,6 +411,9 @@ impl<T: ClsEntry> Classifier<T> {
             .collect();
         for owned in writer.by_mask.values() {
             owned.subtable.for_all(&mut |rule: &Arc<T>| {
+                if is_replaced(&**rule) {
+                    return;
+                }
                 tries.iter().for_each(|trie| trie.insert(rule.match_ref()));
             });
         }

@@ -1,6 +1,6 @@
 //! What a classifier holds, and matches in packed form.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use ferrovs_packet::flow::Match;
 use ferrovs_packet::miniflow::{FlowMap, MiniMatch};
@@ -70,6 +70,9 @@ pub trait ClsEntry {
 
     fn visible_in(&self, version: u64) -> bool;
 
+    /// Where the classifier keeps what it notes about the rule; its own business.
+    fn note(&self) -> &AtomicU32;
+
     /// The parts that the rule plays in conjunctive matches; not empty means that it matches only by them.
     fn conjunctions(&self) -> &[Conjunction] {
         &[]
@@ -85,6 +88,7 @@ pub struct ClsRule<D> {
     added: u64,
     /// First version in which the rule is gone.
     removed: AtomicU64,
+    note: AtomicU32,
     pub data: D,
 }
 
@@ -97,6 +101,7 @@ impl<D> ClsRule<D> {
             conjunctions: Box::default(),
             added,
             removed: AtomicU64::new(u64::MAX),
+            note: AtomicU32::new(0),
             data,
         }
     }
@@ -127,6 +132,10 @@ impl<D> ClsEntry for ClsRule<D> {
 
     fn visible_in(&self, version: u64) -> bool {
         self.added <= version && version < self.removed.load(Relaxed)
+    }
+
+    fn note(&self) -> &AtomicU32 {
+        &self.note
     }
 
     fn conjunctions(&self) -> &[Conjunction] {

@@ -11,7 +11,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::mem::offset_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use ferrovs_packet::flow::{FLOW_WORDS, Flow, FlowWildcards};
 use ferrovs_packet::hash::mix;
@@ -41,20 +41,32 @@ pub(crate) enum Hit<T> {
     Soft(Vec<Arc<T>>),
 }
 
-/// Rules whose masked words have one hash, which is to say, but for an accident, rules with equal match.
-struct Chain<T> {
-    /// Age of the match in its subtable: the order in which rules are listed.
-    seq: u64,
-    rules: Rules<T>,
-}
-
-/// By falling priority. Nearly all matches have one rule, and there may be a million of them.
+/// Rules whose masked words have one hash, which is to say, but for an accident, rules with equal match, by falling
+/// priority. All have one place: the age of the match in its subtable, and so the order in which rules are listed.
+/// Nearly all matches have one rule, and there may be a million of them.
 enum Rules<T> {
     One(Arc<T>),
     More(Box<[Arc<T>]>),
 }
 
-impl<T> Rules<T> {
+/// In a rule's [note](ClsEntry::note): another came in its place, which now stands for it in the tries and in the
+/// indices of the stages. The other bits are the rule's place.
+const REPLACED: u32 = 1 << 31;
+
+fn place_of(rule: &impl ClsEntry) -> u32 {
+    rule.note().load(Relaxed) & !REPLACED
+}
+
+/// Whether another rule stands for this one.
+pub(crate) fn is_replaced(rule: &impl ClsEntry) -> bool {
+    rule.note().load(Relaxed) & REPLACED != 0
+}
+
+impl<T: ClsEntry> Rules<T> {
+    fn place(&self) -> u32 {
+        self.as_slice().first().map_or(0, |rule| place_of(&**rule))
+    }
+
     fn as_slice(&self) -> &[Arc<T>] {
         match self {
             Rules::One(rule) => std::slice::from_ref(rule),
@@ -147,8 +159,8 @@ pub(crate) struct Subtable<T> {
     /// For each stage but the last how many rules have each hash.
     indices: SmallVec<[HashMap<u64, AtomicU32, AsIs>; 3]>,
     /// By the hash of all masked words.
-    rules: HashMap<u64, Chain<T>, AsIs>,
-    next_seq: AtomicU64,
+    rules: HashMap<u64, Rules<T>, AsIs>,
+    next_place: AtomicU32,
     /// What hashes begin with.
     seed: u64,
     ports: Option<Ports>,
@@ -183,7 +195,7 @@ impl<T: ClsEntry> Subtable<T> {
                 .map(|_| HashMap::with_hasher(AsIs(0)))
                 .collect(),
             rules: HashMap::with_hasher(AsIs(0)),
-            next_seq: AtomicU64::new(0),
+            next_place: AtomicU32::new(0),
             seed: ferrovs_packet::hash::seed(),
             ports: (ports_mask != 0).then(|| Ports {
                 mask: ports_mask,
@@ -195,6 +207,10 @@ impl<T: ClsEntry> Subtable<T> {
 
     pub fn mask(&self) -> &Flow {
         &self.mask
+    }
+
+    pub fn has_mask(&self, m: MatchRef<'_>) -> bool {
+        self.map == m.map && *self.masks == *m.masks
     }
 
     /// Whether some rule of this mask can lie within `target`.
@@ -248,7 +264,7 @@ impl<T: ClsEntry> Subtable<T> {
         }
         let rules = self.rules.pin();
         let chain = rules.get(&hash);
-        let met = chain.map_or(&[][..], |chain| chain.rules.as_slice()).iter();
+        let met = chain.map_or(&[][..], Rules::as_slice).iter();
         let mut visible =
             met.filter(|r| r.visible_in(version) && r.match_ref().values == &values[..]);
         let Some(first) = visible.next() else {
@@ -298,7 +314,7 @@ impl<T: ClsEntry> Subtable<T> {
     pub fn find_exactly(&self, values: &[u64], priority: i32, version: u64) -> Option<Arc<T>> {
         let (_, hash) = self.hashes(values);
         let rules = self.rules.pin();
-        let mut same = rules.get(&hash)?.rules.as_slice().iter();
+        let mut same = rules.get(&hash)?.as_slice().iter();
         let found = same.find(|r| {
             r.priority() == priority && r.visible_in(version) && r.match_ref().values == values
         });
@@ -323,46 +339,70 @@ impl<T: ClsEntry> Subtable<T> {
                 }
             }
         }
+        self.chain(hash, rule);
+    }
+
+    /// Adds a rule where another of the same match is, which it then stands for.
+    pub fn replace(&self, old: &T, rule: Arc<T>) {
+        let (_, hash) = self.hashes(rule.match_ref().values);
+        self.chain(hash, rule);
+        old.note().fetch_or(REPLACED, Relaxed);
+    }
+
+    /// Takes that back.
+    pub fn unreplace(&self, old: &T, rule: &Arc<T>) {
+        let (_, hash) = self.hashes(rule.match_ref().values);
+        self.unchain(hash, rule);
+        old.note().fetch_and(!REPLACED, Relaxed);
+    }
+
+    fn chain(&self, hash: u64, rule: Arc<T>) {
         let rules = self.rules.pin();
         let chain = match rules.get(&hash) {
-            None => Chain {
-                seq: self.next_seq.fetch_add(1, Relaxed),
-                rules: Rules::One(rule),
-            },
-            Some(Chain { seq, rules: old }) => {
+            None => {
+                rule.note().store(self.new_place(), Relaxed);
+                Rules::One(rule)
+            }
+            Some(old) => {
+                rule.note().store(old.place(), Relaxed);
                 let list = old.as_slice();
                 let at = list.partition_point(|r| r.priority() >= rule.priority());
-                Chain {
-                    seq: *seq,
-                    rules: old.with(at, rule),
-                }
+                old.with(at, rule)
             }
         };
         rules.insert(hash, chain);
+    }
+
+    fn new_place(&self) -> u32 {
+        if self.next_place.load(Relaxed) == REPLACED {
+            self.renumber();
+        }
+        self.next_place.fetch_add(1, Relaxed)
+    }
+
+    /// Gives all rules new places in their order, from 0 on.
+    fn renumber(&self) {
+        let rules = self.rules.pin();
+        let mut chains: Vec<_> = rules.values().collect();
+        chains.sort_by_key(|chain| chain.place());
+        for (chain, place) in chains.iter().zip(0..) {
+            for rule in chain.as_slice() {
+                let replaced = rule.note().load(Relaxed) & REPLACED;
+                rule.note().store(place | replaced, Relaxed);
+            }
+        }
+        self.next_place.store(chains.len() as u32, Relaxed);
     }
 
     /// False if the rule is not here.
     pub fn remove(&self, rule: &Arc<T>) -> bool {
         let m = rule.match_ref();
         let (partial, hash) = self.hashes(m.values);
-        let rules = self.rules.pin();
-        let Some(Chain { seq, rules: list }) = rules.get(&hash) else {
+        if !self.unchain(hash, rule) {
             return false;
-        };
-        let Some(at) = list.as_slice().iter().position(|r| Arc::ptr_eq(r, rule)) else {
-            return false;
-        };
-        match list.without(at) {
-            Some(left) => {
-                let chain = Chain {
-                    seq: *seq,
-                    rules: left,
-                };
-                rules.insert(hash, chain);
-            }
-            None => {
-                rules.remove(&hash);
-            }
+        }
+        if is_replaced(&**rule) {
+            return true;
         }
         for (index, hash) in self.indices.iter().zip(partial) {
             let index = index.pin();
@@ -380,21 +420,40 @@ impl<T: ClsEntry> Subtable<T> {
         true
     }
 
+    fn unchain(&self, hash: u64, rule: &Arc<T>) -> bool {
+        let rules = self.rules.pin();
+        let Some(list) = rules.get(&hash) else {
+            return false;
+        };
+        let Some(at) = list.as_slice().iter().position(|r| Arc::ptr_eq(r, rule)) else {
+            return false;
+        };
+        match list.without(at) {
+            Some(left) => {
+                rules.insert(hash, left);
+            }
+            None => {
+                rules.remove(&hash);
+            }
+        }
+        true
+    }
+
     /// Visits the rules that `wanted` picks, in the order in which their matches came, each by falling priority.
     pub fn for_each(&self, wanted: &dyn Fn(&T) -> bool, visit: &mut dyn FnMut(&Arc<T>)) {
         let mut found = Vec::new();
         for (_, chain) in &self.rules.pin() {
-            let rules = chain.rules.as_slice().iter().filter(|r| wanted(r));
-            found.extend(rules.map(|r| (chain.seq, r.clone())));
+            let rules = chain.as_slice().iter().filter(|r| wanted(r));
+            found.extend(rules.map(|r| (place_of(&**r), r.clone())));
         }
-        found.sort_by_key(|(seq, _)| *seq);
+        found.sort_by_key(|(place, _)| *place);
         found.iter().for_each(|(_, rule)| visit(rule));
     }
 
     /// Visits every rule, in any order and whatever its versions.
     pub fn for_all(&self, visit: &mut dyn FnMut(&Arc<T>)) {
         for (_, chain) in &self.rules.pin() {
-            chain.rules.as_slice().iter().for_each(&mut *visit);
+            chain.as_slice().iter().for_each(&mut *visit);
         }
     }
 }
@@ -402,5 +461,31 @@ impl<T: ClsEntry> Subtable<T> {
 impl<T> std::fmt::Debug for Subtable<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Subtable({:?} {:x?})", self.map, self.masks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrovs_packet::flow::Match;
+
+    use super::*;
+    use crate::rule::ClsRule;
+
+    #[test]
+    fn rules_are_listed_in_their_order_also_when_numbers_have_run_out() {
+        let rule = |metadata: u64| {
+            let mut m = Match::default();
+            (m.flow.metadata, m.wc.masks.metadata) = (metadata.into(), u64::MAX.into());
+            Arc::new(ClsRule::new(&m, 1, 1, metadata))
+        };
+        let first = rule(0);
+        let table = Subtable::new(first.match_ref());
+        table.next_place.store(REPLACED - 3, Relaxed);
+        table.insert(first);
+        (1..9).for_each(|i| table.insert(rule(i)));
+        let mut listed = Vec::new();
+        table.for_each(&|_| true, &mut |rule| listed.push(rule.data));
+        assert_eq!(listed, (0..9).collect::<Vec<_>>());
+        assert_eq!(table.next_place.load(Relaxed), 9);
     }
 }

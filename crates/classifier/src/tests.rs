@@ -422,3 +422,51 @@ fn what_is_removed_is_gone() {
     assert_eq!(find(7), (true, u32::MAX.into()));
     assert_eq!(find(8), (false, 0xffff_ffff_u32.into()));
 }
+
+#[test]
+fn a_rule_that_replaces_another_stands_for_it() {
+    let cls: Classifier<Rule> = Classifier::new();
+    cls.set_prefixes(&[FieldId::IpSrc]);
+    let rule = |src: u32, version, data| {
+        let mut m = Match::default();
+        let src = u128::from(src).into();
+        FieldId::IpSrc.field().set_match_exact(&src, &mut m);
+        Arc::new(Rule::new(&m, 1, version, data))
+    };
+    let find = |src: u32, version| {
+        let (mut wc, mut flow) = (FlowWildcards::default(), Flow::default());
+        flow.dl_type = 0x0800.into();
+        flow.nw_src = src.into();
+        let found = cls.lookup(version, &flow, Some(&mut wc)).map(|r| r.data);
+        (found, u32::from(wc.masks.nw_src))
+    };
+    let listed = |version| {
+        let mut data = Vec::new();
+        cls.for_each(version, &mut |rule| data.push(rule.data));
+        data
+    };
+    let (old, other) = (rule(0x8000_0000, 1, 1), rule(0x4000_0000, 1, 2));
+    cls.insert(old.clone());
+    cls.insert(other.clone());
+    let new = rule(0x8000_0000, 2, 3);
+    // Taken back, it leaves no trace.
+    cls.replace(&old, new.clone());
+    cls.unreplace(&old, &new);
+    assert_eq!(listed(2), [1, 2]);
+    cls.replace(&old, new.clone());
+    old.remove_in(2);
+    assert_eq!(find(0x8000_0000, 1), (Some(1), u32::MAX));
+    assert_eq!(find(0x8000_0000, 2), (Some(3), u32::MAX));
+    assert_eq!((listed(1), listed(2)), (vec![1, 2], vec![3, 2]));
+    // New tries count the one that stands for both.
+    cls.set_prefixes(&[]);
+    cls.set_prefixes(&[FieldId::IpSrc]);
+    assert!(cls.remove(&old) && !cls.remove(&old));
+    assert_eq!(find(0x8000_0000, 2), (Some(3), u32::MAX));
+    assert_eq!((listed(2), cls.len()), (vec![3, 2], 2));
+    // Its prefix goes with it: one bit tells that nothing begins so.
+    assert!(cls.remove(&new));
+    assert_eq!(find(0x8000_0000, 2), (None, 0x8000_0000));
+    assert!(cls.remove(&other));
+    assert_eq!((cls.len(), cls.n_subtables()), (0, 0));
+}

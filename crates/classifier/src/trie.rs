@@ -26,6 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferrovs_packet::field::{FieldId, FieldValue};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
+use zerocopy::{FromZeros, KnownLayout};
 
 use crate::arena::Arena;
 use crate::rule::MatchRef;
@@ -46,7 +47,7 @@ const MAX_WALKS: usize = 4;
 const NONE: u32 = 0;
 
 /// A run of bits, and what follows them.
-#[derive(Debug, Default)]
+#[derive(Debug, FromZeros, KnownLayout)]
 struct Node {
     /// The run itself, aligned to the left; the rest is zero.
     bits: AtomicU32,

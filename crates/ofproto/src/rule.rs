@@ -9,9 +9,10 @@
 //! revalidators keep. A million of them is a normal number: members are few, and small.
 
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use ferrovs_classifier::Conjunction;
 use ferrovs_openflow::action::{self, Action};
 use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
@@ -119,7 +120,8 @@ pub struct Rule {
     n_packets: AtomicU64,
     n_bytes: AtomicU64,
     pub lifespan: Lifespan,
-    replaced_by: OnceLock<Arc<Rule>>,
+    replaced_by: ArcSwapOption<Rule>,
+    pub(crate) cls_note: AtomicU32,
     /// Positions in the lists of the tables' writer.
     pub(crate) cookie_slot: AtomicU32,
     pub(crate) expiry_slot: AtomicU32,
@@ -166,7 +168,8 @@ impl Rule {
             n_packets: AtomicU64::new(0),
             n_bytes: AtomicU64::new(0),
             lifespan: Lifespan::from(version),
-            replaced_by: OnceLock::new(),
+            replaced_by: ArcSwapOption::empty(),
+            cls_note: AtomicU32::new(0),
             cookie_slot: AtomicU32::new(NO_SLOT),
             expiry_slot: AtomicU32::new(NO_SLOT),
         }
@@ -265,10 +268,9 @@ impl Rule {
     /// Counts packets that the rule handled, the last of them at `used`.
     pub fn credit(&self, n_packets: u64, n_bytes: u64, used: Instant) {
         let used_ms = to_ms(used);
-        if let Some(next) = self.replaced_by.get() {
+        if let Some(mut last) = self.replaced_by() {
             // The chain is walked without recursion: a rule can be modified any number of times.
-            let mut last = next;
-            while let Some(next) = last.replaced_by.get() {
+            while let Some(next) = last.replaced_by() {
                 last = next;
             }
             return last.credit_here(n_packets, n_bytes, used_ms);
@@ -292,7 +294,7 @@ impl Rule {
 
     /// Makes `next` inherit what this rule counts from now on, and (unless `reset`) what it has counted.
     pub(crate) fn forward_to(&self, next: &Arc<Rule>, reset: bool) {
-        let _ = self.replaced_by.set(next.clone());
+        self.replaced_by.store(Some(next.clone()));
         if !reset {
             let stats = self.stats();
             next.credit_here(stats.n_packets, stats.n_bytes, stats.used_ms);
@@ -300,18 +302,20 @@ impl Rule {
     }
 
     /// The rule that took this one's place.
-    pub fn replaced_by(&self) -> Option<&Arc<Rule>> {
-        self.replaced_by.get()
+    pub fn replaced_by(&self) -> Option<Arc<Rule>> {
+        self.replaced_by.load_full()
     }
 }
+
+const _: () = assert!(size_of::<Rule>() <= 144);
 
 impl Drop for Rule {
     /// Frees a long chain of successors without recursion.
     fn drop(&mut self) {
-        let mut next = self.replaced_by.take();
+        let mut next = self.replaced_by.swap(None);
         while let Some(rule) = next {
             match Arc::try_unwrap(rule) {
-                Ok(mut rule) => next = rule.replaced_by.take(),
+                Ok(rule) => next = rule.replaced_by.swap(None),
                 Err(_) => return,
             }
         }

@@ -40,6 +40,7 @@ use expiry::Expiry;
 pub use change::{Change, Criteria, Requester, may_add};
 pub use lifespan::Lifespan;
 pub use rule_match::RuleMatch;
+use rule_match::RuleMask;
 
 /// Number of tables.
 pub const N_TABLES: usize = 255;
@@ -198,20 +199,33 @@ struct Writer {
     orphaned: Vec<(u64, u8)>,
     /// Action lists that were used lately, by hash: flows that do the same share one.
     recent_actions: Vec<Option<Arc<RuleActions>>>,
+    /// The same of masks.
+    recent_masks: Vec<Option<Arc<RuleMask>>>,
 }
 
-/// Places for action lists that were used lately.
-const RECENT_ACTIONS: usize = 256;
+/// Places for action lists that were used lately, and for masks.
+const RECENT: usize = 256;
 
 impl Writer {
     /// The shared form of an action list.
     fn share_actions(&mut self, actions: Vec<Action>) -> Arc<RuleActions> {
-        self.recent_actions.resize(RECENT_ACTIONS, None);
+        self.recent_actions.resize(RECENT, None);
         let hash = foldhash::fast::FixedState::default().hash_one(&actions);
-        let place = &mut self.recent_actions[hash as usize % RECENT_ACTIONS];
+        let place = &mut self.recent_actions[hash as usize % RECENT];
         match place {
             Some(shared) if shared.actions == actions => shared.clone(),
             _ => place.insert(Arc::new(RuleActions::new(actions))).clone(),
+        }
+    }
+
+    /// Makes a match share its mask.
+    fn share_mask(&mut self, match_: &mut RuleMatch) {
+        self.recent_masks.resize(RECENT, None);
+        let mask = match_.shared_mask();
+        let hash = foldhash::fast::FixedState::default().hash_one(&**mask);
+        match &mut self.recent_masks[hash as usize % RECENT] {
+            Some(shared) if *shared == *mask => *mask = shared.clone(),
+            place => *place = Some(mask.clone()),
         }
     }
 

@@ -295,7 +295,8 @@ impl Change<'_> {
         if table_id == TBL_INTERNAL && !fm.flags.contains(FlowModFlags::NO_READONLY) {
             return Err(OfpErr::OFPBRC_EPERM);
         }
-        let match_ = RuleMatch::new(&fm.match_);
+        let mut match_ = RuleMatch::new(&fm.match_);
+        self.writer.share_mask(&mut match_);
         let priority = i32::from(fm.priority);
         let table = &self.tables.tables[usize::from(table_id)];
         let old = table
@@ -398,7 +399,10 @@ impl Change<'_> {
 
     fn replace(&mut self, old: Arc<Rule>, new: Arc<Rule>, reset_counts: bool, by_add: bool) {
         self.tables.hide(&mut self.writer, &old, self.version);
-        self.tables.insert(&mut self.writer, &new);
+        let index = &self.tables.tables[usize::from(old.table_id)].index;
+        index.replace(&old, new.clone());
+        self.writer.link(&new);
+        self.tables.count(&new, true);
         self.ops.push(Op::Replaced {
             old,
             new,
@@ -561,7 +565,9 @@ impl Drop for Change<'_> {
             match op {
                 Op::Added(rule) => self.tables.uninsert(&mut self.writer, &rule, self.version),
                 Op::Replaced { old, new, .. } => {
-                    self.tables.uninsert(&mut self.writer, &new, self.version);
+                    self.tables.unlink(&mut self.writer, &new, self.version);
+                    let index = &self.tables.tables[usize::from(old.table_id)].index;
+                    index.unreplace(&old, &new);
                     self.tables.unhide(&mut self.writer, &old);
                 }
                 Op::Removed(rule, ..) => self.tables.unhide(&mut self.writer, &rule),
@@ -598,12 +604,17 @@ impl Tables {
 
     /// Takes back an insertion that no reader has seen.
     fn uninsert(&self, writer: &mut Writer, rule: &Arc<Rule>, version: u64) {
+        self.unlink(writer, rule, version);
+        self.tables[usize::from(rule.table_id)].index.remove(rule);
+    }
+
+    /// Forgets a rule but for the index.
+    fn unlink(&self, writer: &mut Writer, rule: &Arc<Rule>, version: u64) {
         if !rule.is_removed() {
             writer.unlink(rule);
             self.count(rule, false);
         }
         rule.lifespan.end_in(version);
-        self.tables[usize::from(rule.table_id)].index.remove(rule);
     }
 
     /// Makes a rule invisible from `version` on.

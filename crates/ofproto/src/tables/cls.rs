@@ -1,5 +1,7 @@
 //! The index of one table: a [`Classifier`] of its rules.
 
+use std::sync::atomic::AtomicU32;
+
 use ferrovs_classifier::{Classifier, ClsEntry, Conjunction, MatchRef};
 use ferrovs_packet::miniflow::FlowMap;
 
@@ -30,6 +32,10 @@ impl ClsEntry for Rule {
 
     fn visible_in(&self, version: u64) -> bool {
         Rule::visible_in(self, version)
+    }
+
+    fn note(&self) -> &AtomicU32 {
+        &self.cls_note
     }
 
     fn conjunctions(&self) -> &[Conjunction] {

@@ -1,14 +1,26 @@
 //! The match of a rule, packed: only the words of the flow key that the match looks at are kept.
 //!
-//! A bitmap says which words; their masks come first, then their values. Two matches are equal exactly when
-//! their packed forms are.
+//! Few masks serve many matches, which share them. Two matches are equal exactly when their packed forms are.
+
+use std::sync::Arc;
 
 use ferrovs_packet::flow::{FLOW_WORDS, Flow, Match};
+use smallvec::SmallVec;
 
 /// See the module's text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RuleMatch {
+    mask: Arc<RuleMask>,
+    /// The words of the key, masked. Most matches look at one or two.
+    values: SmallVec<[u64; 2]>,
+}
+
+/// The words that a match looks at.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct RuleMask {
+    /// Which ones.
     map: u128,
+    /// Their masks, lowest first.
     words: Box<[u64]>,
 }
 
@@ -30,20 +42,19 @@ impl RuleMatch {
         for (i, &mask) in masks.iter().enumerate() {
             map |= u128::from(mask != 0) << i;
         }
-        let n = map.count_ones() as usize;
-        let mut words = vec![0; 2 * n].into_boxed_slice();
-        for (at, i) in positions(map).enumerate() {
-            words[at] = masks[i];
-            words[n + at] = m.flow.words()[i] & masks[i];
+        let words = positions(map).map(|i| masks[i]).collect();
+        let key = m.flow.words();
+        RuleMatch {
+            mask: Arc::new(RuleMask { map, words }),
+            values: positions(map).map(|i| key[i] & masks[i]).collect(),
         }
-        RuleMatch { map, words }
     }
 
     /// The match in full.
     pub fn expand(&self) -> Match {
         let mut m = Match::default();
         let (masks, values) = self.parts();
-        for (at, i) in positions(self.map).enumerate() {
+        for (at, i) in positions(self.mask.map).enumerate() {
             m.wc.masks.words_mut()[i] = masks[at];
             m.flow.words_mut()[i] = values[at];
         }
@@ -51,44 +62,49 @@ impl RuleMatch {
     }
 
     fn parts(&self) -> (&[u64], &[u64]) {
-        self.words.split_at(self.words.len() / 2)
+        (&self.mask.words, &self.values)
     }
 
     /// Which words, and their masks.
     pub(crate) fn mask(&self) -> (u128, &[u64]) {
-        (self.map, self.parts().0)
+        (self.mask.map, &self.mask.words)
     }
 
     pub(crate) fn values(&self) -> &[u64] {
-        self.parts().1
+        &self.values
+    }
+
+    /// The mask, for others to share; also to put one in that is equal.
+    pub(super) fn shared_mask(&mut self) -> &mut Arc<RuleMask> {
+        &mut self.mask
     }
 
     /// Bytes that the match surely does not exceed in a message: every word may be eight fields of a byte.
     pub fn size_bound(&self) -> usize {
-        self.words.len() / 2 * 64
+        self.values.len() * 64
     }
 
     pub fn is_catchall(&self) -> bool {
-        self.map == 0
+        self.mask.map == 0
     }
 
     /// Whether a packet with this key meets the match.
     pub fn matches(&self, flow: &Flow) -> bool {
         let (masks, values) = self.parts();
         let words = flow.words();
-        positions(self.map)
+        positions(self.mask.map)
             .enumerate()
             .all(|(at, i)| words[i] & masks[at] == values[at])
     }
 
     /// Whether every packet that meets this match meets `wider`.
     pub fn is_within(&self, wider: &RuleMatch) -> bool {
-        if wider.map & !self.map != 0 {
+        if wider.mask.map & !self.mask.map != 0 {
             return false;
         }
         let (masks, values) = self.parts();
         let (wide_masks, wide_values) = wider.parts();
-        positions(wider.map).enumerate().all(|(wide_at, i)| {
+        positions(wider.mask.map).enumerate().all(|(wide_at, i)| {
             let at = self.at(i);
             let mask = wide_masks[wide_at];
             masks[at] & mask == mask && values[at] & mask == wide_values[wide_at]
@@ -99,7 +115,7 @@ impl RuleMatch {
     pub fn overlaps(&self, other: &RuleMatch) -> bool {
         let (masks, values) = self.parts();
         let (other_masks, other_values) = other.parts();
-        positions(self.map & other.map).all(|i| {
+        positions(self.mask.map & other.mask.map).all(|i| {
             let (a, b) = (self.at(i), other.at(i));
             (values[a] ^ other_values[b]) & masks[a] & other_masks[b] == 0
         })
@@ -107,7 +123,7 @@ impl RuleMatch {
 
     /// Where word `i`, which must be in the map, is kept.
     fn at(&self, i: usize) -> usize {
-        (self.map & ((1u128 << i) - 1)).count_ones() as usize
+        (self.mask.map & ((1u128 << i) - 1)).count_ones() as usize
     }
 }
 
