@@ -8,8 +8,8 @@
 //! Rules are shared by reference count between the tables, translations in progress and the caches that
 //! revalidators keep. A million of them is a normal number: members are few, and small.
 
-use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -231,16 +231,17 @@ impl Rule {
         ]
     }
 
-    /// Lowers the timeouts, as `fin_timeout` does: 0 leaves one alone, and none ever grows.
-    pub fn reduce_timeouts(&self, idle: u16, hard: u16) {
+    /// Lowers the timeouts, as `fin_timeout` does: 0 leaves one alone, and none ever grows. True if one was lowered.
+    pub fn reduce_timeouts(&self, idle: u16, hard: u16) -> bool {
         let lower = |timeout: &AtomicU16, to: u16| {
             let now = timeout.load(Relaxed);
-            if to != 0 && (now == 0 || now > to) {
+            let lower = to != 0 && (now == 0 || now > to);
+            if lower {
                 timeout.store(to, Relaxed);
             }
+            lower
         };
-        lower(&self.idle_timeout, idle);
-        lower(&self.hard_timeout, hard);
+        lower(&self.idle_timeout, idle) | lower(&self.hard_timeout, hard)
     }
 
     pub fn modified_ms(&self) -> i64 {

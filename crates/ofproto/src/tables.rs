@@ -6,7 +6,7 @@
 //! A rule that was removed stays linked until no reader looks at a version in which it was visible.
 //!
 //! There is one writer at a time (a lock that readers never take): the main thread for flow mods, and whichever
-//! thread translates a packet that meets `learn` or `fin_timeout`. What a change did is told to the main thread
+//! thread translates a packet that meets `learn` or `fin_timeout`, which does not [wait](queue) if another is at it. What a change did is told to the main thread
 //! by [`TableEvent`]s, from which flow-removed messages and flow monitor updates are made.
 
 use std::collections::VecDeque;
@@ -33,14 +33,15 @@ mod cls;
 mod evict;
 mod expiry;
 mod lifespan;
+mod queue;
 mod rule_match;
 
 use expiry::Expiry;
 
 pub use change::{Change, Criteria, Requester, may_add};
 pub use lifespan::Lifespan;
-pub use rule_match::RuleMatch;
 use rule_match::RuleMask;
+pub use rule_match::RuleMatch;
 
 /// Number of tables.
 pub const N_TABLES: usize = 255;
@@ -164,6 +165,7 @@ pub struct Tables {
     groups: GroupTable,
     versions: Versions,
     writer: Mutex<Writer>,
+    queue: queue::Queue,
     n_rules: AtomicUsize,
     /// Flow monitors that are set: only with some are additions and modifications told.
     monitors: AtomicUsize,
@@ -289,6 +291,7 @@ impl Tables {
             groups: GroupTable::default(),
             versions: Versions::default(),
             writer: Mutex::default(),
+            queue: queue::Queue::default(),
             n_rules: AtomicUsize::new(0),
             monitors: AtomicUsize::new(0),
             events: Mutex::default(),
@@ -403,6 +406,7 @@ impl Tables {
 
     /// Unlinks removed rules that no reader can see any more.
     pub fn collect_garbage(&self) {
+        self.serve_queue();
         if self.needs_attention() {
             let mut writer = self.writer();
             self.collect(&mut writer);
@@ -451,16 +455,6 @@ impl Tables {
         match self.needs_attention() {
             true => self.writer().expiry.over(now_ms),
             false => Vec::new(),
-        }
-    }
-
-    /// Lowers the timeouts of a rule (`fin_timeout`) and makes sure that its expiry is looked after.
-    pub fn reduce_timeouts(&self, rule: &Arc<Rule>, idle: u16, hard: u16) {
-        rule.reduce_timeouts(idle, hard);
-        let mut writer = self.writer();
-        if !rule.is_removed() {
-            writer.expiry.watch(rule);
-            self.note_attention(&writer);
         }
     }
 }

@@ -117,22 +117,25 @@ pub struct Change<'a> {
     breaks: Vec<usize>,
     requester: Requester,
     now_ms: i64,
+    /// What others left meanwhile is done when the writer is free again: the last member, dropped last.
+    then: Option<Then<'a>>,
+}
+
+/// Serves the queue when it is dropped.
+struct Then<'a>(&'a Tables);
+
+impl Drop for Then<'_> {
+    fn drop(&mut self) {
+        self.0.serve_queue();
+    }
 }
 
 impl Tables {
     /// Begins a change; other writers wait until it ends.
     pub fn change(&self, requester: Requester, now_ms: i64) -> Change<'_> {
-        let writer = self.writer();
-        let version = self.versions.current() + 1;
-        Change {
-            tables: self,
-            writer,
-            version,
-            ops: Vec::new(),
-            breaks: Vec::new(),
-            requester,
-            now_ms,
-        }
+        let mut change = Change::begin(self, self.writer(), requester, now_ms);
+        change.then = Some(Then(self));
+        change
     }
 
     /// A change of one flow mod.
@@ -141,50 +144,6 @@ impl Tables {
         change.flow_mod(fm)?;
         change.commit();
         Ok(())
-    }
-
-    /// Adds or refreshes a flow that the action `learn` made. With a `limit` nothing is added, and false returned,
-    /// when so many flows of the table have the cookie.
-    pub fn learn(&self, fm: FlowMod, limit: u32, now_ms: i64) -> bool {
-        let packed = RuleMatch::new(&fm.match_);
-        let priority = i32::from(fm.priority);
-        let mut change = self.change(Requester::default(), now_ms);
-        let old = self.find_exactly(fm.table_id, &packed, priority, change.version);
-        if let Some(old) = &old {
-            let same = old.cookie == fm.new_cookie
-                && old.idle_timeout() == fm.idle_timeout
-                && old.hard_timeout() == fm.hard_timeout
-                && old.flags == fm.flags & crate::rule::KEPT_FLAGS
-                && old.importance == fm.importance
-                && old.actions.actions == fm.actions;
-            if same {
-                old.refresh(now_ms);
-                return true;
-            }
-            // Packets are credited in any order: the one that came last decides what is learned.
-            if old.modified_ms() > now_ms {
-                return true;
-            }
-        } else if limit != 0 {
-            let with_cookie = change.writer.by_cookie.get(&fm.new_cookie);
-            let in_table = with_cookie.map_or(0, |list| {
-                list.iter().filter(|r| r.table_id == fm.table_id).count()
-            });
-            if in_table >= limit as usize {
-                return false;
-            }
-        }
-        let learned = change.flow_mod(fm).is_ok();
-        change.commit();
-        learned
-    }
-
-    /// Whether the flow that the action `learn` would make is there.
-    pub fn has_learned(&self, fm: &FlowMod) -> bool {
-        let pin = self.pin();
-        let packed = RuleMatch::new(&fm.match_);
-        self.find_exactly(fm.table_id, &packed, i32::from(fm.priority), pin.version)
-            .is_some_and(|rule| rule.cookie == fm.new_cookie)
     }
 
     /// Rules that meet `criteria` in the current version.
@@ -238,7 +197,42 @@ fn collect_by_cookie(writer: &Writer, criteria: &Criteria, version: u64) -> Vec<
     list.iter().filter(meets).cloned().collect()
 }
 
-impl Change<'_> {
+impl<'a> Change<'a> {
+    /// A change with the writer's lock in hand, which leaves the queue alone.
+    pub(super) fn begin(
+        tables: &'a Tables,
+        writer: MutexGuard<'a, Writer>,
+        requester: Requester,
+        now_ms: i64,
+    ) -> Change<'a> {
+        Change {
+            tables,
+            writer,
+            version: tables.versions.current() + 1,
+            ops: Vec::new(),
+            breaks: Vec::new(),
+            requester,
+            now_ms,
+            then: None,
+        }
+    }
+
+    /// How many flows of the table have the cookie.
+    pub(super) fn n_with_cookie(&self, table_id: u8, cookie: u64) -> usize {
+        let list = self.writer.by_cookie.get(&cookie);
+        list.map_or(0, |list| {
+            list.iter().filter(|r| r.table_id == table_id).count()
+        })
+    }
+
+    /// Looks after the timeouts of a rule that became shorter.
+    pub(super) fn watch(&mut self, rule: &Arc<Rule>) {
+        if !rule.is_removed() {
+            self.writer.expiry.watch(rule);
+            self.tables.note_attention(&self.writer);
+        }
+    }
+
     /// The version in which the change will be visible.
     pub fn version(&self) -> u64 {
         self.version
@@ -632,7 +626,7 @@ impl Tables {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::ChangeHook;
     use super::*;
     use ferrovs_openflow::action::Action;
@@ -645,11 +639,11 @@ mod tests {
         fn flows_changed(&self) {}
     }
 
-    fn tables() -> Tables {
+    pub fn tables() -> Tables {
         Tables::new(Arc::new(Waker::new().unwrap()), Box::new(NoHook))
     }
 
-    fn fm(command: FlowModCommand, in_port: u32, out: u16) -> FlowMod {
+    pub fn fm(command: FlowModCommand, in_port: u32, out: u16) -> FlowMod {
         let mut match_ = Match::default();
         if in_port != 0 {
             match_.flow.in_port = in_port;
@@ -828,28 +822,5 @@ mod tests {
         other.table_id = 0;
         apply(other);
         assert_eq!(count(), (1, 1));
-    }
-
-    #[test]
-    fn the_packet_that_came_last_decides_what_is_learned() {
-        let t = tables();
-        let learn = |out, at| {
-            let fm = FlowMod {
-                new_cookie: 0,
-                table_id: 0,
-                ..fm(FlowModCommand::ModifyStrict, 1, out)
-            };
-            assert!(t.learn(fm, 0, at));
-        };
-        let out = || {
-            let rule = t.collect_rules(&Criteria::all()).remove(0);
-            rule.actions.actions.clone()
-        };
-        learn(2, 10);
-        learn(3, 30);
-        learn(2, 20);
-        assert_eq!(out(), [Action::output(OfPort(3))]);
-        learn(2, 40);
-        assert_eq!(out(), [Action::output(OfPort(2))]);
     }
 }

@@ -125,14 +125,14 @@ impl Ctx<'_> {
             self.warn("suppressing side effects, so learn action ignored");
             return;
         }
-        let fm = flow_mod(learn, &self.flow, &self.bridge.tun_table);
+        let fm = Arc::new(flow_mod(learn, &self.flow, &self.bridge.tun_table));
         if self.trace.is_some() {
             let text = self.with_names(|names| describe_learned(&fm, names));
             self.report(&text);
         }
         let tables = &self.bridge.tables;
         let learned = if self.side_effects {
-            tables.learn(fm.clone(), learn.limit, to_ms(self.now))
+            tables.learn(&fm, learn.limit, to_ms(self.now))
         } else if learn.limit != 0 && !tables.has_learned(&fm) {
             // Whether there is room is asked when a packet comes: it must come here.
             self.avoid_caching = true;
@@ -149,7 +149,7 @@ impl Ctx<'_> {
         } else if let Some(cache) = &mut self.xcache {
             cache.credits.push(Credit::Learn {
                 tables: tables.clone(),
-                flow_mod: Arc::new(fm),
+                flow_mod: fm,
                 limit: learn.limit,
             });
         }

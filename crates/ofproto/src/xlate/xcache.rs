@@ -136,7 +136,7 @@ impl Credit {
                 limit,
             } => {
                 if count.packets > 0 {
-                    tables.learn((**flow_mod).clone(), *limit, to_ms(used));
+                    tables.learn(flow_mod, *limit, to_ms(used));
                 }
             }
             Credit::FinTimeout {
