@@ -11,6 +11,8 @@ use std::sync::LazyLock;
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::text::parse_actions;
+use ferrovs_encap::types::vxlan;
+use ferrovs_encap::{pop, push};
 use ferrovs_netdev::offload;
 use ferrovs_packet::buffer::{Checksum, Packet};
 use ferrovs_packet::flow::Flow;
@@ -18,7 +20,6 @@ use ferrovs_packet::gso::{self, MAX_HEADERS, MAX_SEGMENTS};
 use ferrovs_packet::types::DpPort;
 use ferrovs_sys::vnet::VnetHdr;
 use ferrovs_testkit::database::Choose;
-use ferrovs_tunnel::{pop, push};
 
 use crate::input::Input;
 
@@ -131,11 +132,11 @@ pub fn run(data: &[u8]) {
         _ = Flow::from_packet(&mut packet);
     }
     match tunnel {
-        1 if pop::pop("vxlan", &mut packet).is_err() => return,
+        1 if pop::pop(&vxlan::PORT, &mut packet).is_err() => return,
         2 => {
             let mut parts = Vec::new();
             if let Some(Action::TunnelPush(action)) = PUSH.first() {
-                push::push(packet.duplicate(), action, |p| parts.push(p));
+                push::push(packet.duplicate(), &action.header, None, |p| parts.push(p));
             }
             parts.into_iter().for_each(|p| leave(p));
             return;

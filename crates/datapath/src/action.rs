@@ -3,6 +3,7 @@
 //! The variants are those of the datapath interface (`OVS_ACTION_ATTR_*`) and of the userspace datapath; their
 //! text form is in the `text` module. A list that is empty drops the packet.
 
+use ferrovs_encap::TunnelHeader;
 use ferrovs_packet::flow::{FlowTnl, Ipv6Bytes};
 use ferrovs_packet::types::{Be16, Be32, DpPort, MacAddr};
 
@@ -335,15 +336,6 @@ pub struct TunnelPush {
     pub tnl_port: DpPort,
     pub out_port: DpPort,
     pub header: TunnelHeader,
-}
-
-/// Bytes of a whole outer header; lengths, checksums and the UDP source port are filled for each packet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TunnelHeader {
-    /// Number of the tunnel's kind in the datapath interface (`OVS_VPORT_TYPE_*`: gre 3, vxlan 4, geneve 5,
-    /// erspan 107, ip6erspan 108, ip6gre 109, gtpu 110, srv6 112).
-    pub kind: u32,
-    pub bytes: Vec<u8>,
 }
 
 /// Why a packet is dropped by a translation.

@@ -5,7 +5,7 @@
 //! A key is printed attribute by attribute (`eth(..)`, `ipv4(..)`), each member with `/mask` unless it is exact;
 //! members and attributes that are wholly wildcarded appear only in verbose form (`-m`).
 //!
-//! [`FieldWriter`] prints the members of one attribute and [`Cursor`] reads them back.
+//! [`FieldWriter`] prints the members of one attribute and [`Cursor`](ferrovs_packet::text::Cursor) reads them back.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -15,21 +15,19 @@ use std::time::Instant;
 
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::text::hex;
 use ferrovs_packet::types::{DpPort, MacAddr, eth_type, ip_proto};
 
 use crate::dpif::{DpPortInfo, FlowStats, Ufid};
 
 mod actions;
-mod cursor;
 mod format_actions;
 mod format_key;
 mod members;
 mod parse_actions;
 mod parse_key;
-mod tunnel_header;
 
 pub use actions::ActionsError;
-pub use cursor::Cursor;
 pub use format_actions::{format_action, format_actions};
 pub use format_key::{format_flow, format_match, miniflow_bits};
 pub use parse_actions::parse_actions;
@@ -111,23 +109,6 @@ pub fn format_port(out: &mut String, port: DpPort, names: Option<&PortNames>) {
     match names.and_then(|n| n.name(port)) {
         Some(name) => out.push_str(name),
         None => _ = write!(out, "{}", port.0),
-    }
-}
-
-/// Prints as C's `%#x` does: without a prefix for zero.
-pub fn hex(out: &mut String, value: u64) {
-    if value == 0 {
-        out.push('0');
-    } else {
-        _ = write!(out, "{value:#x}");
-    }
-}
-
-pub fn hex128(out: &mut String, value: u128) {
-    if value == 0 {
-        out.push('0');
-    } else {
-        _ = write!(out, "{value:#x}");
     }
 }
 

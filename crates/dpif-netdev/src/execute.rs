@@ -190,8 +190,8 @@ impl Worker {
 
     /// Puts an outer header in front of the packets.
     fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush) {
-        if self.tx.port(push.tnl_port).is_some() {
-            crate::tunnel::push_batch(batch, push);
+        if let Some(port) = self.tx.port(push.tnl_port) {
+            crate::tunnel::push_batch(batch, push, port.netdev.class());
         } else {
             coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
             batch.clear();
@@ -200,16 +200,12 @@ impl Worker {
 
     /// Takes the outer headers off and looks the packets up as ones that the tunnel port received.
     fn tunnel_pop(&mut self, batch: &mut Batch, port: DpPort, depth: u32) {
-        let Some(netdev) = self.tx.port(port).map(|p| p.netdev.clone()) else {
+        let Some(tunnel) = self.tx.port(port) else {
             coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
             batch.clear();
             return;
         };
-        batch.retain(|packet| {
-            let done = crate::tunnel::pop(packet, &*netdev);
-            packet.md.in_port = port;
-            done
-        });
+        crate::tunnel::pop_batch(batch, port, tunnel.netdev.class());
         if !batch.is_empty() {
             self.recirculate(batch, depth);
         }

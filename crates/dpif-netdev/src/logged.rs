@@ -23,8 +23,9 @@ use ferrovs_datapath::dpif::{
 };
 use ferrovs_datapath::features::DpFeatures;
 use ferrovs_datapath::help;
-use ferrovs_datapath::text::{format_actions, format_flow_stats, format_match, format_packet, hex};
+use ferrovs_datapath::text::{format_actions, format_flow_stats, format_match, format_packet};
 use ferrovs_datapath::upcall::UpcallHandler;
+use ferrovs_packet::text::hex;
 
 /// Wraps a datapath.
 pub struct Logged {

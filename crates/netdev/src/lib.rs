@@ -26,10 +26,7 @@ pub use offload::Capabilities;
 pub use registry::{
     Class, change_seq, exists, kinds, lookup, open, open_all, register, run, set_keep_devices, wait,
 };
-pub use vport::{
-    PacketTypeMode, PatchPort, TunnelConfig, TunnelPort, dpif_port_name, set_egress_status,
-    tunnels_changed,
-};
+pub use vport::{PatchPort, TunnelPort, dpif_port_name, set_egress_status, tunnels_changed};
 
 use std::collections::BTreeMap;
 use std::io;
@@ -37,6 +34,7 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use ferrovs_encap::TunnelConfig;
 use ferrovs_packet::buffer::Batch;
 use ferrovs_packet::types::MacAddr;
 

@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use ferrovs_encap::types;
 use ferrovs_runtime::vlog::modules::NETDEV;
 use ferrovs_runtime::{Interest, Poller, is_quiet, vlog};
 use ferrovs_sync::Seq;
@@ -43,7 +44,7 @@ fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
     let mut guard: MutexGuard<'_, Option<Registry>> =
         REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
     f(guard.get_or_insert_with(|| Registry {
-        classes: vec![
+        classes: [
             Class {
                 kind: "system",
                 open: linux::open_existing,
@@ -68,11 +69,13 @@ fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
                 kind: "null",
                 open: replay::open,
             },
-            Class {
-                kind: "vxlan",
-                open: vport::open,
-            },
-        ],
+        ]
+        .into_iter()
+        .chain(types::ports().map(|ty| Class {
+            kind: ty.kind,
+            open: vport::open,
+        }))
+        .collect(),
         devices: HashMap::new(),
         monitor: None,
     }))

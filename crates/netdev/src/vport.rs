@@ -1,8 +1,8 @@
 //! Patch and tunnel ports: a configuration and counters, no device.
 //!
 //! A packet that goes out of a patch port goes on at its peer in another bridge: translation does
-//! that. What a tunnel port encapsulates into and accepts is its [`TunnelConfig`]; translation and
-//! the tunnel crate act on it. Whoever translates adds to the counters
+//! that. What a tunnel port encapsulates into and accepts is its [`TunnelType`] and [`TunnelConfig`];
+//! translation and the datapath act on them. Whoever translates adds to the counters
 //! ([`PortClass::account`]). In the datapath, all tunnel ports with the same
 //! protocol and port number share one port, whose name ([`dpif_port_name`]) is like
 //! `vxlan_sys_4789`; opening a device by such a name gives a tunnel port that stands for all of
@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use ferrovs_encap::{PacketTypeMode, PortState, TunnelConfig, TunnelType, config, types};
 use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
@@ -22,11 +23,7 @@ use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
 use crate::virt::{VirtualStats, fresh_mac};
 use crate::{Features, Flags, Layout, Netdev, PortClass, Rxq, Stats, Txq};
 
-mod config;
 mod patch;
-
-use config::{CLASSES, EXT_GBP, TunnelClass};
-pub use config::{PacketTypeMode, TunnelConfig};
 
 /// A patch or tunnel port as a device: what it does is its class.
 #[derive(Debug)]
@@ -60,12 +57,22 @@ impl PatchPort {
 /// What a tunnel port is. Its configuration can be changed while it is open, its protocol cannot.
 #[derive(Debug)]
 pub struct TunnelPort {
-    class: &'static TunnelClass,
+    ty: &'static TunnelType,
+    /// What changes with the packets, for the port of the datapath.
+    state: PortState,
     config: ArcSwap<TunnelConfig>,
     stats: VirtualStats,
 }
 
 impl TunnelPort {
+    pub fn ty(&self) -> &'static TunnelType {
+        self.ty
+    }
+
+    pub fn state(&self) -> &PortState {
+        &self.state
+    }
+
     /// The configuration as it is now; takes no lock.
     pub fn config(&self) -> Arc<TunnelConfig> {
         self.config.load_full()
@@ -103,10 +110,7 @@ pub fn tunnels_changed() {
 /// The name of the datapath port that serves the device: its own name, except for tunnel ports.
 pub fn dpif_port_name(netdev: &dyn Netdev) -> String {
     match netdev.class() {
-        PortClass::Tunnel(tunnel) => match tunnel.class.default_port {
-            Some(_) => format!("{}_{}", tunnel.class.dpif_port, tunnel.config().dst_port),
-            None => tunnel.class.dpif_port.to_owned(),
-        },
+        PortClass::Tunnel(tunnel) => tunnel.ty.dpif_port_name(&tunnel.config()),
         _ => netdev.name().to_owned(),
     }
 }
@@ -133,24 +137,19 @@ fn initial(name: &str, kind: &str) -> io::Result<PortClass> {
     if kind == patch::KIND {
         return Ok(PortClass::Patch(Arc::default()));
     }
-    let class = CLASSES
-        .iter()
-        .find(|c| c.kind == kind)
-        .ok_or_else(|| io::Error::from_raw_os_error(EAFNOSUPPORT))?;
-    // The port that stands for all: its UDP port is in its name, and it takes any packet type.
-    let dst_port = name
-        .strip_prefix(class.dpif_port)
-        .and_then(|n| n.strip_prefix('_'))
-        .and_then(|n| n.parse().ok())
-        .or(class.default_port)
-        .unwrap_or(0);
-    let config = TunnelConfig {
-        dst_port,
-        packet_type: PacketTypeMode::Ptap,
-        ..TunnelConfig::new()
-    };
+    let ty = types::port(kind).ok_or_else(|| io::Error::from_raw_os_error(EAFNOSUPPORT))?;
+    // The port that stands for all: its transport's port is in its name, and it takes any packet type.
+    let mut config = TunnelConfig::new(ty);
+    config.packet_type = PacketTypeMode::Ptap;
+    let number = name
+        .strip_prefix(ty.dpif_port)
+        .and_then(|n| n.strip_prefix('_'));
+    if let Some(port) = number.and_then(|n| n.parse().ok()) {
+        config.dst_port = port;
+    }
     Ok(PortClass::Tunnel(Arc::new(TunnelPort {
-        class,
+        ty,
+        state: PortState::default(),
         config: ArcSwap::from_pointee(config),
         stats: VirtualStats::default(),
     })))
@@ -162,18 +161,18 @@ impl Vport {
         crate::change_seq().change();
     }
 
-    /// Whether another tunnel on the same UDP port has group policy where this one has none, or the other way
-    /// round: what arrives there could not be told apart.
-    fn mixes_policy(&self, class: &TunnelClass, config: &TunnelConfig) -> bool {
+    /// Why this tunnel cannot share its transport port with another that has it.
+    fn clash(&self, ty: &TunnelType, config: &TunnelConfig) -> Option<&'static str> {
         let others = crate::open_all();
         let others = others
             .iter()
-            .filter(|d| d.kind() == class.kind && d.name() != self.name);
+            .filter(|d| d.kind() == ty.kind && d.name() != self.name);
         let mut others = others.filter_map(|d| d.class().tunnel_config());
-        others.any(|other| {
+        others.find_map(|other| {
             // The port of the datapath that stands for all has no remote.
             let remote = other.dst.is_some() || other.ip_dst_flow;
-            remote && other.dst_port == config.dst_port && (other.exts ^ config.exts) & EXT_GBP != 0
+            let shared = remote && other.dst_port == config.dst_port;
+            shared.then(|| (ty.clash)(&other, config)).flatten()
         })
     }
 }
@@ -204,17 +203,14 @@ impl Vport {
         tunnel: &TunnelPort,
         options: &BTreeMap<String, String>,
     ) -> Result<bool, Refused> {
-        let parsed = config::parse(tunnel.class, &self.name, options);
+        let parsed = config::parse(tunnel.ty, &self.name, options);
         let text = parsed.messages.join("\n");
         if !text.is_empty() {
             vlog::warn!(NETDEV_VPORT, "{text}");
         }
         let config = parsed.config.ok_or(Refused(text, INVALID))?;
-        if self.mixes_policy(tunnel.class, &config) {
-            let text = format!(
-                "{}: VXLAN-GBP, and non-VXLAN-GBP tunnels can't be configured on the same dst_port",
-                self.name
-            );
+        if let Some(clash) = self.clash(tunnel.ty, &config) {
+            let text = format!("{}: {clash}", self.name);
             vlog::warn!(NETDEV_VPORT, "{text}");
             return Err(Refused(text, "File exists"));
         }
@@ -260,7 +256,7 @@ impl Netdev for Vport {
         match &self.class {
             PortClass::Device => BTreeMap::new(),
             PortClass::Patch(patch) => patch::to_options(patch.peer().as_ref().map(|p| p.as_str())),
-            PortClass::Tunnel(tunnel) => config::to_options(tunnel.class, &tunnel.config()),
+            PortClass::Tunnel(tunnel) => config::to_options(tunnel.ty, &tunnel.config()),
         }
     }
 

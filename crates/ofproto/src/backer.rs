@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
 use ferrovs_netdev::{Netdev, PortClass};
-use ferrovs_packet::types::{DpPort, ip_proto};
+use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog;
 use ferrovs_sync::Snapshot;
 
@@ -18,7 +18,7 @@ use crate::xlate::snapshot::{DpFeatures, XlateSnapshot};
 struct TunnelPort {
     dp_port: DpPort,
     users: usize,
-    /// IP protocol and port number that outer packets are addressed to.
+    /// IP protocol and port number that outer packets are addressed to; 0 for protocols without ports.
     listens: (u8, u16),
     /// Keeps the device open.
     _netdev: Arc<dyn Netdev>,
@@ -29,17 +29,6 @@ struct TunnelPort {
 struct MeterIds {
     next: u32,
     free: BTreeSet<u32>,
-}
-
-/// What outer packets to a tunnel are addressed to; 0 stands for protocols without ports.
-fn listens_on(netdev: &dyn Netdev) -> (u8, u16) {
-    match netdev.kind() {
-        "gre" | "ip6gre" | "erspan" | "ip6erspan" => (ip_proto::GRE, 0),
-        _ => (
-            ip_proto::UDP,
-            netdev.class().tunnel_config().map_or(0, |c| c.dst_port),
-        ),
-    }
 }
 
 /// Tells in the log what the datapath can do.
@@ -140,16 +129,17 @@ impl Backer {
 
     /// Gives a device its place in the datapath; for a tunnel also the name of the port that it shares.
     pub fn attach(&self, netdev: &Arc<dyn Netdev>) -> Result<(DpPort, Option<String>), Errno> {
-        match netdev.class() {
+        let tunnel = match netdev.class() {
             PortClass::Patch(_) => return Ok((DpPort::NONE, None)),
             PortClass::Device => {
                 let dpif = &self.dpif;
                 return Ok((dpif.port_add(netdev.name(), netdev.kind(), None)?, None));
             }
-            PortClass::Tunnel(_) => {}
-        }
-        let name = ferrovs_netdev::dpif_port_name(&**netdev);
-        let listens = listens_on(&**netdev);
+            PortClass::Tunnel(tunnel) => tunnel,
+        };
+        let (ty, config) = (tunnel.ty(), tunnel.config());
+        let name = ty.dpif_port_name(&config);
+        let listens = (ty.transport.protocol, ty.transport.listens_on(&config));
         let mut tunnels = self.tunnels();
         if let Some(tunnel) = tunnels.get_mut(&name) {
             tunnel.users += 1;

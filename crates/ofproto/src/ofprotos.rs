@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_datapath::dpif::{DpifClass, Errno};
-use ferrovs_netdev::{Netdev, TunnelConfig};
+use ferrovs_encap::TunnelConfig;
+use ferrovs_netdev::Netdev;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_runtime::{Poller, coverage, is_quiet, vlog};
 use ferrovs_sync::Waker;

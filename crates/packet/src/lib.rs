@@ -15,5 +15,6 @@ pub mod gso;
 pub mod hash;
 pub mod miniflow;
 pub mod parse;
+pub mod text;
 pub mod types;
 pub mod wildcards;

@@ -1,9 +1,8 @@
-//! Native tunnels: what userspace needs to do itself when no kernel encapsulates for it.
+//! The network of the host, as native tunnels need it: what userspace must know when no kernel encapsulates for it.
 //!
 //! To send, a packet needs a way to the remote ([`router`]), the next hop's Ethernet address
-//! ([`neigh`]) and an outer header ([`header`] prebuilds it once per flow, [`push`] puts it on each
-//! packet). To receive, translation asks [`ports`] whether a packet is addressed to a tunnel of
-//! this host, and [`pop`] takes the outer header off.
+//! ([`neigh`]) and an outer header, which `ferrovs_encap` builds. To receive, translation asks [`ports`] whether a
+//! packet is addressed to a tunnel of this host.
 //!
 //! The three tables are process-wide, as the network of the host is: readers take immutable
 //! snapshots or short read locks, writers run on the main thread (and, for neighbours, wherever
@@ -12,11 +11,9 @@
 
 #![forbid(unsafe_code)]
 
-pub mod header;
+mod egress;
 pub mod neigh;
-pub mod pop;
 pub mod ports;
-pub mod push;
 pub mod router;
 
 use ferrovs_runtime::Poller;
@@ -35,7 +32,7 @@ pub fn register_commands<S: 'static>(commands: &mut Commands<S>) {
     router::register(commands);
     neigh::register(commands);
     ports::register(commands);
-    header::register(commands);
+    egress::register(commands);
 }
 
 /// Follows the host's routes and addresses, and lets neighbours age. For the main loop.

@@ -6,14 +6,13 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
-use ferrovs_datapath::action::TunnelPush;
-use ferrovs_netdev::{Netdev, Rxq, TunnelConfig, Txq};
+use ferrovs_encap::header::{self, Link};
+use ferrovs_encap::types::vxlan;
+use ferrovs_encap::{TunnelConfig, pop, push};
+use ferrovs_netdev::{Netdev, Rxq, Txq};
 use ferrovs_packet::buffer::{Batch, MAX_DATA};
 use ferrovs_packet::flow::FlowTnl;
-use ferrovs_packet::types::DpPort;
 use ferrovs_sys::netns::NetNs;
-use ferrovs_tunnel::header::{self, Link};
-use ferrovs_tunnel::{pop, push};
 
 fn sh(script: &str) {
     let st = std::process::Command::new("sh")
@@ -66,16 +65,8 @@ fn switch(ready: &mpsc::Sender<()>, stop: &AtomicBool) -> (usize, usize) {
         eth_dst: "02:00:00:00:00:02".parse().unwrap(),
         src: "172.31.1.1".parse().unwrap(),
     };
-    let config = TunnelConfig {
-        dst_port: 4789,
-        ..TunnelConfig::new()
-    };
-    let header = header::build("vxlan", &config, &tnl, &link).unwrap();
-    let action = TunnelPush {
-        tnl_port: DpPort(3),
-        out_port: DpPort(2),
-        header,
-    };
+    let config = TunnelConfig::new(&vxlan::PORT);
+    let header = header::build(&vxlan::PORT, &config, &tnl, &link).unwrap();
     ready.send(()).unwrap();
     let (mut pushed, mut popped) = (0, 0);
     let mut batch = Batch::new();
@@ -83,7 +74,7 @@ fn switch(ready: &mpsc::Sender<()>, stop: &AtomicBool) -> (usize, usize) {
         from_inner.recv(&mut batch).unwrap();
         for p in batch.drain(..) {
             pushed += usize::from(p.offload.gso.is_some());
-            push::push(p, &action, |p| {
+            push::push(p, &header, None, |p| {
                 let _ = to_wire.send(&mut [p].into_iter().collect());
             });
         }
@@ -93,7 +84,7 @@ fn switch(ready: &mpsc::Sender<()>, stop: &AtomicBool) -> (usize, usize) {
             // ARP for the remote is answered by a permanent entry; the rest is not for us.
             if d.len() > 42 && d[23] == 17 && d[36..38] == [0x12, 0xb5] {
                 popped += usize::from(p.offload.gso.is_some());
-                pop::pop("vxlan", &mut p).unwrap();
+                pop::pop(&vxlan::PORT, &mut p).unwrap();
                 let _ = to_inner.send(&mut [p].into_iter().collect());
             }
         }

@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ferrovs_packet::flow::{VLAN_CFI, VLAN_PCP_SHIFT, VLAN_VID_MASK};
+use ferrovs_packet::text::{hex, write_long_hex};
 use ferrovs_packet::types::eth_type;
 
 use super::members as text;
-use super::{FieldWriter, PortNames, format_port, hex, tunnel_header};
+use super::{FieldWriter, PortNames, format_port};
 use crate::action::{
     Action, Cookie, Ct, HashAlg, Nat, NatKind, SampleDirection, Set, SlowPath, Userspace,
 };
@@ -114,7 +115,7 @@ pub fn format_action(out: &mut String, action: &Action, names: Option<&PortNames
                 }
                 2 => {
                     out.push_str(",md2=");
-                    text::write_long_hex(out, &push.md2);
+                    write_long_hex(out, &push.md2);
                 }
                 _ => {}
             }
@@ -154,7 +155,7 @@ pub fn format_action(out: &mut String, action: &Action, names: Option<&PortNames
             out.push_str("tnl_push(tnl_port(");
             format_port(out, push.tnl_port, names);
             out.push_str("),header(");
-            tunnel_header::format(out, &push.header);
+            ferrovs_encap::text::format(out, &push.header);
             out.push_str("),out_port(");
             format_port(out, push.out_port, names);
             out.push_str("))");

@@ -6,9 +6,10 @@ use ferrovs_packet::flow::{
     FLOW_TNL_F_KEY, FLOW_TNL_F_MASK, FLOW_TNL_F_OAM, FlowTnl, NW_FRAG_ANY, NW_FRAG_LATER,
     NW_FRAG_MASK,
 };
+use ferrovs_packet::text::{Cursor, hex, hex128, read_long_hex, write_long_hex};
 use ferrovs_packet::types::{Be16, Be32, Be64};
 
-use super::{Cursor, FieldWriter, TUNNEL_FLAGS, format_flags, format_flags_masked, hex, hex128};
+use super::{FieldWriter, TUNNEL_FLAGS, format_flags, format_flags_masked};
 use crate::action::{
     ArpKey, EthernetKey, IcmpKey, Ipv4Key, Ipv6Key, Masked, NdExtensionsKey, NdKey, NshKey,
     PortsKey,
@@ -523,48 +524,6 @@ fn write_geneve_options(out: &mut String, k: &FlowTnl, m: &FlowTnl) {
         out.push('}');
         at = end;
     }
-}
-
-/// A long number without leading zeros.
-pub fn write_long_hex(out: &mut String, bytes: &[u8]) {
-    let significant: &[u8] = match bytes.iter().position(|&b| b != 0) {
-        Some(i) => &bytes[i..],
-        None => {
-            out.push('0');
-            return;
-        }
-    };
-    _ = write!(out, "0x{:x}", significant[0]);
-    for b in &significant[1..] {
-        _ = write!(out, "{b:02x}");
-    }
-}
-
-/// Reads a number of any length into the end of `out`.
-pub fn read_long_hex(c: &mut Cursor<'_>, out: &mut [u8]) -> Option<()> {
-    out.fill(0);
-    if !c.eat("0x") {
-        let value = c.dec()?;
-        let bytes = value.to_be_bytes();
-        for (o, b) in out.iter_mut().rev().zip(bytes.iter().rev()) {
-            *o = *b;
-        }
-        return Some(());
-    }
-    let digits = c.take_while(|b| b.is_ascii_hexdigit());
-    if digits.is_empty() {
-        return None;
-    }
-    for (i, digit) in digits.bytes().rev().enumerate() {
-        let nibble = (digit as char).to_digit(16)? as u8;
-        let len = out.len();
-        match len.checked_sub(1 + i / 2) {
-            Some(at) => out[at] |= nibble << (4 * (i % 2)),
-            None if nibble == 0 => {}
-            None => return None,
-        }
-    }
-    Some(())
 }
 
 fn read_geneve_options(c: &mut Cursor<'_>, k: &mut FlowTnl, m: &mut FlowTnl) -> Option<()> {

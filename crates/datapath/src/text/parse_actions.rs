@@ -1,11 +1,12 @@
 //! Reads datapath actions.
 
 use ferrovs_packet::flow::VLAN_CFI;
+use ferrovs_packet::text::Cursor;
 use ferrovs_packet::types::{DpPort, eth_type};
 
+use super::PortNames;
 use super::actions::{ActionsError, COOKIE_SIZE, MAX_DEPTH};
 use super::members as text;
-use super::{Cursor, PortNames, tunnel_header};
 use crate::action::{
     Action, Cookie, Ct, DropReason, HashAlg, Masked, Nat, NatKind, NshKey, PushNsh,
     SampleDirection, Set, SlowPath, TunnelPush, Userspace,
@@ -247,7 +248,7 @@ impl Parser<'_, '_> {
                 c.expect("tnl_port(")?;
                 let tnl_port = self.port()?;
                 self.c.expect("),header(")?;
-                let header = tunnel_header::parse(&mut self.c)?;
+                let header = ferrovs_encap::text::parse(&mut self.c)?;
                 self.c.expect(",out_port(")?;
                 let out_port = self.port()?;
                 self.c.expect("))")?;

@@ -10,10 +10,11 @@ use ferrovs_packet::flow::{
     VLAN_CFI, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr, packet_type,
 };
 use ferrovs_packet::parse::vlan_limit;
+use ferrovs_packet::text::Cursor;
 use ferrovs_packet::types::{Be16, eth_type, ip_proto};
 
 use super::members as text;
-use super::{CT_STATES, Cursor, FieldWriter, PortNames, TCP_FLAGS};
+use super::{CT_STATES, FieldWriter, PortNames, TCP_FLAGS};
 use crate::action::{Ipv4Key, Ipv6Key};
 use crate::dpif::{Errno, Ufid};
 

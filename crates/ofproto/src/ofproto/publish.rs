@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use ferrovs_netdev::PortClass;
 use ferrovs_openflow::port::PortConfig;
 use ferrovs_openflow::switch;
 use ferrovs_packet::types::OfPort;
 
 use super::{Bundle, Ofproto, Port};
 use crate::xlate::snapshot::{
-    BridgeId, FragHandling, PacketInSink, VlanSet, XBridge, XBundle, XPort,
+    BridgeId, FragHandling, PacketInSink, VlanSet, XBridge, XBundle, XPort, XTunnel,
 };
 
 impl Ofproto {
@@ -77,10 +78,13 @@ impl Ofproto {
 }
 
 fn xport(port: &Port, peer: &dyn Fn(&str, &str) -> Option<(BridgeId, OfPort)>) -> XPort {
-    let tunnel = port
-        .tunnel_port
-        .as_ref()
-        .and_then(|_| port.netdev.class().tunnel_config());
+    let tunnel = match port.netdev.class() {
+        PortClass::Tunnel(tunnel) if port.tunnel_port.is_some() => Some(XTunnel {
+            ty: tunnel.ty(),
+            config: tunnel.config(),
+        }),
+        _ => None,
+    };
     XPort {
         ofport: port.ofport,
         name: port.name().to_string(),
@@ -94,11 +98,6 @@ fn xport(port: &Port, peer: &dyn Fn(&str, &str) -> Option<(BridgeId, OfPort)>) -
             .class()
             .patch_peer()
             .and_then(|name| peer(port.name(), &name)),
-        tunnel_kind: if tunnel.is_some() {
-            port.netdev.kind()
-        } else {
-            ""
-        },
         tunnel,
         netdev: port.netdev.clone(),
         counters: port.counters.clone(),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use ferrovs_netdev::{PacketTypeMode, TunnelConfig};
+use ferrovs_encap::{PacketTypeMode, TunnelConfig};
 use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Reply, Request};
 

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use ferrovs_netdev::{Netdev, PacketTypeMode, TunnelConfig};
+use ferrovs_encap::{PacketTypeMode, TunnelConfig, TunnelType};
+use ferrovs_netdev::Netdev;
 use ferrovs_packet::field::TunTable;
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
@@ -111,12 +112,17 @@ pub struct XPort {
     pub may_enable: bool,
     /// The other end of a patch port: bridge and port.
     pub peer: Option<(BridgeId, OfPort)>,
-    pub tunnel: Option<Arc<TunnelConfig>>,
-    /// Type of the tunnel (`vxlan`) for tunnel ports.
-    pub tunnel_kind: &'static str,
+    pub tunnel: Option<XTunnel>,
     pub netdev: Arc<dyn Netdev>,
     /// Packets through a port that no datapath counts: patch and tunnel ports.
     pub counters: Arc<PortCounters>,
+}
+
+/// What makes an OpenFlow port a tunnel.
+#[derive(Clone, Debug)]
+pub struct XTunnel {
+    pub ty: &'static TunnelType,
+    pub config: Arc<TunnelConfig>,
 }
 
 /// Counters of a port that translation itself keeps.

@@ -122,7 +122,6 @@ fn one_bridge(id: u128) -> XBridge {
                 may_enable: true,
                 peer: (i == PATCH).then_some((3 - id, OfPort(PATCH))),
                 tunnel: None,
-                tunnel_kind: "",
                 netdev,
                 counters: Arc::default(),
             }),

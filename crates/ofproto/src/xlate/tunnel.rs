@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use ferrovs_datapath::action::{Action as DpAction, DropReason, TunnelPush};
-use ferrovs_netdev::TunnelConfig;
+use ferrovs_encap::{TunnelConfig, header};
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_packet::flow::{
@@ -15,10 +15,10 @@ use ferrovs_packet::flow::{
     FLOW_TNL_PUB_F_MASK, Flow, FlowTnl, IP_DSCP_MASK, IP_ECN_MASK,
 };
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort, eth_type, ip_proto};
-use ferrovs_tunnel::{header, neigh, ports, router};
+use ferrovs_tunnel::{neigh, ports, router};
 
 use super::ctx::{Ctx, Walk, is_ip_any};
-use super::snapshot::{BridgeId, XBridge, XPort};
+use super::snapshot::{BridgeId, XBridge, XPort, XTunnel};
 
 /// "Congestion experienced" in the ECN bits, and ECN-capable transport 0 (RFC 3168).
 const ECN_CE: u8 = 3;
@@ -58,12 +58,12 @@ fn source(tnl: &FlowTnl) -> Option<IpAddr> {
 impl Ctx<'_> {
     /// Sends the packet through a tunnel port.
     pub fn tunnel_output(&mut self, port: &XPort, max_len: u32) {
-        let Some(config) = port.tunnel.clone() else {
+        let Some(tunnel) = port.tunnel.clone() else {
             return;
         };
         let before = self.flow.tunnel;
         let (mark, tos) = (self.flow.pkt_mark, self.flow.nw_tos);
-        self.fill_tunnel(&config);
+        self.fill_tunnel(&tunnel.config);
         let own = &self.orig_tunnel;
         if destination(&self.flow.tunnel).is_none() {
             self.warn("Tunneling decided against output");
@@ -73,7 +73,7 @@ impl Ctx<'_> {
             self.credit_tx(port);
             self.report("output to native tunnel");
             self.commit();
-            self.push_tunnel(port, &config, max_len);
+            self.push_tunnel(port, &tunnel, max_len);
         }
         self.flow.tunnel = before;
         self.flow.pkt_mark = mark;
@@ -142,7 +142,7 @@ impl Ctx<'_> {
         }
     }
 
-    fn push_tunnel(&mut self, port: &XPort, config: &TunnelConfig, max_len: u32) {
+    fn push_tunnel(&mut self, port: &XPort, tunnel: &XTunnel, max_len: u32) {
         let tnl = self.flow.tunnel;
         let routed = destination(&tnl).and_then(|dst| {
             let hop = router::lookup(self.flow.pkt_mark, dst, source(&tnl))?;
@@ -182,7 +182,7 @@ impl Ctx<'_> {
             eth_dst,
             src: hop.src,
         };
-        let Some(header) = header::build(port.tunnel_kind, config, &tnl, &link) else {
+        let Some(header) = header::build(tunnel.ty, &tunnel.config, &tnl, &link) else {
             return self.cannot(
                 DropReason::TunnelHeaderBuildFailed,
                 "native tunnel header build failed",
@@ -193,7 +193,7 @@ impl Ctx<'_> {
             out_port: out.dp_port,
             header,
         };
-        let outer = outer_flow(&self.flow, &tnl, &link, config.dst_port);
+        let outer = outer_flow(&self.flow, &tnl, &link, tunnel);
         self.send_outer(bridge, push, outer, max_len);
     }
 
@@ -323,17 +323,18 @@ fn question(eth_src: MacAddr, src: IpAddr, target: IpAddr) -> Flow {
 }
 
 /// The key of the packet with its outer header.
-fn outer_flow(inner: &Flow, tnl: &FlowTnl, link: &header::Link, dst_port: u16) -> Flow {
+fn outer_flow(inner: &Flow, tnl: &FlowTnl, link: &header::Link, tunnel: &XTunnel) -> Flow {
+    let transport = tunnel.ty.transport;
     let mut flow = Flow {
         in_port: u32::from(OfPort::LOCAL.0),
         pkt_mark: inner.pkt_mark,
         skb_priority: inner.skb_priority,
         dl_src: link.eth_src,
         dl_dst: link.eth_dst,
-        nw_proto: ip_proto::UDP,
+        nw_proto: transport.protocol,
         nw_tos: tnl.ip_tos,
         nw_ttl: tnl.ip_ttl,
-        tp_dst: dst_port.into(),
+        tp_dst: transport.listens_on(&tunnel.config).into(),
         actset_output: u32::from(OfPort::UNSET.0),
         ..Flow::default()
     };

@@ -11,38 +11,34 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ferrovs_datapath::action::TunnelHeader;
-use ferrovs_netdev::TunnelConfig;
 use ferrovs_packet::checksum::checksum;
 use ferrovs_packet::flow::{FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FlowTnl};
 use ferrovs_packet::types::{MacAddr, eth_type, ip_proto};
-use ferrovs_runtime::unixctl::{Commands, Reply, Request};
 
-/// `OVS_VPORT_TYPE_VXLAN`: the kind of a prebuilt VXLAN header.
-pub const KIND_VXLAN: u32 = 4;
+use crate::config::TunnelConfig;
+use crate::types::{HeaderType, TunnelType};
 
 /// Sizes of headers in bytes.
 pub const ETH_LEN: usize = 14;
 pub const IPV4_LEN: usize = 20;
 pub const IPV6_LEN: usize = 40;
 pub const UDP_LEN: usize = 8;
-pub const VXLAN_LEN: usize = 8;
-
-/// VXLAN flag: the identifier is valid.
-const VXLAN_I: u32 = 0x0800_0000;
-/// VXLAN flags of group based policy.
-const VXLAN_G: u32 = 0x8000_0000;
-const GBP_DONT_LEARN: u32 = 0x0040_0000;
-const GBP_APPLIED: u32 = 0x0008_0000;
-/// VXLAN-GPE: the next protocol is given, and it is Ethernet.
-const VXLAN_P_ETHERNET: u32 = 0x0400_0003;
-/// `exts` bits of group based policy and of the generic protocol extension.
-const EXT_GBP: u32 = 1;
-const EXT_GPE: u32 = 2;
 
 /// Source ports of outer UDP headers: least and greatest.
 static PORT_MIN: AtomicU32 = AtomicU32::new(32768);
 static PORT_MAX: AtomicU32 = AtomicU32::new(61000);
+
+/// The least and the greatest source port.
+pub fn source_ports() -> (u16, u16) {
+    let port = |p: &AtomicU32| p.load(Ordering::Relaxed) as u16;
+    (port(&PORT_MIN), port(&PORT_MAX))
+}
+
+/// Changes the range of source ports; both orders are understood.
+pub fn set_source_ports(a: u16, b: u16) {
+    PORT_MIN.store(u32::from(a.min(b)), Ordering::Relaxed);
+    PORT_MAX.store(u32::from(a.max(b)), Ordering::Relaxed);
+}
 
 /// The source port for packets with hash `hash`: the same flow always gets the same.
 pub fn source_port(hash: u32) -> u16 {
@@ -64,34 +60,29 @@ pub struct Link {
     pub src: IpAddr,
 }
 
-/// The header of a tunnel type for the destination, key, flags and so on in `tnl`. None for a type
-/// that is not built, or when the addresses do not fit together.
+/// A whole outer header; lengths, checksums and the UDP source port are filled in for each packet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TunnelHeader {
+    pub ty: &'static HeaderType,
+    pub bytes: Vec<u8>,
+}
+
+/// The header of a tunnel type for the destination, key, flags and so on in `tnl`. None when the addresses do not fit
+/// together.
 pub fn build(
-    kind: &str,
+    ty: &TunnelType,
     config: &TunnelConfig,
     tnl: &FlowTnl,
     link: &Link,
 ) -> Option<TunnelHeader> {
-    match kind {
-        "vxlan" => {
-            let mut bytes = outer_udp(config, tnl, link)?;
-            let mut flags = VXLAN_I;
-            if config.exts & EXT_GPE != 0 {
-                flags |= VXLAN_P_ETHERNET;
-            } else if config.exts & EXT_GBP != 0 {
-                flags |= VXLAN_G | u32::from(tnl.gbp_id.get());
-                let gbp = u32::from(tnl.gbp_flags);
-                flags |= gbp << 16 & (GBP_DONT_LEARN | GBP_APPLIED);
-            }
-            bytes.extend_from_slice(&flags.to_be_bytes());
-            bytes.extend_from_slice(&((tnl.tun_id.get() as u32) << 8).to_be_bytes());
-            Some(TunnelHeader {
-                kind: KIND_VXLAN,
-                bytes,
-            })
-        }
-        _ => None,
+    let mut bytes = outer_ip(tnl, link, ty.transport.protocol)?;
+    let v6 = link.src.is_ipv6();
+    if ty.transport.protocol == ip_proto::UDP {
+        outer_udp(&mut bytes, config, tnl, v6);
     }
+    (ty.build)(&mut bytes, config, tnl)?;
+    let ty = if v6 { ty.header6 } else { ty.header };
+    Some(TunnelHeader { ty, bytes })
 }
 
 fn destination(tnl: &FlowTnl) -> Option<IpAddr> {
@@ -104,10 +95,8 @@ fn destination(tnl: &FlowTnl) -> Option<IpAddr> {
     }
 }
 
-/// Ethernet, IP and UDP headers.
-fn outer_udp(config: &TunnelConfig, tnl: &FlowTnl, link: &Link) -> Option<Vec<u8>> {
-    let mut b = outer_ip(tnl, link, ip_proto::UDP)?;
-    let v6 = link.src.is_ipv6();
+/// UDP's header.
+fn outer_udp(b: &mut Vec<u8>, config: &TunnelConfig, tnl: &FlowTnl, v6: bool) {
     // Unless configured, UDP over IPv6 has a checksum and UDP over IPv4 has none.
     let csum = match config.csum {
         Some(c) => c,
@@ -117,9 +106,9 @@ fn outer_udp(config: &TunnelConfig, tnl: &FlowTnl, link: &Link) -> Option<Vec<u8
     b.extend_from_slice(&config.dst_port.to_be_bytes());
     b.extend_from_slice(&[0, 0]);
     b.extend_from_slice(&(if csum { 0xffffu16 } else { 0 }).to_be_bytes());
-    Some(b)
 }
 
+/// Ethernet and IP headers.
 fn outer_ip(tnl: &FlowTnl, link: &Link, proto: u8) -> Option<Vec<u8>> {
     let mut b = Vec::with_capacity(96);
     b.extend_from_slice(&link.eth_dst.0);
@@ -152,41 +141,10 @@ fn outer_ip(tnl: &FlowTnl, link: &Link, proto: u8) -> Option<Vec<u8>> {
     Some(b)
 }
 
-pub(crate) fn register<S: 'static>(c: &mut Commands<S>) {
-    c.register("tnl/egress_port_range", "min max", 0, 2, |_, r| {
-        egress_port_range(r)
-    });
-}
-
-fn egress_port_range(r: &Request) -> Reply {
-    if r.argv.len() < 3 {
-        let (min, max) = (
-            PORT_MIN.load(Ordering::Relaxed),
-            PORT_MAX.load(Ordering::Relaxed),
-        );
-        return Ok(format!("Tunnel UDP source port range: {min}-{max}\n").into());
-    }
-    let port = |n: usize| {
-        r.arg(n)
-            .and_then(|t| t.parse::<u16>().ok())
-            .filter(|p| *p != 0)
-    };
-    let Some(a) = port(1) else {
-        return Ok("Invalid min.".into());
-    };
-    let Some(b) = port(2) else {
-        return Ok("Invalid max.".into());
-    };
-    // Both orders are understood.
-    PORT_MIN.store(u32::from(a.min(b)), Ordering::Relaxed);
-    PORT_MAX.store(u32::from(a.max(b)), Ordering::Relaxed);
-    crate::change_seq().change();
-    Ok("OK".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::vxlan;
 
     #[test]
     fn a_vxlan_header_is_what_open_vswitch_builds() {
@@ -202,12 +160,9 @@ mod tests {
             eth_dst: "2a:48:cb:85:51:a7".parse().unwrap(),
             src: "172.31.1.1".parse().unwrap(),
         };
-        let config = TunnelConfig {
-            dst_port: 4789,
-            ..TunnelConfig::new()
-        };
-        let h = build("vxlan", &config, &tnl, &link).unwrap();
-        assert_eq!((h.kind, h.bytes.len()), (4, 50));
+        let config = TunnelConfig::new(&vxlan::PORT);
+        let h = build(&vxlan::PORT, &config, &tnl, &link).unwrap();
+        assert_eq!((h.ty.number, h.bytes.len()), (4, 50));
         assert_eq!(h.bytes[14..24], [0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17]);
         assert_eq!(checksum(&h.bytes[14..34]), 0);
         assert_eq!(
@@ -215,13 +170,13 @@ mod tests {
             [0, 0, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0x2a, 0]
         );
         let gpe = TunnelConfig {
-            exts: EXT_GPE,
+            exts: 2,
             ..config.clone()
         };
-        let h = build("vxlan", &gpe, &tnl, &link).unwrap();
+        let h = build(&vxlan::PORT, &gpe, &tnl, &link).unwrap();
         assert_eq!(h.bytes[42..46], [0x0c, 0, 0, 3]);
         let gbp = TunnelConfig {
-            exts: EXT_GBP,
+            exts: 1,
             ..config.clone()
         };
         let marked = FlowTnl {
@@ -229,7 +184,7 @@ mod tests {
             gbp_flags: 0x08,
             ..tnl
         };
-        let h = build("vxlan", &gbp, &marked, &link).unwrap();
+        let h = build(&vxlan::PORT, &gbp, &marked, &link).unwrap();
         assert_eq!(h.bytes[42..46], [0x88, 0x08, 0x12, 0x34]);
         let six = FlowTnl {
             ip_dst: 0.into(),
@@ -237,12 +192,12 @@ mod tests {
             ip_tos: 0x28,
             ..tnl
         };
-        assert_eq!(build("vxlan", &config, &six, &link), None);
+        assert_eq!(build(&vxlan::PORT, &config, &six, &link), None);
         let link = Link {
             src: "fd00::1".parse().unwrap(),
             ..link
         };
-        let h = build("vxlan", &config, &six, &link).unwrap();
+        let h = build(&vxlan::PORT, &config, &six, &link).unwrap();
         assert_eq!(h.bytes.len(), 70);
         assert_eq!(h.bytes[14..18], [0x62, 0x80, 0, 0]);
         assert_eq!(h.bytes[60..62], [0xff, 0xff]);

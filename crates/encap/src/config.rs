@@ -6,12 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::{NETDEV_VPORT, SOCKET_UTIL};
 
-/// `TunnelConfig::exts`: VXLAN Group Based Policy.
-pub const EXT_GBP: u32 = 1 << 0;
-/// `TunnelConfig::exts`: VXLAN Generic Protocol Extension.
-pub const EXT_GPE: u32 = 1 << 1;
+use crate::types::TunnelType;
 
-/// The TTL of outer headers unless configured.
+/// The TTL that most types give to outer headers unless configured.
 pub const DEFAULT_TTL: u8 = 64;
 
 /// Configuration of a tunnel port, parsed from `Interface.options`.
@@ -28,7 +25,7 @@ pub struct TunnelConfig {
     pub ip_dst_flow: bool,
     pub src: Option<IpAddr>,
     pub dst: Option<IpAddr>,
-    /// `exts`: bit 0 = gbp, bit 1 = gpe.
+    /// Bits of the row's `options.exts`.
     pub exts: u32,
     pub egress_pkt_mark: Option<u32>,
     pub ttl: u8,
@@ -62,39 +59,18 @@ impl PacketTypeMode {
 
 impl TunnelConfig {
     /// What a tunnel has before any option is looked at.
-    pub fn new() -> TunnelConfig {
+    pub fn new(ty: &TunnelType) -> TunnelConfig {
         TunnelConfig {
-            ttl: DEFAULT_TTL,
+            dst_port: ty.transport.port.unwrap_or(0),
+            ttl: ty.ttl,
             dont_fragment: true,
             ..TunnelConfig::default()
         }
     }
 }
 
-/// A tunnel protocol.
-#[derive(Debug, PartialEq)]
-pub(super) struct TunnelClass {
-    pub kind: &'static str,
-    /// Name, or its beginning, of the port in the datapath.
-    pub dpif_port: &'static str,
-    /// UDP port unless configured; None for protocols without ports.
-    pub default_port: Option<u16>,
-    pub has_csum: bool,
-    pub has_seq: bool,
-    pub exts: &'static [(&'static str, u32)],
-}
-
-pub(super) static CLASSES: &[TunnelClass] = &[TunnelClass {
-    kind: "vxlan",
-    dpif_port: "vxlan_sys",
-    default_port: Some(4789),
-    has_csum: true,
-    has_seq: false,
-    exts: &[("gbp", EXT_GBP), ("gpe", EXT_GPE)],
-}];
-
 /// The outcome of parsing: without a configuration the messages are the error, else warnings.
-pub(super) struct Parsed {
+pub struct Parsed {
     pub config: Option<TunnelConfig>,
     pub messages: Vec<String>,
 }
@@ -158,12 +134,10 @@ fn key(options: &BTreeMap<String, String>, name: &str) -> (bool, bool, u64) {
     }
 }
 
-pub(super) fn parse(class: &TunnelClass, name: &str, options: &BTreeMap<String, String>) -> Parsed {
-    let kind = class.kind;
-    let mut c = TunnelConfig {
-        dst_port: class.default_port.unwrap_or(0),
-        ..TunnelConfig::new()
-    };
+/// Reads the options of the port `name`.
+pub fn parse(ty: &TunnelType, name: &str, options: &BTreeMap<String, String>) -> Parsed {
+    let kind = ty.kind;
+    let mut c = TunnelConfig::new(ty);
     let mut messages = Vec::new();
     let mut fatal = false;
     for (k, v) in options {
@@ -190,21 +164,21 @@ pub(super) fn parse(class: &TunnelClass, name: &str, options: &BTreeMap<String, 
             "ttl" => {
                 c.ttl = atoi(v) as u8;
                 if c.ttl == 0 {
-                    c.ttl = DEFAULT_TTL;
+                    c.ttl = ty.ttl;
                 }
             }
-            "dst_port" if class.default_port.is_some() => c.dst_port = atoi(v) as u16,
-            "csum" if class.has_csum => match v.as_str() {
+            "dst_port" if ty.transport.port.is_some() => c.dst_port = atoi(v) as u16,
+            "csum" if ty.options.csum => match v.as_str() {
                 "true" => c.csum = Some(true),
                 "false" => c.csum = Some(false),
                 _ => {}
             },
-            "seq" if class.has_seq => c.seq = v == "true",
+            "seq" if ty.options.seq => c.seq = v == "true",
             "df_default" => c.dont_fragment = v == "true",
             "egress_pkt_mark" => c.egress_pkt_mark = Some(number(v).0 as u32),
-            "exts" if !class.exts.is_empty() => {
+            "exts" if !ty.options.exts.is_empty() => {
                 for ext in v.split(',').map(str::trim).filter(|e| !e.is_empty()) {
-                    match class.exts.iter().find(|(n, _)| *n == ext) {
+                    match ty.options.exts.iter().find(|(n, _)| *n == ext) {
                         Some((_, bit)) => c.exts |= bit,
                         None => vlog::warn!(NETDEV_VPORT, "unknown extension '{ext}'"),
                     }
@@ -237,14 +211,10 @@ pub(super) fn parse(class: &TunnelClass, name: &str, options: &BTreeMap<String, 
         ));
         fatal = true;
     }
-    if kind == "vxlan"
-        && c.packet_type == PacketTypeMode::LegacyL3
-        && c.exts & EXT_GPE == 0
+    if let Err(text) = (ty.check)(&c)
         && !fatal
     {
-        messages.push(format!(
-            "{name}: legacy_l3 configured on VXLAN (without GPE) tunnel that cannot carry L3 traffic"
-        ));
+        messages.push(format!("{name}: {text}"));
         fatal = true;
     }
     if let (Some(s), Some(d)) = (c.src, c.dst)
@@ -265,7 +235,7 @@ pub(super) fn parse(class: &TunnelClass, name: &str, options: &BTreeMap<String, 
 }
 
 /// The options that would make this configuration, without those at their defaults.
-pub(super) fn to_options(class: &TunnelClass, c: &TunnelConfig) -> BTreeMap<String, String> {
+pub fn to_options(ty: &TunnelType, c: &TunnelConfig) -> BTreeMap<String, String> {
     let mut o: BTreeMap<String, String> = BTreeMap::new();
     let mut add = |k: &str, v: String| {
         o.insert(k.to_owned(), v);
@@ -305,7 +275,7 @@ pub(super) fn to_options(class: &TunnelClass, c: &TunnelConfig) -> BTreeMap<Stri
     }
     if c.ttl_inherit {
         add("ttl", "inherit".into());
-    } else if c.ttl != DEFAULT_TTL {
+    } else if c.ttl != ty.ttl {
         add("ttl", c.ttl.to_string());
     }
     if c.tos_inherit {
@@ -313,7 +283,7 @@ pub(super) fn to_options(class: &TunnelClass, c: &TunnelConfig) -> BTreeMap<Stri
     } else if c.tos != 0 {
         add("tos", format!("{:#x}", c.tos));
     }
-    if c.dst_port != 0 && Some(c.dst_port) != class.default_port {
+    if c.dst_port != 0 && Some(c.dst_port) != ty.transport.port {
         add("dst_port", c.dst_port.to_string());
     }
     if let Some(csum) = c.csum {

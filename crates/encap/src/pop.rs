@@ -9,22 +9,16 @@ use std::net::IpAddr;
 
 use ferrovs_packet::buffer::{Checksum, NO_OFFSET, Packet};
 use ferrovs_packet::checksum::{Sum, checksum, pseudo_v4, pseudo_v6};
-use ferrovs_packet::flow::{
-    FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FLOW_TNL_F_KEY, FlowTnl, PT_ETH,
-};
+use ferrovs_packet::flow::{FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FlowTnl};
 use ferrovs_packet::types::{eth_type, ip_proto};
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::NATIVE_TNL;
 
-use crate::header::{ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN, VXLAN_LEN};
+use crate::header::{ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN};
+use crate::types::TunnelType;
 
-const VXLAN_I: u32 = 0x0800_0000;
-const VXLAN_G: u32 = 0x8000_0000;
-/// VXLAN-GPE with Ethernet inside.
-const VXLAN_GPE_ETHERNET: u32 = 0x0c00_0003;
-
-static RL: RateLimit = RateLimit::new(60, 5);
+pub(crate) static RL: RateLimit = RateLimit::new(60, 5);
 
 /// Why a packet cannot be decapsulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,18 +32,29 @@ pub enum PopError {
     /// A header that the protocol does not allow.
     #[error("invalid header")]
     Header,
-    /// A tunnel type that is not built.
-    #[error("unknown tunnel type")]
-    Kind,
 }
 
-/// Decapsulates a packet that was sent to a tunnel port of type `kind`. On an error the packet is
+/// What a type's header says of what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Length of the type's own header.
+    pub at: usize,
+    /// Type of the inner packet, as in `packet_type`.
+    pub packet_type: u32,
+}
+
+/// Decapsulates a packet that was sent to a tunnel port of that type. On an error the packet is
 /// to be dropped.
-pub fn pop(kind: &str, packet: &mut Packet) -> Result<(), PopError> {
-    match kind {
-        "vxlan" => vxlan(packet),
-        _ => Err(PopError::Kind),
+pub fn pop(ty: &TunnelType, packet: &mut Packet) -> Result<(), PopError> {
+    let mut tnl = FlowTnl::default();
+    let (mut at, end) = ip(packet, &mut tnl)?;
+    if ty.transport.protocol == ip_proto::UDP {
+        udp(packet, at, end, &mut tnl)?;
+        at += UDP_LEN;
     }
+    let inner = (ty.pop)(&packet.data()[at..end], &mut tnl)?;
+    strip(packet, at + inner.at, end, inner.packet_type, tnl);
+    Ok(())
 }
 
 fn get(data: &[u8], at: usize) -> u16 {
@@ -166,35 +171,8 @@ fn addresses(tnl: &FlowTnl) -> (IpAddr, IpAddr) {
     }
 }
 
-fn vxlan(packet: &mut Packet) -> Result<(), PopError> {
-    let mut tnl = FlowTnl::default();
-    let (l4, end) = ip(packet, &mut tnl)?;
-    udp(packet, l4, end, &mut tnl)?;
-    let vx = l4 + UDP_LEN;
-    if end < vx + VXLAN_LEN + ETH_LEN {
-        return Err(PopError::Truncated);
-    }
-    let data = packet.data();
-    let (flags, vni) = (get32(data, vx), get32(data, vx + 4));
-    if flags & VXLAN_G != 0 && flags & VXLAN_I != 0 {
-        tnl.gbp_id = (flags as u16).into();
-        tnl.gbp_flags = (flags >> 16) as u8;
-    } else if !matches!(flags, VXLAN_I | VXLAN_GPE_ETHERNET) || vni & 0xff != 0 {
-        vlog::warn_rl!(
-            RL,
-            NATIVE_TNL,
-            "invalid vxlan flags={flags:#x} vni={vni:#x}"
-        );
-        return Err(PopError::Header);
-    }
-    tnl.tun_id = u64::from(vni >> 8).into();
-    tnl.flags |= FLOW_TNL_F_KEY;
-    strip(packet, vx + VXLAN_LEN, end, tnl);
-    Ok(())
-}
-
 /// Removes everything before `inner` and behind `end`.
-fn strip(packet: &mut Packet, inner: usize, end: usize, tnl: FlowTnl) {
+fn strip(packet: &mut Packet, inner: usize, end: usize, packet_type: u32, tnl: FlowTnl) {
     packet.truncate(end);
     // A checksum that was vouched for, or is left open, belongs to the outer header if it begins
     // there; then nothing is known of the inner one.
@@ -205,13 +183,16 @@ fn strip(packet: &mut Packet, inner: usize, end: usize, tnl: FlowTnl) {
     packet.pull(inner);
     (packet.l2_5, packet.l3, packet.l4, packet.l2_pad) = (NO_OFFSET, NO_OFFSET, NO_OFFSET, 0);
     packet.rss_hash = None;
-    packet.md.packet_type = PT_ETH;
+    packet.md.packet_type = packet_type;
     packet.md.tunnel = Some(Box::new(tnl));
 }
 
 #[cfg(test)]
 mod tests {
+    use ferrovs_packet::flow::FLOW_TNL_F_KEY;
+
     use super::*;
+    use crate::types::vxlan::PORT;
 
     fn frame() -> Vec<u8> {
         let mut f = vec![2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 8, 0];
@@ -231,14 +212,14 @@ mod tests {
         for l3 in [0, 1, 13, 40, 60_000] {
             let mut p = Packet::from_slice(&[0x45; 50]);
             p.l3 = l3;
-            assert_eq!(pop("vxlan", &mut p), Err(PopError::Truncated), "{l3}");
+            assert_eq!(pop(&PORT, &mut p), Err(PopError::Truncated), "{l3}");
         }
     }
 
     #[test]
     fn the_outer_header_becomes_metadata_and_padding_goes() {
         let mut p = Packet::from_slice(&frame());
-        pop("vxlan", &mut p).unwrap();
+        pop(&PORT, &mut p).unwrap();
         assert_eq!(p.size(), 14);
         let t = p.md.tunnel.unwrap();
         assert_eq!((t.ip_src.get(), t.ip_dst.get()), (0x0a00_0001, 0x0a00_0002));
@@ -254,7 +235,7 @@ mod tests {
         let with = |at: usize, value: u8| {
             let mut f = frame();
             f[at] = value;
-            pop("vxlan", &mut Packet::from_slice(&f))
+            pop(&PORT, &mut Packet::from_slice(&f))
         };
         assert_eq!(with(24, 0xff), Err(PopError::Checksum));
         assert_eq!(with(40, 1), Err(PopError::Checksum));
@@ -262,7 +243,7 @@ mod tests {
         assert_eq!(with(49, 1), Err(PopError::Header));
         for len in 0..64 {
             assert!(
-                pop("vxlan", &mut Packet::from_slice(&frame()[..len])).is_err(),
+                pop(&PORT, &mut Packet::from_slice(&frame()[..len])).is_err(),
                 "{len}"
             );
         }
@@ -277,7 +258,7 @@ mod tests {
             start: 60,
             offset: 2,
         };
-        pop("vxlan", &mut p).unwrap();
+        pop(&PORT, &mut p).unwrap();
         assert_eq!(
             p.offload.checksum,
             Checksum::Partial {

@@ -1,8 +1,65 @@
-//! A reader over flow text: small parsers that consume what they recognise and say `None` otherwise.
+//! Numbers in the texts of datapaths: a reader of small parsers that consume what they recognise and say `None`
+//! otherwise, and the forms in which C prints hexadecimal numbers.
 
+use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ferrovs_packet::types::MacAddr;
+use crate::types::MacAddr;
+
+/// Prints as C's `%#x` does: without a prefix for zero.
+pub fn hex(out: &mut String, value: u64) {
+    hex128(out, value.into());
+}
+
+pub fn hex128(out: &mut String, value: u128) {
+    if value == 0 {
+        out.push('0');
+    } else {
+        _ = write!(out, "{value:#x}");
+    }
+}
+
+/// A long number without leading zeros.
+pub fn write_long_hex(out: &mut String, bytes: &[u8]) {
+    let significant: &[u8] = match bytes.iter().position(|&b| b != 0) {
+        Some(i) => &bytes[i..],
+        None => {
+            out.push('0');
+            return;
+        }
+    };
+    _ = write!(out, "0x{:x}", significant[0]);
+    for b in &significant[1..] {
+        _ = write!(out, "{b:02x}");
+    }
+}
+
+/// Reads a number of any length into the end of `out`.
+pub fn read_long_hex(c: &mut Cursor<'_>, out: &mut [u8]) -> Option<()> {
+    out.fill(0);
+    if !c.eat("0x") {
+        let value = c.dec()?;
+        let bytes = value.to_be_bytes();
+        for (o, b) in out.iter_mut().rev().zip(bytes.iter().rev()) {
+            *o = *b;
+        }
+        return Some(());
+    }
+    let digits = c.take_while(|b| b.is_ascii_hexdigit());
+    if digits.is_empty() {
+        return None;
+    }
+    for (i, digit) in digits.bytes().rev().enumerate() {
+        let nibble = (digit as char).to_digit(16)? as u8;
+        let len = out.len();
+        match len.checked_sub(1 + i / 2) {
+            Some(at) => out[at] |= nibble << (4 * (i % 2)),
+            None if nibble == 0 => {}
+            None => return None,
+        }
+    }
+    Some(())
+}
 
 /// What remains to be read.
 #[derive(Clone, Copy, Debug)]

@@ -9,52 +9,69 @@
 //! where the inner checksum begins, the completed packet sums up to the complement of what its
 //! checksum field holds now (the kernel calls this local checksum offload).
 
-use ferrovs_datapath::action::TunnelPush;
 use ferrovs_packet::buffer::{Checksum, NO_OFFSET, Packet};
 use ferrovs_packet::checksum::{Sum, pseudo_v4, pseudo_v6};
 use ferrovs_packet::gso;
 use ferrovs_packet::hash::{fold32, mix};
 use ferrovs_packet::types::{eth_type, ip_proto};
 
-use crate::header::{self, ETH_LEN, IPV4_LEN, IPV6_LEN, KIND_VXLAN, UDP_LEN};
+use crate::header::{self, ETH_LEN, IPV4_LEN, IPV6_LEN, TunnelHeader, UDP_LEN};
+use crate::types::PortState;
 
 /// Greatest length of an IP packet.
 const IP_MAX: usize = 65535;
 
+/// What is known of a packet that has just got its header.
+#[derive(Debug)]
+pub struct Outer<'a> {
+    /// Where what follows the outer IP header begins.
+    pub l4: usize,
+    pub v6: bool,
+    /// Hash of the inner flow.
+    pub hash: u32,
+    /// Of the port of the datapath through which the packet goes, if there is one.
+    pub state: Option<&'a PortState>,
+}
+
 /// Whether the encapsulated packet is not longer than an IP packet can be.
 #[inline]
-pub fn fits(packet: &Packet, action: &TunnelPush) -> bool {
-    packet.size() + action.header.bytes.len() - ETH_LEN <= IP_MAX
+pub fn fits(packet: &Packet, header: &TunnelHeader) -> bool {
+    packet.size() + header.bytes.len() - ETH_LEN <= IP_MAX
 }
 
 /// Encapsulates `packet`; emits one frame or, when a large one would become too long, several.
 /// Nothing comes out of a packet that cannot be encapsulated.
-pub fn push(mut packet: Packet, action: &TunnelPush, mut emit: impl FnMut(Packet)) {
-    if fits(&packet, action) {
-        if push_in_place(&mut packet, action) {
+pub fn push(
+    mut packet: Packet,
+    header: &TunnelHeader,
+    state: Option<&PortState>,
+    mut emit: impl FnMut(Packet),
+) {
+    if fits(&packet, header) {
+        if push_in_place(&mut packet, header, state) {
             emit(packet);
         }
     } else if packet.offload.gso.is_some() {
         gso::split(packet, IP_MAX / 2, |mut part| {
-            if fits(&part, action) && push_in_place(&mut part, action) {
+            if fits(&part, header) && push_in_place(&mut part, header, state) {
                 emit(part);
             }
         });
     }
 }
 
-/// Encapsulates a packet that [`fits`]; false if the prebuilt header is none that is known.
+/// Encapsulates a packet that [`fits`]; false if the prebuilt header has no IP.
 #[inline]
-pub fn push_in_place(p: &mut Packet, action: &TunnelPush) -> bool {
-    let header = action.header.bytes.as_slice();
-    let v6 = match header.get(12..ETH_LEN) {
+pub fn push_in_place(p: &mut Packet, header: &TunnelHeader, state: Option<&PortState>) -> bool {
+    let bytes = header.bytes.as_slice();
+    let v6 = match bytes.get(12..ETH_LEN) {
         Some(ty) if *ty == eth_type::IP.to_be_bytes() => false,
         Some(ty) if *ty == eth_type::IPV6.to_be_bytes() => true,
         _ => return false,
     };
     let l4 = ETH_LEN + if v6 { IPV6_LEN } else { IPV4_LEN };
     let hash = p.rss_hash.unwrap_or_else(|| inner_hash(p));
-    p.push(header.len()).copy_from_slice(header);
+    p.push(bytes.len()).copy_from_slice(bytes);
     p.l2_5 = NO_OFFSET;
     p.l3 = ETH_LEN as u16;
     p.l4 = l4 as u16;
@@ -64,7 +81,6 @@ pub fn push_in_place(p: &mut Packet, action: &TunnelPush) -> bool {
         p.offload.checksum = Checksum::Unknown;
     }
     p.md.tunnel = None;
-    p.md.in_port = action.out_port;
     let len = p.size();
     let data = p.data_mut();
     if v6 {
@@ -79,9 +95,13 @@ pub fn push_in_place(p: &mut Packet, action: &TunnelPush) -> bool {
             .finish();
         put(data, ETH_LEN + 10, sum);
     }
-    if action.header.kind == KIND_VXLAN {
-        finish_udp(p, l4, v6, header::source_port(hash));
-    }
+    let outer = Outer {
+        l4,
+        v6,
+        hash,
+        state,
+    };
+    (header.ty.finish)(p, &outer);
     true
 }
 
@@ -108,11 +128,16 @@ fn pseudo(data: &[u8], v6: bool, len: usize) -> Sum {
     }
 }
 
-fn finish_udp(p: &mut Packet, udp: usize, v6: bool, source: u16) {
+/// Of headers that leave nothing open beyond IP.
+pub fn finish_nothing(_: &mut Packet, _: &Outer<'_>) {}
+
+/// Of UDP headers: source port, length, checksum.
+pub fn finish_udp(p: &mut Packet, outer: &Outer<'_>) {
+    let (udp, v6) = (outer.l4, outer.v6);
     let offload = p.offload;
     let data = p.data_mut();
     let len = data.len() - udp;
-    put(data, udp, source);
+    put(data, udp, header::source_port(outer.hash));
     put(data, udp + 4, len as u16);
     if get(data, udp + 6) == 0 {
         return;
@@ -182,15 +207,14 @@ fn inner_hash(p: &Packet) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use ferrovs_datapath::action::TunnelHeader;
-    use ferrovs_netdev::TunnelConfig;
     use ferrovs_packet::flow::FlowTnl;
-    use ferrovs_packet::types::DpPort;
 
     use super::*;
+    use crate::config::TunnelConfig;
     use crate::pop;
+    use crate::types::vxlan;
 
-    fn action(csum: bool, v6: bool) -> TunnelPush {
+    fn header(csum: bool, v6: bool) -> TunnelHeader {
         let mut tnl = FlowTnl {
             tun_id: 42.into(),
             ip_ttl: 64,
@@ -204,21 +228,15 @@ mod tests {
             "172.31.1.1".parse().unwrap()
         };
         let config = TunnelConfig {
-            dst_port: 4789,
             csum: Some(csum),
-            ..TunnelConfig::new()
+            ..TunnelConfig::new(&vxlan::PORT)
         };
         let link = header::Link {
             eth_src: "02:00:00:00:00:01".parse().unwrap(),
             eth_dst: "02:00:00:00:00:02".parse().unwrap(),
             src,
         };
-        let header: TunnelHeader = header::build("vxlan", &config, &tnl, &link).unwrap();
-        TunnelPush {
-            tnl_port: DpPort(5),
-            out_port: DpPort(2),
-            header,
-        }
+        header::build(&vxlan::PORT, &config, &tnl, &link).unwrap()
     }
 
     /// An inner UDP datagram whose checksum is partial.
@@ -239,9 +257,9 @@ mod tests {
         p
     }
 
-    fn pushed(p: Packet, a: &TunnelPush) -> Packet {
+    fn pushed(p: Packet, h: &TunnelHeader) -> Packet {
         let mut out = Vec::new();
-        push(p, a, |p| out.push(p));
+        push(p, h, None, |p| out.push(p));
         assert_eq!(out.len(), 1);
         out.pop().unwrap()
     }
@@ -249,7 +267,7 @@ mod tests {
     #[test]
     fn outer_checksums_are_right_once_the_inner_one_is_complete() {
         for v6 in [false, true] {
-            let a = action(true, v6);
+            let a = header(true, v6);
             let mut p = pushed(inner(), &a);
             gso::complete_checksum(&mut p);
             let udp = if v6 { 54 } else { 34 };
@@ -274,13 +292,12 @@ mod tests {
     #[test]
     fn what_is_pushed_can_be_popped() {
         for (csum, v6) in [(false, false), (true, false), (true, true)] {
-            let mut p = pushed(inner(), &action(csum, v6));
-            assert_eq!(p.md.in_port, DpPort(2));
+            let mut p = pushed(inner(), &header(csum, v6));
             if !v6 {
                 assert_eq!(Sum::ZERO.add(&p.data()[14..34]).finish(), 0);
             }
             gso::complete_checksum(&mut p);
-            pop::pop("vxlan", &mut p).unwrap();
+            pop::pop(&vxlan::PORT, &mut p).unwrap();
             let mut want = inner();
             gso::complete_checksum(&mut want);
             assert_eq!(p.data(), want.data());
@@ -291,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_flow_keeps_its_source_port_and_others_get_another() {
-        let a = action(false, false);
+        let a = header(false, false);
         let port = |p: Packet| get(pushed(p, &a).data(), 34);
         let first = port(inner());
         assert_eq!(port(inner()), first);
