@@ -5,6 +5,7 @@
 
 use ferrovs_packet::field::{Field, FieldId, FieldValue, Maskable, OxmHeader, Prereq};
 use ferrovs_packet::flow::{Match, PT_ETH, VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK};
+use ferrovs_packet::miniflow::FlowMap;
 use ferrovs_packet::types::{eth_type, ip_proto};
 
 use crate::error::OfpErr;
@@ -230,7 +231,7 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
         if !opt.lenient && !field.match_prereqs_ok(m) {
             return Err(OfpErr::OFPBMC_BAD_PREREQ);
         }
-        if !tun.with(|t| field.is_all_wild_in(&m.wc, t)) {
+        if !field.is_all_wild(&m.wc) {
             return Err(OfpErr::OFPBMC_DUP_FIELD);
         }
         tun.with(|t| field.set_match_in(&e.value, &e.mask, m, t));
@@ -346,6 +347,8 @@ const CT: [FieldId; 11] = [
 
 struct Writer<'a, 'b> {
     m: &'a Match,
+    /// The words that the match says anything of: most fields are known to be wild by it.
+    map: FlowMap,
     flavor: Flavor,
     tun: &'a Tun<'b>,
     out: &'a mut Vec<u8>,
@@ -357,7 +360,7 @@ impl Writer<'_, '_> {
     fn field(&mut self, id: FieldId) {
         let f = id.field();
         let (m, tun) = (self.m, self.tun);
-        if tun.with(|t| f.is_all_wild_in(&m.wc, t)) {
+        if !f.words.intersects(self.map) || f.is_all_wild(&m.wc) {
             return;
         }
         self.implied |= !matches!(f.prereq, Prereq::None);
@@ -523,6 +526,7 @@ pub fn put_entries(
 ) {
     Writer {
         m,
+        map: FlowMap::of(&m.wc.masks),
         flavor,
         tun,
         out,

@@ -30,9 +30,9 @@ pub use prereq::{ND_ADVERT, ND_SOLICIT, Prereq};
 pub use subfield::SubField;
 pub use table::{FIELDS, FieldId};
 pub use text::{
-    CT_STATE_FLAGS, FlagName, TCP_FLAGS, TUNNEL_FLAGS, format_flags, format_flags_masked,
-    format_ipv4_masked, format_ipv6, format_ipv6_masked, parse_int_prefix, parse_ipv4_prefix,
-    parse_mac_prefix, parse_wide_int_prefix,
+    CT_STATE_FLAGS, FlagName, TCP_FLAGS, TUNNEL_FLAGS, format_dec, format_flags,
+    format_flags_masked, format_hex, format_ipv4_masked, format_ipv6, format_ipv6_masked,
+    parse_int_prefix, parse_ipv4_prefix, parse_mac_prefix, parse_wide_int_prefix,
 };
 pub use tun::{
     NO_TUN_TABLE, TUN_METADATA_FIELDS, TUN_METADATA_MAX_LEN, TunSlot, TunTable, TunTableError,
@@ -40,6 +40,8 @@ pub use tun::{
 pub use value::{FieldValue, MAX_VALUE_BYTES};
 
 use crate::flow::{Flow, FlowWildcards, Match};
+use crate::hash::NameHasher;
+use crate::miniflow::FlowMap;
 use location::Location;
 
 /// Which masks a field accepts.
@@ -100,11 +102,13 @@ pub struct Field {
     /// Whether a flow table's `prefixes` may name it.
     pub prefix_trie: bool,
     location: Location,
+    /// The words of a flow key that it has a part of; of options, where it says that they are there.
+    pub words: FlowMap,
     /// Code points on the wire, OXM before NXM.
     pub oxms: &'static [Oxm],
 }
 
-static BY_NAME: LazyLock<HashMap<&'static str, FieldId>> = LazyLock::new(|| {
+static BY_NAME: LazyLock<HashMap<&'static str, FieldId, NameHasher>> = LazyLock::new(|| {
     let aliases = FIELDS.iter().filter_map(|f| Some((f.alias?, f.id)));
     FIELDS
         .iter()
@@ -302,14 +306,10 @@ impl Field {
 
     /// Whether no bit of the field matters.
     pub fn is_all_wild(&self, wc: &FlowWildcards) -> bool {
-        self.is_all_wild_in(wc, &NO_TUN_TABLE)
-    }
-
-    pub fn is_all_wild_in(&self, wc: &FlowWildcards, tab: &TunTable) -> bool {
         if let Location::TunMetadata(i) = self.location {
             return wc.masks.tunnel.metadata.present & 1 << i == 0;
         }
-        self.location.read(&wc.masks, tab).is_zero()
+        self.location.number(&wc.masks) == 0
     }
 
     /// Whether every bit of the field matters.

@@ -1,6 +1,6 @@
 //! Hashes of keys: fast, well mixed, the same on every run of the program unless they begin with [`seed`].
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::LazyLock;
 
 use crate::flow::Flow;
@@ -36,6 +36,35 @@ pub fn hash_bytes(bytes: &[u8], basis: u64) -> u64 {
         hash = mix(hash, u64::from_le_bytes(word));
     }
     hash
+}
+
+/// For tables of names and numbers that are in the program, so that nobody chooses what collides.
+pub type NameHasher = BuildHasherDefault<FixedHasher>;
+
+/// See [`NameHasher`].
+#[derive(Default)]
+pub struct FixedHasher(u64);
+
+impl Hasher for FixedHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash_bytes(bytes, self.0);
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.0 = mix(self.0, n.into());
+    }
+
+    fn write_u16(&mut self, n: u16) {
+        self.0 = mix(self.0, n.into());
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.0 = mix(self.0, n.into());
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// The upper half of a hash, where a 32-bit one is wanted.

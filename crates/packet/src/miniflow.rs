@@ -32,6 +32,22 @@ impl FlowMap {
         self.0[word / 64] >> (word % 64) & 1 != 0
     }
 
+    /// The words of `flow` that are not zero.
+    pub fn of(flow: &Flow) -> FlowMap {
+        let (low, high) = flow.words().split_at(FLOW_WORDS.min(64));
+        let bits = |words: &[u64]| {
+            let bit = |(i, w): (usize, &u64)| u64::from(*w != 0) << i;
+            words.iter().enumerate().map(bit).fold(0, |a, b| a | b)
+        };
+        FlowMap([bits(low), bits(high)])
+    }
+
+    /// Whether there is a word in both.
+    #[inline]
+    pub fn intersects(self, other: FlowMap) -> bool {
+        !self.and(other).is_empty()
+    }
+
     /// Number of words.
     #[inline]
     pub fn count(self) -> usize {
@@ -199,12 +215,7 @@ pub struct Miniflow {
 impl Miniflow {
     /// From the words of `flow` that are not zero.
     pub fn new(flow: &Flow) -> Miniflow {
-        let mut map = FlowMap::EMPTY;
-        let words = flow.words().iter().enumerate();
-        words
-            .filter(|(_, w)| **w != 0)
-            .for_each(|(i, _)| map.set(i));
-        Miniflow::with_map(flow, map)
+        Miniflow::with_map(flow, FlowMap::of(flow))
     }
 
     /// From the words of `flow` that `map` names, zero or not.

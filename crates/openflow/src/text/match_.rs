@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use ferrovs_packet::field::{FieldId, format_flags_masked};
+use ferrovs_packet::field::{FieldId, format_dec, format_flags_masked};
 use ferrovs_packet::flow::{
     FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT,
     FLOW_TNL_F_KEY, FLOW_TNL_F_MASK, FLOW_TNL_F_OAM, Match, VLAN_CFI, VLAN_PCP_MASK,
     VLAN_PCP_SHIFT, VLAN_VID_MASK,
 };
+use ferrovs_packet::miniflow::FlowMap;
 use ferrovs_packet::types::{eth_type, ip_proto};
 
 use super::Names;
@@ -24,6 +25,8 @@ const TUN_FLAGS: [(u32, &str); 4] = [
 
 struct Printer<'a> {
     m: &'a Match,
+    /// The words that the match says anything of: most fields are known to be wild by it.
+    map: FlowMap,
     names: &'a Names<'a>,
     out: &'a mut String,
 }
@@ -33,7 +36,7 @@ impl Printer<'_> {
     fn field_as(&mut self, id: FieldId, name: &str) {
         let f = id.field();
         let (m, tun) = (self.m, self.names.tun);
-        if tun.with(|t| f.is_all_wild_in(&m.wc, t)) {
+        if !f.words.intersects(self.map) || f.is_all_wild(&m.wc) {
             return;
         }
         let (value, mask) = tun.with(|t| (f.value_in(&m.flow, t), f.mask_of_in(&m.wc, t)));
@@ -66,6 +69,9 @@ impl Printer<'_> {
     /// A part of the service header that is hexadecimal also when it is zero.
     fn nsh_hex(&mut self, id: FieldId) {
         let field = id.field();
+        if !field.words.intersects(self.map) {
+            return;
+        }
         let mask = field.value(&self.m.wc.masks).to_u64();
         let value = field.value(&self.m.flow).to_u64();
         let name = field.name;
@@ -81,6 +87,9 @@ impl Printer<'_> {
     /// A transport port, ICMP type or group policy: 16 bits in the key, hexadecimal under a partial mask.
     fn port(&mut self, id: FieldId, name: &str) {
         let field = id.field();
+        if !field.words.intersects(self.map) {
+            return;
+        }
         let mask = field.value(&self.m.wc.masks).to_u64();
         let value = field.value(&self.m.flow).to_u64();
         let _ = match mask {
@@ -383,9 +392,12 @@ impl Printer<'_> {
 pub fn format_match(m: &Match, priority: Option<u16>, names: &Names<'_>, out: &mut String) {
     let start = out.len();
     if let Some(p) = priority.filter(|p| *p != DEFAULT_PRIORITY) {
-        let _ = write!(out, "priority={p},");
+        out.push_str("priority=");
+        format_dec(p.into(), out);
+        out.push(',');
     }
-    Printer { m, names, out }.all();
+    let map = FlowMap::of(&m.wc.masks);
+    Printer { m, map, names, out }.all();
     if out.len() > start && out.ends_with(',') {
         out.pop();
     }

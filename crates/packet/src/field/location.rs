@@ -5,11 +5,14 @@
 //! ports, registers seen in pairs and fours. Masks live in the same places with the same code, apart from
 //! widenings: exact ARP opcodes, ICMP types and ports fill their whole storage.
 
+use std::mem::offset_of;
+
 use zerocopy::IntoBytes;
 
 use super::tun::TunTable;
 use super::value::FieldValue;
 use crate::flow::{Flow, VLAN_CFI, VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr};
+use crate::miniflow::FlowMap;
 use crate::types::{Be16, eth_type};
 
 /// Place of a field in the flow key.
@@ -102,10 +105,46 @@ impl Location {
         }
     }
 
+    /// The words of a flow key that the field has a part of.
+    pub(super) const fn words(self) -> FlowMap {
+        let (ofs, len) = match self {
+            Location::Bits { ofs, len, .. } => (ofs as usize, len as usize),
+            Location::LowByte(ofs) => (ofs as usize, 2),
+            Location::ArpOp => (offset_of!(Flow, nw_proto), 1),
+            Location::InPort | Location::InPortOxm => (offset_of!(Flow, in_port), 4),
+            Location::ActsetOutput => (offset_of!(Flow, actset_output), 4),
+            Location::VlanTci | Location::DlVlan | Location::VlanVid | Location::VlanPcp => {
+                (offset_of!(Flow, vlans), size_of::<VlanHdr>())
+            }
+            Location::Xreg(i) => (offset_of!(Flow, regs) + 8 * i as usize, 8),
+            Location::Xxreg(i) => (offset_of!(Flow, regs) + 16 * i as usize, 16),
+            // Whether there is an option stands in one word.
+            Location::TunMetadata(_) => (offset_of!(Flow, tunnel.metadata.present), 8),
+        };
+        let (first, last) = (ofs / 8, (ofs + len - 1) / 8);
+        let mut map = FlowMap::EMPTY;
+        map.0[first / 64] |= 1 << (first % 64);
+        map.0[last / 64] |= 1 << (last % 64);
+        assert!(last - first <= 2);
+        if last - first == 2 {
+            map.0[(first + 1) / 64] |= 1 << ((first + 1) % 64);
+        }
+        map
+    }
+
     /// The field's value in `flow`, or with a mask as `flow` its mask.
     pub(super) fn read(self, flow: &Flow, tab: &TunTable) -> FieldValue {
+        match self {
+            Location::TunMetadata(i) => tab.read(i, &flow.tunnel.metadata),
+            _ => FieldValue::from(self.number(flow)),
+        }
+    }
+
+    /// The same as a number; options of tunnels, which are wider, have none.
+    #[inline]
+    pub(super) fn number(self, flow: &Flow) -> u128 {
         let tci = || flow.vlans[0].tci.get();
-        let number = match self {
+        match self {
             Location::Bits {
                 ofs,
                 len,
@@ -127,9 +166,8 @@ impl Location {
                 let i = usize::from(i) * 2;
                 u128::from(flow.xreg(i)) << 64 | u128::from(flow.xreg(i + 1))
             }
-            Location::TunMetadata(i) => return tab.read(i, &flow.tunnel.metadata),
-        };
-        FieldValue::from(number)
+            Location::TunMetadata(_) => 0,
+        }
     }
 
     /// Stores a value in `flow`.
@@ -248,8 +286,17 @@ pub fn fix_vlan_tpid(flow: &mut Flow) {
 fn read_int(flow: &Flow, ofs: u16, len: u8, host_order: bool) -> u128 {
     let (ofs, len) = (usize::from(ofs), usize::from(len));
     let bytes = &flow.as_bytes()[ofs..ofs + len];
+    let host_order = host_order && cfg!(target_endian = "little");
+    match *bytes {
+        [a] => return a.into(),
+        [a, b] if host_order => return u16::from_le_bytes([a, b]).into(),
+        [a, b] => return u16::from_be_bytes([a, b]).into(),
+        [a, b, c, d] if host_order => return u32::from_le_bytes([a, b, c, d]).into(),
+        [a, b, c, d] => return u32::from_be_bytes([a, b, c, d]).into(),
+        _ => {}
+    }
     let mut buf = [0; 16];
-    if host_order && cfg!(target_endian = "little") {
+    if host_order {
         buf[..len].copy_from_slice(bytes);
         u128::from_le_bytes(buf)
     } else {

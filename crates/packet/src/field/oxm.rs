@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::{FIELDS, Field, FieldId};
+use crate::hash::NameHasher;
 
 /// OpenFlow versions as on the wire.
 pub const V10: u8 = 0x01;
@@ -156,13 +157,13 @@ impl OxmHeader {
 }
 
 type Index = (
-    HashMap<(u16, u32, u8), (FieldId, &'static Oxm)>,
-    HashMap<&'static str, (FieldId, &'static Oxm)>,
+    HashMap<(u16, u32, u8), (FieldId, &'static Oxm), NameHasher>,
+    HashMap<&'static str, (FieldId, &'static Oxm), NameHasher>,
 );
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
-    let mut by_number = HashMap::new();
-    let mut by_name = HashMap::new();
+    let mut by_number = HashMap::default();
+    let mut by_name = HashMap::default();
     for field in &FIELDS {
         for oxm in field.oxms {
             by_number.insert((oxm.class, oxm.experimenter, oxm.number), (field.id, oxm));

@@ -39,6 +39,9 @@ const RESERVED: [(&str, OfPort); 10] = [
 
 /// Name of a reserved port.
 pub fn reserved_port_name(port: OfPort) -> Option<&'static str> {
+    if port < OfPort::UNSET {
+        return None;
+    }
     RESERVED
         .iter()
         .find(|(_, p)| *p == port)
@@ -103,8 +106,7 @@ pub fn format_port(port: OfPort, ports: &dyn PortMap, out: &mut String) {
         return;
     }
     let Some(name) = ports.name_of(port) else {
-        out.push_str(&port.0.to_string());
-        return;
+        return super::format_dec(port.0.into(), out);
     };
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic());
     let word = |c: char| c.is_ascii_alphanumeric();

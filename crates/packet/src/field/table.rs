@@ -57,6 +57,7 @@ macro_rules! fields {
             of11: LegacyMatch::$of11,
             prefix_trie: trie!($trie),
             location: $location,
+            words: $location.words(),
             oxms: &[$(Oxm::new($oxm, $nr, $min, $since)),*],
         }),*];
 

@@ -190,12 +190,13 @@ fn scan_int(s: &str, n_bytes: usize) -> Result<(FieldValue, &str), IntError> {
         if digits.len() > n_bytes * 2 {
             return Err(IntError::TooLarge);
         }
-        let mut bytes = Vec::with_capacity(n_bytes);
-        for pair in digits.rchunks(2).rev() {
+        let mut value = FieldValue::ZERO;
+        let bytes = value.low_bytes_mut(digits.len().div_ceil(2));
+        for (byte, pair) in bytes.iter_mut().rev().zip(digits.rchunks(2)) {
             let nibble = |&c: &u8| (c as char).to_digit(16).unwrap_or(0) as u8;
-            bytes.push(pair.iter().map(nibble).fold(0, |acc, n| acc << 4 | n));
+            *byte = pair.iter().map(nibble).fold(0, |acc, n| acc << 4 | n);
         }
-        (FieldValue::from_be_bytes(&bytes), tail)
+        (value, tail)
     } else {
         let digits = s.trim_start_matches(['+', '-', ' ']);
         if !digits.starts_with(|c: char| c.is_ascii_digit()) {
@@ -204,10 +205,13 @@ fn scan_int(s: &str, n_bytes: usize) -> Result<(FieldValue, &str), IntError> {
         let (n, tail) = scan_u64(s).ok_or(IntError::TooLarge)?;
         (FieldValue::from(n), tail)
     };
-    if value.low_bytes(super::MAX_VALUE_BYTES)[..super::MAX_VALUE_BYTES - n_bytes]
-        .iter()
-        .any(|&b| b != 0)
-    {
+    let fits = match value.as_u128() {
+        Some(n) => n_bytes >= 16 || n >> (8 * n_bytes) == 0,
+        None => value.low_bytes(super::MAX_VALUE_BYTES)[..super::MAX_VALUE_BYTES - n_bytes]
+            .iter()
+            .all(|&b| b == 0),
+    };
+    if !fits {
         return Err(IntError::TooLarge);
     }
     Ok((value, tail))
@@ -460,8 +464,12 @@ impl Field {
                 Ok(())
             }
             Format::Ethernet => {
-                let result = write!(out, "{}", value.to_mac());
-                mask.map_or(result, |mask| write!(out, "/{}", mask.to_mac()))
+                format_mac(value.to_mac(), out);
+                if let Some(mask) = mask {
+                    out.push('/');
+                    format_mac(mask.to_mac(), out);
+                }
+                Ok(())
             }
             Format::Ipv4 => {
                 let (ip, mask) = (number as u32, mask_number.map_or(u32::MAX, |m| m as u32));
@@ -480,8 +488,8 @@ impl Field {
                 let mask = mask_number.map_or(NW_FRAG_MASK, |m| m as u8 & NW_FRAG_MASK);
                 let bits = number as u8 & mask;
                 match FRAGS.iter().find(|(_, v, m)| (*v, *m) == (bits, mask)) {
-                    Some((name, ..)) => write!(out, "{name}"),
-                    None => write!(out, "<error>"),
+                    Some((name, ..)) => out.write_str(name),
+                    None => out.write_str("<error>"),
                 }
             }
             Format::CtState => {
@@ -513,41 +521,90 @@ impl Field {
 
 /// Zero is `0` in either base, as `%#x` prints it; a mask is always hexadecimal.
 fn format_int(decimal: bool, value: &FieldValue, mask: Option<&FieldValue>, out: &mut String) {
-    let hex = |value: &FieldValue, out: &mut String| {
-        if value.is_zero() {
-            out.push('0');
-            return;
-        }
-        let text: String = value
-            .low_bytes(super::MAX_VALUE_BYTES)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
-        out.push_str("0x");
-        out.push_str(text.trim_start_matches('0'));
-    };
     if decimal {
-        out.push_str(&value.to_u128().to_string());
+        match u64::try_from(value.to_u128()) {
+            Ok(n) => format_dec(n, out),
+            Err(_) => {
+                let _ = write!(out, "{}", value.to_u128());
+            }
+        }
     } else {
-        hex(value, out);
+        format_hex(value, out);
     }
     if let Some(mask) = mask {
         out.push('/');
-        hex(mask, out);
+        format_hex(mask, out);
+    }
+}
+
+/// Writes a number in decimal digits.
+pub fn format_dec(n: u64, out: &mut String) {
+    if n < 10 {
+        return out.push((b'0' + n as u8) as char);
+    }
+    let mut digits = [0; 20];
+    let (mut rest, mut at) = (n, digits.len());
+    while rest != 0 {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+}
+
+/// Writes a number in hexadecimal as `%#x` of C does: zero has no prefix.
+pub fn format_hex(value: &FieldValue, out: &mut String) {
+    let Some(n) = value.as_u128() else {
+        let bytes = value.low_bytes(super::MAX_VALUE_BYTES);
+        let start = bytes.iter().position(|&b| b != 0).unwrap_or(0);
+        let _ = write!(out, "{:#x}", bytes[start]);
+        for b in &bytes[start + 1..] {
+            let _ = write!(out, "{b:02x}");
+        }
+        return;
+    };
+    let _ = match u64::try_from(n) {
+        Ok(0) => out.write_char('0'),
+        Ok(n) => write!(out, "{n:#x}"),
+        Err(_) => write!(out, "{n:#x}"),
+    };
+}
+
+/// Writes an IPv4 address.
+fn format_ipv4(ip: u32, out: &mut String) {
+    for (i, octet) in ip.to_be_bytes().into_iter().enumerate() {
+        if i > 0 {
+            out.push('.');
+        }
+        format_dec(octet.into(), out);
+    }
+}
+
+/// Writes an Ethernet address.
+fn format_mac(mac: crate::types::MacAddr, out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (i, octet) in mac.0.into_iter().enumerate() {
+        if i > 0 {
+            out.push(':');
+        }
+        for digit in [octet >> 4, octet & 15] {
+            out.push(DIGITS[usize::from(digit)] as char);
+        }
     }
 }
 
 /// `IP`, `IP/PREFIX` or `IP/MASK`.
 pub fn format_ipv4_masked(ip: u32, mask: u32, out: &mut String) {
-    out.push_str(&Ipv4Addr::from(ip).to_string());
+    format_ipv4(ip, out);
     if mask == u32::MAX {
         return;
     }
+    out.push('/');
     let prefix = mask.leading_ones();
     if mask.checked_shl(prefix).unwrap_or(0) == 0 {
-        out.push_str(&format!("/{prefix}"));
+        format_dec(prefix.into(), out);
     } else {
-        out.push_str(&format!("/{}", Ipv4Addr::from(mask)));
+        format_ipv4(mask, out);
     }
 }
 
@@ -557,11 +614,12 @@ pub fn format_ipv6_masked(ip: u128, mask: u128, out: &mut String) {
     if mask == u128::MAX {
         return;
     }
+    out.push('/');
     let prefix = mask.leading_ones();
     if mask.checked_shl(prefix).unwrap_or(0) == 0 {
-        out.push_str(&format!("/{prefix}"));
+        format_dec(prefix.into(), out);
     } else {
-        out.push_str(&format!("/{}", format_ipv6(mask)));
+        out.push_str(&format_ipv6(mask));
     }
 }
 

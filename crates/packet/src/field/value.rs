@@ -29,8 +29,12 @@ impl FieldValue {
 
     /// The low `n_bits` bits set.
     pub fn ones(n_bits: usize) -> FieldValue {
+        if n_bits <= 128 {
+            return FieldValue::from(low_ones(n_bits));
+        }
         let mut value = FieldValue::ZERO;
-        value.set_ones(0, n_bits);
+        value.low_bytes_mut(n_bits / 8).fill(0xff);
+        (n_bits / 8 * 8..n_bits).for_each(|i| value.set_bit(i, true));
         value
     }
 
@@ -67,12 +71,25 @@ impl FieldValue {
     }
 
     pub fn is_zero(&self) -> bool {
-        self.bytes.iter().all(|&b| b == 0)
+        let (words, _) = self.bytes.as_chunks::<16>();
+        words.iter().fold(0, |or, w| or | u128::from_ne_bytes(*w)) == 0
+    }
+
+    /// The value, if it is a number of at most 128 bits.
+    pub fn as_u128(&self) -> Option<u128> {
+        let (words, _) = self.bytes[..MAX_VALUE_BYTES - 16].as_chunks::<16>();
+        let high = words.iter().fold(0, |or, w| or | u128::from_ne_bytes(*w));
+        (high == 0).then(|| self.to_u128())
     }
 
     /// Whether the low `n_bits` bits are all set.
     pub fn is_ones(&self, n_bits: usize) -> bool {
-        (0..n_bits).all(|i| self.bit(i))
+        if n_bits <= 128 {
+            let ones = low_ones(n_bits);
+            return self.to_u128() & ones == ones;
+        }
+        self.low_bytes(n_bits / 8).iter().all(|&b| b == 0xff)
+            && (n_bits / 8 * 8..n_bits).all(|i| self.bit(i))
     }
 
     /// Bit `i`, counted from the least significant one.
@@ -85,18 +102,12 @@ impl FieldValue {
         *byte = *byte & !(1 << (i % 8)) | u8::from(on) << (i % 8);
     }
 
-    fn set_ones(&mut self, ofs: usize, n_bits: usize) {
-        for i in ofs..ofs + n_bits {
-            self.set_bit(i, true);
-        }
-    }
-
     /// Bits `ofs..ofs + n_bits` as a value of their own.
     pub fn extract(&self, ofs: usize, n_bits: usize) -> FieldValue {
         let mut out = FieldValue::ZERO;
         if ofs + n_bits <= 128 {
-            let mask = u128::MAX.checked_shr(128 - n_bits as u32).unwrap_or(0);
-            return FieldValue::from(self.to_u128().checked_shr(ofs as u32).unwrap_or(0) & mask);
+            let low = self.to_u128().checked_shr(ofs as u32).unwrap_or(0);
+            return FieldValue::from(low & low_ones(n_bits));
         }
         for i in 0..n_bits {
             out.set_bit(i, self.bit(ofs + i));
@@ -107,8 +118,7 @@ impl FieldValue {
     /// Puts the low `n_bits` bits of `value` at `ofs`, leaving the other bits as they are.
     pub fn insert(&mut self, ofs: usize, n_bits: usize, value: &FieldValue) {
         if ofs + n_bits <= 128 {
-            let mask = u128::MAX.checked_shr(128 - n_bits as u32).unwrap_or(0);
-            let mask = mask.checked_shl(ofs as u32).unwrap_or(0);
+            let mask = low_ones(n_bits).checked_shl(ofs as u32).unwrap_or(0);
             let moved = value.to_u128().checked_shl(ofs as u32).unwrap_or(0);
             let low = self.to_u128() & !mask | moved & mask;
             self.low_bytes_mut(16).copy_from_slice(&low.to_be_bytes());
@@ -135,6 +145,11 @@ impl FieldValue {
         }
         out
     }
+}
+
+/// The low `n` bits of 128.
+fn low_ones(n: usize) -> u128 {
+    u128::MAX.checked_shr(128 - n as u32).unwrap_or(0)
 }
 
 impl Default for FieldValue {
