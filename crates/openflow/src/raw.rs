@@ -81,6 +81,9 @@ macro_rules! raws {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Kind { $($kind),* }
 
+        /// Number of kinds.
+        const KINDS: usize = [$(Kind::$kind),*].len();
+
         /// Every encoding of every message.
         pub const RAWS: &[Raw] = &[$($(Raw {
             kind: Kind::$kind, name: $name, first: $first, last: $last, carrier: carrier!($carrier),
@@ -531,11 +534,25 @@ impl Raw {
     }
 }
 
+/// Where the encodings of each kind begin, which stand together; and the end of the last.
+const FIRST_OF_KIND: [u8; KINDS + 1] = {
+    let mut first = [0; KINDS + 1];
+    let mut i = 0;
+    while i < RAWS.len() {
+        first[RAWS[i].kind as usize + 1] = i as u8 + 1;
+        i += 1;
+    }
+    first
+};
+
 /// The encoding of `kind` in `version` that the test accepts.
 pub fn find(kind: Kind, version: Version, test: impl Fn(&Raw) -> bool) -> Option<&'static Raw> {
     let minor = version.minor();
-    RAWS.iter()
-        .find(|r| r.kind == kind && (r.first..=r.last).contains(&minor) && test(r))
+    let first = FIRST_OF_KIND[kind as usize].into();
+    let end = FIRST_OF_KIND[kind as usize + 1].into();
+    RAWS[first..end]
+        .iter()
+        .find(|r| (r.first..=r.last).contains(&minor) && test(r))
 }
 
 #[cfg(test)]

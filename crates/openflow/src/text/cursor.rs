@@ -75,7 +75,10 @@ pub fn u64(s: &str) -> Result<u64, String> {
     parse_u64(s).ok_or_else(|| format!("invalid numeric format {s}"))
 }
 
-const BLANKS: &[char] = &[' ', ',', '\t', '\r', '\n'];
+/// What divides a list.
+fn is_blank(b: u8) -> bool {
+    matches!(b, b' ' | b',' | b'\t' | b'\r' | b'\n')
+}
 
 /// Takes the next key and value off the list; `None` at its end. A key without value has the value "".
 pub fn next_pair<'a>(list: &mut &'a str) -> Option<(&'a str, &'a str)> {
@@ -87,24 +90,24 @@ pub fn next_pair<'a>(list: &mut &'a str) -> Option<(&'a str, &'a str)> {
 ///
 /// A value in parentheses ends at the one that closes it, but for `(x)->y`, whose value is `x)->y`.
 pub fn next_pair_delimited<'a>(list: &mut &'a str) -> Option<(&'a str, &'a str, char)> {
-    let s = list.trim_start_matches(BLANKS);
+    let start = list.bytes().position(|b| !is_blank(b));
+    let s = &list[start.unwrap_or(list.len())..];
     if s.is_empty() {
         *list = s;
         return None;
     }
-    let key_end = s
-        .find([':', '=', '(', ' ', ',', '\t', '\r', '\n'])
-        .unwrap_or(s.len());
+    let ends_key = |b| is_blank(b) || matches!(b, b':' | b'=' | b'(');
+    let key_end = s.bytes().position(ends_key).unwrap_or(s.len());
     let (key, rest) = s.split_at(key_end);
-    let mut chars = rest.chars();
-    let delim = chars.next().unwrap_or(' ');
-    let text = chars.as_str();
+    // What divides is one byte; nothing may follow.
+    let delim = rest.bytes().next().unwrap_or(b' ');
+    let text = rest.get(1..).unwrap_or_default();
     let end = match delim {
-        ':' | '=' => value_end(text, BLANKS),
-        '(' => {
-            let close = value_end(text, &[')']);
+        b':' | b'=' => value_end(text, is_blank),
+        b'(' => {
+            let close = value_end(text, |b| b == b')');
             match text[close..].strip_prefix(')') {
-                Some(tail) if tail.starts_with("->") => close + value_end(&text[close..], BLANKS),
+                Some(tail) if tail.starts_with("->") => close + value_end(&text[close..], is_blank),
                 _ => close,
             }
         }
@@ -113,20 +116,18 @@ pub fn next_pair_delimited<'a>(list: &mut &'a str) -> Option<(&'a str, &'a str, 
             return Some((key, "", ' '));
         }
     };
-    let mut rest = text[end..].chars();
-    rest.next();
-    *list = rest.as_str();
-    Some((key, &text[..end], delim))
+    *list = text.get(end + 1..).unwrap_or_default();
+    Some((key, &text[..end], delim.into()))
 }
 
-/// Where a value ends: at the first of `delimiters` outside of parentheses.
-fn value_end(s: &str, delimiters: &[char]) -> usize {
+/// Where a value ends: at the first delimiter outside of parentheses.
+fn value_end(s: &str, is_delimiter: impl Fn(u8) -> bool) -> usize {
     let mut depth = 0usize;
-    for (i, c) in s.char_indices() {
-        match c {
-            _ if depth == 0 && delimiters.contains(&c) => return i,
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
+    for (i, b) in s.bytes().enumerate() {
+        match b {
+            _ if depth == 0 && is_delimiter(b) => return i,
+            b'(' => depth += 1,
+            b')' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }

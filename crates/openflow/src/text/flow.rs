@@ -1,11 +1,14 @@
 //! Flow mods, flow statistics and requests in text.
 
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use ferrovs_packet::field::{
-    Field, FieldId, FieldValue, Maskable, Prereq, SubField, parse_int_prefix,
+    Field, FieldId, FieldValue, Maskable, Prereq, SubField, parse_int_prefix, parse_port,
 };
 use ferrovs_packet::flow::Match;
+use ferrovs_packet::hash::NameHasher;
 use ferrovs_packet::types::{Be16, Be32, OfPort, eth_type, ip_proto};
 
 use super::action::format_actions;
@@ -29,46 +32,127 @@ pub enum FlowUse {
     Request,
 }
 
-/// Names of protocols in matches.
-const PROTOCOLS: [(&str, u16, u8); 19] = [
-    ("ip", eth_type::IP, 0),
-    ("ipv4", eth_type::IP, 0),
-    ("ip4", eth_type::IP, 0),
-    ("arp", eth_type::ARP, 0),
-    ("icmp", eth_type::IP, ip_proto::ICMP),
-    ("tcp", eth_type::IP, ip_proto::TCP),
-    ("udp", eth_type::IP, ip_proto::UDP),
-    ("sctp", eth_type::IP, ip_proto::SCTP),
-    ("ipv6", eth_type::IPV6, 0),
-    ("ip6", eth_type::IPV6, 0),
-    ("icmp6", eth_type::IPV6, ip_proto::ICMPV6),
-    ("tcp6", eth_type::IPV6, ip_proto::TCP),
-    ("udp6", eth_type::IPV6, ip_proto::UDP),
-    ("sctp6", eth_type::IPV6, ip_proto::SCTP),
-    ("rarp", eth_type::RARP, 0),
-    ("mpls", eth_type::MPLS, 0),
-    ("mplsm", eth_type::MPLS_MCAST, 0),
-    ("igmp", eth_type::IP, ip_proto::IGMP),
-    ("eth", 0, 0),
+/// A word in front of a value, or alone, that is not the name of a field.
+#[derive(Clone, Copy)]
+enum Word {
+    /// A protocol as a match: its Ethernet type and IP protocol, 0 where it says none.
+    Protocol(u16, u8),
+    /// A flag, and the formats that have it.
+    Flag(FlowModFlags, Protocol),
+    Table,
+    Priority,
+    OutPort,
+    OutGroup,
+    Importance,
+    IdleTimeout,
+    HardTimeout,
+    Cookie,
+    /// What dump-flows prints and nothing is made of.
+    Statistic,
+}
+
+const OF11_UP: Protocol = Protocol::OF11_STD.union(OF12_UP);
+const OF12_UP: Protocol = Protocol::OF12_OXM.union(OF13_UP);
+const OF13_UP: Protocol = Protocol::OF13_OXM
+    .union(Protocol::OF14_OXM)
+    .union(Protocol::OF15_OXM);
+
+#[rustfmt::skip]
+const WORDS: [(&str, Word); 39] = [
+    ("eth", Word::Protocol(0, 0)),
+    ("ip", Word::Protocol(eth_type::IP, 0)),
+    ("ipv4", Word::Protocol(eth_type::IP, 0)),
+    ("ip4", Word::Protocol(eth_type::IP, 0)),
+    ("arp", Word::Protocol(eth_type::ARP, 0)),
+    ("icmp", Word::Protocol(eth_type::IP, ip_proto::ICMP)),
+    ("tcp", Word::Protocol(eth_type::IP, ip_proto::TCP)),
+    ("udp", Word::Protocol(eth_type::IP, ip_proto::UDP)),
+    ("sctp", Word::Protocol(eth_type::IP, ip_proto::SCTP)),
+    ("igmp", Word::Protocol(eth_type::IP, ip_proto::IGMP)),
+    ("ipv6", Word::Protocol(eth_type::IPV6, 0)),
+    ("ip6", Word::Protocol(eth_type::IPV6, 0)),
+    ("icmp6", Word::Protocol(eth_type::IPV6, ip_proto::ICMPV6)),
+    ("tcp6", Word::Protocol(eth_type::IPV6, ip_proto::TCP)),
+    ("udp6", Word::Protocol(eth_type::IPV6, ip_proto::UDP)),
+    ("sctp6", Word::Protocol(eth_type::IPV6, ip_proto::SCTP)),
+    ("rarp", Word::Protocol(eth_type::RARP, 0)),
+    ("mpls", Word::Protocol(eth_type::MPLS, 0)),
+    ("mplsm", Word::Protocol(eth_type::MPLS_MCAST, 0)),
+    ("send_flow_rem", Word::Flag(FlowModFlags::SEND_FLOW_REM, Protocol::all())),
+    ("check_overlap", Word::Flag(FlowModFlags::CHECK_OVERLAP, Protocol::all())),
+    ("reset_counts", Word::Flag(FlowModFlags::RESET_COUNTS, OF12_UP)),
+    ("no_packet_counts", Word::Flag(FlowModFlags::NO_PKT_COUNTS, OF13_UP)),
+    ("no_byte_counts", Word::Flag(FlowModFlags::NO_BYT_COUNTS, OF13_UP)),
+    ("no_readonly_table", Word::Flag(FlowModFlags::NO_READONLY, Protocol::all())),
+    ("allow_hidden_fields", Word::Flag(FlowModFlags::HIDDEN_FIELDS, Protocol::all())),
+    ("table", Word::Table),
+    ("priority", Word::Priority),
+    ("out_port", Word::OutPort),
+    ("out_group", Word::OutGroup),
+    ("importance", Word::Importance),
+    ("idle_timeout", Word::IdleTimeout),
+    ("hard_timeout", Word::HardTimeout),
+    ("cookie", Word::Cookie),
+    ("duration", Word::Statistic),
+    ("n_packets", Word::Statistic),
+    ("n_bytes", Word::Statistic),
+    ("idle_age", Word::Statistic),
+    ("hard_age", Word::Statistic),
 ];
+
+impl Word {
+    fn by_name(name: &str) -> Option<Word> {
+        static BY_NAME: LazyLock<HashMap<&str, Word, NameHasher>> =
+            LazyLock::new(|| WORDS.into_iter().collect());
+        BY_NAME.get(name).copied()
+    }
+
+    /// Whether the word may stand in a flow that is for `what`.
+    fn is_allowed(self, what: FlowUse) -> bool {
+        use FlowModCommand::*;
+        let command = match what {
+            FlowUse::Command(command) => Some(command),
+            FlowUse::Request => None,
+        };
+        match self {
+            Word::Flag(FlowModFlags::NO_READONLY | FlowModFlags::HIDDEN_FIELDS, _) => true,
+            Word::Flag(..) | Word::IdleTimeout | Word::HardTimeout => what.has_actions(),
+            Word::Importance => command == Some(Add),
+            Word::Priority => what.has_actions() || command == Some(DeleteStrict),
+            Word::OutPort | Word::OutGroup => !what.has_actions(),
+            Word::Protocol(..) | Word::Table | Word::Cookie | Word::Statistic => true,
+        }
+    }
+}
+
+impl FlowUse {
+    /// Whether actions belong to the flow.
+    fn has_actions(self) -> bool {
+        matches!(self, FlowUse::Command(command) if !command.is_delete())
+    }
+}
 
 /// Sets the match for a protocol's name; `false` if it is none.
 pub fn set_protocol(name: &str, m: &mut Match) -> bool {
-    let Some(&(_, dl_type, proto)) = PROTOCOLS.iter().find(|p| p.0 == name) else {
-        return false;
-    };
-    if name == "eth" {
-        set_default_packet_type(m);
-        return true;
+    match Word::by_name(name) {
+        Some(Word::Protocol(dl_type, nw_proto)) => {
+            match_protocol(dl_type, nw_proto, m);
+            true
+        }
+        _ => false,
     }
-    m.flow.dl_type = dl_type.into();
-    m.wc.masks.dl_type = Be16::MAX_VALUE;
+}
+
+fn match_protocol(dl_type: u16, nw_proto: u8, m: &mut Match) {
+    if dl_type != 0 {
+        m.flow.dl_type = dl_type.into();
+        m.wc.masks.dl_type = Be16::MAX_VALUE;
+    }
     set_default_packet_type(m);
-    if proto != 0 {
-        m.flow.nw_proto = proto;
+    if nw_proto != 0 {
+        m.flow.nw_proto = nw_proto;
         m.wc.masks.nw_proto = 0xff;
     }
-    true
 }
 
 /// Makes the match one of Ethernet frames, if it does not say what packets it is of.
@@ -140,7 +224,7 @@ pub fn parse_match_field(
         return Ok(());
     }
     if value.is_empty() {
-        return Err(format!("field {} missing value", f.name));
+        return Err(missing_value(f.name));
     }
     let (mut v, mut mask) = f.parse(value, names.ports)?;
     if f.id.tun_metadata_index().is_some() {
@@ -196,6 +280,10 @@ fn parse_match_subfield(
     Ok(())
 }
 
+fn missing_value(name: &str) -> String {
+    format!("field {name} missing value")
+}
+
 fn no_tun(f: &Field) -> String {
     format!("field {} is not mapped", f.name)
 }
@@ -247,38 +335,6 @@ pub fn parse_flow_stats_request(
     })
 }
 
-/// What may stand in a flow beside its match.
-#[derive(Clone, Copy, Default)]
-struct Keywords {
-    actions: bool,
-    priority: bool,
-    /// Timeouts, importance and flags.
-    timeouts: bool,
-    /// The filters `out_port` and `out_group`.
-    out: bool,
-}
-
-impl Keywords {
-    fn of(what: FlowUse) -> Keywords {
-        use FlowModCommand::*;
-        let none = Keywords::default();
-        match what {
-            FlowUse::Command(Add | Modify | ModifyStrict) => Keywords {
-                actions: true,
-                priority: true,
-                timeouts: true,
-                ..none
-            },
-            FlowUse::Command(DeleteStrict) => Keywords {
-                priority: true,
-                out: true,
-                ..none
-            },
-            FlowUse::Command(Delete) | FlowUse::Request => Keywords { out: true, ..none },
-        }
-    }
-}
-
 fn parse(
     s: &str,
     what: FlowUse,
@@ -290,8 +346,7 @@ fn parse(
         FlowUse::Command(c) => c,
         FlowUse::Request => FlowModCommand::Delete,
     };
-    let keywords = Keywords::of(what);
-    let (keys, actions) = if keywords.actions {
+    let (keys, actions) = if what.has_actions() {
         find_actions(s).ok_or("must specify an action")?
     } else {
         (s, "")
@@ -306,15 +361,15 @@ fn parse(
         modify_cookie: false,
         ..Default::default()
     };
-    parse_keys(keys, &mut fm, what, keywords, names, usable)?;
+    parse_keys(keys, &mut fm, what, names, usable)?;
     ipv6_protocols(&fm.match_, usable);
-    if keywords.actions && usable.is_empty() {
+    if what.has_actions() && usable.is_empty() {
         // No format can carry the match, so none can carry the actions with it.
         return Err(
             "actions are invalid with specified match (OFPBAC_MATCH_INCONSISTENT)".to_owned(),
         );
     }
-    if keywords.actions {
+    if what.has_actions() {
         let mut p = Protocol::all();
         fm.actions = parse_actions(actions, names, &mut p, true)?;
         *usable &= p;
@@ -351,103 +406,75 @@ fn parse_keys(
     s: &str,
     fm: &mut FlowMod,
     what: FlowUse,
-    keywords: Keywords,
     names: &Names<'_>,
     usable: &mut Protocol,
 ) -> Result<(), String> {
     let mut list = s;
     while let Some((name, value)) = next_pair(&mut list) {
-        if set_protocol(name, &mut fm.match_) {
-            continue;
-        }
-        match name {
-            "send_flow_rem" if keywords.timeouts => {
-                fm.flags |= FlowModFlags::SEND_FLOW_REM;
-                continue;
+        let word = Word::by_name(name).filter(|word| word.is_allowed(what));
+        match word {
+            Some(Word::Protocol(dl_type, nw_proto)) => {
+                match_protocol(dl_type, nw_proto, &mut fm.match_);
             }
-            "check_overlap" if keywords.timeouts => {
-                fm.flags |= FlowModFlags::CHECK_OVERLAP;
-                continue;
+            Some(Word::Flag(flag, formats)) => {
+                fm.flags |= flag;
+                *usable &= formats;
             }
-            "reset_counts" if keywords.timeouts => {
-                fm.flags |= FlowModFlags::RESET_COUNTS;
-                *usable &= Protocol::OF12_OXM
-                    | Protocol::OF13_OXM
-                    | Protocol::OF14_OXM
-                    | Protocol::OF15_OXM;
-                continue;
+            _ if name.contains('[') => {
+                parse_match_subfield(name, value, names, &mut fm.match_, usable)?;
             }
-            "no_packet_counts" | "no_byte_counts" if keywords.timeouts => {
-                fm.flags |= if name == "no_packet_counts" {
-                    FlowModFlags::NO_PKT_COUNTS
-                } else {
-                    FlowModFlags::NO_BYT_COUNTS
-                };
-                *usable &= Protocol::OF13_OXM | Protocol::OF14_OXM | Protocol::OF15_OXM;
-                continue;
-            }
-            "no_readonly_table" => {
-                fm.flags |= FlowModFlags::NO_READONLY;
-                continue;
-            }
-            "allow_hidden_fields" => {
-                fm.flags |= FlowModFlags::HIDDEN_FIELDS;
-                continue;
-            }
-            _ => {}
-        }
-        if name.contains('[') {
-            parse_match_subfield(name, value, names, &mut fm.match_, usable)?;
-            continue;
-        }
-        let optional = || Field::by_name(name).is_some_and(|f| f.id.tun_metadata_index().is_some());
-        if value.is_empty() && !optional() {
-            return Err(format!("field {name} missing value"));
-        }
-        match name {
-            "table" => {
-                fm.table_id = parse_table(value, names)
-                    .ok_or_else(|| format!("unknown table \"{value}\""))?;
-                // Any format can ask for the flows of a table.
-                if fm.table_id != 0xff && what != FlowUse::Request {
-                    *usable &= Protocol::TID;
+            Some(_) if value.is_empty() => return Err(missing_value(name)),
+            Some(word) => parse_keyword(word, name, value, fm, what, names, usable)?,
+            None => {
+                let by_name = Field::by_name(name);
+                // An option of a tunnel can be matched for being there.
+                let optional = by_name.is_some_and(|f| f.id.tun_metadata_index().is_some());
+                let field = by_name.or_else(|| Field::by_oxm_name(name).map(|(f, _)| f));
+                match field {
+                    _ if value.is_empty() && !optional => return Err(missing_value(name)),
+                    Some(f) => parse_match_field(f, value, names, &mut fm.match_, usable)?,
+                    None => return Err(format!("unknown keyword {name}")),
                 }
             }
-            "priority" if keywords.priority => fm.priority = num16(value, name)?,
-            "out_port" if keywords.out => {
-                fm.out_port = ferrovs_packet::field::parse_port(value, names.ports)
-                    .ok_or_else(|| format!("{value} is not a valid OpenFlow port"))?;
-            }
-            "out_group" if keywords.out => {
-                *usable &= Protocol::OF11_STD
-                    | Protocol::OF12_OXM
-                    | Protocol::OF13_OXM
-                    | Protocol::OF14_OXM
-                    | Protocol::OF15_OXM;
-                fm.out_group = crate::text::parse_action::parse_group(value)
-                    .ok_or_else(|| format!("{value} is not a valid OpenFlow group"))?;
-            }
-            "importance" if what == FlowUse::Command(FlowModCommand::Add) => {
-                fm.importance = num16(value, name)?
-            }
-            "idle_timeout" if keywords.timeouts => fm.idle_timeout = num16(value, name)?,
-            "hard_timeout" if keywords.timeouts => fm.hard_timeout = num16(value, name)?,
-            "cookie" => cookie(value, fm, what, usable)?,
-            // Statistics that dump-flows prints may stand there.
-            "duration" | "n_packets" | "n_bytes" | "idle_age" | "hard_age" => {}
-            _ => {
-                let f = Field::by_name(name)
-                    .or_else(|| Field::by_oxm_name(name).map(|(f, _)| f))
-                    .ok_or_else(|| {
-                        if value.is_empty() && name == "*" {
-                            format!("field {name} missing value")
-                        } else {
-                            format!("unknown keyword {name}")
-                        }
-                    })?;
-                parse_match_field(f, value, names, &mut fm.match_, usable)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads what stands in a flow beside its match.
+fn parse_keyword(
+    word: Word,
+    name: &str,
+    value: &str,
+    fm: &mut FlowMod,
+    what: FlowUse,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+) -> Result<(), String> {
+    match word {
+        Word::Table => {
+            fm.table_id =
+                parse_table(value, names).ok_or_else(|| format!("unknown table \"{value}\""))?;
+            // Any format can ask for the flows of a table.
+            if fm.table_id != 0xff && what != FlowUse::Request {
+                *usable &= Protocol::TID;
             }
         }
+        Word::Priority => fm.priority = num16(value, name)?,
+        Word::OutPort => {
+            fm.out_port = parse_port(value, names.ports)
+                .ok_or_else(|| format!("{value} is not a valid OpenFlow port"))?;
+        }
+        Word::OutGroup => {
+            *usable &= OF11_UP;
+            fm.out_group = super::parse_action::parse_group(value)
+                .ok_or_else(|| format!("{value} is not a valid OpenFlow group"))?;
+        }
+        Word::Importance => fm.importance = num16(value, name)?,
+        Word::IdleTimeout => fm.idle_timeout = num16(value, name)?,
+        Word::HardTimeout => fm.hard_timeout = num16(value, name)?,
+        Word::Cookie => cookie(value, fm, what, usable)?,
+        Word::Statistic | Word::Protocol(..) | Word::Flag(..) => {}
     }
     Ok(())
 }
@@ -566,17 +593,15 @@ pub const FLAG_NAMES: [(FlowModFlags, &str); 5] = [
     (FlowModFlags::NO_BYT_COUNTS, "no_byte_counts"),
 ];
 
-/// Appends what a flow mod is and does, as in message dumps.
-pub fn format_flow_mod(fm: &FlowMod, names: &Names<'_>, out: &mut String) {
-    flow_mod(fm, None, names, out);
-}
-
-/// The same with a text in the place of the match; the priority stands behind it.
-pub fn format_flow_mod_with(fm: &FlowMod, match_: &str, names: &Names<'_>, out: &mut String) {
-    flow_mod(fm, Some(match_), names, out);
-}
-
-fn flow_mod(fm: &FlowMod, wire_match: Option<&str>, names: &Names<'_>, out: &mut String) {
+/// Appends what a flow mod is and does, as in message dumps. Its flags and a text may take the place of its own;
+/// behind a text that is given for the match stands the priority.
+pub fn format_flow_mod(
+    fm: &FlowMod,
+    flags: FlowModFlags,
+    wire_match: Option<&str>,
+    names: &Names<'_>,
+    out: &mut String,
+) {
     out.push_str(match fm.command {
         FlowModCommand::Add => "ADD",
         FlowModCommand::Modify => "MOD",
@@ -628,7 +653,7 @@ fn flow_mod(fm: &FlowMod, wire_match: Option<&str>, names: &Names<'_>, out: &mut
         ferrovs_packet::field::format_port(fm.out_port, names.ports, out);
         out.push(' ');
     }
-    format_flags(fm.flags, out);
+    format_flags(flags, out);
     out.push_str("actions=");
     format_actions(&fm.actions, names, out);
 }

@@ -1,6 +1,6 @@
 //! Small pieces of output.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// Appends `name:N` or nothing if `n` is 0.
 pub fn nonzero(out: &mut String, name: &str, n: u64) {
@@ -10,11 +10,20 @@ pub fn nonzero(out: &mut String, name: &str, n: u64) {
 }
 
 /// `%#x` of C: zero has no prefix.
-pub fn hex(n: u64) -> String {
-    if n == 0 {
-        "0".to_owned()
-    } else {
-        format!("{n:#x}")
+pub fn hex(n: u64) -> Hex {
+    Hex(n)
+}
+
+/// See [`hex`].
+pub struct Hex(u64);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.pad("0"),
+            n if f.width().is_some() => f.pad(&format!("{n:#x}")),
+            n => write!(f, "{n:#x}"),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::flow::*;
 use crate::group::GroupFeatures;
 use crate::message::{Message, Msg};
 use crate::raw::{self, HEADER_LEN, Raw};
-use crate::text::flow::{FlowShow, format_flow_mod, format_flow_mod_with, format_flow_stats};
+use crate::text::flow::{FlowShow, format_flow_mod, format_flow_stats};
 use crate::text::match_::format_match;
 use crate::version::Version;
 use ferrovs_packet::types::OfPort;
@@ -419,15 +419,12 @@ fn flow_mod(
     out: &mut String,
 ) {
     out.push(' ');
-    let mut fm = fm.clone();
+    let mut flags = fm.flags;
     if version < Version::V12 {
         // Adding always resets counters there; the message does not say so.
-        fm.flags -= FlowModFlags::RESET_COUNTS;
+        flags -= FlowModFlags::RESET_COUNTS;
     }
-    match wire {
-        Some(text) => format_flow_mod_with(&fm, text, names, out),
-        None => format_flow_mod(&fm, names, out),
-    }
+    format_flow_mod(fm, flags, wire, names, out);
 }
 
 fn flow_removed(fr: &FlowRemoved, names: &Names<'_>, out: &mut String) {

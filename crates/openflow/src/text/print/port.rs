@@ -35,7 +35,7 @@ fn bits(value: u32, names: &[(u32, &str)], out: &mut String) {
         if !first {
             out.push(' ');
         }
-        out.push_str(&hex(rest.into()));
+        let _ = write!(out, "{}", hex(rest.into()));
     }
 }
 
