@@ -12,11 +12,19 @@
 //! The owner calls [`Reconnect::run`] and does what the [`Action`] says, tells the machine about
 //! the outcome, and sleeps until [`Reconnect::deadline`]. Backoff starts at one second and doubles
 //! to eight; a connection that outlived its backoff starts over. While the wait is at its longest
-//! the log goes quiet. Passive names ("ptcp:") go through LISTENING instead of CONNECTING.
+//! the log goes quiet. Passive names ("ptcp:") go through LISTENING instead of CONNECTING. What is said in the log
+//! is up to a [`Voice`].
 
-use ferrovs_runtime::vlog::{self, Level, modules};
+mod voice;
+
+use ferrovs_runtime::vlog::Level;
 use std::io;
 use std::time::{Duration, Instant};
+
+pub use voice::{News, Voice};
+
+static LOUD: voice::Session = voice::Session(Level::Info);
+static QUIET: voice::Session = voice::Session(Level::Dbg);
 
 /// What the owner must do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +38,7 @@ pub enum Action {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+pub enum State {
     Void,
     Backoff,
     Connecting,
@@ -41,7 +49,8 @@ enum State {
 }
 
 impl State {
-    fn name(self) -> &'static str {
+    /// As status columns and the log name it.
+    pub fn name(self) -> &'static str {
         match self {
             State::Void => "VOID",
             State::Backoff => "BACKOFF",
@@ -79,7 +88,8 @@ pub struct Reconnect {
     max_backoff: Duration,
     probe_interval: Option<Duration>,
     passive: bool,
-    level: Level,
+    voice: &'static dyn Voice,
+    silence_counts: bool,
     state: State,
     entered: Instant,
     backoff: Duration,
@@ -110,7 +120,8 @@ impl Reconnect {
             max_backoff: MAX_BACKOFF,
             probe_interval: Some(PROBE_INTERVAL),
             passive: false,
-            level: Level::Info,
+            voice: &LOUD,
+            silence_counts: false,
             state: State::Void,
             entered: now,
             backoff: Duration::ZERO,
@@ -130,7 +141,21 @@ impl Reconnect {
 
     /// Says its progress at DBG instead of INFO.
     pub fn set_quiet(&mut self, quiet: bool) {
-        self.level = if quiet { Level::Dbg } else { Level::Info };
+        self.voice = if quiet { &QUIET } else { &LOUD };
+    }
+
+    /// Speaks in the log with another voice than that of JSON-RPC sessions.
+    pub fn set_voice(&mut self, voice: &'static dyn Voice) {
+        self.voice = voice;
+    }
+
+    /// Whether a connection outlives its backoff by standing for as long, even if nothing came meanwhile.
+    pub fn set_silence_counts(&mut self, counts: bool) {
+        self.silence_counts = counts;
+    }
+
+    pub fn state(&self) -> State {
+        self.state
     }
 
     pub fn name(&self) -> &str {
@@ -243,12 +268,9 @@ impl Reconnect {
     /// The connection attempt has begun.
     pub fn connecting(&mut self, now: Instant) {
         if self.state != State::Connecting {
-            let what = match self.passive {
-                true => "listening",
-                false => "connecting",
-            };
-            if self.passive || self.backoff < self.max_backoff {
-                self.say(format_args!("{}: {what}...", self.name));
+            let passive = self.passive;
+            if passive || self.backoff < self.max_backoff {
+                self.tell(&News::Connecting { passive });
             }
             self.transition(now, State::Connecting);
         }
@@ -257,7 +279,7 @@ impl Reconnect {
     /// Listening has begun; an accepted peer is told by [`Reconnect::connected`].
     pub fn listening(&mut self, now: Instant) {
         if self.state != State::Listening {
-            self.say(format_args!("{}: listening...", self.name));
+            self.tell(&News::Listening);
             self.transition(now, State::Listening);
         }
     }
@@ -273,7 +295,7 @@ impl Reconnect {
     pub fn connected(&mut self, now: Instant) {
         if !self.is_connected() {
             self.connecting(now);
-            self.say(format_args!("{}: connected", self.name));
+            self.tell(&News::Connected);
             self.transition(now, State::Active);
             self.last_connected = Some(now);
         }
@@ -290,7 +312,7 @@ impl Reconnect {
         if matches!(self.state, State::Backoff | State::Void) {
             return;
         }
-        self.log_disconnect(error);
+        self.tell_disconnect(error);
         if self.is_connected() {
             self.last_disconnected = Some(now);
         }
@@ -300,7 +322,12 @@ impl Reconnect {
         }
         let outlived = match (self.is_connected(), self.last_connected) {
             (true, Some(at)) => {
-                self.passive || self.last_activity.saturating_duration_since(at) >= self.backoff
+                let last = if self.silence_counts {
+                    now
+                } else {
+                    self.last_activity
+                };
+                self.passive || last.saturating_duration_since(at) >= self.backoff
             }
             _ => false,
         };
@@ -313,75 +340,44 @@ impl Reconnect {
             } else {
                 self.min_backoff
             };
-        } else {
-            if self.backoff < self.min_backoff {
-                self.backoff = self.min_backoff;
-            } else if self.backoff < self.max_backoff / 2 {
-                self.backoff *= 2;
-                let wait = crate::json::format_real(self.backoff.as_secs_f64());
-                let what = match self.passive {
-                    true => "trying to listen again",
-                    false => "reconnect",
-                };
-                self.say(format_args!(
-                    "{}: waiting {wait} seconds before {what}",
-                    self.name
-                ));
+        } else if self.backoff < self.max_backoff / 2 || self.backoff < self.min_backoff {
+            let first = self.backoff < self.min_backoff;
+            self.backoff = if first {
+                self.min_backoff
             } else {
-                if self.backoff < self.max_backoff {
-                    let what = if self.passive {
-                        "try to listen"
-                    } else {
-                        "reconnect"
-                    };
-                    self.say(format_args!("{}: continuing to {what} in the background but suppressing further logging",
-                        self.name));
-                }
-                self.backoff = self.max_backoff;
+                self.backoff * 2
+            };
+            let (wait, passive) = (self.backoff, self.passive);
+            self.tell(&News::Waiting {
+                wait,
+                passive,
+                first,
+            });
+        } else {
+            if self.backoff < self.max_backoff {
+                self.tell(&News::Hushing {
+                    passive: self.passive,
+                });
             }
+            self.backoff = self.max_backoff;
         }
         self.transition(now, State::Backoff);
     }
 
-    fn log_disconnect(&self, error: Option<&io::Error>) {
-        let name = &self.name;
-        let text = error.map(crate::error_text);
-        let eof = error.is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof);
-        match (self.state, text) {
-            (State::Active | State::Idle, Some(_)) if eof => {
-                self.say(format_args!("{name}: connection closed by peer"));
-            }
-            (State::Active | State::Idle, Some(text)) => {
-                vlog::warn!(modules::RECONNECT, "{name}: connection dropped ({text})");
-            }
-            (State::Active | State::Idle, None) => {
-                self.say(format_args!("{name}: connection dropped"));
-            }
-            (State::Listening, Some(text)) => {
-                vlog::warn!(
-                    modules::RECONNECT,
-                    "{name}: error listening for connections ({text})"
-                );
-            }
-            (State::Listening, None) => {
-                self.say(format_args!("{name}: error listening for connections"));
-            }
-            _ if self.backoff >= self.max_backoff => {}
-            (_, text) => {
-                let what = if self.passive { "listen" } else { "connection" };
-                match text {
-                    Some(text) => self.say(format_args!("{name}: {what} attempt failed ({text})")),
-                    None => self.say(format_args!("{name}: {what} attempt timed out")),
-                }
-            }
-        }
+    fn tell_disconnect(&self, error: Option<&io::Error>) {
+        self.tell(&match self.state {
+            State::Active | State::Idle => News::Dropped(error),
+            State::Listening => News::ListenFailed(error),
+            _ => News::AttemptFailed {
+                error,
+                passive: self.passive,
+                hushed: self.backoff >= self.max_backoff,
+            },
+        });
     }
 
-    /// Logs progress at the level that the owner chose.
-    fn say(&self, text: std::fmt::Arguments<'_>) {
-        if modules::RECONNECT.enabled(self.level) {
-            vlog::write(&modules::RECONNECT, self.level, text);
-        }
+    fn tell(&self, news: &News<'_>) {
+        self.voice.tell(&self.name, news);
     }
 
     /// Something came from the peer.
@@ -407,23 +403,13 @@ impl Reconnect {
             State::Connecting | State::Reconnect => Some(Action::Disconnect),
             State::Active => {
                 let idle = now.saturating_duration_since(self.last_activity.max(self.entered));
-                vlog::dbg!(
-                    modules::RECONNECT,
-                    "{}: idle {} ms, sending inactivity probe",
-                    self.name,
-                    idle.as_millis()
-                );
+                self.tell(&News::Probing { idle });
                 self.transition(now, State::Idle);
                 Some(Action::Probe)
             }
             State::Idle => {
-                let waited = now.saturating_duration_since(self.entered).as_secs_f64();
-                vlog::err!(
-                    modules::RECONNECT,
-                    "{}: no response to inactivity probe after {} seconds, disconnecting",
-                    self.name,
-                    three_digits(waited)
-                );
+                let waited = now.saturating_duration_since(self.entered);
+                self.tell(&News::NoAnswer { waited });
                 Some(Action::Disconnect)
             }
             State::Void | State::Listening => None,
@@ -518,23 +504,9 @@ impl Reconnect {
             }
             self.seqno += 1;
         }
-        vlog::dbg!(modules::RECONNECT, "{}: entering {}", self.name, to.name());
+        self.tell(&News::Entering(to.name()));
         self.state = to;
         self.entered = now;
-    }
-}
-
-/// A number as C's `%.3g` writes it, for the range that waits have.
-fn three_digits(x: f64) -> String {
-    let decimals = match x {
-        x if x >= 100.0 => 0,
-        x if x >= 10.0 => 1,
-        _ => 2,
-    };
-    let text = format!("{x:.decimals$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').into(),
-        false => text,
     }
 }
 

@@ -207,12 +207,19 @@ impl Stream {
 
     /// Sends what fits of `bytes`; returns how many bytes went.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.send_parts(&[io::IoSlice::new(bytes)])
+    }
+
+    /// Sends what fits of `parts`, one after another, as one; returns how many bytes went.
+    pub fn send_parts(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
         self.connect()?;
         if let Some(tls) = &mut self.tls {
-            return tls.send(&self.fd, bytes);
+            return tls.send(&self.fd, parts);
         }
+        let mut control = rustix::net::SendAncillaryBuffer::default();
+        let flags = rustix::net::SendFlags::NOSIGNAL;
         loop {
-            match rustix::net::send(&self.fd, bytes, rustix::net::SendFlags::NOSIGNAL) {
+            match rustix::net::sendmsg(&self.fd, parts, &mut control, flags) {
                 Ok(n) => return Ok(n),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(errno(e)),

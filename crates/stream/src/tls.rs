@@ -228,11 +228,11 @@ impl Session {
     }
 
     /// Encrypts and sends what fits.
-    pub fn send(&mut self, fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    pub fn send(&mut self, fd: impl AsFd, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
         self.flush_for_send(&fd)?;
-        let n = self.connection.writer().write(bytes)?;
+        let n = self.connection.writer().write_vectored(parts)?;
         self.flush_for_send(&fd)?;
-        if n == 0 && !bytes.is_empty() {
+        if n == 0 && parts.iter().any(|part| !part.is_empty()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(n)
