@@ -147,6 +147,8 @@ pub struct ConnMgr {
     conns: Vec<OfConn>,
     snoop: Option<PStream>,
     next_id: u64,
+    /// The message in the works; its memory serves for all.
+    message: Vec<u8>,
     pub fail_mode: FailMode,
     fail_open: FailOpen,
     /// Whether flows are being restored after a restart: no controller is connected to before they are.
@@ -448,6 +450,7 @@ impl ConnMgr {
         self.deliver(ofproto, now);
         self.send_packet_ins(ofproto, now);
         for conn in &mut self.conns {
+            conn.rconn.flush(now);
             conn.flow_mods
                 .report(conn.rconn.name(), !conn.rconn.is_alive(), now);
         }
@@ -474,24 +477,24 @@ impl ConnMgr {
             if !conn.may_read() {
                 break;
             }
-            let Some(bytes) = conn.rconn.recv(now) else {
+            if !conn.rconn.recv(&mut self.message, now) {
                 break;
-            };
+            }
             // Whoever speaks now may be the controller that the bridge was waiting for.
             if self.fail_open.is_open() {
                 self.run_fail_open(ofproto, now);
             }
             let conn = &mut self.conns[i];
-            match conn.multipart.input(now, bytes) {
-                Input::Whole(m) => {
-                    crate::handlers::handle(ofproto, conn, &mut self.generation_id, &m, now);
-                }
+            let generation = &mut self.generation_id;
+            match conn.multipart.input(now, &self.message) {
+                Input::Whole(m) => crate::handlers::handle(ofproto, conn, generation, &m, now),
                 Input::Wait => {}
                 Input::Refused(m, error) => crate::handlers::refuse(conn, &m, error, now),
             }
             conn.tun_table.clone_from(&ofproto.tun_table);
             self.deliver(ofproto, now);
         }
+        self.conns[i].rconn.flush(now);
     }
 
     /// Delivers notices and events of the tables.

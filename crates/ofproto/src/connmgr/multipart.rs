@@ -4,6 +4,7 @@
 //! then one message, whose length may exceed what a header can say. A request whose next part does not come in
 //! time, or that asks for too much memory, is answered with an error.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -35,45 +36,45 @@ pub struct Multipart {
 
 /// What a message is good for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Input {
+pub enum Input<'a> {
     /// It can be carried out: as it came, or put together.
-    Whole(Vec<u8>),
+    Whole(Cow<'a, [u8]>),
     /// More of it must come.
     Wait,
     /// It is refused; the error quotes these bytes.
-    Refused(Vec<u8>, OfpErr),
+    Refused(Cow<'a, [u8]>, OfpErr),
 }
 
 impl Multipart {
     /// Takes a message that arrived.
-    pub fn input(&mut self, now: Instant, message: Vec<u8>) -> Input {
+    pub fn input<'a>(&mut self, now: Instant, message: &'a [u8]) -> Input<'a> {
         let is_part = |p: &raw::Parsed| {
             // A part may be without any of the body.
             p.body == message.len() && (p.more || self.requests.contains_key(&p.xid))
         };
         let parsed =
-            raw::parse(&message).or_else(|e| raw::identify(&message).ok().filter(is_part).ok_or(e));
+            raw::parse(message).or_else(|e| raw::identify(message).ok().filter(is_part).ok_or(e));
         let parsed = match parsed {
             Ok(p) if p.raw.is_multipart() && !p.raw.is_multipart_reply() => p,
             // Errors are told by who carries messages out.
-            _ => return Input::Whole(message),
+            _ => return Input::Whole(message.into()),
         };
         if parsed.version < Version::V13 {
-            return Input::Whole(message);
+            return Input::Whole(message.into());
         }
         let Some(request) = self.requests.get_mut(&parsed.xid) else {
             if !parsed.more {
-                return Input::Whole(message);
+                return Input::Whole(message.into());
             }
             if self.bytes + message.len() + OVERHEAD > MAX_BYTES {
-                return Input::Refused(message, OfpErr::OFPBRC_MULTIPART_BUFFER_OVERFLOW);
+                return Input::Refused(message.into(), OfpErr::OFPBRC_MULTIPART_BUFFER_OVERFLOW);
             }
             self.bytes += message.len() + OVERHEAD;
             let first = message.len();
             self.requests.insert(
                 parsed.xid,
                 Unfinished {
-                    bytes: message,
+                    bytes: message.to_vec(),
                     first,
                     deadline: now + TIMEOUT,
                 },
@@ -85,12 +86,12 @@ impl Multipart {
                 == (parsed.raw.kind, parsed.raw.carrier, parsed.version)
         });
         if !same {
-            return Input::Refused(message, OfpErr::OFPBRC_BAD_STAT);
+            return Input::Refused(message.into(), OfpErr::OFPBRC_BAD_STAT);
         }
         let body = &message[parsed.body..];
         if self.bytes + body.len() > MAX_BYTES {
             self.take(parsed.xid);
-            return Input::Refused(message, OfpErr::OFPBRC_MULTIPART_BUFFER_OVERFLOW);
+            return Input::Refused(message.into(), OfpErr::OFPBRC_MULTIPART_BUFFER_OVERFLOW);
         }
         request.bytes.extend_from_slice(body);
         request.deadline = now + TIMEOUT;
@@ -98,7 +99,8 @@ impl Multipart {
         if !body.is_empty() && raw::parse(&request.bytes).is_err() {
             // Only a list can have parts.
             let refused = self.take(parsed.xid).map(|r| r.bytes[..r.first].to_vec());
-            return Input::Refused(refused.unwrap_or(message), OfpErr::OFPBRC_BAD_STAT);
+            let refused = refused.map_or(message.into(), Cow::Owned);
+            return Input::Refused(refused, OfpErr::OFPBRC_BAD_STAT);
         }
         if parsed.more {
             return Input::Wait;
@@ -106,7 +108,7 @@ impl Multipart {
         match self.take(parsed.xid) {
             Some(mut request) => {
                 request.bytes[FLAGS].fill(0);
-                Input::Whole(request.bytes)
+                Input::Whole(request.bytes.into())
             }
             None => Input::Wait,
         }
@@ -155,13 +157,14 @@ mod tests {
         let now = ferrovs_runtime::clock::now();
         let mut mp = Multipart::default();
         let whole = part(DESC, 1, false, &[]);
-        assert_eq!(mp.input(now, whole.clone()), Input::Whole(whole));
+        assert_eq!(mp.input(now, &whole), Input::Whole(whole.as_slice().into()));
         let (a, b) = ([1; 24], [2; 24]);
-        assert_eq!(mp.input(now, part(FLOW_MONITOR, 2, true, &a)), Input::Wait);
+        assert_eq!(mp.input(now, &part(FLOW_MONITOR, 2, true, &a)), Input::Wait);
         // Others go their way meanwhile.
         let other = part(TABLE, 3, false, &[]);
-        assert_eq!(mp.input(now, other.clone()), Input::Whole(other));
-        let Input::Whole(m) = mp.input(now, part(FLOW_MONITOR, 2, false, &b)) else {
+        assert_eq!(mp.input(now, &other), Input::Whole(other.as_slice().into()));
+        let last = part(FLOW_MONITOR, 2, false, &b);
+        let Input::Whole(m) = mp.input(now, &last) else {
             panic!("the last part ends it");
         };
         assert_eq!(&m[16..], [a, b].concat());
@@ -173,18 +176,18 @@ mod tests {
     fn parts_that_do_not_belong_together_are_refused() {
         let now = ferrovs_runtime::clock::now();
         let mut mp = Multipart::default();
-        assert_eq!(mp.input(now, part(TABLE, 1, true, &[])), Input::Wait);
+        assert_eq!(mp.input(now, &part(TABLE, 1, true, &[])), Input::Wait);
         let other = part(DESC, 1, false, &[]);
         assert_eq!(
-            mp.input(now, other.clone()),
-            Input::Refused(other, OfpErr::OFPBRC_BAD_STAT)
+            mp.input(now, &other),
+            Input::Refused(other.as_slice().into(), OfpErr::OFPBRC_BAD_STAT)
         );
         // What is no list cannot go on.
         let first = part(METER, 2, true, &[0; 8]);
-        assert_eq!(mp.input(now, first.clone()), Input::Wait);
+        assert_eq!(mp.input(now, &first), Input::Wait);
         assert_eq!(
-            mp.input(now, part(METER, 2, false, &[0; 8])),
-            Input::Refused(first, OfpErr::OFPBRC_BAD_STAT)
+            mp.input(now, &part(METER, 2, false, &[0; 8])),
+            Input::Refused(first.as_slice().into(), OfpErr::OFPBRC_BAD_STAT)
         );
         assert_eq!(mp.requests.len(), 1);
     }
@@ -206,18 +209,19 @@ mod tests {
         ] {
             let (last, first) = parts.split_last().unwrap();
             for p in first {
-                assert_eq!(mp.input(now, p.clone()), Input::Wait);
+                assert_eq!(mp.input(now, p), Input::Wait);
             }
-            let Input::Whole(mut m) = mp.input(now, last.clone()) else {
+            let Input::Whole(m) = mp.input(now, last) else {
                 panic!("the last part ends it");
             };
+            let mut m = m.into_owned();
             // Its length is that of the first part.
             m[2..4].copy_from_slice(&whole[2..4]);
             assert_eq!(m, whole);
         }
         // Half of a body is no part, and no part is without a beginning.
         for odd in [part(METER, 1, true, &[7; 4]), part(METER, 1, false, &[])] {
-            assert_eq!(mp.input(now, odd.clone()), Input::Whole(odd));
+            assert_eq!(mp.input(now, &odd), Input::Whole(odd.as_slice().into()));
         }
     }
 
@@ -226,9 +230,9 @@ mod tests {
         let now = ferrovs_runtime::clock::now();
         let mut mp = Multipart::default();
         let first = part(FLOW_MONITOR, 1, true, &[1; 24]);
-        assert_eq!(mp.input(now, first.clone()), Input::Wait);
+        assert_eq!(mp.input(now, &first), Input::Wait);
         assert_eq!(
-            mp.input(now, part(FLOW_MONITOR, 1, true, &[2; 24])),
+            mp.input(now, &part(FLOW_MONITOR, 1, true, &[2; 24])),
             Input::Wait
         );
         assert_eq!(mp.expire(now), None);
@@ -243,7 +247,7 @@ mod tests {
         let mut mp = Multipart::default();
         let mut refused = 0;
         for xid in 0..=255 {
-            match mp.input(now, part(FLOW_MONITOR, xid, true, &[0; 24 * 1000])) {
+            match mp.input(now, &part(FLOW_MONITOR, xid, true, &[0; 24 * 1000])) {
                 Input::Wait => {}
                 Input::Refused(_, e) => {
                     assert_eq!(e, OfpErr::OFPBRC_MULTIPART_BUFFER_OVERFLOW);

@@ -93,9 +93,10 @@ impl Peer {
             self.conn.run(now);
             self.conn.continue_replies(now);
             while self.conn.may_read() {
-                let Some(bytes) = self.conn.rconn.recv(now) else {
+                let mut bytes = Vec::new();
+                if !self.conn.rconn.recv(&mut bytes, now) {
                     break;
-                };
+                }
                 super::handle(&mut self.ofproto, &mut self.conn, &mut None, &bytes, now);
             }
         }

@@ -2,6 +2,7 @@ use ferrovs_openflow::version::Version;
 use ferrovs_runtime::clock;
 
 use super::*;
+use crate::connmgr::hello;
 
 /// A connection that was accepted and has agreed on a version, and the peer's end.
 fn pair() -> (Rconn, Stream) {
@@ -24,7 +25,11 @@ fn a_peer_that_never_reads_is_disconnected_at_the_limit() {
     let mut sent = 0;
     while rconn.is_connected() {
         rconn.send(notice.clone(), now);
-        assert!(rconn.tx_memory <= rconn.tx_limit, "{}", rconn.tx_memory);
+        assert!(
+            rconn.outbox.memory() <= rconn.tx_limit,
+            "{}",
+            rconn.outbox.memory()
+        );
         sent += 1;
         assert!(sent < 1_000_000, "nothing stops it");
     }
@@ -48,7 +53,7 @@ fn a_peer_that_reads_may_fall_behind_for_a_while() {
             assert!(peer.recv(&mut buffer).unwrap() > 0);
             rconn.run(now);
         }
-        assert_eq!(rconn.tx_memory, 0);
+        assert_eq!(rconn.outbox.memory(), 0);
     }
     assert!(rconn.is_connected());
 }
@@ -82,16 +87,81 @@ fn as_many_packet_ins_wait_for_a_peer_as_the_limit_says() {
     // Something that waits already lets nothing pass.
     while rconn.tx_backlog() == 0 {
         rconn.send(vec![4, 12, 0, 8, 0, 0, 0, 0], now);
+        rconn.flush(now);
     }
     for limit in [1, 10, 512] {
         for _ in 0..600 {
             rconn.send_packet_in(vec![4, 10, 0, 8, 0, 0, 0, 0], limit, now);
         }
-        assert_eq!(rconn.tx_packet_ins, limit as usize);
+        assert_eq!(rconn.outbox.packet_ins(), limit as usize);
     }
     while rconn.tx_backlog() > 0 {
         assert!(peer.recv(&mut buffer).unwrap() > 0);
         rconn.run(now);
     }
-    assert_eq!(rconn.tx_packet_ins, 0);
+    assert_eq!(rconn.outbox.packet_ins(), 0);
+}
+
+#[test]
+fn messages_wait_for_the_flush_and_leave_together() {
+    let (mut rconn, mut peer) = pair();
+    let now = clock::now();
+    let mut buffer = [0; 4096];
+    let hello = peer.recv(&mut buffer).unwrap();
+    assert_eq!(hello, hello::encode(Versions::ALL, 0).len());
+    for xid in 0..100 {
+        rconn.send(vec![4, 19, 0, 8, 0, 0, 0, xid], now);
+    }
+    let nothing = peer.recv(&mut buffer).unwrap_err();
+    assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    rconn.flush(now);
+    assert_eq!(rconn.tx_backlog(), 0);
+    let mut got = Vec::new();
+    while let Ok(n @ 1..) = peer.recv(&mut buffer) {
+        got.extend_from_slice(&buffer[..n]);
+    }
+    let xids: Vec<u8> = got.chunks(8).map(|msg| msg[7]).collect();
+    assert_eq!(xids, (0..100).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_message_that_leaves_in_pieces_stays_whole() {
+    let (mut rconn, mut peer) = pair();
+    let now = clock::now();
+    let mut sent = hello::encode(Versions::ALL, 0).len();
+    for i in 0..64u8 {
+        let mut msg = vec![i; 60_000];
+        msg[..4].copy_from_slice(&[4, 10, 0xea, 0x60]);
+        sent += msg.len();
+        rconn.send(msg, now);
+    }
+    assert!(rconn.tx_backlog() > 0);
+    let mut got = Vec::new();
+    let mut buffer = vec![0; 10_007];
+    while got.len() < sent {
+        let n = peer.recv(&mut buffer).unwrap();
+        got.extend_from_slice(&buffer[..n]);
+        rconn.flush(now);
+    }
+    let messages = &got[sent - 64 * 60_000..];
+    for (i, msg) in messages.chunks(60_000).enumerate() {
+        assert!(msg[4..].iter().all(|b| usize::from(*b) == i), "{i}");
+    }
+    assert_eq!((rconn.tx_backlog(), rconn.outbox.memory()), (0, 0));
+}
+
+#[test]
+fn a_peer_that_speaks_no_common_version_is_told_why() {
+    let now = clock::now();
+    let (ours, mut peer) = Stream::pair().unwrap();
+    let mut rconn = Rconn::accepted("test", ours, Versions::up_to(Version::V10), now);
+    // Version 1.3, and by its bitmap no other.
+    let hello = [4, 0, 0, 16, 0, 0, 0, 1, 0, 1, 0, 8, 0, 0, 0, 1 << 4];
+    assert_eq!(peer.send(&hello).unwrap(), hello.len());
+    rconn.run(now);
+    assert!(!rconn.is_alive());
+    let mut buffer = [0; 256];
+    let n = peer.recv(&mut buffer).unwrap();
+    let text = String::from_utf8_lossy(&buffer[..n]);
+    assert!(text.ends_with("no common versions."), "{text}");
 }
