@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ferrovs_packet::buffer::Packet;
-use ferrovs_packet::flow::{Flow, FlowWildcards};
+use ferrovs_packet::flow::{Flow, FlowWildcards, VLAN_CFI, VLAN_VID_MASK};
 
 use crate::action::{Action, Userspace};
 use crate::dpif::{PmdId, Ufid};
@@ -38,10 +38,21 @@ pub struct UpcallReply {
     pub actions: Arc<[Action]>,
     /// When given, the actions of the flow to install, which differ when each packet must come up.
     pub flow_actions: Option<Arc<[Action]>>,
-    /// Bits that decided; the flow matches these and no other.
+    /// Bits that decided, and those of [`complete`]; the flow matches these and no other.
     pub wc: Box<FlowWildcards>,
     /// Identifier for the flow to install; none means that nothing shall be installed.
     pub install: Option<Ufid>,
+}
+
+/// Adds what every flow of a datapath matches, looked at or not: where the packet came from, and whether it has a
+/// VLAN header. Who gives flows identifiers does it first: flows that differ in nothing else are two.
+pub fn complete(wc: &mut FlowWildcards) {
+    let masks = &mut wc.masks;
+    masks.in_port = u32::MAX;
+    masks.recirc_id = u32::MAX;
+    if masks.vlans[0].tci.get() == 0 {
+        masks.vlans[0].tci = (VLAN_CFI | VLAN_VID_MASK).into();
+    }
 }
 
 /// Answers upcalls.

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use ferrovs_datapath::dpif::Ufid;
 use ferrovs_datapath::upcall::{Upcall, UpcallKind};
 use ferrovs_packet::buffer::{BATCH, Batch, Packet};
-use ferrovs_packet::flow::{Flow, Match, VLAN_CFI, VLAN_VID_MASK};
+use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_packet::hash::{flow_hash_5tuple, fold32, mix};
 use ferrovs_packet::miniflow::{MiniRef, MiniflowBuf};
 use ferrovs_packet::parse::Parsed;
@@ -210,11 +210,10 @@ impl Worker {
         };
         c.add(Count::Miss, 1);
         if let Some(ufid) = reply.install {
-            let mut m = Match {
+            let m = Match {
                 flow,
                 wc: *reply.wc,
             };
-            complete_mask(&mut m);
             let actions = reply.flow_actions.as_ref().unwrap_or(&reply.actions);
             let installed = self.install(ufid, &m, actions);
             if let Some(handler) = handler.as_ref() {
@@ -261,16 +260,6 @@ impl Worker {
 
 /// How often a packet may be recirculated.
 const MAX_RECIRC_DEPTH: u32 = 8;
-
-/// What every flow matches: where the packet came from, and whether it has a VLAN header.
-pub fn complete_mask(m: &mut Match) {
-    let masks = &mut m.wc.masks;
-    masks.in_port = u32::MAX;
-    masks.recirc_id = u32::MAX;
-    if masks.vlans[0].tci.get() == 0 {
-        masks.vlans[0].tci = (VLAN_CFI | VLAN_VID_MASK).into();
-    }
-}
 
 /// Counts an IP header that could not be read.
 #[cold]

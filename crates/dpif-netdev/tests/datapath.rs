@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use ferrovs_datapath::dpif::{Dpif, Errno, Execute, FlowPut, Meter, MeterBand, PmdId, Ufid};
 use ferrovs_datapath::text::{packet_from_text, parse_actions, parse_key};
-use ferrovs_datapath::upcall::{Upcall, UpcallHandler, UpcallKind, UpcallReply};
+use ferrovs_datapath::upcall::{Upcall, UpcallHandler, UpcallKind, UpcallReply, complete};
 use ferrovs_dpif_netdev::{Dummy, classes};
 use ferrovs_netdev::{Class, Features, Flags, Layout, Netdev, Rxq, Stats, Txq};
 use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, Offload, Packet};
@@ -249,8 +249,7 @@ impl UpcallHandler for Switch {
         }
         self.misses.fetch_add(1, Ordering::SeqCst);
         let (_, text) = self.actions.iter().find(|(id, _)| *id == key.recirc_id)?;
-        wc.masks.recirc_id = u32::MAX;
-        wc.masks.in_port = u32::MAX;
+        complete(&mut wc);
         key.mask(&wc);
         let words = key.words().iter();
         let ufid = words.fold(7u128, |h, &w| {

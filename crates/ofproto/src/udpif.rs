@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_datapath::action::{Action, Cookie, DropReason, SlowPath, Userspace};
 use ferrovs_datapath::dpif::{Dpif, Execute, PmdId, Ufid};
-use ferrovs_datapath::upcall::{Upcall, UpcallHandler, UpcallKind, UpcallReply};
+use ferrovs_datapath::upcall::{self, Upcall, UpcallHandler, UpcallKind, UpcallReply};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
@@ -329,6 +329,7 @@ impl Udpif {
         if !self.enable_megaflows.load(Relaxed) {
             out.wc.fold(&FlowWildcards::for_packet(upcall.flow));
         }
+        upcall::complete(&mut out.wc);
         let actions: Arc<[Action]> = out.actions.into();
         let flow_actions = (!out.slow.is_none()).then(|| slow_path_actions(&out.slow, &origin));
         let install =
@@ -375,10 +376,9 @@ impl Udpif {
     /// A port that no bridge has: packets are dropped until that changes.
     fn drop_unknown(&self, upcall: &Upcall<'_>, seq: u64) -> Option<UpcallReply> {
         let mut wc = FlowWildcards::default();
-        wc.masks.in_port = u32::MAX;
-        wc.masks.recirc_id = u32::MAX;
         wc.masks.packet_type = u32::MAX.into();
         wc.masks.dl_type = 0xffff.into();
+        upcall::complete(&mut wc);
         let actions: Arc<[Action]> = Arc::new([]);
         let ufid = ukey::ufid_of(upcall.flow, &wc);
         let key = Ukey::new(

@@ -64,6 +64,25 @@ fn a_vlan_is_kept_apart() {
 }
 
 #[test]
+fn packets_with_and_without_a_vlan_have_flows_of_their_own() {
+    let sw = three_ports();
+    sw.ofctl("add-flow br0 in_port=1,actions=output:2");
+    let plain = "in_port(1),eth(src=50:54:00:00:00:01,dst=50:54:00:00:00:02),eth_type(0x1234)";
+    let tagged = plain.replace(
+        "eth_type(0x1234)",
+        "eth_type(0x8100),vlan(vid=5,pcp=0),encap(eth_type(0x1234))",
+    );
+    for packet in [plain, &tagged, plain, &tagged] {
+        sw.appctl(&format!("netdev-dummy/receive p1 {packet}"));
+    }
+    let show = sw.appctl("dpctl/show");
+    assert!(
+        show.contains("lookups: hit:2 missed:2 lost:0") && show.contains("flows: 2"),
+        "{show}"
+    );
+}
+
+#[test]
 fn a_megaflow_hits_for_packets_that_differ_where_nobody_looked() {
     let sw = three_ports();
     sw.client("ovs-vsctl", &["set-fail-mode", "br0", "secure"])
