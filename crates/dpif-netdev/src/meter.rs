@@ -4,11 +4,10 @@
 //! with the highest rate drops it. Threads share a meter under its own lock, which only packets of flows with a
 //! `meter` action take.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use ferrovs_datapath::dpif::{Errno, Meter, MeterBand};
 use ferrovs_packet::buffer::Batch;
 use ferrovs_runtime::coverage;
@@ -43,21 +42,35 @@ struct State {
     n_bytes: u64,
 }
 
-/// All meters of a datapath.
-#[derive(Debug, Default)]
-pub struct Meters {
-    all: ArcSwap<HashMap<u32, Arc<Mutex<State>>>>,
+/// Meters that lie together.
+const CHUNK: usize = 512;
+const CHUNKS: usize = MAX_METERS as usize / CHUNK;
+
+type Place = ArcSwapOption<Mutex<State>>;
+
+/// All meters of a datapath, each at its number, so that packets find theirs without a hash or a lock.
+#[derive(Debug)]
+pub struct Meters(Box<[OnceLock<Box<[Place]>>]>);
+
+impl Default for Meters {
+    fn default() -> Meters {
+        Meters((0..CHUNKS).map(|_| OnceLock::new()).collect())
+    }
 }
 
 impl Meters {
+    #[inline]
+    fn place(&self, id: u32) -> Option<&Place> {
+        let chunk = self.0.get(id as usize / CHUNK)?.get()?;
+        chunk.get(id as usize % CHUNK)
+    }
+
     fn get(&self, id: u32) -> Option<Arc<Mutex<State>>> {
-        self.all.load().get(&id).cloned()
+        self.place(id)?.load_full()
     }
 
     pub fn set(&self, id: u32, meter: &Meter, now: Instant) -> Result<(), Errno> {
-        if id >= MAX_METERS {
-            return Err(Errno::EFBIG);
-        }
+        let chunk = self.0.get(id as usize / CHUNK).ok_or(Errno::EFBIG)?;
         // Bits that are not understood cannot be honoured.
         if meter.flags & !(KBPS | PKTPS | BURST | STATS) != 0
             || meter.bands.is_empty()
@@ -86,11 +99,8 @@ impl Meters {
             n_packets: 0,
             n_bytes: 0,
         }));
-        self.all.rcu(|all| {
-            let mut all = HashMap::clone(all);
-            all.insert(id, state.clone());
-            all
-        });
+        let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| Place::empty()).collect());
+        chunk[id as usize % CHUNK].store(Some(state));
         Ok(())
     }
 
@@ -102,22 +112,18 @@ impl Meters {
 
     pub fn delete(&self, id: u32) -> Result<Meter, Errno> {
         let meter = self.stats(id)?;
-        self.all.rcu(|all| {
-            let mut all = HashMap::clone(all);
-            all.remove(&id);
-            all
-        });
+        if let Some(place) = self.place(id) {
+            place.store(None);
+        }
         Ok(meter)
     }
 
     /// Drops the packets of a batch that exceed the meter. An unknown meter drops nothing.
     pub fn run(&self, id: u32, batch: &mut Batch, now: Instant) {
-        let Some(meter) = self.get(id) else { return };
-        let before = batch.len();
-        let mut state = meter.lock().unwrap_or_else(PoisonError::into_inner);
-        state.run(batch, now);
-        if batch.len() != before {
-            coverage::DATAPATH_DROP_METER.add((before - batch.len()) as u64);
+        let Some(place) = self.place(id) else { return };
+        if let Some(meter) = &*place.load() {
+            let mut state = meter.lock().unwrap_or_else(PoisonError::into_inner);
+            state.run(batch, now);
         }
     }
 }
@@ -173,5 +179,52 @@ impl State {
             coverage::DATAPATH_DROP_METER.inc();
             false
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrovs_packet::buffer::Packet;
+    use ferrovs_runtime::clock;
+
+    use super::*;
+
+    #[test]
+    fn meters_are_where_their_numbers_say_and_each_drop_counts_once() {
+        let (meters, now) = (Meters::default(), clock::now());
+        let meter = |rate| Meter {
+            flags: PKTPS,
+            n_packets: 0,
+            n_bytes: 0,
+            bands: vec![MeterBand {
+                rate,
+                burst_size: 0,
+                n_packets: 0,
+                n_bytes: 0,
+            }],
+        };
+        let last = MAX_METERS - 1;
+        for (id, rate) in [(0, 1), (511, 2), (512, 3), (last, 4)] {
+            meters.set(id, &meter(rate), now).unwrap();
+        }
+        assert_eq!(meters.set(MAX_METERS, &meter(1), now), Err(Errno::EFBIG));
+        let batch = || (0..6).map(|_| Packet::from_slice(&[0; 60])).collect();
+        let dropped = coverage::DATAPATH_DROP_METER.total();
+        for (id, left) in [
+            (0, 1),
+            (511, 2),
+            (512, 3),
+            (last, 4),
+            (7, 6),
+            (MAX_METERS, 6),
+        ] {
+            let mut batch: Batch = batch();
+            meters.run(id, &mut batch, now);
+            assert_eq!(batch.len(), left, "{id}");
+        }
+        assert_eq!(coverage::DATAPATH_DROP_METER.total() - dropped, 14);
+        assert_eq!(meters.delete(511).unwrap().n_packets, 6);
+        assert_eq!(meters.stats(511).unwrap_err(), Errno::ENOENT);
+        assert_eq!(meters.stats(512).unwrap().bands[0].n_packets, 3);
     }
 }
