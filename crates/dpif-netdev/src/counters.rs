@@ -15,6 +15,7 @@ pub enum Count {
     Recv,
     /// Packets that came again by recirculation.
     Recirc,
+    SimpleHit,
     EmcHit,
     SmcHit,
     MegaflowHit,

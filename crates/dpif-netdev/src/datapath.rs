@@ -310,7 +310,15 @@ impl Datapath {
 
 fn add_stats(stats: &mut DpStats, thread: &Thread) {
     let c = &thread.counters;
-    stats.n_hit += c.total(Count::EmcHit) + c.total(Count::SmcHit) + c.total(Count::MegaflowHit);
+    stats.n_hit += [
+        Count::SimpleHit,
+        Count::EmcHit,
+        Count::SmcHit,
+        Count::MegaflowHit,
+    ]
+    .map(|hit| c.total(hit))
+    .iter()
+    .sum::<u64>();
     stats.n_missed += c.total(Count::Miss);
     stats.n_lost += c.total(Count::Lost);
 }

@@ -86,10 +86,15 @@ impl Worker {
                 }
                 Action::Hash { alg, basis } => {
                     for packet in batch.iter_mut() {
-                        let hash = match (alg, packet.rss_hash) {
-                            (HashAlg::L4, Some(rss)) => fold32(mix(rss.into(), (*basis).into())),
-                            (HashAlg::L4, None) => hash_5tuple(&Flow::from_packet(packet), *basis),
-                            (HashAlg::SymL4, _) => {
+                        let hash = match alg {
+                            // The same whether a lookup has needed it before or not.
+                            HashAlg::L4 => {
+                                let rss = packet
+                                    .rss_hash
+                                    .unwrap_or_else(|| hash_5tuple(&Flow::from_packet(packet), 0));
+                                fold32(mix(rss.into(), (*basis).into()))
+                            }
+                            HashAlg::SymL4 => {
                                 HashFields::SymmetricL4.hash(&Flow::from_packet(packet), *basis)
                             }
                         };
@@ -114,7 +119,7 @@ impl Worker {
                 } => {
                     let mut chosen = Batch::new();
                     for packet in batch.iter() {
-                        if self.chance() < *probability || *probability == u32::MAX {
+                        if self.random.next() < *probability || *probability == u32::MAX {
                             chosen.push(packet.duplicate());
                         }
                     }
@@ -179,13 +184,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    fn chance(&mut self) -> u32 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 32) as u32
     }
 
     /// Puts an outer header in front of the packets.

@@ -11,22 +11,23 @@ use arc_swap::ArcSwap;
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{FlowAttrs, FlowEntry, FlowStats, PmdId, Ufid};
 use ferrovs_datapath::text::miniflow_bits;
-use ferrovs_packet::flow::Match;
-use ferrovs_packet::miniflow::{MiniMatch, Miniflow};
+use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::miniflow::{Miniflow, Minimask};
+use ferrovs_packet::parse::Brief;
+use smallvec::SmallVec;
 
 /// A list of actions that can be replaced while packets run through it.
 pub type Actions = Arc<[Action]>;
 
+/// Words of a match that lie in the flow itself: those of all but long ones.
+const INLINE: usize = 10;
+
+// In the order in which a lookup reads the members, so that a packet touches few cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct DpFlow {
-    pub ufid: Ufid,
-    /// Flows that were made earlier have smaller numbers.
-    pub serial: u64,
-    /// The match: masked words and the mask.
-    pub rule: MiniMatch,
-    /// The whole key of the packet that the flow was made for.
-    key: Miniflow,
-    pub actions: ArcSwap<Actions>,
+    /// The key under the mask: what a packet must have.
+    values: SmallVec<[u64; INLINE]>,
     pub dead: AtomicBool,
     /// Number in the owning thread's list.
     pub slot: AtomicU32,
@@ -37,16 +38,28 @@ pub struct DpFlow {
     used: AtomicU64,
     tcp_flags: AtomicU64,
     epoch: Instant,
+    pub actions: ArcSwap<Actions>,
+    pub ufid: Ufid,
+    /// Flows that were made earlier have smaller numbers.
+    pub serial: u64,
+    pub mask: Minimask,
+    /// The whole key of the packet that the flow was made for.
+    key: Miniflow,
+    brief: Option<Brief>,
 }
 
 impl DpFlow {
     pub fn new(ufid: Ufid, match_: &Match, actions: Actions, epoch: Instant) -> DpFlow {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
+        let mask = Minimask::new(&match_.wc);
+        let words = match_.flow.words();
         DpFlow {
+            values: mask.view().iter().map(|(i, m)| words[i] & m).collect(),
             ufid,
             serial: SERIAL.fetch_add(1, Relaxed),
-            rule: MiniMatch::new(match_),
+            mask,
             key: Miniflow::new(&match_.flow),
+            brief: Brief::of_match(match_),
             actions: ArcSwap::from_pointee(actions),
             dead: AtomicBool::new(false),
             slot: AtomicU32::new(u32::MAX),
@@ -56,6 +69,25 @@ impl DpFlow {
             tcp_flags: AtomicU64::new(0),
             epoch,
         }
+    }
+
+    /// The words of the mask that a packet must have.
+    #[inline]
+    pub fn values(&self) -> &[u64] {
+        &self.values
+    }
+
+    /// What a packet must have, if its headers need not be read further than that.
+    pub fn brief(&self) -> Option<Brief> {
+        self.brief
+    }
+
+    /// The input port that it matches.
+    pub fn in_port(&self) -> u32 {
+        const WORD: usize = std::mem::offset_of!(Flow, in_port) / 8;
+        const _: () = assert!(std::mem::offset_of!(Flow, in_port) % 8 == 4);
+        let bytes = self.key.view().word(WORD).to_ne_bytes();
+        u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]])
     }
 
     /// Counts packets; for the owning thread.
@@ -95,10 +127,15 @@ impl DpFlow {
         self.dead.load(Relaxed)
     }
 
+    #[cfg(test)]
+    pub fn matches(&self, key: ferrovs_packet::miniflow::MiniRef<'_>) -> bool {
+        key.matches(&self.values, self.mask.view())
+    }
+
     pub fn entry(&self, pmd: PmdId) -> FlowEntry {
         let match_ = Match {
             flow: self.key.expand(),
-            wc: self.rule.mask.expand(),
+            wc: self.mask.expand(),
         };
         let (low, high) = miniflow_bits(&match_);
         FlowEntry {

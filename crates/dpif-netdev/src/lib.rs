@@ -15,6 +15,7 @@
 //! What a flow holds about OpenFlow is nothing: only `ferrovs-datapath`'s language is spoken here.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod class;
 mod classifier;
 mod commands;
@@ -25,9 +26,11 @@ mod execute;
 mod flow;
 mod log;
 mod logged;
+mod lookup;
 mod meter;
 mod port;
 mod process;
+mod random;
 mod show;
 mod thread;
 mod tunnel;

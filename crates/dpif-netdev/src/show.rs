@@ -46,10 +46,11 @@ pub fn stats(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) 
             out,
             "  packets received: {recv}\n  packet recirculations: {recirc}\n  \
              avg. datapath passes per packet: {:.2}\n  phwol hits: 0\n  mfex opt hits: 0\n  \
-             simple match hits: 0\n  emc hits: {}\n  smc hits: {}\n  megaflow hits: {}\n  \
+             simple match hits: {}\n  emc hits: {}\n  smc hits: {}\n  megaflow hits: {}\n  \
              avg. subtable lookups per megaflow hit: {:.2}\n  miss with success upcall: {}\n  \
              miss with failed upcall: {}\n  avg. packets per output batch: {:.2}\n",
             ratio(recv + recirc, recv),
+            c(Count::SimpleHit),
             c(Count::EmcHit),
             c(Count::SmcHit),
             c(Count::MegaflowHit),
@@ -238,7 +239,7 @@ pub fn perf(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) {
             for (label, n) in [
                 ("  - PHWOL hits:", 0),
                 ("  - MFEX Opt hits:", 0),
-                ("  - Simple Match hits:", 0),
+                ("  - Simple Match hits:", c(Count::SimpleHit)),
                 ("  - EMC hits:", c(Count::EmcHit)),
                 ("  - SMC hits:", c(Count::SmcHit)),
             ] {

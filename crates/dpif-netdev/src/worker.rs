@@ -16,15 +16,14 @@ use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, coverage, vlog};
 use ferrovs_sys::cycles;
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use rustix::event::epoll;
 
-use crate::classifier::{Dense, Dpcls, Emc, FlowSlots, SignatureCache};
 use crate::counters::{Count, INTERVAL, Load};
 use crate::datapath::Datapath;
+use crate::lookup::{Keys, Lookup};
 use crate::port::Port;
-use crate::process::Keys;
+use crate::random::Random;
 use crate::thread::{Message, Thread};
 use crate::tx::TxSet;
 
@@ -48,17 +47,12 @@ pub struct Worker {
     pub me: Arc<Thread>,
     queues: Vec<Queue>,
     pub tx: TxSet,
-    pub emc: Emc,
-    pub signatures: SignatureCache,
-    pub slots: FlowSlots,
-    pub dense: Dense,
-    pub dpcls: HashMap<u32, Dpcls, FixedState>,
+    pub lookup: Lookup,
     pub keys: Vec<Box<Keys>>,
     pub now: Instant,
-    pub random: u64,
+    pub random: Random,
     epoll: Option<rustix::fd::OwnedFd>,
     ranked: Instant,
-    swept: usize,
     turned: Instant,
     /// How long to sleep next, when there is little to do: `pmd-sleep-max`.
     nap_us: u64,
@@ -71,20 +65,15 @@ impl Worker {
         let now = clock::now();
         Ok(Worker {
             dp,
-            random: u64::from(me.id.0) << 1 | 1,
+            random: Random::default(),
             tx: TxSet::new(me.clone()),
             me,
             queues: Vec::new(),
-            emc: Emc::default(),
-            signatures: SignatureCache::default(),
-            slots: FlowSlots::default(),
-            dense: Dense::default(),
-            dpcls: HashMap::default(),
+            lookup: Lookup::default(),
             keys: Vec::new(),
             now,
             epoll: None,
             ranked: now,
-            swept: 0,
             turned: now,
             nap_us: 0,
             nap_max: 0,
@@ -241,19 +230,10 @@ impl Worker {
             match message {
                 Message::Insert(flow) => {
                     if !flow.is_dead() {
-                        self.adopt(flow);
+                        self.lookup.adopt(flow);
                     }
                 }
-                Message::Remove(flow) => {
-                    let port = flow_port(&flow);
-                    if let Some(dpcls) = self.dpcls.get_mut(&port) {
-                        dpcls.remove(&flow);
-                        if dpcls.is_empty() {
-                            self.dpcls.remove(&port);
-                        }
-                    }
-                    self.slots.remove(&flow);
-                }
+                Message::Remove(flow) => self.lookup.remove(&flow),
                 Message::Execute(execute) => self.execute_message(*execute),
                 // The first sees what all that wait here were sent for.
                 Message::Configure => self.configure(),
@@ -423,24 +403,8 @@ impl Worker {
         }
         if self.now.saturating_duration_since(self.ranked) >= RANK_EVERY {
             self.ranked = self.now;
-            for dpcls in self.dpcls.values_mut() {
-                dpcls.rank();
-            }
+            self.lookup.rank();
         }
-        self.emc.slow_sweep(&mut self.swept);
+        self.lookup.sweep();
     }
-
-    /// Adds a flow to the thread's tables.
-    pub fn adopt(&mut self, flow: Arc<crate::flow::DpFlow>) {
-        self.slots.insert(&flow);
-        self.dpcls.entry(flow_port(&flow)).or_default().insert(flow);
-    }
-}
-
-/// The input port that the flow matches.
-fn flow_port(flow: &crate::flow::DpFlow) -> u32 {
-    const WORD: usize = std::mem::offset_of!(ferrovs_packet::flow::Flow, in_port) / 8;
-    const _: () = assert!(std::mem::offset_of!(ferrovs_packet::flow::Flow, in_port) % 8 == 4);
-    let bytes = flow.rule.flow.view().word(WORD).to_ne_bytes();
-    u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]])
 }

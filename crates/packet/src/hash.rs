@@ -106,15 +106,21 @@ pub fn flow_hash_5tuple(key: MiniRef<'_>, basis: u32) -> u32 {
         }
     }
     let basis = u64::from(basis);
-    let proto = u64::from(nw.to_ne_bytes()[7]);
-    let hash = if key.map.contains(W_IPV6) {
-        ipv6.into_iter().fold(basis, mix)
+    let proto = nw.to_ne_bytes()[7];
+    if key.map.contains(W_IPV6) {
+        let hash = ipv6.into_iter().fold(basis, mix);
+        fold32(mix(mix(hash, proto.into()), packet_ports(tp)))
     } else if key.map.contains(W_IPV4) {
-        mix(basis, ipv4)
+        ipv4_5tuple(ipv4, proto, tp, basis)
     } else {
-        return fold32(mix(mix(basis, eth[0]), eth[1]));
-    };
-    fold32(mix(mix(hash, proto), packet_ports(tp)))
+        fold32(mix(mix(basis, eth[0]), eth[1]))
+    }
+}
+
+/// [`flow_hash_5tuple`] of IPv4, from the words of the key.
+#[inline]
+pub(crate) fn ipv4_5tuple(ipv4: u64, proto: u8, tp: u64, basis: u64) -> u32 {
+    fold32(mix(mix(mix(basis, ipv4), proto.into()), packet_ports(tp)))
 }
 
 /// [`flow_hash_5tuple`] of a full key.

@@ -321,6 +321,8 @@ impl MiniMatch {
 pub struct MiniflowBuf {
     map: FlowMap,
     len: usize,
+    /// Hash of addresses and ports, where the parser had them at hand.
+    pub(crate) tuple_hash: Option<u32>,
     values: [u64; FLOW_WORDS],
 }
 
@@ -329,6 +331,7 @@ impl Default for MiniflowBuf {
         MiniflowBuf {
             map: FlowMap::EMPTY,
             len: 0,
+            tuple_hash: None,
             values: [0; FLOW_WORDS],
         }
     }
@@ -343,6 +346,7 @@ impl MiniflowBuf {
     pub fn clear(&mut self) {
         self.map = FlowMap::EMPTY;
         self.len = 0;
+        self.tuple_hash = None;
     }
 
     /// Adds word `i`; each must be higher than those before.
@@ -355,6 +359,24 @@ impl MiniflowBuf {
         self.map.set(i);
         self.values[self.len] = word;
         self.len += 1;
+    }
+
+    /// Adds words that are higher than those before.
+    #[inline]
+    pub(crate) fn append<const N: usize>(&mut self, map: FlowMap, words: [u64; N]) {
+        debug_assert_eq!(map.count(), N);
+        if let Some(room) = self.values.get_mut(self.len..self.len + N) {
+            room.copy_from_slice(&words);
+        }
+        self.map = self.map.or(map);
+        self.len += N;
+    }
+
+    /// [`flow_hash_5tuple`](hash::flow_hash_5tuple) of the key, without a basis.
+    #[inline]
+    pub fn hash_5tuple(&self) -> u32 {
+        let known = self.tuple_hash;
+        known.unwrap_or_else(|| hash::flow_hash_5tuple(self.view(), 0))
     }
 
     #[inline]

@@ -18,6 +18,11 @@ use crate::flow::{
 use crate::miniflow::MiniflowBuf;
 use crate::types::{eth_type, ip_proto};
 
+mod brief;
+mod fast;
+
+pub use brief::Brief;
+
 /// What the parser found, beyond the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Parsed {
@@ -156,8 +161,14 @@ impl MiniflowBuf {
             l2_pad: 0,
         };
         self.clear();
-        self.push_metadata(&packet.md);
-        let parsed = self.push_headers(packet.data(), &packet.md, &mut layers);
+        let md = &packet.md;
+        self.push_metadata(md);
+        let plain = md.ct_state == 0 && md.packet_type == PT_ETH;
+        let parsed = if plain && fast::push(self, packet.data(), &mut layers) {
+            Parsed::Complete
+        } else {
+            self.push_headers(packet.data(), md, &mut layers)
+        };
         packet.l2_5 = layers.l2_5;
         packet.l3 = layers.l3;
         packet.l4 = layers.l4;
@@ -167,6 +178,12 @@ impl MiniflowBuf {
 
     #[inline]
     fn push_metadata(&mut self, md: &Metadata) {
+        let rare = md.skb_priority | md.pkt_mark | md.recirc_id | md.packet_type;
+        if rare | u32::from(md.ct_state) == 0 && md.tunnel.is_none() {
+            let port = word_of(md.dp_hash.to_ne_bytes(), md.in_port.0.to_ne_bytes());
+            self.push(W_PORT, port);
+            return;
+        }
         if let Some(tunnel) = md.tunnel.as_deref().filter(|t| t.dst_is_set()) {
             let words: &[u64; size_of::<FlowTnl>() / 8] = zerocopy::transmute_ref!(tunnel);
             for (i, &w) in words.iter().enumerate().filter(|(_, w)| **w != 0) {
@@ -373,14 +390,9 @@ impl MiniflowBuf {
         ct: Option<&CtOrigTuple>,
     ) -> Parsed {
         // ICMP, IGMP and ICMPv6 are read in either version of IP, as Open vSwitch reads them.
-        let need = match proto {
-            ip_proto::TCP => tcp_header(l4),
-            ip_proto::UDP | ip_proto::ICMP | ip_proto::IGMP | ip_proto::ICMPV6 => 8,
-            ip_proto::SCTP => 12,
-            _ => {
-                self.push_ports([0; 4], ct);
-                return Parsed::Complete;
-            }
+        let Some(need) = need_of_transport(proto, l4) else {
+            self.push_ports([0; 4], ct);
+            return Parsed::Complete;
         };
         if l4.len() < need {
             self.push_ports([0; 4], ct);
@@ -550,6 +562,17 @@ pub(crate) fn skip_ipv6_extensions(ip: &[u8]) -> Option<(u8, usize, u8)> {
         if ofs > ip.len() {
             return None;
         }
+    }
+}
+
+/// Bytes of a transport header that must be there; None for protocols that are not looked into.
+#[inline]
+fn need_of_transport(proto: u8, l4: &[u8]) -> Option<usize> {
+    match proto {
+        ip_proto::TCP => Some(tcp_header(l4)),
+        ip_proto::UDP | ip_proto::ICMP | ip_proto::IGMP | ip_proto::ICMPV6 => Some(8),
+        ip_proto::SCTP => Some(12),
+        _ => None,
     }
 }
 

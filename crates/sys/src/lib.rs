@@ -20,6 +20,7 @@ pub mod ifreq;
 pub mod lockfile;
 pub mod netns;
 pub mod packet_socket;
+pub mod prefetch;
 pub mod process;
 pub mod rtnetlink;
 pub mod signal;
