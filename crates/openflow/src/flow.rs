@@ -2,6 +2,7 @@
 
 use bitflags::bitflags;
 use ferrovs_packet::flow::Match;
+use ferrovs_packet::miniflow::MiniMatch;
 use ferrovs_packet::types::OfPort;
 
 use crate::action::Action;
@@ -59,10 +60,10 @@ bitflags! {
     }
 }
 
-/// Adds, modifies or deletes flows.
+/// Adds, modifies or deletes flows. Where many wait their matches are [packed](PackedFlowMod).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowMod {
-    pub match_: Match,
+pub struct FlowMod<M = Match> {
+    pub match_: M,
     pub priority: u16,
     /// Flows to modify or delete: `cookie` under `cookie_mask`.
     pub cookie: u64,
@@ -86,7 +87,63 @@ pub struct FlowMod {
     pub tid: bool,
 }
 
+/// A flow mod of some hundred bytes.
+pub type PackedFlowMod = FlowMod<MiniMatch>;
+
+impl<M> FlowMod<M> {
+    fn with_match<N>(self, form: impl FnOnce(M) -> N) -> FlowMod<N> {
+        let FlowMod {
+            match_,
+            priority,
+            cookie,
+            cookie_mask,
+            new_cookie,
+            modify_cookie,
+            table_id,
+            command,
+            idle_timeout,
+            hard_timeout,
+            buffer_id,
+            out_port,
+            out_group,
+            flags,
+            importance,
+            actions,
+            tid,
+        } = self;
+        FlowMod {
+            match_: form(match_),
+            priority,
+            cookie,
+            cookie_mask,
+            new_cookie,
+            modify_cookie,
+            table_id,
+            command,
+            idle_timeout,
+            hard_timeout,
+            buffer_id,
+            out_port,
+            out_group,
+            flags,
+            importance,
+            actions,
+            tid,
+        }
+    }
+}
+
+impl PackedFlowMod {
+    pub fn unpack(self) -> FlowMod {
+        self.with_match(|m| m.expand())
+    }
+}
+
 impl FlowMod {
+    pub fn pack(self) -> PackedFlowMod {
+        self.with_match(|m| MiniMatch::new(&m))
+    }
+
     /// Takes the table number out of a 1.0 flow mod for a connection on which commands carry none.
     pub fn fix_table_id(&mut self, tid: bool) -> Result<(), OfpErr> {
         if !tid && self.tid {

@@ -650,6 +650,26 @@ pub fn put(text: &str) {
     }
 }
 
+/// Text for standard output that comes in many small pieces.
+#[derive(Default)]
+pub struct Pieces(pub String);
+
+impl Pieces {
+    /// Lets go of what is there if it is worth a write.
+    pub fn relieve(&mut self) {
+        if self.0.len() >= 1 << 16 {
+            put(&self.0);
+            self.0.clear();
+        }
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        put(&self.0);
+    }
+}
+
 /// Prints one message without names.
 pub fn print_message(msg: &[u8], verbosity: u8) {
     let tun = Tun::auto();

@@ -312,8 +312,8 @@ pub fn parse_flow_mod(
 }
 
 /// Complains if the flow says more than it means. It is sent as it is written all the same.
-pub fn warn_unmeant(fm: &FlowMod) {
-    legacy::normalize(&mut fm.match_.clone());
+pub fn warn_unmeant(match_: &Match) {
+    legacy::normalize(&mut match_.clone());
 }
 
 /// Reads the selection of a flow or aggregate request.

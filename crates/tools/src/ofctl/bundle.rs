@@ -1,9 +1,8 @@
 //! Changes that take effect together: `--bundle` and the command `bundle`.
 
-use std::collections::HashMap;
 use std::io;
 
-use ferrovs_openflow::flow::FlowMod;
+use ferrovs_openflow::flow::{FlowMod, PackedFlowMod};
 use ferrovs_openflow::group::GroupCommand;
 use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::switch::{BundleAdd, BundleCtrl, BundleCtrlType, BundleFlags};
@@ -30,8 +29,8 @@ struct Sender<'a> {
     v: Vconn,
     n: &'a SwitchNames,
     opt: &'a Options,
-    /// Messages of the bundle as they are sent, by transaction id.
-    messages: HashMap<u32, Vec<u8>>,
+    /// Messages that add to the bundle, by rising transaction id.
+    messages: Vec<(u32, Vec<u8>)>,
     /// Errors that came back.
     errors: Vec<Vec<u8>>,
 }
@@ -58,6 +57,16 @@ impl Sender<'_> {
         }
     }
 
+    /// The message of this transaction id that was added to the bundle.
+    fn added(&self, xid: u32) -> Option<Vec<u8>> {
+        let at = self.messages.binary_search_by_key(&xid, |(xid, _)| *xid);
+        let (_, bytes) = &self.messages[at.ok()?];
+        match Msg::decode(bytes, &self.n.tun).ok()?.body {
+            Message::BundleAdd(add) => Some(add.msg),
+            _ => None,
+        }
+    }
+
     /// Prints the errors that came back.
     fn tell_errors(&self) {
         let names = match self.opt.show_names() {
@@ -77,9 +86,9 @@ impl Sender<'_> {
             else {
                 continue;
             };
-            let message = self.messages.get(&xid).unwrap_or(&e.data);
+            let message = self.added(xid).unwrap_or(e.data);
             let mut text = String::new();
-            format_message(message, p, &mut text);
+            format_message(&message, p, &mut text);
             let name = e.error.map_or("unknown", |e| e.name());
             eprint!("Error {name} for: {text}");
         }
@@ -92,11 +101,11 @@ impl Sender<'_> {
     }
 
     /// Sends the messages between opening and commit.
-    fn run(&mut self, messages: &[(u32, Vec<u8>)]) -> bool {
+    fn run(&mut self) -> bool {
         if !self.control(BundleCtrlType::OpenRequest, BundleCtrlType::OpenReply) {
             return false;
         }
-        match self.v.transact_errors(messages) {
+        match self.v.transact_errors(&self.messages) {
             Ok(errors) => self.errors.extend(errors),
             Err(e) => self.fail(&e),
         }
@@ -109,7 +118,13 @@ impl Sender<'_> {
 }
 
 /// Sends messages as one bundle.
-pub fn send(switch: &str, list: Vec<Message>, usable: Protocol, n: &SwitchNames, opt: &Options) {
+pub fn send(
+    switch: &str,
+    list: impl IntoIterator<Item = Message>,
+    usable: Protocol,
+    n: &SwitchNames,
+    opt: &Options,
+) {
     let mut opt_versions = opt.protocols;
     // A bundle needs 1.3 at least; if only older ones are allowed, the newer are tried all the same.
     let mut versions = opt.versions;
@@ -134,26 +149,25 @@ pub fn send(switch: &str, list: Vec<Message>, usable: Protocol, n: &SwitchNames,
         v,
         n,
         opt,
-        messages: HashMap::new(),
+        messages: Vec::new(),
         errors: Vec::new(),
     };
     let version = sender.v.version;
-    let mut messages = Vec::new();
     for body in list {
         let xid = vconn::next_xid();
         let msg = Msg::new(version, xid, body).to_bytes(&n.tun);
         if msg.is_empty() {
             fatal("message cannot be part of a bundle in this version");
         }
-        sender.messages.insert(xid, msg.clone());
         let add = Message::BundleAdd(BundleAdd {
             bundle_id: 0,
             flags: FLAGS,
             msg,
         });
-        messages.push((xid, Msg::new(version, xid, add).to_bytes(&n.tun)));
+        let bytes = Msg::new(version, xid, add).to_bytes(&n.tun);
+        sender.messages.push((xid, bytes));
     }
-    if !sender.run(&messages) {
+    if !sender.run() {
         sender.fail(&ferrovs_stream::protocol_error());
     }
 }
@@ -161,15 +175,12 @@ pub fn send(switch: &str, list: Vec<Message>, usable: Protocol, n: &SwitchNames,
 /// Sends flow mods as one bundle.
 pub fn send_flows(
     switch: &str,
-    flows: Vec<FlowMod>,
+    flows: impl Iterator<Item = FlowMod>,
     usable: Protocol,
     n: &SwitchNames,
     opt: &Options,
 ) {
-    let list = flows
-        .into_iter()
-        .map(|fm| flow_mod_message(fm, Protocol::OF14_OXM))
-        .collect();
+    let list = flows.map(|fm| flow_mod_message(fm, Protocol::OF14_OXM));
     send(switch, list, usable, n, opt);
 }
 
@@ -182,7 +193,7 @@ pub fn bundle(args: &[String], opt: &mut Options) {
         Err(e) => fatal_io(&e, format_args!("{file}: open failed")),
     };
     let mut usable = PROTOCOLS;
-    let mut list = Vec::new();
+    let mut list: Vec<Kept> = Vec::new();
     for (i, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or("").trim();
         if line.is_empty() {
@@ -194,15 +205,16 @@ pub fn bundle(args: &[String], opt: &mut Options) {
             "flow" => {
                 let (cmd, rest) = line_command(rest.trim_start(), None);
                 parse_flow_mod(rest, cmd, &n.names(), &mut p)
-                    .inspect(warn_unmeant)
-                    .map(|fm| flow_mod_message(fm, Protocol::OF14_OXM))
+                    .inspect(|fm| warn_unmeant(&fm.match_))
+                    .map(|fm| Kept::FlowMod(fm.pack()))
             }
             "group" => {
                 let (cmd, tail) = group_line_command(rest.trim_start(), GroupCommand::Add);
-                parse_group_mod(tail, cmd, &n.names(), &mut p).map(Message::GroupMod)
+                parse_group_mod(tail, cmd, &n.names(), &mut p)
+                    .map(|m| Kept::Other(Message::GroupMod(m)))
             }
             "packet-out" => parse_packet_out(rest, &n.names(), &mut p)
-                .map(|po| Message::PacketOut(Box::new(po))),
+                .map(|po| Kept::Other(Message::PacketOut(Box::new(po)))),
             _ => Err(format!("Unsupported bundle message type: {word}")),
         };
         match parsed {
@@ -211,5 +223,15 @@ pub fn bundle(args: &[String], opt: &mut Options) {
         }
         usable &= p;
     }
+    let list = list.into_iter().map(|kept| match kept {
+        Kept::FlowMod(fm) => flow_mod_message(fm.unpack(), Protocol::OF14_OXM),
+        Kept::Other(message) => message,
+    });
     send(&args[0], list, usable, &n, opt);
+}
+
+/// A message of a bundle that waits until all lines are read.
+enum Kept {
+    FlowMod(PackedFlowMod),
+    Other(Message),
 }

@@ -104,7 +104,7 @@ impl FlowTables {
             let key = Key {
                 table_id: if fm.table_id == 0xff { 0 } else { fm.table_id },
                 priority: fm.priority,
-                match_: MiniMatch::new(&fm.match_),
+                match_: fm.match_,
             };
             let version = Version {
                 cookie: fm.new_cookie,
@@ -131,7 +131,7 @@ impl FlowTables {
             out_group: GROUP_ANY,
             ..Default::default()
         };
-        fetch_flows(&mut v, q, p, n, |mut s: FlowStats| {
+        let mut insert = |mut s: FlowStats| {
             imply_packet_type(&mut s.match_);
             let key = Key {
                 table_id: s.table_id,
@@ -147,6 +147,9 @@ impl FlowTables {
                 actions: s.actions,
             };
             self.insert(side, key, version);
+        };
+        fetch_flows(&mut v, q, p, n, |list| {
+            list.into_iter().for_each(&mut insert)
         });
         (v, p)
     }
@@ -205,7 +208,6 @@ pub fn replace_flows(args: &[String], opt: &mut Options) {
     let mods = gone.chain(added);
     if opt.bundle {
         drop(v);
-        let mods = mods.collect();
         return super::bundle::send_flows(switch, mods, usable, &n, opt);
     }
     let messages: Vec<_> = mods

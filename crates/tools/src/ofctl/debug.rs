@@ -6,7 +6,7 @@ use ferrovs_openflow::action::check::{Limits, check_for_protocol};
 use ferrovs_openflow::action::{decode, encode, instructions};
 use ferrovs_openflow::codec::{self, error_reply};
 use ferrovs_openflow::error::OfpErr;
-use ferrovs_openflow::flow::{FlowMod, FlowModCommand};
+use ferrovs_openflow::flow::{FlowModCommand, PackedFlowMod};
 use ferrovs_openflow::group::GroupCommand;
 use ferrovs_openflow::legacy;
 use ferrovs_openflow::message::{Message, Msg};
@@ -16,7 +16,7 @@ use ferrovs_openflow::text::action::format_actions;
 use ferrovs_openflow::text::cursor;
 use ferrovs_openflow::text::flow::{parse_flow_mod, warn_unmeant};
 use ferrovs_openflow::text::match_::format_match;
-use ferrovs_openflow::text::print::{format_entries, hex_dump};
+use ferrovs_openflow::text::print::{Print, format_entries, format_message, hex_dump};
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::{Protocol, Version, Versions};
 use ferrovs_packet::flow::{Match, VLAN_PCP_SHIFT};
@@ -27,7 +27,7 @@ use super::names::SwitchNames;
 use super::packets::Capture;
 use super::{Options, print_message, put};
 
-fn print_flow_mods(list: Vec<FlowMod>, usable: Protocol, tun: &Tun<'_>, opt: &Options) {
+fn print_flow_mods(list: Vec<PackedFlowMod>, usable: Protocol, tun: &Tun<'_>, opt: &Options) {
     let protocols = opt.protocols
         | if opt.protocols.is_empty() {
             Protocol::all()
@@ -40,10 +40,16 @@ fn print_flow_mods(list: Vec<FlowMod>, usable: Protocol, tun: &Tun<'_>, opt: &Op
     };
     println!("usable protocols: {}", usable.names());
     println!("chosen protocol: {}", p.name().unwrap_or_default());
+    let print = Print {
+        names: Names::none(tun),
+        verbosity: opt.verbosity,
+    };
+    let mut out = super::Pieces::default();
     for fm in list {
-        let body = flow_mod_message(fm, p);
+        let body = flow_mod_message(fm.unpack(), p);
         let bytes = Msg::new(p.version(), super::vconn::next_xid(), body).to_bytes(tun);
-        super::print_with(&bytes, Names::none(tun), opt.verbosity);
+        format_message(&bytes, print, &mut out.0);
+        out.relieve();
     }
 }
 
@@ -52,8 +58,8 @@ pub fn parse_flow(args: &[String], opt: &mut Options) {
     let mut usable = Protocol::all();
     match parse_flow_mod(&args[0], FlowModCommand::Add, &n.names(), &mut usable) {
         Ok(fm) => {
-            warn_unmeant(&fm);
-            print_flow_mods(vec![fm], usable, &n.tun, opt);
+            warn_unmeant(&fm.match_);
+            print_flow_mods(vec![fm.pack()], usable, &n.tun, opt);
         }
         Err(e) => fatal(e),
     }

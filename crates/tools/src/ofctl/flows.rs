@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::io::{BufRead, Read};
 
-use ferrovs_openflow::flow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest};
+use ferrovs_openflow::flow::{FlowMod, FlowModCommand, FlowStats, FlowStatsRequest, PackedFlowMod};
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::packet_in::{NO_BUFFER, PacketOut};
 use ferrovs_openflow::text::Names;
@@ -102,9 +102,10 @@ pub fn parse_commands(
     command: Option<FlowModCommand>,
     names: &Names<'_>,
     usable: &mut Protocol,
-) -> Vec<FlowMod> {
+) -> Vec<PackedFlowMod> {
     let list = parse_lines(text, file, command, names, usable);
-    list.iter().for_each(warn_unmeant);
+    let flows = list.iter().map(|fm| fm.match_.expand());
+    flows.for_each(|match_| warn_unmeant(&match_));
     list
 }
 
@@ -115,7 +116,7 @@ pub fn parse_lines(
     command: Option<FlowModCommand>,
     names: &Names<'_>,
     usable: &mut Protocol,
-) -> Vec<FlowMod> {
+) -> Vec<PackedFlowMod> {
     *usable = Protocol::all();
     let mut out = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -126,7 +127,7 @@ pub fn parse_lines(
         let (cmd, rest) = line_command(line, command);
         let mut p = Protocol::all();
         match parse_flow_mod(rest, cmd, names, &mut p) {
-            Ok(fm) => out.push(fm),
+            Ok(fm) => out.push(fm.pack()),
             Err(e) => fatal(format_args!("{file}:{}: {e}", i + 1)),
         }
         *usable &= p;
@@ -167,7 +168,14 @@ pub fn read_file(file: &str) -> Result<String, std::io::Error> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn send_flows(switch: &str, flows: Vec<FlowMod>, usable: Protocol, n: &SwitchNames, opt: &Options) {
+fn send_flows(
+    switch: &str,
+    flows: Vec<PackedFlowMod>,
+    usable: Protocol,
+    n: &SwitchNames,
+    opt: &Options,
+) {
+    let flows = flows.into_iter().map(PackedFlowMod::unpack);
     if opt.bundle {
         return super::bundle::send_flows(switch, flows, usable, n, opt);
     }
@@ -189,8 +197,8 @@ fn flow_mod_command(args: &[String], command: FlowModCommand, opt: &Options) {
     let mut usable = Protocol::all();
     match parse_flow_mod(text, command, &n.names(), &mut usable) {
         Ok(fm) => {
-            warn_unmeant(&fm);
-            send_flows(switch, vec![fm], usable, &n, opt);
+            warn_unmeant(&fm.match_);
+            send_flows(switch, vec![fm.pack()], usable, &n, opt);
         }
         Err(e) => fatal(e),
     }
@@ -267,30 +275,34 @@ pub fn dump_flows(args: &[String], opt: &mut Options) {
         return super::dump_print(&mut v, m, show.names(), opt);
     }
     let shown = SwitchNames::to_show(&args[0], opt);
+    let show = |flows: Vec<FlowStats>| {
+        let mut out = String::new();
+        for mut f in flows {
+            f.idle_age = None;
+            f.hard_age = None;
+            out.push(' ');
+            let show = FlowShow { stats: opt.stats };
+            format_flow_stats(&f, show, &shown.names(), &mut out);
+            out.push('\n');
+        }
+        super::put(&out);
+    };
+    if opt.sort.is_empty() {
+        return fetch_flows(&mut v, q, p, &shown, show);
+    }
     let mut flows = Vec::new();
-    fetch_flows(&mut v, q, p, &shown, |f| flows.push(f));
-    if !opt.sort.is_empty() {
-        flows.sort_by(|a, b| compare(a, b, &opt.sort));
-    }
-    let mut out = String::new();
-    for f in &flows {
-        let mut f = f.clone();
-        f.idle_age = None;
-        f.hard_age = None;
-        out.push(' ');
-        format_flow_stats(&f, FlowShow { stats: opt.stats }, &shown.names(), &mut out);
-        out.push('\n');
-    }
-    super::put(&out);
+    fetch_flows(&mut v, q, p, &shown, |list| flows.extend(list));
+    flows.sort_by(|a, b| compare(a, b, &opt.sort));
+    show(flows);
 }
 
-/// Asks for flows and hands out each.
+/// Asks for flows and hands out those of each message.
 pub fn fetch_flows(
     v: &mut Vconn,
     q: FlowStatsRequest,
     p: Protocol,
     n: &SwitchNames,
-    mut each: impl FnMut(FlowStats),
+    mut each: impl FnMut(Vec<FlowStats>),
 ) {
     let m = Message::FlowStatsRequest {
         request: Box::new(q),
@@ -298,7 +310,7 @@ pub fn fetch_flows(
     };
     names::dump(v, m, &n.tun, |m| {
         if let Message::FlowStatsReply { flows: list, .. } = m {
-            list.into_iter().for_each(&mut each);
+            each(list);
         }
     });
 }

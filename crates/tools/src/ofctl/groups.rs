@@ -33,7 +33,7 @@ fn send_groups(
     opt: &Options,
 ) {
     if opt.bundle {
-        let msgs = list.into_iter().map(Message::GroupMod).collect();
+        let msgs = list.into_iter().map(Message::GroupMod);
         return super::bundle::send(switch, msgs, usable, n, opt);
     }
     let (mut v, _) = open_for(switch, usable, opt);

@@ -3,7 +3,7 @@
 //! Transaction ids come from one counter for the whole program, hellos included, as in Open vSwitch: the numbers
 //! that are printed with replies are the same.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -296,7 +296,7 @@ impl Vconn {
         Ok(errors.into_iter().next())
     }
 
-    /// Sends messages that have no reply and a barrier; gives all errors that come back.
+    /// Sends messages that have no reply, by rising transaction id, and a barrier; gives all errors that come back.
     pub fn transact_errors(&mut self, messages: &[(u32, Vec<u8>)]) -> io::Result<Vec<Vec<u8>>> {
         let (barrier, barrier_bytes) = self.encode(Message::BarrierRequest, &Tun::none());
         // What goes out together is read together.
@@ -314,14 +314,14 @@ impl Vconn {
         }
         self.send_bytes(&together)?;
         let mut errors = Vec::new();
-        let sent: HashSet<u32> = messages.iter().map(|(xid, _)| *xid).collect();
+        let is_sent = |xid| messages.binary_search_by_key(&xid, |(xid, _)| *xid).is_ok();
         loop {
             let m = self.recv()?;
             let xid = u32::from_be_bytes([m[4], m[5], m[6], m[7]]);
             if xid == barrier {
                 return Ok(errors);
             }
-            if m[1] == 1 && sent.contains(&xid) {
+            if m[1] == 1 && is_sent(xid) {
                 errors.push(m);
             } else {
                 self.answer_echo(&m)?;
