@@ -121,6 +121,11 @@ struct Writer<T> {
     next_seq: usize,
 }
 
+/// What rules that are gone were kept in.
+pub struct Rest<T> {
+    _subtables: HashMap<MaskKey, Owned<T>>,
+}
+
 /// The writer's side of a subtable.
 struct Owned<T> {
     subtable: Arc<Subtable<T>>,
@@ -340,16 +345,18 @@ impl<T: ClsEntry> Classifier<T> {
         found
     }
 
-    /// Removes rules that are there. That all of them go at once costs much less than that each goes by itself.
-    pub fn remove_all(&self, rules: &[Arc<T>]) {
+    /// Removes rules that are there. That all of them go at once costs much less than that each goes by itself; then
+    /// what they were kept in is given back, which takes time to free.
+    pub fn remove_all(&self, rules: &[Arc<T>]) -> Option<Rest<T>> {
         let mut writer = self.writer();
         if rules.len() > 1 && rules.len() == writer.n_rules {
             let tries = self.state.load();
             let tries = tries.tries.iter().map(|t| TrieField::new(t.field()));
             let tries = tries.map(Arc::new).collect();
-            writer.by_mask.clear();
+            let rest = std::mem::take(&mut writer.by_mask);
             writer.n_rules = 0;
-            return self.publish(&writer, Some(tries));
+            self.publish(&writer, Some(tries));
+            return Some(Rest { _subtables: rest });
         }
         let mut ranks_changed = false;
         for rule in rules {
@@ -358,6 +365,7 @@ impl<T: ClsEntry> Classifier<T> {
         if ranks_changed {
             self.publish(&writer, None);
         }
+        None
     }
 
     /// Removes a rule from the writer's side: whether it was there, and whether readers must hear of it.

@@ -8,7 +8,7 @@
 //!                   +-> [.128.0.7]        ends with it, and what goes on with a 0 or a 1
 //! ```
 //!
-//! Nodes live in an [arena](Arena) and name each other by number; a rule with prefixes of its own costs some 40
+//! Nodes live in an [arena](Arena) and name each other by number; a rule with prefixes of its own costs some 32
 //! bytes a trie. There is one writer at a time, and readers take no lock. What a node says never changes, apart
 //! from its count and from what follows it: another run is another node, which takes the old one's place by one
 //! store. So a reader meets every prefix that was there from before its walk until after it, and that is what
@@ -51,9 +51,8 @@ const NONE: u32 = 0;
 struct Node {
     /// The run itself, aligned to the left; the rest is zero.
     bits: AtomicU32,
-    len: AtomicU32,
-    /// Rules whose prefix ends with this run.
-    n_rules: AtomicU32,
+    /// Its length, in the lowest six bits, and above them the number of rules whose prefix ends with it.
+    counts: AtomicU32,
     /// What goes on with a 0 or a 1.
     next: [AtomicU32; 2],
 }
@@ -67,12 +66,30 @@ struct Run {
     next: [u32; 2],
 }
 
+/// Bits of a node's counts that are the length.
+const LEN_BITS: u32 = 6;
+
+/// More rules than are counted, that is so many, do not fit in a node: their prefix is there for ever.
+const MANY: u32 = u32::MAX >> LEN_BITS;
+
 impl Node {
+    /// Its length and number of rules.
+    fn counts(&self) -> (u8, u32) {
+        let counts = self.counts.load(Relaxed);
+        ((counts & ((1 << LEN_BITS) - 1)) as u8, counts >> LEN_BITS)
+    }
+
+    fn set_counts(&self, len: u8, n_rules: u32) {
+        let counts = n_rules.min(MANY) << LEN_BITS | u32::from(len);
+        self.counts.store(counts, Relaxed);
+    }
+
     fn run(&self) -> Run {
+        let (len, n_rules) = self.counts();
         Run {
             bits: self.bits.load(Relaxed),
-            len: self.len.load(Relaxed) as u8,
-            n_rules: self.n_rules.load(Relaxed),
+            len,
+            n_rules,
             next: [self.next[0].load(Acquire), self.next[1].load(Acquire)],
         }
     }
@@ -155,7 +172,7 @@ impl Trie {
             let Some(node) = self.nodes.get(at.load(Acquire)) else {
                 return found;
             };
-            let (bits, len) = (node.bits.load(Relaxed), node.len.load(Relaxed) as u8);
+            let (bits, (len, n_rules)) = (node.bits.load(Relaxed), node.counts());
             let common = (top(value) ^ bits).leading_zeros().min(len.into()) as u8;
             if common < len {
                 found.checked = (ofs + common + 1).min(width);
@@ -163,7 +180,7 @@ impl Trie {
             }
             ofs = ofs.saturating_add(len);
             value = shl(value, len);
-            if ofs > 0 && ofs <= width && node.n_rules.load(Relaxed) > 0 {
+            if ofs > 0 && ofs <= width && n_rules > 0 {
                 found.lens |= 1 << (ofs - 1);
             }
             if ofs >= width {
@@ -198,7 +215,7 @@ impl Trie {
                 return free.retired.push(index);
             }
             if len == run.len {
-                return node.n_rules.store(run.n_rules + 1, Relaxed);
+                return node.set_counts(run.len, run.n_rules + 1);
             }
             value = shl(value, run.len);
             len -= run.len;
@@ -268,7 +285,9 @@ impl Trie {
             }
             way.push(at);
             if len == run.len {
-                node.n_rules.store(run.n_rules.saturating_sub(1), Relaxed);
+                if run.n_rules < MANY {
+                    node.set_counts(run.len, run.n_rules.saturating_sub(1));
+                }
                 break;
             }
             value = shl(value, run.len);
@@ -314,8 +333,7 @@ impl Trie {
         let index = free.ready.pop().unwrap_or_else(|| self.nodes.grow());
         if let Some(node) = self.nodes.get(index) {
             node.bits.store(run.bits, Relaxed);
-            node.len.store(run.len.into(), Relaxed);
-            node.n_rules.store(run.n_rules, Relaxed);
+            node.set_counts(run.len, run.n_rules);
             for (place, next) in node.next.iter().zip(run.next) {
                 place.store(next, Relaxed);
             }

@@ -8,11 +8,10 @@
 //! Rules are shared by reference count between the tables, translations in progress and the caches that
 //! revalidators keep. A million of them is a normal number: members are few, and small.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
 use ferrovs_classifier::Conjunction;
 use ferrovs_openflow::action::{self, Action};
 use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
@@ -120,11 +119,10 @@ pub struct Rule {
     n_packets: AtomicU64,
     n_bytes: AtomicU64,
     pub lifespan: Lifespan,
-    replaced_by: ArcSwapOption<Rule>,
+    replaced_by: OnceLock<Arc<Rule>>,
     pub(crate) cls_note: AtomicU32,
-    /// Positions in the lists of the tables' writer.
+    /// Position in a list of the tables' writer.
     pub(crate) cookie_slot: AtomicU32,
-    pub(crate) expiry_slot: AtomicU32,
 }
 
 /// Everything that makes a rule, given by value.
@@ -168,10 +166,9 @@ impl Rule {
             n_packets: AtomicU64::new(0),
             n_bytes: AtomicU64::new(0),
             lifespan: Lifespan::from(version),
-            replaced_by: ArcSwapOption::empty(),
+            replaced_by: OnceLock::new(),
             cls_note: AtomicU32::new(0),
             cookie_slot: AtomicU32::new(NO_SLOT),
-            expiry_slot: AtomicU32::new(NO_SLOT),
         }
     }
 
@@ -198,6 +195,11 @@ impl Rule {
 
     pub fn hard_timeout(&self) -> u16 {
         self.hard_timeout.load(Relaxed)
+    }
+
+    /// Whether the rule ends by itself. Once that is so it stays so.
+    pub(crate) fn has_timeout(&self) -> bool {
+        self.idle_timeout() != 0 || self.hard_timeout() != 0
     }
 
     /// When the rule is over unless packets come meanwhile; none without a timeout.
@@ -295,7 +297,7 @@ impl Rule {
 
     /// Makes `next` inherit what this rule counts from now on, and (unless `reset`) what it has counted.
     pub(crate) fn forward_to(&self, next: &Arc<Rule>, reset: bool) {
-        self.replaced_by.store(Some(next.clone()));
+        let _ = self.replaced_by.set(next.clone());
         if !reset {
             let stats = self.stats();
             next.credit_here(stats.n_packets, stats.n_bytes, stats.used_ms);
@@ -303,8 +305,8 @@ impl Rule {
     }
 
     /// The rule that took this one's place.
-    pub fn replaced_by(&self) -> Option<Arc<Rule>> {
-        self.replaced_by.load_full()
+    pub fn replaced_by(&self) -> Option<&Arc<Rule>> {
+        self.replaced_by.get()
     }
 }
 
@@ -313,10 +315,10 @@ const _: () = assert!(size_of::<Rule>() <= 144);
 impl Drop for Rule {
     /// Frees a long chain of successors without recursion.
     fn drop(&mut self) {
-        let mut next = self.replaced_by.swap(None);
+        let mut next = self.replaced_by.take();
         while let Some(rule) = next {
             match Arc::try_unwrap(rule) {
-                Ok(rule) => next = rule.replaced_by.swap(None),
+                Ok(mut rule) => next = rule.replaced_by.take(),
                 Err(_) => return,
             }
         }

@@ -205,6 +205,9 @@ struct Writer {
     recent_masks: Vec<Option<Arc<RuleMask>>>,
 }
 
+/// So many rules that are removed together are freed by another thread: that takes as long as removing them.
+const FREED_ASIDE: usize = 10_000;
+
 /// Places for action lists that were used lately, and for masks.
 const RECENT: usize = 256;
 
@@ -428,9 +431,17 @@ impl Tables {
         let mut gone: Vec<_> = writer.garbage.drain(..n).map(|(_, rule)| rule).collect();
         // Rules of one table go together.
         gone.sort_by_key(|rule| rule.table_id);
+        let mut rests = Vec::new();
         for rules in gone.chunk_by(|a, b| a.table_id == b.table_id) {
             let table = &self.tables[usize::from(rules[0].table_id)];
-            table.index.remove_all(rules);
+            rests.extend(table.index.remove_all(rules));
+        }
+        if n >= FREED_ASIDE {
+            let free = move || drop((gone, rests));
+            // Without another thread they are freed here.
+            let _ = std::thread::Builder::new()
+                .name("free".to_string())
+                .spawn(free);
         }
     }
 

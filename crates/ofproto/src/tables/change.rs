@@ -89,6 +89,8 @@ impl Criteria {
     }
 }
 
+const _: () = assert!(size_of::<Op>() <= 24);
+
 enum Op {
     Added(Arc<Rule>),
     Replaced {
@@ -97,7 +99,12 @@ enum Op {
         reset_counts: bool,
         by_add: bool,
     },
-    Removed(Arc<Rule>, FlowRemovedReason, Requester),
+    Removed {
+        rule: Arc<Rule>,
+        reason: FlowRemovedReason,
+        /// Whether the change was asked to: else the rule went because others did.
+        asked: bool,
+    },
     GroupAdded(Arc<Group>),
     GroupRemoved(Arc<Group>),
 }
@@ -411,7 +418,11 @@ impl<'a> Change<'a> {
             return;
         }
         self.tables.hide(&mut self.writer, &rule, self.version);
-        self.ops.push(Op::Removed(rule, reason, self.requester));
+        self.ops.push(Op::Removed {
+            rule,
+            reason,
+            asked: true,
+        });
     }
 
     /// Removes what was learned by flows with `delete_learned` that the change removes, and what that learned in turn.
@@ -428,10 +439,11 @@ impl<'a> Change<'a> {
             };
             for rule in self.collect(&learned) {
                 self.tables.hide(&mut self.writer, &rule, self.version);
-                // Nobody asked for that.
-                let nobody = Requester::default();
-                self.ops
-                    .push(Op::Removed(rule, FlowRemovedReason::Delete, nobody));
+                self.ops.push(Op::Removed {
+                    rule,
+                    reason: FlowRemovedReason::Delete,
+                    asked: false,
+                });
             }
         }
     }
@@ -517,9 +529,18 @@ impl<'a> Change<'a> {
                     }
                     self.writer.garbage.push_back((self.version, old));
                 }
-                Op::Removed(rule, reason, requester) => {
+                Op::Removed {
+                    rule,
+                    reason,
+                    asked,
+                } => {
                     if monitored || rule.flags.contains(FlowModFlags::SEND_FLOW_REM) {
                         let rule = rule.clone();
+                        let requester = if asked {
+                            requester
+                        } else {
+                            Requester::default()
+                        };
                         events.push(TableEvent::Removed {
                             rule,
                             reason,
@@ -564,7 +585,7 @@ impl Drop for Change<'_> {
                     index.unreplace(&old, &new);
                     self.tables.unhide(&mut self.writer, &old);
                 }
-                Op::Removed(rule, ..) => self.tables.unhide(&mut self.writer, &rule),
+                Op::Removed { rule, .. } => self.tables.unhide(&mut self.writer, &rule),
                 Op::GroupAdded(group) => {
                     self.tables.groups.hide(&group, self.version);
                     self.tables.groups.unlink(&group);

@@ -6,21 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use ferrovs_openflow::flow::FlowRemovedReason;
 use hashbrown::HashMap;
 
-use crate::rule::{NO_SLOT, Rule};
+use crate::rule::Rule;
 
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
     /// By the moment, in ms, and the number under which the rule came.
-    waiting: BTreeMap<(i64, u32), Arc<Rule>>,
-    /// The moment for which each number waits.
-    moments: HashMap<u32, i64>,
-    next: u32,
+    waiting: BTreeMap<(i64, u64), Arc<Rule>>,
+    /// Where each rule waits, by its address.
+    places: HashMap<usize, (i64, u64)>,
+    next: u64,
 }
 
 impl Expiry {
@@ -33,32 +32,27 @@ impl Expiry {
         let Some(moment) = rule.ends_ms() else {
             return;
         };
-        let mut number = rule.expiry_slot.load(Relaxed);
-        if number == NO_SLOT {
-            number = self.free_number();
-            rule.expiry_slot.store(number, Relaxed);
-        }
-        if let Some(old) = self.moments.insert(number, moment) {
-            self.waiting.remove(&(old, number));
-        }
+        let address = Arc::as_ptr(rule).addr();
+        let number = match self.places.get(&address) {
+            Some(&(old, number)) => {
+                self.waiting.remove(&(old, number));
+                number
+            }
+            None => {
+                self.next += 1;
+                self.next
+            }
+        };
+        self.places.insert(address, (moment, number));
         self.waiting.insert((moment, number), rule.clone());
     }
 
-    fn free_number(&mut self) -> u32 {
-        loop {
-            let number = self.next;
-            self.next = self.next.wrapping_add(1);
-            if number != NO_SLOT && !self.moments.contains_key(&number) {
-                return number;
-            }
-        }
-    }
-
     /// Looks after a rule no more.
-    pub fn forget(&mut self, rule: &Rule) {
-        let number = rule.expiry_slot.swap(NO_SLOT, Relaxed);
-        if let Some(moment) = self.moments.remove(&number) {
-            self.waiting.remove(&(moment, number));
+    pub fn forget(&mut self, rule: &Arc<Rule>) {
+        if rule.has_timeout()
+            && let Some(place) = self.places.remove(&Arc::as_ptr(rule).addr())
+        {
+            self.waiting.remove(&place);
         }
     }
 
@@ -66,7 +60,7 @@ impl Expiry {
     /// forgotten.
     pub fn over(&mut self, now_ms: i64) -> Vec<(Arc<Rule>, FlowRemovedReason)> {
         let mut over = Vec::new();
-        let due = self.waiting.range(..=(now_ms, u32::MAX));
+        let due = self.waiting.range(..=(now_ms, u64::MAX));
         let due: Vec<Arc<Rule>> = due.map(|(_, rule)| rule.clone()).collect();
         for rule in due {
             match rule.over_at(now_ms) {
@@ -140,6 +134,6 @@ mod tests {
         assert_eq!(over(&mut expiry, 17), [(3, IdleTimeout), (0, IdleTimeout)]);
         expiry.forget(&rules[0]);
         expiry.forget(&rules[3]);
-        assert!(expiry.is_empty() && expiry.moments.is_empty());
+        assert!(expiry.is_empty() && expiry.places.is_empty());
     }
 }
