@@ -92,7 +92,7 @@ pub struct Metadata {
     pub ct_orig: CtOrigTuple,
     pub packet_type: u32,
     /// Outer header, when the packet came through a tunnel or an action set one.
-    pub tunnel: Option<Box<FlowTnl>>,
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Default for Metadata {
@@ -299,10 +299,16 @@ const LARGE: usize = MAX_DATA + HEADROOM;
 const KEEP_SMALL: usize = 1024;
 const KEEP_LARGE: usize = 96;
 
+/// Outer headers that a thread keeps.
+const KEEP_TUNNELS: usize = 256;
+
 #[derive(Default)]
 struct Pool {
     small: Vec<Box<[u8]>>,
     large: Vec<Box<[u8]>>,
+    /// Their places, which packets take and give back.
+    #[allow(clippy::vec_box)]
+    tunnels: Vec<Box<FlowTnl>>,
 }
 
 thread_local! {
@@ -354,9 +360,85 @@ impl Drop for Storage {
     }
 }
 
+/// The outer header that a packet had or shall get. Its place comes from and returns to the free list of the thread.
+#[derive(Debug)]
+pub struct Tunnel(Option<Box<FlowTnl>>);
+
+impl Tunnel {
+    /// One that says nothing.
+    pub fn zeroed() -> Tunnel {
+        Tunnel::from(&NO_TUNNEL)
+    }
+}
+
+static NO_TUNNEL: FlowTnl = FlowTnl::ZERO;
+
+impl From<&FlowTnl> for Tunnel {
+    fn from(tnl: &FlowTnl) -> Tunnel {
+        let pooled = POOL.with_borrow_mut(|pool| pool.tunnels.pop());
+        Tunnel(Some(match pooled {
+            Some(mut place) => {
+                *place = *tnl;
+                place
+            }
+            None => Box::new(*tnl),
+        }))
+    }
+}
+
+impl Clone for Tunnel {
+    fn clone(&self) -> Tunnel {
+        Tunnel::from(&**self)
+    }
+}
+
+impl std::ops::Deref for Tunnel {
+    type Target = FlowTnl;
+
+    fn deref(&self) -> &FlowTnl {
+        self.0.as_deref().unwrap_or(&NO_TUNNEL)
+    }
+}
+
+impl std::ops::DerefMut for Tunnel {
+    fn deref_mut(&mut self) -> &mut FlowTnl {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        let Some(place) = self.0.take() else { return };
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut()
+                && pool.tunnels.len() < KEEP_TUNNELS
+            {
+                pool.tunnels.push(place);
+            }
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tunnel_takes_the_place_of_one_that_went_and_nothing_of_what_it_said() {
+        let mut first = Tunnel::zeroed();
+        first.ip_ttl = 9;
+        let copy = first.clone();
+        let place: *const FlowTnl = &*first;
+        drop(first);
+        let second = Tunnel::zeroed();
+        assert_eq!(
+            (place, &*second),
+            (&*second as *const _, &FlowTnl::default())
+        );
+        assert_eq!(copy.ip_ttl, 9);
+        drop((second, copy));
+        assert_eq!(POOL.with_borrow(|pool| pool.tunnels.len()), 2);
+    }
 
     #[test]
     fn headers_can_be_pushed_beyond_the_headroom_and_pulled_again() {

@@ -109,6 +109,9 @@ pub struct FlowTnl {
 }
 
 impl FlowTnl {
+    /// One that says nothing.
+    pub const ZERO: FlowTnl = zerocopy::transmute!([0u64; size_of::<FlowTnl>() / 8]);
+
     /// Whether a tunnel destination is set, over IPv4 or IPv6.
     pub fn dst_is_set(&self) -> bool {
         self.ip_dst.get() != 0 || self.ipv6_dst != [0; 16]
@@ -117,7 +120,7 @@ impl FlowTnl {
 
 impl Default for FlowTnl {
     fn default() -> Self {
-        FlowTnl::new_zeroed()
+        FlowTnl::ZERO
     }
 }
 

@@ -186,7 +186,14 @@ impl MiniflowBuf {
         }
         if let Some(tunnel) = md.tunnel.as_deref().filter(|t| t.dst_is_set()) {
             let words: &[u64; size_of::<FlowTnl>() / 8] = zerocopy::transmute_ref!(tunnel);
-            for (i, &w) in words.iter().enumerate().filter(|(_, w)| **w != 0) {
+            // Few tunnels have options, and they are most of the words.
+            let options = tunnel.metadata.present != 0 || tunnel.metadata.len != 0;
+            let used = if options {
+                words.len()
+            } else {
+                offset_of!(FlowTnl, metadata) / 8
+            };
+            for (i, &w) in words[..used].iter().enumerate().filter(|(_, w)| **w != 0) {
                 self.push(i, w);
             }
         }
