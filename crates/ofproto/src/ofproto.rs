@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,7 @@ pub struct Ofproto {
     pub meters: Meters,
     /// Meters of the datapath by OpenFlow meter, for translations.
     pub(crate) meter_map: Arc<papaya::HashMap<u32, u32>>,
-    pub macs: Arc<Mutex<MacTable>>,
+    pub macs: Arc<RwLock<MacTable>>,
     /// Tunnel options by `tun_metadata` field.
     pub tun_table: Arc<TunTable>,
     pub packet_ins: Arc<PacketInQueue>,
@@ -284,8 +284,15 @@ impl Ofproto {
         macs.set_max_entries(max_entries);
     }
 
-    pub fn macs(&self) -> MutexGuard<'_, MacTable> {
-        self.macs.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The MAC table, which no translation looks at meanwhile.
+    pub fn macs(&self) -> RwLockWriteGuard<'_, MacTable> {
+        self.macs.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When addresses age out next.
+    fn macs_deadline(&self) -> Option<Instant> {
+        let macs = self.macs.read().unwrap_or_else(PoisonError::into_inner);
+        macs.deadline()
     }
 
     /// Whether the port that a packet came in through shall not make packet-ins.
@@ -319,12 +326,13 @@ impl Ofproto {
     /// Does what is due.
     pub fn run(&mut self, now: Instant) {
         self.run_ports();
-        let expired = {
+        let is_due = self.macs_deadline().is_some_and(|at| at <= now);
+        let expired = is_due.then(|| {
             let mut macs = self.macs();
             let before = macs.stats.expired;
             macs.tick(now).then(|| macs.stats.expired - before)
-        };
-        if let Some(n) = expired {
+        });
+        if let Some(n) = expired.flatten() {
             coverage::MAC_LEARNING_EXPIRED.add(n);
             self.backer.udpif.changed_by(&coverage::REV_MAC_LEARNING);
         }
@@ -358,7 +366,7 @@ impl Ofproto {
         if self.stale.flag.load(Relaxed) {
             poller.wake_now();
         }
-        if let Some(at) = self.macs().deadline() {
+        if let Some(at) = self.macs_deadline() {
             poller.wait_until(at);
         }
         if self.tables.needs_attention()

@@ -120,6 +120,27 @@ impl MacTable {
         self.max_entries = max.clamp(MAX_ENTRIES_RANGE.0, MAX_ENTRIES_RANGE.1);
     }
 
+    /// Whether [`MacTable::learn`] would change anything.
+    pub fn would_learn(
+        &self,
+        now: Instant,
+        mac: MacAddr,
+        vlan: u16,
+        port: u32,
+        arp: GratuitousArp,
+    ) -> bool {
+        let Some(old) = self.entries.get(&(mac, vlan)) else {
+            return true;
+        };
+        let locked = old.lock_until.is_some_and(|until| until > now);
+        if old.turn == 0 || arp == GratuitousArp::ThroughBond && locked {
+            return false;
+        }
+        // An entry that is younger than a second needs no refresh.
+        let fresh = now.saturating_duration_since(old.refreshed) < Duration::from_secs(1);
+        !(fresh && old.port == port && arp == GratuitousArp::No)
+    }
+
     /// Notes that `mac` was seen on `port`; true if the table said otherwise before.
     pub fn learn(
         &mut self,
@@ -129,22 +150,18 @@ impl MacTable {
         port: u32,
         arp: GratuitousArp,
     ) -> bool {
+        if !self.would_learn(now, mac, vlan, port, arp) {
+            return false;
+        }
         let key = (mac, vlan);
         let old = self.entries.get(&key).copied();
         let mut lock_until = None;
-        if let Some(old) = old {
-            lock_until = old.lock_until.filter(|&until| until > now);
-            if old.turn == 0 || arp == GratuitousArp::ThroughBond && lock_until.is_some() {
-                return false;
+        match old {
+            Some(old) => {
+                lock_until = old.lock_until.filter(|&until| until > now);
+                self.unlink(old);
             }
-            // An entry that is younger than a second needs no refresh.
-            let fresh = now.saturating_duration_since(old.refreshed) < Duration::from_secs(1);
-            if fresh && old.port == port && arp == GratuitousArp::No {
-                return false;
-            }
-            self.unlink(old);
-        } else {
-            self.make_room();
+            None => self.make_room(),
         }
         if arp == GratuitousArp::ThroughPort {
             lock_until = Some(now + GRATUITOUS_ARP_LOCK);

@@ -48,8 +48,11 @@ impl PacketInSink for PacketInQueue {
     fn send(&self, packet_in: AsyncPacketIn) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() < MAX_QUEUE {
+            // The main thread forgets wakes before it takes what waits, so who finds others waiting need not wake it.
+            if queue.is_empty() {
+                self.waker.wake();
+            }
             queue.push_back(packet_in);
-            self.waker.wake();
         }
     }
 
@@ -177,5 +180,25 @@ impl OfConn {
                 self.rconn.send_packet_in(bytes, limit, now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connmgr::fail_open::bogus_packet_in;
+
+    #[test]
+    fn the_main_thread_is_woken_once_for_all_that_waits() {
+        let waker = Arc::new(Waker::new().unwrap());
+        let queue = PacketInQueue::new(waker.clone());
+        let now = ferrovs_runtime::clock::now();
+        queue.send(bogus_packet_in(now));
+        assert!(waker.drain());
+        queue.send(bogus_packet_in(now));
+        assert!(!waker.drain());
+        assert_eq!(queue.take().len(), 2);
+        queue.send(bogus_packet_in(now));
+        assert!(waker.drain());
     }
 }

@@ -50,6 +50,7 @@ impl Ofproto {
             mirrors: self.mirrors.clone(),
             packet_ins,
             tun_table: self.tun_table.clone(),
+            neighbours: ferrovs_tunnel::neigh::bridge(&self.name),
             local_mac: self.local_mac(),
         }
     }

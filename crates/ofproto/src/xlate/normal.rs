@@ -151,7 +151,13 @@ pub fn learn(
     arp: GratuitousArp,
     now: Instant,
 ) -> bool {
-    let mut table = bridge.macs.lock().unwrap_or_else(PoisonError::into_inner);
+    // Mostly there is nothing to learn, and that is seen without keeping others out.
+    let table = bridge.macs.read().unwrap_or_else(PoisonError::into_inner);
+    if !table.would_learn(now, mac, vlan, bundle, arp) {
+        return false;
+    }
+    drop(table);
+    let mut table = bridge.macs.write().unwrap_or_else(PoisonError::into_inner);
     let before = table.stats;
     let news = table.learn(now, mac, vlan, bundle, arp);
     if news {
@@ -363,7 +369,7 @@ impl Ctx<'_> {
         let table = self
             .bridge
             .macs
-            .lock()
+            .read()
             .unwrap_or_else(PoisonError::into_inner);
         table.lookup(mac, vlan)
     }

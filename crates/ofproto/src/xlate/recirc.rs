@@ -4,14 +4,15 @@
 //! known so far is frozen under a number that the packet carries. Equal states share a number; a number lives
 //! as long as some flow that uses it holds its [`Recirc`].
 
-use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ferrovs_openflow::action::Action;
 use ferrovs_packet::field::FieldValue;
 use ferrovs_packet::flow::{FLOW_N_REGS, Flow, FlowTnl};
 use ferrovs_packet::types::{Be64, OfPort};
+use hashbrown::HashMap;
 
 use super::snapshot::BridgeId;
 
@@ -69,75 +70,88 @@ pub struct Recirc {
     pub state: FrozenState,
 }
 
-/// All numbers in use of one datapath.
+type ById = papaya::HashMap<u32, Weak<Recirc>, foldhash::fast::RandomState>;
+
+/// Parts of the table: threads that freeze different states seldom meet.
+const SHARDS: usize = 16;
+
+/// All numbers in use of one datapath. Going on from a number takes no lock.
 #[derive(Default)]
 pub struct RecircTable {
-    inner: Mutex<Inner>,
+    by_id: ById,
+    by_hash: [Mutex<Shard>; SHARDS],
+    /// The number that was given out last.
+    last: AtomicU32,
+    hasher: foldhash::fast::RandomState,
 }
 
 #[derive(Default)]
-struct Inner {
-    last: u32,
-    by_id: HashMap<u32, Weak<Recirc>>,
-    by_hash: HashMap<u64, Vec<Weak<Recirc>>>,
-    /// Size of `by_id` at which dead entries are swept.
+struct Shard {
+    known: HashMap<u64, Vec<(u32, Weak<Recirc>)>, foldhash::fast::RandomState>,
+    /// How many there are, those that nobody holds any more among them, and at how many these are swept.
+    n: usize,
     sweep_at: usize,
 }
 
-fn hash_of(state: &FrozenState) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    state.hash(&mut hasher);
-    hasher.finish()
+impl Shard {
+    /// Forgets states that nobody holds, and their numbers unless those were given to others.
+    fn sweep(&mut self, by_id: &ById) {
+        let by_id = by_id.pin();
+        self.known.retain(|_, list| {
+            list.retain(|(id, r)| {
+                let held = r.strong_count() > 0;
+                if !held {
+                    _ = by_id.remove_if(id, |_, r| r.strong_count() == 0);
+                }
+                held
+            });
+            !list.is_empty()
+        });
+        self.n = self.known.values().map(Vec::len).sum();
+        self.sweep_at = self.n * 2 + 16;
+    }
 }
 
 impl RecircTable {
     /// The number for `state`: an existing one if the state is in use.
     pub fn alloc(&self, state: FrozenState) -> Arc<Recirc> {
-        let hash = hash_of(&state);
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = inner.by_hash.get(&hash)
+        let hash = self.hasher.hash_one(&state);
+        let shard = &self.by_hash[(hash >> 32) as usize % SHARDS];
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shard.known.get(&hash)
             && let Some(found) = known
                 .iter()
-                .filter_map(Weak::upgrade)
+                .filter_map(|(_, r)| r.upgrade())
                 .find(|r| r.state == state)
         {
             return found;
         }
-        if inner.by_id.len() >= inner.sweep_at {
-            inner.by_id.retain(|_, r| r.strong_count() > 0);
-            inner.by_hash.retain(|_, list| {
-                list.retain(|r| r.strong_count() > 0);
-                !list.is_empty()
-            });
-            inner.sweep_at = inner.by_id.len() * 2 + 64;
+        if shard.n >= shard.sweep_at {
+            shard.sweep(&self.by_id);
         }
-        let id = loop {
-            inner.last = inner.last.wrapping_add(1).max(1);
-            if inner
-                .by_id
-                .get(&inner.last)
-                .is_none_or(|r| r.strong_count() == 0)
-            {
-                break inner.last;
-            }
-        };
-        let recirc = Arc::new(Recirc { id, state });
-        inner.by_id.insert(id, Arc::downgrade(&recirc));
-        inner
-            .by_hash
-            .entry(hash)
-            .or_default()
-            .push(Arc::downgrade(&recirc));
+        let recirc = self.number(state);
+        let list = shard.known.entry(hash).or_default();
+        list.push((recirc.id, Arc::downgrade(&recirc)));
+        shard.n += 1;
         recirc
     }
 
+    /// Gives a state a number that none has that is in use.
+    fn number(&self, state: FrozenState) -> Arc<Recirc> {
+        let by_id = self.by_id.pin();
+        loop {
+            let id = self.last.fetch_add(1, Relaxed).wrapping_add(1);
+            let is_free = by_id.get(&id).is_none_or(|r| r.strong_count() == 0);
+            if id != 0 && is_free {
+                let recirc = Arc::new(Recirc { id, state });
+                by_id.insert(id, Arc::downgrade(&recirc));
+                return recirc;
+            }
+        }
+    }
+
     pub fn find(&self, id: u32) -> Option<Arc<Recirc>> {
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .by_id
-            .get(&id)?
-            .upgrade()
+        self.by_id.pin().get(&id)?.upgrade()
     }
 }
 
@@ -145,10 +159,8 @@ impl RecircTable {
 mod tests {
     use super::*;
 
-    #[test]
-    fn equal_states_share_a_number_while_one_is_held() {
-        let table = RecircTable::default();
-        let state = |table_id| FrozenState {
+    fn state(table_id: u8) -> FrozenState {
+        FrozenState {
             bridge: 1,
             table_id,
             metadata: FrozenMetadata::of(&Flow::default()),
@@ -159,7 +171,39 @@ mod tests {
             userdata: vec![],
             rule_cookie: 0,
             ingress: OfPort(1),
-        };
+        }
+    }
+
+    #[test]
+    fn threads_that_freeze_the_same_states_get_the_same_numbers() {
+        let table = RecircTable::default();
+        let freeze = || -> Vec<_> { (0..=255).map(|t| table.alloc(state(t))).collect() };
+        let all = std::thread::scope(|s| {
+            let threads: Vec<_> = (0..4).map(|_| s.spawn(freeze)).collect();
+            let joined = threads.into_iter().map(|t| t.join().unwrap());
+            joined.collect::<Vec<_>>()
+        });
+        let ids = |held: &[Arc<Recirc>]| held.iter().map(|r| r.id).collect::<Vec<_>>();
+        assert!(all.iter().all(|held| ids(held) == ids(&all[0])));
+        let mut distinct = ids(&all[0]);
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 256);
+        // What nobody holds any more goes, though not at once.
+        drop(all);
+        for _ in 0..8 {
+            (0..=255).for_each(|t| drop(table.alloc(state(t))));
+        }
+        assert!(
+            table.by_id.len() <= 2 * 256 + SHARDS * 16,
+            "{}",
+            table.by_id.len()
+        );
+    }
+
+    #[test]
+    fn equal_states_share_a_number_while_one_is_held() {
+        let table = RecircTable::default();
         let a = table.alloc(state(0));
         assert_eq!(table.alloc(state(0)).id, a.id);
         let b = table.alloc(state(1));

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use ferrovs_encap::{PacketTypeMode, TunnelConfig, TunnelType};
@@ -15,6 +15,7 @@ use ferrovs_packet::field::TunTable;
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
+use ferrovs_tunnel::neigh;
 
 pub use ferrovs_datapath::features::DpFeatures;
 
@@ -69,7 +70,7 @@ pub struct XBridge {
     pub tables: Arc<Tables>,
     /// Meters of the datapath, by OpenFlow meter.
     pub meters: Arc<papaya::HashMap<u32, u32>>,
-    pub macs: Arc<Mutex<MacTable>>,
+    pub macs: Arc<RwLock<MacTable>>,
     pub ports: HashMap<OfPort, Arc<XPort>>,
     pub bundles: HashMap<BundleId, Arc<XBundle>>,
     /// Frames to addresses that IEEE 802.1D reserves are forwarded.
@@ -83,6 +84,8 @@ pub struct XBridge {
     pub packet_ins: Arc<dyn PacketInSink>,
     /// What the fields `tun_metadata0` and on stand for.
     pub tun_table: Arc<TunTable>,
+    /// Whose neighbours tunnels know.
+    pub neighbours: neigh::Bridge,
     /// The MAC address of the local port.
     pub local_mac: Option<MacAddr>,
 }

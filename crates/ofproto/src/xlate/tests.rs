@@ -1,7 +1,7 @@
 //! The promise of megaflows: a packet that agrees with another in the bits that decided gets the same actions.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_datapath::action::{Action as DpAction, DropReason, Masked, Set};
@@ -148,7 +148,7 @@ fn one_bridge(id: u128) -> XBridge {
         name: format!("br{}", id - 1),
         tables,
         meters: Arc::new([(1, 7)].into_iter().collect()),
-        macs: Arc::new(Mutex::default()),
+        macs: Arc::default(),
         ports,
         bundles,
         forward_bpdu: false,
@@ -157,10 +157,11 @@ fn one_bridge(id: u128) -> XBridge {
         mirrors: vec![],
         packet_ins: Arc::new(NoController),
         tun_table: Arc::default(),
+        neighbours: ferrovs_tunnel::neigh::bridge("test"),
         local_mac: None,
     };
     {
-        let mut macs = bridge.macs.lock().expect("no thread panicked with it");
+        let mut macs = bridge.macs.write().expect("no thread panicked with it");
         let now = origin();
         for (mac, vlan, port) in [(1, 0, 1), (2, 5, 2), (3, 5, 3)] {
             macs.learn(now, mac_of(mac), vlan, port, Default::default());

@@ -165,12 +165,12 @@ impl Ctx<'_> {
             );
         };
         self.report(&format!("tunneling to {next} via {}", hop.dev));
-        let Some(eth_dst) = neigh::lookup(&bridge.name, next) else {
+        let Some(eth_dst) = neigh::lookup(bridge.neighbours, next) else {
             self.ask_for_neighbour(bridge, eth_src, hop.src, next);
             return;
         };
         self.credit(super::xcache::Credit::Neighbour {
-            bridge: bridge.clone(),
+            bridge: bridge.neighbours,
             address: next,
         });
         self.report(&format!(
@@ -239,7 +239,7 @@ impl Ctx<'_> {
             bridge.name
         );
         self.report(&text);
-        if self.side_effects && neigh::may_ask(&bridge.name, target) {
+        if self.side_effects && neigh::may_ask(bridge.neighbours, target) {
             let packet = compose(&question(eth_src, src, target), Payload::Default);
             if let Some(packet) = packet {
                 self.requests.push(Request {
@@ -266,7 +266,7 @@ impl Ctx<'_> {
             neigh::snoop(
                 &self.flow,
                 &mut self.wc,
-                &self.bridge.name,
+                self.bridge.neighbours,
                 self.side_effects,
             );
         }
@@ -277,8 +277,8 @@ impl Ctx<'_> {
                 eth_type::IP => IpAddr::from(f.nw_src.get().to_be_bytes()),
                 _ => IpAddr::from(f.ipv6_src),
             };
-            if neigh::confirm(&self.bridge.name, src) != Some(f.dl_src) {
-                neigh::set(&self.bridge.name, src, f.dl_src, Some(f.in_port));
+            if neigh::confirm(self.bridge.neighbours, src) != Some(f.dl_src) {
+                neigh::set(self.bridge.neighbours, src, f.dl_src, Some(f.in_port));
             }
         }
         found

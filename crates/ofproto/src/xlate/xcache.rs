@@ -49,7 +49,7 @@ pub enum Credit {
     },
     /// A tunnel's packets leave by this bridge to that next hop.
     Neighbour {
-        bridge: Arc<XBridge>,
+        bridge: ferrovs_tunnel::neigh::Bridge,
         address: std::net::IpAddr,
     },
     /// NORMAL saw this address behind that bundle.
@@ -151,7 +151,7 @@ impl Credit {
             }
             Credit::Neighbour { bridge, address } => {
                 // An entry that is used stays.
-                let _ = ferrovs_tunnel::neigh::lookup(&bridge.name, *address);
+                let _ = ferrovs_tunnel::neigh::lookup(*bridge, *address);
             }
             Credit::Mac {
                 bridge,
