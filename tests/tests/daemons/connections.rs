@@ -71,6 +71,8 @@ fn every_message_is_logged_in_both_directions_when_asked_for() {
     let answer = format!("|vconn|DBG|{target}: received: OFPT_BARRIER_REPLY (OF1.4) (xid=0x");
     assert!(client.stderr.contains(&answer), "{}", client.stderr);
 
+    // What is sent is told afterwards: once the switch answers others, it has been.
+    sw.appctl("version");
     let log = told(&sw, "vconn").join("\n");
     for line in [
         ": received: OFPT_HELLO (OF1.4) (xid=0x",
