@@ -9,9 +9,9 @@ use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request, Responder};
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::{Poller, clock, dirs, version, vlog};
 
-use ferrovs_datapath::dpctl::Filter;
 use ferrovs_datapath::dpif::{DpifClass, Ufid};
 use ferrovs_datapath::text::{OpenFlowTexts, packet_from_text, set_openflow_texts};
+use ferrovs_dpctl::Filter;
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::flow::parse_flow_stats_request;
 use ferrovs_openflow::text::key::format_flow;
@@ -84,7 +84,8 @@ pub fn register(commands: &mut Commands<App>, dummy: bool) {
 
 /// Registers the commands about datapaths.
 pub fn register_datapaths(commands: &mut Commands<App>, classes: &[Arc<dyn DpifClass>]) {
-    ferrovs_dpif_netdev::register_commands(commands, classes, flow_filter);
+    ferrovs_dpctl::register(commands, classes, flow_filter);
+    ferrovs_dpif_netdev::register_commands(commands, classes);
     set_openflow_texts(OpenFlowTexts {
         // A packet by itself came through no port.
         flow: |flow| format_flow(flow, &Names::none(&Tun::auto())).replacen("in_port=0,", "", 1),

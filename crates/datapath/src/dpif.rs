@@ -1,5 +1,9 @@
 //! The interface of a datapath: ports, flows, packets and statistics, whatever it is made of.
 //!
+//! Flows and packets go down as [`Op`]s, in batches; flows are read by [`Dpif::dump`], which lends them and can be
+//! shared by several readers, a shard each. What not every datapath has is a trait of its own
+//! ([`Dpif::meters`]): a datapath that gives none is one that Open vSwitch says "Operation not supported" of.
+//!
 //! Every method can be called from any thread. Packets do not wait for these calls, but for [`Dpif::quiesce`] and for
 //! ports that go: there a thread hands back what it holds.
 
@@ -9,14 +13,20 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use ferrovs_packet::buffer::Packet;
-use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::flow::Flow;
 use ferrovs_packet::hash::mix;
 use ferrovs_packet::types::DpPort;
 
-use crate::action::Action;
 use crate::features::DpFeatures;
 use crate::upcall::UpcallHandler;
+
+mod dump;
+mod ops;
+mod port_events;
+
+pub use dump::{DumpWant, FlowAttrs, FlowEntry, FlowStats, FlowView, Shard};
+pub use ops::{Execute, FlowPut, Op, PackedMatch, Put, RefusedPut};
+pub use port_events::{PortChanges, PortEvents, PortLog};
 
 /// A failure, by the name that the operating system gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,15 +105,6 @@ impl PmdId {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FlowStats {
-    pub n_packets: u64,
-    pub n_bytes: u64,
-    pub used: Option<Instant>,
-    /// All TCP flags seen.
-    pub tcp_flags: u16,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DpStats {
     pub n_hit: u64,
     pub n_missed: u64,
@@ -138,64 +139,6 @@ pub struct PortStats {
     pub tx_carrier_errors: Option<u64>,
 }
 
-/// Where the work of a flow is done, as its datapath says: "ovs" for one that does all itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowAttrs {
-    pub offloaded: bool,
-    pub dp_layer: &'static str,
-    pub dp_extra_info: Option<String>,
-}
-
-/// One installed flow.
-#[derive(Clone, Debug)]
-pub struct FlowEntry {
-    pub ufid: Ufid,
-    pub pmd: PmdId,
-    /// Bits that matter by `wc`; `flow` is the whole key that the flow was made from, so that `-m` texts and
-    /// retranslation see it, unlike other matches, in all its bits.
-    pub match_: Match,
-    pub actions: Arc<[Action]>,
-    pub stats: FlowStats,
-    pub attrs: FlowAttrs,
-}
-
-#[derive(Clone, Debug)]
-pub struct FlowPut {
-    pub ufid: Ufid,
-    /// The thread whose flow is meant; none means all threads that have ports.
-    pub pmd: Option<PmdId>,
-    /// As in [`FlowEntry`]: bits of the key outside the mask need not be zero.
-    pub match_: Match,
-    pub actions: Arc<[Action]>,
-    pub create: bool,
-    pub modify: bool,
-    pub zero_stats: bool,
-}
-
-/// A flow that no datapath takes, because its key is not that of a packet.
-#[derive(Debug)]
-pub struct RefusedPut<'a> {
-    pub ufid: Ufid,
-    /// The key as it was written.
-    pub key: &'a str,
-    pub actions: &'a [Action],
-    pub create: bool,
-    pub modify: bool,
-    /// Whether all that is wrong is that the port is missing or not exact.
-    pub no_port: bool,
-}
-
-/// A packet to run through actions as if it had arrived and hit a flow.
-#[derive(Debug)]
-pub struct Execute {
-    pub packet: Packet,
-    pub flow: Box<Flow>,
-    pub actions: Arc<[Action]>,
-    pub mtu: u16,
-    /// Some actions may be unknown to the datapath: see [`crate::help`].
-    pub needs_help: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct MeterBand {
     pub rate: u32,
@@ -213,6 +156,14 @@ pub struct Meter {
     pub n_bytes: u64,
 }
 
+/// What becomes of ports, or of a whole datapath, when the switch lets go of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detach {
+    /// They stay for the process that follows, if they can: see [`Dpif::outlives_process`].
+    Keep,
+    Delete,
+}
+
 /// A datapath.
 pub trait Dpif: Send + Sync {
     /// Kind: `netdev`, `system` or `dummy`.
@@ -223,9 +174,9 @@ pub trait Dpif: Send + Sync {
     fn run(&self) {}
 
     /// What the datapath can do; it does not change while the datapath is open.
-    fn features(&self) -> DpFeatures {
-        DpFeatures::default()
-    }
+    fn features(&self) -> DpFeatures;
+    /// Whether ports and flows are still there when the process has ended.
+    fn outlives_process(&self) -> bool;
 
     fn stats(&self) -> DpStats;
 
@@ -236,58 +187,52 @@ pub trait Dpif: Send + Sync {
     fn port_by_number(&self, port: DpPort) -> Result<DpPortInfo, Errno>;
     fn port_by_name(&self, name: &str) -> Result<DpPortInfo, Errno>;
     fn ports(&self) -> Vec<DpPortInfo>;
-    /// Bumped whenever a port comes, goes or gets another number, whoever did that.
-    fn ports_seq(&self) -> u64 {
-        0
-    }
+    /// Tells which ports come, go or get another number from now on, whoever does that.
+    fn port_events(&self) -> PortEvents;
     /// Counters of a port's device.
-    fn port_stats(&self, _port: DpPort) -> Result<PortStats, Errno> {
-        Err(Errno::EOPNOTSUPP)
-    }
+    fn port_stats(&self, port: DpPort) -> Result<PortStats, Errno>;
     /// Applies `Interface.other_config` that concerns the datapath.
     fn port_set_config(&self, port: DpPort, config: &BTreeMap<String, String>)
     -> Result<(), Errno>;
     /// Applies `Open_vSwitch.other_config`.
     fn set_config(&self, config: &BTreeMap<String, String>);
 
-    fn flow_put(&self, put: FlowPut) -> Result<(), Errno>;
+    /// Does one operation after the other; one that fails does not keep those behind it from being tried.
+    fn operate(&self, ops: &mut [Op<'_>]);
     /// Tells of a flow that could not even be asked for; the error is the answer to whoever wanted it.
     fn flow_refused(&self, _put: &RefusedPut<'_>) -> Errno {
         Errno::EINVAL
     }
-    fn flow_get(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowEntry, Errno>;
-    fn flow_del(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowStats, Errno>;
-    /// Every installed flow; flows that come and go meanwhile may or may not be seen.
-    fn flow_dump(&self, visit: &mut dyn FnMut(FlowEntry));
-    /// The same for a reader who goes by identifiers and statistics: logs do not tell the keys.
-    fn flow_dump_terse(&self, visit: &mut dyn FnMut(FlowEntry)) {
-        self.flow_dump(visit);
-    }
+    /// The greatest number of parts in which the flows can be dumped.
+    fn dump_shards(&self) -> usize;
+    /// Shows every installed flow of one part; flows that come and go meanwhile may or may not be seen.
+    fn dump(&self, shard: Shard, want: DumpWant, visit: &mut dyn FnMut(&dyn FlowView));
     fn flow_flush(&self);
 
-    /// Runs a packet through actions. Returns at once; the work may be done by another thread: see
-    /// [`Dpif::quiesce`].
-    fn execute(&self, execute: Execute) -> Result<(), Errno>;
-
-    /// Who answers when no flow matches. Replaces an earlier handler.
+    /// Who answers when no flow matches. Replaces an earlier handler, and lets go of it.
     fn set_upcall_handler(&self, handler: Option<Arc<dyn UpcallHandler>>);
+    /// Whether packets that no flow matches are brought to the handler, as they are at first, or dropped.
+    fn recv_enable(&self, enable: bool);
 
-    /// Returns when all packets that were given to the datapath before (posted by [`Dpif::execute`], or waiting
-    /// in the queues of ports that are not polled) have been handled: what tests and barriers wait for.
+    /// Returns when all packets that were given to the datapath before (posted by [`Op::Execute`], or waiting in the
+    /// queues of ports that are not polled) have been handled, as far as the datapath can know: what tests and
+    /// barriers wait for.
     fn quiesce(&self);
 
-    fn meter_set(&self, _id: u32, _meter: &Meter, _now: Instant) -> Result<(), Errno> {
-        Err(Errno::EOPNOTSUPP)
-    }
-    fn meter_stats(&self, _id: u32) -> Result<Meter, Errno> {
-        Err(Errno::EOPNOTSUPP)
-    }
-    fn meter_del(&self, _id: u32) -> Result<Meter, Errno> {
-        Err(Errno::EOPNOTSUPP)
+    /// Meters, if it has them.
+    fn meters(&self) -> Option<&dyn Meters> {
+        None
     }
 
     /// Removes the datapath with its ports.
     fn destroy(&self);
+}
+
+/// Token buckets that flows send their packets through.
+pub trait Meters {
+    fn set(&self, id: u32, meter: &Meter, now: Instant) -> Result<(), Errno>;
+    fn stats(&self, id: u32) -> Result<Meter, Errno>;
+    fn delete(&self, id: u32) -> Result<Meter, Errno>;
 }
 
 /// A kind of datapath that can be created by name; the list of kinds is made by the program alone.

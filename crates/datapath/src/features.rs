@@ -2,8 +2,8 @@
 //!
 //! [`FEATURES`] lists them once, with the names and in the order of `dpif/show-dp-features`.
 
-/// What a datapath can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a datapath can do: by default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DpFeatures {
     pub masked_set_action: bool,
     pub tnl_push_pop: bool,
@@ -32,41 +32,6 @@ pub struct DpFeatures {
     pub ct_orig_tuple: bool,
     pub ct_orig_tuple6: bool,
     pub nd_ext: bool,
-}
-
-impl Default for DpFeatures {
-    /// What the userspace datapath does.
-    fn default() -> Self {
-        DpFeatures {
-            masked_set_action: true,
-            tnl_push_pop: true,
-            ufid: true,
-            trunc: true,
-            clone: true,
-            sample_nesting: 10,
-            ct_eventmask: false,
-            ct_clear: false,
-            max_hash_alg: 1,
-            check_pkt_len: true,
-            ct_timeout: false,
-            explicit_drop_action: true,
-            lb_output_action: false,
-            ct_zero_snat: false,
-            add_mpls: true,
-            psample: false,
-            max_vlan_headers: 1,
-            max_mpls_depth: 3,
-            recirc: true,
-            ct_state: false,
-            ct_zone: false,
-            ct_mark: false,
-            ct_label: false,
-            ct_state_nat: false,
-            ct_orig_tuple: false,
-            ct_orig_tuple6: false,
-            nd_ext: true,
-        }
-    }
 }
 
 /// The value of one feature.

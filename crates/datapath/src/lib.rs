@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
-pub mod dpctl;
 pub mod dpif;
 pub mod edit;
 pub mod features;

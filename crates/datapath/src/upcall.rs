@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use ferrovs_packet::buffer::Packet;
-use ferrovs_packet::flow::{Flow, FlowWildcards, VLAN_CFI, VLAN_VID_MASK};
+use ferrovs_packet::flow::{Flow, FlowTnl, FlowWildcards, VLAN_CFI, VLAN_VID_MASK};
 
 use crate::action::{Action, Userspace};
 use crate::dpif::{PmdId, Ufid};
@@ -15,10 +15,14 @@ use crate::dpif::{PmdId, Ufid};
 #[derive(Clone, Debug)]
 pub enum UpcallKind<'a> {
     Miss,
-    /// A `userspace` action, with the actions of its flow if it asked for them.
+    /// A `userspace` action, whose user data is as it was given to the datapath.
     Action {
         userspace: &'a Userspace,
+        /// The actions of its flow, if it asked for them.
         actions: &'a [Action],
+        /// What the packet's tunnel headers would be on the port that the action names, if it names one and the
+        /// datapath can tell.
+        egress_tunnel: Option<&'a FlowTnl>,
     },
 }
 
@@ -29,6 +33,20 @@ pub struct Upcall<'a> {
     pub flow: &'a Flow,
     pub kind: UpcallKind<'a>,
     pub pmd: PmdId,
+    /// The identifier that a flow for this packet shall have, where the datapath makes identifiers.
+    pub ufid: Option<Ufid>,
+    /// Hash of the packet's connection, as its device or the datapath computed it.
+    pub hash: Option<u32>,
+    /// Size of the largest fragment that the packet was put together from; 0 if it was not.
+    pub mru: u16,
+}
+
+/// A flow that shall be installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Install {
+    pub ufid: Ufid,
+    /// Given back in [`UpcallHandler::installed`]: tells this wish from others for the same flow.
+    pub ticket: u64,
 }
 
 /// What to do with the packet, and with those like it.
@@ -40,8 +58,8 @@ pub struct UpcallReply {
     pub flow_actions: Option<Arc<[Action]>>,
     /// Bits that decided, and those of [`complete`]; the flow matches these and no other.
     pub wc: Box<FlowWildcards>,
-    /// Identifier for the flow to install; none means that nothing shall be installed.
-    pub install: Option<Ufid>,
+    /// The flow to install; none means that nothing shall be installed.
+    pub install: Option<Install>,
 }
 
 /// Adds what every flow of a datapath matches, looked at or not: where the packet came from, and whether it has a
@@ -60,8 +78,9 @@ pub trait UpcallHandler: Send + Sync {
     /// None: the packet is dropped (and counted as an upcall error).
     fn upcall(&self, upcall: Upcall<'_>) -> Option<UpcallReply>;
 
-    /// The flow that an upcall asked for could not be installed (`installed` false) or was.
-    fn installed(&self, ufid: Ufid, pmd: PmdId, installed: bool);
+    /// The flow that the answer to an upcall asked for was installed, or could not be. Each wish is answered, once, after
+    /// its outcome is certain.
+    fn installed(&self, install: Install, pmd: PmdId, installed: bool);
 }
 
 /// Stack of a thread that asks an [`UpcallHandler`]: a translation may nest thousands of tables deep. Only what

@@ -1,39 +1,19 @@
-//! The control commands `dpctl/*` and `dpif-netdev/*`.
+//! The control commands `dpif-netdev/*`.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-use ferrovs_datapath::dpctl::{COMMANDS, Context, FilterParser};
 use ferrovs_datapath::dpif::{DpifClass, PmdId};
+use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request};
-use ferrovs_runtime::{clock, dirs};
 
 use crate::class::open_datapaths;
 use crate::datapath::Datapath;
 use crate::show::{self, Args};
 use crate::thread::Thread;
 
-/// Adds the commands. `filter` reads the OpenFlow match of `dpctl/dump-flows filter=`.
-pub fn register_commands<S: 'static>(
-    commands: &mut Commands<S>,
-    classes: &[Arc<dyn DpifClass>],
-    filter: FilterParser,
-) {
-    for command in COMMANDS {
-        let classes = classes.to_vec();
-        commands.register(
-            command.name,
-            command.usage,
-            command.min,
-            command.max,
-            move |_, request| {
-                let args: Vec<&str> = request.argv[1..].iter().map(String::as_str).collect();
-                let program = dirs::program_name();
-                let context = Context::new(&classes, program, clock::now(), filter);
-                context.run_with_options(command, &args).map(Output::from)
-            },
-        );
-    }
+/// Adds the commands, and those of dummies if there are such among the classes.
+pub fn register_commands<S: 'static>(commands: &mut Commands<S>, classes: &[Arc<dyn DpifClass>]) {
     if classes.iter().any(|c| c.kind() == "dummy") {
         commands.register(
             "dpif-dummy/change-port-number",

@@ -1,16 +1,17 @@
 //! The datapath as the program's main thread uses it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ferrovs_datapath::dpif::{
-    DpPortInfo, DpStats, Dpif, Errno, Execute, FlowEntry, FlowPut, FlowStats, Meter, PmdId,
-    PortStats, Ufid,
+    DpPortInfo, DpStats, Dpif, DumpWant, Errno, FlowView, Op, PmdId, PortEvents, PortLog,
+    PortStats, Shard,
 };
+use ferrovs_datapath::features::DpFeatures;
 use ferrovs_datapath::upcall::UpcallHandler;
 use ferrovs_netdev::{Flags, PortClass};
 use ferrovs_packet::types::DpPort;
@@ -19,14 +20,41 @@ use ferrovs_runtime::{clock, coverage, vlog};
 
 use crate::config::Config;
 use crate::counters::Count;
-use crate::flow::DpFlow;
 use crate::meter::Meters;
 use crate::port::{Port, Ports};
 use crate::thread::{Assigned, Message, Thread};
 use crate::worker::Worker;
 
-/// Flows of a thread that are dumped in order.
-const FEW_FLOWS: usize = 64;
+/// What this datapath can do.
+const FEATURES: DpFeatures = DpFeatures {
+    masked_set_action: true,
+    tnl_push_pop: true,
+    ufid: true,
+    trunc: true,
+    clone: true,
+    sample_nesting: 10,
+    ct_eventmask: false,
+    ct_clear: false,
+    max_hash_alg: 1,
+    check_pkt_len: true,
+    ct_timeout: false,
+    explicit_drop_action: true,
+    lb_output_action: false,
+    ct_zero_snat: false,
+    add_mpls: true,
+    psample: false,
+    max_vlan_headers: 1,
+    max_mpls_depth: 3,
+    recirc: true,
+    ct_state: false,
+    ct_zone: false,
+    ct_mark: false,
+    ct_label: false,
+    ct_state_nat: false,
+    ct_orig_tuple: false,
+    ct_orig_tuple6: false,
+    nd_ext: true,
+};
 
 pub struct Datapath {
     name: String,
@@ -39,7 +67,9 @@ pub struct Datapath {
     changing: Mutex<()>,
     pub threads: ArcSwap<Vec<Arc<Thread>>>,
     handles: Mutex<HashMap<PmdId, JoinHandle<()>>>,
-    pub handler: ArcSwap<Option<Arc<dyn UpcallHandler>>>,
+    handler: ArcSwap<Option<Arc<dyn UpcallHandler>>>,
+    /// Whether the handler is asked.
+    recv: AtomicBool,
     pub config: ArcSwap<Config>,
     /// Whether a configuration has come yet.
     pub configured: AtomicBool,
@@ -50,8 +80,8 @@ pub struct Datapath {
     /// Totals of threads that have ended.
     retired: Mutex<DpStats>,
     destroyed: AtomicBool,
-    /// Bumped by every change of `ports`.
-    ports_seq: AtomicU64,
+    /// Tells every change of `ports`.
+    port_log: Arc<PortLog>,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,6 +106,7 @@ impl Datapath {
             threads: ArcSwap::default(),
             handles: Mutex::default(),
             handler: ArcSwap::from_pointee(None),
+            recv: AtomicBool::new(true),
             config: ArcSwap::from_pointee(Config {
                 rxq_isolate: true,
                 ..Config::default()
@@ -86,7 +117,7 @@ impl Datapath {
             meters: Meters::default(),
             retired: Mutex::default(),
             destroyed: AtomicBool::new(false),
-            ports_seq: AtomicU64::new(0),
+            port_log: Arc::default(),
         });
         let thread = Thread::new(PmdId::NON_PMD, 0).map_err(|e| errno(&e))?;
         dp.start(thread)?;
@@ -122,7 +153,7 @@ impl Datapath {
         new.config = Mutex::new(lock(&port.config).clone());
         ports.insert(Arc::new(new));
         self.ports.store(Arc::new(ports));
-        self.ports_seq.fetch_add(1, Ordering::Relaxed);
+        self.port_log.note(name);
         self.reassign();
         Ok(())
     }
@@ -216,7 +247,7 @@ impl Datapath {
         }
         ports.insert(Arc::new(Port::new(number, name, kind, netdev)));
         self.ports.store(Arc::new(ports));
-        self.ports_seq.fetch_add(1, Ordering::Relaxed);
+        self.port_log.note(name);
         self.reassign();
         drop(guard);
         Ok(number)
@@ -226,9 +257,9 @@ impl Datapath {
         {
             let _guard = lock(&self.changing);
             let mut ports = Ports::clone(&self.ports.load());
-            ports.remove(number).ok_or(Errno::ENOENT)?;
+            let gone = ports.remove(number).ok_or(Errno::ENOENT)?;
             self.ports.store(Arc::new(ports));
-            self.ports_seq.fetch_add(1, Ordering::Relaxed);
+            self.port_log.note(&gone.name);
             self.reassign();
         }
         // The threads let go of the device before its name can be used again.
@@ -266,45 +297,12 @@ impl Datapath {
         }
     }
 
-    /// Flow of a thread, or of any thread.
-    fn find(&self, ufid: Ufid, pmd: Option<PmdId>) -> Option<(PmdId, Arc<DpFlow>)> {
-        self.threads
-            .load()
-            .iter()
-            .filter(|t| pmd.is_none_or(|p| p == t.id))
-            .find_map(|t| Some((t.id, t.flows.pin().get(&ufid)?.clone())))
-    }
-
-    fn put(&self, thread: &Thread, put: &FlowPut) -> Result<(), Errno> {
-        let flows = thread.flows.pin();
-        if let Some(flow) = flows.get(&put.ufid) {
-            if !put.modify {
-                return Err(Errno::EEXIST);
-            }
-            let old = flow.actions.swap(Arc::new(put.actions.clone()));
-            crate::log::flow_changed(&flow.entry(thread.id), &old);
-            if put.zero_stats {
-                flow.zero_stats();
-            }
-            return Ok(());
-        }
-        if !put.create {
-            return Err(Errno::ENOENT);
-        }
-        let flow = Arc::new(DpFlow::new(
-            put.ufid,
-            &put.match_,
-            put.actions.clone(),
-            self.epoch,
-        ));
-        match flows.try_insert(put.ufid, flow.clone()) {
-            Ok(_) => {
-                crate::log::flow_added(put.ufid, &put.match_, &put.actions);
-                thread.post(Message::Insert(flow));
-                Ok(())
-            }
-            Err(_) => Err(Errno::EEXIST),
-        }
+    /// Who answers misses, unless nobody shall just now.
+    pub fn handler(&self) -> Option<Arc<dyn UpcallHandler>> {
+        let enabled = self.recv.load(Ordering::Relaxed);
+        enabled
+            .then(|| Option::clone(&self.handler.load()))
+            .flatten()
     }
 }
 
@@ -332,8 +330,12 @@ impl Dpif for Datapath {
         &self.name
     }
 
-    fn ports_seq(&self) -> u64 {
-        self.ports_seq.load(Ordering::Relaxed)
+    fn features(&self) -> DpFeatures {
+        FEATURES
+    }
+
+    fn outlives_process(&self) -> bool {
+        false
     }
 
     fn stats(&self) -> DpStats {
@@ -372,6 +374,10 @@ impl Dpif for Datapath {
 
     fn ports(&self) -> Vec<DpPortInfo> {
         self.ports.load().iter().map(|p| p.info()).collect()
+    }
+
+    fn port_events(&self) -> PortEvents {
+        self.port_log.subscribe()
     }
 
     fn port_stats(&self, port: DpPort) -> Result<PortStats, Errno> {
@@ -455,107 +461,36 @@ impl Dpif for Datapath {
         }
     }
 
-    fn flow_put(&self, put: FlowPut) -> Result<(), Errno> {
-        coverage::DPIF_FLOW_PUT.inc();
-        let threads = self.threads.load();
-        let mut result = Err(Errno::EINVAL);
-        for thread in threads.iter().filter(|t| put.pmd.is_none_or(|p| p == t.id)) {
-            let done = self.put(thread, &put);
-            // One thread that failed is the answer for all.
-            if done.is_err() || result == Err(Errno::EINVAL) {
-                result = done;
-            }
-        }
-        if result.is_err() {
-            coverage::DPIF_FLOW_PUT_ERROR.inc();
-        }
-        result
+    fn operate(&self, ops: &mut [Op<'_>]) {
+        crate::flows::operate(self, ops);
     }
 
-    fn flow_get(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowEntry, Errno> {
-        coverage::DPIF_FLOW_GET.inc();
-        let (id, flow) = self.find(ufid, pmd).ok_or(Errno::ENOENT)?;
-        Ok(flow.entry(id))
+    fn dump_shards(&self) -> usize {
+        crate::flow_table::SHARDS
     }
 
-    fn flow_del(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowStats, Errno> {
-        coverage::DPIF_FLOW_DEL.inc();
-        let mut stats = None::<FlowStats>;
-        let threads = self.threads.load();
-        for thread in threads.iter().filter(|t| pmd.is_none_or(|p| p == t.id)) {
-            let Some(flow) = thread.flows.pin().remove(&ufid).cloned() else {
-                continue;
-            };
-            flow.dead.store(true, Ordering::SeqCst);
-            let s = flow.stats();
-            thread.post(Message::Remove(flow));
-            stats = Some(match stats {
-                None => s,
-                Some(sum) => FlowStats {
-                    n_packets: sum.n_packets + s.n_packets,
-                    n_bytes: sum.n_bytes + s.n_bytes,
-                    used: sum.used.max(s.used),
-                    tcp_flags: sum.tcp_flags | s.tcp_flags,
-                },
-            });
-        }
-        stats.ok_or(Errno::ENOENT)
-    }
-
-    fn flow_dump(&self, visit: &mut dyn FnMut(FlowEntry)) {
-        for thread in self.threads.load().iter() {
-            let flows = thread.flows.pin();
-            // A few are told in the order in which they were made, which is easier to read.
-            if flows.len() <= FEW_FLOWS {
-                let mut few: Vec<_> = flows.values().collect();
-                few.sort_unstable_by_key(|flow| flow.serial);
-                few.iter().for_each(|flow| visit(flow.entry(thread.id)));
-            } else {
-                flows.values().for_each(|flow| visit(flow.entry(thread.id)));
-            }
-        }
+    fn dump(&self, shard: Shard, _: DumpWant, visit: &mut dyn FnMut(&dyn FlowView)) {
+        crate::flows::dump(self, shard, visit);
     }
 
     fn flow_flush(&self) {
-        coverage::DPIF_FLOW_FLUSH.inc();
-        for thread in self.threads.load().iter() {
-            let flows = thread.flows.pin();
-            for (ufid, flow) in &flows {
-                flow.dead.store(true, Ordering::SeqCst);
-                flows.remove(ufid);
-                thread.post(Message::Remove(flow.clone()));
-            }
-        }
-    }
-
-    fn execute(&self, execute: Execute) -> Result<(), Errno> {
-        coverage::DPIF_EXECUTE.inc();
-        let thread = self.thread(PmdId::NON_PMD).ok_or(Errno::ENODEV)?;
-        thread.post(Message::Execute(Box::new(execute)));
-        Ok(())
+        crate::flows::flush(self);
     }
 
     fn set_upcall_handler(&self, handler: Option<Arc<dyn UpcallHandler>>) {
         self.handler.store(Arc::new(handler));
     }
 
+    fn recv_enable(&self, enable: bool) {
+        self.recv.store(enable, Ordering::Relaxed);
+    }
+
     fn quiesce(&self) {
         self.barrier();
     }
 
-    fn meter_set(&self, id: u32, meter: &Meter, now: Instant) -> Result<(), Errno> {
-        coverage::DPIF_METER_SET.inc();
-        self.meters.set(id, meter, now)
-    }
-
-    fn meter_stats(&self, id: u32) -> Result<Meter, Errno> {
-        coverage::DPIF_METER_GET.inc();
-        self.meters.stats(id)
-    }
-
-    fn meter_del(&self, id: u32) -> Result<Meter, Errno> {
-        coverage::DPIF_METER_DEL.inc();
-        self.meters.delete(id)
+    fn meters(&self) -> Option<&dyn ferrovs_datapath::dpif::Meters> {
+        Some(&self.meters)
     }
 
     fn destroy(&self) {

@@ -242,16 +242,20 @@ impl Worker {
             gso::cut(&mut packet);
         }
         crate::log::upcall(&self.dp, "action", &packet, &flow);
-        let handler = self.dp.handler.load_full();
-        let reply = handler.as_ref().as_ref().and_then(|handler| {
+        let (handler, hash) = (self.dp.handler(), packet.rss_hash);
+        let reply = handler.and_then(|handler| {
             handler.upcall(Upcall {
                 packet: &mut packet,
                 flow: &flow,
                 kind: UpcallKind::Action {
                     userspace: what,
                     actions: if what.with_actions { actions } else { &[] },
+                    egress_tunnel: None,
                 },
                 pmd: self.me.id,
+                ufid: None,
+                hash,
+                mru: 0,
             })
         });
         let Some(reply) = reply else {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ferrovs_datapath::action::Action;
-use ferrovs_datapath::dpif::{FlowAttrs, FlowEntry, FlowStats, PmdId, Ufid};
+use ferrovs_datapath::dpif::{FlowAttrs, FlowStats, FlowView, PmdId, Ufid};
 use ferrovs_datapath::text::miniflow_bits;
-use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
 use ferrovs_packet::miniflow::{Miniflow, Minimask};
 use ferrovs_packet::parse::Brief;
 use smallvec::SmallVec;
@@ -132,23 +132,52 @@ impl DpFlow {
         key.matches(&self.values, self.mask.view())
     }
 
-    pub fn entry(&self, pmd: PmdId) -> FlowEntry {
-        let match_ = Match {
+    /// The whole key and the mask.
+    pub fn match_(&self) -> Match {
+        Match {
             flow: self.key.expand(),
             wc: self.mask.expand(),
-        };
-        let (low, high) = miniflow_bits(&match_);
-        FlowEntry {
-            ufid: self.ufid,
-            pmd,
-            match_,
-            actions: Actions::clone(&self.actions.load()),
-            stats: self.stats(),
-            attrs: FlowAttrs {
-                offloaded: false,
-                dp_layer: "ovs",
-                dp_extra_info: Some(format!("miniflow_bits({low},{high})")),
-            },
+        }
+    }
+}
+
+/// A flow and the thread that it belongs to, as dumps show it.
+pub struct Shown<'a> {
+    pub flow: &'a DpFlow,
+    pub pmd: PmdId,
+}
+
+impl FlowView for Shown<'_> {
+    fn ufid(&self) -> Ufid {
+        self.flow.ufid
+    }
+
+    fn pmd(&self) -> PmdId {
+        self.pmd
+    }
+
+    fn stats(&self) -> FlowStats {
+        self.flow.stats()
+    }
+
+    fn key(&self) -> Flow {
+        self.flow.key.expand()
+    }
+
+    fn mask(&self) -> FlowWildcards {
+        self.flow.mask.expand()
+    }
+
+    fn actions(&self) -> Arc<[Action]> {
+        Actions::clone(&self.flow.actions.load())
+    }
+
+    fn attrs(&self) -> FlowAttrs {
+        let (low, high) = miniflow_bits(&self.flow.match_());
+        FlowAttrs {
+            offloaded: false,
+            dp_layer: "ovs",
+            dp_extra_info: Some(format!("miniflow_bits({low},{high})")),
         }
     }
 }

@@ -24,6 +24,8 @@ mod counters;
 mod datapath;
 mod execute;
 mod flow;
+mod flow_table;
+mod flows;
 mod log;
 mod logged;
 mod lookup;

@@ -1,7 +1,7 @@
 //! What `vlog/set dpif_netdev:dbg` shows of flows and questions.
 
 use ferrovs_datapath::action::Action;
-use ferrovs_datapath::dpif::{Dpif, FlowEntry, Ufid};
+use ferrovs_datapath::dpif::{Dpif, Ufid};
 use ferrovs_datapath::text::{format_actions, format_match, format_openflow_match, format_packet};
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, Match};
@@ -9,6 +9,7 @@ use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 
 use crate::datapath::Datapath;
+use crate::flow::DpFlow;
 
 /// A packet goes up, because no flow matches or an action says so.
 #[inline]
@@ -29,25 +30,25 @@ pub fn flow_added(ufid: Ufid, m: &Match, actions: &[Action]) {
         terse(m),
         list(actions)
     );
-    openflow(m);
+    openflow(|| *m);
 }
 
-pub fn flow_changed(entry: &FlowEntry, old: &[Action]) {
+pub fn flow_changed(flow: &DpFlow, old: &[Action], new: &[Action]) {
     vlog::dbg!(
         DPIF_NETDEV,
         "flow_mod: ufid:{0} mega_ufid:{0} {1}, old_actions:{2}, actions:{3}",
-        entry.ufid,
-        terse(&entry.match_),
+        flow.ufid,
+        terse(&flow.match_()),
         list(old),
-        list(&entry.actions)
+        list(new)
     );
-    openflow(&entry.match_);
+    openflow(|| flow.match_());
 }
 
 /// The match in OpenFlow's language; the port is not part of it, as each has its own tables.
-fn openflow(m: &Match) {
+fn openflow(m: impl Fn() -> Match) {
     let text = || {
-        let mut m = *m;
+        let mut m = m();
         m.wc.masks.in_port = 0;
         m.flow.in_port = 0;
         format_openflow_match(&m)

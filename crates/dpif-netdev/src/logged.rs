@@ -18,8 +18,8 @@ use ferrovs_runtime::{clock, vlog};
 
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{
-    DpPortInfo, DpStats, Dpif, Errno, Execute, FlowEntry, FlowPut, FlowStats, Meter, PmdId,
-    PortStats, RefusedPut, Ufid,
+    DpPortInfo, DpStats, Dpif, DumpWant, Errno, Execute, FlowPut, FlowStats, FlowView, Meter,
+    Meters, Op, PortEvents, PortStats, RefusedPut, Shard, Ufid,
 };
 use ferrovs_datapath::features::DpFeatures;
 use ferrovs_datapath::help;
@@ -95,30 +95,46 @@ impl Logged {
         result
     }
 
-    fn dump(&self, visit: &mut dyn FnMut(FlowEntry), terse: bool) {
-        let inner = |visit: &mut dyn FnMut(FlowEntry)| match terse {
-            true => self.dp.flow_dump_terse(visit),
-            false => self.dp.flow_dump(visit),
-        };
-        if !self.verbose() {
-            return inner(visit);
+    /// Executes, in pieces if the datapath may not know all actions.
+    fn run_packet(&self, execute: Execute) -> Result<(), Errno> {
+        if !execute.needs_help {
+            return self.execution("execute", execute, |e| self.dp.execute(e));
         }
-        inner(&mut |entry| {
-            let text = match terse {
-                true => format!("<empty>{}", stats_text(&entry.stats)),
-                false => format!(
-                    "{}{}{}",
-                    key_text(&entry.match_),
-                    stats_text(&entry.stats),
-                    actions_text(&entry.actions)
-                ),
-            };
-            self.flow("flow_dump", None, entry.ufid, || text);
-            visit(entry);
-        });
-        vlog::dbg!(DPIF, "{}: dumped all flows", self.name);
-        self.success("flow_dump_destroy");
+        help::execute(execute, &mut |piece| {
+            self.execution("sub-execute", piece, |e| self.run_packet(e))
+        })
     }
+
+    /// Tells how an operation on a flow ended.
+    fn tell(&self, op: &Op<'_>) {
+        match op {
+            Op::Put { put, result } => {
+                let what = put_name(put.put.create().is_some(), put.put.modifies());
+                self.flow(what, result.err(), put.ufid, || put_text(put));
+            }
+            Op::Del { ufid, result, .. } => {
+                self.flow("flow_del", result.err(), *ufid, || {
+                    result.as_ref().map(stats_text).unwrap_or_default()
+                });
+            }
+            Op::Get { ufid, result, .. } => {
+                let error = result.as_ref().err().copied();
+                self.flow("flow_get", error, *ufid, || match result {
+                    Ok(entry) => format!(
+                        "<empty>{}{}",
+                        stats_text(&entry.stats),
+                        actions_text(&entry.actions)
+                    ),
+                    Err(_) => format!("<empty>{}", stats_text(&FlowStats::default())),
+                });
+            }
+            Op::Execute { .. } => {}
+        }
+    }
+}
+
+fn put_text(put: &FlowPut<'_>) -> String {
+    key_text(&put.put.told_as().expand()) + &actions_text(&put.actions)
 }
 
 fn put_name(create: bool, modify: bool) -> &'static str {
@@ -128,6 +144,22 @@ fn put_name(create: bool, modify: bool) -> &'static str {
         (true, true) => "put[create][modify]",
         (false, false) => "put",
     }
+}
+
+fn is_packet(op: &Op<'_>) -> bool {
+    matches!(op, Op::Execute { .. })
+}
+
+/// A flow of a dump; a reader who goes by identifiers and statistics is not told the key.
+fn shown_text(flow: &dyn FlowView, want: DumpWant) -> String {
+    if !want.key {
+        return format!("<empty>{}", stats_text(&flow.stats()));
+    }
+    let m = Match {
+        flow: flow.key(),
+        wc: flow.mask(),
+    };
+    key_text(&m) + &stats_text(&flow.stats()) + &actions_text(&flow.actions())
 }
 
 fn key_text(m: &Match) -> String {
@@ -253,8 +285,12 @@ impl Dpif for Logged {
         ports
     }
 
-    fn ports_seq(&self) -> u64 {
-        self.dp.ports_seq()
+    fn outlives_process(&self) -> bool {
+        self.dp.outlives_process()
+    }
+
+    fn port_events(&self) -> PortEvents {
+        self.dp.port_events()
     }
 
     fn port_stats(&self, port: DpPort) -> Result<PortStats, Errno> {
@@ -273,14 +309,21 @@ impl Dpif for Logged {
         self.dp.set_config(config);
     }
 
-    fn flow_put(&self, put: FlowPut) -> Result<(), Errno> {
-        let what = put_name(put.create, put.modify);
-        let (ufid, match_, actions) = (put.ufid, put.match_, put.actions.clone());
-        let result = self.dp.flow_put(put);
-        self.flow(what, result.err(), ufid, || {
-            key_text(&match_) + &actions_text(&actions)
-        });
-        result
+    fn operate(&self, ops: &mut [Op<'_>]) {
+        for part in ops.chunk_by_mut(|a, b| is_packet(a) == is_packet(b)) {
+            if part.first().is_some_and(is_packet) {
+                for op in part {
+                    if let Op::Execute { execute, result } = op
+                        && let Some(execute) = execute.take()
+                    {
+                        *result = self.run_packet(execute);
+                    }
+                }
+            } else {
+                self.dp.operate(part);
+                part.iter().for_each(|op| self.tell(op));
+            }
+        }
     }
 
     fn flow_refused(&self, put: &RefusedPut<'_>) -> Errno {
@@ -307,49 +350,27 @@ impl Dpif for Logged {
         error
     }
 
-    fn flow_get(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowEntry, Errno> {
-        let result = self.dp.flow_get(ufid, pmd);
-        let error = result.as_ref().err().copied();
-        self.flow("flow_get", error, ufid, || match &result {
-            Ok(entry) => format!(
-                "<empty>{}{}",
-                stats_text(&entry.stats),
-                actions_text(&entry.actions)
-            ),
-            Err(_) => format!("<empty>{}", stats_text(&FlowStats::default())),
+    fn dump_shards(&self) -> usize {
+        self.dp.dump_shards()
+    }
+
+    fn dump(&self, shard: Shard, want: DumpWant, visit: &mut dyn FnMut(&dyn FlowView)) {
+        if !self.verbose() {
+            return self.dp.dump(shard, want, visit);
+        }
+        self.dp.dump(shard, want, &mut |flow| {
+            self.flow("flow_dump", None, flow.ufid(), || shown_text(flow, want));
+            visit(flow);
         });
-        result
-    }
-
-    fn flow_del(&self, ufid: Ufid, pmd: Option<PmdId>) -> Result<FlowStats, Errno> {
-        let result = self.dp.flow_del(ufid, pmd);
-        let error = result.as_ref().err().copied();
-        self.flow("flow_del", error, ufid, || {
-            result.as_ref().map(stats_text).unwrap_or_default()
-        });
-        result
-    }
-
-    fn flow_dump(&self, visit: &mut dyn FnMut(FlowEntry)) {
-        self.dump(visit, false);
-    }
-
-    fn flow_dump_terse(&self, visit: &mut dyn FnMut(FlowEntry)) {
-        self.dump(visit, true);
+        if shard.index + 1 == shard.of {
+            vlog::dbg!(DPIF, "{}: dumped all flows", self.name);
+            self.success("flow_dump_destroy");
+        }
     }
 
     fn flow_flush(&self) {
         self.dp.flow_flush();
         self.success("flow_flush");
-    }
-
-    fn execute(&self, execute: Execute) -> Result<(), Errno> {
-        if !execute.needs_help {
-            return self.execution("execute", execute, |e| self.dp.execute(e));
-        }
-        help::execute(execute, &mut |piece| {
-            self.execution("sub-execute", piece, |e| self.execute(e))
-        })
     }
 
     fn set_upcall_handler(&self, handler: Option<Arc<dyn UpcallHandler>>) {
@@ -360,27 +381,43 @@ impl Dpif for Logged {
         self.dp.quiesce();
     }
 
-    fn meter_set(&self, id: u32, meter: &Meter, now: Instant) -> Result<(), Errno> {
-        let result = self.dp.meter_set(id, meter, now);
+    fn recv_enable(&self, enable: bool) {
+        self.dp.recv_enable(enable);
+    }
+
+    fn meters(&self) -> Option<&dyn Meters> {
+        self.dp.meters().map(|_| self as &dyn Meters)
+    }
+
+    fn destroy(&self) {
+        self.dp.destroy();
+    }
+}
+
+impl Logged {
+    fn inner_meters(&self) -> Result<&dyn Meters, Errno> {
+        self.dp.meters().ok_or(Errno::EOPNOTSUPP)
+    }
+}
+
+impl Meters for Logged {
+    fn set(&self, id: u32, meter: &Meter, now: Instant) -> Result<(), Errno> {
+        let result = self.inner_meters()?.set(id, meter, now);
         if result.is_ok() {
             vlog::dbg!(DPIF, "{}: DPIF meter {id} set", self.name);
         }
         result
     }
 
-    fn meter_stats(&self, id: u32) -> Result<Meter, Errno> {
-        self.dp.meter_stats(id)
+    fn stats(&self, id: u32) -> Result<Meter, Errno> {
+        self.inner_meters()?.stats(id)
     }
 
-    fn meter_del(&self, id: u32) -> Result<Meter, Errno> {
-        let result = self.dp.meter_del(id);
+    fn delete(&self, id: u32) -> Result<Meter, Errno> {
+        let result = self.inner_meters()?.delete(id);
         if result.is_ok() {
             vlog::dbg!(DPIF, "{}: DPIF meter {id} deleted", self.name);
         }
         result
-    }
-
-    fn destroy(&self) {
-        self.dp.destroy();
     }
 }

@@ -69,7 +69,25 @@ impl Meters {
         self.place(id)?.load_full()
     }
 
-    pub fn set(&self, id: u32, meter: &Meter, now: Instant) -> Result<(), Errno> {
+    fn report(&self, id: u32) -> Result<Meter, Errno> {
+        let meter = self.get(id).ok_or(Errno::ENOENT)?;
+        let state = meter.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(state.report())
+    }
+
+    /// Drops the packets of a batch that exceed the meter. An unknown meter drops nothing.
+    pub fn run(&self, id: u32, batch: &mut Batch, now: Instant) {
+        let Some(place) = self.place(id) else { return };
+        if let Some(meter) = &*place.load() {
+            let mut state = meter.lock().unwrap_or_else(PoisonError::into_inner);
+            state.run(batch, now);
+        }
+    }
+}
+
+impl ferrovs_datapath::dpif::Meters for Meters {
+    fn set(&self, id: u32, meter: &Meter, now: Instant) -> Result<(), Errno> {
+        coverage::DPIF_METER_SET.inc();
         let chunk = self.0.get(id as usize / CHUNK).ok_or(Errno::EFBIG)?;
         // Bits that are not understood cannot be honoured.
         if meter.flags & !(KBPS | PKTPS | BURST | STATS) != 0
@@ -104,27 +122,18 @@ impl Meters {
         Ok(())
     }
 
-    pub fn stats(&self, id: u32) -> Result<Meter, Errno> {
-        let meter = self.get(id).ok_or(Errno::ENOENT)?;
-        let state = meter.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(state.report())
+    fn stats(&self, id: u32) -> Result<Meter, Errno> {
+        coverage::DPIF_METER_GET.inc();
+        self.report(id)
     }
 
-    pub fn delete(&self, id: u32) -> Result<Meter, Errno> {
-        let meter = self.stats(id)?;
+    fn delete(&self, id: u32) -> Result<Meter, Errno> {
+        coverage::DPIF_METER_DEL.inc();
+        let meter = self.report(id)?;
         if let Some(place) = self.place(id) {
             place.store(None);
         }
         Ok(meter)
-    }
-
-    /// Drops the packets of a batch that exceed the meter. An unknown meter drops nothing.
-    pub fn run(&self, id: u32, batch: &mut Batch, now: Instant) {
-        let Some(place) = self.place(id) else { return };
-        if let Some(meter) = &*place.load() {
-            let mut state = meter.lock().unwrap_or_else(PoisonError::into_inner);
-            state.run(batch, now);
-        }
     }
 }
 
@@ -186,6 +195,8 @@ impl State {
 mod tests {
     use ferrovs_packet::buffer::Packet;
     use ferrovs_runtime::clock;
+
+    use ferrovs_datapath::dpif::Meters as _;
 
     use super::*;
 

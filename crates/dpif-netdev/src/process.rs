@@ -87,13 +87,16 @@ impl Worker {
         let start = cycles::now();
         let flow = key.expand();
         crate::log::upcall(&self.dp, "miss", &packet, &flow);
-        let handler = self.dp.handler.load_full();
-        let reply = handler.as_ref().as_ref().and_then(|handler| {
+        let (handler, hash) = (self.dp.handler(), packet.rss_hash);
+        let reply = handler.as_ref().and_then(|handler| {
             handler.upcall(Upcall {
                 packet: &mut packet,
                 flow: &flow,
                 kind: UpcallKind::Miss,
                 pmd: self.me.id,
+                ufid: None,
+                hash,
+                mru: 0,
             })
         });
         let c = &self.me.counters;
@@ -103,15 +106,15 @@ impl Worker {
             return;
         };
         c.add(Count::Miss, 1);
-        if let Some(ufid) = reply.install {
+        if let Some(install) = reply.install {
             let m = Match {
                 flow,
                 wc: *reply.wc,
             };
             let actions = reply.flow_actions.as_ref().unwrap_or(&reply.actions);
-            let installed = self.install(ufid, &m, actions);
-            if let Some(handler) = handler.as_ref() {
-                handler.installed(ufid, self.me.id, installed);
+            let installed = self.install(install.ufid, &m, actions);
+            if let Some(handler) = handler {
+                handler.installed(install, self.me.id, installed);
             }
         }
         self.me
@@ -125,11 +128,8 @@ impl Worker {
     /// Adds a flow that an upcall asked for; false when there is one already.
     fn install(&mut self, ufid: Ufid, m: &Match, actions: &Actions) -> bool {
         let flow = Arc::new(DpFlow::new(ufid, m, actions.clone(), self.dp.epoch));
-        {
-            let flows = self.me.flows.pin();
-            if flows.try_insert(ufid, flow.clone()).is_err() {
-                return false;
-            }
+        if !self.me.flows.insert(&flow) {
+            return false;
         }
         crate::log::flow_added(ufid, m, actions);
         self.lookup.adopt(flow);

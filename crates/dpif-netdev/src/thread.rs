@@ -5,12 +5,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use ferrovs_datapath::dpif::{Execute, PmdId, Ufid};
+use ferrovs_datapath::dpif::{Execute, PmdId};
 use ferrovs_sync::Waker;
-use foldhash::fast::RandomState;
 
 use crate::counters::{Counters, Load};
 use crate::flow::DpFlow;
+use crate::flow_table::FlowTable;
 use crate::port::Port;
 
 /// What others ask of a thread.
@@ -49,7 +49,7 @@ pub struct Thread {
     /// All cycles, and those of iterations with packets.
     pub load: Load,
     pub busy: Load,
-    pub flows: papaya::HashMap<Ufid, Arc<DpFlow>, RandomState>,
+    pub flows: FlowTable,
     pub rxqs: ArcSwap<Vec<Assigned>>,
     /// Serves only queues that the user pinned to it.
     pub isolated: AtomicBool,
@@ -67,7 +67,7 @@ impl Thread {
             counters: Counters::default(),
             load: Load::default(),
             busy: Load::default(),
-            flows: papaya::HashMap::with_hasher(RandomState::default()),
+            flows: FlowTable::default(),
             rxqs: ArcSwap::default(),
             isolated: AtomicBool::new(false),
             pending: AtomicBool::new(false),

@@ -7,9 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ferrovs_datapath::dpif::{Dpif, Errno, Execute, FlowPut, Meter, MeterBand, PmdId, Ufid};
+use ferrovs_datapath::dpif::{
+    Dpif, Errno, Execute, FlowPut, Meter, MeterBand, PackedMatch, PmdId, Put, Ufid,
+};
 use ferrovs_datapath::text::{packet_from_text, parse_actions, parse_key};
-use ferrovs_datapath::upcall::{Upcall, UpcallHandler, UpcallKind, UpcallReply, complete};
+use ferrovs_datapath::upcall::{Install, Upcall, UpcallHandler, UpcallKind, UpcallReply, complete};
 use ferrovs_dpif_netdev::{Dummy, classes};
 use ferrovs_netdev::{Class, Features, Flags, Layout, Netdev, Rxq, Stats, Txq};
 use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, Offload, Packet};
@@ -259,17 +261,24 @@ impl UpcallHandler for Switch {
             actions: parse_actions(text, None).unwrap().into(),
             flow_actions: None,
             wc: Box::new(wc),
-            install: self.install.then_some(Ufid(ufid)),
+            install: self.install.then_some(Install {
+                ufid: Ufid(ufid),
+                ticket: 7,
+            }),
         })
     }
 
-    fn installed(&self, _: Ufid, _: PmdId, installed: bool) {
-        assert!(installed);
+    fn installed(&self, install: Install, _: PmdId, installed: bool) {
+        assert!(installed && install.ticket == 7);
     }
 }
 
 const UDP: &str = "eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),\
                    ipv4(src=10.0.0.1,dst=10.0.0.2,proto=17,ttl=64,frag=no),udp(src=1,dst=2)";
+
+fn packed(text: &str) -> PackedMatch {
+    PackedMatch::new(&parse_key(text, None).unwrap().into_match().unwrap())
+}
 
 fn receive(port: &str, text: &str) {
     let packet = packet_from_text(text, None).unwrap();
@@ -316,13 +325,12 @@ fn the_first_packet_asks_and_the_others_hit_the_flow_that_was_installed() {
         (99, 99 * size)
     );
     // Actions that are replaced count at once, and a flow that is deleted is asked for again.
+    let told_as = &PackedMatch::new(&flows[0].match_);
     dp.flow_put(FlowPut {
         ufid: flows[0].ufid,
         pmd: None,
-        match_: flows[0].match_,
+        put: Put::Modify { told_as },
         actions: parse_actions("3", None).unwrap().into(),
-        create: false,
-        modify: true,
         zero_stats: false,
     })
     .unwrap();
@@ -375,10 +383,8 @@ fn many_masks_find_the_right_flow() {
         dp.flow_put(FlowPut {
             ufid: Ufid(n),
             pmd: None,
-            match_: parse_key(text, None).unwrap().into_match().unwrap(),
+            put: Put::Create(&packed(text)),
             actions: parse_actions(actions, None).unwrap().into(),
-            create: true,
-            modify: false,
             zero_stats: false,
         })
         .unwrap();
@@ -499,16 +505,18 @@ fn meters_drop_what_exceeds_them() {
         }],
         ..Meter::default()
     };
-    dp.meter_set(3, &meter, ferrovs_runtime::clock::now())
+    let meters = dp.meters().unwrap();
+    meters
+        .set(3, &meter, ferrovs_runtime::clock::now())
         .unwrap();
     for _ in 0..20 {
         receive("f1", UDP);
     }
     dp.quiesce();
     assert_eq!(sent("f2").len(), 5);
-    let stats = dp.meter_del(3).unwrap();
+    let stats = meters.delete(3).unwrap();
     assert_eq!((stats.n_packets, stats.bands[0].n_packets), (20, 15));
-    assert_eq!(dp.meter_del(3), Err(Errno::ENOENT));
+    assert_eq!(meters.delete(3), Err(Errno::ENOENT));
     dp.destroy();
 }
 
@@ -541,10 +549,8 @@ fn a_few_flows_are_dumped_in_the_order_in_which_they_were_made() {
         dp.flow_put(FlowPut {
             ufid: *ufid,
             pmd: None,
-            match_: parse_key(&text, None).unwrap().into_match().unwrap(),
+            put: Put::Create(&packed(&text)),
             actions: Arc::new([]),
-            create: true,
-            modify: false,
             zero_stats: false,
         })
         .unwrap();

@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferrovs_datapath::dpif::{DpifClass, Errno};
+use ferrovs_datapath::dpif::{DpifClass, Errno, PortEvents};
 use ferrovs_encap::TunnelConfig;
 use ferrovs_netdev::Netdev;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
@@ -43,8 +43,8 @@ pub struct Ofprotos {
     pub settings: Arc<Settings>,
     waker: Arc<Waker>,
     republish: bool,
-    /// [`Dpif::ports_seq`](ferrovs_datapath::dpif::Dpif::ports_seq) as each datapath's ports were last looked at.
-    ports_seen: BTreeMap<String, u64>,
+    /// What others do to the ports of each datapath.
+    port_events: BTreeMap<String, PortEvents>,
     /// [`ferrovs_tunnel::change_seq`] as flows were last checked against.
     tunnel_seq: u64,
 }
@@ -59,7 +59,7 @@ impl Ofprotos {
             settings: Arc::default(),
             waker: Arc::new(Waker::new()?),
             republish: false,
-            ports_seen: BTreeMap::new(),
+            port_events: BTreeMap::new(),
             tunnel_seq: ferrovs_tunnel::change_seq().read(),
         })
     }
@@ -108,8 +108,10 @@ impl Ofprotos {
                         );
                     },
                 )?);
-                self.backers
-                    .insert(class.kind().to_string(), backer.clone());
+                let kind = class.kind().to_string();
+                let events = backer.dpif.port_events();
+                self.port_events.insert(kind.clone(), events);
+                self.backers.insert(kind, backer.clone());
                 backer
             }
         };
@@ -132,6 +134,7 @@ impl Ofprotos {
         if !self.bridges.values().any(|b| b.backer.kind == backer.kind) {
             backer.close(delete);
             self.backers.remove(&backer.kind);
+            self.port_events.remove(&backer.kind);
         }
     }
 
@@ -255,16 +258,14 @@ impl Ofprotos {
 
     /// Follows what others did to the ports of datapaths.
     fn note_port_changes(&mut self) {
-        for backer in self.backers.values() {
-            let seq = backer.dpif.ports_seq();
-            let seen = self.ports_seen.entry(backer.kind.clone()).or_default();
-            if *seen != seq {
-                *seen = seq;
-                let bridges = self.bridges.values_mut();
-                bridges
-                    .filter(|b| b.backer.kind == backer.kind)
-                    .for_each(Ofproto::follow_datapath);
-            }
+        for (kind, events) in &mut self.port_events {
+            let Some(changes) = events.take() else {
+                continue;
+            };
+            let bridges = self.bridges.values_mut();
+            bridges
+                .filter(|b| b.backer.kind == *kind)
+                .for_each(|b| b.follow_datapath(&changes));
         }
     }
 
@@ -349,6 +350,10 @@ impl Ofprotos {
 
     pub fn wait(&self, poller: &mut Poller) {
         poller.wait_fd(self.waker.as_fd(), ferrovs_runtime::Interest::READ);
+        for events in self.port_events.values() {
+            let (seq, seen) = events.seq();
+            poller.wait_seq(seq, seen);
+        }
         ferrovs_tunnel::wait(poller);
         poller.wait_seq(ferrovs_tunnel::change_seq(), self.tunnel_seq);
         for bridge in self.bridges.values() {

@@ -6,16 +6,23 @@
 //! and ports, remove idle flows, and translate again when something has changed ([`Udpif::changed`]): a flow
 //! whose actions differ is modified, one whose match is too wide is removed.
 
+mod crew;
+mod limit;
+mod look;
 pub mod revalidator;
-pub mod show;
-pub mod ukey;
+mod show;
+mod ukey;
+mod ukeys;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_datapath::action::{Action, Cookie, DropReason, SlowPath, Userspace};
-use ferrovs_datapath::dpif::{Dpif, Execute, PmdId, Ufid};
-use ferrovs_datapath::upcall::{self, Upcall, UpcallHandler, UpcallKind, UpcallReply};
+use ferrovs_datapath::dpif::{Dpif, Execute, PmdId};
+use ferrovs_datapath::upcall::{self, Install, Upcall, UpcallHandler, UpcallKind, UpcallReply};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
@@ -30,7 +37,8 @@ use crate::xlate::snapshot::{AsyncPacketIn, XBridge, XlateSnapshot};
 use crate::xlate::tunnel::Request;
 use crate::xlate::xcache::{PacketCount, XCache};
 use crate::xlate::{Start, XlateIn, XlateOut, translate};
-use ukey::{Ukey, Ukeys};
+use ukey::{Translation, Ukey};
+use ukeys::Ukeys;
 
 /// Settings from `Open_vSwitch.other_config`.
 #[derive(Debug)]
@@ -43,8 +51,20 @@ pub struct Settings {
     pub max_revalidator_ms: AtomicU64,
     /// `min-revalidate-pps`.
     pub min_revalidate_pps: AtomicU64,
+    /// `n-revalidator-threads`; 0 lets Open vSwitch's default hold.
+    pub n_revalidators: AtomicUsize,
     /// `bundle-idle-timeout` in s.
     pub bundle_idle_timeout_s: AtomicU64,
+}
+
+impl Settings {
+    fn max_idle_ms(&self) -> u64 {
+        self.max_idle_ms.load(Relaxed)
+    }
+
+    fn max_revalidator_ms(&self) -> u64 {
+        self.max_revalidator_ms.load(Relaxed)
+    }
 }
 
 impl Default for Settings {
@@ -54,6 +74,7 @@ impl Default for Settings {
             max_idle_ms: AtomicU64::new(10_000),
             max_revalidator_ms: AtomicU64::new(500),
             min_revalidate_pps: AtomicU64::new(5),
+            n_revalidators: AtomicUsize::new(0),
             bundle_idle_timeout_s: AtomicU64::new(10),
         }
     }
@@ -68,12 +89,10 @@ pub struct Udpif {
     ukeys: Ukeys,
     /// Changes whenever installed flows may be stale.
     reval_seq: Seq,
-    /// The present limit, which adapts to how long a dump takes.
-    flow_limit: AtomicUsize,
+    limit: limit::FlowLimit,
     /// Off: each flow matches its packet exactly.
     enable_megaflows: AtomicBool,
     enable_ufid: AtomicBool,
-    pub(crate) stats: revalidator::DumpStats,
     rounds: Mutex<revalidator::Rounds>,
     /// Held by the thread that makes a round.
     in_round: Mutex<()>,
@@ -81,6 +100,8 @@ pub struct Udpif {
     /// Changes with every round that somebody waited for.
     round_seq: Seq,
     wake: Seq,
+    /// Threads that share a round with the one that makes it.
+    crew: Arc<crew::Crew>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
@@ -98,19 +119,19 @@ impl Udpif {
             settings,
             ukeys: Ukeys::default(),
             reval_seq: Seq::new(),
-            flow_limit: AtomicUsize::new(10_000),
+            limit: limit::FlowLimit::default(),
             enable_megaflows: AtomicBool::new(true),
             enable_ufid: AtomicBool::new(true),
-            stats: revalidator::DumpStats::default(),
             rounds: Mutex::default(),
             in_round: Mutex::default(),
             round_done: Condvar::new(),
             round_seq: Seq::new(),
             wake: Seq::new(),
+            crew: Arc::default(),
             threads: Mutex::default(),
         });
         dpif.set_upcall_handler(Some(udpif.clone()));
-        revalidator::spawn(&udpif);
+        udpif.set_revalidators(udpif.settings.n_revalidators.load(Relaxed));
         udpif
     }
 
@@ -119,12 +140,7 @@ impl Udpif {
         self.dpif.set_upcall_handler(None);
         revalidator::stop(self);
         // What flows remember of bridges would otherwise keep those, and their devices, for ever.
-        self.ukeys.retain(|key| {
-            let mut state = key.state();
-            state.xcache = None;
-            state.recircs.clear();
-            false
-        });
+        self.ukeys.clear();
         self.snapshot.publish(XlateSnapshot::default());
     }
 
@@ -332,22 +348,19 @@ impl Udpif {
         upcall::complete(&mut out.wc);
         let actions: Arc<[Action]> = out.actions.into();
         let flow_actions = (!out.slow.is_none()).then(|| slow_path_actions(&out.slow, &origin));
-        let install =
-            (self.may_install() && !out.avoid_caching).then(|| ukey::ufid_of(upcall.flow, &out.wc));
-        if let Some(ufid) = install {
-            self.ukeys.insert(Ukey::new(
-                ufid,
-                upcall.pmd,
-                upcall.flow,
-                &out.wc,
-                flow_actions.clone().unwrap_or_else(|| actions.clone()),
-                Some(xcache),
-                out.recircs,
-                seq,
-            ));
-        } else {
-            self.ukeys.hold(&out.recircs);
-        }
+        let translation = Translation {
+            actions: flow_actions.clone().unwrap_or_else(|| actions.clone()),
+            xcache: Some(xcache),
+            recircs: out.recircs,
+            reval_seq: seq,
+        };
+        let install = match out.avoid_caching {
+            false => self.register(upcall, &out.wc, translation),
+            true => {
+                self.ukeys.hold(&translation.recircs);
+                None
+            }
+        };
         Some(UpcallReply {
             actions,
             flow_actions,
@@ -380,32 +393,45 @@ impl Udpif {
         wc.masks.dl_type = 0xffff.into();
         upcall::complete(&mut wc);
         let actions: Arc<[Action]> = Arc::new([]);
-        let ufid = ukey::ufid_of(upcall.flow, &wc);
-        let key = Ukey::new(
-            ufid,
-            upcall.pmd,
-            upcall.flow,
-            &wc,
-            actions.clone(),
-            None,
-            vec![],
-            seq,
-        );
-        self.ukeys.insert(key);
+        let translation = Translation {
+            actions: actions.clone(),
+            reval_seq: seq,
+            ..Translation::default()
+        };
+        let install = self.register(upcall, &wc, translation);
         Some(UpcallReply {
             actions,
             flow_actions: None,
             wc: Box::new(wc),
-            install: Some(ufid),
+            install,
         })
     }
 
-    fn may_install(&self) -> bool {
-        self.ukeys.len()
-            < self
-                .flow_limit
-                .load(Relaxed)
-                .min(self.settings.flow_limit.load(Relaxed))
+    /// Remembers a flow that the datapath shall install; none if it shall not, because there are too many, or because
+    /// another wish for the same flow is not settled.
+    fn register(
+        &self,
+        upcall: &Upcall<'_>,
+        wc: &FlowWildcards,
+        translation: Translation,
+    ) -> Option<Install> {
+        let most = self.settings.flow_limit.load(Relaxed);
+        if self.ukeys.len() >= self.limit.get().min(most) {
+            coverage::UPCALL_FLOW_LIMIT_HIT.inc();
+            self.ukeys.hold(&translation.recircs);
+            return None;
+        }
+        let ufid = upcall.ufid;
+        let ufid = ufid.unwrap_or_else(|| ukey::ufid_of(upcall.flow, wc));
+        let key = Ukey::new(ufid, upcall.pmd, upcall.flow, wc, translation);
+        let key = Arc::new(key);
+        if !self.ukeys.insert(key.clone()) {
+            coverage::HANDLER_DUPLICATE_UPCALL.inc();
+            self.ukeys.hold(&key.state().recircs);
+            return None;
+        }
+        let ticket = key.ticket;
+        Some(Install { ufid, ticket })
     }
 
     fn slow_path(&self, upcall: &Upcall<'_>) -> Option<UpcallReply> {
@@ -469,7 +495,7 @@ impl Udpif {
     /// already, or if nobody makes rounds now.
     pub fn ask_for_round(self: &Arc<Self>) -> Option<Round> {
         let mut rounds = self.rounds();
-        if rounds.stopped || rounds.paused {
+        if rounds.stopped || rounds.rest() {
             return None;
         }
         if self.n_flows() <= revalidator::FEW_FLOWS {
@@ -493,7 +519,14 @@ impl Udpif {
 
     /// Stops looking at flows, for tests, or goes on with it.
     pub fn set_paused(&self, paused: bool) {
-        revalidator::set_paused(self, paused);
+        revalidator::set_rest(self, |rounds| rounds.paused = paused);
+    }
+
+    /// While tables are restored, packets that no flow matches are dropped, and no flow is held to tables that are not
+    /// complete.
+    pub fn set_held(&self, held: bool) {
+        self.dpif.recv_enable(!held);
+        revalidator::set_rest(self, |rounds| rounds.held = held);
     }
 
     /// Removes all flows and waits until they are gone.
@@ -596,7 +629,8 @@ impl UpcallHandler for Udpif {
         }
     }
 
-    fn installed(&self, ufid: Ufid, pmd: PmdId, installed: bool) {
-        self.ukeys.settle(ufid, pmd, installed);
+    fn installed(&self, install: Install, pmd: PmdId, installed: bool) {
+        let Install { ufid, ticket } = install;
+        self.ukeys.settle(ufid, pmd, ticket, installed);
     }
 }

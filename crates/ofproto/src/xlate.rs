@@ -29,6 +29,6 @@ pub mod tunnel;
 pub mod xcache;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use ctx::{Start, XlateIn, XlateOut, translate};

@@ -1,4 +1,4 @@
-//! What tests of whole programs need: where the programs are, a switch of one's own, hosts in network
+//! What tests need: a datapath that fails on demand (`dpif`), and for whole programs where the programs are, a switch of one's own, hosts in network
 //! namespaces, and the oracle (Debian's Open vSwitch, unpacked and not installed) to compare with.
 //!
 //! Everything made here has a name of its own and is removed when it is dropped, so that tests run in parallel
@@ -8,6 +8,8 @@
 pub mod apt;
 pub mod command;
 pub mod database;
+#[cfg(feature = "dpif")]
+pub mod dpif;
 pub mod matrix;
 pub mod netns;
 pub mod oracle;

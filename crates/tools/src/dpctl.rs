@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ferrovs_datapath::dpctl::{COMMANDS, Context};
 use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
+use ferrovs_dpctl::{COMMANDS, Context};
 use ferrovs_runtime::options::{self, Arg, Opt, Parser};
 use ferrovs_runtime::vlog::modules::{DPIF, DPIF_NETLINK};
 use ferrovs_runtime::{clock, dirs, fatal, set_timeout, version, vlog};

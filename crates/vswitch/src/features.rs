@@ -336,7 +336,6 @@ const THREADS: Feature = Feature {
     why: "this part of the userspace datapath is not adjustable yet",
     settings: &[
         other("Open_vSwitch", "n-handler-threads"),
-        other("Open_vSwitch", "n-revalidator-threads").unless("1"),
         other("Open_vSwitch", "pmd-perf-metrics").unless("false"),
         other("Open_vSwitch", "pmd-auto-lb").unless("false"),
         other("Open_vSwitch", "pmd-auto-lb-rebal-interval"),
@@ -362,10 +361,7 @@ const THREADS: Feature = Feature {
 const OTHER: Feature = Feature {
     name: "other settings",
     why: "this setting is not honoured yet",
-    settings: &[
-        other("Open_vSwitch", "explicit-sampled-drops").unless("false"),
-        other("Open_vSwitch", "min-revalidate-pps"),
-    ],
+    settings: &[other("Open_vSwitch", "explicit-sampled-drops").unless("false")],
     commands: &["dpif/set-dp-features", "ofproto/detrace"],
     ..NONE
 };

@@ -189,7 +189,8 @@ impl Switch {
             rules += bridge.n_rules() as u64;
         }
         let flows: usize = self.ofprotos.backers().map(|b| b.udpif.n_flows()).sum();
-        let revalidators = self.ofprotos.backers().count() as u64;
+        let revalidators = self.ofprotos.backers().map(|b| b.udpif.n_revalidators());
+        let revalidators = revalidators.sum::<usize>() as u64;
         for (name, n) in [
             ("ports", ports),
             ("revalidators", revalidators),
@@ -364,6 +365,11 @@ impl Switch {
         settings
             .min_revalidate_pps
             .store(int("min-revalidate-pps", 5, 0), Relaxed);
+        let revalidators = int("n-revalidator-threads", 0, 0) as usize;
+        settings.n_revalidators.store(revalidators, Relaxed);
+        for backer in self.ofprotos.backers() {
+            backer.udpif.set_revalidators(revalidators);
+        }
         settings
             .bundle_idle_timeout_s
             .store(int("bundle-idle-timeout", 10, 1), Relaxed);
@@ -380,10 +386,8 @@ impl Switch {
     fn hold_while_restoring(&mut self) {
         let restoring = get_bool(&self.config.other_config, "flow-restore-wait", false);
         for backer in self.ofprotos.backers() {
-            if restoring {
-                backer.dpif.set_upcall_handler(None);
-            } else if self.restoring {
-                backer.dpif.set_upcall_handler(Some(backer.udpif.clone()));
+            if restoring || self.restoring {
+                backer.udpif.set_held(restoring);
             }
         }
         for bridge in self.ofprotos.bridges_mut() {

@@ -62,7 +62,7 @@ impl Ofproto {
         self.backer.udpif.changed();
         for meter in removed {
             // The datapath may have lost it already.
-            let _ = self.backer.dpif.meter_del(meter.dp_id);
+            let _ = self.backer.dpif.meters().map(|m| m.delete(meter.dp_id));
             self.backer.free_meter_id(meter.dp_id);
         }
     }
@@ -95,11 +95,9 @@ impl Request<'_> {
                         .take_meter_id()
                         .ok_or(OfpErr::OFPMMFC_OUT_OF_METERS)?,
                 };
-                let set = self
-                    .ofproto
-                    .backer
-                    .dpif
-                    .meter_set(dp_id, &to_dpif(&m.meter), self.now);
+                let meters = self.ofproto.backer.dpif.meters();
+                let meters = meters.ok_or(dpif::Errno::EOPNOTSUPP);
+                let set = meters.and_then(|all| all.set(dp_id, &to_dpif(&m.meter), self.now));
                 if set.is_err() {
                     if known.is_none() {
                         self.ofproto.backer.free_meter_id(dp_id);
@@ -191,12 +189,9 @@ impl Request<'_> {
         }
         let mut all = Vec::new();
         for meter in self.meters(id)? {
-            let counts = self
-                .ofproto
-                .backer
-                .dpif
-                .meter_stats(meter.dp_id)
-                .unwrap_or_default();
+            let meters = self.ofproto.backer.dpif.meters();
+            let counts = meters.and_then(|all| all.stats(meter.dp_id).ok());
+            let counts = counts.unwrap_or_default();
             let (duration_sec, duration_nsec) = sec_nsec(now_ms - meter.created_ms);
             let bands = (0..meter.config.bands.len()).map(|i| {
                 let band = counts.bands.get(i).copied().unwrap_or_default();

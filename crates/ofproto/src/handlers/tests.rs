@@ -51,6 +51,7 @@ impl Peer {
         let bridge = Arc::new(ofproto.to_xbridge(&|_, _| None));
         ofproto.backer.snapshot.publish(XlateSnapshot {
             bridges: [(ofproto.id, bridge)].into(),
+            features: ofproto.backer.features(),
             ..XlateSnapshot::default()
         });
         let (ours, stream) = Stream::pair().unwrap();

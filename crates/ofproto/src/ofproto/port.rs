@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use ferrovs_datapath::dpif::Errno;
+use ferrovs_datapath::dpif::{Errno, PortChanges};
 use ferrovs_netdev::{Flags, Netdev};
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::port::{
@@ -262,9 +262,23 @@ impl Ofproto {
     }
 
     /// Forgets ports that the datapath has lost, and learns the numbers of those that got others.
-    pub(crate) fn follow_datapath(&mut self) {
+    pub(crate) fn follow_datapath(&mut self, changes: &PortChanges) {
+        let changed: Vec<OfPort> = match changes {
+            PortChanges::Any => self.ports.keys().copied().collect(),
+            PortChanges::Named(names) => {
+                let own = names.iter().filter_map(|name| self.port_names.get(&**name));
+                let shared = self.ports.values().filter(|p| {
+                    let name = p.tunnel_port.as_deref();
+                    name.is_some_and(|name| names.iter().any(|n| &**n == name))
+                });
+                own.copied().chain(shared.map(|p| p.ofport)).collect()
+            }
+        };
         let mut lost = Vec::new();
-        for port in self.ports.values_mut() {
+        for ofport in changed {
+            let Some(port) = self.ports.get_mut(&ofport) else {
+                continue;
+            };
             if port.dp_port == DpPort::NONE {
                 continue;
             }

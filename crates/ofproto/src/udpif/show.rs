@@ -8,7 +8,7 @@ use super::Udpif;
 impl Udpif {
     /// One datapath's part of `upcall/show`; `name` is `kind@name`.
     pub fn show(&self, name: &str) -> String {
-        let s = &self.stats;
+        let s = &self.limit;
         let mut out = String::new();
         // Writing to a string cannot fail.
         let _ = write!(
@@ -17,11 +17,14 @@ impl Udpif {
             s.n_flows.load(Relaxed),
             s.avg_n_flows.load(Relaxed),
             s.max_n_flows.load(Relaxed),
-            self.flow_limit.load(Relaxed),
+            s.get(),
             s.duration_ms.load(Relaxed),
             self.enable_ufid.load(Relaxed),
         );
-        let _ = writeln!(out, "  1: (keys {})", self.n_flows());
+        let n = self.n_revalidators();
+        for i in 0..n {
+            let _ = writeln!(out, "  {}: (keys {})", i + 1, self.ukeys.len_of(i, n));
+        }
         out
     }
 
@@ -37,6 +40,6 @@ impl Udpif {
 
     /// `upcall/set-flow-limit`.
     pub fn set_flow_limit(&self, limit: usize) {
-        self.flow_limit.store(limit, Relaxed);
+        self.limit.set(limit);
     }
 }

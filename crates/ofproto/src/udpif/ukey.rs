@@ -1,76 +1,174 @@
-//! What is remembered of each installed flow.
+//! What is remembered of one installed flow.
+//!
+//! ```text
+//!   upcall ----> Visible ----> Operational ----> Evicting ----> Deleted
+//!                   |               |                             ^
+//!                   +---------------+-----------------------------+
+//! ```
+//!
+//! A record is [`Visible`](Phase::Visible) from the moment at which the datapath is asked to install its flow: a round
+//! that meets the flow before the datapath has answered finds the record, with all that packets are to be credited to.
+//! It is [`Operational`](Phase::Operational) when the datapath has said that the flow is there, or when a dump has shown
+//! it. Whoever moves it to [`Evicting`](Phase::Evicting) deletes the flow, and nobody else does; then it is
+//! [`Deleted`](Phase::Deleted), out of the table. A record never goes back.
+//!
+//! The phase and the round in which the flow was last known to be there are read without the lock, which a
+//! translation holds for long.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ferrovs_datapath::action::Action;
-use ferrovs_datapath::dpif::{FlowStats, PmdId, Ufid};
+use ferrovs_datapath::dpif::{FlowStats, PackedMatch, PmdId, Ufid};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
+use ferrovs_packet::miniflow::{Miniflow, Minimask};
 use ferrovs_runtime::clock;
 
 use crate::xlate::recirc::Recirc;
 use crate::xlate::xcache::XCache;
 
-/// One installed flow.
+/// See the module's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    Visible,
+    Operational,
+    Evicting,
+    Deleted,
+}
+
+/// One flow. Hundreds of thousands of these may be held: keys and masks are packed.
 pub struct Ukey {
     pub ufid: Ufid,
     pub pmd: PmdId,
-    /// The key of the packet that the flow was made for.
-    pub flow: Flow,
-    pub state: Mutex<UkeyState>,
+    phase: AtomicU8,
+    /// Tells this record from others of the same flow.
+    pub ticket: u64,
+    /// The last round that met the flow in the datapath, or during which it came there.
+    seen: AtomicU64,
+    pub created: Instant,
+    /// With the whole key of the packet that the flow was made for: a translation that is made again may look at any
+    /// bit of it.
+    pub match_: PackedMatch,
+    state: Mutex<UkeyState>,
 }
 
+/// What changes with each look at the flow.
 pub struct UkeyState {
-    pub wc: FlowWildcards,
     pub actions: Arc<[Action]>,
     /// What had been credited at the last dump.
     pub stats: FlowStats,
-    pub created: Instant,
     /// Value of the sequence number that the translation is true for.
     pub reval_seq: u64,
+    /// What the translation touched; none for a flow that somebody else installed, until it is translated.
+    pub xcache: Option<XCache>,
+    pub recircs: Box<[Arc<Recirc>]>,
+}
+
+/// What a translation leaves for later.
+#[derive(Default)]
+pub struct Translation {
+    pub actions: Arc<[Action]>,
     pub xcache: Option<XCache>,
     pub recircs: Vec<Arc<Recirc>>,
-    /// When the datapath had the flow; none while it is still asked to install it.
-    pub installed: Option<Instant>,
-    /// The record that takes this one's place if the datapath turns out to have lost the flow.
-    successor: Option<Arc<Ukey>>,
+    pub reval_seq: u64,
+}
+
+impl From<Translation> for UkeyState {
+    fn from(t: Translation) -> UkeyState {
+        let mut xcache = t.xcache;
+        if let Some(xcache) = &mut xcache {
+            xcache.credits.shrink_to_fit();
+        }
+        UkeyState {
+            actions: t.actions,
+            stats: FlowStats::default(),
+            reval_seq: t.reval_seq,
+            xcache,
+            recircs: t.recircs.into(),
+        }
+    }
 }
 
 impl Ukey {
-    #[allow(clippy::too_many_arguments)]
     pub fn new(
         ufid: Ufid,
         pmd: PmdId,
         flow: &Flow,
         wc: &FlowWildcards,
-        actions: Arc<[Action]>,
-        xcache: Option<XCache>,
-        recircs: Vec<Arc<Recirc>>,
-        reval_seq: u64,
+        translation: Translation,
     ) -> Ukey {
-        let state = UkeyState {
-            wc: *wc,
-            actions,
-            stats: FlowStats::default(),
-            created: clock::now(),
-            reval_seq,
-            xcache,
-            recircs,
-            installed: None,
-            successor: None,
-        };
+        static TICKETS: AtomicU64 = AtomicU64::new(0);
         Ukey {
             ufid,
             pmd,
-            flow: *flow,
-            state: Mutex::new(state),
+            phase: AtomicU8::new(Phase::Visible as u8),
+            ticket: TICKETS.fetch_add(1, Ordering::Relaxed),
+            seen: AtomicU64::new(0),
+            created: clock::now(),
+            match_: PackedMatch {
+                key: Miniflow::new(flow),
+                mask: Minimask::new(wc),
+            },
+            state: Mutex::new(translation.into()),
         }
+    }
+
+    /// The key that the flow was made for.
+    pub fn flow(&self) -> Flow {
+        self.match_.key.expand()
     }
 
     pub fn state(&self) -> MutexGuard<'_, UkeyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Visible,
+            1 => Phase::Operational,
+            2 => Phase::Evicting,
+            _ => Phase::Deleted,
+        }
+    }
+
+    /// Goes on from one phase to a later one; false if another thread was quicker.
+    fn advance(&self, from: Phase, to: Phase) -> bool {
+        debug_assert!(from < to);
+        let (from, to) = (from as u8, to as u8);
+        let swap = self
+            .phase
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        swap.is_ok()
+    }
+
+    /// The flow is in the datapath, as of this round. False if it is being deleted, or was.
+    pub fn is_there(&self, round: u64) -> bool {
+        self.seen.fetch_max(round, Ordering::AcqRel);
+        self.advance(Phase::Visible, Phase::Operational) || self.phase() == Phase::Operational
+    }
+
+    /// Makes the caller the one who deletes the flow; false if somebody else is, or if it has not come yet.
+    pub fn evict(&self) -> bool {
+        self.advance(Phase::Operational, Phase::Evicting)
+    }
+
+    /// The flow is not in the datapath any more.
+    pub fn is_gone(&self) {
+        self.phase.store(Phase::Deleted as u8, Ordering::Release);
+    }
+
+    /// Whether the datapath has lost the flow: it had come before `round`, which did not meet it.
+    pub fn is_lost(&self, round: u64) -> bool {
+        self.phase() == Phase::Operational && self.seen.load(Ordering::Acquire) < round
+    }
+
+    /// Whether a translation looks at bits that the installed match leaves open.
+    pub fn is_too_wide_for(&self, wanted: &FlowWildcards) -> bool {
+        let installed = self.match_.mask.view();
+        let mut words = wanted.masks.words().iter().enumerate();
+        words.any(|(i, want)| *want != 0 && want & !installed.word(i) != 0)
     }
 }
 
@@ -79,6 +177,7 @@ pub fn ufid_of(flow: &Flow, wc: &FlowWildcards) -> Ufid {
     // The same for all threads and over restarts of a thread, so that equal megaflows meet.
     let process = Ufid::seed();
     let half = |seed: u64| {
+        use std::hash::{BuildHasher, Hasher};
         let mut hasher = foldhash::quality::FixedState::with_seed(seed ^ process).build_hasher();
         for (value, mask) in flow.words().iter().zip(wc.masks.words()) {
             hasher.write_u64(value & mask);
@@ -89,172 +188,54 @@ pub fn ufid_of(flow: &Flow, wc: &FlowWildcards) -> Ufid {
     Ufid::from_hash(half(0x6675_6c6c) << 64 | half(0x666c_6f77))
 }
 
-const SHARDS: usize = 64;
-/// Frozen states that belong to no installed flow are kept for this many later ones.
-const HELD: usize = 1024;
-
-type Shard = HashMap<(Ufid, PmdId), Arc<Ukey>, foldhash::fast::FixedState>;
-
-/// All installed flows, in shards so that upcalls of several threads do not wait for each other.
-pub struct Ukeys {
-    shards: [Mutex<Shard>; SHARDS],
-    held: Mutex<VecDeque<Arc<Recirc>>>,
-}
-
-impl Default for Ukeys {
-    fn default() -> Self {
-        Ukeys {
-            shards: std::array::from_fn(|_| Mutex::default()),
-            held: Mutex::default(),
-        }
-    }
-}
-
-impl Ukeys {
-    fn shard(&self, ufid: Ufid) -> MutexGuard<'_, Shard> {
-        self.shards[ufid.0 as usize % SHARDS]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds the record of a flow that the datapath is asked to install: [`Ukeys::settle`] says how that ended.
-    pub fn insert(&self, key: Ukey) {
-        let mut shard = self.shard(key.ufid);
-        let place = (key.ufid, key.pmd);
-        let key = Arc::new(key);
-        if let Some(old) = shard.get(&place) {
-            let mut state = old.state();
-            if state.installed.is_some() {
-                state.successor = Some(key);
-                return;
-            }
-        }
-        shard.insert(place, key);
-    }
-
-    /// The record of a flow that is in the datapath: `key` if it has none yet.
-    pub fn adopt(&self, key: Ukey) -> Arc<Ukey> {
-        key.state().installed = Some(clock::now());
-        let place = (key.ufid, key.pmd);
-        let mut shard = self.shard(key.ufid);
-        shard.entry(place).or_insert_with(|| Arc::new(key)).clone()
-    }
-
-    /// Notes whether a flow could be installed. If not, because it is there already, its record stays, with all that its
-    /// packets are to be credited to.
-    pub fn settle(&self, ufid: Ufid, pmd: PmdId, installed: bool) {
-        let mut shard = self.shard(ufid);
-        let place = (ufid, pmd);
-        let Some(key) = shard.get(&place).cloned() else {
-            return;
-        };
-        let mut state = key.state();
-        let successor = state.successor.take();
-        if !installed {
-            if state.installed.is_none() {
-                shard.remove(&place);
-            }
-        } else if let Some(next) = successor {
-            next.state().installed = Some(clock::now());
-            shard.insert(place, next);
-        } else {
-            state.installed = Some(clock::now());
-        }
-    }
-
-    /// Forgets flows that a round of `since` did not see, unless they were installed since.
-    pub fn forget_unseen(&self, since: Instant, seen: impl Fn(&Ukey) -> bool) {
-        self.retain(|key| {
-            let fresh = || key.state().installed.is_none_or(|at| at >= since);
-            seen(key) || fresh()
-        });
-    }
-
-    pub fn find(&self, ufid: Ufid, pmd: PmdId) -> Option<Arc<Ukey>> {
-        self.shard(ufid).get(&(ufid, pmd)).cloned()
-    }
-
-    pub fn remove(&self, ufid: Ufid, pmd: PmdId) -> Option<Arc<Ukey>> {
-        self.shard(ufid).remove(&(ufid, pmd))
-    }
-
-    pub fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
-    }
-
-    /// Forgets flows that `keep` rejects.
-    pub fn retain(&self, mut keep: impl FnMut(&Ukey) -> bool) {
-        for shard in &self.shards {
-            shard
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .retain(|_, key| keep(key));
-        }
-    }
-
-    /// Keeps frozen states alive for a while: a packet without a flow is on its way to them.
-    pub fn hold(&self, recircs: &[Arc<Recirc>]) {
-        if recircs.is_empty() {
-            return;
-        }
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.extend(recircs.iter().cloned());
-        while held.len() > HELD {
-            held.pop_front();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use ferrovs_packet::types::eth_type;
 
-    fn key(ufid: u128) -> Ukey {
-        let (flow, wc) = (Flow::default(), FlowWildcards::default());
-        let none: Arc<[Action]> = Arc::new([]);
-        Ukey::new(Ufid(ufid), PmdId(0), &flow, &wc, none, None, vec![], 0)
+    #[test]
+    fn a_record_goes_through_its_phases_once() {
+        let key = Ukey::new(
+            Ufid(1),
+            PmdId(0),
+            &Flow::default(),
+            &FlowWildcards::default(),
+            Translation::default(),
+        );
+        assert_eq!(key.phase(), Phase::Visible);
+        assert!(!key.evict(), "nothing is there yet");
+        assert!(!key.is_lost(u64::MAX), "it is on its way");
+        assert!(key.is_there(3));
+        assert!(key.is_there(3));
+        assert!(!key.is_lost(3));
+        assert!(key.is_lost(4));
+        assert!(key.evict());
+        assert!(!key.evict(), "one thread deletes");
+        assert!(!key.is_there(5));
+        assert!(!key.is_lost(6));
+        key.is_gone();
+        assert_eq!(key.phase(), Phase::Deleted);
     }
 
     #[test]
-    fn a_flow_that_is_there_already_keeps_its_record() {
-        let (ukeys, ufid, pmd) = (Ukeys::default(), Ufid(1), PmdId(0));
-        ukeys.insert(key(1));
-        ukeys.settle(ufid, pmd, true);
-        let first = ukeys.find(ufid, pmd).unwrap();
-        // Two more packets of the same batch missed as well.
-        for _ in 0..2 {
-            ukeys.insert(key(1));
-        }
-        ukeys.settle(ufid, pmd, false);
-        assert!(Arc::ptr_eq(&first, &ukeys.find(ufid, pmd).unwrap()));
-        // One that the datapath had lost begins anew.
-        ukeys.insert(key(1));
-        ukeys.settle(ufid, pmd, true);
-        assert!(!Arc::ptr_eq(&first, &ukeys.find(ufid, pmd).unwrap()));
-        // A flow that was never there leaves nothing.
-        ukeys.insert(key(2));
-        ukeys.settle(Ufid(2), pmd, false);
-        assert_eq!(ukeys.len(), 1);
-    }
-
-    #[test]
-    fn a_round_forgets_only_what_was_installed_before_it() {
-        let ukeys = Ukeys::default();
-        ukeys.insert(key(1));
-        let hour = Duration::from_secs(3600);
-        let later = clock::now() + hour;
-        ukeys.forget_unseen(later, |_| false);
-        assert_eq!(ukeys.len(), 1, "it is on its way to the datapath");
-        ukeys.settle(Ufid(1), PmdId(0), true);
-        ukeys.forget_unseen(clock::now().checked_sub(hour).unwrap(), |_| false);
-        assert_eq!(ukeys.len(), 1, "it came while the round ran");
-        ukeys.forget_unseen(later, |key| key.ufid == Ufid(1));
-        assert_eq!(ukeys.len(), 1);
-        ukeys.forget_unseen(later, |_| false);
-        assert_eq!(ukeys.len(), 0);
+    fn a_record_takes_a_few_hundred_bytes() {
+        let mut wc = FlowWildcards::default();
+        wc.masks.dl_type = 0xffff.into();
+        let flow = Flow {
+            in_port: 1,
+            dl_type: eth_type::IP.into(),
+            nw_src: 0x0a00_0001.into(),
+            nw_proto: 6,
+            ..Flow::default()
+        };
+        let key = Ukey::new(Ufid(1), PmdId(0), &flow, &wc, Translation::default());
+        assert_eq!(key.flow(), flow);
+        assert!(!key.is_too_wide_for(&wc));
+        wc.masks.nw_proto = 0xff;
+        assert!(key.is_too_wide_for(&wc));
+        let PackedMatch { key: packed, mask } = &key.match_;
+        let words = packed.view().values.len() + mask.view().values.len();
+        let size = size_of::<Ukey>() + 8 * words;
+        assert!(size <= 352, "{size}");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use ferrovs_datapath::dpif::{DumpWant, Shard};
 use ferrovs_datapath::features::{FEATURES, Value};
 use ferrovs_datapath::text::{PortNames, format_actions, format_flow_stats, format_match};
 use ferrovs_packet::types::DpPort;
@@ -134,25 +135,20 @@ pub fn dump_flows(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let snapshot = bridge.backer.snapshot.load_full();
     let now = clock::now();
     let mut out = String::new();
-    dpif.flow_dump(&mut |entry| {
-        let through = snapshot.receive(&entry.match_.flow);
+    dpif.dump(Shard::WHOLE, DumpWant::ALL, &mut |flow| {
+        let key = flow.key();
+        let through = snapshot.receive(&key);
         if through.is_none_or(|(b, _)| b.id != bridge.id) {
             return;
         }
         if verbose {
-            let _ = write!(out, "ufid:{} ", entry.ufid);
+            let _ = write!(out, "ufid:{} ", flow.ufid());
         }
-        format_match(
-            &mut out,
-            &entry.match_.flow,
-            Some(&entry.match_.wc),
-            ports.as_ref(),
-            verbose,
-        );
+        format_match(&mut out, &key, Some(&flow.mask()), ports.as_ref(), verbose);
         out.push_str(", ");
-        format_flow_stats(&mut out, &entry.stats, now);
+        format_flow_stats(&mut out, &flow.stats(), now);
         out.push_str(", actions:");
-        format_actions(&mut out, &entry.actions, ports.as_ref());
+        format_actions(&mut out, &flow.actions(), ports.as_ref());
         out.push('\n');
     });
     text(out)

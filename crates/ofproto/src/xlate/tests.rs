@@ -54,9 +54,12 @@ const PATCH: u16 = 9;
 
 /// Two bridges joined by patch ports. Each has three more ports: a trunk, an access port of VLAN 5, and a trunk with a
 /// native VLAN. Flows and groups are those of the first bridge, or of the second after `br1:`.
-fn bridge(flows: &[&str]) -> (XlateSnapshot, Arc<XBridge>) {
+pub(crate) fn bridge(flows: &[&str]) -> (XlateSnapshot, Arc<XBridge>) {
     ferrovs_netdev::dummy::enable(ferrovs_netdev::dummy::Replace::Nothing);
-    let mut snapshot = XlateSnapshot::default();
+    let mut snapshot = XlateSnapshot {
+        features: ferrovs_testkit::dpif::FEATURES,
+        ..XlateSnapshot::default()
+    };
     for id in [1, 2] {
         let bridge = Arc::new(one_bridge(id));
         let flows = flows.iter().filter_map(|f| match f.strip_prefix("br1:") {

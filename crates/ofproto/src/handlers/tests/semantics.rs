@@ -512,8 +512,9 @@ fn every_port_has_queue_0() {
     assert_eq!(queues.len(), 1);
     // A port that somebody takes from the datapath is gone from the bridge as well.
     let dp_port = peer.ofproto.ports[&port].dp_port;
+    let mut events = peer.ofproto.backer.dpif.port_events();
     peer.ofproto.backer.dpif.port_del(dp_port).unwrap();
-    peer.ofproto.follow_datapath();
+    peer.ofproto.follow_datapath(&events.take().unwrap());
     assert!(peer.ofproto.ports.is_empty());
 }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::dpif::{Dpif, Errno, FlowEntry, FlowPut, PmdId, RefusedPut, Ufid};
-use crate::text::{
+use ferrovs_datapath::dpif::{
+    Dpif, Errno, FlowEntry, FlowPut, PackedMatch, PmdId, Put, RefusedPut, Ufid,
+};
+use ferrovs_datapath::text::{
     KeyError, ParsedKey, PortNames, format_flow, format_flow_stats, parse_actions, parse_key,
 };
 
@@ -141,15 +143,20 @@ fn put(cx: &mut Context<'_>, dp: &dyn Dpif, flow: &str, actions: &str, change: C
     let (written, fits) = (key.written().to_owned(), key.fit().is_ok());
     let no_port = fits && !key.has_exact_port();
     let result = match key.into_match() {
-        Ok(match_) => dp.flow_put(FlowPut {
-            ufid,
-            pmd: None,
-            match_,
-            actions: actions.into(),
-            create: change.create,
-            modify: change.modify,
-            zero_stats: cx.zero,
-        }),
+        Ok(match_) => {
+            let packed = PackedMatch::new(&match_);
+            dp.flow_put(FlowPut {
+                ufid,
+                pmd: None,
+                put: match (change.create, change.modify) {
+                    (true, true) => Put::CreateOrModify(&packed),
+                    (true, false) => Put::Create(&packed),
+                    (false, _) => Put::Modify { told_as: &packed },
+                },
+                actions: actions.into(),
+                zero_stats: cx.zero,
+            })
+        }
         Err(_) => Err(dp.flow_refused(&RefusedPut {
             ufid,
             key: &written,

@@ -6,15 +6,19 @@
 //! ```text
 //!   ovs-appctl dpctl/show -s --> options taken out --> Command::run --> Dpif of the classes
 //! ```
+//!
+//! All that is known of datapaths here is what the contract says: any kind can be asked.
+#![forbid(unsafe_code)]
 
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
+use ferrovs_datapath::text::PortNames;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
-
-use crate::dpif::{Dpif, DpifClass, Errno};
-use crate::text::PortNames;
+use ferrovs_runtime::unixctl::{Commands, Output};
+use ferrovs_runtime::{clock, dirs};
 
 mod conntrack;
 mod flows;
@@ -115,6 +119,29 @@ commands! {
     "list-commands", "", 0, MANY, false, list_commands;
     "parse-actions", "actions", 1, MANY, false, normalize::parse;
     "normalize-actions", "actions", 2, MANY, false, normalize::normalize;
+}
+
+/// Registers the commands with those of a daemon. `filter` reads the OpenFlow match of `dpctl/dump-flows filter=`.
+pub fn register<S: 'static>(
+    commands: &mut Commands<S>,
+    classes: &[Arc<dyn DpifClass>],
+    filter: FilterParser,
+) {
+    for command in COMMANDS {
+        let classes = classes.to_vec();
+        commands.register(
+            command.name,
+            command.usage,
+            command.min,
+            command.max,
+            move |_, request| {
+                let args: Vec<&str> = request.argv[1..].iter().map(String::as_str).collect();
+                let program = dirs::program_name();
+                let context = Context::new(&classes, program, clock::now(), filter);
+                context.run_with_options(command, &args).map(Output::from)
+            },
+        );
+    }
 }
 
 fn list_commands(cx: &mut Context<'_>, _: &[&str]) {

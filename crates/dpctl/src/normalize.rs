@@ -5,9 +5,11 @@ use std::fmt::Write;
 use ferrovs_packet::flow::{Flow, VLAN_CFI, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr};
 
 use super::Context;
-use crate::action::Action;
-use crate::dpif::Errno;
-use crate::text::{Misfit, ParsedKey, format_action, format_actions, parse_actions, parse_key};
+use ferrovs_datapath::action::Action;
+use ferrovs_datapath::dpif::Errno;
+use ferrovs_datapath::text::{
+    Misfit, ParsedKey, format_action, format_actions, parse_actions, parse_key,
+};
 
 pub fn parse(cx: &mut Context<'_>, args: &[&str]) {
     for arg in args {

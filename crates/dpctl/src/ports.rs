@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ferrovs_packet::types::DpPort;
 
 use super::Context;
-use crate::dpif::{Dpif, Errno, PortStats};
+use ferrovs_datapath::dpif::{Dpif, Errno, PortStats};
 
 fn full_name(dp: &dyn Dpif) -> String {
     format!("{}@{}", dp.kind(), dp.name())

@@ -4,7 +4,7 @@
 //! like a tracker without connections.
 
 use super::Context;
-use crate::dpif::Errno;
+use ferrovs_datapath::dpif::Errno;
 
 /// As [`unsupported`], with arguments of the form `prefix=..` behind the datapath.
 fn unsupported_with(cx: &mut Context<'_>, args: &[&str], prefix: &str, message: &str) {
