@@ -10,7 +10,6 @@ pub mod flow;
 pub mod format;
 pub mod group;
 pub mod key;
-pub mod learn;
 pub mod log;
 pub mod match_;
 pub mod meter;

@@ -3,6 +3,10 @@
 //! Open vSwitch keeps one list; on the wire its `apply_actions` part and the instructions are apart and come in
 //! a fixed order: meter, apply actions, clear actions, write actions, write metadata, goto table.
 
+use super::decode::Decoder;
+use super::encode::Encoder;
+use super::instruction::{CLEAR_ACTIONS, GOTO_TABLE, METER, WRITE_ACTIONS, WRITE_METADATA};
+use super::row::Row;
 use super::verify::{Place, verify_decoded};
 use super::{Action, decode, encode};
 use crate::error::OfpErr;
@@ -11,13 +15,67 @@ use crate::version::Version;
 use crate::warn::{Topic, warn};
 use crate::wire::{Put, Reader};
 
-const GOTO_TABLE: u16 = 1;
-const WRITE_METADATA: u16 = 2;
-const WRITE_ACTIONS: u16 = 3;
-const APPLY_ACTIONS: u16 = 4;
-const CLEAR_ACTIONS: u16 = 5;
-const METER: u16 = 6;
+/// The instructions in the order in which they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Meter,
+    /// All actions that are no instruction.
+    Apply,
+    Clear,
+    Write,
+    Metadata,
+    Goto,
+}
+
 const EXPERIMENTER: u16 = 0xffff;
+
+const N_STAGES: usize = 6;
+
+/// Each stage with its number and name, and the row of what is carried there if that is no list of actions.
+static STAGES: [(Stage, u16, &str, Option<&Row>); N_STAGES] = [
+    (Stage::Meter, 6, "meter", Some(&METER)),
+    (Stage::Apply, 4, "apply_actions", None),
+    (Stage::Clear, 5, "clear_actions", Some(&CLEAR_ACTIONS)),
+    (Stage::Write, 3, "write_actions", Some(&WRITE_ACTIONS)),
+    (Stage::Metadata, 2, "write_metadata", Some(&WRITE_METADATA)),
+    (Stage::Goto, 1, "goto_table", Some(&GOTO_TABLE)),
+];
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        STAGES[self as usize].2
+    }
+
+    fn number(self) -> u16 {
+        STAGES[self as usize].1
+    }
+
+    /// The stage of an action in `version`.
+    pub fn of(a: &Action, version: Version) -> Stage {
+        match a.row().stage {
+            // From OpenFlow 1.5 on it is an action.
+            Stage::Meter if version >= Version::V15 => Stage::Apply,
+            stage => stage,
+        }
+    }
+
+    /// How the instruction is carried, but for the one that is a list of actions.
+    fn carried(self) -> Option<&'static Carried> {
+        STAGES[self as usize].3?.carried.as_ref()
+    }
+}
+
+/// How an instruction is carried.
+pub(crate) struct Carried {
+    /// How long it is, header and all, if that is always the same.
+    pub len: Option<usize>,
+    /// The first version in which it is sent.
+    pub since: Version,
+    /// Reads what stands behind the header.
+    pub read: fn(&Decoder<'_, '_>, Reader<'_>) -> Result<Action, OfpErr>,
+    /// Writes what stands behind the header; nothing if it is not to be sent.
+    pub write: fn(&Action, &Encoder<'_, '_>, &mut Vec<u8>),
+}
 
 /// Reads instructions to the end of `data`.
 pub fn decode(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action>, OfpErr> {
@@ -31,7 +89,30 @@ pub fn decode(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action
         });
         return Err(OfpErr::OFPBIC_BAD_LEN);
     }
-    let mut found: [Option<Reader<'_>>; 7] = [None; 7];
+    let found = split(data, version)?;
+    let d = Decoder {
+        version,
+        tun,
+        depth: 0,
+    };
+    let mut out = Vec::new();
+    for (stage, body) in STAGES.iter().map(|s| s.0).zip(found) {
+        let Some(mut body) = body else { continue };
+        match stage.carried() {
+            Some(carried) => out.push((carried.read)(&d, body)?),
+            None => {
+                body.skip(4)?;
+                decode::append(body.rest(), version, tun, 0, &mut out)?;
+            }
+        }
+    }
+    verify_decoded(&out, Place::Flow, version)?;
+    Ok(out)
+}
+
+/// What stands behind the headers of the instructions, by stage.
+fn split(data: &[u8], version: Version) -> Result<[Option<Reader<'_>>; N_STAGES], OfpErr> {
+    let mut found = [None; N_STAGES];
     let mut r = Reader::with_error(data, OfpErr::OFPBIC_BAD_LEN);
     while !r.is_empty() {
         let mut h = r;
@@ -45,99 +126,38 @@ pub fn decode(data: &[u8], version: Version, tun: &Tun<'_>) -> Result<Vec<Action
         }
         let whole = r.take(len)?;
         let body = Reader::with_error(&whole[4..], OfpErr::OFPBIC_BAD_LEN);
-        let fixed = match type_ {
-            GOTO_TABLE | CLEAR_ACTIONS => Some(8),
-            // Versions before 1.3 have no meters, but nobody minds their being read.
-            METER if version <= Version::V14 => Some(8),
-            WRITE_METADATA => Some(24),
-            WRITE_ACTIONS | APPLY_ACTIONS => None,
-            EXPERIMENTER => return Err(OfpErr::OFPBIC_BAD_EXPERIMENTER),
-            _ => return Err(OfpErr::OFPBIC_UNKNOWN_INST),
-        };
+        if type_ == EXPERIMENTER {
+            return Err(OfpErr::OFPBIC_BAD_EXPERIMENTER);
+        }
+        let stage = STAGES
+            .iter()
+            .find(|s| s.1 == type_)
+            .map(|s| s.0)
+            .filter(|stage| *stage != Stage::Meter || version <= Version::V14)
+            .ok_or(OfpErr::OFPBIC_UNKNOWN_INST)?;
+        let fixed = stage.carried().and_then(|carried| carried.len);
         if fixed.is_some_and(|n| n != len) {
             return Err(OfpErr::OFPBIC_BAD_LEN);
         }
-        let slot = &mut found[usize::from(type_)];
+        let slot = &mut found[stage as usize];
         if slot.is_some() {
             return Err(OfpErr::OFPBIC_DUP_INST);
         }
         *slot = Some(body);
     }
-    let mut out = Vec::new();
-    if let Some(mut b) = found[usize::from(METER)] {
-        out.push(Action::Meter(b.u32()?));
-    }
-    if let Some(mut b) = found[usize::from(APPLY_ACTIONS)] {
-        b.skip(4)?;
-        out.extend(decode::list(b.rest(), version, tun, 0)?);
-    }
-    if found[usize::from(CLEAR_ACTIONS)].is_some() {
-        out.push(Action::ClearActions);
-    }
-    if let Some(mut b) = found[usize::from(WRITE_ACTIONS)] {
-        b.skip(4)?;
-        let list = decode::list(b.rest(), version, tun, 0)?;
-        if !list.iter().all(allowed_in_set) {
-            warn(Topic::Actions, || {
-                "disallowed action in action set".to_owned()
-            });
-            return Err(OfpErr::OFPBAC_BAD_TYPE);
-        }
-        out.push(Action::WriteActions(list));
-    }
-    if let Some(mut b) = found[usize::from(WRITE_METADATA)] {
-        b.skip(4)?;
-        out.push(Action::WriteMetadata {
-            metadata: b.u64()?,
-            mask: b.u64()?,
-        });
-    }
-    if let Some(mut b) = found[usize::from(GOTO_TABLE)] {
-        out.push(Action::GotoTable(b.u8()?));
-    }
-    verify_decoded(&out, Place::Flow, version)?;
-    Ok(out)
+    Ok(found)
 }
 
-/// Whether an action set can hold the action: what changes the packet or sends it.
-fn allowed_in_set(a: &Action) -> bool {
-    !matches!(
-        a,
-        Action::Bundle(_)
-            | Action::CheckPktLarger { .. }
-            | Action::ClearActions
-            | Action::Conjunction { .. }
-            | Action::Controller(_)
-            | Action::Clone(_)
-            | Action::DebugRecirc
-            | Action::DebugSlow
-            | Action::DeleteField(_)
-            | Action::Enqueue { .. }
-            | Action::Exit
-            | Action::FinTimeout { .. }
-            | Action::GotoTable(_)
-            | Action::Learn(_)
-            | Action::Meter(_)
-            | Action::Multipath(_)
-            | Action::Note(_)
-            | Action::OutputReg { .. }
-            | Action::OutputTrunc { .. }
-            | Action::PopQueue
-            | Action::Sample(_)
-            | Action::StackPop(_)
-            | Action::StackPush(_)
-            | Action::UnrollXlate { .. }
-            | Action::WriteActions(_)
-            | Action::WriteMetadata { .. }
-    )
-}
-
-fn instruction(out: &mut Vec<u8>, type_: u16, body: impl FnOnce(&mut Vec<u8>)) {
+/// Writes an instruction, unless it turns out to have no body.
+fn instruction(out: &mut Vec<u8>, stage: Stage, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
-    out.put_u16(type_);
+    out.put_u16(stage.number());
     out.put_u16(0);
     body(out);
     let len = out.len() - start;
+    if len == 4 {
+        return out.truncate(start);
+    }
     out.set_u16(start + 2, len as u16);
 }
 
@@ -146,43 +166,21 @@ pub fn encode(actions: &[Action], version: Version, tun: &Tun<'_>, out: &mut Vec
     if version == Version::V10 {
         return encode::actions(actions, version, tun, out);
     }
-    let is_apply = |a: &Action| {
-        !a.is_instruction() || matches!(a, Action::Meter(_)) && version >= Version::V15
-    };
-    let mut i = 0;
-    while i < actions.len() {
-        match &actions[i] {
-            a if is_apply(a) => {
-                let n = actions[i..].iter().take_while(|a| is_apply(a)).count();
-                instruction(out, APPLY_ACTIONS, |o| {
-                    o.put_zeros(4);
-                    encode::actions(&actions[i..i + n], version, tun, o);
-                });
-                i += n;
-                continue;
-            }
-            // Versions before 1.3 have no meters.
-            Action::Meter(id) if version >= Version::V13 => {
-                instruction(out, METER, |o| o.put_u32(*id));
-            }
-            Action::ClearActions => instruction(out, CLEAR_ACTIONS, |o| o.put_zeros(4)),
-            Action::WriteActions(list) if !list.is_empty() => {
-                instruction(out, WRITE_ACTIONS, |o| {
-                    o.put_zeros(4);
-                    encode::actions(list, version, tun, o);
-                })
-            }
-            Action::WriteMetadata { metadata, mask } => instruction(out, WRITE_METADATA, |o| {
+    let e = Encoder { version, tun };
+    let is_apply = |a: &Action| Stage::of(a, version) == Stage::Apply;
+    let mut rest = actions;
+    while let [a, tail @ ..] = rest {
+        rest = tail;
+        if is_apply(a) {
+            let n = 1 + tail.iter().take_while(|a| is_apply(a)).count();
+            let list;
+            (list, rest) = actions[actions.len() - tail.len() - 1..].split_at(n);
+            instruction(out, Stage::Apply, |o| {
                 o.put_zeros(4);
-                o.put_u64(*metadata);
-                o.put_u64(*mask);
-            }),
-            Action::GotoTable(t) => instruction(out, GOTO_TABLE, |o| {
-                o.put_u8(*t);
-                o.put_zeros(3);
-            }),
-            _ => {}
+                list.iter().for_each(|a| e.action(a, o));
+            });
+        } else if let Some(carried) = a.row().carried.as_ref().filter(|c| version >= c.since) {
+            instruction(out, a.row().stage, |o| (carried.write)(a, &e, o));
         }
-        i += 1;
     }
 }

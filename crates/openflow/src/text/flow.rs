@@ -13,10 +13,10 @@ use ferrovs_packet::types::{Be16, Be32, OfPort, eth_type, ip_proto};
 
 use super::action::format_actions;
 use super::color::{self, Part};
-use super::cursor::{next_pair, number, parse_u64, u16 as num16, u32 as num32};
+use super::cursor::{next_pair, parse_u64, u16 as num16};
 use super::format::{duration, hex};
 use super::match_::format_match;
-use super::parse_action::{check_fits, parse_actions};
+use super::parse_action::{OF11_UP, OF13_UP, check_fits, parse_actions};
 use super::{Names, format_table, parse_table};
 use crate::action::check::{Limits, check};
 use crate::error::OfpErr;
@@ -51,11 +51,7 @@ enum Word {
     Statistic,
 }
 
-const OF11_UP: Protocol = Protocol::OF11_STD.union(OF12_UP);
 const OF12_UP: Protocol = Protocol::OF12_OXM.union(OF13_UP);
-const OF13_UP: Protocol = Protocol::OF13_OXM
-    .union(Protocol::OF14_OXM)
-    .union(Protocol::OF15_OXM);
 
 #[rustfmt::skip]
 const WORDS: [(&str, Word); 39] = [
@@ -656,14 +652,4 @@ pub fn format_flow_mod(
     format_flags(flags, out);
     out.push_str("actions=");
     format_actions(&fm.actions, names, out);
-}
-
-/// Reads a number of 32 bits for callers outside.
-pub fn parse_u32(s: &str) -> Result<u32, String> {
-    num32(s)
-}
-
-/// Reads a bounded number for callers outside.
-pub fn parse_number(s: &str, name: &str, max: u64) -> Result<u64, String> {
-    number(s, name, max)
 }

@@ -1,22 +1,266 @@
-//! The `learn` action in text.
+//! The action that adds or modifies a flow built from the packet that runs it.
 
 use std::fmt::Write;
 
 use ferrovs_packet::field::{
-    EXPERIMENTER_CLASS, FieldValue, MAX_VALUE_BYTES, SubField, parse_int_prefix,
+    EXPERIMENTER_CLASS, FieldValue, MAX_VALUE_BYTES, SubField, format_hex, parse_int_prefix,
     parse_wide_int_prefix,
 };
 use ferrovs_packet::flow::Match;
 
-use super::cursor::{atoi, next_pair, parse_u64_prefix};
-use super::format::hex;
-use super::parse_action::{check_fits, reg_move};
-use super::{Names, format_table, parse_table};
-use crate::action::*;
+use super::check::{Checker, prereqs_in};
+use super::decode::{Decoder, check_bits, must};
+use super::encode::{Encoder, nx};
+use super::row::{MAX, Row, nicira, word};
+use super::{Action, check_writable};
+use crate::error::OfpErr;
 use crate::flow::DEFAULT_PRIORITY;
+use crate::text::cursor::{atoi, next_pair, parse_u64_prefix};
+use crate::text::format::hex;
+use crate::text::parse_action::{check_fits, reg_move};
+use crate::text::{Names, format_table, parse_table};
+use crate::wire::{Put, Reader};
+
+/// Where a learned match or load takes its value from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LearnSrc {
+    Field(SubField),
+    /// Right-justified value of the spec's width.
+    Immediate(FieldValue),
+}
+
+/// What a learn spec makes of its value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LearnDst {
+    Match(SubField),
+    Load(SubField),
+    Output,
+}
+
+/// One part of a learned flow.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LearnSpec {
+    pub n_bits: u16,
+    pub src: LearnSrc,
+    pub dst: LearnDst,
+}
+
+/// Adds or modifies a flow built from the packet that runs the action.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Learn {
+    pub idle_timeout: u16,
+    pub hard_timeout: u16,
+    pub fin_idle_timeout: u16,
+    pub fin_hard_timeout: u16,
+    pub priority: u16,
+    pub table_id: u8,
+    pub cookie: u64,
+    pub send_flow_rem: bool,
+    pub delete_learned: bool,
+    /// Most flows with this cookie in the table; 0: no limit.
+    pub limit: u32,
+    /// One bit that tells whether the limit let the flow be learned.
+    pub result_dst: Option<SubField>,
+    /// Whether it came as NXAST_LEARN2 (always sent so if a limit or a result needs it).
+    pub second: bool,
+    pub specs: Vec<LearnSpec>,
+}
+
+pub(super) static LEARN: Row = Row {
+    name: "learn",
+    words: &[word("learn", |p, v| {
+        Ok(Action::Learn(Box::new(parse(v, p.names)?)))
+    })],
+    wires: &[
+        nicira(16, 0..=5, "NXAST_LEARN", 32..=MAX, |d, r| read(d, r, false)),
+        nicira(45, 0..=5, "NXAST_LEARN2", 40..=MAX, |d, r| read(d, r, true)),
+    ],
+    encode: |a, e, out| {
+        if let Action::Learn(l) = a {
+            encode(l, e, out);
+        }
+    },
+    format: |a, names, out| {
+        if let Action::Learn(l) = a {
+            format(l, names, out);
+        }
+    },
+    check: |a, c| match a {
+        Action::Learn(l) => check(l, c),
+        _ => Ok(()),
+    },
+    in_set: false,
+    ..Row::ACTION
+};
+
+fn check(l: &Learn, c: &Checker<'_>) -> Result<(), OfpErr> {
+    let mut learned = Match::default();
+    for s in &l.specs {
+        if let LearnSrc::Field(src) = &s.src {
+            c.src(src)?;
+        }
+        match &s.dst {
+            LearnDst::Match(dst) => {
+                prereqs_in(dst, "source", &learned)?;
+                if let LearnSrc::Immediate(v) = &s.src {
+                    let f = dst.field.field();
+                    let (ofs, n_bits) = (dst.ofs.into(), dst.n_bits.into());
+                    let mut value = f.value(&learned.flow);
+                    value.insert(ofs, n_bits, v);
+                    let mut mask = f.mask_of(&learned.wc);
+                    mask.insert(ofs, n_bits, &FieldValue::ones(n_bits));
+                    f.set_match(&value, &mask, &mut learned);
+                }
+            }
+            LearnDst::Load(dst) => {
+                prereqs_in(dst, "destination", &learned)?;
+                check_writable(dst)?;
+            }
+            LearnDst::Output => {}
+        }
+    }
+    Ok(())
+}
+
+fn read(d: &Decoder<'_, '_>, mut r: Reader<'_>, second: bool) -> Result<Action, OfpErr> {
+    let (idle_timeout, hard_timeout, priority) = (r.u16()?, r.u16()?, r.u16()?);
+    let cookie = r.u64()?;
+    let flags = r.u16()?;
+    let table_id = r.u8()?;
+    must(r.u8()? == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+    let (fin_idle_timeout, fin_hard_timeout) = (r.u16()?, r.u16()?);
+    let known = if second { 7 } else { 3 };
+    must(
+        flags & !known == 0 && table_id != 0xff,
+        OfpErr::OFPBAC_BAD_ARGUMENT,
+    )?;
+    let mut learn = Learn {
+        idle_timeout,
+        hard_timeout,
+        fin_idle_timeout,
+        fin_hard_timeout,
+        priority,
+        table_id,
+        cookie,
+        send_flow_rem: flags & 1 != 0,
+        delete_learned: flags & 2 != 0,
+        limit: 0,
+        result_dst: None,
+        second,
+        specs: Vec::new(),
+    };
+    if second {
+        learn.limit = r.u32()?;
+        let ofs = r.u16()?;
+        must(r.u16()? == 0, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+        if flags & 4 != 0 {
+            let dst = d.subfield(&mut r, ofs, 1)?;
+            d.check_dst(&dst)?;
+            learn.result_dst = Some(dst);
+        }
+    }
+    while r.len() >= 2 {
+        let header = r.u16()?;
+        if header == 0 {
+            break;
+        }
+        let n_bits = header & 0x7ff;
+        let immediate = header & 1 << 13 != 0;
+        let kind = header >> 11 & 3;
+        must(
+            header & 0xc000 == 0 && n_bits != 0,
+            OfpErr::OFPBAC_BAD_ARGUMENT,
+        )?;
+        let src = if immediate {
+            let n = usize::from(n_bits).div_ceil(16) * 2;
+            LearnSrc::Immediate(FieldValue::from_be_bytes(r.take(n)?))
+        } else {
+            let field = d.header(&mut r)?;
+            let sf = SubField {
+                field,
+                ofs: r.u16()?,
+                n_bits,
+            };
+            check_bits(&sf)?;
+            LearnSrc::Field(sf)
+        };
+        let dst = match kind {
+            0 | 1 => {
+                let field = d.header(&mut r)?;
+                let sf = SubField {
+                    field,
+                    ofs: r.u16()?,
+                    n_bits,
+                };
+                check_bits(&sf)?;
+                if kind == 0 {
+                    LearnDst::Match(sf)
+                } else {
+                    d.check_dst(&sf)?;
+                    LearnDst::Load(sf)
+                }
+            }
+            2 if !immediate => LearnDst::Output,
+            _ => return Err(OfpErr::OFPBAC_BAD_ARGUMENT),
+        };
+        learn.specs.push(LearnSpec { n_bits, src, dst });
+    }
+    let rest = r.len();
+    must(r.zeros(rest)?, OfpErr::OFPBAC_BAD_ARGUMENT)?;
+    Ok(Action::Learn(Box::new(learn)))
+}
+
+fn encode(l: &Learn, e: &Encoder<'_, '_>, out: &mut Vec<u8>) {
+    let second = l.second || l.limit != 0 || l.result_dst.is_some();
+    nx(out, if second { 45 } else { 16 }, |o| {
+        o.put_u16(l.idle_timeout);
+        o.put_u16(l.hard_timeout);
+        o.put_u16(l.priority);
+        o.put_u64(l.cookie);
+        o.put_u16(
+            u16::from(l.send_flow_rem)
+                | u16::from(l.delete_learned) << 1
+                | u16::from(l.result_dst.is_some()) << 2,
+        );
+        o.put_u8(l.table_id);
+        o.put_u8(0);
+        o.put_u16(l.fin_idle_timeout);
+        o.put_u16(l.fin_hard_timeout);
+        if second {
+            o.put_u32(l.limit);
+            o.put_u16(l.result_dst.map_or(0, |d| d.ofs));
+            o.put_u16(0);
+            if let Some(dst) = &l.result_dst {
+                e.nxm(dst.field, o);
+            }
+        }
+        for s in &l.specs {
+            let (kind, dst) = match &s.dst {
+                LearnDst::Match(sf) => (0, Some(sf)),
+                LearnDst::Load(sf) => (1, Some(sf)),
+                LearnDst::Output => (2, None),
+            };
+            let immediate = matches!(s.src, LearnSrc::Immediate(_));
+            o.put_u16(s.n_bits | kind << 11 | u16::from(immediate) << 13);
+            match &s.src {
+                LearnSrc::Field(sf) => {
+                    e.nxm(sf.field, o);
+                    o.put_u16(sf.ofs);
+                }
+                LearnSrc::Immediate(value) => {
+                    o.put(value.low_bytes(usize::from(s.n_bits).div_ceil(16) * 2));
+                }
+            }
+            if let Some(sf) = dst {
+                e.nxm(sf.field, o);
+                o.put_u16(sf.ofs);
+            }
+        }
+    });
+}
 
 /// Appends a learn action.
-pub fn format_learn(l: &Learn, names: &Names<'_>, out: &mut String) {
+fn format(l: &Learn, names: &Names<'_>, out: &mut String) {
     out.push_str("learn(table=");
     format_table(l.table_id, names.tables, out);
     let mut opt = |name: &str, n: u64| {
@@ -58,7 +302,8 @@ pub fn format_learn(l: &Learn, names: &Names<'_>, out: &mut String) {
                     f.format(value, None, names.ports, out);
                 } else {
                     dst.format(out);
-                    let _ = write!(out, "={}", wide_hex(value));
+                    out.push('=');
+                    format_hex(value, out);
                 }
             }
             (LearnSrc::Field(src), LearnDst::Match(dst)) => {
@@ -69,7 +314,9 @@ pub fn format_learn(l: &Learn, names: &Names<'_>, out: &mut String) {
                 }
             }
             (LearnSrc::Immediate(value), LearnDst::Load(dst)) => {
-                let _ = write!(out, "load:{}->", wide_hex(value));
+                out.push_str("load:");
+                format_hex(value, out);
+                out.push_str("->");
                 dst.format(out);
             }
             (LearnSrc::Field(src), LearnDst::Load(dst)) => {
@@ -88,30 +335,8 @@ pub fn format_learn(l: &Learn, names: &Names<'_>, out: &mut String) {
     out.push(')');
 }
 
-fn wide_hex(v: &FieldValue) -> String {
-    format!("{v:?}")
-        .replacen("0x", "", 1)
-        .trim_start_matches('0')
-        .to_owned()
-        .pipe_hex()
-}
-
-trait PipeHex {
-    fn pipe_hex(self) -> String;
-}
-
-impl PipeHex for String {
-    fn pipe_hex(self) -> String {
-        if self.is_empty() {
-            "0".to_owned()
-        } else {
-            format!("0x{self}")
-        }
-    }
-}
-
 /// Reads the arguments of a learn action.
-pub fn parse_learn(arg: &str, names: &Names<'_>) -> Result<Learn, String> {
+fn parse(arg: &str, names: &Names<'_>) -> Result<Learn, String> {
     let mut l = Learn {
         idle_timeout: 0,
         hard_timeout: 0,
