@@ -288,13 +288,7 @@ impl Dec<'_, '_> {
             Kind::FlowRemoved => self.flow_removed(r)?,
             Kind::FlowStatsRequest => self.flow_stats_request(r, false)?,
             Kind::AggregateRequest => self.flow_stats_request(r, true)?,
-            Kind::FlowStatsReply => Message::FlowStatsReply {
-                flows: self.list(r, |r| {
-                    flow::pull_flow_stats(r, self.version, self.is_nx(), self.tun)
-                })?,
-                nxm: self.is_nx(),
-                more,
-            },
+            Kind::FlowStatsReply => self.flow_stats_reply(r)?,
             Kind::AggregateReply => self.aggregate_reply(r)?,
             Kind::FlowMonitorRequest => self.flow_monitor_request(r)?,
             Kind::FlowMonitorReply => self.flow_monitor_reply(r)?,
@@ -497,13 +491,19 @@ impl Enc<'_, '_> {
         Some(())
     }
 
+    fn hello(&self, versions: Versions, out: &mut Vec<u8>) {
+        let mut hello = encode_hello(versions);
+        hello[4..8].copy_from_slice(&self.xid.to_be_bytes());
+        out.put(&hello);
+    }
+
+    #[expect(
+        clippy::too_many_lines,
+        reason = "each message has its line, and none can be forgotten"
+    )]
     fn message(&self, m: &Message, kind: Kind, out: &mut Vec<u8>) -> Option<()> {
         match m {
-            Message::Hello { versions } => {
-                let mut hello = encode_hello(*versions);
-                hello[4..8].copy_from_slice(&self.xid.to_be_bytes());
-                out.put(&hello);
-            }
+            Message::Hello { versions } => self.hello(*versions, out),
             Message::Error(e) => self.error(e, out)?,
             Message::EchoRequest(data) | Message::EchoReply(data) => {
                 self.one(self.raw(kind)?, out, |o| o.put(data));
@@ -556,10 +556,7 @@ impl Enc<'_, '_> {
                 self.flow_stats_request(request, *nxm, out)?;
             }
             Message::FlowStatsReply { flows, nxm, more } => {
-                let raw = self.raw_nx(kind, *nxm)?;
-                self.parts(raw, flows, *more, out, |f, o| {
-                    encode_flow_stats(f, self.version, *nxm, self.tun, o);
-                });
+                self.flow_stats_reply(flows, *nxm, *more, out)?;
             }
             Message::AggregateReply { stats, nxm } => self.aggregate_reply(stats, *nxm, out)?,
             Message::FlowMonitorRequest(list) => self.flow_monitor_request(list, out)?,
@@ -598,10 +595,7 @@ impl Enc<'_, '_> {
 
             Message::MeterMod(m) => self.meter_mod(m, out)?,
             Message::MeterStatsRequest { meter } | Message::MeterConfigRequest { meter } => {
-                self.one(self.raw(kind)?, out, |o| {
-                    o.put_u32(*meter);
-                    o.put_zeros(4);
-                });
+                self.meter_request(kind, *meter, out)?;
             }
             Message::MeterStatsReply { meters, more } => {
                 self.meter_stats_reply(meters, *more, out)?;
@@ -685,7 +679,7 @@ fn encode_error(error: OfpErr, version: Version, xid: u32, data: Vec<u8>) -> Vec
 }
 
 /// Version (1.0 if unknown) and transaction id of a message.
-pub fn header_of(msg: &[u8]) -> (Version, u32) {
+fn header_of(msg: &[u8]) -> (Version, u32) {
     let version = msg
         .first()
         .and_then(|&v| Version::from_wire(v))

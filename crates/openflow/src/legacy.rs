@@ -255,133 +255,188 @@ mod w11 {
     pub const ALL: u32 = (1 << 10) - 1;
 }
 
+/// OpenFlow 1.1's match as it is on the wire, where a 1 in a mask is a wildcard.
+struct Wire11 {
+    in_port: u32,
+    wildcards: u32,
+    dl_src: [MacAddr; 2],
+    dl_dst: [MacAddr; 2],
+    vid: u16,
+    pcp: u8,
+    dl_type: u16,
+    nw_tos: u8,
+    nw_proto: u8,
+    nw_src: [u32; 2],
+    nw_dst: [u32; 2],
+    tp_src: u16,
+    tp_dst: u16,
+    mpls_label: u32,
+    mpls_tc: u8,
+    metadata: [u64; 2],
+}
+
 /// Reads OpenFlow 1.1's match (its header has been looked at).
 pub fn match_from_ofp11(data: &[u8]) -> Result<Match, OfpErr> {
-    let mut r = Reader::new(data);
-    r.skip(4)?;
-    let in_port = r.u32()?;
-    let mut wild = r.u32()?;
-    let dl_src = r.mac()?;
-    let dl_src_mask = r.mac()?;
-    let dl_dst = r.mac()?;
-    let dl_dst_mask = r.mac()?;
-    let vid = r.u16()?;
-    let pcp = r.u8()?;
-    r.skip(1)?;
-    let dl_type = r.u16()?;
-    let nw_tos = r.u8()?;
-    let nw_proto = r.u8()?;
-    // In OpenFlow 1.1 a 1 in a mask is a wildcard.
-    let nw_src = r.u32()?;
-    let nw_src_mask = r.u32()?;
-    let nw_dst = r.u32()?;
-    let nw_dst_mask = r.u32()?;
-    let tp_src = r.u16()?;
-    let tp_dst = r.u16()?;
-    let mpls_label = r.u32()?;
-    let mpls_tc = r.u8()?;
-    r.skip(3)?;
-    let metadata = r.u64()?;
-    let metadata_mask = r.u64()?;
-
-    let invert = |mac: MacAddr| MacAddr(mac.0.map(|b| !b));
+    let wire = Wire11::read(data)?;
     let mut m = Match::default();
-    if wild & w11::IN_PORT == 0 {
-        let port = port_from_ofp11(in_port).ok_or(OfpErr::OFPBMC_BAD_VALUE)?;
-        m.flow.in_port = port.into();
-        m.wc.masks.in_port = u32::MAX;
+    wire.link(&mut m)?;
+    wire.network(&mut m)?;
+    wire.transport(&mut m)?;
+    wire.mpls(&mut m);
+    let [metadata, wild] = wire.metadata;
+    m.flow.metadata = metadata.into();
+    m.wc.masks.metadata = (!wild).into();
+    let wc = m.wc;
+    m.flow.mask(&wc);
+    Ok(m)
+}
+
+impl Wire11 {
+    fn read(data: &[u8]) -> Result<Wire11, OfpErr> {
+        let mut r = Reader::new(data);
+        r.skip(4)?;
+        let (in_port, wildcards) = (r.u32()?, r.u32()?);
+        let (dl_src, dl_dst) = ([r.mac()?, r.mac()?], [r.mac()?, r.mac()?]);
+        let (vid, pcp) = (r.u16()?, r.u8()?);
+        r.skip(1)?;
+        let (dl_type, nw_tos, nw_proto) = (r.u16()?, r.u8()?, r.u8()?);
+        let (nw_src, nw_dst) = ([r.u32()?, r.u32()?], [r.u32()?, r.u32()?]);
+        let (tp_src, tp_dst) = (r.u16()?, r.u16()?);
+        let (mpls_label, mpls_tc) = (r.u32()?, r.u8()?);
+        r.skip(3)?;
+        let metadata = [r.u64()?, r.u64()?];
+        Ok(Wire11 {
+            in_port,
+            wildcards,
+            dl_src,
+            dl_dst,
+            vid,
+            pcp,
+            dl_type,
+            nw_tos,
+            nw_proto,
+            nw_src,
+            nw_dst,
+            tp_src,
+            tp_dst,
+            mpls_label,
+            mpls_tc,
+            metadata,
+        })
     }
-    m.flow.dl_src = dl_src;
-    m.wc.masks.dl_src = invert(dl_src_mask);
-    m.flow.dl_dst = dl_dst;
-    m.wc.masks.dl_dst = invert(dl_dst_mask);
-    if wild & w11::DL_VLAN == 0 {
-        match vid {
-            VLAN_NONE => {
-                m.wc.masks.vlans[0].tci = Be16::MAX_VALUE;
-            }
-            VLAN_ANY_11 => {
-                m.flow.vlans[0].tci = Be16::new(VLAN_CFI);
-                m.wc.masks.vlans[0].tci = Be16::new(VLAN_CFI);
-            }
-            vid if vid < VLAN_CFI => {
-                m.flow.vlans[0].tci = Be16::new(vid | VLAN_CFI);
-                m.wc.masks.vlans[0].tci = Be16::new(VLAN_VID_MASK | VLAN_CFI);
-            }
-            _ => return Err(OfpErr::OFPBMC_BAD_VALUE),
+
+    /// Whether the match says something of the field of this wildcard bit.
+    fn has(&self, bit: u32) -> bool {
+        self.wildcards & bit == 0
+    }
+
+    fn link(&self, m: &mut Match) -> Result<(), OfpErr> {
+        let invert = |mac: MacAddr| MacAddr(mac.0.map(|b| !b));
+        let (flow, masks) = (&mut m.flow, &mut m.wc.masks);
+        if self.has(w11::IN_PORT) {
+            let port = port_from_ofp11(self.in_port).ok_or(OfpErr::OFPBMC_BAD_VALUE)?;
+            flow.in_port = port.into();
+            masks.in_port = u32::MAX;
         }
-        if wild & w11::DL_VLAN_PCP == 0 && vid != VLAN_NONE {
-            if pcp > 7 {
+        flow.dl_src = self.dl_src[0];
+        masks.dl_src = invert(self.dl_src[1]);
+        flow.dl_dst = self.dl_dst[0];
+        masks.dl_dst = invert(self.dl_dst[1]);
+        if self.has(w11::DL_VLAN) {
+            let (tci, mask) = self.vlan()?;
+            flow.vlans[0].tci = Be16::new(tci);
+            masks.vlans[0].tci = Be16::new(mask);
+        }
+        if self.has(w11::DL_TYPE) {
+            flow.dl_type = self.dl_type.into();
+            masks.dl_type = Be16::MAX_VALUE;
+        }
+        Ok(())
+    }
+
+    /// The tag that is matched, and its mask.
+    fn vlan(&self) -> Result<(u16, u16), OfpErr> {
+        let (mut tci, mut mask) = match self.vid {
+            VLAN_NONE => return Ok((0, u16::MAX)),
+            VLAN_ANY_11 => (VLAN_CFI, VLAN_CFI),
+            vid if vid < VLAN_CFI => (vid | VLAN_CFI, VLAN_VID_MASK | VLAN_CFI),
+            _ => return Err(OfpErr::OFPBMC_BAD_VALUE),
+        };
+        if self.has(w11::DL_VLAN_PCP) {
+            if self.pcp > 7 {
                 return Err(OfpErr::OFPBMC_BAD_VALUE);
             }
-            let tci = m.flow.vlans[0].tci.get() | u16::from(pcp) << VLAN_PCP_SHIFT;
-            m.flow.vlans[0].tci = Be16::new(tci);
-            m.wc.masks.vlans[0].tci = Be16::new(m.wc.masks.vlans[0].tci.get() | VLAN_PCP_MASK);
+            tci |= u16::from(self.pcp) << VLAN_PCP_SHIFT;
+            mask |= VLAN_PCP_MASK;
         }
+        Ok((tci, mask))
     }
-    if wild & w11::DL_TYPE == 0 {
-        m.flow.dl_type = dl_type.into();
-        m.wc.masks.dl_type = Be16::MAX_VALUE;
-    }
-    let ipv4 = m.flow.dl_type.get() == eth_type::IP;
-    let arp = m.flow.dl_type.get() == eth_type::ARP;
-    if ipv4 && wild & w11::NW_TOS == 0 {
-        if nw_tos & !IP_DSCP_MASK != 0 {
-            return Err(OfpErr::OFPBMC_BAD_VALUE);
-        }
-        m.flow.nw_tos = nw_tos;
-        m.wc.masks.nw_tos = IP_DSCP_MASK;
-    }
-    if ipv4 || arp {
-        if wild & w11::NW_PROTO == 0 {
-            m.flow.nw_proto = nw_proto;
-            m.wc.masks.nw_proto = 0xff;
-        }
-        m.flow.nw_src = nw_src.into();
-        m.wc.masks.nw_src = (!nw_src_mask).into();
-        m.flow.nw_dst = nw_dst.into();
-        m.wc.masks.nw_dst = (!nw_dst_mask).into();
-    }
-    const TP_ALL: u32 = w11::TP_SRC | w11::TP_DST;
-    if ipv4 && wild & TP_ALL != TP_ALL {
-        match m.flow.nw_proto {
-            ip_proto::ICMP => {
-                if tp_src >= 0x100 || tp_dst >= 0x100 {
-                    return Err(OfpErr::OFPBMC_BAD_FIELD);
-                }
+
+    fn network(&self, m: &mut Match) -> Result<(), OfpErr> {
+        let (flow, masks) = (&mut m.flow, &mut m.wc.masks);
+        let ipv4 = flow.dl_type.get() == eth_type::IP;
+        let arp = flow.dl_type.get() == eth_type::ARP;
+        if ipv4 && self.has(w11::NW_TOS) {
+            if self.nw_tos & !IP_DSCP_MASK != 0 {
+                return Err(OfpErr::OFPBMC_BAD_VALUE);
             }
-            ip_proto::TCP | ip_proto::UDP | ip_proto::SCTP => {}
-            // What has no ports is left alone, as the specification says.
-            _ => wild |= TP_ALL,
+            flow.nw_tos = self.nw_tos;
+            masks.nw_tos = IP_DSCP_MASK;
         }
-        if wild & w11::TP_SRC == 0 {
-            m.flow.tp_src = tp_src.into();
-            m.wc.masks.tp_src = Be16::MAX_VALUE;
+        if ipv4 || arp {
+            if self.has(w11::NW_PROTO) {
+                flow.nw_proto = self.nw_proto;
+                masks.nw_proto = 0xff;
+            }
+            flow.nw_src = self.nw_src[0].into();
+            masks.nw_src = (!self.nw_src[1]).into();
+            flow.nw_dst = self.nw_dst[0].into();
+            masks.nw_dst = (!self.nw_dst[1]).into();
         }
-        if wild & w11::TP_DST == 0 {
-            m.flow.tp_dst = tp_dst.into();
-            m.wc.masks.tp_dst = Be16::MAX_VALUE;
-        }
+        Ok(())
     }
-    if [eth_type::MPLS, eth_type::MPLS_MCAST].contains(&m.flow.dl_type.get()) {
-        let mut lse = 0;
-        let mut mask = 0;
-        if wild & w11::MPLS_LABEL == 0 {
-            lse |= (mpls_label & 0xfffff) << 12;
+
+    fn transport(&self, m: &mut Match) -> Result<(), OfpErr> {
+        let (flow, masks) = (&mut m.flow, &mut m.wc.masks);
+        let (has_src, has_dst) = (self.has(w11::TP_SRC), self.has(w11::TP_DST));
+        if flow.dl_type.get() != eth_type::IP || !has_src && !has_dst {
+            return Ok(());
+        }
+        match flow.nw_proto {
+            ip_proto::ICMP if self.tp_src >= 0x100 || self.tp_dst >= 0x100 => {
+                return Err(OfpErr::OFPBMC_BAD_FIELD);
+            }
+            ip_proto::ICMP | ip_proto::TCP | ip_proto::UDP | ip_proto::SCTP => {}
+            // What has no ports is left alone, as the specification says.
+            _ => return Ok(()),
+        }
+        if has_src {
+            flow.tp_src = self.tp_src.into();
+            masks.tp_src = Be16::MAX_VALUE;
+        }
+        if has_dst {
+            flow.tp_dst = self.tp_dst.into();
+            masks.tp_dst = Be16::MAX_VALUE;
+        }
+        Ok(())
+    }
+
+    fn mpls(&self, m: &mut Match) {
+        if ![eth_type::MPLS, eth_type::MPLS_MCAST].contains(&m.flow.dl_type.get()) {
+            return;
+        }
+        let (mut lse, mut mask) = (0, 0);
+        if self.has(w11::MPLS_LABEL) {
+            lse |= (self.mpls_label & 0xfffff) << 12;
             mask |= 0xfffff << 12;
         }
-        if wild & w11::MPLS_TC == 0 {
-            lse |= u32::from(mpls_tc & 7) << 9;
+        if self.has(w11::MPLS_TC) {
+            lse |= u32::from(self.mpls_tc & 7) << 9;
             mask |= 7 << 9;
         }
         m.flow.mpls_lse[0] = lse.into();
         m.wc.masks.mpls_lse[0] = mask.into();
     }
-    m.flow.metadata = metadata.into();
-    m.wc.masks.metadata = (!metadata_mask).into();
-    let wc = m.wc;
-    m.flow.mask(&wc);
-    Ok(m)
 }
 
 /// Appends OpenFlow 1.1's match after its 4-byte header.

@@ -80,18 +80,6 @@ impl PortFeatures {
             .find(|(f, _)| self.intersects(*f))
             .map_or(0, |(_, bps)| *bps)
     }
-
-    pub fn is_full_duplex(self) -> bool {
-        self.intersects(
-            PortFeatures::F10MB_FD
-                | PortFeatures::F100MB_FD
-                | PortFeatures::F1GB_FD
-                | PortFeatures::F10GB_FD
-                | PortFeatures::F40GB_FD
-                | PortFeatures::F100GB_FD
-                | PortFeatures::F1TB_FD,
-        )
-    }
 }
 
 /// A port's description.

@@ -184,3 +184,25 @@ pub fn encode(actions: &[Action], version: Version, tun: &Tun<'_>, out: &mut Vec
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::ROWS;
+
+    #[test]
+    fn stages_and_rows_agree() {
+        for (i, (stage, _, _, row)) in STAGES.iter().enumerate() {
+            assert_eq!(*stage as usize, i);
+            assert!(row.is_none_or(|row| row.stage == *stage && row.carried.is_some()));
+        }
+        for row in ROWS {
+            assert_eq!(
+                row.stage == Stage::Apply,
+                row.carried.is_none(),
+                "{}",
+                row.name
+            );
+        }
+    }
+}

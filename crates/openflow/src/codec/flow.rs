@@ -293,6 +293,15 @@ impl Dec<'_, '_> {
         })
     }
 
+    pub(super) fn flow_stats_reply(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
+        let nxm = self.is_nx();
+        Ok(Message::FlowStatsReply {
+            flows: self.list(r, |r| pull_flow_stats(r, self.version, nxm, self.tun))?,
+            nxm,
+            more: self.parsed.more,
+        })
+    }
+
     pub(super) fn aggregate_reply(&self, mut r: Reader<'_>) -> Result<Message, OfpErr> {
         let stats = if self.version == Version::V15 {
             let s = pull_oxs(&mut r)?;
@@ -385,7 +394,7 @@ fn pair(a: u32, b: u32) -> [u8; 8] {
 }
 
 /// Reads one flow of a reply.
-pub(super) fn pull_flow_stats(
+fn pull_flow_stats(
     r: &mut Reader<'_>,
     version: Version,
     nxm: bool,
@@ -756,6 +765,20 @@ impl Enc<'_, '_> {
                 o.put_u64(q.cookie_mask);
                 oxm::put_ofp11_match(&q.match_, self.version, self.tun, o);
             }
+        });
+        Some(())
+    }
+
+    pub(super) fn flow_stats_reply(
+        &self,
+        flows: &[FlowStats],
+        nxm: bool,
+        more: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let raw = self.raw_nx(Kind::FlowStatsReply, nxm)?;
+        self.parts(raw, flows, more, out, |f, o| {
+            encode_flow_stats(f, self.version, nxm, self.tun, o);
         });
         Some(())
     }

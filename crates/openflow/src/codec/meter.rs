@@ -154,6 +154,14 @@ impl Enc<'_, '_> {
         Some(())
     }
 
+    pub(super) fn meter_request(&self, kind: Kind, meter: u32, out: &mut Vec<u8>) -> Option<()> {
+        self.one(self.raw(kind)?, out, |o| {
+            o.put_u32(meter);
+            o.put_zeros(4);
+        });
+        Some(())
+    }
+
     pub(super) fn meter_stats_reply(
         &self,
         meters: &[MeterStats],

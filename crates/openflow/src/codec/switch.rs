@@ -411,7 +411,7 @@ fn role_from(n: u32) -> Result<Role, OfpErr> {
 }
 
 /// Whether a message may be part of a bundle.
-pub fn bundlable(kind: Kind) -> bool {
+fn bundlable(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::FlowMod | Kind::GroupMod | Kind::PortMod | Kind::PacketOut | Kind::CtFlushZone

@@ -179,23 +179,59 @@ fn parse_bucket_id(s: &str) -> Result<u32, String> {
     }
 }
 
-/// Reads a group mod. `command` is `None` where the line itself names it (bundle files).
+/// What a command on groups says besides.
+#[derive(Clone, Copy)]
+struct Wants {
+    id: bool,
+    type_: bool,
+    buckets: bool,
+    /// A bucket before or behind which others are, or which is removed.
+    place: bool,
+    /// How the group chooses a bucket.
+    selection: bool,
+}
+
+impl Wants {
+    fn of(command: GroupCommand) -> Wants {
+        use GroupCommand::*;
+        let none = Wants {
+            id: true,
+            type_: false,
+            buckets: false,
+            place: false,
+            selection: false,
+        };
+        match command {
+            Add | Modify | AddOrModify => Wants {
+                type_: true,
+                buckets: true,
+                selection: true,
+                ..none
+            },
+            Delete => none,
+            InsertBucket => Wants {
+                buckets: true,
+                place: true,
+                ..none
+            },
+            RemoveBucket => Wants {
+                place: true,
+                ..none
+            },
+        }
+    }
+}
+
+/// Reads a group mod.
 pub fn parse_group_mod(
     s: &str,
     command: GroupCommand,
     names: &Names<'_>,
     usable: &mut Protocol,
 ) -> Result<GroupMod, String> {
-    use GroupCommand::*;
     *usable = Protocol::all();
-    let (want_id, want_type, want_buckets, bucket_cmd) = match command {
-        Add => (true, true, true, false),
-        Modify | AddOrModify => (true, true, true, false),
-        Delete => (true, false, false, false),
-        InsertBucket => (true, false, true, true),
-        RemoveBucket => (true, false, false, true),
-    };
-    if bucket_cmd {
+    let wants = Wants::of(command);
+    if wants.place {
         *usable &= Protocol::OF10_ANY | Protocol::OF15_OXM;
     }
     let mut g = GroupMod {
@@ -206,51 +242,46 @@ pub fn parse_group_mod(
         buckets: Vec::new(),
         props: GroupProps::default(),
     };
-    if command == Delete && s.is_empty() {
+    if command == GroupCommand::Delete && s.is_empty() {
         g.group_id = GROUP_ALL;
         return Ok(g);
     }
     // Everything before the first bucket describes the group.
     let (head, bucket_text) = match find_bucket(s) {
-        Some(i) if want_buckets => (&s[..i], &s[i..]),
+        Some(i) if wants.buckets => s.split_at(i),
         Some(_) => return Err("bucket is not needed".to_owned()),
-        None if want_buckets && !matches!(command, InsertBucket) => (s, ""),
         None => (s, ""),
     };
+    parse_head(head, wants, &mut g, names)?;
+    for text in split_buckets(bucket_text) {
+        let b = parse_bucket(text, g.type_, names, usable)?;
+        add_bucket(b, &mut g)?;
+    }
+    if g.type_ == GroupType::Indirect && g.buckets.len() > 1 {
+        return Err("Indirect groups can have at most one bucket.".to_owned());
+    }
+    Ok(g)
+}
+
+/// Reads what describes the group.
+fn parse_head(head: &str, wants: Wants, g: &mut GroupMod, names: &Names<'_>) -> Result<(), String> {
     let mut had_type = false;
     let mut had_command_bucket = false;
     let mut list = head;
     while let Some((name, value)) = next_pair(&mut list) {
+        let needed = |wanted: bool, what: &str| match wanted {
+            true => Ok(()),
+            false => Err(format!("{what} not needed")),
+        };
         match name {
             "command_bucket_id" => {
-                if !bucket_cmd {
-                    return Err("command bucket id is not needed".to_owned());
-                }
-                let id = parse_bucket_id(value)?;
-                if id > BUCKET_MAX && ![BUCKET_FIRST, BUCKET_LAST, BUCKET_ALL].contains(&id) {
-                    return Err(format!("invalid command bucket id {id}"));
-                }
-                if id == BUCKET_ALL && command == InsertBucket {
-                    return Err("command_bucket_id=all is not permitted".to_owned());
-                }
-                g.command_bucket_id = id;
+                needed(wants.place, "command bucket id is")?;
+                g.command_bucket_id = parse_command_bucket(value, g.command)?;
                 had_command_bucket = true;
             }
-            "group_id" => {
-                if value == "all" {
-                    g.group_id = GROUP_ALL;
-                } else {
-                    let id = num32(value)?;
-                    if id > GROUP_MAX && id != GROUP_ALL {
-                        return Err(format!("invalid group id {id}"));
-                    }
-                    g.group_id = id;
-                }
-            }
+            "group_id" => g.group_id = parse_group_id(value)?,
             "type" => {
-                if !want_type {
-                    return Err("type is not needed".to_owned());
-                }
+                needed(wants.type_, "type is")?;
                 g.type_ = match value {
                     "all" => GroupType::All,
                     "select" => GroupType::Select,
@@ -261,67 +292,87 @@ pub fn parse_group_mod(
                 had_type = true;
             }
             "selection_method" => {
-                if !matches!(command, Add | Modify | AddOrModify) {
-                    return Err("selection method is not needed".to_owned());
-                }
+                needed(wants.selection, "selection method is")?;
                 if value.len() >= 16 {
                     return Err("selection method is longer than 15 bytes long".to_owned());
                 }
                 g.props.selection_method = value.to_owned();
             }
             "selection_method_param" => {
-                if !matches!(command, Add | Modify | AddOrModify) {
-                    return Err("selection method param is not needed".to_owned());
-                }
+                needed(wants.selection, "selection method param is")?;
                 g.props.selection_method_param = num64(value)?;
             }
             "fields" => {
-                if !matches!(command, Add | Modify | AddOrModify) {
-                    return Err("fields are not needed".to_owned());
-                }
+                needed(wants.selection, "fields are")?;
                 parse_fields(value, names, &mut g.props)?;
             }
             _ => return Err(format!("unknown keyword {name}")),
         }
     }
-    if want_id && g.group_id == GROUP_ANY {
-        return Err("must specify a group_id".to_owned());
+    let hashes = g.props.selection_method == "hash";
+    let lacks = [
+        (
+            wants.id && g.group_id == GROUP_ANY,
+            "must specify a group_id",
+        ),
+        (wants.type_ && !had_type, "must specify a type"),
+        (
+            !hashes && !g.props.fields.is_empty(),
+            "fields may only be specified with \"selection_method=hash\"",
+        ),
+        (
+            g.props.selection_method.is_empty() && g.props.selection_method_param != 0,
+            "selection_method_param is only allowed with \"selection_method\"",
+        ),
+        (
+            g.command == GroupCommand::InsertBucket && !had_command_bucket,
+            "must specify a command bucket id",
+        ),
+    ];
+    match lacks.iter().find(|(lacks, _)| *lacks) {
+        Some((_, error)) => Err((*error).to_owned()),
+        None => Ok(()),
     }
-    if want_type && !had_type {
-        return Err("must specify a type".to_owned());
+}
+
+fn parse_group_id(value: &str) -> Result<u32, String> {
+    if value == "all" {
+        return Ok(GROUP_ALL);
     }
-    if g.props.selection_method != "hash" && !g.props.fields.is_empty() {
-        return Err("fields may only be specified with \"selection_method=hash\"".to_owned());
+    match num32(value)? {
+        id if id > GROUP_MAX && id != GROUP_ALL => Err(format!("invalid group id {id}")),
+        id => Ok(id),
     }
-    if g.props.selection_method.is_empty() && g.props.selection_method_param != 0 {
-        return Err("selection_method_param is only allowed with \"selection_method\"".to_owned());
+}
+
+fn parse_command_bucket(value: &str, command: GroupCommand) -> Result<u32, String> {
+    let id = parse_bucket_id(value)?;
+    if id > BUCKET_MAX && ![BUCKET_FIRST, BUCKET_LAST, BUCKET_ALL].contains(&id) {
+        return Err(format!("invalid command bucket id {id}"));
     }
-    if command == InsertBucket && !had_command_bucket {
-        return Err("must specify a command bucket id".to_owned());
+    if id == BUCKET_ALL && command == GroupCommand::InsertBucket {
+        return Err("command_bucket_id=all is not permitted".to_owned());
     }
-    for text in split_buckets(bucket_text) {
-        let mut b = parse_bucket(text, g.type_, names, usable)?;
-        if b.bucket_id > BUCKET_MAX {
-            // Buckets without an id get the lowest that is free.
-            let mut id = 0;
-            while g.buckets.iter().any(|x| x.bucket_id == id) {
-                id += 1;
-            }
-            b.bucket_id = id;
-        }
-        if g.type_ == GroupType::FastFailover && !b.has_watch() {
-            return Err("fast failover bucket requires watch_port or watch_group".to_owned());
-        }
-        // Who inserts buckets does not say what type the group has.
-        if b.weight != 0 && g.type_ != GroupType::Select && command != InsertBucket {
-            return Err("Only select groups can have bucket weights.".to_owned());
-        }
-        g.buckets.push(b);
+    Ok(id)
+}
+
+/// Adds a bucket to a group, if one of its type can have it.
+fn add_bucket(mut b: Bucket, g: &mut GroupMod) -> Result<(), String> {
+    if b.bucket_id > BUCKET_MAX {
+        // Buckets without an id get the lowest that is free.
+        let is_free = |id: &u32| g.buckets.iter().all(|b| b.bucket_id != *id);
+        b.bucket_id = (0..).find(is_free).unwrap_or(0);
     }
-    if g.type_ == GroupType::Indirect && g.buckets.len() > 1 {
-        return Err("Indirect groups can have at most one bucket.".to_owned());
+    if g.type_ == GroupType::FastFailover && !b.has_watch() {
+        return Err("fast failover bucket requires watch_port or watch_group".to_owned());
     }
-    Ok(g)
+    // Who inserts buckets does not say what type the group has.
+    let inserts = g.command == GroupCommand::InsertBucket;
+    if b.weight != 0 && g.type_ != GroupType::Select && !inserts {
+        return Err("Only select groups can have bucket weights.".to_owned());
+    }
+    g.buckets.push(b);
+    Ok(())
 }
 
 /// What begins a bucket.

@@ -215,8 +215,27 @@ impl Printer<'_> {
 
     fn all(&mut self) {
         use FieldId::*;
-        let m = self.m;
-        let (flow, w) = (&m.flow, &m.wc.masks);
+        self.metadata();
+        let protocol = self.protocol();
+        for i in 0..32 {
+            self.fields(FieldId::reg(i).as_slice());
+        }
+        self.tunnel();
+        self.fields(&[Metadata, InPort]);
+        self.vlans();
+        self.field_as(EthSrc, "dl_src");
+        self.field_as(EthDst, "dl_dst");
+        if !protocol.type_told && self.m.wc.masks.dl_type.get() != 0 {
+            let _ = write!(self.out, "dl_type={:#06x},", protocol.dl_type);
+        }
+        self.network(&protocol);
+        self.transport(protocol.dl_type);
+    }
+
+    /// What goes along with a packet.
+    fn metadata(&mut self) {
+        use FieldId::*;
+        let (flow, w) = (&self.m.flow, &self.m.wc.masks);
         self.fields(&[PktMark]);
         self.hex(
             "recirc_id",
@@ -251,8 +270,11 @@ impl Printer<'_> {
         ]);
         self.port(CtTpSrc, "ct_tp_src");
         self.port(CtTpDst, "ct_tp_dst");
-        let mut skip_type = true;
-        let mut skip_proto = false;
+    }
+
+    /// The protocol by its name, if it has one.
+    fn protocol(&mut self) -> Protocol {
+        let (flow, w) = (&self.m.flow, &self.m.wc.masks);
         let mut dl_type = flow.dl_type.get();
         let has_type = w.dl_type.get() != 0;
         if w.packet_type.get() != 0 {
@@ -263,51 +285,51 @@ impl Printer<'_> {
                     self.out.push_str("eth,");
                 }
             } else {
-                self.field(PacketType);
+                self.field(FieldId::PacketType);
                 if pt >> 16 == 1 {
                     dl_type = pt as u16;
                 }
             }
         }
-        if has_type {
-            let proto = (w.nw_proto != 0).then_some(flow.nw_proto);
-            let name = match (dl_type, proto) {
-                (eth_type::IP, Some(ip_proto::ICMP)) => "icmp",
-                (eth_type::IP, Some(ip_proto::TCP)) => "tcp",
-                (eth_type::IP, Some(ip_proto::UDP)) => "udp",
-                (eth_type::IP, Some(ip_proto::SCTP)) => "sctp",
-                (eth_type::IPV6, Some(ip_proto::ICMPV6)) => "icmp6",
-                (eth_type::IPV6, Some(ip_proto::TCP)) => "tcp6",
-                (eth_type::IPV6, Some(ip_proto::UDP)) => "udp6",
-                (eth_type::IPV6, Some(ip_proto::SCTP)) => "sctp6",
-                (eth_type::IP, _) => "ip",
-                (eth_type::IPV6, _) => "ipv6",
-                (eth_type::ARP, _) => "arp",
-                (eth_type::RARP, _) => "rarp",
-                (eth_type::MPLS, _) => "mpls",
-                (eth_type::MPLS_MCAST, _) => "mplsm",
-                _ => {
-                    skip_type = false;
-                    ""
-                }
-            };
-            if skip_type {
-                skip_proto = !["ip", "ipv6", "arp", "rarp", "mpls", "mplsm"].contains(&name);
-                self.out.push_str(name);
-                self.out.push(',');
-            }
+        let untold = Protocol {
+            dl_type,
+            type_told: false,
+            proto_told: false,
+        };
+        if !has_type {
+            return untold;
         }
-        for i in 0..32 {
-            self.fields(FieldId::reg(i).as_slice());
+        let proto = (w.nw_proto != 0).then_some(flow.nw_proto);
+        let (name, proto_told) = match (dl_type, proto) {
+            (eth_type::IP, Some(ip_proto::ICMP)) => ("icmp", true),
+            (eth_type::IP, Some(ip_proto::TCP)) => ("tcp", true),
+            (eth_type::IP, Some(ip_proto::UDP)) => ("udp", true),
+            (eth_type::IP, Some(ip_proto::SCTP)) => ("sctp", true),
+            (eth_type::IPV6, Some(ip_proto::ICMPV6)) => ("icmp6", true),
+            (eth_type::IPV6, Some(ip_proto::TCP)) => ("tcp6", true),
+            (eth_type::IPV6, Some(ip_proto::UDP)) => ("udp6", true),
+            (eth_type::IPV6, Some(ip_proto::SCTP)) => ("sctp6", true),
+            (eth_type::IP, _) => ("ip", false),
+            (eth_type::IPV6, _) => ("ipv6", false),
+            (eth_type::ARP, _) => ("arp", false),
+            (eth_type::RARP, _) => ("rarp", false),
+            (eth_type::MPLS, _) => ("mpls", false),
+            (eth_type::MPLS_MCAST, _) => ("mplsm", false),
+            _ => return untold,
+        };
+        self.out.push_str(name);
+        self.out.push(',');
+        Protocol {
+            dl_type,
+            type_told: true,
+            proto_told,
         }
-        self.tunnel();
-        self.fields(&[Metadata, InPort]);
-        self.vlans();
-        self.field_as(EthSrc, "dl_src");
-        self.field_as(EthDst, "dl_dst");
-        if !skip_type && has_type {
-            let _ = write!(self.out, "dl_type={dl_type:#06x},");
-        }
+    }
+
+    fn network(&mut self, protocol: &Protocol) {
+        use FieldId::*;
+        let (flow, w) = (&self.m.flow, &self.m.wc.masks);
+        let dl_type = protocol.dl_type;
         let is_arp = dl_type == eth_type::ARP || dl_type == eth_type::RARP;
         if dl_type == eth_type::IPV6 {
             self.fields(&[Ipv6Src, Ipv6Dst]);
@@ -325,7 +347,7 @@ impl Printer<'_> {
             self.field_as(IpSrc, "nw_src");
             self.field_as(IpDst, "nw_dst");
         }
-        let has_proto = !skip_proto && w.nw_proto != 0;
+        let has_proto = !protocol.proto_told && w.nw_proto != 0;
         if is_arp {
             if has_proto {
                 let _ = write!(self.out, "arp_op={},", flow.nw_proto);
@@ -333,13 +355,7 @@ impl Printer<'_> {
             self.fields(&[ArpSha, ArpTha]);
         }
         if dl_type == eth_type::NSH {
-            self.nsh_flags();
-            self.fields(&[NshTtl, NshMdtype, NshNp]);
-            self.nsh_hex(NshSpi);
-            self.field(NshSi);
-            for id in [NshC1, NshC2, NshC3, NshC4] {
-                self.nsh_hex(id);
-            }
+            self.nsh();
         }
         if has_proto && !is_arp {
             let _ = write!(self.out, "nw_proto={},", flow.nw_proto);
@@ -363,6 +379,23 @@ impl Printer<'_> {
             };
         }
         self.field_as(IpFrag, "nw_frag");
+    }
+
+    /// The service header.
+    fn nsh(&mut self) {
+        use FieldId::*;
+        self.nsh_flags();
+        self.fields(&[NshTtl, NshMdtype, NshNp]);
+        self.nsh_hex(NshSpi);
+        self.field(NshSi);
+        for id in [NshC1, NshC2, NshC3, NshC4] {
+            self.nsh_hex(id);
+        }
+    }
+
+    fn transport(&mut self, dl_type: u16) {
+        use FieldId::*;
+        let (flow, w) = (&self.m.flow, &self.m.wc.masks);
         let icmp = dl_type == eth_type::IP && flow.nw_proto == ip_proto::ICMP;
         let icmp6 = dl_type == eth_type::IPV6 && flow.nw_proto == ip_proto::ICMPV6;
         if icmp {
@@ -386,6 +419,13 @@ impl Printer<'_> {
             self.field(TcpFlags);
         }
     }
+}
+
+/// What the name of a protocol in front tells of a match.
+struct Protocol {
+    dl_type: u16,
+    type_told: bool,
+    proto_told: bool,
 }
 
 /// Appends a match. `priority` is shown unless it is the default.

@@ -15,7 +15,7 @@ use super::{Names, format_table};
 use crate::codec::decode_hello;
 use crate::error::OfpErr;
 use crate::flow::*;
-use crate::group::GroupFeatures;
+use crate::group::{GroupFeatures, GroupMod};
 use crate::message::{Message, Msg};
 use crate::raw::{self, HEADER_LEN, Raw};
 use crate::text::flow::{FlowShow, format_flow_mod, format_flow_stats};
@@ -204,7 +204,11 @@ fn multipart_flags(msg: &[u8], raw: &Raw, out: &mut String) {
 }
 
 /// Appends what a decoded message says, without its title.
-pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
+#[expect(
+    clippy::too_many_lines,
+    reason = "each message has its line, and none can be forgotten"
+)]
+fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
     let names = &p.names;
     match &m.body {
         Message::Hello { .. }
@@ -225,12 +229,7 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         | Message::IpfixBridgeRequest
         | Message::IpfixFlowRequest => {}
         Message::Error(e) => switch::error(e, p, out),
-        Message::EchoRequest(d) | Message::EchoReply(d) => {
-            let _ = writeln!(out, " {} bytes of payload", d.len());
-            if p.verbosity > 1 {
-                hex_dump(d, true, out);
-            }
-        }
+        Message::EchoRequest(d) | Message::EchoReply(d) => echo(d, p, out),
         Message::FeaturesReply(f) => switch::features(f, m.version, p, out),
         Message::GetConfigReply(c) | Message::SetConfig(c) => switch::config(c, out),
         Message::DescReply(d) => switch::desc(d, out),
@@ -240,10 +239,7 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         Message::FlowRemoved { removed, .. } => flow_removed(removed, names, out),
         Message::PortStatus(s) => port::port_status(s, p, out),
         Message::FlowMod { flow_mod, .. } => self::flow_mod(flow_mod, m.version, None, names, out),
-        Message::GroupMod(g) => {
-            out.push_str("\n ");
-            super::group::format_group_mod(g, m.version, names, out);
-        }
+        Message::GroupMod(g) => group_mod(g, m.version, names, out),
         Message::PortMod(pm) => port::port_mod(pm, p, out),
         Message::TableMod(t) => table::table_mod(t, p, out),
         Message::QueueGetConfigRequest(q) => port::queue_config_request(q, p, out),
@@ -259,31 +255,10 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
             switch::async_config(&c, m.version, out);
         }
         Message::MeterMod(mm) => super::meter::format_meter_mod(mm, out),
-        Message::RequestForward { request, .. } => {
-            out.push_str(" reason=");
-            match &**request {
-                Message::GroupMod(g) => {
-                    out.push_str("group_mod");
-                    out.push_str("\n ");
-                    super::group::format_group_mod(g, m.version, names, out);
-                }
-                Message::MeterMod(mm) => {
-                    out.push_str("meter_mod");
-                    super::meter::format_meter_mod(mm, out);
-                }
-                _ => {}
-            }
-        }
+        Message::RequestForward { request, .. } => request_forward(request, m.version, names, out),
         Message::TableStatus { vacancy_up, desc } => {
-            let _ = write!(
-                out,
-                " reason={}\ntable_desc:-",
-                if *vacancy_up {
-                    "VACANCY_UP"
-                } else {
-                    "VACANCY_DOWN"
-                }
-            );
+            let reason = if *vacancy_up { "UP" } else { "DOWN" };
+            let _ = write!(out, " reason=VACANCY_{reason}\ntable_desc:-");
             table::table_desc(desc, p, out);
         }
         Message::BundleControl(b) => switch::bundle_control(b, out),
@@ -294,10 +269,10 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         }
         Message::FlowStatsRequest { request, .. } => flow_stats_request(request, p, out),
         Message::FlowStatsReply { flows, .. } => {
-            for f in flows {
-                out.push_str("\n ");
-                format_flow_stats(f, FlowShow { stats: true }, names, out);
-            }
+            let show = FlowShow { stats: true };
+            each(flows, "\n ", out, |f, out| {
+                format_flow_stats(f, show, names, out)
+            });
         }
         Message::AggregateReply { stats, .. } => {
             let _ = write!(
@@ -319,16 +294,12 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
             super::group::format_group_id(*group, out);
         }
         Message::GroupStatsReply { groups, .. } => {
-            for g in groups {
-                out.push_str("\n ");
-                super::group::format_group_stats(g, out);
-            }
+            each(groups, "\n ", out, super::group::format_group_stats);
         }
         Message::GroupDescReply { groups, .. } => {
-            for g in groups {
-                out.push_str("\n ");
+            each(groups, "\n ", out, |g, out| {
                 super::group::format_group_desc(g, m.version, names, out);
-            }
+            });
         }
         Message::GroupFeaturesReply(f) => group_features(f, m.version, out),
         Message::MeterStatsRequest { meter } | Message::MeterConfigRequest { meter } => {
@@ -336,16 +307,12 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
             super::meter::format_meter_id(*meter, '=', out);
         }
         Message::MeterStatsReply { meters, .. } => {
-            for s in meters {
-                out.push('\n');
-                super::meter::format_meter_stats(s, out);
-            }
+            each(meters, "\n", out, super::meter::format_meter_stats);
         }
         Message::MeterConfigReply { meters, .. } => {
-            for c in meters {
-                out.push('\n');
-                super::meter::format_meter_config(c, false, out);
-            }
+            each(meters, "\n", out, |c, out| {
+                super::meter::format_meter_config(c, false, out)
+            });
         }
         Message::MeterFeaturesReply(f) => super::meter::format_meter_features(f, out),
         Message::TableFeaturesRequest { tables, .. }
@@ -356,9 +323,7 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
             table::table_features_list(tables, p, out);
         }
         Message::TableDescReply { tables, .. } => {
-            for t in tables {
-                table::table_desc(t, p, out);
-            }
+            each(tables, "", out, |t, out| table::table_desc(t, p, out));
         }
         Message::PortDescRequest { port } => {
             out.push_str(" port=");
@@ -368,19 +333,13 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
             out.push('\n');
             let mut sorted: Vec<_> = ports.iter().collect();
             sorted.sort_by_key(|d| d.port_no);
-            for d in sorted {
-                port::phy_port(d, p, out);
-            }
+            each(&sorted, "", out, |d, out| port::phy_port(d, p, out));
         }
         Message::FlowMonitorRequest(list) => {
-            for r in list {
-                monitor::request(r, p, out);
-            }
+            each(list, "", out, |r, out| monitor::request(r, p, out));
         }
         Message::FlowMonitorReply { updates, .. } => {
-            for u in updates {
-                monitor::update(u, p, out);
-            }
+            each(updates, "", out, |u, out| monitor::update(u, p, out));
             if out.ends_with(' ') {
                 out.pop();
             }
@@ -408,6 +367,41 @@ pub fn format_body(m: &Msg, p: Print<'_>, out: &mut String) {
         Message::CtFlush(f) => switch::ct_flush(f, out),
         Message::IpfixBridgeReply(s) => switch::ipfix_bridge(s, out),
         Message::IpfixFlowReply(list) => switch::ipfix_flow(list, out),
+    }
+}
+
+/// Appends items, each behind `front`.
+fn each<T>(items: &[T], front: &str, out: &mut String, mut item: impl FnMut(&T, &mut String)) {
+    for i in items {
+        out.push_str(front);
+        item(i, out);
+    }
+}
+
+fn echo(payload: &[u8], p: Print<'_>, out: &mut String) {
+    let _ = writeln!(out, " {} bytes of payload", payload.len());
+    if p.verbosity > 1 {
+        hex_dump(payload, true, out);
+    }
+}
+
+fn group_mod(g: &GroupMod, version: Version, names: &Names<'_>, out: &mut String) {
+    out.push_str("\n ");
+    super::group::format_group_mod(g, version, names, out);
+}
+
+fn request_forward(request: &Message, version: Version, names: &Names<'_>, out: &mut String) {
+    out.push_str(" reason=");
+    match request {
+        Message::GroupMod(g) => {
+            out.push_str("group_mod");
+            group_mod(g, version, names, out);
+        }
+        Message::MeterMod(mm) => {
+            out.push_str("meter_mod");
+            super::meter::format_meter_mod(mm, out);
+        }
+        _ => {}
     }
 }
 
@@ -466,7 +460,7 @@ fn flow_stats_request(q: &FlowStatsRequest, p: Print<'_>, out: &mut String) {
 }
 
 /// 1.0's actions by number.
-pub(crate) const ACTIONS10: [&str; 12] = [
+const ACTIONS10: [&str; 12] = [
     "output",
     "set_vlan_vid",
     "set_vlan_pcp",

@@ -11,7 +11,7 @@ use crate::text::match_::format_match;
 use ferrovs_packet::types::OfPort;
 
 /// Flags by name, in the order in which they are shown.
-pub const MONITOR_FLAGS: [(FlowMonitorFlags, &str); 7] = [
+const MONITOR_FLAGS: [(FlowMonitorFlags, &str); 7] = [
     (FlowMonitorFlags::INITIAL, "initial"),
     (FlowMonitorFlags::ADD, "add"),
     (FlowMonitorFlags::REMOVED, "delete"),
