@@ -7,9 +7,9 @@ use ferrovs_encap::TunnelHeader;
 use ferrovs_packet::flow::{FlowTnl, Ipv6Bytes};
 use ferrovs_packet::types::{Be16, Be32, DpPort, MacAddr};
 
-mod size;
+pub(crate) mod rows;
 
-pub use size::message_size;
+pub use rows::message_size;
 
 /// One datapath action.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,8 @@
 //! The texts are those of `dpctl/dump-flows` and `dpctl/parse-actions`: scripts and tests compare them byte for
 //! byte, so every rule about what is printed and in which order is a fact of the interface and not a choice.
 //! A key is printed attribute by attribute (`eth(..)`, `ipv4(..)`), each member with `/mask` unless it is exact;
-//! members and attributes that are wholly wildcarded appear only in verbose form (`-m`).
+//! members and attributes that are wholly wildcarded appear only in verbose form (`-m`). Each attribute is a row of the
+//! module `key`, each action one of `action::rows`.
 //!
 //! [`FieldWriter`] prints the members of one attribute and [`Cursor`](ferrovs_packet::text::Cursor) reads them back.
 
@@ -21,17 +22,14 @@ use ferrovs_packet::types::{DpPort, MacAddr, eth_type, ip_proto};
 use crate::dpif::{DpPortInfo, FlowStats, Ufid};
 
 mod actions;
-mod format_actions;
-mod format_key;
-mod members;
-mod parse_actions;
-mod parse_key;
+mod flow;
+mod key;
+pub(crate) mod members;
 
-pub use actions::ActionsError;
-pub use format_actions::{format_action, format_actions};
-pub use format_key::{format_flow, format_match, miniflow_bits};
-pub use parse_actions::parse_actions;
-pub use parse_key::{KeyError, Misfit, ParsedKey, packet_from_text, parse_key};
+pub(crate) use actions::ActionParser;
+pub use actions::{ActionsError, format_action, format_actions, parse_actions};
+pub use flow::{format_flow, miniflow_bits};
+pub use key::{KeyError, Misfit, ParsedKey, format_match, packet_from_text, parse_key};
 
 /// Names and numbers of the ports of one datapath.
 #[derive(Clone, Debug, Default)]

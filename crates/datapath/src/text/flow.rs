@@ -1,0 +1,58 @@
+//! One line for each flow.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use ferrovs_packet::flow::{Flow, Match};
+
+use super::{PortNames, format_actions, format_flow_stats, format_match};
+use crate::dpif::FlowEntry;
+
+/// One line of `dpctl/dump-flows`, without a newline.
+pub fn format_flow(
+    entry: &FlowEntry,
+    names: Option<&PortNames>,
+    verbose: bool,
+    now: Instant,
+) -> String {
+    let mut out = String::with_capacity(512);
+    if verbose {
+        _ = write!(out, "ufid:{}, ", entry.ufid);
+    }
+    format_match(
+        &mut out,
+        &entry.match_.flow,
+        Some(&entry.match_.wc),
+        names,
+        verbose,
+    );
+    out.push_str(", ");
+    format_flow_stats(&mut out, &entry.stats, now);
+    if entry.attrs.offloaded {
+        out.push_str(", offloaded:yes");
+    }
+    if verbose {
+        _ = write!(out, ", dp:{}", entry.attrs.dp_layer);
+    }
+    out.push_str(", actions:");
+    format_actions(&mut out, &entry.actions, names);
+    if verbose && let Some(info) = &entry.attrs.dp_extra_info {
+        _ = write!(out, ", dp-extra-info:{info}");
+    }
+    out
+}
+
+/// How many words of a mask are in use, below and above the 64th: what the userspace datapath tells about the
+/// lookup table that a flow is in. Each port has tables of its own, so that the port is in none of them, and Open
+/// vSwitch keeps the addresses of a tunnel in two words.
+pub fn miniflow_bits(m: &Match) -> (usize, usize) {
+    const PORT: usize = std::mem::offset_of!(Flow, in_port) / 8;
+    let masks = &m.wc.masks;
+    let words = masks.words();
+    let used = |range: std::ops::Range<usize>| {
+        let counts = |i: usize| words[i] != 0 && (i != PORT || masks.dp_hash != 0);
+        range.filter(|&i| counts(i)).count()
+    };
+    let both = masks.tunnel.ip_src.get() != 0 && masks.tunnel.ip_dst.get() != 0;
+    (used(0..64) + usize::from(both), used(64..words.len()))
+}
