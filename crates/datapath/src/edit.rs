@@ -93,7 +93,7 @@ fn apply_set(set: &Set, packet: &mut Packet) {
         Set::SkbMark(m) => packet.md.pkt_mark = merge32(packet.md.pkt_mark, m),
         Set::CtMark(m) => packet.md.ct_mark = merge32(packet.md.ct_mark, m),
         Set::CtLabels(m) => packet.md.ct_label = merge(packet.md.ct_label, &m.value, &m.mask),
-        Set::Tunnel(tunnel) => packet.md.tunnel = Some((&**tunnel).into()),
+        Set::Tunnel(tunnel) => packet.md.tunnel.set(tunnel),
         Set::Ethernet(m) => {
             if let Some((src, dst)) = bytes::eth_addrs(packet) {
                 let src = merge_mac(src, m.value.src, m.mask.src);

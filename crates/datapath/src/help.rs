@@ -52,7 +52,11 @@ impl Execute {
         md.ct_mark = flow.ct_mark;
         md.ct_label = flow.ct_label;
         md.packet_type = flow.packet_type.get();
-        md.tunnel = flow.tunnel.dst_is_set().then(|| (&flow.tunnel).into());
+        if flow.tunnel.dst_is_set() {
+            md.tunnel.set(&flow.tunnel);
+        } else {
+            md.tunnel.clear();
+        }
         MiniflowBuf::new().extract(&mut packet);
         packet
     }

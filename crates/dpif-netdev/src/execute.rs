@@ -1,7 +1,7 @@
 //! Runs actions on batches of packets.
 //!
 //! A batch is owned by the list of actions that runs on it: the last action that sends takes the packets
-//! themselves, an earlier one copies. Packets that are sent gather in a batch for each port until the received
+//! themselves, an earlier one duplicates, which share the bytes until somebody changes them. Packets that are sent gather in a batch for each port until the received
 //! batch is done.
 
 use ferrovs_datapath::action::{Action, Cookie, DropReason, HashAlg, TunnelPush, Userspace};
@@ -135,16 +135,11 @@ impl Worker {
                     } else {
                         duplicate(batch)
                     };
-                    for packet in packets {
-                        let inner = if gso::size_on_wire(&packet) > usize::from(*size) {
-                            greater
-                        } else {
-                            less_equal
-                        };
-                        let mut one = Batch::new();
-                        one.push(packet);
-                        self.run_actions(&mut one, inner, depth, nesting + 1);
-                    }
+                    let is_long = |p: &Packet| gso::size_on_wire(p) > usize::from(*size);
+                    let (mut long, mut short): (Batch, Batch) =
+                        packets.into_iter().partition(is_long);
+                    self.run_actions(&mut long, greater, depth, nesting + 1);
+                    self.run_actions(&mut short, less_equal, depth, nesting + 1);
                 }
                 Action::Meter(id) => {
                     self.dp.meters.run(*id, batch, self.now);

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use ferrovs_packet::buffer::{Checksum, NO_OFFSET, Packet, Tunnel};
+use ferrovs_packet::buffer::{Checksum, NO_OFFSET, Packet};
 use ferrovs_packet::checksum::{Sum, checksum, pseudo_v4, pseudo_v6};
 use ferrovs_packet::flow::{FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FlowTnl};
 use ferrovs_packet::types::{eth_type, ip_proto};
@@ -46,7 +46,7 @@ pub struct Inner {
 /// Decapsulates a packet that was sent to a tunnel port of that type. On an error the packet is
 /// to be dropped.
 pub fn pop(ty: &TunnelType, packet: &mut Packet) -> Result<(), PopError> {
-    let mut tnl = Tunnel::zeroed();
+    let mut tnl = FlowTnl::default();
     let (mut at, end) = ip(packet, &mut tnl)?;
     if ty.transport.protocol == ip_proto::UDP {
         udp(packet, at, end, &mut tnl)?;
@@ -172,7 +172,7 @@ fn addresses(tnl: &FlowTnl) -> (IpAddr, IpAddr) {
 }
 
 /// Removes everything before `inner` and behind `end`.
-fn strip(packet: &mut Packet, inner: usize, end: usize, packet_type: u32, tnl: Tunnel) {
+fn strip(packet: &mut Packet, inner: usize, end: usize, packet_type: u32, tnl: FlowTnl) {
     packet.truncate(end);
     // A checksum that was vouched for, or is left open, belongs to the outer header if it begins
     // there; then nothing is known of the inner one.
@@ -184,7 +184,7 @@ fn strip(packet: &mut Packet, inner: usize, end: usize, packet_type: u32, tnl: T
     (packet.l2_5, packet.l3, packet.l4, packet.l2_pad) = (NO_OFFSET, NO_OFFSET, NO_OFFSET, 0);
     packet.rss_hash = None;
     packet.md.packet_type = packet_type;
-    packet.md.tunnel = Some(tnl);
+    packet.md.tunnel.set(&tnl);
 }
 
 #[cfg(test)]
@@ -221,7 +221,7 @@ mod tests {
         let mut p = Packet::from_slice(&frame());
         pop(&PORT, &mut p).unwrap();
         assert_eq!(p.size(), 14);
-        let t = p.md.tunnel.unwrap();
+        let t = p.md.tunnel.get().unwrap();
         assert_eq!((t.ip_src.get(), t.ip_dst.get()), (0x0a00_0001, 0x0a00_0002));
         assert_eq!(
             (t.tun_id.get(), t.ip_tos, t.ip_ttl, t.tp_src.get()),
@@ -266,6 +266,6 @@ mod tests {
                 offset: 2
             }
         );
-        assert_ne!(p.md.tunnel.unwrap().flags & FLOW_TNL_F_CSUM, 0);
+        assert_ne!(p.md.tunnel.get().unwrap().flags & FLOW_TNL_F_CSUM, 0);
     }
 }

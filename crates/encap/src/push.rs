@@ -80,7 +80,7 @@ pub fn push_in_place(p: &mut Packet, header: &TunnelHeader, state: Option<&PortS
     if p.offload.checksum == Checksum::Good {
         p.offload.checksum = Checksum::Unknown;
     }
-    p.md.tunnel = None;
+    p.md.tunnel.clear();
     let len = p.size();
     let data = p.data_mut();
     if v6 {
@@ -301,7 +301,7 @@ mod tests {
             let mut want = inner();
             gso::complete_checksum(&mut want);
             assert_eq!(p.data(), want.data());
-            let t = p.md.tunnel.as_ref().unwrap();
+            let t = p.md.tunnel.get().unwrap();
             assert_eq!((t.tun_id.get(), t.ip_ttl, t.tp_dst.get()), (42, 64, 4789));
         }
     }

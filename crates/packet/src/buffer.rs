@@ -1,17 +1,24 @@
-//! A packet in memory: one owned buffer with headroom, the offsets of its layers, what came with it from its
-//! port or from earlier passes ([`Metadata`]), and the work that the sender left to the hardware ([`Offload`]).
+//! A packet in memory: a buffer with headroom, the offsets of its layers, what came with it from its port or from
+//! earlier passes ([`Metadata`]), and the work that the sender left to the hardware ([`Offload`]).
 //!
 //! ```text
-//!  storage  |<-- headroom -->|<------------- data ------------->|<-- tailroom -->|
+//!  Packet --> PacketBuf { offsets, metadata, .. } --+
+//!                                                   v
+//!  bytes    |<-- headroom -->|<------------- data ------------->|<-- tailroom -->|
 //!                            ^ l2 = 0   ^ l2_5   ^ l3    ^ l4
+//!                                                   ^
+//!  Packet --> PacketBuf { offsets, metadata, .. } --+   a duplicate, until one of them changes its bytes
 //! ```
 //!
-//! Buffers come from and return to a free list of the thread, so that the packet path does not allocate. A
-//! packet is owned by exactly one stage at a time.
+//! A [`Packet`] is a handle, eight bytes that stages hand on; what it holds lies still. Handles come from and return
+//! to a free list of the thread with their buffers, so that the packet path does not allocate. Duplicates share the
+//! bytes; whoever changes them first gets a copy of its own. A packet is owned by exactly one stage at a time.
 
 use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 
 use arrayvec::ArrayVec;
+use ferrovs_sys::bytes::SharedBytes;
 
 use crate::flow::{FlowTnl, PT_ETH};
 use crate::types::DpPort;
@@ -78,7 +85,7 @@ pub struct CtOrigTuple {
 }
 
 /// What is known of a packet beyond its bytes. Reset for each packet that a port receives.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Metadata {
     pub in_port: DpPort,
     pub recirc_id: u32,
@@ -91,8 +98,92 @@ pub struct Metadata {
     pub ct_label: [u8; 16],
     pub ct_orig: CtOrigTuple,
     pub packet_type: u32,
-    /// Outer header, when the packet came through a tunnel or an action set one.
-    pub tunnel: Option<Tunnel>,
+    pub tunnel: Outer,
+}
+
+/// The outer header, when the packet came through a tunnel or an action set one. It is part of the packet, so that
+/// to set it allocates nothing.
+#[derive(Debug, Default)]
+pub struct Outer {
+    is_set: bool,
+    header: FlowTnl,
+}
+
+impl Outer {
+    #[inline]
+    pub fn get(&self) -> Option<&FlowTnl> {
+        self.is_set.then_some(&self.header)
+    }
+
+    pub fn set(&mut self, header: &FlowTnl) {
+        self.header = *header;
+        self.is_set = true;
+    }
+
+    #[inline]
+    pub fn clear(&mut self) {
+        self.is_set = false;
+    }
+
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        self.is_set
+    }
+}
+
+impl Metadata {
+    /// Forgets everything.
+    fn reset(&mut self) {
+        let Metadata {
+            in_port,
+            recirc_id,
+            dp_hash,
+            skb_priority,
+            pkt_mark,
+            ct_state,
+            ct_zone,
+            ct_mark,
+            ct_label,
+            ct_orig,
+            packet_type,
+            tunnel,
+        } = self;
+        *in_port = DpPort::NONE;
+        (*recirc_id, *dp_hash, *skb_priority, *pkt_mark) = (0, 0, 0, 0);
+        // Without a state the rest of a connection is not looked at, but it is cheap to be sure.
+        (*ct_state, *ct_zone, *ct_mark, *ct_label) = (0, 0, 0, [0; 16]);
+        *ct_orig = CtOrigTuple::default();
+        *packet_type = PT_ETH;
+        tunnel.clear();
+    }
+
+    /// Takes over what is known of another packet.
+    fn copy_from(&mut self, other: &Metadata) {
+        let Metadata {
+            in_port,
+            recirc_id,
+            dp_hash,
+            skb_priority,
+            pkt_mark,
+            ct_state,
+            ct_zone,
+            ct_mark,
+            ct_label,
+            ct_orig,
+            packet_type,
+            tunnel,
+        } = self;
+        *in_port = other.in_port;
+        (*recirc_id, *dp_hash) = (other.recirc_id, other.dp_hash);
+        (*skb_priority, *pkt_mark) = (other.skb_priority, other.pkt_mark);
+        (*ct_state, *ct_zone, *ct_mark) = (other.ct_state, other.ct_zone, other.ct_mark);
+        (*ct_label, *ct_orig) = (other.ct_label, other.ct_orig);
+        *packet_type = other.packet_type;
+        match other.tunnel.get() {
+            Some(header) => tunnel.set(header),
+            None => tunnel.clear(),
+        }
+    }
 }
 
 impl Default for Metadata {
@@ -109,15 +200,19 @@ impl Default for Metadata {
             ct_label: [0; 16],
             ct_orig: CtOrigTuple::default(),
             packet_type: PT_ETH,
-            tunnel: None,
+            tunnel: Outer::default(),
         }
     }
 }
 
-/// One packet; see the module's text for the layout.
+/// One packet; see the module's text for the layout. What it holds is a [`PacketBuf`].
 #[derive(Debug)]
-pub struct Packet {
-    storage: Storage,
+pub struct Packet(Option<Box<PacketBuf>>);
+
+/// What a [`Packet`] holds.
+#[derive(Debug)]
+pub struct PacketBuf {
+    storage: SharedBytes,
     start: u32,
     end: u32,
     /// Offsets from the start of the data; [`NO_OFFSET`] when the layer is absent.
@@ -134,23 +229,59 @@ pub struct Packet {
     pub md: Metadata,
 }
 
+impl Deref for Packet {
+    type Target = PacketBuf;
+
+    #[inline]
+    fn deref(&self) -> &PacketBuf {
+        match &self.0 {
+            Some(buf) => buf,
+            None => gone(),
+        }
+    }
+}
+
+impl DerefMut for Packet {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut PacketBuf {
+        match &mut self.0 {
+            Some(buf) => buf,
+            None => gone(),
+        }
+    }
+}
+
+/// Only [`Packet::drop`] takes the buffer.
+#[cold]
+fn gone() -> ! {
+    unreachable!("a packet has its buffer as long as it lives")
+}
+
+impl Drop for Packet {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(buf) = self.0.take() {
+            // A thread that is ending has no pool any more; the buffer is then simply freed.
+            let _ = POOL.try_with(|pool| {
+                if let Ok(mut pool) = pool.try_borrow_mut() {
+                    pool.give(buf);
+                }
+            });
+        }
+    }
+}
+
 impl Packet {
     /// An empty packet that can grow to `capacity` bytes behind [`HEADROOM`].
     pub fn with_capacity(capacity: usize) -> Packet {
-        let storage = Storage::alloc(HEADROOM + capacity);
-        Packet {
-            storage,
-            start: HEADROOM as u32,
-            end: HEADROOM as u32,
-            l2_5: NO_OFFSET,
-            l3: NO_OFFSET,
-            l4: NO_OFFSET,
-            l2_pad: 0,
-            rss_hash: None,
-            cutlen: 0,
-            offload: Offload::default(),
-            md: Metadata::default(),
-        }
+        Packet::alloc(HEADROOM + capacity, HEADROOM)
+    }
+
+    /// An empty packet in a buffer of that size at least.
+    fn alloc(size: usize, headroom: usize) -> Packet {
+        let mut buf = POOL.with_borrow_mut(|pool| pool.take(size));
+        (buf.start, buf.end) = (headroom as u32, headroom as u32);
+        Packet(Some(buf))
     }
 
     pub fn from_slice(data: &[u8]) -> Packet {
@@ -159,31 +290,83 @@ impl Packet {
         packet
     }
 
-    /// A copy with its own buffer.
+    /// Another packet with the same bytes, which they share until one of them changes them.
     pub fn duplicate(&self) -> Packet {
-        let mut copy = Packet::from_slice(self.data());
+        let mut copy = POOL.with_borrow_mut(Pool::take_bare);
+        copy.storage = self.storage.clone();
+        (copy.start, copy.end) = (self.start, self.end);
         copy.take_after(self);
         copy.l2_pad = self.l2_pad;
         copy.cutlen = self.cutlen;
         copy.offload = self.offload;
-        copy
+        Packet(Some(copy))
+    }
+}
+
+impl PacketBuf {
+    fn new(storage: SharedBytes) -> Box<PacketBuf> {
+        Box::new(PacketBuf {
+            storage,
+            start: 0,
+            end: 0,
+            l2_5: NO_OFFSET,
+            l3: NO_OFFSET,
+            l4: NO_OFFSET,
+            l2_pad: 0,
+            rss_hash: None,
+            cutlen: 0,
+            offload: Offload::default(),
+            md: Metadata::default(),
+        })
+    }
+
+    /// Forgets everything about the packet but its bytes.
+    #[inline]
+    fn reset(&mut self) {
+        (self.l2_5, self.l3, self.l4, self.l2_pad) = (NO_OFFSET, NO_OFFSET, NO_OFFSET, 0);
+        (self.rss_hash, self.cutlen) = (None, 0);
+        self.offload = Offload::default();
+        self.md.reset();
     }
 
     /// Says of this packet what is known of `other`, whose headers it has.
-    pub(crate) fn take_after(&mut self, other: &Packet) {
+    pub(crate) fn take_after(&mut self, other: &PacketBuf) {
         self.l2_5 = other.l2_5;
         self.l3 = other.l3;
         self.l4 = other.l4;
         self.rss_hash = other.rss_hash;
-        self.md = other.md.clone();
+        self.md.copy_from(&other.md);
     }
 
+    /// All of the buffer, for this packet alone.
+    #[inline]
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        if self.storage.is_shared() {
+            self.move_to(self.headroom(), self.tailroom());
+        }
+        self.storage.get_mut().unwrap_or_default()
+    }
+
+    /// Moves the packet into another buffer, with so much room before and behind at least.
+    #[cold]
+    fn move_to(&mut self, headroom: usize, tailroom: usize) {
+        let mut other = Packet::alloc(headroom + self.size() + tailroom, headroom);
+        if let Some(bytes) = other.storage.get_mut() {
+            bytes[headroom..headroom + self.size()].copy_from_slice(self.data());
+        }
+        self.end = (headroom + self.size()) as u32;
+        self.start = headroom as u32;
+        std::mem::swap(&mut self.storage, &mut other.storage);
+    }
+
+    #[inline]
     pub fn data(&self) -> &[u8] {
-        &self.storage.bytes()[self.start as usize..self.end as usize]
+        &self.storage[self.start as usize..self.end as usize]
     }
 
     pub fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.storage.bytes_mut()[self.start as usize..self.end as usize]
+        let (start, end) = (self.start as usize, self.end as usize);
+        &mut self.bytes_mut()[start..end]
     }
 
     /// Size of the data in bytes.
@@ -196,19 +379,19 @@ impl Packet {
     }
 
     pub fn tailroom(&self) -> usize {
-        self.storage.bytes().len() - self.end as usize
+        self.storage.len() - self.end as usize
     }
 
     /// The whole free space behind the headroom, for a port to receive into; follow with [`Packet::set_size`].
     pub fn receive_area(&mut self) -> &mut [u8] {
         let start = self.start as usize;
-        &mut self.storage.bytes_mut()[start..]
+        &mut self.bytes_mut()[start..]
     }
 
     /// Says how many bytes of the receive area hold the packet.
     pub fn set_size(&mut self, size: usize) {
         assert!(
-            self.start as usize + size <= self.storage.bytes().len(),
+            self.start as usize + size <= self.storage.len(),
             "packet larger than its buffer"
         );
         self.end = self.start + size as u32;
@@ -218,7 +401,7 @@ impl Packet {
     pub fn append(&mut self, data: &[u8]) {
         self.reserve(0, data.len());
         let end = self.end as usize;
-        self.storage.bytes_mut()[end..end + data.len()].copy_from_slice(data);
+        self.bytes_mut()[end..end + data.len()].copy_from_slice(data);
         self.end += data.len() as u32;
     }
 
@@ -229,7 +412,7 @@ impl Packet {
         self.start -= n as u32;
         self.move_offsets(n as isize);
         let start = self.start as usize;
-        &mut self.storage.bytes_mut()[start..start + n]
+        &mut self.bytes_mut()[start..start + n]
     }
 
     /// Removes `n` bytes from the front; panics if there are fewer, which callers have checked. Layers that
@@ -280,15 +463,10 @@ impl Packet {
     }
 
     fn reserve(&mut self, front: usize, back: usize) {
-        if self.headroom() >= front && self.tailroom() >= back {
-            return;
+        if self.headroom() < front || self.tailroom() < back {
+            let headroom = self.headroom().max(front + HEADROOM);
+            self.move_to(headroom, self.tailroom().max(back + 64));
         }
-        let headroom = self.headroom().max(front + HEADROOM);
-        let mut storage = Storage::alloc(headroom + self.size() + self.tailroom().max(back + 64));
-        storage.bytes_mut()[headroom..headroom + self.size()].copy_from_slice(self.data());
-        self.end = (headroom + self.size()) as u32;
-        self.start = headroom as u32;
-        self.storage = storage;
     }
 }
 
@@ -298,147 +476,82 @@ const LARGE: usize = MAX_DATA + HEADROOM;
 /// Buffers of each size that a thread keeps.
 const KEEP_SMALL: usize = 1024;
 const KEEP_LARGE: usize = 96;
+const KEEP_BARE: usize = 1024;
 
-/// Outer headers that a thread keeps.
-const KEEP_TUNNELS: usize = 256;
-
-#[derive(Default)]
+/// Packets that a thread can use again: with a buffer of either size, and without one.
+// The boxes are what packets are handed out in.
+#[allow(clippy::vec_box)]
 struct Pool {
-    small: Vec<Box<[u8]>>,
-    large: Vec<Box<[u8]>>,
-    /// Their places, which packets take and give back.
-    #[allow(clippy::vec_box)]
-    tunnels: Vec<Box<FlowTnl>>,
+    small: Vec<Box<PacketBuf>>,
+    large: Vec<Box<PacketBuf>>,
+    bare: Vec<Box<PacketBuf>>,
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = RefCell::default();
+    static POOL: RefCell<Pool> = const {
+        RefCell::new(Pool {
+            small: Vec::new(),
+            large: Vec::new(),
+            bare: Vec::new(),
+        })
+    };
 }
 
-#[derive(Debug)]
-struct Storage(Option<Box<[u8]>>);
+impl Pool {
+    #[inline]
+    fn take(&mut self, size: usize) -> Box<PacketBuf> {
+        let list = match size {
+            0..=SMALL => &mut self.small,
+            _ => &mut self.large,
+        };
+        match list.pop() {
+            Some(buf) if size <= LARGE => buf,
+            other => {
+                list.extend(other);
+                self.make(size)
+            }
+        }
+    }
 
-impl Storage {
-    fn alloc(size: usize) -> Storage {
-        let pooled = POOL.with_borrow_mut(|pool| match size {
-            0..=SMALL => pool.small.pop(),
-            n if n <= LARGE => pool.large.pop(),
-            _ => None,
-        });
+    /// A packet with a new buffer.
+    #[cold]
+    fn make(&mut self, size: usize) -> Box<PacketBuf> {
         let size = match size {
             0..=SMALL => SMALL,
             n if n <= LARGE => LARGE,
             _ => size,
         };
-        Storage(Some(
-            pooled.unwrap_or_else(|| vec![0; size].into_boxed_slice()),
-        ))
+        let mut buf = self.take_bare();
+        buf.storage = SharedBytes::new(size);
+        buf
     }
 
-    fn bytes(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+    /// A packet without a buffer.
+    fn take_bare(&mut self) -> Box<PacketBuf> {
+        let bare = self.bare.pop();
+        bare.unwrap_or_else(|| PacketBuf::new(SharedBytes::default()))
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        self.0.as_deref_mut().unwrap_or_default()
-    }
-}
-
-impl Drop for Storage {
-    fn drop(&mut self) {
-        let Some(buffer) = self.0.take() else { return };
-        // A thread that is ending has no pool any more; the buffer is then simply freed.
-        let _ = POOL.try_with(|pool| {
-            if let Ok(mut pool) = pool.try_borrow_mut() {
-                match buffer.len() {
-                    SMALL if pool.small.len() < KEEP_SMALL => pool.small.push(buffer),
-                    LARGE if pool.large.len() < KEEP_LARGE => pool.large.push(buffer),
-                    _ => {}
-                }
+    #[inline]
+    fn give(&mut self, mut buf: Box<PacketBuf>) {
+        buf.reset();
+        if !buf.storage.is_shared() {
+            match buf.storage.len() {
+                SMALL if self.small.len() < KEEP_SMALL => return self.small.push(buf),
+                LARGE if self.large.len() < KEEP_LARGE => return self.large.push(buf),
+                _ => {}
             }
-        });
-    }
-}
-
-/// The outer header that a packet had or shall get. Its place comes from and returns to the free list of the thread.
-#[derive(Debug)]
-pub struct Tunnel(Option<Box<FlowTnl>>);
-
-impl Tunnel {
-    /// One that says nothing.
-    pub fn zeroed() -> Tunnel {
-        Tunnel::from(&NO_TUNNEL)
-    }
-}
-
-static NO_TUNNEL: FlowTnl = FlowTnl::ZERO;
-
-impl From<&FlowTnl> for Tunnel {
-    fn from(tnl: &FlowTnl) -> Tunnel {
-        let pooled = POOL.with_borrow_mut(|pool| pool.tunnels.pop());
-        Tunnel(Some(match pooled {
-            Some(mut place) => {
-                *place = *tnl;
-                place
-            }
-            None => Box::new(*tnl),
-        }))
-    }
-}
-
-impl Clone for Tunnel {
-    fn clone(&self) -> Tunnel {
-        Tunnel::from(&**self)
-    }
-}
-
-impl std::ops::Deref for Tunnel {
-    type Target = FlowTnl;
-
-    fn deref(&self) -> &FlowTnl {
-        self.0.as_deref().unwrap_or(&NO_TUNNEL)
-    }
-}
-
-impl std::ops::DerefMut for Tunnel {
-    fn deref_mut(&mut self) -> &mut FlowTnl {
-        self.0.get_or_insert_default()
-    }
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        let Some(place) = self.0.take() else { return };
-        let _ = POOL.try_with(|pool| {
-            if let Ok(mut pool) = pool.try_borrow_mut()
-                && pool.tunnels.len() < KEEP_TUNNELS
-            {
-                pool.tunnels.push(place);
-            }
-        });
+        }
+        if self.bare.len() < KEEP_BARE {
+            buf.storage = SharedBytes::default();
+            self.bare.push(buf);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tunnel_takes_the_place_of_one_that_went_and_nothing_of_what_it_said() {
-        let mut first = Tunnel::zeroed();
-        first.ip_ttl = 9;
-        let copy = first.clone();
-        let place: *const FlowTnl = &*first;
-        drop(first);
-        let second = Tunnel::zeroed();
-        assert_eq!(
-            (place, &*second),
-            (&*second as *const _, &FlowTnl::default())
-        );
-        assert_eq!(copy.ip_ttl, 9);
-        drop((second, copy));
-        assert_eq!(POOL.with_borrow(|pool| pool.tunnels.len()), 2);
-    }
 
     #[test]
     fn headers_can_be_pushed_beyond_the_headroom_and_pulled_again() {
@@ -453,5 +566,57 @@ mod tests {
         assert_eq!(packet.size(), 70_007);
         packet.truncate(7);
         assert_eq!(packet.duplicate().data(), b"payload");
+    }
+    #[test]
+    fn duplicates_share_their_bytes_until_one_changes_them() {
+        let mut a = Packet::from_slice(b"abc");
+        a.md.tunnel.set(&FlowTnl {
+            ip_ttl: 9,
+            ..FlowTnl::default()
+        });
+        let mut b = a.duplicate();
+        let mut c = b.duplicate();
+        let at = |p: &Packet| p.data().as_ptr();
+        assert_eq!(at(&a), at(&c));
+        // To look at less of the same bytes changes none.
+        c.pull(1);
+        c.truncate(1);
+        assert_eq!((c.data(), at(&c)), (&b"b"[..], at(&a).wrapping_add(1)));
+        b.data_mut()[0] = b'x';
+        c.push(2).copy_from_slice(b"yy");
+        c.append(b"z");
+        assert_eq!(
+            (a.data(), b.data(), c.data()),
+            (&b"abc"[..], &b"xbc"[..], &b"yybz"[..])
+        );
+        assert_eq!(c.md.tunnel.get().map(|t| t.ip_ttl), Some(9));
+        drop((a, b, c));
+        // Nothing is left in what is used again.
+        let d = Packet::from_slice(b"d");
+        assert!(d.md.tunnel.get().is_none() && d.l3 == NO_OFFSET);
+    }
+
+    #[test]
+    fn what_packets_held_is_used_again() {
+        let held = || POOL.with_borrow(|p| (p.small.len(), p.large.len(), p.bare.len()));
+        let round = || {
+            let batch: Vec<_> = (0..8).map(|_| Packet::from_slice(&[1; 60])).collect();
+            let copies: Vec<_> = batch.iter().map(Packet::duplicate).collect();
+            let mut changed: Vec<_> = copies.iter().map(Packet::duplicate).collect();
+            changed.iter_mut().for_each(|p| p.data_mut()[0] = 2);
+            // In either order, the last holder of the bytes gives them back.
+            drop(batch);
+            drop(changed);
+            drop(copies);
+            drop(Packet::with_capacity(60_000));
+        };
+        round();
+        round();
+        let first = held();
+        assert_eq!((first.0, first.1), (16, 1));
+        for _ in 0..5 {
+            round();
+            assert_eq!(held(), first);
+        }
     }
 }

@@ -179,21 +179,18 @@ impl MiniflowBuf {
     #[inline]
     fn push_metadata(&mut self, md: &Metadata) {
         let rare = md.skb_priority | md.pkt_mark | md.recirc_id | md.packet_type;
-        if rare | u32::from(md.ct_state) == 0 && md.tunnel.is_none() {
+        if rare | u32::from(md.ct_state) == 0 && !md.tunnel.is_set() {
             let port = word_of(md.dp_hash.to_ne_bytes(), md.in_port.0.to_ne_bytes());
             self.push(W_PORT, port);
             return;
         }
-        if let Some(tunnel) = md.tunnel.as_deref().filter(|t| t.dst_is_set()) {
+        if let Some(tunnel) = md.tunnel.get().filter(|t| t.dst_is_set()) {
+            const OPTIONS: usize = offset_of!(FlowTnl, metadata) / 8;
             let words: &[u64; size_of::<FlowTnl>() / 8] = zerocopy::transmute_ref!(tunnel);
-            // Few tunnels have options, and they are most of the words.
+            // Few tunnels have options, which are most of the words.
             let options = tunnel.metadata.present != 0 || tunnel.metadata.len != 0;
-            let used = if options {
-                words.len()
-            } else {
-                offset_of!(FlowTnl, metadata) / 8
-            };
-            for (i, &w) in words[..used].iter().enumerate().filter(|(_, w)| **w != 0) {
+            let n = if options { words.len() } else { OPTIONS };
+            for (i, &w) in words[..n].iter().enumerate().filter(|(_, w)| **w != 0) {
                 self.push(i, w);
             }
         }

@@ -11,6 +11,8 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod affinity;
+pub mod allocations;
+pub mod bytes;
 pub mod crash;
 pub mod cycles;
 pub mod ethtool;
