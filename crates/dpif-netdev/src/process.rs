@@ -137,7 +137,7 @@ impl Worker {
     }
 
     /// Looks packets up again, after an action changed their recirculation id or port.
-    pub fn recirculate(&mut self, batch: &mut Batch, depth: u32) {
+    pub fn look_up_again(&mut self, batch: &mut Batch, depth: u32) {
         if depth >= MAX_RECIRC_DEPTH {
             coverage::DATAPATH_DROP_RECIRC_ERROR.add(batch.len() as u64);
             batch.clear();
