@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ferrovs_datapath::dpif::{Dpif, DpifClass, Errno};
+use ferrovs_datapath::dpif::{Detach, Dpif, DpifClass, Errno};
 use ferrovs_netdev::{Netdev, PortClass};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog;
@@ -132,8 +132,7 @@ impl Backer {
         let tunnel = match netdev.class() {
             PortClass::Patch(_) => return Ok((DpPort::NONE, None)),
             PortClass::Device => {
-                let dpif = &self.dpif;
-                return Ok((dpif.port_add(netdev.name(), netdev.kind(), None)?, None));
+                return Ok((self.add(netdev.name(), netdev.kind())?, None));
             }
             PortClass::Tunnel(tunnel) => tunnel,
         };
@@ -149,7 +148,7 @@ impl Backer {
         }
         let shared = ferrovs_netdev::open(&name, netdev.kind())
             .map_err(|e| Errno(e.raw_os_error().unwrap_or(Errno::EINVAL.0)))?;
-        let dp_port = self.dpif.port_add(&name, netdev.kind(), None)?;
+        let dp_port = self.add(&name, netdev.kind())?;
         ferrovs_tunnel::ports::insert(dp_port, listens.0, listens.1, &name);
         tunnels.insert(
             name.clone(),
@@ -163,8 +162,24 @@ impl Backer {
         Ok((dp_port, Some(name)))
     }
 
-    /// Takes a device's place back; a tunnel's shared port goes with the last that uses it.
-    pub fn detach(&self, dp_port: DpPort, tunnel: Option<&str>) -> Result<(), Errno> {
+    /// The number that a port of the datapath gets, or has from an earlier process.
+    fn add(&self, name: &str, kind: &str) -> Result<DpPort, Errno> {
+        match self.dpif.port_add(name, kind, None) {
+            Err(Errno::EEXIST) if self.dpif.outlives_process() => {
+                self.dpif.port_by_name(name).map(|kept| kept.port)
+            }
+            added => added,
+        }
+    }
+
+    /// Takes a device's place back; a tunnel's shared port goes with the last that uses it. What is kept stays only in a
+    /// datapath that outlives the process: in another it would be in the way of whoever opens the device next.
+    pub fn detach(
+        &self,
+        dp_port: DpPort,
+        tunnel: Option<&str>,
+        detach: Detach,
+    ) -> Result<(), Errno> {
         if dp_port == DpPort::NONE {
             return Ok(());
         }
@@ -179,7 +194,10 @@ impl Backer {
                 tunnels.remove(name);
             }
         }
-        self.dpif.port_del(dp_port)
+        match detach {
+            Detach::Keep if self.dpif.outlives_process() => Ok(()),
+            Detach::Keep | Detach::Delete => self.dpif.port_del(dp_port),
+        }
     }
 
     /// A meter of the datapath that nobody uses.
@@ -206,10 +224,10 @@ impl Backer {
             .insert(id);
     }
 
-    /// Stops answering the datapath's questions. `delete` removes the datapath too.
-    pub fn close(&self, delete: bool) {
+    /// Stops answering the datapath's questions.
+    pub fn close(&self, detach: Detach) {
         self.udpif.stop();
-        if delete {
+        if detach == Detach::Delete {
             self.dpif.destroy();
         }
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use ferrovs_datapath::dpif::Detach;
 use ferrovs_openflow::action::{Action, Controller};
 use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
 use ferrovs_openflow::packet_in::PacketInReason;
@@ -387,12 +388,13 @@ impl Ofproto {
         self.tables.n_rules()
     }
 
-    /// Ends the bridge: its ports leave the datapath, its connections close.
-    pub fn destroy(&mut self) {
+    /// Ends the bridge: its ports leave the datapath, or stay there for the process that follows, and its connections
+    /// close.
+    pub fn destroy(&mut self, detach: Detach) {
         let ports: Vec<OfPort> = self.ports.keys().copied().collect();
         for port in ports {
             // The device may be gone already.
-            let _ = self.remove_port(port);
+            let _ = self.let_go(port, detach);
         }
         self.connmgr = ConnMgr::default();
     }

@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferrovs_datapath::dpif::{DpifClass, Errno, PortEvents};
+use ferrovs_datapath::dpif::{Detach, DpifClass, Errno, PortEvents};
 use ferrovs_encap::TunnelConfig;
 use ferrovs_netdev::Netdev;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
@@ -121,27 +121,21 @@ impl Ofprotos {
         Ok(())
     }
 
-    /// Ends a bridge; `delete` also removes the datapath when no bridge uses it any more.
-    pub fn destroy(&mut self, name: &str, delete: bool) {
+    /// Ends a bridge, and lets go of the datapath when no bridge uses it any more.
+    pub fn destroy(&mut self, name: &str, detach: Detach) {
         let Some(mut ofproto) = self.bridges.remove(name) else {
             return;
         };
-        ofproto.destroy();
+        ofproto.destroy(detach);
         let backer = ofproto.backer.clone();
         drop(ofproto);
         self.republish = true;
         self.publish();
         if !self.bridges.values().any(|b| b.backer.kind == backer.kind) {
-            backer.close(delete);
+            backer.close(detach);
             self.backers.remove(&backer.kind);
             self.port_events.remove(&backer.kind);
         }
-    }
-
-    /// Ends all bridges.
-    pub fn destroy_all(&mut self, delete: bool) {
-        let names: Vec<String> = self.bridges.keys().cloned().collect();
-        names.iter().for_each(|name| self.destroy(name, delete));
     }
 
     pub fn bridge(&self, name: &str) -> Option<&Ofproto> {

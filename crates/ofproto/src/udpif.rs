@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_datapath::action::{Action, Cookie, DropReason, SlowPath, Userspace};
-use ferrovs_datapath::dpif::{Dpif, Execute, PmdId};
+use ferrovs_datapath::dpif::{Dpif, DumpWant, Execute, PmdId, Shard};
 use ferrovs_datapath::upcall::{self, Install, Upcall, UpcallHandler, UpcallKind, UpcallReply};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::buffer::Packet;
@@ -115,7 +115,7 @@ impl Udpif {
         let udpif = Arc::new(Udpif {
             dpif: dpif.clone(),
             snapshot,
-            recircs: Arc::default(),
+            recircs: Arc::new(RecircTable::after(last_recirc_id(&*dpif))),
             settings,
             ukeys: Ukeys::default(),
             reval_seq: Seq::new(),
@@ -566,6 +566,38 @@ impl Round {
             rounds = wait.unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// The greatest number that a flow of an earlier process takes a packet on with: no new state may have one of these.
+fn last_recirc_id(dpif: &dyn Dpif) -> u32 {
+    fn given(actions: &[Action]) -> u32 {
+        let given = actions.iter().map(|action| match action {
+            Action::Recirc(id) => *id,
+            Action::Clone(inner) => given(inner),
+            Action::Sample { actions, .. } => given(actions),
+            Action::CheckPktLen {
+                greater,
+                less_equal,
+                ..
+            } => given(greater).max(given(less_equal)),
+            Action::Userspace(Userspace {
+                cookie: Cookie::Controller { recirc_id, .. },
+                ..
+            }) => *recirc_id,
+            _ => 0,
+        });
+        given.max().unwrap_or(0)
+    }
+    let want = DumpWant {
+        key: true,
+        actions: true,
+        ..DumpWant::STATS
+    };
+    let mut last = 0;
+    dpif.dump(Shard::WHOLE, want, &mut |flow| {
+        last = last.max(flow.key().recirc_id).max(given(&flow.actions()));
+    });
+    last
 }
 
 struct Origin<'s> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferrovs_datapath::dpif::Errno;
+use ferrovs_datapath::dpif::{Detach, Errno};
 use ferrovs_idl::Uuid;
 use ferrovs_netdev::{Flags, Netdev, PortClass};
 use ferrovs_ofproto::ofprotos::Ofprotos;
@@ -133,7 +133,7 @@ pub(crate) fn apply(
             }
             Step::RemoveBridge { name } => {
                 bridges.remove(&name);
-                ofprotos.destroy(&name, true);
+                ofprotos.destroy(&name, Detach::Delete);
             }
             Step::AddBridge { name, kind } => {
                 add_bridge(ofprotos, bridges, &name, &kind, now);
@@ -511,8 +511,8 @@ fn bridge_mac(bridge: &Bridge, config: &BridgeConfig) -> MacAddr {
     identity::bridge_mac(config, candidates)
 }
 
-/// Takes every bridge down; `delete` removes the datapaths too.
-pub(crate) fn remove_all(ofprotos: &mut Ofprotos, bridges: &mut Bridges, delete: bool) {
+/// Takes every bridge down, and with [`Detach::Delete`] the datapaths too.
+pub(crate) fn remove_all(ofprotos: &mut Ofprotos, bridges: &mut Bridges, detach: Detach) {
     for (name, bridge) in std::mem::take(bridges) {
         for (iface, i) in &bridge.ifaces {
             vlog::info!(
@@ -521,6 +521,6 @@ pub(crate) fn remove_all(ofprotos: &mut Ofprotos, bridges: &mut Bridges, delete:
                 i.ofport.0
             );
         }
-        ofprotos.destroy(&name, delete);
+        ofprotos.destroy(&name, detach);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use ferrovs_datapath::dpif::DpifClass;
+use ferrovs_datapath::dpif::{Detach, DpifClass};
 use ferrovs_idl::open_vswitch::{self as db, OPEN_VSWITCH};
 use ferrovs_idl::{Idl, Options, Status, Txn};
 use ferrovs_ofproto::ofprotos::{DEFAULT_KIND, Ofprotos};
@@ -121,7 +121,7 @@ impl Switch {
                 "another ovs-vswitchd process is running, disabling this process (pid {}) until it goes away",
                 ferrovs_sys::process::pid()
             );
-            apply::remove_all(&mut self.ofprotos, &mut self.bridges, false);
+            apply::remove_all(&mut self.ofprotos, &mut self.bridges, Detach::Keep);
             self.seqno = 0;
             return;
         }
@@ -212,7 +212,12 @@ impl Switch {
     pub fn shut_down(&mut self, cleanup: bool) {
         ferrovs_netdev::set_keep_devices(!cleanup);
         // The lock goes with the connection: an answer that nobody reads would look like a failure to the server.
-        apply::remove_all(&mut self.ofprotos, &mut self.bridges, cleanup);
+        let detach = if cleanup {
+            Detach::Delete
+        } else {
+            Detach::Keep
+        };
+        apply::remove_all(&mut self.ofprotos, &mut self.bridges, detach);
     }
 
     fn finish_txn(&mut self, now: Instant) {

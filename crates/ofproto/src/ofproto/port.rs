@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use ferrovs_datapath::dpif::{Errno, PortChanges};
+use ferrovs_datapath::dpif::{Detach, Errno, PortChanges};
 use ferrovs_netdev::{Flags, Netdev};
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::port::{
@@ -242,6 +242,11 @@ impl Ofproto {
 
     /// Removes a port, also from the datapath.
     pub fn remove_port(&mut self, ofport: OfPort) -> Result<(), PortError> {
+        self.let_go(ofport, Detach::Delete)
+    }
+
+    /// Removes a port from the bridge, and from the datapath unless it shall stay there.
+    pub(super) fn let_go(&mut self, ofport: OfPort, detach: Detach) -> Result<(), PortError> {
         let port = self.ports.remove(&ofport).ok_or(PortError::NoSuchPort)?;
         self.port_names.remove(port.name());
         self.port_freed.insert(ofport, clock::now());
@@ -258,7 +263,7 @@ impl Ofproto {
         coverage::OFPROTO_UPDATE_PORT.inc();
         Ok(self
             .backer
-            .detach(port.dp_port, port.tunnel_port.as_deref())?)
+            .detach(port.dp_port, port.tunnel_port.as_deref(), detach)?)
     }
 
     /// Forgets ports that the datapath has lost, and learns the numbers of those that got others.
@@ -330,9 +335,8 @@ impl Ofproto {
             let Some(port) = self.ports.get_mut(&ofport) else {
                 continue;
             };
-            let _ = self
-                .backer
-                .detach(port.dp_port, port.tunnel_port.as_deref());
+            let (dp_port, tunnel) = (port.dp_port, port.tunnel_port.as_deref());
+            let _ = self.backer.detach(dp_port, tunnel, Detach::Delete);
             match self.backer.attach(&port.netdev) {
                 Ok((dp_port, tunnel)) => (port.dp_port, port.tunnel_port) = (dp_port, tunnel),
                 Err(_) => (port.dp_port, port.tunnel_port) = (DpPort::NONE, None),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ferrovs_datapath::dpif::{Dpif, FlowPut, PackedMatch, Put, Ufid};
-use ferrovs_datapath::text::{format_actions, packet_from_text, parse_key};
+use ferrovs_datapath::dpif::{Detach, Dpif, FlowPut, PackedMatch, Put, Ufid};
+use ferrovs_datapath::text::{format_actions, packet_from_text, parse_actions, parse_key};
 use ferrovs_openflow::flow::FlowModCommand;
 use ferrovs_openflow::text::{Names, flow::parse_flow_mod};
 use ferrovs_openflow::tun::Tun;
@@ -17,7 +17,8 @@ use ferrovs_sync::Snapshot;
 use ferrovs_testkit::dpif::FakeDpif;
 
 use super::revalidator::round;
-use super::{Settings, Udpif};
+use super::{Settings, Udpif, last_recirc_id};
+use crate::backer::Backer;
 use crate::tables::{Criteria, Requester};
 use crate::xlate::snapshot::XBridge;
 
@@ -328,4 +329,46 @@ fn the_limit_is_told_when_a_round_is_over() {
     let want = "dummy@fake:\n  flows         : (current 0) (avg 0) (max 0) (limit 10000)\n  \
                 dump duration : 3ms\n  ufid enabled : true\n\n  1: (keys 0)\n";
     assert_eq!(shown, want);
+}
+
+#[test]
+fn what_a_datapath_keeps_is_taken_up_by_the_process_that_follows() {
+    let dp = Arc::new(FakeDpif::default());
+    dp.set_outlives_process();
+    ferrovs_netdev::dummy::enable(ferrovs_netdev::dummy::Replace::Nothing);
+    let device = ferrovs_netdev::open("udpif-test-kept", "dummy").unwrap();
+    let open = || Backer::open(&*dp.class(), Arc::default()).unwrap();
+    let first = open();
+    let (port, _) = first.attach(&device).unwrap();
+    let text = "recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth(),eth_type(0x1234)";
+    let key = parse_key(text, None).unwrap();
+    let packed = PackedMatch::new(&key.into_match().unwrap());
+    let actions = parse_actions("clone(recirc(7)),recirc(3)", None).unwrap();
+    first
+        .dpif
+        .flow_put(FlowPut {
+            ufid: Ufid(9),
+            pmd: None,
+            put: Put::Create(&packed),
+            actions: actions.into(),
+            zero_stats: false,
+        })
+        .unwrap();
+    first.detach(port, None, Detach::Keep).unwrap();
+    first.close(Detach::Keep);
+    assert_eq!((dp.ports().len(), dp.stats().n_flows), (1, 1));
+    let second = open();
+    assert_eq!(second.attach(&device), Ok((port, None)));
+    // A packet on its way from the kept flow meets no state that is meant for others.
+    assert_eq!(last_recirc_id(&*second.dpif), 7);
+    second.detach(port, None, Detach::Delete).unwrap();
+    second.close(Detach::Delete);
+    assert_eq!((dp.ports().len(), dp.stats().n_flows), (0, 0));
+    // One that ends with the process has nothing to keep.
+    let dp = Arc::new(FakeDpif::default());
+    let backer = Backer::open(&*dp.class(), Arc::default()).unwrap();
+    let (port, _) = backer.attach(&device).unwrap();
+    backer.detach(port, None, Detach::Keep).unwrap();
+    assert!(dp.ports().is_empty());
+    backer.close(Detach::Keep);
 }

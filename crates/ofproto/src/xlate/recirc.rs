@@ -113,6 +113,14 @@ impl Shard {
 }
 
 impl RecircTable {
+    /// A table that begins behind a number that others may still use.
+    pub fn after(last: u32) -> RecircTable {
+        RecircTable {
+            last: AtomicU32::new(last),
+            ..RecircTable::default()
+        }
+    }
+
     /// The number for `state`: an existing one if the state is in use.
     pub fn alloc(&self, state: FrozenState) -> Arc<Recirc> {
         let hash = self.hasher.hash_one(&state);
