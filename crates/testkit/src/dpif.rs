@@ -20,7 +20,7 @@ use std::time::Instant;
 use ferrovs_datapath::action::{Action, Userspace};
 use ferrovs_datapath::dpif::{
     DpPortInfo, DpStats, Dpif, DpifClass, DumpWant, Errno, Execute, FlowAttrs, FlowEntry, FlowPut,
-    FlowStats, FlowView, Op, PmdId, PortEvents, PortLog, PortStats, Shard, Ufid,
+    FlowStats, FlowView, Meter, Meters, Op, PmdId, PortEvents, PortLog, PortStats, Shard, Ufid,
 };
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::features::DpFeatures;
@@ -77,6 +77,7 @@ struct Inner {
     flows: BTreeMap<Ufid, FakeFlow>,
     ports: BTreeMap<DpPort, DpPortInfo>,
     stats: DpStats,
+    meters: BTreeMap<u32, Meter>,
     sent: Vec<(DpPort, Packet)>,
     handler: Option<Arc<dyn UpcallHandler>>,
 }
@@ -537,6 +538,10 @@ impl Dpif for FakeDpif {
     /// Nothing waits here.
     fn quiesce(&self) {}
 
+    fn meters(&self) -> Option<&dyn Meters> {
+        Some(self)
+    }
+
     fn destroy(&self) {
         *lock(&self.inner) = Inner::default();
     }
@@ -546,6 +551,23 @@ impl Dpif for FakeDpif {
 #[allow(clippy::disallowed_methods)]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// They drop nothing.
+impl Meters for FakeDpif {
+    fn set(&self, id: u32, meter: &Meter, _: Instant) -> Result<(), Errno> {
+        lock(&self.inner).meters.insert(id, meter.clone());
+        Ok(())
+    }
+
+    fn stats(&self, id: u32) -> Result<Meter, Errno> {
+        let inner = lock(&self.inner);
+        inner.meters.get(&id).cloned().ok_or(Errno::ENOENT)
+    }
+
+    fn delete(&self, id: u32) -> Result<Meter, Errno> {
+        lock(&self.inner).meters.remove(&id).ok_or(Errno::ENOENT)
+    }
 }
 
 struct FakeClass(Arc<FakeDpif>);

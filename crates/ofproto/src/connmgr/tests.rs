@@ -10,6 +10,7 @@ use ferrovs_openflow::version::{Version, Versions};
 use ferrovs_runtime::clock;
 use ferrovs_stream::{PStream, Stream};
 use ferrovs_sync::Waker;
+use ferrovs_testkit::dpif::FakeDpif;
 
 use super::{ControllerSettings, FailMode, hello};
 use crate::backer::Backer;
@@ -134,9 +135,8 @@ impl World {
     fn new(n: usize, seed: u64) -> World {
         let now = clock::now();
         ferrovs_netdev::dummy::enable(ferrovs_netdev::dummy::Replace::Nothing);
-        let classes = ferrovs_dpif_netdev::classes(ferrovs_dpif_netdev::Dummy::Normal);
-        let class = classes.iter().find(|c| c.kind() == "dummy").unwrap();
-        let backer = Arc::new(Backer::open(&**class, Arc::default()).unwrap());
+        let class = Arc::new(FakeDpif::default()).class();
+        let backer = Arc::new(Backer::open(&*class, Arc::default()).unwrap());
         let waker = Arc::new(Waker::new().unwrap());
         let mut ofproto = Ofproto::new(
             &format!("hour-{}-{seed}", std::process::id()),

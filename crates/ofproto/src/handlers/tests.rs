@@ -1,4 +1,4 @@
-//! A connection and a bridge, without ports, on the userspace datapath: what is sent, and what comes back.
+//! A connection and a bridge, without ports, on a datapath in memory: what is sent, and what comes back.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use ferrovs_packet::types::OfPort;
 use ferrovs_runtime::clock;
 use ferrovs_stream::Stream;
 use ferrovs_sync::Waker;
+use ferrovs_testkit::dpif::FakeDpif;
 
 use crate::backer::Backer;
 use crate::connmgr::rconn::Rconn;
@@ -42,9 +43,8 @@ impl Peer {
     fn speaking(version: Version) -> Peer {
         let now = clock::now();
         ferrovs_netdev::dummy::enable(ferrovs_netdev::dummy::Replace::Nothing);
-        let classes = ferrovs_dpif_netdev::classes(ferrovs_dpif_netdev::Dummy::Normal);
-        let class = classes.iter().find(|c| c.kind() == "dummy").unwrap();
-        let backer = Arc::new(Backer::open(&**class, Arc::default()).unwrap());
+        let class = Arc::new(FakeDpif::default()).class();
+        let backer = Arc::new(Backer::open(&*class, Arc::default()).unwrap());
         let waker = Arc::new(Waker::new().unwrap());
         let mut ofproto = Ofproto::new("test", 1, backer, &waker, now);
         ofproto.remove_flows(now);

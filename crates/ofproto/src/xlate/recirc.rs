@@ -164,10 +164,10 @@ impl RecircTable {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn state(table_id: u8) -> FrozenState {
+    pub(crate) fn state(table_id: u8) -> FrozenState {
         FrozenState {
             bridge: 1,
             table_id,
