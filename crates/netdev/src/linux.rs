@@ -477,19 +477,28 @@ mod tests {
         Packet::from_slice(&f)
     }
 
-    /// Waits for the next frame of our EtherType.
-    fn next(q: &mut dyn Rxq) -> Option<Packet> {
+    /// Waits for the next frame of an EtherType.
+    fn next_of(q: &mut dyn Rxq, ethertype: [u8; 2]) -> Option<Packet> {
+        use std::os::fd::AsRawFd;
+
+        use ferrovs_sys::fd::{Events, PollEntry, poll};
         let mut batch = Batch::new();
-        for _ in 0..200 {
+        loop {
             q.recv(&mut batch).unwrap();
-            let mut ours = batch.drain(..).filter(|p| p.data()[12..14] == [0x88, 0xb5]);
-            if let Some(p) = ours.next() {
-                assert!(ours.next().is_none());
+            let mut found = batch.drain(..).filter(|p| p.data()[12..14] == ethertype);
+            if let Some(p) = found.next() {
+                assert!(found.next().is_none());
                 return Some(p);
             }
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            let mut ready = [PollEntry::new(q.fd()?.as_raw_fd(), Events::IN)];
+            if poll(&mut ready, Some(std::time::Duration::from_secs(10))).unwrap() == 0 {
+                return None;
+            }
         }
-        None
+    }
+
+    fn next(q: &mut dyn Rxq) -> Option<Packet> {
+        next_of(q, [0x88, 0xb5])
     }
 
     #[test]
@@ -525,16 +534,8 @@ mod tests {
         tagged.extend_from_slice(&[0x81, 0, 0x20, 5, 0x88, 0xb5]);
         tagged.resize(64, 9);
         send(&a, &mut [Packet::from_slice(&tagged)].into_iter().collect()).unwrap();
-        let mut batch = Batch::new();
-        for _ in 0..200 {
-            q.recv(&mut batch).unwrap();
-            if let Some(p) = batch.drain(..).find(|p| p.data()[12..14] == [0x81, 0]) {
-                assert_eq!(p.data(), tagged);
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        panic!("no tagged frame");
+        let got = next_of(&mut *q, [0x81, 0]).unwrap();
+        assert_eq!(got.data(), tagged);
     }
 
     #[test]

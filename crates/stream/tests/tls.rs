@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -43,20 +43,28 @@ fn target(listener: &PStream) -> String {
 }
 
 fn accept(listener: &mut PStream) -> Stream {
-    let start = clock::now();
-    while start.elapsed() < Duration::from_secs(10) {
+    let end = clock::now() + Duration::from_secs(10);
+    loop {
         if let Some(stream) = listener.accept().unwrap() {
             return stream;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        assert!(clock::now() < end, "nobody came");
+        sleep(end, |poller| listener.wait(poller));
     }
-    panic!("nobody came");
+}
+
+/// Sleeps until what `wait` asks for, or the end.
+fn sleep(end: Instant, wait: impl FnOnce(&mut Poller)) {
+    let mut poller = Poller::new();
+    wait(&mut poller);
+    poller.wait_until(end);
+    poller.block();
 }
 
 /// Shakes hands to the end: how it went for the client and for the server.
 fn shake(client: &mut Stream, server: &mut Stream) -> (io::Result<()>, io::Result<()>) {
     let blocks = |r: &io::Result<()>| matches!(r, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-    let start = clock::now();
+    let end = clock::now() + Duration::from_secs(10);
     loop {
         let results = (client.connect(), server.connect());
         let waiting = (blocks(&results.0), blocks(&results.1));
@@ -64,10 +72,15 @@ fn shake(client: &mut Stream, server: &mut Stream) -> (io::Result<()>, io::Resul
         if waiting == (false, false) || (results.0.is_err() && !waiting.0) {
             return results;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "{results:?}");
-        let mut poller = Poller::new();
-        poller.wait_until(clock::now() + Duration::from_millis(20));
-        poller.block();
+        assert!(clock::now() < end, "{results:?}");
+        sleep(end, |poller| {
+            if waiting.0 {
+                client.connect_wait(poller);
+            }
+            if waiting.1 {
+                server.connect_wait(poller);
+            }
+        });
     }
 }
 
@@ -77,14 +90,14 @@ fn greeting(client: &mut Stream, server: &mut Stream) -> io::Result<Vec<u8>> {
         assert_eq!(server.send(b"hi")?, 2);
     }
     let mut buffer = [0; 16];
-    let start = clock::now();
+    let end = clock::now() + Duration::from_secs(10);
     loop {
         match client.recv(&mut buffer) {
             Ok(n) => return Ok(buffer[..n].to_vec()),
             Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
-            Err(_) => assert!(start.elapsed() < Duration::from_secs(10)),
+            Err(_) => assert!(clock::now() < end, "nothing came"),
         }
-        std::thread::sleep(Duration::from_millis(1));
+        sleep(end, |poller| client.recv_wait(poller));
     }
 }
 
@@ -163,11 +176,13 @@ fn a_client_without_a_certificate_is_not_let_in() {
         rustls::Stream::new(&mut connection, &mut socket).read_to_end(&mut text)
     });
     let mut there = accept(&mut listener);
+    let end = clock::now() + Duration::from_secs(10);
     let error = loop {
         match there.connect() {
             Ok(()) => panic!("a stranger came in"),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                std::thread::sleep(Duration::from_millis(1));
+                assert!(clock::now() < end, "nobody speaks");
+                sleep(end, |poller| there.connect_wait(poller));
             }
             Err(e) => break e,
         }

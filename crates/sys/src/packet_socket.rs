@@ -560,7 +560,10 @@ impl Messages {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::fd::{Events, PollEntry, poll};
     use crate::ifreq::{self, IFF_UP};
     use crate::tap::{Tap, TapOptions};
 
@@ -574,10 +577,12 @@ mod tests {
 
     /// The next frame of our test Ethertype (0x88b5), skipping the host's own chatter.
     fn next(rx: &mut PacketRx) -> (RxMeta, Vec<u8>) {
-        for _ in 0..500 {
+        loop {
             let got = match rx.peek() {
                 Slot::Empty => {
-                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    let mut ready = [PollEntry::new(rx.as_fd().as_raw_fd(), Events::IN)];
+                    let n = poll(&mut ready, Some(Duration::from_secs(10))).unwrap();
+                    assert_eq!(n, 1, "no frame");
                     continue;
                 }
                 Slot::Frame(m, d) => (m, d.to_vec()),
@@ -594,7 +599,6 @@ mod tests {
                 return got;
             }
         }
-        panic!("no frame");
     }
 
     #[test]

@@ -69,12 +69,6 @@ pub fn catch(signal: i32, unless_ignored: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Ignores `signal` from now on.
-pub fn ignore(signal: i32) {
-    // SAFETY: SIG_IGN is a valid disposition.
-    unsafe { libc::signal(signal, libc::SIG_IGN) };
-}
-
 /// Gives `signal` its default effect back.
 pub fn default(signal: i32) {
     // SAFETY: SIG_DFL is a valid disposition.
@@ -126,19 +120,6 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Blocks the caught signals in the calling thread, so that the main thread receives them.
-pub fn block_in_this_thread() {
-    // SAFETY: an initialised set that outlives the call.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        for s in [SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGCHLD] {
-            libc::sigaddset(&mut set, s);
-        }
-        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
-    }
-}
-
 /// The C library's text for a signal, such as "Alarm clock".
 pub fn describe(signal: i32) -> String {
     // SAFETY: strsignal returns null or a C string that stays valid until the next call from this
@@ -169,20 +150,16 @@ pub fn name(signal: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fd::{Events, PollEntry, poll};
 
     #[test]
     fn a_caught_signal_becomes_an_event() {
         catch(libc::SIGUSR2, false).unwrap();
         kill(std::process::id() as i32, libc::SIGUSR2).unwrap();
-        let mut seen = false;
-        for _ in 0..100 {
-            if take().contains(&libc::SIGUSR2) {
-                seen = true;
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        assert!(seen);
+        let mut ready = [PollEntry::new(pipe_fd().as_raw_fd(), Events::IN)];
+        let n = poll(&mut ready, Some(std::time::Duration::from_secs(10))).unwrap();
+        assert_eq!(n, 1, "no signal");
+        assert!(take().contains(&libc::SIGUSR2));
         assert_eq!(describe(SIGALRM), "Alarm clock");
         assert_eq!(name(SIGTERM), "SIGTERM");
     }

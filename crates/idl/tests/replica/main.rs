@@ -15,7 +15,7 @@ use ferrovs_idl::schema::{
     INTEGER, REAL, STRING, map, one, optional, schema_json_text, set, strong, weak,
 };
 use ferrovs_idl::{Condition, Function, Idl, Options, Status, Table, Txn, Uuid, database};
-use ferrovs_runtime::clock;
+use ferrovs_runtime::{Poller, clock};
 use ferrovs_testkit::Programs;
 use ferrovs_testkit::oracle::oracle;
 use model::{Contents, contents, expected, follow};
@@ -361,7 +361,11 @@ fn until(idl: &mut Idl, what: &str, mut done: impl FnMut(&mut Idl) -> bool) {
             return;
         }
         assert!(clock::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(2));
+        // What is waited for may also be elsewhere.
+        let mut poller = Poller::new();
+        idl.wait(&mut poller);
+        poller.wait_until(clock::now() + Duration::from_millis(10));
+        poller.block();
     }
 }
 
