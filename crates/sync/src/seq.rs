@@ -6,10 +6,11 @@
 //! registration is one-shot and is spent by the next change, so nothing leaks when the loop stops
 //! being interested, and a wake for a change that no longer matters is harmless.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::Waker;
+use crate::primitive::Mutex;
+use crate::primitive::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A sequence number that changes whenever its owner says so.
 #[derive(Debug)]
@@ -72,27 +73,43 @@ impl Seq {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Snapshot;
 
+    /// One thread publishes twice; another sleeps between its looks, as a poll loop does, until it has seen the last.
     #[test]
-    fn a_watcher_is_woken_once_by_the_next_change() {
-        let seq = Seq::new();
-        let w = Arc::new(Waker::new().unwrap());
-        let v = seq.read();
-        assert!(seq.watch(v, &w));
-        assert!(seq.watch(v, &w));
-        assert!(!w.drain());
-        seq.change();
-        assert!(w.drain());
-        seq.change();
-        assert!(!w.drain());
-    }
-
-    #[test]
-    fn a_change_that_already_happened_is_reported_at_once() {
-        let seq = Seq::new();
-        let w = Arc::new(Waker::new().unwrap());
-        let v = seq.read();
-        seq.change();
-        assert!(!seq.watch(v, &w));
+    fn no_order_of_changes_and_watches_loses_a_wake() {
+        let round = || {
+            let shared = Arc::new((Seq::new(), Snapshot::new(0)));
+            let writer = shared.clone();
+            let writer = shuttle::thread::spawn(move || {
+                let (seq, snapshot) = &*writer;
+                for n in 1..3 {
+                    snapshot.publish(n);
+                    seq.change();
+                }
+            });
+            let (seq, snapshot) = &*shared;
+            let waker = Arc::new(Waker::new().unwrap());
+            loop {
+                let before = seq.read();
+                let seen = *snapshot.load_full();
+                assert!(
+                    seen + 1 >= before,
+                    "what a number stands for is visible with it"
+                );
+                if seen == 2 {
+                    break;
+                }
+                if seq.watch(before, &waker) {
+                    // A wake that was lost keeps this going until shuttle finds that it takes too long.
+                    while !waker.drain() {
+                        shuttle::thread::yield_now();
+                    }
+                }
+            }
+            writer.join().unwrap();
+        };
+        shuttle::check_random(round, 2000);
+        shuttle::check_pct(round, 2000, 3);
     }
 }

@@ -29,9 +29,4 @@ impl<T> Snapshot<T> {
     pub fn publish(&self, value: T) {
         self.0.store(Arc::new(value));
     }
-
-    /// Replaces the value by one that is already shared.
-    pub fn publish_arc(&self, value: Arc<T>) {
-        self.0.store(value);
-    }
 }
