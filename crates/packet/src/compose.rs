@@ -37,117 +37,23 @@ pub fn compose(flow: &Flow, payload: Payload<'_>) -> Option<Packet> {
     let mut out = Vec::with_capacity(256);
     let ethernet = flow.packet_type.get() == PT_ETH;
     if ethernet {
-        out.extend_from_slice(&flow.dl_dst.0);
-        out.extend_from_slice(&flow.dl_src.0);
-        for vlan in &flow.vlans {
-            let tci = vlan.tci.get();
-            if tci & VLAN_CFI == 0 {
-                break;
-            }
-            let tpid = match vlan.tpid.get() {
-                0 => eth_type::VLAN_8021Q,
-                tpid => tpid,
-            };
-            out.extend_from_slice(&tpid.to_be_bytes());
-            out.extend_from_slice(&(tci & !VLAN_CFI).to_be_bytes());
-        }
-        out.extend_from_slice(&flow.dl_type.to_bytes());
+        push_ethernet(flow, &mut out);
     }
-    let ty = flow.dl_type.get();
     let type_end = out.len();
-    if matches!(ty, eth_type::MPLS | eth_type::MPLS_MCAST) {
-        for lse in flow.mpls_lse {
-            out.extend_from_slice(&lse.to_bytes());
-            if lse.get() & 0x100 != 0 || lse.get() == 0 {
-                break;
+    push_labels(flow, &mut out);
+    match flow.dl_type.get() {
+        eth_type::IP => push_ipv4(flow, payload, &mut out)?,
+        eth_type::IPV6 => push_ipv6(flow, payload, &mut out)?,
+        ty => {
+            match ty {
+                eth_type::ARP | eth_type::RARP => push_arp(flow, &mut out),
+                eth_type::NSH => push_nsh(flow, &mut out),
+                _ => {}
             }
+            push_payload(payload, false, &mut out)?;
         }
     }
-    let l3 = out.len();
-    // Bytes that the payload may add, and the place of everything that depends on the length.
-    let fill = |out: &mut Vec<u8>, default: bool| -> Option<()> {
-        match payload {
-            Payload::Default if default => out.extend_from_slice(&DEFAULT_PAYLOAD),
-            Payload::Default => {}
-            Payload::Bytes(bytes) => out.extend_from_slice(bytes),
-            Payload::TotalLen(len) if len < out.len() => return None,
-            Payload::TotalLen(len) => out.resize(len, 0),
-        }
-        Some(())
-    };
-    match ty {
-        eth_type::IP => {
-            let frag_off = match flow.nw_frag {
-                f if f & NW_FRAG_LATER != 0 => 0x2064_u16,
-                f if f & NW_FRAG_ANY != 0 => 0x2000,
-                _ => 0,
-            };
-            out.extend_from_slice(&[0x45, flow.nw_tos, 0, 0, 0, 0]);
-            out.extend_from_slice(&frag_off.to_be_bytes());
-            out.extend_from_slice(&[flow.nw_ttl, flow.nw_proto, 0, 0]);
-            out.extend_from_slice(&flow.nw_src.to_bytes());
-            out.extend_from_slice(&flow.nw_dst.to_bytes());
-            let l4 = out.len();
-            let default = push_l4(flow, &mut out);
-            fill(&mut out, default)?;
-            let len = u16::try_from(out.len() - l3).ok()?;
-            out[l3 + 2..l3 + 4].copy_from_slice(&len.to_be_bytes());
-            let csum = Sum::ZERO.add(&out[l3..l4]).finish();
-            out[l3 + 10..l3 + 12].copy_from_slice(&csum.to_be_bytes());
-            let l4_len = (out.len() - l4) as u32;
-            let pseudo = pseudo_v4(
-                flow.nw_src.to_bytes(),
-                flow.nw_dst.to_bytes(),
-                flow.nw_proto,
-                l4_len,
-            );
-            finish_l4(flow, &mut out[l4..], pseudo);
-        }
-        eth_type::IPV6 => {
-            let word = 6 << 28 | u32::from(flow.nw_tos) << 20 | flow.ipv6_label.get() & 0xf_ffff;
-            out.extend_from_slice(&word.to_be_bytes());
-            out.extend_from_slice(&[0, 0, flow.nw_proto, flow.nw_ttl]);
-            out.extend_from_slice(&flow.ipv6_src);
-            out.extend_from_slice(&flow.ipv6_dst);
-            let l4 = out.len();
-            let default = push_l4(flow, &mut out);
-            fill(&mut out, default)?;
-            let len = u16::try_from(out.len() - l4).ok()?;
-            out[l3 + 4..l3 + 6].copy_from_slice(&len.to_be_bytes());
-            let pseudo = pseudo_v6(
-                &flow.ipv6_src,
-                &flow.ipv6_dst,
-                flow.nw_proto,
-                u32::from(len),
-            );
-            finish_l4(flow, &mut out[l4..], pseudo);
-        }
-        eth_type::ARP | eth_type::RARP => {
-            out.extend_from_slice(&[0, 1, 8, 0, 6, 4, 0, flow.nw_proto]);
-            out.extend_from_slice(&flow.arp_sha.0);
-            out.extend_from_slice(&flow.nw_src.to_bytes());
-            out.extend_from_slice(&flow.arp_tha.0);
-            out.extend_from_slice(&flow.nw_dst.to_bytes());
-            fill(&mut out, false)?;
-        }
-        eth_type::NSH => {
-            let len: u16 = if flow.nsh.mdtype == 1 { 6 } else { 2 };
-            let word =
-                u16::from(flow.nsh.flags & 3) << 12 | u16::from(flow.nsh.ttl & 0x3f) << 6 | len;
-            out.extend_from_slice(&word.to_be_bytes());
-            out.extend_from_slice(&[flow.nsh.mdtype, flow.nsh.np]);
-            out.extend_from_slice(&flow.nsh.path_hdr.to_bytes());
-            if flow.nsh.mdtype == 1 {
-                flow.nsh
-                    .context
-                    .iter()
-                    .for_each(|c| out.extend_from_slice(&c.to_bytes()));
-            }
-            fill(&mut out, false)?;
-        }
-        _ => fill(&mut out, false)?,
-    }
-    if ethernet && ty < eth_type::MIN {
+    if ethernet && flow.dl_type.get() < eth_type::MIN {
         // An IEEE 802.2 frame has its length in place of a type.
         let len = u16::try_from(out.len()).ok()?;
         out[type_end - 2..type_end].copy_from_slice(&len.to_be_bytes());
@@ -155,6 +61,124 @@ pub fn compose(flow: &Flow, payload: Payload<'_>) -> Option<Packet> {
     let mut packet = Packet::from_slice(&out);
     packet.md.packet_type = flow.packet_type.get();
     Some(packet)
+}
+
+/// Appends addresses, VLAN headers and type.
+fn push_ethernet(flow: &Flow, out: &mut Vec<u8>) {
+    out.extend_from_slice(&flow.dl_dst.0);
+    out.extend_from_slice(&flow.dl_src.0);
+    for vlan in &flow.vlans {
+        let tci = vlan.tci.get();
+        if tci & VLAN_CFI == 0 {
+            break;
+        }
+        let tpid = match vlan.tpid.get() {
+            0 => eth_type::VLAN_8021Q,
+            tpid => tpid,
+        };
+        out.extend_from_slice(&tpid.to_be_bytes());
+        out.extend_from_slice(&(tci & !VLAN_CFI).to_be_bytes());
+    }
+    out.extend_from_slice(&flow.dl_type.to_bytes());
+}
+
+/// Appends the labels of MPLS, up to the last of the stack.
+fn push_labels(flow: &Flow, out: &mut Vec<u8>) {
+    if matches!(flow.dl_type.get(), eth_type::MPLS | eth_type::MPLS_MCAST) {
+        for lse in flow.mpls_lse {
+            out.extend_from_slice(&lse.to_bytes());
+            if lse.get() & 0x100 != 0 || lse.get() == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// Appends what follows the last header; `default`: whether something does where nothing is asked for.
+fn push_payload(payload: Payload<'_>, default: bool, out: &mut Vec<u8>) -> Option<()> {
+    match payload {
+        Payload::Default if default => out.extend_from_slice(&DEFAULT_PAYLOAD),
+        Payload::Default => {}
+        Payload::Bytes(bytes) => out.extend_from_slice(bytes),
+        Payload::TotalLen(len) if len < out.len() => return None,
+        Payload::TotalLen(len) => out.resize(len, 0),
+    }
+    Some(())
+}
+
+fn push_ipv4(flow: &Flow, payload: Payload<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let l3 = out.len();
+    let frag_off = match flow.nw_frag {
+        f if f & NW_FRAG_LATER != 0 => 0x2064_u16,
+        f if f & NW_FRAG_ANY != 0 => 0x2000,
+        _ => 0,
+    };
+    out.extend_from_slice(&[0x45, flow.nw_tos, 0, 0, 0, 0]);
+    out.extend_from_slice(&frag_off.to_be_bytes());
+    out.extend_from_slice(&[flow.nw_ttl, flow.nw_proto, 0, 0]);
+    out.extend_from_slice(&flow.nw_src.to_bytes());
+    out.extend_from_slice(&flow.nw_dst.to_bytes());
+    let l4 = out.len();
+    let default = push_l4(flow, out);
+    push_payload(payload, default, out)?;
+    // What depends on the length and on what follows.
+    let len = u16::try_from(out.len() - l3).ok()?;
+    out[l3 + 2..l3 + 4].copy_from_slice(&len.to_be_bytes());
+    let csum = Sum::ZERO.add(&out[l3..l4]).finish();
+    out[l3 + 10..l3 + 12].copy_from_slice(&csum.to_be_bytes());
+    let l4_len = (out.len() - l4) as u32;
+    let pseudo = pseudo_v4(
+        flow.nw_src.to_bytes(),
+        flow.nw_dst.to_bytes(),
+        flow.nw_proto,
+        l4_len,
+    );
+    finish_l4(flow, &mut out[l4..], pseudo);
+    Some(())
+}
+
+fn push_ipv6(flow: &Flow, payload: Payload<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let l3 = out.len();
+    let word = 6 << 28 | u32::from(flow.nw_tos) << 20 | flow.ipv6_label.get() & 0xf_ffff;
+    out.extend_from_slice(&word.to_be_bytes());
+    out.extend_from_slice(&[0, 0, flow.nw_proto, flow.nw_ttl]);
+    out.extend_from_slice(&flow.ipv6_src);
+    out.extend_from_slice(&flow.ipv6_dst);
+    let l4 = out.len();
+    let default = push_l4(flow, out);
+    push_payload(payload, default, out)?;
+    let len = u16::try_from(out.len() - l4).ok()?;
+    out[l3 + 4..l3 + 6].copy_from_slice(&len.to_be_bytes());
+    let pseudo = pseudo_v6(
+        &flow.ipv6_src,
+        &flow.ipv6_dst,
+        flow.nw_proto,
+        u32::from(len),
+    );
+    finish_l4(flow, &mut out[l4..], pseudo);
+    Some(())
+}
+
+fn push_arp(flow: &Flow, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0, 1, 8, 0, 6, 4, 0, flow.nw_proto]);
+    out.extend_from_slice(&flow.arp_sha.0);
+    out.extend_from_slice(&flow.nw_src.to_bytes());
+    out.extend_from_slice(&flow.arp_tha.0);
+    out.extend_from_slice(&flow.nw_dst.to_bytes());
+}
+
+fn push_nsh(flow: &Flow, out: &mut Vec<u8>) {
+    let len: u16 = if flow.nsh.mdtype == 1 { 6 } else { 2 };
+    let word = u16::from(flow.nsh.flags & 3) << 12 | u16::from(flow.nsh.ttl & 0x3f) << 6 | len;
+    out.extend_from_slice(&word.to_be_bytes());
+    out.extend_from_slice(&[flow.nsh.mdtype, flow.nsh.np]);
+    out.extend_from_slice(&flow.nsh.path_hdr.to_bytes());
+    if flow.nsh.mdtype == 1 {
+        flow.nsh
+            .context
+            .iter()
+            .for_each(|c| out.extend_from_slice(&c.to_bytes()));
+    }
 }
 
 /// Appends the transport header; true if a payload behind it makes sense.

@@ -493,19 +493,7 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
             },
             "strict" => opt.strict = true,
             "readd" => opt.readd = true,
-            "flow-format" => {
-                let p = value.split(',').filter(|s| !s.is_empty()).fold(
-                    Protocol::empty(),
-                    |set, name| match Protocol::by_name(name) {
-                        Some(p) => set | p,
-                        None => fatal(format_args!("{name}: unknown flow protocol")),
-                    },
-                );
-                if p.is_empty() {
-                    fatal(format_args!("{value}: unknown flow format"));
-                }
-                opt.protocols = p;
-            }
+            "flow-format" => opt.protocols = flow_formats(value),
             "packet-in-format" => match PacketInFormat::from_name(value) {
                 Some(f) => opt.packet_in_format = Some(f),
                 None => fatal(format_args!("unknown packet-in format `{value}'")),
@@ -523,27 +511,13 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
             "no-stats" => opt.stats = false,
             "unixctl" => opt.unixctl = Some(value.to_owned()),
             "bundle" => opt.bundle = true,
-            "color" => match found.value.as_deref() {
-                Some("never" | "no" | "none") => colored = false,
-                Some("always" | "yes" | "force") => colored = true,
-                None | Some("auto" | "tty" | "if-tty") => colored = is_color_terminal(),
-                Some(v) => fatal(format_args!("incorrect value `{v}' for --color")),
-            },
+            "color" => colored = is_colored(found.value.as_deref()),
             "may-create" => opt.may_create = true,
             "read-only" => opt.read_only = true,
             "raw" => opt.raw = true,
             "bad-csum" => opt.bad_csum = true,
             "pcap" => opt.pcap = true,
-            "protocols" => {
-                let mut v = Versions::NONE;
-                for name in value.split(',').filter(|s| !s.is_empty()) {
-                    match Version::from_name(name) {
-                        Some(x) => v.insert(x),
-                        None => fatal(format_args!("Unknown OpenFlow version: \"{name}\"")),
-                    }
-                }
-                opt.versions = v;
-            }
+            "protocols" => opt.versions = versions(value),
             "help" => {
                 usage();
                 std::process::exit(0);
@@ -565,6 +539,46 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
         let choice = std::env::var("OVS_COLORS").unwrap_or_default();
         set_colors(Colors::new(&choice));
     }
+    agree_on_versions(&mut opt);
+    (opt, parser.operands())
+}
+
+fn flow_formats(value: &str) -> Protocol {
+    let names = value.split(',').filter(|s| !s.is_empty());
+    let formats = names.fold(Protocol::empty(), |set, name| {
+        match Protocol::by_name(name) {
+            Some(p) => set | p,
+            None => fatal(format_args!("{name}: unknown flow protocol")),
+        }
+    });
+    if formats.is_empty() {
+        fatal(format_args!("{value}: unknown flow format"));
+    }
+    formats
+}
+
+fn versions(value: &str) -> Versions {
+    let mut versions = Versions::NONE;
+    for name in value.split(',').filter(|s| !s.is_empty()) {
+        match Version::from_name(name) {
+            Some(version) => versions.insert(version),
+            None => fatal(format_args!("Unknown OpenFlow version: \"{name}\"")),
+        }
+    }
+    versions
+}
+
+fn is_colored(when: Option<&str>) -> bool {
+    match when {
+        Some("never" | "no" | "none") => false,
+        Some("always" | "yes" | "force") => true,
+        None | Some("auto" | "tty" | "if-tty") => is_color_terminal(),
+        Some(v) => fatal(format_args!("incorrect value `{v}' for --color")),
+    }
+}
+
+/// Leaves the versions and formats that go together.
+fn agree_on_versions(opt: &mut Options) {
     if opt.bundle
         && opt
             .versions
@@ -589,7 +603,6 @@ fn parse(args: Vec<String>) -> (Options, Vec<String>) {
         ));
     }
     opt.protocols = both;
-    (opt, parser.operands())
 }
 
 /// Whether what is printed goes to a terminal that knows colors.
@@ -756,12 +769,7 @@ pub fn put_hex(data: &[u8]) {
     put(&out);
 }
 
-fn usage() {
-    let p = dirs::program_name();
-    print!(
-        "{p}: OpenFlow switch management utility
-usage: {p} [OPTIONS] COMMAND [ARG...]
-
+const COMMANDS_HELP: &str = "
 For OpenFlow switches:
   show SWITCH                 show OpenFlow information
   dump-desc SWITCH            print switch description
@@ -839,21 +847,9 @@ PKI configuration (required to use SSL/TLS):
   -p, --private-key=FILE  file with private key
   -c, --certificate=FILE  file with certificate for private key
   -C, --ca-cert=FILE      file with peer CA certificate
-"
-    );
-    daemon::usage();
-    print!(
-        "
-OpenFlow version options:
-  -V, --version           display version information
-  -O, --protocols         set allowed OpenFlow versions
-                          (default: {})
-",
-        version_names(Versions::ALL)
-    );
-    vlog::usage();
-    print!(
-        "
+";
+
+const OPTIONS_HELP: &str = "
 Other options:
   --strict                    use strict match for flow commands
   --read-only                 do not execute read/write commands
@@ -871,6 +867,25 @@ Other options:
   --color[=always|never|auto] control use of color in output
   -h, --help                  display this help message
   -V, --version               display version information
-"
+";
+
+fn usage() {
+    let p = dirs::program_name();
+    print!(
+        "{p}: OpenFlow switch management utility
+usage: {p} [OPTIONS] COMMAND [ARG...]
+{COMMANDS_HELP}"
     );
+    daemon::usage();
+    print!(
+        "
+OpenFlow version options:
+  -V, --version           display version information
+  -O, --protocols         set allowed OpenFlow versions
+                          (default: {})
+",
+        version_names(Versions::ALL)
+    );
+    vlog::usage();
+    print!("{OPTIONS_HELP}");
 }

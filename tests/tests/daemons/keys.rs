@@ -158,7 +158,7 @@ fn settings_of_bridges_and_ports_steer_packets() {
 }
 
 #[test]
-fn settings_of_threads_tables_and_controllers_are_taken() {
+fn settings_of_threads_and_tables_are_taken() {
     let lines: &[Line<'_>] = &[
         &[
             "ovs-vsctl",
@@ -217,6 +217,13 @@ fn settings_of_threads_tables_and_controllers_are_taken() {
         &["ovs-ofctl", "add-flow", "br0", "in_port=2,actions=drop"],
         &["ovs-ofctl", "add-flow", "br0", "in_port=3,actions=drop"],
         &["ovs-ofctl", "dump-flows", "--no-stats", "br0"],
+    ];
+    compare(OPTIONS, &[BRIDGE, lines].concat());
+}
+
+#[test]
+fn settings_of_controllers_are_taken() {
+    let lines: &[Line<'_>] = &[
         &["ovs-vsctl", "set-controller", "br0", "ptcp:0:127.0.0.1"],
         &[
             "ovs-vsctl",

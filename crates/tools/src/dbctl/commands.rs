@@ -8,130 +8,133 @@ use ferrovs_idl::{Txn, Uuid};
 use ferrovs_ovsdb::{Atom, ColumnType, Datum};
 use ferrovs_runtime::vlog::{self, modules};
 
+type PrepareFn<E> = fn(&mut Prepare<'_>, &Invocation<E>) -> Outcome;
+type RunFn<E> = fn(&mut Context<'_, E>, &mut Invocation<E>) -> Outcome;
+
+/// A command that changes nothing and takes any number of arguments from `min_args` on.
+const fn read<E: 'static>(
+    name: &'static str,
+    min_args: usize,
+    usage: &'static str,
+    options: &'static [&'static str],
+    prepare: PrepareFn<E>,
+    run: RunFn<E>,
+) -> Command<E> {
+    Command {
+        name,
+        min_args,
+        max_args: MANY,
+        usage,
+        options,
+        prepare,
+        run,
+        finish: None,
+        writes: false,
+    }
+}
+
+/// The same for one that changes something.
+const fn write<E: 'static>(
+    name: &'static str,
+    min_args: usize,
+    usage: &'static str,
+    options: &'static [&'static str],
+    prepare: PrepareFn<E>,
+    run: RunFn<E>,
+) -> Command<E> {
+    Command {
+        writes: true,
+        ..read(name, min_args, usage, options, prepare, run)
+    }
+}
+
 /// The generic commands, as a group of a tool's command table.
 pub const fn generic<E: 'static>() -> [Command<E>; 11] {
     [
+        read("comment", 0, "*ARG", &[], |_, _| Ok(()), |_, _| Ok(())),
+        read(
+            "get",
+            2,
+            "!TABLE !RECORD *COLUMN?:KEY",
+            &["--if-exists", "--id="],
+            prepare_get,
+            get,
+        ),
+        read(
+            "list",
+            1,
+            "!TABLE *RECORD",
+            &["--if-exists", "--columns="],
+            prepare_list,
+            list,
+        ),
+        read(
+            "find",
+            1,
+            "!TABLE *COLUMN?:KEY=VALUE",
+            &["--columns="],
+            prepare_find,
+            find,
+        ),
+        write(
+            "set",
+            3,
+            "!TABLE !RECORD +COLUMN?:KEY=VALUE",
+            &["--if-exists"],
+            prepare_set,
+            set,
+        ),
+        write(
+            "add",
+            4,
+            "!TABLE !RECORD !COLUMN +?KEY=VALUE",
+            &["--if-exists"],
+            prepare_one_column,
+            add,
+        ),
+        write(
+            "remove",
+            4,
+            "!TABLE !RECORD !COLUMN +KEY|VALUE|KEY=VALUE",
+            &["--if-exists"],
+            prepare_one_column,
+            remove,
+        ),
+        write(
+            "clear",
+            3,
+            "!TABLE !RECORD +COLUMN",
+            &["--if-exists"],
+            prepare_clear,
+            clear,
+        ),
         Command {
-            name: "comment",
-            min_args: 0,
-            max_args: MANY,
-            usage: "*ARG",
-            options: &[],
-            prepare: |_, _| Ok(()),
-            run: |_, _| Ok(()),
-            finish: None,
-            writes: false,
-        },
-        Command {
-            name: "get",
-            min_args: 2,
-            max_args: MANY,
-            usage: "!TABLE !RECORD *COLUMN?:KEY",
-            options: &["--if-exists", "--id="],
-            prepare: prepare_get,
-            run: get,
-            finish: None,
-            writes: false,
-        },
-        Command {
-            name: "list",
-            min_args: 1,
-            max_args: MANY,
-            usage: "!TABLE *RECORD",
-            options: &["--if-exists", "--columns="],
-            prepare: prepare_list,
-            run: list,
-            finish: None,
-            writes: false,
-        },
-        Command {
-            name: "find",
-            min_args: 1,
-            max_args: MANY,
-            usage: "!TABLE *COLUMN?:KEY=VALUE",
-            options: &["--columns="],
-            prepare: prepare_find,
-            run: find,
-            finish: None,
-            writes: false,
-        },
-        Command {
-            name: "set",
-            min_args: 3,
-            max_args: MANY,
-            usage: "!TABLE !RECORD +COLUMN?:KEY=VALUE",
-            options: &["--if-exists"],
-            prepare: prepare_set,
-            run: set,
-            finish: None,
-            writes: true,
-        },
-        Command {
-            name: "add",
-            min_args: 4,
-            max_args: MANY,
-            usage: "!TABLE !RECORD !COLUMN +?KEY=VALUE",
-            options: &["--if-exists"],
-            prepare: prepare_one_column,
-            run: add,
-            finish: None,
-            writes: true,
-        },
-        Command {
-            name: "remove",
-            min_args: 4,
-            max_args: MANY,
-            usage: "!TABLE !RECORD !COLUMN +KEY|VALUE|KEY=VALUE",
-            options: &["--if-exists"],
-            prepare: prepare_one_column,
-            run: remove,
-            finish: None,
-            writes: true,
-        },
-        Command {
-            name: "clear",
-            min_args: 3,
-            max_args: MANY,
-            usage: "!TABLE !RECORD +COLUMN",
-            options: &["--if-exists"],
-            prepare: prepare_clear,
-            run: clear,
-            finish: None,
-            writes: true,
-        },
-        Command {
-            name: "create",
-            min_args: 2,
-            max_args: MANY,
-            usage: "!TABLE +COLUMN?:KEY=VALUE",
-            options: &["--id="],
-            prepare: prepare_create,
-            run: create,
             finish: Some(finish_create),
-            writes: true,
+            ..write(
+                "create",
+                2,
+                "!TABLE +COLUMN?:KEY=VALUE",
+                &["--id="],
+                prepare_create,
+                create,
+            )
         },
-        Command {
-            name: "destroy",
-            min_args: 1,
-            max_args: MANY,
-            usage: "!TABLE *RECORD",
-            options: &["--if-exists", "--all"],
-            prepare: |p, inv| p.need_table(inv.arg(1)).map(drop),
-            run: destroy,
-            finish: None,
-            writes: true,
-        },
-        Command {
-            name: "wait-until",
-            min_args: 2,
-            max_args: MANY,
-            usage: "!TABLE !RECORD *COLUMN?:KEY=VALUE",
-            options: &[],
-            prepare: prepare_wait_until,
-            run: wait_until,
-            finish: None,
-            writes: false,
-        },
+        write(
+            "destroy",
+            1,
+            "!TABLE *RECORD",
+            &["--if-exists", "--all"],
+            |p, inv| p.need_table(inv.arg(1)).map(drop),
+            destroy,
+        ),
+        read(
+            "wait-until",
+            2,
+            "!TABLE !RECORD *COLUMN?:KEY=VALUE",
+            &[],
+            prepare_wait_until,
+            wait_until,
+        ),
     ]
 }
 

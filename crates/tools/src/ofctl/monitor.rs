@@ -43,124 +43,103 @@ fn hex(s: &str) -> Option<Vec<u8>> {
 
 fn commands() -> Commands<State> {
     let mut c: Commands<State> = Commands::new();
-    c.register("exit", "", 0, 0, |s: &mut State, _: &Request| -> Reply {
-        s.exiting = true;
-        Ok(Output::Text(String::new()))
-    });
-    c.register(
-        "ofctl/send",
-        "OFMSG...",
-        1,
-        usize::MAX,
-        |s: &mut State, r: &Request| -> Reply {
-            let mut out = String::new();
-            let mut ok = true;
-            for arg in &r.argv[1..] {
-                let Some(msg) = hex(arg).filter(|m| m.len() >= 8) else {
-                    out.push_str("Trailing garbage in hex data\n");
-                    ok = false;
-                    break;
-                };
-                print_prefixed("send: ", &msg, s, 0);
-                match s.vconn.send_bytes(&msg) {
-                    Ok(()) => out.push_str("sent\n"),
-                    Err(e) => {
-                        out.push_str(&format!("{}\n", ferrovs_stream::error_text(&e)));
-                        ok = false;
-                        break;
-                    }
-                }
-            }
-            if ok { Ok(Output::Text(out)) } else { Err(out) }
-        },
-    );
-    c.register(
-        "ofctl/packet-out",
-        "\"in_port=<port> packet=<hex data> actions=...\"",
-        1,
-        1,
-        |s: &mut State, r: &Request| -> Reply {
-            let n = SwitchNames::none();
-            let mut usable = Protocol::all();
-            let po = super::flows::parse_packet_out(&r.argv[1], &n.names(), &mut usable)?;
-            let (_, bytes) = s.vconn.encode(Message::PacketOut(Box::new(po)), &n.tun);
-            print_prefixed("send: ", &bytes, s, 0);
-            match s.vconn.send_bytes(&bytes) {
-                Ok(()) => Ok(Output::Text(String::new())),
-                Err(e) => Err(ferrovs_stream::error_text(&e)),
-            }
-        },
-    );
-    c.register(
-        "ofctl/barrier",
-        "",
-        0,
-        0,
-        |s: &mut State, _: &Request| -> Reply {
-            if s.barrier.is_some() {
-                return Err("already waiting for barrier reply".to_owned());
-            }
-            let n = SwitchNames::none();
-            let (xid, bytes) = s.vconn.encode(Message::BarrierRequest, &n.tun);
-            s.vconn
-                .send_bytes(&bytes)
-                .map_err(|e| ferrovs_stream::error_text(&e))?;
-            s.barrier = Some(xid);
-            // The reply must be here before the client is answered; what comes before it is printed.
-            loop {
-                match s.vconn.recv() {
-                    Ok(m) => {
-                        if handle(s, &m) {
-                            return Ok(Output::Text(String::new()));
-                        }
-                    }
-                    Err(e) => return Err(ferrovs_stream::error_text(&e)),
-                }
-            }
-        },
-    );
-    c.register(
-        "ofctl/set-output-file",
-        "FILE",
-        1,
-        1,
-        |s: &mut State, r: &Request| -> Reply {
-            match File::create(&r.argv[1]) {
-                Ok(f) => {
-                    s.output = Some(f);
-                    Ok(Output::Text(String::new()))
-                }
-                Err(e) => Err(ferrovs_stream::error_text(&e)),
-            }
-        },
-    );
-    c.register(
-        "ofctl/block",
-        "",
-        0,
-        0,
-        |s: &mut State, _: &Request| -> Reply {
-            if s.blocked {
-                return Ok(Output::Text("already blocking".to_owned()));
-            }
-            s.blocked = true;
-            Ok(Output::Text(String::new()))
-        },
-    );
-    c.register(
-        "ofctl/unblock",
-        "",
-        0,
-        0,
-        |s: &mut State, _: &Request| -> Reply {
-            if !s.blocked {
-                return Ok(Output::Text("already unblocked".to_owned()));
-            }
-            s.blocked = false;
-            Ok(Output::Text(String::new()))
-        },
-    );
+    c.register("exit", "", 0, 0, exit);
+    c.register("ofctl/send", "OFMSG...", 1, usize::MAX, send);
+    let usage = "\"in_port=<port> packet=<hex data> actions=...\"";
+    c.register("ofctl/packet-out", usage, 1, 1, packet_out);
+    c.register("ofctl/barrier", "", 0, 0, barrier);
+    c.register("ofctl/set-output-file", "FILE", 1, 1, set_output_file);
+    c.register("ofctl/block", "", 0, 0, block);
+    c.register("ofctl/unblock", "", 0, 0, unblock);
     c
+}
+
+fn exit(s: &mut State, _: &Request) -> Reply {
+    s.exiting = true;
+    Ok(Output::Text(String::new()))
+}
+
+fn send(s: &mut State, r: &Request) -> Reply {
+    let mut out = String::new();
+    let mut ok = true;
+    for arg in &r.argv[1..] {
+        let Some(msg) = hex(arg).filter(|m| m.len() >= 8) else {
+            out.push_str("Trailing garbage in hex data\n");
+            ok = false;
+            break;
+        };
+        print_prefixed("send: ", &msg, s, 0);
+        match s.vconn.send_bytes(&msg) {
+            Ok(()) => out.push_str("sent\n"),
+            Err(e) => {
+                out.push_str(&format!("{}\n", ferrovs_stream::error_text(&e)));
+                ok = false;
+                break;
+            }
+        }
+    }
+    if ok { Ok(Output::Text(out)) } else { Err(out) }
+}
+
+fn packet_out(s: &mut State, r: &Request) -> Reply {
+    let n = SwitchNames::none();
+    let mut usable = Protocol::all();
+    let po = super::flows::parse_packet_out(&r.argv[1], &n.names(), &mut usable)?;
+    let (_, bytes) = s.vconn.encode(Message::PacketOut(Box::new(po)), &n.tun);
+    print_prefixed("send: ", &bytes, s, 0);
+    match s.vconn.send_bytes(&bytes) {
+        Ok(()) => Ok(Output::Text(String::new())),
+        Err(e) => Err(ferrovs_stream::error_text(&e)),
+    }
+}
+
+fn barrier(s: &mut State, _: &Request) -> Reply {
+    if s.barrier.is_some() {
+        return Err("already waiting for barrier reply".to_owned());
+    }
+    let n = SwitchNames::none();
+    let (xid, bytes) = s.vconn.encode(Message::BarrierRequest, &n.tun);
+    s.vconn
+        .send_bytes(&bytes)
+        .map_err(|e| ferrovs_stream::error_text(&e))?;
+    s.barrier = Some(xid);
+    // The reply must be here before the client is answered; what comes before it is printed.
+    loop {
+        match s.vconn.recv() {
+            Ok(m) => {
+                if handle(s, &m) {
+                    return Ok(Output::Text(String::new()));
+                }
+            }
+            Err(e) => return Err(ferrovs_stream::error_text(&e)),
+        }
+    }
+}
+
+fn set_output_file(s: &mut State, r: &Request) -> Reply {
+    match File::create(&r.argv[1]) {
+        Ok(f) => {
+            s.output = Some(f);
+            Ok(Output::Text(String::new()))
+        }
+        Err(e) => Err(ferrovs_stream::error_text(&e)),
+    }
+}
+
+fn block(s: &mut State, _: &Request) -> Reply {
+    if s.blocked {
+        return Ok(Output::Text("already blocking".to_owned()));
+    }
+    s.blocked = true;
+    Ok(Output::Text(String::new()))
+}
+
+fn unblock(s: &mut State, _: &Request) -> Reply {
+    if !s.blocked {
+        return Ok(Output::Text("already unblocked".to_owned()));
+    }
+    s.blocked = false;
+    Ok(Output::Text(String::new()))
 }
 
 fn emit(s: &mut State, text: &str) {

@@ -242,6 +242,36 @@ pub fn mod_port(args: &[String], opt: &mut Options) {
     noreply_one(&mut v, Message::PortMod(m), Names::none(&tun), opt);
 }
 
+/// The thresholds of `vacancy:LOW,HIGH`, from behind the word on.
+fn vacancy(v: &str) -> Vacancy {
+    let mut parts = v.trim_start_matches([':', '=']).split(',');
+    let number = |s: Option<&str>| s.and_then(|s| s.trim().parse::<u16>().ok());
+    let (Some(down), Some(up)) = (number(parts.next()), number(parts.next())) else {
+        fatal("\"vacancy\" syntax is \"vacancy:LOW,HIGH\"");
+    };
+    if down > up || down > 100 {
+        fatal(
+            format_args!(
+                "Invalid vacancy threshold \"{down}\" should be less than or equal to {up}"
+            )
+            .to_string()
+            .as_str(),
+        );
+    }
+    if up > 100 {
+        fatal(
+            format_args!("Invalid vacancy threshold \"{up}\"")
+                .to_string()
+                .as_str(),
+        );
+    }
+    Vacancy {
+        down: down as u8,
+        up: up as u8,
+        vacancy: 0,
+    }
+}
+
 pub fn mod_table(args: &[String], opt: &mut Options) {
     let (table, setting) = (&args[1], &args[2]);
     let n = SwitchNames::to_accept(&args[0], opt);
@@ -279,30 +309,7 @@ pub fn mod_table(args: &[String], opt: &mut Options) {
         }
         s => match s.strip_prefix("vacancy") {
             Some(v) => {
-                let mut parts = v.trim_start_matches([':', '=']).split(',');
-                let number = |s: Option<&str>| s.and_then(|s| s.trim().parse::<u16>().ok());
-                let (Some(down), Some(up)) = (number(parts.next()), number(parts.next())) else {
-                    fatal("\"vacancy\" syntax is \"vacancy:LOW,HIGH\"");
-                };
-                if down > up || down > 100 {
-                    fatal(format_args!(
-                        "Invalid vacancy threshold \"{down}\" should be less than or equal to {up}"
-                    )
-                    .to_string()
-                    .as_str());
-                }
-                if up > 100 {
-                    fatal(
-                        format_args!("Invalid vacancy threshold \"{up}\"")
-                            .to_string()
-                            .as_str(),
-                    );
-                }
-                m.vacancy = Some(Some(Vacancy {
-                    down: down as u8,
-                    up: up as u8,
-                    vacancy: 0,
-                }));
+                m.vacancy = Some(Some(vacancy(v)));
                 new
             }
             None => fatal(format_args!("invalid table_mod setting {setting}")),
