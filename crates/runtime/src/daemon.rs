@@ -13,6 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,14 @@ pub struct Access {
     pub hardware: bool,
 }
 
+/// Unset by `--no-self-confinement`.
+static CONFINED: AtomicBool = AtomicBool::new(true);
+
+/// Whether what others configure may name only files of Open vSwitch's own directories.
+pub fn is_confined() -> bool {
+    CONFINED.load(Relaxed)
+}
+
 /// How the program was asked to live.
 #[derive(Debug, Default)]
 pub struct Daemon {
@@ -53,7 +62,6 @@ pub struct Daemon {
     no_chdir: bool,
     keep_stdout: bool,
     keep_stderr: bool,
-    no_self_confinement: bool,
     pidfile: Option<PathBuf>,
     overwrite_pidfile: bool,
     monitor: bool,
@@ -100,7 +108,7 @@ impl Daemon {
     pub fn handle(&mut self, found: &Found) -> bool {
         match found.opt.long {
             "detach" => self.detach = true,
-            "no-self-confinement" => self.no_self_confinement = true,
+            "no-self-confinement" => CONFINED.store(false, Relaxed),
             "no-chdir" => self.no_chdir = true,
             "pidfile" => {
                 let name = found.value.clone();
@@ -118,16 +126,6 @@ impl Daemon {
     /// Whether it will run in the background.
     pub fn detaching(&self) -> bool {
         self.detach
-    }
-
-    /// Runs in the background, as if by `--detach`.
-    pub fn set_detach(&mut self) {
-        self.detach = true;
-    }
-
-    /// Whether `--no-self-confinement` allows files outside of Open vSwitch's own directories.
-    pub fn may_leave_directories(&self) -> bool {
-        self.no_self_confinement
     }
 
     fn set_user(&mut self, spec: &str) {

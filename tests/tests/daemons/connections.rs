@@ -1,7 +1,10 @@
 //! Connections to controllers and clients: what the log and the counters tell of them, and life without them.
 
-use ferrovs_testkit::Switch;
+use std::path::Path;
+
 use ferrovs_testkit::command::run;
+use ferrovs_testkit::switch::Cast;
+use ferrovs_testkit::{Programs, Switch};
 
 /// The lines of ovs-vswitchd's log about one module, without time, number and level.
 fn told(sw: &Switch, module: &str) -> Vec<String> {
@@ -54,6 +57,20 @@ fn a_bridge_whose_controller_is_never_there_fails_open_and_lives() {
         told(&sw, "fail_open").last().unwrap(),
         "No longer in fail-open mode"
     );
+}
+
+#[test]
+fn bridges_listen_anywhere_when_nobody_confines_them() {
+    let dummy = ["--enable-dummy=override", "--disable-system"];
+    for (more, confined) in [(None, true), (Some("--no-self-confinement"), false)] {
+        let options: Vec<&str> = dummy.into_iter().chain(more).collect();
+        let sw = Switch::start(Cast::all(Programs::ours()), &options);
+        let elsewhere = sw.file("elsewhere.sock");
+        sw.vsctl(&format!(
+            "add-br br0 -- set Bridge br0 datapath_type=dummy -- set-controller br0 punix:{elsewhere}"
+        ));
+        assert_eq!(!Path::new(&elsewhere).exists(), confined);
+    }
 }
 
 #[test]
