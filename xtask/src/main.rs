@@ -4,6 +4,7 @@
 mod bin;
 mod check;
 mod lab;
+mod unused;
 
 use std::process::ExitCode;
 
@@ -13,7 +14,7 @@ usage: cargo xtask VERB [OPTIONS]
   lab          build, start a switch between network namespaces, ping through it and show what it did
     --keep       stay up, and print how to use it
   test [ARGS]  run all tests; ARGS go to cargo test
-  lint         formatting and clippy, warnings are errors";
+  lint         formatting, clippy, and what nobody uses; warnings are errors";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);

@@ -287,11 +287,6 @@ impl Idl {
         self.tables[table].present[column]
     }
 
-    /// Whether the server's schema has the table; true while it is not known.
-    pub fn server_has_table(&self, table: usize) -> bool {
-        self.tables[table].on_server
-    }
-
     pub(crate) fn is_monitored(&self, table: usize, column: usize) -> bool {
         let table = &self.tables[table];
         table.monitored[column] && table.present[column]

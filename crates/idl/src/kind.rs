@@ -211,11 +211,6 @@ impl<'a, V: AtomKind> MapView<'a, Str, V> {
 }
 
 impl<'a> MapView<'a, Str, Str> {
-    /// The value of a key, or `default`.
-    pub fn get_or(self, key: &str, default: &'a str) -> &'a str {
-        self.get(key).unwrap_or(default)
-    }
-
     /// Whether the value of a key is "true"; `default` if it is neither "true" nor "false".
     pub fn get_bool(self, key: &str, default: bool) -> bool {
         match self.get(key) {

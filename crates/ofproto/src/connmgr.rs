@@ -185,10 +185,6 @@ impl ConnMgr {
             .any(|s| s.settings.kind() == ConnKind::Primary)
     }
 
-    pub fn is_any_primary_connected(&self) -> bool {
-        self.primaries().any(|c| c.rconn.is_connected())
-    }
-
     fn primaries(&self) -> impl Iterator<Item = &OfConn> {
         self.conns.iter().filter(|c| c.kind == ConnKind::Primary)
     }

@@ -20,7 +20,7 @@ use std::time::Instant;
 use ferrovs_datapath::dpif::{Detach, DpifClass, Errno, PortEvents};
 use ferrovs_encap::TunnelConfig;
 use ferrovs_netdev::Netdev;
-use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
+use ferrovs_packet::types::{DpPort, OfPort};
 use ferrovs_runtime::{Poller, coverage, is_quiet, vlog};
 use ferrovs_sync::Waker;
 
@@ -366,14 +366,4 @@ fn warn_same(name: &str, other: &str, config: &TunnelConfig, dp_port: DpPort) {
         vlog::modules::TUNNEL,
         "{name}: attempting to add tunnel port with same config as port '{other}' ({text})"
     );
-}
-
-/// The address that a bridge takes: the lowest of its ports that are real devices (name, address, whether the
-/// port is the bridge's own kind), unless there is none.
-pub fn choose_bridge_mac<'a>(
-    ports: impl IntoIterator<Item = (&'a str, MacAddr, bool)>,
-) -> Option<MacAddr> {
-    let usable = |mac: &MacAddr| !mac.is_multicast() && !mac.is_zero();
-    let real = ports.into_iter().filter(|(_, _, internal)| !internal);
-    real.map(|(_, mac, _)| mac).filter(usable).min()
 }

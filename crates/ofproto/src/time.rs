@@ -1,7 +1,7 @@
 //! Moments as milliseconds: what rules and ports keep, in eight bytes that can be stored atomically.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 static ORIGIN: OnceLock<Instant> = OnceLock::new();
 
@@ -11,17 +11,6 @@ pub fn to_ms(at: Instant) -> i64 {
     match at.checked_duration_since(origin) {
         Some(after) => after.as_millis() as i64,
         None => -(origin.duration_since(at).as_millis() as i64),
-    }
-}
-
-/// The moment that [`to_ms`] gave `ms` for, `now` being one to count from.
-pub fn from_ms(ms: i64, now: Instant) -> Instant {
-    let ahead = ms - to_ms(now);
-    let distance = Duration::from_millis(ahead.unsigned_abs());
-    if ahead >= 0 {
-        now + distance
-    } else {
-        now.checked_sub(distance).unwrap_or(now)
     }
 }
 

@@ -184,10 +184,6 @@ impl ColumnType {
         self.value.is_none() && self.min == 1 && self.max == 1
     }
 
-    pub fn is_optional(&self) -> bool {
-        self.min == 0
-    }
-
     pub fn is_map(&self) -> bool {
         self.value.is_some()
     }
@@ -195,10 +191,6 @@ impl ColumnType {
     /// A set that may have more than one member.
     pub fn is_composite(&self) -> bool {
         self.max > 1
-    }
-
-    pub fn is_optional_scalar(&self) -> bool {
-        self.value.is_none() && self.min == 0 && self.max == 1
     }
 
     /// The same type with the number of members unbounded, for mutations and partial values.

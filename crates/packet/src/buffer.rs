@@ -382,12 +382,6 @@ impl PacketBuf {
         self.storage.len() - self.end as usize
     }
 
-    /// The whole free space behind the headroom, for a port to receive into; follow with [`Packet::set_size`].
-    pub fn receive_area(&mut self) -> &mut [u8] {
-        let start = self.start as usize;
-        &mut self.bytes_mut()[start..]
-    }
-
     /// Says how many bytes of the receive area hold the packet.
     pub fn set_size(&mut self, size: usize) {
         assert!(

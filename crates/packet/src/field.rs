@@ -199,18 +199,6 @@ impl Field {
         self.location.write(flow, value, tab);
     }
 
-    /// Sets the bits of the field that `mask` has.
-    pub fn set_masked_in(
-        &self,
-        value: &FieldValue,
-        mask: &FieldValue,
-        flow: &mut Flow,
-        tab: &TunTable,
-    ) {
-        let old = self.location.read(flow, tab);
-        self.set_value_in(&old.with_masked(value, mask), flow, tab);
-    }
-
     /// The mask of exactly this field: all bits that it can have.
     pub fn exact_mask(&self) -> FieldValue {
         FieldValue::ones(usize::from(self.n_bytes) * 8)
@@ -337,12 +325,6 @@ impl Field {
         let old = self.location.read(&wc.masks, tab);
         let both = old.with_masked(mask, mask);
         self.location.write_mask(&mut wc.masks, &both, tab);
-    }
-
-    /// Makes the field and what its meaning depends on matter.
-    pub fn mask_prereqs(&self, wc: &mut FlowWildcards) {
-        self.mask_field(wc);
-        self.prereq.mask(wc);
     }
 
     /// Whether the field means something for packets of `flow`.

@@ -151,14 +151,6 @@ impl<'a> MiniRef<'a> {
         self.map.iter().zip(self.values.iter().copied())
     }
 
-    pub fn expand_into(self, flow: &mut Flow) {
-        let words = flow.words_mut();
-        *words = [0; FLOW_WORDS];
-        for (i, word) in self.iter() {
-            words[i] = word;
-        }
-    }
-
     pub fn expand(self) -> Flow {
         let mut flow = Flow::default();
         for (i, word) in self.iter() {
@@ -186,11 +178,6 @@ impl<'a> MiniRef<'a> {
         mask.iter()
             .zip(want)
             .all(|((i, m), &w)| self.word(i) & m == w)
-    }
-
-    /// The masked words, one for each that `mask` has.
-    pub fn masked_words(self, mask: MiniRef<'a>) -> impl Iterator<Item = u64> + 'a {
-        mask.iter().map(move |(i, m)| self.word(i) & m)
     }
 
     /// Same key: equal words, absent ones being zero.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ferrovs_sync::{Seq, Waker};
+use ferrovs_sync::Waker;
 
 static ORIGIN: OnceLock<Instant> = OnceLock::new();
 /// Set once `stop` or `warp` has been used; until then `now` is the bare system call.
@@ -46,8 +46,6 @@ pub(crate) struct Sleeper {
 }
 
 static SLEEPERS: Mutex<Vec<Weak<Sleeper>>> = Mutex::new(Vec::new());
-static WAKERS: Mutex<Vec<Weak<Waker>>> = Mutex::new(Vec::new());
-static JUMPED: Seq = Seq::new();
 
 #[allow(clippy::disallowed_methods)] // This is the clock that the rest of the workspace reads.
 fn real() -> Instant {
@@ -194,18 +192,6 @@ pub(crate) fn advance() -> bool {
     true
 }
 
-/// Wakes `waker` at every jump of the clock, as long as it lives.
-pub fn on_warp(waker: &Arc<Waker>) {
-    let mut wakers = WAKERS.lock().unwrap_or_else(PoisonError::into_inner);
-    wakers.retain(|w| w.strong_count() > 0);
-    wakers.push(Arc::downgrade(waker));
-}
-
-/// Changes at every jump of the clock.
-pub fn jumps() -> &'static Seq {
-    &JUMPED
-}
-
 pub(crate) fn register(sleeper: &Arc<Sleeper>) {
     let mut sleepers = SLEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
     sleepers.retain(|s| s.strong_count() > 0);
@@ -216,12 +202,6 @@ pub(crate) fn register(sleeper: &Arc<Sleeper>) {
 const SETTLE: Duration = Duration::from_millis(50);
 
 fn wake_all() {
-    JUMPED.change();
-    for w in WAKERS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        if let Some(w) = w.upgrade() {
-            w.wake();
-        }
-    }
     let sleepers: Vec<Arc<Sleeper>> = SLEEPERS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

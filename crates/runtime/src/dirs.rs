@@ -41,16 +41,6 @@ pub fn pkgdatadir() -> PathBuf {
     dir("OVS_PKGDATADIR", "/usr/share/openvswitch")
 }
 
-/// Programs: `OVS_BINDIR` or `/usr/bin`.
-pub fn bindir() -> PathBuf {
-    dir("OVS_BINDIR", "/usr/bin")
-}
-
-/// `path` itself if it is absolute, else inside `base`.
-pub fn absolute_in(base: &Path, path: &str) -> PathBuf {
-    base.join(path)
-}
-
 static NAME: OnceLock<String> = OnceLock::new();
 
 /// Says what the program is called. The first call counts; a program that is one of several in a

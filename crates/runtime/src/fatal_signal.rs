@@ -17,17 +17,13 @@ use crate::clock;
 use crate::vlog;
 use crate::vlog::modules::FATAL_SIGNAL;
 
-type Hook = Box<dyn FnMut() + Send>;
-
 struct State {
     files: Vec<PathBuf>,
-    hooks: Vec<Hook>,
     alarm: Option<Instant>,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
     files: Vec::new(),
-    hooks: Vec::new(),
     alarm: None,
 });
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -74,17 +70,9 @@ pub fn unlink_now(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 
-/// Runs `hook` when a fatal signal ends the program.
-pub fn add_hook(hook: impl FnMut() + Send + 'static) {
-    init();
-    lock().hooks.push(Box::new(hook));
-}
-
 /// In a forked child: what the parent registered is the parent's.
 pub(crate) fn forget_all() {
-    let mut state = lock();
-    state.files.clear();
-    state.hooks.clear();
+    lock().files.clear();
 }
 
 fn cleanup() {
@@ -119,10 +107,6 @@ pub fn die(signal: i32) -> ! {
             "terminating with signal {signal} ({})",
             ferrovs_sys::signal::describe(signal)
         );
-    }
-    let hooks = std::mem::take(&mut lock().hooks);
-    for mut h in hooks {
-        h();
     }
     cleanup();
     ferrovs_sys::signal::die_by(signal)

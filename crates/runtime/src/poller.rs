@@ -188,12 +188,6 @@ impl Poller {
         }
     }
 
-    /// Wakes `ms` milliseconds from now at the latest.
-    #[track_caller]
-    pub fn wait_ms(&mut self, ms: u64) {
-        self.wait_until(clock::now() + Duration::from_millis(ms));
-    }
-
     /// Does not sleep this time.
     #[track_caller]
     pub fn wake_now(&mut self) {

@@ -115,11 +115,6 @@ fn scope_id(scope: &str) -> io::Result<u32> {
     rustix::net::netdevice::name_to_index(&fd, scope).map_err(errno)
 }
 
-/// "1.2.3.4:6640" or "[::1]:6640".
-pub fn format_address(address: &SocketAddr) -> String {
-    address.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,6 @@ pub const IFF_PROMISC: u32 = libc::IFF_PROMISC as u32;
 pub const IFF_RUNNING: u32 = libc::IFF_RUNNING as u32;
 /// `IFF_LOOPBACK`.
 pub const IFF_LOOPBACK: u32 = libc::IFF_LOOPBACK as u32;
-/// `IFF_LOWER_UP` (only from rtnetlink).
-pub const IFF_LOWER_UP: u32 = 1 << 16;
 /// `ARPHRD_ETHER`.
 pub const ARPHRD_ETHER: u16 = 1;
 /// `ARPHRD_LOOPBACK`.

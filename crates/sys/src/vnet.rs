@@ -20,8 +20,6 @@ pub const VNET_F_DATA_VALID: u8 = 2;
 pub const VNET_GSO_NONE: u8 = 0;
 /// `gso_type`: TCP over IPv4.
 pub const VNET_GSO_TCPV4: u8 = 1;
-/// `gso_type`: UDP fragmentation (obsolete in Linux).
-pub const VNET_GSO_UDP: u8 = 3;
 /// `gso_type`: TCP over IPv6.
 pub const VNET_GSO_TCPV6: u8 = 4;
 /// `gso_type`: UDP segmentation (one datagram for each `gso_size` bytes).

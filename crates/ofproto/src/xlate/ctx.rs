@@ -43,7 +43,6 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_RESUBMITS: usize = MAX_DEPTH * MAX_DEPTH;
 
 /// OpenFlow port configuration bits that translation obeys (`OFPPC_*`).
-pub const PC_PORT_DOWN: u32 = 1 << 0;
 pub const PC_NO_RECV: u32 = 1 << 2;
 pub const PC_NO_FLOOD: u32 = 1 << 4;
 pub const PC_NO_FWD: u32 = 1 << 5;

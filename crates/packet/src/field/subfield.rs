@@ -67,11 +67,6 @@ impl SubField {
         mask
     }
 
-    /// Makes these bits matter.
-    pub fn mask_bits(&self, wc: &mut FlowWildcards) {
-        self.mask_bits_in(wc, &NO_TUN_TABLE);
-    }
-
     pub fn mask_bits_in(&self, wc: &mut FlowWildcards, tab: &TunTable) {
         self.field.field().mask_field_bits_in(&self.mask(), wc, tab);
     }

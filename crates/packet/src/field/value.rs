@@ -66,10 +66,6 @@ impl FieldValue {
         Ipv4Addr::from(self.to_u128() as u32)
     }
 
-    pub fn to_ipv6(&self) -> Ipv6Addr {
-        Ipv6Addr::from(self.to_u128())
-    }
-
     pub fn is_zero(&self) -> bool {
         let (words, _) = self.bytes.as_chunks::<16>();
         words.iter().fold(0, |or, w| or | u128::from_ne_bytes(*w)) == 0

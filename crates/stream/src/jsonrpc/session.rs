@@ -422,11 +422,6 @@ impl Session {
     pub fn stream(&self) -> Option<&Stream> {
         self.connection.as_ref().map(Connection::stream)
     }
-
-    /// Whether the session reconnects by itself.
-    pub fn is_reliable(&self) -> bool {
-        self.reliable
-    }
 }
 
 fn verify_or_passive(name: &str) -> bool {
