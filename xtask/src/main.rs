@@ -1,6 +1,7 @@
 //! The developer's command: `cargo xtask VERB`.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod bin;
 mod check;
 mod lab;
@@ -14,13 +15,17 @@ usage: cargo xtask VERB [OPTIONS]
   lab          build, start a switch between network namespaces, ping through it and show what it did
     --keep       stay up, and print how to use it
   test [ARGS]  run all tests; ARGS go to cargo test
-  lint         formatting, clippy, and what nobody uses; warnings are errors";
+  lint         formatting, clippy, and what nobody uses; warnings are errors
+  bench [NAME] instructions that one operation takes, beside what the tree expects, for names that begin so
+    --check      fail when one is more than 5 % off
+    --pin        expect what was counted";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let verb = args.next().unwrap_or_default();
     let rest: Vec<String> = args.collect();
     let result = match verb.as_str() {
+        "bench" => bench::run(&rest),
         "bin" => bin::release().map(|dir| println!("{}", dir.display())),
         "lab" => lab::run(&rest),
         "test" => check::test(&rest),

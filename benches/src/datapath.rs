@@ -1,0 +1,120 @@
+//! Packets through the caches, tables and actions of the userspace datapath, in batches of 32.
+
+use std::sync::Arc;
+
+use ferrovs_datapath::dpif::{Dpif, FlowPut, PackedMatch, Put, Ufid};
+use ferrovs_datapath::text::{parse_actions, parse_key};
+use ferrovs_dpif_netdev::{Dummy, classes};
+use ferrovs_packet::buffer::BATCH;
+
+use crate::packet::{packet, udp};
+use crate::{Bench, device};
+
+pub const BENCHES: &[Bench] = &[
+    // 64 streams that the exact-match cache knows.
+    ("datapath/emc", || {
+        let dp = datapath("1");
+        put(
+            &dp,
+            1,
+            "in_port(1),eth(),eth_type(0x0800),ipv4(frag=no)",
+            "2",
+        );
+        forward(&dp, 64)
+    }),
+    ("datapath/1-mask", || {
+        let dp = datapath("0");
+        put(
+            &dp,
+            1,
+            "in_port(1),eth(),eth_type(0x0800),ipv4(frag=no)",
+            "2",
+        );
+        forward(&dp, 64)
+    }),
+    // So many streams that no cache helps: each packet is looked for in up to eight tables.
+    ("datapath/8-masks", || {
+        let dp = datapath("0");
+        for bit in 0..8u32 {
+            let key = format!(
+                "in_port(1),eth(),eth_type(0x0800),ipv4(dst=10.0.0.{}/255.0.0.{},frag=no)",
+                1 << bit,
+                (2 << bit) - 1
+            );
+            put(&dp, bit.into(), &key, "2");
+        }
+        put(
+            &dp,
+            8,
+            "in_port(1),eth(),eth_type(0x0800),ipv4(dst=10.0.0.0/255.0.0.255,frag=no)",
+            "2",
+        );
+        forward(&dp, 8192)
+    }),
+    ("datapath/actions", || {
+        let dp = datapath("1");
+        let actions = "set(eth(src=02:00:00:00:00:03,dst=02:00:00:00:00:04)),set(ipv4(dst=10.9.9.9,ttl=63)),\
+                       push_vlan(vid=5,pcp=0),2,pop_vlan,3";
+        put(
+            &dp,
+            1,
+            "in_port(1),eth(),eth_type(0x0800),ipv4(frag=no)",
+            actions,
+        );
+        forward(&dp, 64)
+    }),
+    ("datapath/recirculation", || {
+        let dp = datapath("1");
+        let key = "recirc_id(0),in_port(1),eth(),eth_type(0x0800),ipv4(frag=no)";
+        put(&dp, 1, key, "hash(l4(0)),recirc(7)");
+        put(&dp, 2, &key.replace("recirc_id(0)", "recirc_id(0x7)"), "2");
+        forward(&dp, 64)
+    }),
+];
+
+/// A datapath with ports 1 to 3; one packet of so many whose flow is not in the exact-match cache puts it there.
+fn datapath(emc_inverse: &str) -> Arc<dyn Dpif> {
+    device::register();
+    Ufid::fix_seed();
+    let classes = classes(Dummy::Normal);
+    let class = classes.iter().find(|c| c.kind() == "dummy");
+    let dp = class
+        .expect("the class")
+        .open("bench", true)
+        .expect("a datapath");
+    for port in ["p1", "p2", "p3"] {
+        dp.port_add(port, "memory", None).expect("a port");
+    }
+    let config = ("emc-insert-inv-prob".to_owned(), emc_inverse.to_owned());
+    dp.set_config(&[config].into());
+    dp.quiesce();
+    dp
+}
+
+fn put(dp: &Arc<dyn Dpif>, ufid: u128, key: &str, actions: &str) {
+    let parsed = parse_key(key, None).expect(key);
+    dp.flow_put(FlowPut {
+        ufid: Ufid(ufid),
+        pmd: None,
+        put: Put::Create(&PackedMatch::new(&parsed.into_match().expect(key))),
+        actions: parse_actions(actions, None).expect(actions).into(),
+        zero_stats: false,
+    })
+    .expect(key);
+    dp.quiesce();
+}
+
+/// Two rounds of packets of so many streams: the first warms the caches, and is counted with the second.
+fn forward(dp: &Arc<dyn Dpif>, streams: u16) -> u64 {
+    const PACKETS: usize = 8192;
+    let frames: Vec<Vec<u8>> = (0..streams)
+        .map(|stream| packet(&udp(stream)).data().to_vec())
+        .collect();
+    let packets: Vec<Vec<u8>> = frames.iter().cycle().take(PACKETS).cloned().collect();
+    let batches = packets.chunks(BATCH).map(<[_]>::to_vec);
+    device::at("p1").receive(batches);
+    dp.quiesce();
+    let stats = dp.stats();
+    assert_eq!((stats.n_missed, stats.n_lost), (0, 0));
+    PACKETS as u64
+}
