@@ -20,6 +20,8 @@ mod hosts;
 mod keys;
 #[path = "daemons/life.rs"]
 mod life;
+#[path = "daemons/lldp.rs"]
+mod lldp;
 #[path = "daemons/log_lines.rs"]
 mod log_lines;
 #[path = "daemons/openflow.rs"]

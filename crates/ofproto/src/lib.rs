@@ -6,6 +6,7 @@
 //! * [`connmgr`]: OpenFlow connections; [`handlers`]: what each message does.
 //! * [`tables`], [`rule`] and [`groups`]: the flow tables with their groups, versioned and readable from any thread;
 //!   [`meters`] beside them.
+//! * [`monitor`]: the thread that drives the protocols which the switch itself speaks on its ports.
 //! * [`xlate`]: translation of a flow through the tables into datapath actions; [`udpif`]: upcalls, and keeping
 //!   installed flows true; [`trace`]: translation told step by step.
 //! * [`unixctl`]: the commands of all this.
@@ -20,6 +21,7 @@ pub mod groups;
 pub mod handlers;
 mod log;
 pub mod meters;
+pub mod monitor;
 pub mod ofproto;
 pub mod ofprotos;
 pub mod port_order;

@@ -21,6 +21,7 @@ use ferrovs_openflow::switch::{DescStats, FragHandling};
 use ferrovs_packet::field::TunTable;
 use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::{MacAddr, OfPort};
+use ferrovs_protocols::lldp::Identity;
 use ferrovs_protocols::mac_learning::MacTable;
 use ferrovs_runtime::{Poller, coverage};
 use ferrovs_sync::Waker;
@@ -36,6 +37,7 @@ use crate::udpif::Round;
 use crate::xlate::snapshot::{AsyncPacketIn, BridgeId, BundleId, VlanSet, XMirror};
 
 pub mod bundle;
+mod lldp;
 pub mod port;
 mod publish;
 
@@ -91,6 +93,8 @@ pub struct Ofproto {
     pub bundles: BTreeMap<BundleId, Bundle>,
     next_bundle: BundleId,
     pub mirrors: Vec<Arc<XMirror>>,
+    /// What the bridge says about itself to neighbours.
+    lldp_identity: Identity,
     /// Whether what translations see must be published anew.
     pub dirty: bool,
     /// It is dirty because ports came up or went down, and for nothing else.
@@ -149,6 +153,7 @@ impl Ofproto {
             bundles: BTreeMap::new(),
             next_bundle: 1,
             mirrors: Vec::new(),
+            lldp_identity: lldp::default_identity(),
             dirty: true,
             toggled: false,
             notices: Vec::new(),

@@ -25,6 +25,7 @@ use ferrovs_runtime::{Poller, coverage, is_quiet, vlog};
 use ferrovs_sync::Waker;
 
 use crate::backer::Backer;
+use crate::monitor::{Monitor, PortMachines, VlanChange};
 use crate::ofproto::{Ofproto, Port, PortError};
 use crate::udpif::Settings;
 use crate::xlate::snapshot::{BridgeId, TunnelMap, XBridge, XlateSnapshot};
@@ -45,6 +46,7 @@ pub struct Ofprotos {
     republish: bool,
     /// What others do to the ports of each datapath.
     port_events: BTreeMap<String, PortEvents>,
+    monitor: Monitor,
     /// [`ferrovs_tunnel::change_seq`] as flows were last checked against.
     tunnel_seq: u64,
 }
@@ -60,6 +62,7 @@ impl Ofprotos {
             waker: Arc::new(Waker::new()?),
             republish: false,
             port_events: BTreeMap::new(),
+            monitor: Monitor::default(),
             tunnel_seq: ferrovs_tunnel::change_seq().read(),
         })
     }
@@ -222,6 +225,39 @@ impl Ofprotos {
             .get_mut(bridge)
             .ok_or(PortError::NoSuchPort)?
             .remove_port(ofport)
+    }
+
+    /// Whether a port speaks LLDP; without a word about it the port forgets what it knew.
+    pub fn set_lldp(&mut self, bridge: &str, ofport: OfPort, wanted: Option<bool>, now: Instant) {
+        if let Some(bridge) = self.bridges.get_mut(bridge) {
+            bridge.set_lldp(ofport, wanted, &mut self.monitor, now);
+        }
+    }
+
+    /// The machines of all ports that have some, by bridge.
+    pub fn machines(&self) -> impl Iterator<Item = &Arc<PortMachines>> {
+        self.bridges.values().flat_map(Ofproto::machines)
+    }
+
+    /// Wants an I-SID mapped to a VLAN on every port that speaks LLDP.
+    pub fn add_mapping(&mut self, isid: u32, vlan: u16) {
+        let ports = self.bridges.values().flat_map(Ofproto::machines);
+        self.monitor.add_mapping(isid, vlan, ports);
+    }
+
+    /// Wants it no more.
+    pub fn remove_mapping(&mut self, isid: u32) {
+        let ports = self.bridges.values().flat_map(Ofproto::machines);
+        self.monitor.remove_mapping(isid, ports);
+    }
+
+    pub fn has_vlan_changes(&self) -> bool {
+        self.monitor.has_vlan_changes()
+    }
+
+    /// VLANs that ports shall carry for mappings' sake, or no more.
+    pub fn take_vlan_changes(&self) -> Vec<VlanChange> {
+        self.monitor.take_vlan_changes()
     }
 
     /// For tests of translation: see [`Backer::pretend_conntrack`]. Dummy datapaths alone can be lied about.

@@ -7,6 +7,7 @@ use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request};
 use crate::ofproto::Ofproto;
 use crate::ofprotos::Ofprotos;
 
+mod autoattach;
 pub(crate) mod bridge;
 mod dpif;
 mod fdb;
@@ -18,6 +19,21 @@ type Handler = fn(&mut Ofprotos, &Request) -> Reply;
 /// Adds the commands.
 pub fn register<S: 'static>(commands: &mut Commands<S>, ofprotos: fn(&mut S) -> &mut Ofprotos) {
     let table: &[(&'static str, &'static str, usize, usize, Handler)] = &[
+        (
+            "autoattach/show-isid",
+            "[bridge]",
+            0,
+            1,
+            autoattach::show_isid,
+        ),
+        (
+            "autoattach/statistics",
+            "[bridge]",
+            0,
+            1,
+            autoattach::statistics,
+        ),
+        ("autoattach/status", "[bridge]", 0, 1, autoattach::status),
         (
             "bridge/dump-flows",
             "[--offload-stats] bridge",

@@ -334,6 +334,7 @@ fn configure_bridge(
             }
         }
         configure_iface(ofprotos, name, there, i);
+        ofprotos.set_lldp(name, there.ofport, i.lldp, now);
     }
     let Some(bridge) = bridges.get_mut(name) else {
         return;

@@ -35,6 +35,7 @@ pub struct BridgeConfig {
     pub ports: Vec<PortConfig>,
     pub controllers: Vec<ControllerConfig>,
     pub mirrors: Vec<MirrorConfig>,
+    pub auto_attach: Option<AutoAttachConfig>,
     /// Tables by number.
     pub flow_tables: BTreeMap<u8, FlowTableConfig>,
 }
@@ -78,6 +79,8 @@ pub struct InterfaceConfig {
     pub ofport: Option<i64>,
     pub mac: Option<MacAddr>,
     pub mtu_request: Option<u32>,
+    /// Whether it speaks LLDP, if the row says anything about that.
+    pub lldp: Option<bool>,
 }
 
 impl InterfaceConfig {
@@ -104,6 +107,15 @@ pub struct ControllerConfig {
     pub burst_limit: Option<i64>,
     pub queue_size: Option<i64>,
     pub other_config: Pairs,
+}
+
+/// An `AutoAttach` row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AutoAttachConfig {
+    pub system_name: String,
+    pub system_description: String,
+    /// VLANs by I-SID.
+    pub mappings: BTreeMap<u32, u16>,
 }
 
 /// A `Mirror` row; ports by name.

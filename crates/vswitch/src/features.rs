@@ -83,7 +83,7 @@ const NONE: Feature = Feature {
 
 /// Everything that is not built, in the documents' order.
 pub const NOT_BUILT: &[Feature] = &[
-    BONDS, MIRRORS, QOS, STP, SNOOPING, EXPORTERS, MONITORING, LLDP, IN_BAND, CONNTRACK, TUNNELS,
+    BONDS, MIRRORS, QOS, STP, SNOOPING, EXPORTERS, MONITORING, IN_BAND, CONNTRACK, TUNNELS,
     OFFLOAD, DPDK, THREADS, OTHER,
 ];
 
@@ -242,21 +242,6 @@ const MONITORING: Feature = Feature {
         "cfm/show",
     ],
     ..NONE
-};
-
-const LLDP: Feature = Feature {
-    name: "LLDP, auto attach",
-    why: "there is no LLDP yet",
-    settings: &[
-        column("Bridge", "auto_attach"),
-        key("Interface", "lldp", "enable").unless("false"),
-    ],
-    tables: &["AutoAttach"],
-    commands: &[
-        "autoattach/show-isid",
-        "autoattach/statistics",
-        "autoattach/status",
-    ],
 };
 
 const IN_BAND: Feature = Feature {

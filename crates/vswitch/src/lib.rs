@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod auto_attach;
 mod bonds;
 mod closing;
 pub mod config;

@@ -193,6 +193,7 @@ mod tests {
             other_config: BTreeMap::new(),
             ports: ifaces.iter().map(port).collect(),
             controllers: Vec::new(),
+            auto_attach: None,
             mirrors: Vec::new(),
             flow_tables: BTreeMap::new(),
         }

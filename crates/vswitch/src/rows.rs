@@ -11,9 +11,11 @@ use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
 
 use crate::config::{
-    BridgeConfig, Config, ControllerConfig, FlowTableConfig, InterfaceConfig, MirrorConfig, Pairs,
-    PortConfig,
+    AutoAttachConfig, BridgeConfig, Config, ControllerConfig, FlowTableConfig, InterfaceConfig,
+    MirrorConfig, Pairs, PortConfig,
 };
+
+use crate::settings::get_bool;
 
 static RL: RateLimit = RateLimit::new(5, 1);
 
@@ -139,6 +141,10 @@ fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>, taken: &mut BTreeSet<String>
             .filter_map(|u| idl.row::<db::Mirror>(u))
             .map(|m| read_mirror(idl, m))
             .collect(),
+        auto_attach: row
+            .auto_attach()
+            .and_then(|u| idl.row::<db::AutoAttach>(u))
+            .map(read_auto_attach),
         flow_tables: row
             .flow_tables()
             .iter()
@@ -225,6 +231,20 @@ fn read_interface(bridge: &str, row: Row<'_, db::Interface>) -> InterfaceConfig 
         ofport: row.ofport(),
         mac,
         mtu_request: row.mtu_request().and_then(|n| u32::try_from(n).ok()),
+        lldp: {
+            let lldp = pairs(row.lldp());
+            (!lldp.is_empty()).then(|| get_bool(&lldp, "enable", false))
+        },
+    }
+}
+
+fn read_auto_attach(row: Row<'_, db::AutoAttach>) -> AutoAttachConfig {
+    AutoAttachConfig {
+        system_name: row.system_name().to_string(),
+        system_description: row.system_description().to_string(),
+        mappings: (row.mappings().iter())
+            .map(|(isid, vlan)| (isid as u32, vlan as u16))
+            .collect(),
     }
 }
 

@@ -21,6 +21,7 @@ use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_runtime::{Poller, clock, coverage};
 
 use crate::apply::{self, Bridges};
+use crate::auto_attach::AutoAttach;
 use crate::closing::Closing;
 use crate::config::{Config, Pairs};
 use crate::plan::plan;
@@ -60,6 +61,7 @@ pub struct Switch {
     /// Whether flows are being restored: `flow-restore-wait`.
     restoring: bool,
     warnings: Warnings,
+    auto_attach: AutoAttach,
     /// Interfaces that do not work, and whether the host had a device of that name.
     broken: BTreeMap<String, bool>,
     closing: Closing,
@@ -99,6 +101,7 @@ impl Switch {
             devices_seq: 0,
             restoring: false,
             warnings: Warnings::default(),
+            auto_attach: AutoAttach::default(),
             broken: BTreeMap::new(),
             closing: Closing::default(),
         })
@@ -170,6 +173,7 @@ impl Switch {
             if self.status_wanted {
                 poller.wait_until(self.next_status);
             }
+            self.auto_attach.wait(poller);
         } else if self.txn.is_none() && now < self.not_before {
             poller.wait_until(self.not_before);
         }
@@ -294,6 +298,7 @@ impl Switch {
             now,
         );
         self.hold_while_restoring();
+        self.auto_attach.configure(&mut self.ofprotos, &self.config);
         self.ofprotos.publish();
         self.note_broken();
         self.closing.set(outcome.closing.clone());
@@ -425,10 +430,15 @@ impl Switch {
         self.status_wanted |= controllers_seq != self.controllers_seq;
         let status = self.status_wanted && now >= self.next_status;
         let stats = now >= self.next_stats;
-        if !status && !stats {
+        let vlans = self.auto_attach.is_due(&self.ofprotos, now);
+        if !status && !stats && !vlans {
             return;
         }
         let mut txn = Txn::new();
+        if vlans {
+            self.auto_attach
+                .write_vlans(&mut txn, &self.idl, &self.ofprotos, &self.config);
+        }
         if status {
             self.status_wanted = false;
             self.next_status = now + STATUS_INTERVAL;

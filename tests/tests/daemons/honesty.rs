@@ -49,13 +49,13 @@ fn actions(sw: &Switch, port: &str) -> String {
 #[test]
 fn what_has_no_effect_is_said_once() {
     let sw = bond();
-    sw.vsctl("set Port p3 external_ids:a=b -- set Interface p3 bfd:enable=false lldp:enable=false");
+    sw.vsctl("set Port p3 external_ids:a=b -- set Interface p3 bfd:enable=false");
     let bond = "bridge br0: port b0 has 2 interfaces and there are no bonds yet: only m1 carries its traffic";
     assert_eq!(warnings(&sw), [bond]);
 
     sw.vsctl(
         "set Bridge br0 stp_enable=true mcast_snooping_enable=true -- set Port b0 bond_mode=balance-slb \
-         lacp=off -- set Interface p3 lldp:enable=true cfm_mpid=1 ingress_policing_rate=100 \
+         lacp=off -- set Interface p3 cfm_mpid=1 ingress_policing_rate=100 \
          -- --id=@m create Mirror name=m select_all=true -- set Bridge br0 mirrors=@m \
          -- --id=@q create QoS type=linux-htb -- set Port p3 qos=@q",
     );
@@ -81,7 +81,6 @@ fn what_has_no_effect_is_said_once() {
             "there are no bonds yet, one member carries the traffic",
         ),
         ("port p3: qos", "there is no traffic shaping yet"),
-        ("interface p3: lldp:enable", "there is no LLDP yet"),
         ("interface p3: cfm_mpid", "links are not monitored yet"),
         (
             "interface p3: ingress_policing_rate",
@@ -91,12 +90,12 @@ fn what_has_no_effect_is_said_once() {
         let line = format!("{setting} has no effect: {why}");
         assert!(said.contains(&line), "no {line} in {said:?}");
     }
-    assert_eq!(count, 9, "{said:?}");
+    assert_eq!(count, 8, "{said:?}");
 
     // Who takes a setting back and makes it again hears of it again.
     sw.vsctl("set Bridge br0 stp_enable=false");
     sw.vsctl("set Bridge br0 stp_enable=true");
-    assert_eq!(warnings(&sw).len(), 10);
+    assert_eq!(warnings(&sw).len(), 9);
     assert_eq!(sw.vsctl("get Mirror m statistics").trim(), "{}");
 }
 
@@ -121,10 +120,6 @@ fn asking_for(s: &Setting) -> String {
         }
         ("Bridge", "ipfix", _) => {
             return "--id=@i create IPFIX targets=\"127.0.0.1:1\" -- set Bridge br0 ipfix=@i"
-                .into();
-        }
-        ("Bridge", "auto_attach", _) => {
-            return "--id=@a create AutoAttach system_name=a -- set Bridge br0 auto_attach=@a"
                 .into();
         }
         ("Port", "qos", _) => {

@@ -20,6 +20,7 @@ use ferrovs_runtime::{clock, coverage};
 
 use super::{MAX_PORTS, Ofproto};
 use crate::connmgr::Notice;
+use crate::monitor::PortMachines;
 use crate::time::sec_nsec;
 use crate::xlate::snapshot::{BundleId, PortCounters};
 
@@ -60,6 +61,8 @@ pub struct Port {
     pub desc: PortDesc,
     pub bundle: Option<BundleId>,
     pub counters: Arc<PortCounters>,
+    /// Protocols that the switch itself speaks on the port.
+    pub machines: Option<Arc<PortMachines>>,
     pub created: Instant,
     /// Whether the user chose the MTU, so that the bridge leaves it alone.
     pub mtu_is_set: bool,
@@ -193,6 +196,7 @@ impl Ofproto {
             desc: fresh(describe(ofport, &*netdev, config)),
             bundle: None,
             counters: Arc::default(),
+            machines: None,
             created: now,
             mtu_is_set: false,
             // Looked at in the next run, which finds the port live.
@@ -324,6 +328,9 @@ impl Ofproto {
             }
             port.config = (port.config - PortConfig::DOWN) | down_bit(&*port.netdev);
             let desc = describe(port.ofport, &*port.netdev, port.config);
+            if let Some(machines) = &port.machines {
+                machines.set_mac(desc.hw_addr);
+            }
             if desc != port.desc {
                 changed.push((port.ofport, std::mem::replace(&mut port.desc, desc)));
             }

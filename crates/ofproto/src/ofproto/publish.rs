@@ -10,7 +10,7 @@ use ferrovs_packet::types::OfPort;
 
 use super::{Bundle, Ofproto, Port};
 use crate::xlate::snapshot::{
-    BridgeId, FragHandling, PacketInSink, VlanSet, XBridge, XBundle, XPort, XTunnel,
+    BridgeId, FragHandling, PacketInSink, PacketTaker, VlanSet, XBridge, XBundle, XPort, XTunnel,
 };
 
 impl Ofproto {
@@ -102,5 +102,6 @@ fn xport(port: &Port, peer: &dyn Fn(&str, &str) -> Option<(BridgeId, OfPort)>) -
         tunnel,
         netdev: port.netdev.clone(),
         counters: port.counters.clone(),
+        machines: port.machines.clone().map(|m| m as Arc<dyn PacketTaker>),
     }
 }

@@ -654,8 +654,21 @@ impl<'a> Ctx<'a> {
     }
 
     /// Handles packets that belong to the switch itself; true if the packet was one.
-    pub fn process_special(&mut self, _port: &XPort) -> bool {
-        false
+    pub fn process_special(&mut self, port: &XPort) -> bool {
+        let machines = port.machines.as_ref();
+        let Some((machines, protocol)) = machines.and_then(|m| Some((m, m.claims(&self.flow)?)))
+        else {
+            return false;
+        };
+        if let Some(packet) = self.packet.filter(|_| self.side_effects) {
+            machines.input(self.now, packet);
+        }
+        self.slow |= protocol;
+        if let Some(trace) = &mut self.trace {
+            // No table is asked.
+            trace.leaf(NodeKind::Table, " 0. priority 0");
+        }
+        true
     }
 
     /// Ends the translation: nothing that it has composed so far will run.

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
+use ferrovs_datapath::action::SlowPath;
 use ferrovs_encap::{PacketTypeMode, TunnelConfig, TunnelType};
 use ferrovs_netdev::Netdev;
+use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::field::TunTable;
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
@@ -119,6 +121,17 @@ pub struct XPort {
     pub netdev: Arc<dyn Netdev>,
     /// Packets through a port that no datapath counts: patch and tunnel ports.
     pub counters: Arc<PortCounters>,
+    /// Protocols that the switch itself speaks on the port.
+    pub machines: Option<Arc<dyn PacketTaker>>,
+}
+
+/// Takes the packets of protocols that the switch itself speaks.
+pub trait PacketTaker: std::fmt::Debug + Send + Sync {
+    /// Which protocol a packet belongs to, if to one of these.
+    fn claims(&self, flow: &Flow) -> Option<SlowPath>;
+
+    /// Takes such a packet.
+    fn input(&self, now: Instant, packet: &Packet);
 }
 
 /// What makes an OpenFlow port a tunnel.

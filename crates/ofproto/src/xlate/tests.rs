@@ -127,6 +127,7 @@ fn one_bridge(id: u128) -> XBridge {
                 tunnel: None,
                 netdev,
                 counters: Arc::default(),
+                machines: None,
             }),
         );
         bundles.insert(
