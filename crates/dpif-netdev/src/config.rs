@@ -338,9 +338,9 @@ impl Algorithm {
 
 /// Makes the threads that there shall be and gives each its queues.
 pub fn assign(dp: &Datapath) {
-    let ports = dp.ports.load_full();
+    let ports: Vec<Arc<Port>> = dp.ports().polled().cloned().collect();
     let config = dp.config.load_full();
-    let polled = ports.iter().any(|p| p.netdev.is_pmd());
+    let polled = !ports.is_empty();
     make_threads(dp, &config, polled);
     let threads = dp.threads.load_full();
     let mut queues = Queues {
@@ -350,7 +350,7 @@ pub fn assign(dp: &Datapath) {
         threads: &threads,
         algorithm: Algorithm::of(&config),
     };
-    for port in ports.iter() {
+    for port in &ports {
         queues.sort(port, config.rxq_isolate);
     }
     if polled {
@@ -458,10 +458,6 @@ impl Queues<'_> {
                 pinned: false,
                 load: port.load(queue),
             };
-            if !port.netdev.is_pmd() {
-                self.lists[0].push(rxq);
-                continue;
-            }
             let Some(core) = pins.get(&queue) else {
                 self.rest.push(rxq);
                 continue;

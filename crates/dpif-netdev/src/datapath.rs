@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::mpsc::SyncSender;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,7 +25,7 @@ use crate::config::Config;
 use crate::counters::Count;
 use crate::meter::Meters;
 use crate::port::{Port, Ports};
-use crate::thread::{Assigned, Message, Thread};
+use crate::thread::{Message, Thread};
 use crate::worker::Worker;
 
 /// What this datapath can do.
@@ -62,7 +65,7 @@ pub struct Datapath {
     dummy: bool,
     me: Weak<Datapath>,
     pub epoch: Instant,
-    pub ports: ArcSwap<Ports>,
+    ports: RwLock<Ports>,
     /// Held while ports or threads change.
     changing: Mutex<()>,
     pub threads: ArcSwap<Vec<Arc<Thread>>>,
@@ -101,7 +104,7 @@ impl Datapath {
             kind,
             dummy,
             epoch: clock::now(),
-            ports: ArcSwap::default(),
+            ports: RwLock::default(),
             changing: Mutex::default(),
             threads: ArcSwap::default(),
             handles: Mutex::default(),
@@ -139,23 +142,60 @@ impl Datapath {
             return Err("unknown datapath or not a dummy");
         }
         let _guard = lock(&self.changing);
-        let mut ports = Ports::clone(&self.ports.load());
-        let port = ports.by_name(name).cloned().ok_or("unknown port")?;
+        let old = self.ports().by_name(name).cloned();
+        let old = old.ok_or("unknown port")?;
         if number == 0 || number == DpPort::NONE.0 {
             return Err("bad port number");
         }
-        if ports.get(DpPort(number)).is_some() {
+        if self.ports().get(DpPort(number)).is_some() {
             return Err("port number already in use");
         }
-        ports.remove(port.number);
-        let mut new = Port::new(DpPort(number), &port.name, &port.kind, port.netdev.clone());
-        new.emc = AtomicBool::new(port.emc_enabled());
-        new.config = Mutex::new(lock(&port.config).clone());
-        ports.insert(Arc::new(new));
-        self.ports.store(Arc::new(ports));
-        self.port_log.note(name);
-        self.reassign();
+        let mut new = Port::new(DpPort(number), name, &old.kind, old.netdev.clone());
+        new.emc = AtomicBool::new(old.emc_enabled());
+        new.config = Mutex::new(lock(&old.config).clone());
+        self.take_out(old.number);
+        self.put_in(Arc::new(new));
         Ok(())
+    }
+
+    /// The ports as they are now. Whoever holds this keeps them from changing.
+    pub fn ports(&self) -> RwLockReadGuard<'_, Ports> {
+        self.ports.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ports_mut(&self) -> RwLockWriteGuard<'_, Ports> {
+        self.ports.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a port and has the threads serve it. The caller holds `changing`.
+    fn put_in(&self, port: Arc<Port>) {
+        self.ports_mut().insert(port.clone());
+        self.port_log.note(&port.name);
+        self.tell_all(|| Message::PortAdded(port.clone()));
+        if self.any_polled() {
+            self.reassign();
+        }
+    }
+
+    /// Takes a port out and has the threads let go of it, which they do when they come to it. The caller holds
+    /// `changing`.
+    fn take_out(&self, number: DpPort) -> Option<Arc<Port>> {
+        let polled = self.any_polled();
+        let port = self.ports_mut().remove(number)?;
+        self.port_log.note(&port.name);
+        self.tell_all(|| Message::PortGone(port.clone()));
+        if polled {
+            self.reassign();
+        }
+        Some(port)
+    }
+
+    fn any_polled(&self) -> bool {
+        self.ports().polled().next().is_some()
+    }
+
+    fn tell_all(&self, message: impl Fn() -> Message) {
+        self.threads.load().iter().for_each(|t| t.post(message()));
     }
 
     /// Gives the receive queues to the threads anew, on demand.
@@ -181,6 +221,10 @@ impl Datapath {
         let free = (0..).find(|id| !taken.contains(id)).unwrap_or(0);
         thread.tx_id.store(free, Ordering::Relaxed);
         let worker = Worker::new(me, thread.clone()).map_err(|e| errno(&e))?;
+        for port in self.ports().iter() {
+            thread.post(Message::PortAdded(port.clone()));
+        }
+        thread.post(Message::Configure);
         let name = if thread.is_pmd() {
             format!("pmd-c{:02}/id:", thread.id.0)
         } else {
@@ -217,15 +261,17 @@ impl Datapath {
     }
 
     fn attach(&self, name: &str, kind: &str, wanted: Option<DpPort>) -> Result<DpPort, Errno> {
-        let guard = lock(&self.changing);
-        let mut ports = Ports::clone(&self.ports.load());
-        if ports.by_name(name).is_some() {
-            return Err(Errno::EEXIST);
-        }
-        let number = match wanted {
-            Some(number) if ports.get(number).is_some() => return Err(Errno::EBUSY),
-            Some(number) => number,
-            None => ports.choose(name, self.dummy).ok_or(Errno::EFBIG)?,
+        let _guard = lock(&self.changing);
+        let number = {
+            let mut ports = self.ports_mut();
+            if ports.by_name(name).is_some() {
+                return Err(Errno::EEXIST);
+            }
+            match wanted {
+                Some(number) if ports.get(number).is_some() => return Err(Errno::EBUSY),
+                Some(number) => number,
+                None => ports.choose(name, self.dummy).ok_or(Errno::EFBIG)?,
+            }
         };
         let netdev = ferrovs_netdev::open(name, kind).map_err(|e| errno(&e))?;
         let tunnel = matches!(netdev.class(), PortClass::Tunnel(_));
@@ -245,52 +291,42 @@ impl Datapath {
                 .update_flags(Flags::empty(), Flags::PROMISC)
                 .map_err(|e| errno(&e))?;
         }
-        ports.insert(Arc::new(Port::new(number, name, kind, netdev)));
-        self.ports.store(Arc::new(ports));
-        self.port_log.note(name);
-        self.reassign();
-        drop(guard);
+        self.put_in(Arc::new(Port::new(number, name, kind, netdev)));
         Ok(number)
     }
 
     fn detach(&self, number: DpPort) -> Result<(), Errno> {
-        {
-            let _guard = lock(&self.changing);
-            let mut ports = Ports::clone(&self.ports.load());
-            let gone = ports.remove(number).ok_or(Errno::ENOENT)?;
-            self.ports.store(Arc::new(ports));
-            self.port_log.note(&gone.name);
-            self.reassign();
-        }
-        // The threads let go of the device before its name can be used again.
-        self.barrier();
-        Ok(())
+        let _guard = lock(&self.changing);
+        self.take_out(number).map(drop).ok_or(Errno::ENOENT)
     }
 
-    /// Gives the receive queues to the threads anew, starting and stopping threads as the configuration says.
+    /// Gives the queues of polled ports to threads anew, starting and stopping threads as the configuration says.
     /// The caller holds `changing`.
-    pub fn reassign(&self) {
+    fn reassign(&self) {
         crate::config::assign(self);
-        for thread in self.threads.load().iter() {
-            thread.post(Message::Reload);
-        }
+        let threads = self.threads.load();
+        let polling = threads.iter().filter(|t| t.is_pmd());
+        polling.for_each(|t| t.post(Message::Serve));
     }
 
-    /// Waits until no thread has a queue of the port open; what its queues are is assigned anew afterwards.
-    fn close_queues(&self, port: &Arc<Port>) {
-        port.closed.store(true, Ordering::Relaxed);
-        for thread in self.threads.load().iter() {
-            let rest = |a: &&Assigned| !Arc::ptr_eq(&a.port, port);
-            let rest = thread.rxqs.load().iter().filter(rest).cloned().collect();
-            thread.rxqs.store(Arc::new(rest));
-            thread.post(Message::Reload);
+    /// Gives a device the queues that it is to have, while no thread has one open. The caller holds `changing`.
+    fn reconfigure(&self, port: &Arc<Port>) {
+        self.tell_all(|| Message::PortGone(port.clone()));
+        self.ask_all(Message::Barrier);
+        if let Err(error) = port.netdev.reconfigure() {
+            vlog::err!(
+                DPIF_NETDEV,
+                "Failed to set interface {} new configuration: {error}",
+                port.name
+            );
         }
-        self.barrier();
+        self.tell_all(|| Message::PortAdded(port.clone()));
     }
 
-    /// Waits until every thread has done what was posted before.
-    fn barrier(&self) {
-        let waits: Vec<_> = self.threads.load().iter().map(|t| t.barrier()).collect();
+    /// Waits until every thread has done what was posted before, and what `message` asks for.
+    fn ask_all(&self, message: impl Fn(SyncSender<()>) -> Message) {
+        let threads = self.threads.load();
+        let waits: Vec<_> = threads.iter().map(|t| t.ask(&message)).collect();
         for wait in waits {
             // An error means that the thread has ended, with all that was in its mailbox.
             _ = wait.recv_timeout(Duration::from_secs(10));
@@ -363,17 +399,17 @@ impl Dpif for Datapath {
     }
 
     fn port_by_number(&self, port: DpPort) -> Result<DpPortInfo, Errno> {
-        let ports = self.ports.load();
+        let ports = self.ports();
         ports.get(port).map(|p| p.info()).ok_or(Errno::ENOENT)
     }
 
     fn port_by_name(&self, name: &str) -> Result<DpPortInfo, Errno> {
-        let ports = self.ports.load();
+        let ports = self.ports();
         ports.by_name(name).map(|p| p.info()).ok_or(Errno::ENODEV)
     }
 
     fn ports(&self) -> Vec<DpPortInfo> {
-        self.ports.load().iter().map(|p| p.info()).collect()
+        self.ports().iter().map(|p| p.info()).collect()
     }
 
     fn port_events(&self) -> PortEvents {
@@ -381,8 +417,7 @@ impl Dpif for Datapath {
     }
 
     fn port_stats(&self, port: DpPort) -> Result<PortStats, Errno> {
-        let ports = self.ports.load_full();
-        let port = ports.get(port).ok_or(Errno::ENODEV)?;
+        let port = self.ports().get(port).cloned().ok_or(Errno::ENODEV)?;
         let s = port.netdev.stats().map_err(|e| errno(&e))?;
         Ok(PortStats {
             rx_packets: s.rx_packets,
@@ -407,8 +442,7 @@ impl Dpif for Datapath {
         config: &BTreeMap<String, String>,
     ) -> Result<(), Errno> {
         let _guard = lock(&self.changing);
-        let ports = self.ports.load_full();
-        let port = ports.get(port).ok_or(Errno::ENODEV)?;
+        let port = self.ports().get(port).cloned().ok_or(Errno::ENODEV)?;
         let other_queues = port.netdev.requested() != port.netdev.layout();
         {
             let mut now = lock(&port.config);
@@ -418,15 +452,7 @@ impl Dpif for Datapath {
             now.clone_from(config);
         }
         if other_queues {
-            self.close_queues(port);
-            if let Err(error) = port.netdev.reconfigure() {
-                vlog::err!(
-                    DPIF_NETDEV,
-                    "Failed to set interface {} new configuration: {error}",
-                    port.name
-                );
-            }
-            port.closed.store(false, Ordering::Relaxed);
+            self.reconfigure(&port);
         }
         let emc = config.get("emc-enable").is_none_or(|v| v != "false");
         if port.emc.swap(emc, Ordering::Relaxed) != emc {
@@ -444,7 +470,9 @@ impl Dpif for Datapath {
                 ),
             }
         }
-        self.reassign();
+        if port.netdev.is_pmd() {
+            self.reassign();
+        }
         Ok(())
     }
 
@@ -486,7 +514,7 @@ impl Dpif for Datapath {
     }
 
     fn quiesce(&self) {
-        self.barrier();
+        self.ask_all(Message::Quiesce);
     }
 
     fn meters(&self) -> Option<&dyn ferrovs_datapath::dpif::Meters> {
@@ -502,7 +530,7 @@ impl Dpif for Datapath {
             self.stop(thread);
         }
         let _guard = lock(&self.changing);
-        self.ports.store(Arc::default());
+        *self.ports_mut() = Ports::default();
         self.handler.store(Arc::new(None));
     }
 }

@@ -35,6 +35,7 @@ mod meter;
 mod port;
 mod process;
 mod random;
+mod rx;
 mod show;
 mod thread;
 mod tunnel;

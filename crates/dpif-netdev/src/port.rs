@@ -23,8 +23,6 @@ pub struct Port {
     pub emc: AtomicBool,
     /// `Interface.other_config` that concerns the datapath.
     pub config: Mutex<BTreeMap<String, String>>,
-    /// Its queues shall be closed, because the device changes how many it has.
-    pub closed: AtomicBool,
     /// Loads of the receive queues; they stay when a queue moves to another thread.
     pub loads: Mutex<Vec<Arc<Load>>>,
 }
@@ -38,7 +36,6 @@ impl Port {
             netdev,
             emc: AtomicBool::new(true),
             config: Mutex::default(),
-            closed: AtomicBool::new(false),
             loads: Mutex::default(),
         }
     }
@@ -66,11 +63,15 @@ impl Port {
     }
 }
 
-/// All ports of a datapath; replaced as a whole.
-#[derive(Clone, Default)]
+/// All ports of a datapath.
+#[derive(Default)]
 pub struct Ports {
     by_number: BTreeMap<u32, Arc<Port>>,
     by_name: HashMap<String, Arc<Port>>,
+    /// Those that a thread has to poll.
+    polled: BTreeMap<u32, Arc<Port>>,
+    /// No lower number is free, but for 0.
+    lowest: u32,
 }
 
 impl Ports {
@@ -82,12 +83,20 @@ impl Ports {
         self.by_name.get(name)
     }
 
+    /// Those that a thread has to poll, in order of their numbers.
+    pub fn polled(&self) -> impl Iterator<Item = &Arc<Port>> {
+        self.polled.values()
+    }
+
     /// In order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Port>> {
         self.by_number.values()
     }
 
     pub fn insert(&mut self, port: Arc<Port>) {
+        if port.netdev.is_pmd() {
+            self.polled.insert(port.number.0, port.clone());
+        }
         self.by_name.insert(port.name.clone(), port.clone());
         self.by_number.insert(port.number.0, port);
     }
@@ -95,6 +104,8 @@ impl Ports {
     pub fn remove(&mut self, number: DpPort) -> Option<Arc<Port>> {
         let port = self.by_number.remove(&number.0)?;
         self.by_name.remove(&port.name);
+        self.polled.remove(&number.0);
+        self.lowest = self.lowest.min(number.0);
         Some(port)
     }
 
@@ -104,7 +115,7 @@ impl Ports {
 
     /// A number for a new port called `name`: in a dummy datapath the first number in the name (100 more for a
     /// name that begins with "br") if it is free, else and otherwise the lowest that is free.
-    pub fn choose(&self, name: &str, dummy: bool) -> Option<DpPort> {
+    pub fn choose(&mut self, name: &str, dummy: bool) -> Option<DpPort> {
         if dummy {
             let digits: String = name
                 .chars()
@@ -120,6 +131,44 @@ impl Ports {
                 return Some(DpPort(n));
             }
         }
-        (1..MAX_PORTS).find(|n| self.free(*n)).map(DpPort)
+        self.lowest = (self.lowest.max(1)..MAX_PORTS).find(|n| self.free(*n))?;
+        Some(DpPort(self.lowest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ferrovs_netdev::dummy;
+
+    fn add(ports: &mut Ports, name: &str, kind: &str) -> u32 {
+        dummy::enable(dummy::Replace::Nothing);
+        let netdev = ferrovs_netdev::open(name, kind).unwrap();
+        let number = ports.choose(name, false).unwrap();
+        ports.insert(Arc::new(Port::new(number, name, kind, netdev)));
+        number.0
+    }
+
+    #[test]
+    fn a_port_gets_the_lowest_number_that_is_free() {
+        let mut ports = Ports::default();
+        assert_eq!(
+            ["n0", "n1", "n2"].map(|n| add(&mut ports, n, "dummy")),
+            [1, 2, 3]
+        );
+        assert_eq!(ports.polled().count(), 0);
+        ports.remove(DpPort(2)).unwrap();
+        ports.remove(DpPort(1)).unwrap();
+        assert_eq!(
+            ["n3", "n4", "n5"].map(|n| add(&mut ports, n, "dummy-pmd")),
+            [1, 2, 4]
+        );
+        assert_eq!(ports.polled().count(), 3);
+        for n in [1, 2, 4] {
+            ports.remove(DpPort(n)).unwrap();
+        }
+        assert_eq!(ports.polled().count(), 0);
+        // A name says which number its port gets in a dummy datapath.
+        assert_eq!(ports.choose("p7", true), Some(DpPort(7)));
     }
 }

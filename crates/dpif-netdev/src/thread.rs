@@ -1,7 +1,7 @@
 //! A datapath thread as others see it: its flows, its counters, and the mailbox that it reads.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -20,12 +20,18 @@ pub enum Message {
     /// Forget the flow, which is dead.
     Remove(Arc<DpFlow>),
     Execute(Box<Execute>),
-    /// The list of receive queues or ports has changed.
-    Reload,
+    /// Send to the port from now on; the thread that sleeps also receives from those that are not polled.
+    PortAdded(Arc<Port>),
+    /// Let go of the port.
+    PortGone(Arc<Port>),
+    /// A polling thread has other queues: [`Thread::rxqs`].
+    Serve,
     /// The configuration has changed.
     Configure,
-    /// Handle what waits in the queues, then answer.
+    /// Answer.
     Barrier(SyncSender<()>),
+    /// Handle what waits in the queues, then answer.
+    Quiesce(SyncSender<()>),
     Exit,
 }
 
@@ -50,6 +56,7 @@ pub struct Thread {
     pub load: Load,
     pub busy: Load,
     pub flows: FlowTable,
+    /// The queues of a polling thread.
     pub rxqs: ArcSwap<Vec<Assigned>>,
     /// Serves only queues that the user pinned to it.
     pub isolated: AtomicBool,
@@ -103,10 +110,10 @@ impl Thread {
         std::mem::take(&mut *mailbox)
     }
 
-    /// Begins a wait until everything that was posted before is done, and what waits in queues handled.
-    pub fn barrier(&self) -> std::sync::mpsc::Receiver<()> {
+    /// Begins a wait until everything that was posted before is done, and what `message` asks for.
+    pub fn ask(&self, message: impl Fn(SyncSender<()>) -> Message) -> Receiver<()> {
         let (done, wait) = sync_channel(1);
-        self.post(Message::Barrier(done));
+        self.post(message(done));
         wait
     }
 }

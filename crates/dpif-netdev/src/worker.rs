@@ -4,39 +4,27 @@
 //! messages; a polling thread goes around its queues without sleeping. Both handle a batch completely, transmit
 //! included, before they look at the next.
 
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::Execute;
-use ferrovs_netdev::Rxq;
 use ferrovs_packet::buffer::{BATCH, Batch};
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, coverage, vlog};
 use ferrovs_sys::cycles;
-use hashbrown::HashMap;
-use rustix::event::epoll;
 
-use crate::counters::{Count, INTERVAL, Load};
+use crate::counters::{Count, INTERVAL};
 use crate::datapath::Datapath;
 use crate::lookup::{Keys, Lookup};
-use crate::port::Port;
 use crate::random::Random;
+use crate::rx::RxSet;
 use crate::thread::{Message, Thread};
 use crate::tx::TxSet;
 
-/// An open receive queue.
-struct Queue {
-    port: Arc<Port>,
-    queue: usize,
-    rxq: Box<dyn Rxq>,
-    load: Arc<Load>,
-}
-
-/// Passes over all queues that a barrier makes at most, lest traffic keep it for ever.
-const BARRIER_PASSES: usize = 256;
+/// Passes over the queues that quiescing makes at most, lest traffic keep it for ever.
+const QUIESCE_PASSES: usize = 256;
 /// How often masks are ranked.
 const RANK_EVERY: Duration = Duration::from_secs(1);
 /// Batches that are taken from one queue before the next has its turn.
@@ -45,13 +33,12 @@ const BATCHES_PER_QUEUE: usize = 4;
 pub struct Worker {
     pub dp: Arc<Datapath>,
     pub me: Arc<Thread>,
-    queues: Vec<Queue>,
+    rx: RxSet,
     pub tx: TxSet,
     pub lookup: Lookup,
     pub keys: Vec<Box<Keys>>,
     pub now: Instant,
     pub random: Random,
-    epoll: Option<rustix::fd::OwnedFd>,
     ranked: Instant,
     turned: Instant,
     /// How long to sleep next, when there is little to do: `pmd-sleep-max`.
@@ -66,13 +53,12 @@ impl Worker {
         Ok(Worker {
             dp,
             random: Random::default(),
+            rx: RxSet::new(&me.waker)?,
             tx: TxSet::new(me.clone()),
             me,
-            queues: Vec::new(),
             lookup: Lookup::default(),
             keys: Vec::new(),
             now,
-            epoll: None,
             ranked: now,
             turned: now,
             nap_us: 0,
@@ -109,8 +95,8 @@ impl Worker {
                 self.housekeeping();
             }
             let (mut n, mut most) = (0, 0);
-            for i in 0..self.queues.len() {
-                let got = self.receive(i);
+            for slot in self.rx.slots() {
+                let got = self.receive(slot);
                 n += got;
                 most = most.max(got);
             }
@@ -121,7 +107,7 @@ impl Worker {
             let end = cycles::now();
             self.count_iteration(n, end.wrapping_sub(start));
             start = end;
-            if self.queues.is_empty() {
+            if self.rx.is_empty() {
                 self.sleep(&mut Vec::new());
                 start = cycles::now();
             } else {
@@ -177,11 +163,9 @@ impl Worker {
             let mut n = 0;
             if !ready.is_empty() {
                 self.now = clock::now();
-                for i in ready.drain(..) {
-                    // A reload may have shortened the list; epoll says again what is ready.
-                    if i < self.queues.len() {
-                        n += self.receive(i);
-                    }
+                // A slot that was emptied meanwhile, or is another's now, has nothing.
+                for slot in ready.drain(..) {
+                    n += self.receive(slot);
                 }
                 self.housekeeping();
                 self.count_iteration(n, cycles::now().wrapping_sub(start));
@@ -194,38 +178,16 @@ impl Worker {
         }
     }
 
-    /// Sleeps until a queue or the mailbox has something; tells which queues have.
+    /// Sleeps until a queue or the mailbox has something; tells the slots of the queues that have.
     fn sleep(&mut self, ready: &mut Vec<usize>) {
-        let Some(epoll) = &self.epoll else {
-            // Without epoll there is nothing to wait for but messages, which reload tries again.
-            std::thread::sleep(Duration::from_millis(10));
-            ready.extend(0..self.queues.len());
-            return;
-        };
-        let mut events: [std::mem::MaybeUninit<epoll::Event>; 64] =
-            [const { std::mem::MaybeUninit::uninit() }; 64];
         // Packets that wait for others to be sent with may wait so long.
-        let timeout = self.tx.due().map(|at| {
-            let left = at.saturating_duration_since(self.now);
-            rustix::time::Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: i64::from(left.subsec_nanos()),
-            }
-        });
-        // An error is an interrupted call.
-        if let Ok((events, _)) = epoll::wait(epoll, &mut events, timeout.as_ref()) {
-            for event in events.iter() {
-                let data = event.data.u64();
-                if data != u64::MAX {
-                    ready.push(data as usize);
-                }
-            }
-        }
+        let left = |at: Instant| at.saturating_duration_since(self.now);
+        self.rx.wait(self.tx.due().map(left), ready);
     }
 
     fn mail(&mut self) {
-        let mut barriers: Vec<SyncSender<()>> = Vec::new();
-        let mut reloaded = false;
+        let mut waiting: Vec<SyncSender<()>> = Vec::new();
+        let (mut serve, mut quiesce) = (false, false);
         for message in self.me.take_mail() {
             match message {
                 Message::Insert(flow) => {
@@ -235,34 +197,65 @@ impl Worker {
                 }
                 Message::Remove(flow) => self.lookup.remove(&flow),
                 Message::Execute(execute) => self.execute_message(*execute),
-                // The first sees what all that wait here were sent for.
                 Message::Configure => self.configure(),
-                Message::Reload if reloaded => {}
-                Message::Reload => {
-                    self.reload();
-                    reloaded = true;
+                Message::PortAdded(port) => {
+                    self.tx.add(&port);
+                    if !self.me.is_pmd() && !port.netdev.is_pmd() {
+                        for queue in 0..port.netdev.layout().n_rxq {
+                            self.rx.open(&port, queue, port.load(queue));
+                        }
+                    }
                 }
-                Message::Barrier(done) => barriers.push(done),
+                Message::PortGone(port) => {
+                    for queue in 0..port.netdev.layout().n_rxq {
+                        self.rx.close(&port, queue);
+                    }
+                    self.tx.remove(&port);
+                }
+                Message::Serve => serve = true,
+                Message::Barrier(done) => waiting.push(done),
+                Message::Quiesce(done) => {
+                    waiting.push(done);
+                    quiesce = true;
+                }
                 Message::Exit => self.exit = true,
             }
         }
-        self.tx.flush();
-        if !barriers.is_empty() {
-            for _ in 0..BARRIER_PASSES {
-                let mut n = 0;
-                for i in 0..self.queues.len() {
-                    n += self.receive(i);
-                }
-                if n == 0 {
-                    break;
-                }
-            }
-            self.tx.flush();
+        if serve {
+            // The list is that of the last message, or of one that is yet to come.
+            let assigned = self.me.rxqs.load_full();
+            self.rx.serve(&assigned);
         }
-        for done in barriers {
+        self.tx.flush();
+        if quiesce {
+            self.quiesce();
+        }
+        for done in waiting {
             // Who asked may have given up.
             _ = done.try_send(());
         }
+    }
+
+    /// Handles what waits in the queues.
+    fn quiesce(&mut self) {
+        let mut ready = Vec::new();
+        for _ in 0..QUIESCE_PASSES {
+            if self.me.is_pmd() {
+                ready.extend(self.rx.slots());
+            } else {
+                self.rx.wait(Some(Duration::ZERO), &mut ready);
+            }
+            // A queue may be ready without a packet, for its device has failed.
+            if ready
+                .drain(..)
+                .map(|slot| self.receive(slot))
+                .sum::<usize>()
+                == 0
+            {
+                break;
+            }
+        }
+        self.tx.flush();
     }
 
     fn execute_message(&mut self, execute: Execute) {
@@ -279,73 +272,18 @@ impl Worker {
         self.nap_max = config.sleep_of(self.me.id.0);
     }
 
-    /// Opens the queues that are new and closes those that are gone; forgets ports that are gone.
-    fn reload(&mut self) {
-        self.configure();
-        let assigned = self.me.rxqs.load_full();
-        let key = |port: &Arc<Port>, queue: usize| (Arc::as_ptr(port), queue);
-        let mut old: HashMap<_, Queue> = std::mem::take(&mut self.queues)
-            .into_iter()
-            .map(|q| (key(&q.port, q.queue), q))
-            .collect();
-        for a in assigned.iter() {
-            if let Some(q) = old.remove(&key(&a.port, a.queue)) {
-                self.queues.push(q);
-                continue;
-            }
-            match a.port.netdev.rxq_open(a.queue) {
-                Ok(rxq) => self.queues.push(Queue {
-                    port: a.port.clone(),
-                    queue: a.queue,
-                    rxq,
-                    load: a.load.clone(),
-                }),
-                Err(error) => vlog::warn!(
-                    DPIF_NETDEV,
-                    "{}: cannot open receive queue {}: {error}",
-                    a.port.name,
-                    a.queue
-                ),
-            }
-        }
-        drop(old);
-        self.tx.follow(&self.dp.ports.load());
-        self.rebuild_epoll();
-    }
-
-    fn rebuild_epoll(&mut self) {
-        let build = || -> rustix::io::Result<rustix::fd::OwnedFd> {
-            let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-            let flags = epoll::EventFlags::IN;
-            let mail = epoll::EventData::new_u64(u64::MAX);
-            epoll::add(&set, self.me.waker.as_fd(), mail, flags)?;
-            for (i, q) in self.queues.iter().enumerate() {
-                let Some(fd) = q.rxq.fd() else { continue };
-                let data = epoll::EventData::new_u64(i as u64);
-                if let Err(error) = epoll::add(&set, fd, data, flags) {
-                    vlog::warn!(
-                        DPIF_NETDEV,
-                        "{}: cannot wait for packets on descriptor {}: {error}",
-                        q.port.name,
-                        fd.as_raw_fd()
-                    );
-                }
-            }
-            Ok(set)
-        };
-        self.epoll = build().ok();
-    }
-
     /// Handles some batches of a queue; returns the number of packets.
-    fn receive(&mut self, at: usize) -> usize {
+    fn receive(&mut self, slot: usize) -> usize {
         let mut total = 0;
         for _ in 0..BATCHES_PER_QUEUE {
             let mut batch = Batch::new();
-            let q = &mut self.queues[at];
+            let Some(q) = self.rx.get_mut(slot) else {
+                break;
+            };
             let n = match q.rxq.recv(&mut batch) {
                 Ok(n) => n,
                 Err(error) => {
-                    self.failed(at, &error);
+                    self.failed(slot, &error);
                     break;
                 }
             };
@@ -366,7 +304,9 @@ impl Worker {
             self.process(&mut batch, emc, 0);
             self.tx.batch_done(self.now);
             let took = cycles::now().wrapping_sub(start);
-            self.queues[at].load.add(took);
+            if let Some(q) = self.rx.get_mut(slot) {
+                q.load.add(took);
+            }
             if !full {
                 break;
             }
@@ -374,21 +314,18 @@ impl Worker {
         total
     }
 
-    /// A queue whose device is gone would keep the thread awake for ever: it is not waited for any more, until
-    /// the queues are opened anew.
-    fn failed(&mut self, at: usize, error: &std::io::Error) {
+    /// A queue whose device is gone would keep the thread awake for ever: it is not waited for any more.
+    fn failed(&mut self, slot: usize, error: &std::io::Error) {
         static RL: RateLimit = RateLimit::new(60, 5);
-        let q = &self.queues[at];
-        vlog::err_rl!(
-            RL,
-            DPIF_NETDEV,
-            "error receiving data from {}: {}",
-            q.port.name,
-            ferrovs_runtime::text::errno(error)
-        );
-        if let (Some(epoll), Some(fd)) = (&self.epoll, q.rxq.fd()) {
-            // It may have been taken out before.
-            _ = epoll::delete(epoll, fd);
+        if let Some(q) = self.rx.get_mut(slot) {
+            vlog::err_rl!(
+                RL,
+                DPIF_NETDEV,
+                "error receiving data from {}: {}",
+                q.port.name,
+                ferrovs_runtime::text::errno(error)
+            );
+            self.rx.give_up(slot);
         }
     }
 
@@ -397,9 +334,7 @@ impl Worker {
             self.turned = self.now;
             self.me.load.turn();
             self.me.busy.turn();
-            for q in &self.queues {
-                q.load.turn();
-            }
+            self.rx.iter().for_each(|q| q.load.turn());
         }
         if self.now.saturating_duration_since(self.ranked) >= RANK_EVERY {
             self.ranked = self.now;

@@ -34,6 +34,9 @@ struct Inner {
     wanted_rxq: AtomicUsize,
     /// Queues that are open.
     open: AtomicUsize,
+    /// How often a queue was opened to receive, and how often one was looked at.
+    opened: AtomicU64,
+    polled: AtomicU64,
 }
 
 /// A queue that is open.
@@ -65,6 +68,8 @@ fn device(name: &str) -> Arc<Inner> {
             n_rxq: AtomicUsize::new(1),
             wanted_rxq: AtomicUsize::new(1),
             open: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
+            polled: AtomicU64::new(0),
         })
     });
     inner.clone()
@@ -85,6 +90,7 @@ struct Queue {
 
 impl Rxq for Queue {
     fn recv(&mut self, batch: &mut Batch) -> io::Result<usize> {
+        self.inner.0.polled.fetch_add(1, Ordering::Relaxed);
         let mut waiting = self.inner.0.waiting.lock().unwrap();
         let mut n = 0;
         while !batch.is_full()
@@ -155,6 +161,7 @@ impl Netdev for Memory {
         Ok(())
     }
     fn rxq_open(&self, _: usize) -> io::Result<Box<dyn Rxq>> {
+        self.inner.opened.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(Queue {
             inner: Open::new(&self.inner),
             polled: self.is_pmd(),
@@ -559,6 +566,33 @@ fn a_few_flows_are_dumped_in_the_order_in_which_they_were_made() {
     dp.flow_dump(&mut |f| seen.push(f.ufid));
     assert_eq!(seen, made);
     dp.destroy();
+}
+
+#[test]
+fn a_port_that_comes_or_goes_costs_the_others_nothing() {
+    let names: Vec<String> = (0..20).map(|n| format!("q{n}")).collect();
+    let ports: Vec<(&str, &str)> = names.iter().map(|n| (n.as_str(), "memory")).collect();
+    let dp = datapath("dp-q", &ports);
+    dp.quiesce();
+    dp.port_del(dp.port_by_name("q7").unwrap().port).unwrap();
+    dp.port_add("q20", "memory", None).unwrap();
+    dp.quiesce();
+    // The thread has let go of the device.
+    assert_eq!(device("q7").open.load(Ordering::SeqCst), 0);
+    let counts = |name: &str| {
+        let d = device(name);
+        [&d.opened, &d.polled].map(|n| n.load(Ordering::Relaxed))
+    };
+    for name in names.iter().map(String::as_str).chain(["q20"]) {
+        assert_eq!(counts(name), [1, 0], "{name}");
+    }
+    // Each is served all the same.
+    let switch = Switch::new(&[], false);
+    dp.set_upcall_handler(Some(switch.clone()));
+    receive("q20", UDP);
+    receive("q3", UDP);
+    dp.quiesce();
+    assert!(counts("q3")[1] > 0 && counts("q20")[1] > 0 && counts("q4")[1] == 0);
 }
 
 #[test]
