@@ -24,7 +24,8 @@ mod vport;
 
 pub use offload::Capabilities;
 pub use registry::{
-    Class, change_seq, exists, kinds, lookup, open, open_all, register, run, set_keep_devices, wait,
+    Class, change_seq, exists, finish_closing, is_in_use, kinds, lookup, open, open_all, register,
+    run, set_keep_devices, wait, wait_for,
 };
 pub use vport::{PatchPort, TunnelPort, dpif_port_name, set_egress_status, tunnels_changed};
 

@@ -31,12 +31,15 @@ use ferrovs_sys::tap::{Tap, TapOptions};
 
 use crate::{Capabilities, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload};
 
+pub(crate) mod closing;
 mod features;
 mod links;
 mod rxq;
 mod txq;
 
 pub use links::{link_came, link_went, links_are};
+
+use closing::HostTap;
 
 const ENODEV: i32 = 19;
 
@@ -71,7 +74,7 @@ struct Linux {
 enum Io {
     /// The sockets of all queues.
     Socket(Mutex<Vec<Binder>>),
-    Tap(Tap),
+    Tap(HostTap),
 }
 
 /// Opens a device that exists.
@@ -111,7 +114,8 @@ fn tap(name: &str, kind: &'static str) -> io::Result<Device> {
     tap.set_best_offload();
     let ifindex = ifreq::ifindex(name)?;
     let flags = ifreq::flags(name)?;
-    Ok(Device::new(name, kind, true, Io::Tap(tap), ifindex, flags))
+    let io = Io::Tap(HostTap::new(tap));
+    Ok(Device::new(name, kind, true, io, ifindex, flags))
 }
 
 impl Device {
@@ -145,14 +149,10 @@ impl Device {
 impl Drop for Linux {
     fn drop(&mut self) {
         links::forget(&self.name);
-        // Failures mean that the device is gone already.
-        if self.promisc.load(Ordering::Relaxed) {
+        let stays = matches!(self.io, Io::Socket(_)) || crate::registry::keep_devices();
+        if stays && self.promisc.load(Ordering::Relaxed) {
+            // A failure means that the device is gone already.
             let _ = ifreq::change_flags(&self.name, 0, IFF_PROMISC);
-        }
-        if let Io::Tap(tap) = &self.io
-            && !crate::registry::keep_devices()
-        {
-            let _ = tap.set_persistent(false);
         }
     }
 }
@@ -598,6 +598,7 @@ mod tests {
         }
         assert!(large);
         drop((t, q));
+        closing::wait_for(Some("t0"));
         assert!(!crate::exists("t0"));
     }
 

@@ -133,6 +133,7 @@ pub fn open(name: &str, kind: &str) -> io::Result<Arc<dyn Netdev>> {
         Err(e) => return Err(e),
     };
     start_monitor();
+    wait_for(name);
     // Outside the lock: opening may take time, and a device that closes takes the lock.
     let device = (class.open)(name, class.kind)?;
     Ok(with(|r| {
@@ -150,6 +151,21 @@ pub fn open(name: &str, kind: &str) -> io::Result<Arc<dyn Netdev>> {
 /// The open device called `name`.
 pub fn lookup(name: &str) -> Option<Arc<dyn Netdev>> {
     with(|r| r.devices.get(name).and_then(Weak::upgrade))
+}
+
+/// Whether a device of that name is open, or on its way out of the host since nobody holds it any more.
+pub fn is_in_use(name: &str) -> bool {
+    lookup(name).is_some() || linux::closing::is_closing(name)
+}
+
+/// Waits until a device of that name that nobody holds any more is gone from the host.
+pub fn wait_for(name: &str) {
+    linux::closing::wait_for(Some(name));
+}
+
+/// Waits until every device that nobody holds any more is gone from the host.
+pub fn finish_closing() {
+    linux::closing::wait_for(None);
 }
 
 /// Every open device, by name.

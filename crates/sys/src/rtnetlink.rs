@@ -44,6 +44,8 @@ pub struct Link {
     pub link: Option<u32>,
     /// Index of the device that this one is enslaved to.
     pub master: Option<u32>,
+    /// Number of the group of devices that it belongs to; 0 unless somebody said so.
+    pub group: u32,
     /// How often the carrier changed.
     pub carrier_changes: u32,
     /// Traffic counters.
@@ -321,6 +323,26 @@ impl Rtnl {
         let mut out = None;
         self.replies(false, |_, body| out = Link::parse(body))?;
         out.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+    }
+
+    /// Puts a link into a group.
+    pub fn set_group(&mut self, index: u32, group: u32) -> io::Result<()> {
+        self.change_link(libc::RTM_SETLINK, index, group)
+    }
+
+    /// Deletes every link of a group, as far as links can be deleted.
+    pub fn delete_group(&mut self, group: u32) -> io::Result<()> {
+        self.change_link(libc::RTM_DELLINK, 0, group)
+    }
+
+    fn change_link(&mut self, kind: u16, index: u32, group: u32) -> io::Result<()> {
+        let mut body = vec![0; 16];
+        body[4..8].copy_from_slice(&index.to_ne_bytes());
+        body.extend_from_slice(&8u16.to_ne_bytes());
+        body.extend_from_slice(&libc::IFLA_GROUP.to_ne_bytes());
+        body.extend_from_slice(&group.to_ne_bytes());
+        self.request(kind, libc::NLM_F_ACK, &body)?;
+        self.replies(false, |_, _| {})
     }
 
     /// Every address.

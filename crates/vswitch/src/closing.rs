@@ -1,4 +1,5 @@
-//! Devices whose ports went, and whose names are wanted again, be it for devices of another type.
+//! Devices whose ports went, and whose names are wanted again, be it for devices of another type, or that whoever
+//! waits for the configuration must not find any more.
 //!
 //! What is being translated or sent may hold a device for a moment yet. A thread waits for that: the main loop
 //! goes on, and configures the rest when the names are free, or when it has waited for long enough.
@@ -60,12 +61,14 @@ impl Closing {
         let done = Arc::new(Seq::new());
         let (seen, list, end) = (done.read(), names.clone(), done.clone());
         let wait = move || {
-            let is_open = || list.iter().any(|n| ferrovs_netdev::lookup(n).is_some());
+            let is_held = || list.iter().any(|n| ferrovs_netdev::lookup(n).is_some());
             let mut turns = 0;
-            while turns < TURNS && is_open() {
+            while turns < TURNS && is_held() {
                 turns += 1;
                 std::thread::sleep(TURN);
             }
+            // What nobody holds is on its way, however long that takes.
+            list.iter().for_each(|n| ferrovs_netdev::wait_for(n));
             end.change();
         };
         *self = match std::thread::Builder::new()

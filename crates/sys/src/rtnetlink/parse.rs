@@ -126,6 +126,7 @@ impl Link {
                 libc::IFLA_MTU => l.mtu = u32_at(v, 0)?,
                 libc::IFLA_LINK => l.link = u32_at(v, 0),
                 libc::IFLA_MASTER => l.master = u32_at(v, 0),
+                libc::IFLA_GROUP => l.group = u32_at(v, 0)?,
                 libc::IFLA_STATS64 => l.stats = LinkStats::parse(v),
                 libc::IFLA_LINKINFO => {
                     for (k, v) in attrs(v, 0) {
