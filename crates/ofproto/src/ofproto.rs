@@ -88,9 +88,12 @@ pub struct Ofproto {
     pub(crate) port_names: HashMap<String, OfPort>,
     /// The number that was given last to a port that asked for none.
     last_port: u16,
+    /// Whether the MTUs of internal ports may be wrong.
+    mtus_stale: bool,
     /// When numbers that are free again were given back.
     port_freed: HashMap<OfPort, Instant>,
     pub bundles: BTreeMap<BundleId, Bundle>,
+    bundle_names: HashMap<String, BundleId>,
     next_bundle: BundleId,
     pub mirrors: Vec<Arc<XMirror>>,
     /// What the bridge says about itself to neighbours.
@@ -149,8 +152,10 @@ impl Ofproto {
             ports: BTreeMap::new(),
             port_names: HashMap::new(),
             last_port: 0,
+            mtus_stale: false,
             port_freed: HashMap::new(),
             bundles: BTreeMap::new(),
+            bundle_names: HashMap::new(),
             next_bundle: 1,
             mirrors: Vec::new(),
             lldp_identity: lldp::default_identity(),
@@ -332,6 +337,7 @@ impl Ofproto {
     /// Does what is due.
     pub fn run(&mut self, now: Instant) {
         self.run_ports();
+        self.update_mtus();
         let is_due = self.macs_deadline().is_some_and(|at| at <= now);
         let expired = is_due.then(|| {
             let mut macs = self.macs();

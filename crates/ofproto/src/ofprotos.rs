@@ -272,6 +272,7 @@ impl Ofprotos {
     pub fn publish(&mut self) {
         self.note_port_changes();
         let mut kinds: Vec<String> = Vec::new();
+        self.bridges_mut().for_each(Ofproto::update_mtus);
         for bridge in self.bridges.values_mut().filter(|b| b.dirty) {
             kinds.push(bridge.backer.kind.clone());
         }

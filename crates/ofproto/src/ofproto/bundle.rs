@@ -79,7 +79,7 @@ pub struct MirrorSettings {
 
 impl Ofproto {
     pub fn bundle_by_name(&self, name: &str) -> Option<&Bundle> {
-        self.bundles.values().find(|b| b.settings.name == name)
+        self.bundles.get(self.bundle_names.get(name)?)
     }
 
     /// Adds a bundle or changes the one with its name. A port belongs to the bundle that claimed it last.
@@ -125,6 +125,7 @@ impl Ofproto {
         if self.bundles.get(&id).is_some_and(changed) {
             self.macs().forget_port(id);
         }
+        self.bundle_names.insert(settings.name.clone(), id);
         self.bundles.insert(id, Bundle { id, settings });
         self.dirty = true;
     }
@@ -134,10 +135,10 @@ impl Ofproto {
     }
 
     pub fn bundle_remove(&mut self, name: &str) {
-        let Some(id) = self.bundle_by_name(name).map(|b| b.id) else {
+        let Some(id) = self.bundle_names.get(name).copied() else {
             return;
         };
-        if let Some(bundle) = self.bundles.remove(&id) {
+        if let Some(bundle) = self.bundle_take(id) {
             for port in bundle.settings.ports {
                 if let Some(p) = self.ports.get_mut(&port).filter(|p| p.bundle == Some(id)) {
                     p.bundle = None;
@@ -148,13 +149,19 @@ impl Ofproto {
         self.dirty = true;
     }
 
+    fn bundle_take(&mut self, id: BundleId) -> Option<Bundle> {
+        let bundle = self.bundles.remove(&id)?;
+        self.bundle_names.remove(&bundle.settings.name);
+        Some(bundle)
+    }
+
     pub(super) fn bundle_drop_port(&mut self, id: BundleId, port: OfPort) {
         let Some(bundle) = self.bundles.get_mut(&id) else {
             return;
         };
         bundle.settings.ports.retain(|p| *p != port);
         if bundle.settings.ports.is_empty() {
-            self.bundles.remove(&id);
+            self.bundle_take(id);
             self.macs().forget_port(id);
         }
         self.dirty = true;

@@ -207,7 +207,7 @@ impl Ofproto {
         self.port_names.insert(port.name().to_string(), ofport);
         self.ports.insert(ofport, port);
         self.notice_port(PortReason::Add, ofport, None);
-        self.update_mtus();
+        self.mtus_stale = true;
         self.dirty = true;
         coverage::OFPROTO_UPDATE_PORT.inc();
         Ok(ofport)
@@ -262,7 +262,7 @@ impl Ofproto {
             desc: port.desc.clone(),
         };
         self.notices.push(Notice::Port { status, old: None });
-        self.update_mtus();
+        self.mtus_stale = true;
         self.dirty = true;
         coverage::OFPROTO_UPDATE_PORT.inc();
         Ok(self
@@ -349,9 +349,7 @@ impl Ofproto {
                 Err(_) => (port.dp_port, port.tunnel_port) = (DpPort::NONE, None),
             }
         }
-        if !changed.is_empty() {
-            self.update_mtus();
-        }
+        self.mtus_stale |= !changed.is_empty();
         for (ofport, old) in changed {
             // That a port is live no more is told before why.
             let mut dead = old.clone();
@@ -367,7 +365,11 @@ impl Ofproto {
     }
 
     /// Internal ports carry what the others can: their MTU is the smallest of the others', unless it was chosen.
-    pub(super) fn update_mtus(&mut self) {
+    /// Looks at them once for all changes since the last time.
+    pub(crate) fn update_mtus(&mut self) {
+        if !std::mem::take(&mut self.mtus_stale) {
+            return;
+        }
         let outer = self
             .ports
             .values()
@@ -394,7 +396,7 @@ impl Ofproto {
             && port.mtu_is_set != is_set
         {
             port.mtu_is_set = is_set;
-            self.update_mtus();
+            self.mtus_stale = true;
         }
     }
 
