@@ -15,6 +15,7 @@ use ferrovs_packet::flow::{Flow, FlowWildcards, NW_FRAG_MASK};
 use ferrovs_packet::types::{Be32, DpPort, MacAddr, eth_type};
 use ferrovs_runtime::Poller;
 use ferrovs_runtime::unixctl::{Commands, Reply, Request};
+use ferrovs_sys::rtnetlink::{Link, Rtnl};
 
 /// A tunnel that listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,8 +239,8 @@ fn find_devices() -> Vec<Device> {
         false
     });
     if !names.is_empty()
-        && let Ok(mut rtnl) = ferrovs_sys::rtnetlink::Rtnl::open()
-        && let (Ok(links), Ok(addrs)) = (rtnl.links(), rtnl.addrs())
+        && let Ok(mut rtnl) = Rtnl::open()
+        && let (Ok(links), Ok(addrs)) = (links_called(&mut rtnl, &names), rtnl.addrs())
     {
         let mut own: HashMap<u32, Vec<IpAddr>> = HashMap::new();
         for a in addrs {
@@ -251,6 +252,16 @@ fn find_devices() -> Vec<Device> {
         }
     }
     by_name.into_values().collect()
+}
+
+/// The links of these names, and perhaps others: what is cheaper to ask for.
+fn links_called(rtnl: &mut Rtnl, names: &HashSet<String>) -> std::io::Result<Vec<Link>> {
+    const FEW: usize = 16;
+    if names.len() > FEW {
+        return rtnl.links();
+    }
+    let link = |name: &String| rtnl.link(name).ok();
+    Ok(names.iter().filter_map(link).collect())
 }
 
 /// Whether the device of that name has an address: only what leaves by such a one can be for us.

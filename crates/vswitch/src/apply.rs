@@ -53,6 +53,8 @@ pub(crate) struct Outcome {
     pub errors: Vec<(Uuid, String)>,
     /// Interfaces that were not tried, because the devices that had their names are not closed yet.
     pub closing: BTreeSet<String>,
+    /// Interfaces that went, whose devices the switch had made on the host.
+    pub gone: Vec<String>,
 }
 
 /// Forgets interfaces whose ports were taken away by others, so that they are added anew.
@@ -118,6 +120,7 @@ pub(crate) fn apply(
     configure_datapaths(ofprotos, config);
     let mut going = closing.names();
     let mut busy = BTreeSet::new();
+    let mut gone = Vec::new();
     let mut is_published = true;
     for step in steps {
         if matches!(step, Step::AddBridge { .. } | Step::AddPort { .. }) && !is_published {
@@ -127,7 +130,9 @@ pub(crate) fn apply(
         }
         match step {
             Step::RemovePort { bridge, iface } => {
-                remove_port(ofprotos, bridges, &bridge, &iface);
+                if remove_port(ofprotos, bridges, &bridge, &iface) == Some("tap") {
+                    gone.push(iface.clone());
+                }
                 going.insert(iface);
                 is_published = false;
             }
@@ -145,7 +150,7 @@ pub(crate) fn apply(
                 };
                 if closing.is_patient()
                     && going.contains(&iface)
-                    && ferrovs_netdev::lookup(&iface).is_some()
+                    && ferrovs_netdev::is_in_use(&iface)
                 {
                     busy.insert(iface);
                     continue;
@@ -161,6 +166,7 @@ pub(crate) fn apply(
     }
     Outcome {
         closing: busy,
+        gone,
         ..outcome(bridges, config, errors)
     }
 }
@@ -224,10 +230,14 @@ fn add_bridge(
     }
 }
 
-fn remove_port(ofprotos: &mut Ofprotos, bridges: &mut Bridges, bridge: &str, name: &str) {
-    let Some(iface) = bridges.get_mut(bridge).and_then(|b| b.ifaces.remove(name)) else {
-        return;
-    };
+/// Tells the kind of the port's device, if there was such a port.
+fn remove_port(
+    ofprotos: &mut Ofprotos,
+    bridges: &mut Bridges,
+    bridge: &str,
+    name: &str,
+) -> Option<&'static str> {
+    let iface = bridges.get_mut(bridge)?.ifaces.remove(name)?;
     vlog::info!(
         BRIDGE,
         "bridge {bridge}: deleted interface {name} on port {}",
@@ -235,6 +245,7 @@ fn remove_port(ofprotos: &mut Ofprotos, bridges: &mut Bridges, bridge: &str, nam
     );
     // Its device may be gone, and the port with it.
     let _ = ofprotos.port_del(bridge, iface.ofport);
+    Some(iface.netdev.kind())
 }
 
 /// None if the bridge does not exist: then its ports are not tried, and their rows stay as they are.
@@ -403,6 +414,11 @@ fn configure_bridge(
 
 /// The interface of a port that carries its traffic, and its number.
 fn active_member<'a>(bridge: &Bridge, port: &'a PortConfig) -> Option<(&'a str, OfPort)> {
+    if let [only] = port.interfaces.as_slice() {
+        // Nobody could take over, whatever its link does.
+        let there = bridge.ifaces.get(&only.name)?;
+        return Some((&only.name, there.ofport));
+    }
     let there = |i: &&InterfaceConfig| bridge.ifaces.contains_key(&i.name);
     let present = port.interfaces.iter().filter(there);
     let members = present.map(|i| (i.name.as_str(), has_link(&*bridge.ifaces[&i.name].netdev)));

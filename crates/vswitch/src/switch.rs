@@ -222,6 +222,7 @@ impl Switch {
             Detach::Keep
         };
         apply::remove_all(&mut self.ofprotos, &mut self.bridges, detach);
+        ferrovs_netdev::finish_closing();
     }
 
     fn finish_txn(&mut self, now: Instant) {
@@ -289,7 +290,7 @@ impl Switch {
         apply::forget_lost(&self.ofprotos, &mut self.bridges);
         let kind_of = |wanted: &str| self.datapath_kind(wanted);
         let steps = plan(&self.config, &apply::present(&self.bridges), kind_of);
-        let outcome = apply::apply(
+        let mut outcome = apply::apply(
             &mut self.ofprotos,
             &mut self.bridges,
             &self.config,
@@ -301,6 +302,9 @@ impl Switch {
         self.auto_attach.configure(&mut self.ofprotos, &self.config);
         self.ofprotos.publish();
         self.note_broken();
+        // Who is told that a port went finds no device of its name any more.
+        outcome.gone.retain(|name| ferrovs_netdev::is_in_use(name));
+        outcome.closing.extend(outcome.gone.drain(..));
         self.closing.set(outcome.closing.clone());
         if !outcome.closing.is_empty() {
             // The rest follows, and then who waits for the outcome is told.
