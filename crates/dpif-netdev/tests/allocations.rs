@@ -200,6 +200,8 @@ fn packets_that_are_flooded_changed_and_looked_up_again_allocate_nothing() {
     for (port, kind) in [("a1", "source"), ("a2", "sink"), ("a3", "sink")] {
         dp.port_add(port, kind, None).unwrap();
     }
+    // Every thread knows every port.
+    dp.quiesce();
     let text = "2,3,push_vlan(vid=5,pcp=0),2,pop_vlan,\
                 check_pkt_len(size=50,gt(3),le(2)),set(ipv4(ttl=9)),recirc(7)";
     let actions = parse_actions(text, None).unwrap();

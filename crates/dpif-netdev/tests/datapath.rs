@@ -218,6 +218,8 @@ fn datapath(name: &str, ports: &[(&str, &str)]) -> Arc<dyn Dpif> {
     for (port, kind) in ports {
         dp.port_add(port, kind, None).unwrap();
     }
+    // Every thread knows every port.
+    dp.quiesce();
     dp
 }
 
@@ -573,7 +575,6 @@ fn a_port_that_comes_or_goes_costs_the_others_nothing() {
     let names: Vec<String> = (0..20).map(|n| format!("q{n}")).collect();
     let ports: Vec<(&str, &str)> = names.iter().map(|n| (n.as_str(), "memory")).collect();
     let dp = datapath("dp-q", &ports);
-    dp.quiesce();
     dp.port_del(dp.port_by_name("q7").unwrap().port).unwrap();
     dp.port_add("q20", "memory", None).unwrap();
     dp.quiesce();
