@@ -8,6 +8,7 @@ use ferrovs_datapath::dpif::{Errno, PmdId};
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{numa, vlog};
 
+use crate::assign::{Algorithm, Policy, Poll, Queue, Step, plan};
 use crate::datapath::Datapath;
 use crate::port::Port;
 use crate::thread::{Assigned, Thread};
@@ -182,7 +183,7 @@ pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
         );
     }
     let (algorithm, rxq_isolate) = assignment(all);
-    if algorithm != Algorithm::of(&old) {
+    if algorithm != algorithm_of(&old) {
         vlog::info!(
             DPIF_NETDEV,
             "Rxq to PMD assignment mode changed to: '{}'.",
@@ -224,7 +225,7 @@ pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
     }
     let reassign = old.pmd_cores != new.pmd_cores
         || old.rxq_isolate != new.rxq_isolate
-        || Algorithm::of(&old) != Algorithm::of(&new);
+        || algorithm_of(&old) != algorithm_of(&new);
     dp.config.store(Arc::new(new));
     Some(reassign)
 }
@@ -281,7 +282,7 @@ fn affinity(config: &BTreeMap<String, String>) -> BTreeMap<usize, u32> {
 /// How queues are assigned, and whether a thread with pinned queues gets no others. Says what of it cannot be.
 fn assignment(all: &BTreeMap<String, String>) -> (Algorithm, bool) {
     let get = |key: &str| all.get(key).map(String::as_str);
-    let algorithm = Algorithm::named(get("pmd-rxq-assign"));
+    let algorithm = algorithm_named(get("pmd-rxq-assign"));
     let isolate = get("pmd-rxq-isolate") != Some("false");
     if !isolate && algorithm != Algorithm::Group {
         vlog::warn!(
@@ -293,47 +294,21 @@ fn assignment(all: &BTreeMap<String, String>) -> (Algorithm, bool) {
     (algorithm, isolate)
 }
 
-/// `pmd-rxq-assign`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Algorithm {
-    Cycles,
-    RoundRobin,
-    Group,
+/// The algorithm that holds, whatever the configuration says.
+fn algorithm_of(config: &Config) -> Algorithm {
+    let name = config.all.get("pmd-rxq-assign").map(String::as_str);
+    Algorithm::parse(name).unwrap_or(Algorithm::Cycles)
 }
 
-impl Algorithm {
-    fn of(config: &Config) -> Algorithm {
-        let name = config.all.get("pmd-rxq-assign").map(String::as_str);
-        Algorithm::parse(name).unwrap_or(Algorithm::Cycles)
-    }
-
-    fn parse(name: Option<&str>) -> Option<Algorithm> {
-        match name {
-            Some("roundrobin") => Some(Algorithm::RoundRobin),
-            Some("group") => Some(Algorithm::Group),
-            Some("cycles") | None => Some(Algorithm::Cycles),
-            Some(_) => None,
-        }
-    }
-
-    /// As [`Algorithm::parse`], with a word about a name that there is not.
-    fn named(name: Option<&str>) -> Algorithm {
-        Algorithm::parse(name).unwrap_or_else(|| {
-            vlog::warn!(
-                DPIF_NETDEV,
-                "Unsupported rx queue to PMD assignment mode in pmd-rxq-assign. Defaulting to 'cycles'."
-            );
-            Algorithm::Cycles
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Algorithm::Cycles => "cycles",
-            Algorithm::RoundRobin => "roundrobin",
-            Algorithm::Group => "group",
-        }
-    }
+/// The algorithm of that name, with a word about a name that there is not.
+fn algorithm_named(name: Option<&str>) -> Algorithm {
+    Algorithm::parse(name).unwrap_or_else(|| {
+        vlog::warn!(
+            DPIF_NETDEV,
+            "Unsupported rx queue to PMD assignment mode in pmd-rxq-assign. Defaulting to 'cycles'."
+        );
+        Algorithm::Cycles
+    })
 }
 
 /// Makes the threads that there shall be and gives each its queues.
@@ -342,33 +317,121 @@ pub fn assign(dp: &Datapath) {
     let config = dp.config.load_full();
     let polled = !ports.is_empty();
     make_threads(dp, &config, polled);
-    let threads = dp.threads.load_full();
-    let mut queues = Queues {
-        lists: vec![Vec::new(); threads.len()],
-        isolated: BTreeSet::new(),
-        rest: Vec::new(),
-        threads: &threads,
-        algorithm: Algorithm::of(&config),
+    let all = dp.threads.load_full();
+    let threads: Vec<&Arc<Thread>> = all.iter().filter(|t| t.is_pmd()).collect();
+    let rxqs: Vec<Assigned> = ports.iter().flat_map(rxqs_of).collect();
+    let polls: Vec<Poll> = threads
+        .iter()
+        .map(|t| Poll {
+            core: t.id.0,
+            numa: t.numa,
+        })
+        .collect();
+    let queues: Vec<Queue> = rxqs.iter().map(queue).collect();
+    let policy = Policy {
+        algorithm: algorithm_of(&config),
+        isolate: config.rxq_isolate,
     };
-    for port in &ports {
-        queues.sort(port, config.rxq_isolate);
+    let steps = plan(&polls, &queues, policy);
+    tell(&steps, &polls, &rxqs, policy.algorithm);
+    let mut lists = vec![Vec::new(); threads.len()];
+    let mut isolated = vec![false; threads.len()];
+    for step in steps {
+        match step {
+            Step::Pinned { queue, thread } => {
+                let mut rxq = rxqs[queue].clone();
+                rxq.pinned = true;
+                lists[thread].push(rxq);
+                isolated[thread] = policy.isolate;
+            }
+            Step::Assigned { queue, thread } => lists[thread].push(rxqs[queue].clone()),
+            Step::CannotPin { .. } | Step::Unserved { .. } => {}
+        }
     }
-    if polled {
-        vlog::info!(
-            DPIF_NETDEV,
-            "Performing pmd to rx queue assignment using {} algorithm.",
-            queues.algorithm.name()
-        );
-    }
-    queues.deal();
-    let Queues {
-        lists, isolated, ..
-    } = queues;
-    for (i, (thread, list)) in threads.iter().zip(lists).enumerate() {
-        thread
-            .isolated
-            .store(isolated.contains(&i), Ordering::Relaxed);
+    for ((thread, list), isolated) in threads.into_iter().zip(lists).zip(isolated) {
+        thread.isolated.store(isolated, Ordering::Relaxed);
         thread.rxqs.store(Arc::new(list));
+    }
+}
+
+/// The receive queues of a port.
+fn rxqs_of(port: &Arc<Port>) -> impl Iterator<Item = Assigned> {
+    let port = port.clone();
+    (0..port.netdev.layout().n_rxq).map(move |queue| Assigned {
+        port: port.clone(),
+        queue,
+        pinned: false,
+        load: port.load(queue),
+    })
+}
+
+/// A receive queue as the plan sees it.
+fn queue(rxq: &Assigned) -> Queue {
+    let config = rxq.port.config.lock().unwrap_or_else(|e| e.into_inner());
+    Queue {
+        numa: rxq.port.netdev.layout().numa_id,
+        pin: affinity(&config).get(&rxq.queue).copied(),
+        load: rxq.load.recent(),
+    }
+}
+
+/// Says which thread serves which queue.
+fn tell(steps: &[Step], threads: &[Poll], rxqs: &[Assigned], algorithm: Algorithm) {
+    let mut begun = false;
+    for step in steps {
+        let (Step::Pinned { queue, .. }
+        | Step::CannotPin { queue, .. }
+        | Step::Assigned { queue, .. }
+        | Step::Unserved { queue }) = *step;
+        let rxq = &rxqs[queue];
+        let (name, id) = (&rxq.port.name, rxq.queue);
+        // What decides beside the turn: nothing in `roundrobin`.
+        let measured = match algorithm {
+            Algorithm::RoundRobin => String::new(),
+            _ => format!(" (measured processing cycles {})", rxq.load.recent()),
+        };
+        if !begun && matches!(step, Step::Assigned { .. } | Step::Unserved { .. }) {
+            begun = true;
+            vlog::info!(
+                DPIF_NETDEV,
+                "Performing pmd to rx queue assignment using {} algorithm.",
+                algorithm.name()
+            );
+        }
+        match *step {
+            Step::Pinned { thread, .. } => vlog::info!(
+                DPIF_NETDEV,
+                "Core {:2} on numa node {} is pinned with port '{name}' rx queue {id}{measured}",
+                threads[thread].core,
+                threads[thread].numa
+            ),
+            Step::CannotPin { core, .. } => vlog::warn!(
+                DPIF_NETDEV,
+                "Core {core:2} cannot be pinned with port '{name}' rx queue {id}. Use pmd-cpu-mask to \
+                 enable a pmd on core {core}. An alternative core will be assigned."
+            ),
+            Step::Assigned { thread, .. } => {
+                let Poll { core, numa } = threads[thread];
+                let near = rxq.port.netdev.layout().numa_id;
+                if numa != near {
+                    vlog::info!(
+                        DPIF_NETDEV,
+                        "There's no available (non-isolated) pmd thread on numa node {near}. Port '{name}' rx \
+                         queue {id} will be assigned to a pmd on numa node {numa}. This may lead to reduced \
+                         performance."
+                    );
+                }
+                vlog::info!(
+                    DPIF_NETDEV,
+                    "Core {core:2} on numa node {numa} assigned port '{name}' rx queue {id}{measured}."
+                );
+            }
+            Step::Unserved { .. } => vlog::warn!(
+                DPIF_NETDEV,
+                "No non-isolated pmd on any numa available for port '{name}' rx queue {id}{measured}. This rx \
+                 queue will not be polled."
+            ),
+        }
     }
 }
 
@@ -431,128 +494,6 @@ fn make_threads(dp: &Datapath, config: &Config, polled: bool) {
         if n > 0 {
             vlog::info!(DPIF_NETDEV, "There are {n} pmd threads on numa node {node}");
         }
-    }
-}
-
-/// Receive queues on their way to threads.
-struct Queues<'a> {
-    threads: &'a [Arc<Thread>],
-    algorithm: Algorithm,
-    /// What each thread gets.
-    lists: Vec<Vec<Assigned>>,
-    /// Threads that serve only what is pinned to them.
-    isolated: BTreeSet<usize>,
-    /// Queues that any other polling thread may serve.
-    rest: Vec<Assigned>,
-}
-
-impl Queues<'_> {
-    /// Sorts out the queues of a port: those of the thread that sleeps, those that are pinned, and the rest.
-    fn sort(&mut self, port: &Arc<Port>, isolate: bool) {
-        let pins = affinity(&port.config.lock().unwrap_or_else(|e| e.into_inner()));
-        let n = port.netdev.layout().n_rxq;
-        for queue in 0..n {
-            let mut rxq = Assigned {
-                port: port.clone(),
-                queue,
-                pinned: false,
-                load: port.load(queue),
-            };
-            let Some(core) = pins.get(&queue) else {
-                self.rest.push(rxq);
-                continue;
-            };
-            let at = (0..self.threads.len())
-                .find(|&i| self.threads[i].is_pmd() && self.threads[i].id.0 == *core);
-            match at {
-                Some(at) => {
-                    rxq.pinned = true;
-                    vlog::info!(
-                        DPIF_NETDEV,
-                        "Core {core:2} on numa node {} is pinned with port '{}' rx queue {queue}{}",
-                        self.threads[at].numa,
-                        port.name,
-                        self.measured(&rxq)
-                    );
-                    self.lists[at].push(rxq);
-                    if isolate {
-                        self.isolated.insert(at);
-                    }
-                }
-                None => {
-                    vlog::warn!(
-                        DPIF_NETDEV,
-                        "Core {core:2} cannot be pinned with port '{}' rx queue {queue}. Use pmd-cpu-mask to \
-                         enable a pmd on core {core}. An alternative core will be assigned.",
-                        port.name
-                    );
-                    self.rest.push(rxq);
-                }
-            }
-        }
-    }
-
-    /// What decides beside the turn: nothing in `roundrobin`.
-    fn measured(&self, rxq: &Assigned) -> String {
-        match self.algorithm {
-            Algorithm::RoundRobin => String::new(),
-            _ => format!(" (measured processing cycles {})", rxq.load.recent()),
-        }
-    }
-
-    /// Gives the rest to threads.
-    fn deal(&mut self) {
-        let mut rest = std::mem::take(&mut self.rest);
-        // The busiest queues choose first, so that what is left evens out.
-        if self.algorithm != Algorithm::RoundRobin {
-            rest.sort_by_key(|rxq| std::cmp::Reverse(rxq.load.recent()));
-        }
-        let pmds = (0..self.threads.len()).filter(|&i| self.threads[i].is_pmd());
-        let pmds: Vec<usize> = pmds.collect();
-        let open = pmds.iter().copied();
-        let open: Vec<usize> = open.filter(|i| !self.isolated.contains(i)).collect();
-        let open = if open.is_empty() { pmds } else { open };
-        for (n, rxq) in rest.into_iter().enumerate() {
-            let Some(at) = self.choose(&open, n) else {
-                vlog::warn!(
-                    DPIF_NETDEV,
-                    "There's no available (non-isolated) pmd thread on numa node 0. Port '{}' rx queue {} will not be polled.",
-                    rxq.port.name,
-                    rxq.queue
-                );
-                continue;
-            };
-            vlog::info!(
-                DPIF_NETDEV,
-                "Core {:2} on numa node {} assigned port '{}' rx queue {}{}.",
-                self.threads[at].id.0,
-                self.threads[at].numa,
-                rxq.port.name,
-                rxq.queue,
-                self.measured(&rxq)
-            );
-            self.lists[at].push(rxq);
-        }
-    }
-
-    /// The thread, of those that are open, for the `n`th queue.
-    fn choose(&self, open: &[usize], n: usize) -> Option<usize> {
-        let len = std::num::NonZeroUsize::new(open.len())?;
-        let (lap, turn) = (n / len, n % len);
-        Some(match self.algorithm {
-            Algorithm::RoundRobin => open[turn],
-            // In a zigzag, so that no thread is always the one with more.
-            Algorithm::Cycles if lap % 2 == 0 => open[turn],
-            Algorithm::Cycles => open[len.get() - 1 - turn],
-            // Where there is least to do.
-            Algorithm::Group => {
-                let least = |&&i: &&usize| {
-                    let load: u64 = self.lists[i].iter().map(|a| a.load.recent()).sum();
-                    (load, self.lists[i].len())
-                };
-                open.iter().min_by_key(least).copied()?
-            }
-        })
     }
 }
 

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod actions;
+mod assign;
 mod cache;
 mod class;
 mod classifier;
