@@ -83,11 +83,17 @@ pub fn set_receive_hook(hook: ReceiveHook) {
 
 /// Dummy devices that are open, oldest first.
 static DEVICES: Mutex<Vec<Weak<Dummy>>> = Mutex::new(Vec::new());
+/// Those of them that have a stream: all that the main loop has to look at.
+static STREAMING: Mutex<Vec<Weak<Dummy>>> = Mutex::new(Vec::new());
 /// Changes when a stream has something left to send.
 static POKED: Seq = Seq::new();
 
 fn devices() -> Vec<Arc<Dummy>> {
-    let mut d = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    open_of(&DEVICES)
+}
+
+fn open_of(list: &Mutex<Vec<Weak<Dummy>>>) -> Vec<Arc<Dummy>> {
+    let mut d = list.lock().unwrap_or_else(PoisonError::into_inner);
     d.retain(|w| w.strong_count() > 0);
     d.iter().filter_map(Weak::upgrade).collect()
 }
@@ -98,14 +104,14 @@ fn device(name: &str) -> Option<Arc<Dummy>> {
 
 /// Lets streams make progress.
 pub(crate) fn run() {
-    for d in devices() {
+    for d in open_of(&STREAMING) {
         d.run();
     }
 }
 
 /// Says what would make `run` worth calling.
 pub(crate) fn wait(poller: &mut Poller) {
-    for d in devices() {
+    for d in open_of(&STREAMING) {
         if d.state().conn.wait(poller) {
             poller.wait_seq(&POKED, d.poked.load(Ordering::Relaxed));
         }
@@ -209,6 +215,15 @@ impl Dummy {
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
         crate::change_seq().change();
+    }
+
+    /// Notes whether there is a stream.
+    fn streams(self: &Arc<Dummy>, any: bool) {
+        let mut all = STREAMING.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|w| !std::ptr::eq(w.as_ptr(), Arc::as_ptr(self)));
+        if any {
+            all.push(Arc::downgrade(self));
+        }
     }
 
     fn run(&self) {
@@ -327,12 +342,13 @@ impl Netdev for Device {
     }
 
     fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
-        let d = &*self.0;
+        let d = &self.0;
         let text = |k: &str| options.get(k).map(String::as_str);
         let pcap = |k: &str| text(k).and_then(|p| PcapWriter::append(p).map(Arc::new));
         let mut st = d.state();
         st.ifindex = u32::try_from(int(options, "ifindex", -1)).ok();
         st.conn.configure(text("pstream"), text("stream"));
+        d.streams(!matches!(st.conn, Conn::None));
         match text("pcap") {
             Some(_) => {
                 st.rxq_pcap = pcap("pcap");

@@ -88,6 +88,8 @@ pub struct Ofproto {
     pub(crate) port_names: HashMap<String, OfPort>,
     /// The number that was given last to a port that asked for none.
     last_port: u16,
+    /// [`ferrovs_netdev::change_seq`] as the ports were last looked at; none if one is new since.
+    devices_seq: Option<u64>,
     /// Whether the MTUs of internal ports may be wrong.
     mtus_stale: bool,
     /// When numbers that are free again were given back.
@@ -152,6 +154,7 @@ impl Ofproto {
             ports: BTreeMap::new(),
             port_names: HashMap::new(),
             last_port: 0,
+            devices_seq: None,
             mtus_stale: false,
             port_freed: HashMap::new(),
             bundles: BTreeMap::new(),

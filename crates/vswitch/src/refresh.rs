@@ -112,12 +112,6 @@ pub(crate) fn status(txn: &mut Txn, idl: &Idl, all: &mut Bridges, config: &Confi
     }
 }
 
-/// Whether some interface's device changed since its row was written.
-pub(crate) fn status_is_stale(all: &Bridges) -> bool {
-    let mut ifaces = all.values().flat_map(|b| b.ifaces.values());
-    ifaces.any(|i| i.netdev.change_seq() != i.change_seq)
-}
-
 /// Writes the counters.
 pub(crate) fn statistics(
     txn: &mut Txn,

@@ -427,7 +427,6 @@ impl Switch {
 
     /// Writes states that changed and, when it is time, statistics.
     fn refresh(&mut self, now: Instant) {
-        self.status_wanted |= refresh::status_is_stale(&self.bridges);
         let controllers_seq = self.ofprotos.bridges().fold(0u64, |sum, b| {
             sum.wrapping_mul(31).wrapping_add(b.connmgr().status_seq())
         });

@@ -203,6 +203,7 @@ impl Ofproto {
             change_seq: netdev.change_seq().wrapping_sub(1),
             netdev,
         };
+        self.devices_seq = None;
         self.port_freed.remove(&ofport);
         self.port_names.insert(port.name().to_string(), ofport);
         self.ports.insert(ofport, port);
@@ -313,6 +314,11 @@ impl Ofproto {
 
     /// Notes what changed about devices.
     pub(super) fn run_ports(&mut self) {
+        // Whatever changes from now on is noticed the next time.
+        let seq = Some(ferrovs_netdev::change_seq().read());
+        if std::mem::replace(&mut self.devices_seq, seq) == seq {
+            return;
+        }
         let mut changed = Vec::new();
         let mut tunnels_moved = Vec::new();
         for port in self.ports.values_mut() {
