@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Each thread owns its receive queues, its caches and lookup tables and its transmit batches, and shares with others
-//! what is written rarely: the lists of ports and of configuration (swapped as a whole), the map of flows (concurrent),
+//! what is written rarely: its list of queues and the configuration (swapped as a whole), the map of flows (concurrent),
 //! the actions of a flow. Locks are taken on a packet's way in two places: a meter's bucket and an upcall. Counters
 //! are written by the owner alone. When no flow matches, the thread calls the
 //! [`UpcallHandler`](ferrovs_datapath::upcall::UpcallHandler) itself, installs the flow and runs its actions: so what
