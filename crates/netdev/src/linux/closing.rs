@@ -32,6 +32,7 @@ impl Deref for HostTap {
     type Target = Tap;
 
     fn deref(&self) -> &Tap {
+        // Only dropping takes the tap out.
         self.0.as_ref().expect("a tap that is in use")
     }
 }
