@@ -4,7 +4,7 @@ use std::process::Command;
 
 use ferrovs_testkit::apt;
 
-use crate::{bin, unused};
+use crate::{bin, cycles, unused};
 
 /// Installs what tests need, builds the programs that they run, and runs them all.
 pub fn test(args: &[String]) -> Result<(), String> {
@@ -20,6 +20,7 @@ pub fn test(args: &[String]) -> Result<(), String> {
 
 pub fn lint() -> Result<(), String> {
     bin::cargo(&["fmt", "--all", "--check"])?;
+    cycles::check()?;
     unused::check()?;
     bin::cargo(&[
         "clippy",

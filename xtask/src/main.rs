@@ -4,6 +4,7 @@
 mod bench;
 mod bin;
 mod check;
+mod cycles;
 mod lab;
 mod unused;
 

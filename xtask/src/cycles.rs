@@ -1,0 +1,261 @@
+//! Circles among the top-level modules of a crate: there shall be none.
+//!
+//! An arrow goes from the module that a file belongs to, to each that it names by `crate::a` or by enough `super`s.
+//! Tests may name what they like. Circles that are there still are listed, by their modules: the list may only get
+//! shorter, and says so itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Circles that are not undone yet: the crate, and the modules of one circle.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("classifier", &["conj", "rule"]),
+    ("datapath", &["action", "dpif", "text", "upcall"]),
+    ("dpif-netdev", &["commands", "show"]),
+    (
+        "dpif-netdev",
+        &["config", "datapath", "flows", "log", "worker"],
+    ),
+    (
+        "encap",
+        &["config", "header", "pop", "push", "text", "types"],
+    ),
+    ("netdev", &["dummy", "linux", "registry"]),
+    (
+        "ofproto",
+        &[
+            "backer", "connmgr", "handlers", "monitor", "ofproto", "ofprotos", "trace", "udpif",
+            "unixctl", "xlate",
+        ],
+    ),
+    ("ofproto", &["groups", "rule", "tables"]),
+    (
+        "openflow",
+        &[
+            "action",
+            "codec",
+            "flow",
+            "group",
+            "legacy",
+            "message",
+            "oxm",
+            "packet_in",
+            "text",
+        ],
+    ),
+    ("ovsdb-server", &["app", "remotes"]),
+    ("ovsdb", &["atom", "types"]),
+    ("packet", &["hash", "miniflow"]),
+    ("raft", &["types", "wire"]),
+    (
+        "runtime",
+        &[
+            "coverage",
+            "daemon",
+            "fatal_signal",
+            "options",
+            "unixctl",
+            "vlog",
+        ],
+    ),
+    ("vswitch", &["controllers", "settings"]),
+];
+
+type Arrows = BTreeMap<String, BTreeSet<String>>;
+
+/// Fails on a circle that is not known, and on a known one that is gone.
+pub fn check() -> Result<(), String> {
+    let mut wrong = Vec::new();
+    let mut known: BTreeSet<(String, Vec<String>)> = (KNOWN.iter())
+        .map(|(name, modules)| {
+            (
+                name.to_string(),
+                modules.iter().map(|m| m.to_string()).collect(),
+            )
+        })
+        .collect();
+    for parent in ["crates", "bin"] {
+        for entry in fs::read_dir(parent).map_err(|e| format!("{parent}: {e}"))? {
+            let dir = entry.map_err(|e| e.to_string())?.path();
+            let name = dir
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            for circle in circles(&arrows(&dir.join("src"))?) {
+                if !known.remove(&(name.clone(), circle.clone())) {
+                    wrong.push(format!(
+                        "{name}: modules in a circle: {}",
+                        circle.join(", ")
+                    ));
+                }
+            }
+        }
+    }
+    wrong.extend(known.iter().map(|(name, circle)| {
+        format!(
+            "{name}: no such circle any more, take it off the list: {}",
+            circle.join(", ")
+        )
+    }));
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(wrong.join("\n")),
+    }
+}
+
+/// Which module of a crate names which.
+fn arrows(src: &Path) -> Result<Arrows, String> {
+    let mut files = Vec::new();
+    collect(src, &mut Vec::new(), &mut files)?;
+    let modules: BTreeSet<String> = files.iter().filter_map(|f| f.0.first().cloned()).collect();
+    let mut arrows = Arrows::new();
+    for (path, text) in &files {
+        let Some(from) = path.first() else { continue };
+        let named = names(text, path.len()).into_iter();
+        let others = named.filter(|to| to != from && modules.contains(to));
+        arrows.entry(from.clone()).or_default().extend(others);
+    }
+    Ok(arrows)
+}
+
+/// Files below `dir` with the paths of their modules; the root of the crate and tests are left out.
+fn collect(
+    dir: &Path,
+    path: &mut Vec<String>,
+    files: &mut Vec<(Vec<String>, String)>,
+) -> Result<(), String> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let file = entry.map_err(|e| e.to_string())?.path();
+        let name = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name == "tests" || (path.is_empty() && matches!(&*name, "lib" | "main")) {
+            continue;
+        }
+        path.push(name);
+        if file.is_dir() {
+            collect(&file, path, files)?;
+        } else if file.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+            files.push((path.clone(), without_tests(&text)));
+        }
+        path.pop();
+    }
+    Ok(())
+}
+
+/// The text without comments and the module of tests at its end.
+fn without_tests(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let lines = code.lines().filter(|l| !l.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What a file names at the top of its crate, from a module so deep.
+fn names(text: &str, depth: usize) -> Vec<String> {
+    let up = "super::".repeat(depth);
+    let mut all = Vec::new();
+    for root in ["crate::", &up] {
+        for (at, _) in text.match_indices(root) {
+            let before = text[..at].chars().next_back();
+            let is_longer = before.is_some_and(|c| c.is_alphanumeric() || "_$:".contains(c));
+            if !is_longer {
+                push_names(&text[at + root.len()..], &mut all);
+            }
+        }
+    }
+    all
+}
+
+/// The name, or the list of names in braces, that the text begins with.
+fn push_names(text: &str, all: &mut Vec<String>) {
+    let first = |s: &str| -> String {
+        s.trim_start()
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
+    let Some(list) = text.strip_prefix('{') else {
+        return all.push(first(text));
+    };
+    let (mut depth, mut start) = (0, 0);
+    for (i, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                all.push(first(&list[start..i]));
+                start = i + 1;
+                if c == '}' {
+                    return;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Groups of modules each of which leads to each other.
+fn circles(arrows: &Arrows) -> Vec<Vec<String>> {
+    let reach: BTreeMap<&String, BTreeSet<&String>> = (arrows.keys())
+        .map(|from| {
+            let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+            while let Some(at) = next.pop() {
+                let new = arrows
+                    .get(at)
+                    .into_iter()
+                    .flatten()
+                    .filter(|to| seen.insert(*to));
+                next.extend(new.collect::<Vec<_>>());
+            }
+            (from, seen)
+        })
+        .collect();
+    let is_mutual = |a: &String, b: &String| {
+        reach[a].contains(b) && reach.get(b).is_some_and(|r| r.contains(a))
+    };
+    let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
+    for a in arrows.keys().filter(|a| reach[*a].contains(*a)) {
+        let group = arrows.keys().filter(|b| is_mutual(a, b));
+        found.insert(group.cloned().collect());
+    }
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_all_their_forms() {
+        let text = "use crate::a::X;\nuse crate::{b, c::{Y, d}, e as f};\nlet x = crate::g::h();\n\
+                    use super::i::Z; macro!($crate::j::k);";
+        assert_eq!(names(text, 1), ["a", "b", "c", "e", "g", "i"]);
+        assert_eq!(names("use super::a; use super::super::b;", 2), ["b"]);
+        assert_eq!(
+            without_tests("a\n// crate::x\n#[cfg(test)]\nmod tests {\n"),
+            "a"
+        );
+    }
+
+    #[test]
+    fn a_circle_is_named_and_what_only_leads_to_it_is_not() {
+        let arrow = |from: &str, to: &[&str]| {
+            (from.to_string(), to.iter().map(|t| t.to_string()).collect())
+        };
+        let arrows = [
+            arrow("a", &["b"]),
+            arrow("b", &["c", "d"]),
+            arrow("c", &["b"]),
+            arrow("d", &[]),
+        ];
+        assert_eq!(circles(&arrows.into()), [["b", "c"]]);
+    }
+}
