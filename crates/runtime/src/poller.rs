@@ -450,7 +450,8 @@ fn linger(fds: &mut [PollEntry], timeout: Option<Duration>) -> Option<io::Result
     let end = clock::real_now() + LINGER;
     while clock::real_now() < end {
         match poll(fds, Some(Duration::ZERO)) {
-            Ok(0) => std::hint::spin_loop(),
+            // Who is to send may be waiting for this very processor.
+            Ok(0) => std::thread::yield_now(),
             result => return Some(result),
         }
     }
