@@ -328,9 +328,8 @@ impl Udpif {
     fn miss(&self, upcall: &Upcall<'_>) -> Option<UpcallReply> {
         let seq = self.reval_seq.read();
         let snapshot = self.snapshot.load_full();
-        let Some(origin) = self.origin(&snapshot, upcall.flow) else {
-            return self.drop_unknown(upcall, seq);
-        };
+        // A port that no bridge has yet, or no more: a flow would drop what comes when it has one.
+        let origin = self.origin(&snapshot, upcall.flow)?;
         let mut xcache = XCache::default();
         let count = PacketCount::one(upcall.packet, 0);
         let mut out = self.translate(
@@ -384,27 +383,6 @@ impl Udpif {
             "{}",
             trace::of_failure(self, origin.bridge, &origin.flow, origin.recirc.as_deref())
         );
-    }
-
-    /// A port that no bridge has: packets are dropped until that changes.
-    fn drop_unknown(&self, upcall: &Upcall<'_>, seq: u64) -> Option<UpcallReply> {
-        let mut wc = FlowWildcards::default();
-        wc.masks.packet_type = u32::MAX.into();
-        wc.masks.dl_type = 0xffff.into();
-        upcall::complete(&mut wc);
-        let actions: Arc<[Action]> = Arc::new([]);
-        let translation = Translation {
-            actions: actions.clone(),
-            reval_seq: seq,
-            ..Translation::default()
-        };
-        let install = self.register(upcall, &wc, translation);
-        Some(UpcallReply {
-            actions,
-            flow_actions: None,
-            wc: Box::new(wc),
-            install,
-        })
     }
 
     /// Remembers a flow that the datapath shall install; none if it shall not, because there are too many, or because

@@ -137,6 +137,14 @@ fn a_flow_that_comes_while_a_round_runs_keeps_what_its_packets_are_credited_to()
 }
 
 #[test]
+fn a_port_that_no_bridge_has_yet_leaves_no_flow_behind() {
+    let lab = Lab::new(&["in_port=1,actions=output:2"]);
+    // Packets come as soon as the device is there, which is before the bridge knows of it.
+    assert!(!lab.dp.receive(DpPort(40), packet(1), clock::now()));
+    assert_eq!((lab.udpif.n_flows(), lab.dp.stats().n_flows), (0, 0));
+}
+
+#[test]
 fn a_full_datapath_forwards_without_flows() {
     let lab = Lab::new(&["in_port=1,actions=output:2"]);
     lab.dp.set_capacity(0);
