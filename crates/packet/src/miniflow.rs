@@ -124,7 +124,16 @@ impl Iterator for FlowMapIter {
             None
         }
     }
+
+    // What is collected from here is allocated once, in its size.
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let n = self.0.count();
+        (n, Some(n))
+    }
 }
+
+impl ExactSizeIterator for FlowMapIter {}
 
 /// A view of a packed key or mask.
 #[derive(Clone, Copy, Debug)]
