@@ -459,11 +459,8 @@ mod tests {
     }
 
     fn sh(script: &str) {
-        let st = std::process::Command::new("sh")
-            .args(["-ec", script])
-            .status()
-            .unwrap();
-        assert!(st.success(), "{script}");
+        let status = ferrovs_sys::children::sh(script).unwrap();
+        assert!(status.success(), "{script}");
     }
 
     fn send(device: &Device, packets: &mut Batch) -> io::Result<()> {
@@ -589,14 +586,16 @@ mod tests {
         assert_eq!((s.tx_packets, s.tx_bytes), (Some(1), Some(60)));
         // The host sends a large packet: it arrives in one piece.
         sh("ip link set t0 mtu 9000; ip addr add 192.0.2.1/24 dev t0;
-            ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev t0;
-            ping -c1 -W0.1 -s 6000 192.0.2.2 >/dev/null || true");
+            ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev t0");
+        let socket = std::net::UdpSocket::bind("192.0.2.1:0").unwrap();
+        socket.send_to(&[0; 6000], "192.0.2.2:9").unwrap();
         let mut batch = Batch::new();
         let mut large = false;
         while q.recv(&mut batch).unwrap() > 0 {
             large |= batch.drain(..).any(|p| p.size() == 6042);
         }
         assert!(large);
+        let _guard = ferrovs_sys::children::none_starting();
         drop((t, q));
         closing::wait_for(Some("t0"));
         assert!(!crate::exists("t0"));

@@ -14,6 +14,7 @@ pub mod affinity;
 pub mod allocations;
 pub mod bytes;
 pub mod callgrind;
+pub mod children;
 pub mod crash;
 pub mod cycles;
 pub mod ethtool;

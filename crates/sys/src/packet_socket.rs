@@ -679,6 +679,7 @@ mod tests {
         let ifindex = ifreq::ifindex("t0").unwrap();
         let rx = PacketRx::open(ifindex, 64).unwrap();
         let mut tx = PacketTx::open(ifindex).unwrap();
+        let _guard = crate::children::none_starting();
         drop(tap);
         assert_eq!(
             rx.take_error().unwrap_err().raw_os_error(),

@@ -437,11 +437,8 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, poll};
 
     fn ip(args: &str) {
-        let st = std::process::Command::new("ip")
-            .args(args.split(' '))
-            .status()
-            .unwrap();
-        assert!(st.success(), "ip {args}");
+        let status = crate::children::sh(&format!("ip {args}")).unwrap();
+        assert!(status.success(), "ip {args}");
     }
 
     #[test]

@@ -238,6 +238,7 @@ mod tests {
         assert_eq!(n, 1, "no frame from the host");
         let (_, len) = tap.recv(&mut a, &mut b).unwrap();
         assert!(len >= 42);
+        let _guard = crate::children::none_starting();
         drop(tap);
         assert_eq!(
             ifreq::ifindex("t0").unwrap_err().raw_os_error(),
