@@ -75,7 +75,7 @@ pub const BENCHES: &[Bench] = &[
 /// A datapath with ports 1 to 3; one packet of so many whose flow is not in the exact-match cache puts it there.
 fn datapath(emc_inverse: &str) -> Arc<dyn Dpif> {
     device::register();
-    Ufid::fix_seed();
+    ferrovs_packet::hash::fix_seed();
     let classes = classes(Dummy::Normal);
     let class = classes.iter().find(|c| c.kind() == "dummy");
     let dp = class

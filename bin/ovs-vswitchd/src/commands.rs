@@ -9,7 +9,7 @@ use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request, Responder};
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::{Poller, clock, dirs, version, vlog};
 
-use ferrovs_datapath::dpif::{DpifClass, Ufid};
+use ferrovs_datapath::dpif::DpifClass;
 use ferrovs_datapath::text::{OpenFlowTexts, packet_from_text, set_openflow_texts};
 use ferrovs_dpctl::Filter;
 use ferrovs_openflow::text::Names;
@@ -72,7 +72,7 @@ pub fn register(commands: &mut Commands<App>, dummy: bool) {
     memory::register(commands, |app, usage| *usage = app.memory_usage());
     ferrovs_ofproto::unixctl::register(commands, |app: &mut App| &mut app.switch.ofprotos);
     if dummy {
-        Ufid::fix_seed();
+        ferrovs_packet::hash::fix_seed();
         ferrovs_netdev::dummy::register_commands(commands, packet_from_text);
         commands.register("time/stop", "", 0, 0, |_, _| {
             clock::stop();

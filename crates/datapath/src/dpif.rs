@@ -9,12 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::BuildHasher;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_packet::flow::Flow;
-use ferrovs_packet::hash::mix;
+use ferrovs_packet::hash::{self, mix};
 use ferrovs_packet::types::DpPort;
 
 use crate::features::DpFeatures;
@@ -61,13 +60,10 @@ impl std::error::Error for Errno {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ufid(pub u128);
 
-/// What all identifiers of this process are made with: nobody outside can make two keys meet in one.
-static UFID_SEED: OnceLock<u64> = OnceLock::new();
-
 impl Ufid {
     /// A hash of the whole key: the identifier of a flow that is made by hand.
     pub fn of(flow: &Flow) -> Ufid {
-        let seed = Ufid::seed();
+        let seed = hash::seed();
         let half = |basis: u64| {
             let words = flow.words().iter();
             u128::from(words.fold(basis ^ seed, |hash, word| mix(hash, *word)))
@@ -82,16 +78,6 @@ impl Ufid {
                 .into_uuid()
                 .as_u128(),
         )
-    }
-
-    /// The process's seed for hashes that become identifiers.
-    pub fn seed() -> u64 {
-        *UFID_SEED.get_or_init(|| std::hash::RandomState::new().hash_one(0))
-    }
-
-    /// Makes identifiers the same in every run, for tests; without effect once one was made.
-    pub fn fix_seed() {
-        _ = UFID_SEED.set(0);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Hashes of keys: fast, well mixed, the same on every run of the program unless they begin with [`seed`].
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use crate::flow::Flow;
 use crate::miniflow::MiniRef;
@@ -20,12 +20,18 @@ pub fn mix(hash: u64, word: u64) -> u64 {
     (product as u64 ^ (product >> 64) as u64).wrapping_add(word)
 }
 
-/// What hash tables whose keys come from the network begin with. It differs between processes, so that nobody can
-/// work out in advance which packets share a place.
+/// What hash tables whose keys come from the network begin with, and the identifiers of flows. It differs between
+/// processes, so that nobody can work out in advance which packets share a place, or two keys an identifier.
 pub fn seed() -> u64 {
-    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
-    *SEED
+    *SEED.get_or_init(|| RandomState::new().hash_one(0))
 }
+
+/// Makes it the same in every run, for tests; without effect once somebody has asked for it.
+pub fn fix_seed() {
+    _ = SEED.set(0);
+}
+
+static SEED: OnceLock<u64> = OnceLock::new();
 
 /// Hash of bytes.
 pub fn hash_bytes(bytes: &[u8], basis: u64) -> u64 {

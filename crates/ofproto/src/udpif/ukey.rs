@@ -175,7 +175,7 @@ impl Ukey {
 /// The identifier of the megaflow that `flow` belongs to.
 pub fn ufid_of(flow: &Flow, wc: &FlowWildcards) -> Ufid {
     // The same for all threads and over restarts of a thread, so that equal megaflows meet.
-    let process = Ufid::seed();
+    let process = ferrovs_packet::hash::seed();
     let half = |seed: u64| {
         use std::hash::{BuildHasher, Hasher};
         let mut hasher = foldhash::quality::FixedState::with_seed(seed ^ process).build_hasher();
