@@ -5,8 +5,8 @@
 
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::edit as bytes;
-use ferrovs_packet::flow::{FlowNsh, VLAN_CFI, packet_type};
-use ferrovs_packet::types::{MacAddr, eth_type};
+use ferrovs_packet::flow::{FlowNsh, VLAN_CFI};
+use ferrovs_packet::types::MacAddr;
 
 use crate::action::{Action, Masked, NshKey, PortsKey, Set};
 
@@ -42,9 +42,7 @@ pub fn apply(action: &Action, packet: &mut Packet) -> Outcome {
         Action::PopEth => bytes::pop_eth(packet),
         Action::PushNsh(push) => bytes::push_nsh(packet, &nsh(&push.key), &push.md2),
         Action::PopNsh => {
-            let is_nsh = packet.md.packet_type == packet_type(1, eth_type::NSH);
-            bytes::pop_nsh(packet);
-            if !is_nsh || packet.md.packet_type == packet_type(1, eth_type::NSH) {
+            if !bytes::pop_nsh(packet) {
                 return Outcome::Drop;
             }
         }

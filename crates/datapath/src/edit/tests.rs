@@ -1,7 +1,7 @@
 //! Edits against packets whose checksums are computed from scratch.
 
 use ferrovs_packet::buffer::Checksum;
-use ferrovs_packet::flow::Flow;
+use ferrovs_packet::flow::{Flow, packet_type};
 use proptest::prelude::*;
 
 use super::*;
@@ -121,10 +121,10 @@ fn tags_and_labels_come_and_go() {
         (p.md.packet_type, p.data()),
         (packet_type(1, 0x800), &before[14..])
     );
-    run(
-        "push_nsh(flags=0,ttl=63,mdtype=1,np=1,spi=0x5,si=4,c1=0x1),pop_nsh()",
-        &mut p,
-    );
+    // A service header may stand in front of another.
+    let nsh = "push_nsh(flags=0,ttl=63,mdtype=1,np=1,spi=0x5,si=4,c1=0x1)";
+    run(&format!("{nsh},{nsh},pop_nsh(),pop_nsh()"), &mut p);
+    assert_eq!(apply(&Action::PopNsh, &mut p), Outcome::Drop);
     run(
         "push_eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02)",
         &mut p,

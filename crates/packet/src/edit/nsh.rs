@@ -44,20 +44,22 @@ pub fn push_nsh(packet: &mut Packet, nsh: &FlowNsh, md2: &[u8]) {
     packet.l3 = 0;
 }
 
-/// Removes the NSH header of a packet that begins with one.
-pub fn pop_nsh(packet: &mut Packet) {
+/// Removes the NSH header of a packet that begins with one; false, and nothing done, if it does not.
+pub fn pop_nsh(packet: &mut Packet) -> bool {
     if packet.md.packet_type != PT_NSH || packet.size() < 8 {
-        return;
+        return false;
     }
     let len = usize::from(u16_at(packet.data(), 0) & 0x3f) * 4;
     let np = packet.data()[3];
     let Some((_, next)) = NEXT.iter().find(|(n, _)| *n == np) else {
-        return;
+        return false;
     };
-    if (8..=packet.size()).contains(&len) {
+    let is_whole = (8..=packet.size()).contains(&len);
+    if is_whole {
         packet.pull(len);
         packet.md.packet_type = *next;
     }
+    is_whole
 }
 
 /// Sets flags, TTL, path and contexts of the header, under a mask of the same shape.
