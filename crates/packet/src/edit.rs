@@ -51,9 +51,10 @@ fn replace_summed(data: &mut [u8], ofs: usize, new: &[u8], csum: usize) {
     data[ofs..ofs + new.len()].copy_from_slice(new);
 }
 
-/// Whether the sender left the transport checksum to the hardware.
+/// Whether the sender left the transport checksum to the hardware: that of the transport header which the packet shows,
+/// not one of a packet inside of it.
 fn is_partial(packet: &Packet) -> bool {
-    matches!(packet.offload.checksum, Checksum::Partial { .. })
+    matches!(packet.offload.checksum, Checksum::Partial { start, .. } if start == packet.l4)
 }
 
 /// Where the transport checksum of `proto` is in its header, and how long the header is.

@@ -100,79 +100,82 @@ pub struct NdFields {
     pub option_type: u8,
 }
 
-/// Offsets in the message of the options with link-layer addresses: type and where.
-fn nd_options(message: &[u8]) -> Vec<(u8, usize)> {
-    let mut found = Vec::new();
-    let mut ofs = 24;
-    while ofs + 8 <= message.len() {
-        let len = usize::from(message[ofs + 1]) * 8;
+/// Where the options begin.
+const ND_OPTIONS: usize = 24;
+/// Length of an option with a link-layer address.
+const ND_OPTION_LEN: usize = 8;
+
+/// The first option with a link-layer address of those that begin at `ofs`: its type and where it is.
+fn nd_option(message: &[u8], mut ofs: usize) -> Option<(u8, usize)> {
+    while let Some(&[ty, len, ..]) = message.get(ofs..)?.first_chunk::<ND_OPTION_LEN>() {
+        let len = usize::from(len) * 8;
         if len == 0 || ofs + len > message.len() {
             break;
         }
-        if len == 8 && matches!(message[ofs], 1 | 2) {
-            found.push((message[ofs], ofs));
+        if len == ND_OPTION_LEN && matches!(ty, 1 | 2) {
+            return Some((ty, ofs));
         }
         ofs += len;
     }
-    found
+    None
 }
 
 pub fn nd(packet: &Packet) -> Option<NdFields> {
     let message = packet.l4_data();
-    let head = message.first_chunk::<24>()?;
+    let head = message.first_chunk::<ND_OPTIONS>()?;
     let mut fields = NdFields::default();
     fields.target.copy_from_slice(&head[8..24]);
     fields.reserved = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-    for (ty, ofs) in nd_options(message) {
+    let mut ofs = ND_OPTIONS;
+    while let Some((ty, at)) = nd_option(message, ofs) {
         let mac = if ty == 1 {
             &mut fields.sll
         } else {
             &mut fields.tll
         };
-        mac.0.copy_from_slice(&message[ofs + 2..ofs + 8]);
+        mac.0.copy_from_slice(&message[at + 2..at + 8]);
         fields.option_type = ty;
+        ofs = at + ND_OPTION_LEN;
     }
     Some(fields)
 }
 
+/// The message to be changed, and whether its checksum is to be left alone; none if there is no such message.
+fn nd_mut(packet: &mut Packet) -> Option<(&mut [u8], bool)> {
+    let len = packet.l4_data().len();
+    let partial = is_partial(packet);
+    (len >= ND_OPTIONS).then(|| (&mut l4_mut(packet)[..len], partial))
+}
+
+fn put(message: &mut [u8], ofs: usize, new: &[u8], partial: bool) {
+    if partial {
+        message[ofs..ofs + new.len()].copy_from_slice(new);
+    } else {
+        replace_summed(message, ofs, new, 2);
+    }
+}
+
 /// Sets target and link-layer addresses; an address whose option is missing has nowhere to go.
 pub fn set_nd(packet: &mut Packet, target: &[u8; 16], sll: MacAddr, tll: MacAddr) {
-    if nd(packet).is_none() {
+    let Some((message, partial)) = nd_mut(packet) else {
         return;
-    }
-    let options = nd_options(packet.l4_data());
-    let partial = is_partial(packet);
-    let message = l4_mut(packet);
-    let mut put = |ofs: usize, new: &[u8]| {
-        if partial {
-            message[ofs..ofs + new.len()].copy_from_slice(new);
-        } else {
-            replace_summed(message, ofs, new, 2);
-        }
     };
-    put(8, target);
-    for (ty, ofs) in options {
-        put(ofs + 2, if ty == 1 { &sll.0 } else { &tll.0 });
+    put(message, 8, target, partial);
+    let mut ofs = ND_OPTIONS;
+    while let Some((ty, at)) = nd_option(message, ofs) {
+        let address = if ty == 1 { sll } else { tll };
+        put(message, at + 2, &address.0, partial);
+        ofs = at + ND_OPTION_LEN;
     }
 }
 
 /// Sets the reserved word and the type of the first option with a link-layer address.
 pub fn set_nd_ext(packet: &mut Packet, reserved: u32, option_type: u8) {
-    if nd(packet).is_none() {
+    let Some((message, partial)) = nd_mut(packet) else {
         return;
-    }
-    let option = nd_options(packet.l4_data()).first().copied();
-    let partial = is_partial(packet);
-    let message = l4_mut(packet);
-    let mut put = |ofs: usize, new: &[u8]| {
-        if partial {
-            message[ofs..ofs + new.len()].copy_from_slice(new);
-        } else {
-            replace_summed(message, ofs, new, 2);
-        }
     };
-    put(4, &reserved.to_be_bytes());
-    if let Some((_, ofs)) = option {
-        put(ofs, &[option_type, 1]);
+    put(message, 4, &reserved.to_be_bytes(), partial);
+    if let Some((_, at)) = nd_option(message, ND_OPTIONS) {
+        put(message, at, &[option_type, 1], partial);
     }
 }

@@ -136,6 +136,24 @@ proptest! {
     }
 
     #[test]
+    fn a_checksum_that_is_left_open_inside_of_a_tunnel_is_not_the_outer_one(src: u32, sport: u16, new in any::<[u8; 4]>()) {
+        let flow = Flow {
+            dl_type: eth_type::IP.into(),
+            nw_proto: ip_proto::UDP,
+            nw_src: src.into(),
+            tp_src: sport.into(),
+            ..Flow::default()
+        };
+        let mut packet = parsed(&flow);
+        packet.offload.checksum = Checksum::Partial { start: packet.l4 + 8, offset: 6 };
+        let mut fields = ipv4(&packet).unwrap();
+        fields.dst = new;
+        set_ipv4(&mut packet, &fields);
+        set_udp_ports(&mut packet, 1, 2);
+        prop_assert!(is_sound(&packet));
+    }
+
+    #[test]
     fn what_is_pushed_can_be_popped(flow in any_packet_flow(), tci in any::<u16>(), lse in any::<u32>()) {
         let mut packet = parsed(&flow);
         let before = (packet.data().to_vec(), packet.l2_5, packet.l3, packet.l4);
@@ -166,7 +184,7 @@ proptest! {
             if carried {
                 let flow = Flow::from_packet(&mut packet.duplicate());
                 prop_assert_eq!((flow.nsh.path_hdr.get(), flow.nsh.ttl, flow.nsh.mdtype), (lse, 63, 1));
-                pop_nsh(&mut packet);
+                prop_assert!(pop_nsh(&mut packet) && !pop_nsh(&mut packet));
             }
             push_eth(&mut packet, flow.dl_src, flow.dl_dst);
             prop_assert_eq!(packet.data(), &before.0[..]);
