@@ -20,6 +20,26 @@ impl Worker {
         actions::run(self, batch, actions, depth);
     }
 
+    /// Takes the outer headers off packets of which some are several in one, which they are cut into first.
+    #[cold]
+    fn tunnel_pop_segments(&mut self, batch: &mut Batch, port: DpPort, depth: u32) {
+        let mut parts = Batch::new();
+        for packet in batch.drain(..) {
+            let mut add = |part| {
+                if parts.is_full() {
+                    self.tunnel_pop(&mut parts, port, depth);
+                    parts.clear();
+                }
+                parts.push(part);
+            };
+            match gso::is_uso(&packet) {
+                true => gso::segment(packet, add),
+                false => add(packet),
+            }
+        }
+        self.tunnel_pop(&mut parts, port, depth);
+    }
+
     fn userspace_one(
         &mut self,
         mut packet: Packet,
@@ -85,6 +105,9 @@ impl Around for Worker {
     }
 
     fn tunnel_pop(&mut self, batch: &mut Batch, port: DpPort, depth: u32) {
+        if batch.iter().any(gso::is_uso) {
+            return self.tunnel_pop_segments(batch, port, depth);
+        }
         let Some(tunnel) = self.tx.port(port) else {
             coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
             batch.clear();

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use ferrovs_packet::buffer::{Checksum, NO_OFFSET, Packet};
+use ferrovs_packet::buffer::{Checksum, NO_OFFSET, Offload, Packet};
 use ferrovs_packet::checksum::{Sum, checksum, pseudo_v4, pseudo_v6};
 use ferrovs_packet::flow::{FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FlowTnl};
 use ferrovs_packet::types::{eth_type, ip_proto};
@@ -175,9 +175,10 @@ fn addresses(tnl: &FlowTnl) -> (IpAddr, IpAddr) {
 fn strip(packet: &mut Packet, inner: usize, end: usize, packet_type: u32, tnl: FlowTnl) {
     packet.truncate(end);
     // A checksum that was vouched for, or is left open, belongs to the outer header if it begins
-    // there; then nothing is known of the inner one.
+    // there, and so do segments; then nothing is known of the inner one.
     match packet.offload.checksum {
         Checksum::Partial { start, .. } if usize::from(start) >= inner => {}
+        Checksum::Partial { .. } => packet.offload = Offload::default(),
         _ => packet.offload.checksum = Checksum::Unknown,
     }
     packet.pull(inner);

@@ -159,6 +159,14 @@ pub fn is_tunnel(packet: &Packet) -> bool {
     packet.offload.gso.is_some() && shape(packet).is_some_and(|s| s.outer.is_some())
 }
 
+/// Whether a large frame is one of UDP segmentation, each segment with the frame's own headers: in one that came through
+/// a tunnel, the third shape, each segment is a packet of the tunnel.
+#[inline]
+pub fn is_uso(packet: &Packet) -> bool {
+    let udp = packet.offload.gso.is_some_and(|g| g.kind == GsoType::Udp);
+    udp && shape(packet).is_some_and(|s| s.outer.is_none())
+}
+
 /// Sets the length fields of an IP header, moves an IPv4 identification on by `n`, and makes its
 /// checksum good. `len` counts from the header on.
 fn fix_ip(data: &mut [u8], l3: usize, len: usize, n: u16) {
