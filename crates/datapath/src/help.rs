@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::buffer::{CtOrigTuple, Packet};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
 use ferrovs_packet::miniflow::MiniflowBuf;
@@ -51,6 +51,7 @@ impl Execute {
         md.ct_zone = flow.ct_zone;
         md.ct_mark = flow.ct_mark;
         md.ct_label = flow.ct_label;
+        md.ct_orig = CtOrigTuple::of_flow(&flow);
         md.packet_type = flow.packet_type.get();
         if flow.tunnel.dst_is_set() {
             md.tunnel.set(&flow.tunnel);
@@ -127,7 +128,7 @@ impl Helper<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::{format_actions, packet_from_text, parse_actions};
+    use crate::text::{format_actions, packet_from_text, parse_actions, parse_key};
 
     /// The pieces of `actions` on an ICMP packet, each with the packet's size and ICMP type.
     fn pieces(actions: &str) -> Vec<String> {
@@ -155,6 +156,34 @@ mod tests {
         })
         .unwrap();
         out
+    }
+
+    #[test]
+    fn a_packet_has_the_connection_of_its_flow() {
+        for (ip, tuple) in [
+            (
+                "eth_type(0x0800),ipv4(proto=6,frag=no)",
+                "ct_tuple4(src=1.1.1.1,dst=2.2.2.2,proto=6,tp_src=1,tp_dst=2)",
+            ),
+            (
+                "eth_type(0x86dd),ipv6(proto=6,frag=no)",
+                "ct_tuple6(src=::1,dst=::2,proto=6,src_port=1,dst_port=2)",
+            ),
+        ] {
+            let text = format!("in_port(1),eth(),{ip},tcp(src=3)");
+            let packet = packet_from_text(&text, None).unwrap();
+            let key = parse_key(&format!("ct_state(0x21),ct_zone(5),{tuple},{text}"), None);
+            let flow = Box::new(key.unwrap().into_flow().unwrap());
+            let mut packet = Execute {
+                packet,
+                flow: flow.clone(),
+                actions: Arc::default(),
+                mtu: 0,
+                needs_help: false,
+            }
+            .into_packet();
+            assert_eq!(*flow, Flow::from_packet(&mut packet), "{tuple}");
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ use std::ops::{Deref, DerefMut};
 use arrayvec::ArrayVec;
 use ferrovs_sys::bytes::SharedBytes;
 
-use crate::flow::{FlowTnl, PT_ETH};
-use crate::types::DpPort;
+use crate::flow::{Flow, FlowTnl, PT_ETH};
+use crate::types::{DpPort, eth_type};
 
 /// Packets that a stage handles at once.
 pub const BATCH: usize = 32;
@@ -82,6 +82,30 @@ pub struct CtOrigTuple {
     pub proto: u8,
     pub tp_src: u16,
     pub tp_dst: u16,
+}
+
+impl CtOrigTuple {
+    /// The one that a key shows; all zero if it shows none.
+    pub fn of_flow(flow: &Flow) -> CtOrigTuple {
+        if flow.ct_nw_proto == 0 {
+            return CtOrigTuple::default();
+        }
+        let ipv6 = flow.dl_type.get() == eth_type::IPV6;
+        let (mut src, mut dst) = (flow.ct_ipv6_src, flow.ct_ipv6_dst);
+        if !ipv6 {
+            (src, dst) = ([0; 16], [0; 16]);
+            src[..4].copy_from_slice(flow.ct_nw_src.as_ref());
+            dst[..4].copy_from_slice(flow.ct_nw_dst.as_ref());
+        }
+        CtOrigTuple {
+            ipv6,
+            src,
+            dst,
+            proto: flow.ct_nw_proto,
+            tp_src: flow.ct_tp_src.get(),
+            tp_dst: flow.ct_tp_dst.get(),
+        }
+    }
 }
 
 /// What is known of a packet beyond its bytes. Reset for each packet that a port receives.
@@ -450,9 +474,11 @@ impl PacketBuf {
             .unwrap_or_default()
     }
 
+    /// Cuts off what is behind `size` bytes: first the padding, then what the layers hold.
     pub fn truncate(&mut self, size: usize) {
-        if size < self.size() {
-            self.end = self.start + size as u32;
+        if let Some(cut) = self.size().checked_sub(size) {
+            self.end -= cut as u32;
+            self.l2_pad = usize::from(self.l2_pad).saturating_sub(cut) as u16;
         }
     }
 
@@ -588,6 +614,22 @@ mod tests {
         // Nothing is left in what is used again.
         let d = Packet::from_slice(b"d");
         assert!(d.md.tunnel.get().is_none() && d.l3 == NO_OFFSET);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_padding_first() {
+        let mut packet = Packet::from_slice(&[7; 60]);
+        (packet.l4, packet.l2_pad) = (20, 10);
+        for (size, l4, pad) in [
+            (60, 30, 10),
+            (55, 30, 5),
+            (50, 30, 0),
+            (40, 20, 0),
+            (70, 20, 0),
+        ] {
+            packet.truncate(size);
+            assert_eq!((packet.l4_data().len(), packet.l2_pad), (l4, pad), "{size}");
+        }
     }
 
     #[test]
