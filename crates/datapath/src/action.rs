@@ -172,6 +172,8 @@ impl SlowPath {
         (SlowPath::MATCH, "match"),
     ];
 
+    pub(crate) const ALL: u32 = (1 << SlowPath::NAMES.len()) - 1;
+
     pub fn is_none(self) -> bool {
         self.0 == 0
     }

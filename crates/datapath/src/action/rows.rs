@@ -190,7 +190,7 @@ mod tests {
             "check_pkt_len(size=100,gt(1),le(drop))",
             "add_mpls(label=1,tc=0,ttl=64,bos=1,eth_type=0x8847)",
             "dec_ttl(le_1(1))",
-            "psample(group=1,cookie=0x01)",
+            "psample(group=1,cookie=0x1234)",
             &format!("tnl_push(tnl_port(1),{header},out_port(2))"),
             "tnl_pop(4)",
             "lb_output(1)",

@@ -176,12 +176,7 @@ pub fn read_icmp(c: &mut Cursor<'_>) -> Option<Masked<IcmpKey>> {
 pub fn write_arp(w: &mut FieldWriter<'_>, k: &ArpKey, m: &ArpKey) {
     w.ipv4("sip", k.sip.get(), m.sip.get());
     w.ipv4("tip", k.tip.get(), m.tip.get());
-    // A flow key holds the low byte of the operation alone.
-    let mask = match m.op.get() {
-        0xff => U16,
-        other => other.into(),
-    };
-    w.dec("op", k.op.get().into(), mask, U16);
+    w.dec("op", k.op.get().into(), m.op.get().into(), U16);
     w.mac("sha", k.sha, m.sha);
     w.mac("tha", k.tha, m.tha);
 }
@@ -372,7 +367,10 @@ pub fn read_mpls(c: &mut Cursor<'_>, max: usize) -> Option<Vec<Masked<u32>>> {
             _ => return None,
         };
         let (v, m) = c.masked(full)?;
-        if name == "label" && out.len() < max || out.is_empty() {
+        if name == "label" || out.is_empty() {
+            if out.len() == max {
+                return None;
+            }
             out.push(Masked::default());
         }
         let last = out.last_mut()?;
@@ -507,11 +505,11 @@ fn write_geneve_options(out: &mut String, k: &FlowTnl, m: &FlowTnl) {
         let class = u16::from_be_bytes([opts[at], opts[at + 1]]);
         let size = usize::from(opts[at + 3] & 0x1f) * 4;
         let end = (at + 4 + size).min(len);
-        _ = write!(
-            out,
-            "{{class={class:#x},type={:#x},len={size}",
-            opts[at + 2]
-        );
+        out.push_str("{class=");
+        hex(out, class.into());
+        out.push_str(",type=");
+        hex(out, opts[at + 2].into());
+        _ = write!(out, ",len={size}");
         if size != 0 {
             out.push(',');
             write_long_hex(out, &opts[at + 4..end]);

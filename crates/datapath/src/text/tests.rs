@@ -41,6 +41,26 @@ fn actions_are_normalised_as_open_vswitch_does() {
             "userspace(pid=1,slow_path(cfm,bfd))",
         ),
         (
+            "userspace(pid=7,userdata(010203040506070809))",
+            "userspace(pid=7,userdata(010203040506070809))",
+        ),
+        (
+            "userspace(pid=1,slow_path()),userspace(pid=1,slow_path(0x30))",
+            "userspace(pid=1,slow_path(0)),userspace(pid=1,slow_path(lldp,action))",
+        ),
+        (
+            "psample(group=1,cookie=0x0102),psample(group=2,cookie=0xabc),psample(group=3,cookie=0x1)",
+            "psample(group=1,cookie=0x102),psample(group=2,cookie=0xab),psample(group=3)",
+        ),
+        (
+            "set(arp(op=1/0xff)),set(arp(op=255))",
+            "set(arp(op=1/0xff)),set(arp(op=255))",
+        ),
+        (
+            "set(tunnel(dst=1.1.1.1,ttl=64,geneve({class=0,type=0,len=4,0x1}),flags(df)))",
+            "set(tunnel(dst=1.1.1.1,ttl=64,geneve({class=0,type=0,len=4,0x1}),flags(df)))",
+        ),
+        (
             "push_nsh(flags=0,mdtype=2,np=3,spi=0x1,si=255,md2=0x0a)",
             "push_nsh(flags=0,ttl=63,mdtype=2,np=3,spi=0x1,si=255,md2=0xa000000)",
         ),
@@ -66,9 +86,15 @@ fn actions_that_open_vswitch_refuses_are_refused() {
         "userspace(pid=6,slow_path(cfm,bfd))",
         "clone(1",
         "sample(sample=101%,actions(1))",
+        "userspace(pid=1,slow_path(0x80))",
+        "psample(group=1,cookie=0x)",
+        "psample(group=1,cookie=12)",
     ] {
         assert_eq!(actions(bad), Err(ActionsError), "{bad}");
     }
+    // A packet has one outermost label.
+    let two = "set(mpls(label=1,bos=0,label=2,bos=1))";
+    assert_eq!(actions(two), Err(ActionsError));
     let deep = "clone(".repeat(10_000);
     assert_eq!(actions(&deep), Err(ActionsError));
 }
@@ -133,6 +159,10 @@ fn keys_without_what_their_protocol_needs_are_refused() {
         ),
         ("in_port(1),eth_type(0x0800),ipv4(frag=no", "ipv4(frag=no"),
         ("recirc_id(5/0xf),in_port(1)", "recirc_id(5/0xf),in_port(1)"),
+        (
+            "in_port(1),mpls(label=1,label=2,label=3,label=4)",
+            "mpls(label=1,label=2,label=3,label=4)",
+        ),
     ] {
         let error = parse_key(bad, None).unwrap_err().to_string();
         assert_eq!(error, format!("syntax error at {at}"));

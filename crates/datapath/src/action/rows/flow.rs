@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ferrovs_packet::text::hex;
+use ferrovs_packet::text::{Cursor, hex, write_long_hex};
 
 use super::{attribute, message_size, rows};
 use crate::action::{Action, DropReason, HashAlg};
@@ -132,10 +132,8 @@ rows! {
         write(out, names): {
             _ = write!(out, "psample(group={group}");
             if !cookie.is_empty() {
-                out.push_str(",cookie=0x");
-                for byte in cookie {
-                    _ = write!(out, "{byte:02x}");
-                }
+                out.push_str(",cookie=");
+                write_long_hex(out, cookie);
             }
             out.push(')');
         },
@@ -145,8 +143,11 @@ rows! {
                 match name {
                     "group" => group = Some(c.number(U32)? as u32),
                     "cookie" => {
-                        c.eat("0x");
-                        cookie = c.hex_bytes()?;
+                        c.expect("0x")?;
+                        let digits = c.take_while(|b| b.is_ascii_hexdigit());
+                        // A digit that has no other goes.
+                        let pairs = digits.get(..digits.len() & !1)?;
+                        cookie = Cursor::new(pairs).hex_bytes().filter(|_| !digits.is_empty())?;
                     }
                     _ => return None,
                 }

@@ -12,6 +12,8 @@ use crate::text::{ActionParser, PortNames, format_port};
 
 /// Size of the cookie of an action without one, as Open vSwitch lays it out.
 const COOKIE_SIZE: usize = 48;
+/// Raw data is filled up to that many bytes.
+const MIN_USERDATA: usize = 8;
 
 rows! {
     "userspace" Inside Action::Userspace(userspace) => {
@@ -160,7 +162,7 @@ fn read_cookie(c: &mut Cursor<'_>, name: &str) -> Option<Cookie> {
         "userdata" => {
             let mut bytes = c.hex_bytes()?;
             c.expect(")")?;
-            bytes.resize(bytes.len().next_multiple_of(8).max(8), 0);
+            bytes.resize(bytes.len().max(MIN_USERDATA), 0);
             Some(Cookie::Raw(bytes))
         }
         "sFlow" => {
@@ -182,16 +184,20 @@ fn read_cookie(c: &mut Cursor<'_>, name: &str) -> Option<Cookie> {
             })
         }
         "slow_path" => {
-            let mut reason = SlowPath::NONE;
-            if !c.eat("0") {
-                loop {
-                    let word = c.take_while(|b| b.is_ascii_alphanumeric());
-                    reason |= SlowPath::NAMES.iter().find(|(_, n)| *n == word)?.0;
-                    if !c.eat("|") {
-                        break;
+            let reason = match c.peek()? {
+                b')' => SlowPath::NONE,
+                b'0'..=b'9' => SlowPath(c.number(SlowPath::ALL.into())? as u32),
+                _ => {
+                    let mut reason = SlowPath::NONE;
+                    loop {
+                        let word = c.take_while(|b| b.is_ascii_alphanumeric());
+                        reason |= SlowPath::NAMES.iter().find(|(_, n)| *n == word)?.0;
+                        if !c.eat("|") {
+                            break reason;
+                        }
                     }
                 }
-            }
+            };
             c.expect(")")?;
             Some(Cookie::SlowPath {
                 reason,

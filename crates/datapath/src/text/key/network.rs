@@ -102,7 +102,11 @@ pub(super) static ARP: Attribute = Attribute {
     presence: Presence::Must,
     of: |k| matches!(k.dl_type.get(), eth_type::ARP | eth_type::RARP),
     print: |p, a| {
-        let (key, mask) = (arp(p.k), arp(p.m));
+        let (key, mut mask) = (arp(p.k), arp(p.m));
+        // The low byte of the operation stands for all of it.
+        if mask.op.get() == 0xff {
+            mask.op = u16::MAX.into();
+        }
         p.members(a.name, mask == ArpKey::default(), |w| {
             members::write_arp(w, &key, &mask);
         });
@@ -112,7 +116,7 @@ pub(super) static ARP: Attribute = Attribute {
         for (f, k) in [(&mut key.flow, &arp.value), (&mut key.wc.masks, &arp.mask)] {
             (f.nw_src, f.nw_dst) = (k.sip, k.tip);
             (f.arp_sha, f.arp_tha) = (k.sha, k.tha);
-            f.nw_proto = k.op.get().min(0xff) as u8;
+            f.nw_proto = k.op.get() as u8;
         }
         key.unknown_arp = Some(arp.value.op.get()).filter(|&op| op > 0xff);
         Some(())
