@@ -84,7 +84,7 @@ impl Worker {
             self.execute(&mut batch, &actions, depth);
             return;
         }
-        let start = cycles::now();
+        let start = self.measures.then(cycles::now);
         let flow = key.expand();
         crate::log::upcall(&self.dp, "miss", &packet, &flow);
         let (handler, hash) = (self.dp.handler(), packet.rss_hash);
@@ -117,9 +117,10 @@ impl Worker {
                 handler.installed(install, self.me.id, installed);
             }
         }
-        self.me
-            .counters
-            .add(Count::CyclesUpcall, cycles::now().wrapping_sub(start));
+        if let Some(start) = start {
+            let took = cycles::now().wrapping_sub(start);
+            self.me.counters.add(Count::CyclesUpcall, took);
+        }
         let mut batch = Batch::new();
         batch.push(packet);
         self.execute(&mut batch, &reply.actions, depth);

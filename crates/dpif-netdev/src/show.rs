@@ -298,7 +298,7 @@ pub fn perf(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) {
             );
         } else {
             line(out, "  Tx packets:", 0, format_args!(""));
+            out.push('\n');
         }
-        out.push('\n');
     }
 }

@@ -44,6 +44,8 @@ pub struct Worker {
     /// How long to sleep next, when there is little to do: `pmd-sleep-max`.
     nap_us: u64,
     nap_max: u64,
+    /// Whether to measure how long upcalls take: `pmd-perf-metrics`.
+    pub measures: bool,
     exit: bool,
 }
 
@@ -63,6 +65,7 @@ impl Worker {
             turned: now,
             nap_us: 0,
             nap_max: 0,
+            measures: false,
             exit: false,
         })
     }
@@ -86,6 +89,7 @@ impl Worker {
         while !self.exit {
             if self.me.has_mail() {
                 self.mail();
+                start = cycles::now();
                 continue;
             }
             // The clock is read often enough for statistics, and whenever there is work.
@@ -240,20 +244,18 @@ impl Worker {
     fn quiesce(&mut self) {
         let mut ready = Vec::new();
         for _ in 0..QUIESCE_PASSES {
+            let start = cycles::now();
             if self.me.is_pmd() {
                 ready.extend(self.rx.slots());
             } else {
                 self.rx.wait(Some(Duration::ZERO), &mut ready);
             }
             // A queue may be ready without a packet, for its device has failed.
-            if ready
-                .drain(..)
-                .map(|slot| self.receive(slot))
-                .sum::<usize>()
-                == 0
-            {
+            let n: usize = ready.drain(..).map(|slot| self.receive(slot)).sum();
+            if n == 0 {
                 break;
             }
+            self.count_iteration(n, cycles::now().wrapping_sub(start));
         }
         self.tx.flush();
     }
@@ -270,6 +272,7 @@ impl Worker {
         let config = self.dp.config.load();
         self.tx.interval = Duration::from_micros(config.tx_flush_interval);
         self.nap_max = config.sleep_of(self.me.id.0);
+        self.measures = config.pmd_perf_metrics;
     }
 
     /// Handles some batches of a queue; returns the number of packets.

@@ -179,3 +179,34 @@ fn a_configuration_is_told_to_be_applied_by_its_number() {
     sw.vsctl("--no-wait set Open_vSwitch . next_cfg=501");
     assert_eq!(numbers(), [501, 500]);
 }
+
+#[test]
+fn what_polling_costs_is_shown_for_each_thread_and_of_upcalls_where_that_is_asked_for() {
+    let sw = polled();
+    // The thread that serves the queue that receives.
+    let perf = || sw.appctl("dpif-netdev/pmd-perf-show -nh -pmd 0");
+    let receive = |ty: u16| {
+        let eth = "eth(src=50:54:00:00:00:01,dst=50:54:00:00:00:02)";
+        sw.appctl(&format!("netdev-dummy/receive p1 {eth},eth_type({ty})"));
+    };
+    // Tells the number behind a label and what is said of it.
+    let told = |label: &str| -> (u64, String) {
+        let all = perf();
+        let line = all.lines().find_map(|l| l.trim().strip_prefix(label));
+        let line = line.unwrap_or_else(|| panic!("{label} {all}")).trim();
+        let (n, rest) = line.split_once(' ').unwrap_or((line, ""));
+        (n.parse().unwrap(), rest.to_owned())
+    };
+    receive(0x1234);
+    receive(0x1235);
+    assert_eq!(told("- busy iterations:").0, 2);
+    let (upcalls, of_upcalls) = told("- Upcalls:");
+    assert_eq!(upcalls, 2);
+    assert!(of_upcalls.ends_with(", 0.0 us/upcall)"), "{of_upcalls}");
+    sw.vsctl("set Open_vSwitch . other_config:pmd-perf-metrics=true");
+    receive(0x1236);
+    let (_, of_upcalls) = told("- Upcalls:");
+    assert!(!of_upcalls.ends_with(", 0.0 us/upcall)"), "{of_upcalls}");
+    // Nothing follows the last line.
+    assert!(perf().ends_with(" pkts/batch)\n"));
+}
