@@ -6,9 +6,11 @@ use ferrovs_datapath::dpif::{Dpif, FlowPut, PackedMatch, Put, Ufid};
 use ferrovs_datapath::text::{parse_actions, parse_key};
 use ferrovs_dpif_netdev::{Dummy, classes};
 use ferrovs_packet::buffer::BATCH;
+use ferrovs_packet::hash;
+use ferrovs_testkit::memory;
 
 use crate::packet::{packet, udp};
-use crate::{Bench, device};
+use crate::{Bench, counted_receive};
 
 pub const BENCHES: &[Bench] = &[
     // 64 streams that the exact-match cache knows.
@@ -74,16 +76,11 @@ pub const BENCHES: &[Bench] = &[
 
 /// A datapath with ports 1 to 3; one packet of so many whose flow is not in the exact-match cache puts it there.
 fn datapath(emc_inverse: &str) -> Arc<dyn Dpif> {
-    device::register();
-    ferrovs_packet::hash::fix_seed();
-    let classes = classes(Dummy::Normal);
-    let class = classes.iter().find(|c| c.kind() == "dummy");
-    let dp = class
-        .expect("the class")
-        .open("bench", true)
-        .expect("a datapath");
-    for port in ["p1", "p2", "p3"] {
-        dp.port_add(port, "memory", None).expect("a port");
+    hash::fix_seed();
+    let ports = ["p1", "p2", "p3"].map(|port| (port, "memory"));
+    let dp = memory::datapath(&classes(Dummy::Normal), "bench", &ports);
+    for (port, _) in ports {
+        memory::device(port).become_sink();
     }
     let config = ("emc-insert-inv-prob".to_owned(), emc_inverse.to_owned());
     dp.set_config(&[config].into());
@@ -112,7 +109,7 @@ fn forward(dp: &Arc<dyn Dpif>, streams: u16) -> u64 {
         .collect();
     let packets: Vec<Vec<u8>> = frames.iter().cycle().take(PACKETS).cloned().collect();
     let batches = packets.chunks(BATCH).map(<[_]>::to_vec);
-    device::at("p1").receive(batches);
+    counted_receive(&memory::device("p1"), batches);
     dp.quiesce();
     let stats = dp.stats();
     assert_eq!((stats.n_missed, stats.n_lost), (0, 0));

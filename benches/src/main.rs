@@ -9,7 +9,6 @@
 mod classifier;
 mod database;
 mod datapath;
-mod device;
 mod json;
 mod packet;
 mod switch;
@@ -18,6 +17,8 @@ mod xlate;
 
 use std::hint::black_box;
 use std::process::ExitCode;
+
+use ferrovs_testkit::memory::{Device, Look};
 
 /// As in the programs.
 #[global_allocator]
@@ -48,6 +49,19 @@ fn counted<T, R>(items: impl IntoIterator<Item = T>, mut operation: impl FnMut(T
     }
     ferrovs_sys::callgrind::toggle_collect();
     n
+}
+
+/// Lets a device receive batches, and counts what the thread that gets them does with each until it asks for the next.
+fn counted_receive(device: &Device, batches: impl IntoIterator<Item = Vec<Vec<u8>>>) {
+    let mut counting = false;
+    device.watch(move |look| {
+        let has_work = matches!(look, Look::Ends(n) if n > 0);
+        if has_work != counting {
+            ferrovs_sys::callgrind::toggle_collect();
+        }
+        counting = has_work;
+    });
+    device.receive(batches);
 }
 
 fn main() -> ExitCode {

@@ -10,9 +10,10 @@ use ferrovs_openflow::text::flow::parse_flow_mod;
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::Protocol;
 use ferrovs_runtime::clock;
+use ferrovs_testkit::memory;
 
 use crate::packet::{packet, udp};
-use crate::{Bench, counted, device};
+use crate::{Bench, counted, counted_receive};
 
 pub const BENCHES: &[Bench] = &[
     ("tables/add", || {
@@ -69,13 +70,14 @@ pub fn pipeline(tables: u32) -> Vec<String> {
 
 /// A bridge `br0` with three ports and these flows.
 pub fn switch(flows: &[String]) -> Ofprotos {
-    device::register();
+    memory::register();
     let mut ofprotos = Ofprotos::new(classes(Dummy::Normal)).expect("bridges");
     let now = clock::now();
     ofprotos.create("br0", "dummy", now).expect("a bridge");
     for port in ["p1", "p2", "p3"] {
         let device = ferrovs_netdev::open(port, "memory").expect("a device");
         ofprotos.port_add("br0", device, None).expect("a port");
+        memory::device(port).become_sink();
     }
     let ports = bridge(&ofprotos).ports.keys().copied().collect::<Vec<_>>();
     for port in ports {
@@ -139,7 +141,7 @@ fn new_streams(tables: u32) -> u64 {
     let ofprotos = switch(&flows);
     let dpif = bridge(&ofprotos).backer.dpif.clone();
     let frames = (0..STREAMS).map(|stream| packet(&udp(stream)).data().to_vec());
-    device::at("p1").receive(frames.map(|frame| vec![frame]));
+    counted_receive(&memory::device("p1"), frames.map(|frame| vec![frame]));
     dpif.quiesce();
     let stats = dpif.stats();
     assert_eq!((stats.n_missed, stats.n_lost), (STREAMS.into(), 0));

@@ -81,6 +81,30 @@ impl Ufid {
     }
 }
 
+/// Numbers below this can be given to ports.
+const MAX_PORTS: u32 = 65535;
+
+/// A number for a new port called `name`, of those that are free: where ports are numbered `by_name` the first number in
+/// the name (100 more for a name that begins with "br"), else and otherwise the lowest that is not less than `lowest`.
+pub fn port_number(
+    name: &str,
+    by_name: bool,
+    lowest: u32,
+    is_free: impl Fn(u32) -> bool,
+) -> Option<DpPort> {
+    let is_free = |n: u32| n < MAX_PORTS && is_free(n);
+    let named = || {
+        let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let end = digits.find(|c: char| !c.is_ascii_digit());
+        let number: u32 = digits[..end.unwrap_or(digits.len())].parse().ok()?;
+        let base = if name.starts_with("br") { 100 } else { 0 };
+        number.checked_add(base).filter(|&n| n > 0 && is_free(n))
+    };
+    let number = by_name.then(named).flatten();
+    let number = number.or_else(|| (lowest.max(1)..MAX_PORTS).find(|&n| is_free(n)));
+    number.map(DpPort)
+}
+
 /// Which polling thread a flow belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PmdId(pub u32);

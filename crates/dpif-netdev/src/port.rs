@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ferrovs_datapath::dpif::DpPortInfo;
+use ferrovs_datapath::dpif::{DpPortInfo, port_number};
 use ferrovs_netdev::Netdev;
 use ferrovs_packet::types::DpPort;
 
 use crate::counters::Load;
-
-/// Numbers below this can be given to ports.
-const MAX_PORTS: u32 = 65535;
 
 pub struct Port {
     pub number: DpPort,
@@ -109,30 +106,14 @@ impl Ports {
         Some(port)
     }
 
-    fn free(&self, number: u32) -> bool {
-        number < MAX_PORTS && !self.by_number.contains_key(&number)
-    }
-
-    /// A number for a new port called `name`: in a dummy datapath the first number in the name (100 more for a
-    /// name that begins with "br") if it is free, else and otherwise the lowest that is free.
+    /// A number for a new port called `name`, see [`port_number`].
     pub fn choose(&mut self, name: &str, dummy: bool) -> Option<DpPort> {
-        if dummy {
-            let digits: String = name
-                .chars()
-                .skip_while(|c| !c.is_ascii_digit())
-                .take_while(char::is_ascii_digit)
-                .collect();
-            let base = if name.starts_with("br") { 100 } else { 0 };
-            if let Ok(n) = digits.parse::<u32>()
-                && let Some(n) = n.checked_add(base)
-                && n > 0
-                && self.free(n)
-            {
-                return Some(DpPort(n));
-            }
+        let is_free = |n: u32| !self.by_number.contains_key(&n);
+        let number = port_number(name, dummy, self.lowest, is_free)?;
+        if !dummy {
+            self.lowest = number.0;
         }
-        self.lowest = (self.lowest.max(1)..MAX_PORTS).find(|n| self.free(*n))?;
-        Some(DpPort(self.lowest))
+        Some(number)
     }
 }
 

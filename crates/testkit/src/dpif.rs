@@ -21,6 +21,7 @@ use ferrovs_datapath::action::{Action, Userspace};
 use ferrovs_datapath::dpif::{
     DpPortInfo, DpStats, Dpif, DpifClass, DumpWant, Errno, Execute, FlowAttrs, FlowEntry, FlowPut,
     FlowStats, FlowView, Meter, Meters, Op, PmdId, PortEvents, PortLog, PortStats, Shard, Ufid,
+    port_number,
 };
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::features::DpFeatures;
@@ -425,11 +426,11 @@ impl Dpif for FakeDpif {
         if inner.ports.values().any(|p| p.name == name) {
             return Err(Errno::EEXIST);
         }
-        let is_free = |n: &DpPort| !inner.ports.contains_key(n);
+        let is_free = |n| !inner.ports.contains_key(&DpPort(n));
         let port = match wanted {
-            Some(port) if is_free(&port) => port,
+            Some(port) if is_free(port.0) => port,
             Some(_) => return Err(Errno::EBUSY),
-            None => (1..).map(DpPort).find(is_free).ok_or(Errno::EFBIG)?,
+            None => port_number(name, false, 1, is_free).ok_or(Errno::EFBIG)?,
         };
         let info = DpPortInfo {
             name: name.to_owned(),

@@ -1,5 +1,6 @@
-//! What tests need: a datapath that fails on demand (`dpif`), and for whole programs where the programs are, a switch of one's own, hosts in network
-//! namespaces, and the oracle (Debian's Open vSwitch, unpacked and not installed) to compare with.
+//! What tests need: a datapath that fails on demand (`dpif`), devices in memory for the one that does not (`memory`), and
+//! for whole programs where the programs are, a switch of one's own, hosts in network namespaces, and the oracle (Debian's
+//! Open vSwitch, unpacked and not installed) to compare with.
 //!
 //! Everything made here has a name of its own and is removed when it is dropped, so that tests run in parallel
 //! and leave nothing behind. Traffic is sent only between namespaces that a test made.
@@ -11,6 +12,8 @@ pub mod database;
 #[cfg(feature = "dpif")]
 pub mod dpif;
 pub mod matrix;
+#[cfg(feature = "dpif")]
+pub mod memory;
 pub mod netns;
 pub mod oracle;
 pub mod packets;
