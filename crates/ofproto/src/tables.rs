@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use ferrovs_openflow::Action;
 use ferrovs_openflow::flow::FlowRemovedReason;
 pub use ferrovs_openflow::switch::TableMiss as MissConfig;
-use ferrovs_packet::field::{FieldId, SubField};
+use ferrovs_packet::field::{FieldId, SubField, TunTable};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_sync::{Counter, VersionGuard, Versions, Waker};
 use hashbrown::HashMap;
@@ -191,6 +191,8 @@ struct Writer {
     garbage: VecDeque<(u64, Arc<Rule>)>,
     /// The same of groups.
     old_groups: VecDeque<(u64, Arc<Group>)>,
+    /// The bridge's, for groups of eviction.
+    tun_table: Arc<TunTable>,
     by_cookie: HashMap<u64, Vec<Arc<Rule>>>,
     /// Rules that name a group, by the group and their address.
     by_group: HashMap<u32, HashMap<usize, Arc<Rule>>>,

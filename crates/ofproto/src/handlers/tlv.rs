@@ -52,6 +52,8 @@ impl Request<'_> {
             TlvTableCommand::Clear => table = TunTable::default(),
         }
         self.ofproto.tun_table = Arc::new(table);
+        let table = self.ofproto.tun_table.clone();
+        self.ofproto.tables.set_tun_table(table);
         self.ofproto.dirty = true;
         Ok(())
     }

@@ -11,6 +11,7 @@ use ferrovs_openflow::action::TABLE_ALL;
 use ferrovs_openflow::flow::{
     FlowMod, FlowModCommand, FlowModFlags, FlowRemovedReason, FlowStatsRequest, GROUP_ANY,
 };
+use ferrovs_packet::field::TunTable;
 use ferrovs_packet::types::OfPort;
 
 use super::{N_TABLES, N_VISIBLE_TABLES, RuleMatch, TBL_INTERNAL, TableEvent, Tables, Writer};
@@ -245,6 +246,11 @@ impl<'a> Change<'a> {
         self.version
     }
 
+    /// Where rules have the options of tunnels.
+    pub(super) fn tun_table(&self) -> &Arc<TunTable> {
+        &self.writer.tun_table
+    }
+
     /// Makes one flow mod. Its actions must have been checked against groups, meters and ports.
     pub fn flow_mod(&mut self, fm: FlowMod) -> Result<(), OfpErr> {
         if fm.table_id != TABLE_ALL && usize::from(fm.table_id) >= N_TABLES {
@@ -362,7 +368,7 @@ impl<'a> Change<'a> {
             return Err(OfpErr::OFPFMFC_TABLE_FULL);
         }
         drop(config);
-        let victim = super::evict::victims(table, self.version, 1).pop();
+        let victim = super::evict::victims(table, self.version, self.tun_table(), 1).pop();
         let rule = victim.ok_or(OfpErr::OFPFMFC_TABLE_FULL)?;
         self.remove(rule, FlowRemovedReason::Eviction);
         Ok(())

@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use ferrovs_openflow::flow::FlowRemovedReason;
-use ferrovs_packet::field::FieldValue;
+use ferrovs_packet::field::{FieldValue, TunTable};
 
 use super::{Change, Requester, Table, Tables};
 use crate::rule::Rule;
@@ -27,7 +27,7 @@ fn expiry(rule: &Rule) -> Option<i64> {
 }
 
 /// At most `n` rules of the table, the first to go first, of those that are visible in `version`.
-pub(super) fn victims(table: &Table, version: u64, n: usize) -> Vec<Arc<Rule>> {
+pub(super) fn victims(table: &Table, version: u64, tun: &TunTable, n: usize) -> Vec<Arc<Rule>> {
     let config = table.config();
     let mut groups: HashMap<Vec<FieldValue>, Vec<(Rank, Arc<Rule>)>> = HashMap::new();
     table.index.for_each(version, &mut |rule| {
@@ -39,7 +39,7 @@ pub(super) fn victims(table: &Table, version: u64, n: usize) -> Vec<Arc<Rule>> {
         } else {
             let flow = rule.match_.expand().flow;
             let fields = config.eviction_groups.iter();
-            fields.map(|field| field.value(&flow)).collect()
+            fields.map(|field| field.value_in(&flow, tun)).collect()
         };
         let group = groups.entry(key).or_default();
         group.push(((rule.importance, end, rule.created_ms), rule.clone()));
@@ -74,7 +74,8 @@ impl Change<'_> {
         let excess = config.max_flows.filter(|_| config.evict);
         let excess = excess.map_or(0, |max| table.n_rules().saturating_sub(max));
         if excess > 0 {
-            for rule in victims(table, self.version(), excess as usize) {
+            let tun = self.tun_table().clone();
+            for rule in victims(table, self.version(), &tun, excess as usize) {
                 self.remove(rule, FlowRemovedReason::Eviction);
             }
         }
@@ -82,6 +83,11 @@ impl Change<'_> {
 }
 
 impl Tables {
+    /// Where rules have the options of tunnels, by which groups may be formed.
+    pub fn set_tun_table(&self, table: Arc<TunTable>) {
+        self.writer().tun_table = table;
+    }
+
     /// Does at once what a lowered limit asks for.
     pub fn evict_excess(&self, table_id: u8, now_ms: i64) {
         if let Some(table) = self.table(table_id) {
@@ -164,6 +170,39 @@ mod tests {
         add(&t, 3, 34, 0).unwrap();
         assert_eq!(there(&t), [31, 32, 33, 34]);
         assert_eq!(add(&t, 2, 22, 5), Err(OfpErr::OFPFMFC_TABLE_FULL));
+    }
+
+    #[test]
+    fn groups_are_formed_by_options_of_tunnels_too() {
+        let t = tables(4, &["NXM_NX_TUN_METADATA3[0..31]"]);
+        let mut tun = TunTable::default();
+        tun.add(3, 0xffff, 1, 4).unwrap();
+        let field = SubField::parse("NXM_NX_TUN_METADATA3[]")
+            .unwrap()
+            .field
+            .field();
+        t.set_tun_table(Arc::new(tun.clone()));
+        let add = |value: u128, cookie: u64, idle: u16| {
+            let mut match_ = Match::default();
+            let exact = FieldValue::from(u128::from(u32::MAX));
+            field.set_match_in(&FieldValue::from(value), &exact, &mut match_, &tun);
+            match_.flow.metadata = cookie.into();
+            match_.wc.masks.metadata = u64::MAX.into();
+            let fm = FlowMod {
+                match_,
+                idle_timeout: idle,
+                new_cookie: cookie,
+                table_id: 0,
+                ..FlowMod::default()
+            };
+            t.flow_mod(fm, Requester::default(), 0)
+        };
+        for (value, cookie, idle) in [(1, 11, 90), (1, 12, 80), (1, 13, 95), (2, 21, 10)] {
+            add(value, cookie, idle).unwrap();
+        }
+        // Of the first value there are most, though a flow of the other would expire first.
+        add(3, 31, 0).unwrap();
+        assert_eq!(there(&t), [11, 13, 21, 31]);
     }
 
     #[test]
