@@ -78,6 +78,7 @@ impl Monitor {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let port = Arc::new(PortMachines {
             id: NEXT.fetch_add(1, Relaxed),
+            name: name.into(),
             place,
             backer: Arc::downgrade(backer),
             shared: self.shared.clone(),
@@ -106,7 +107,7 @@ impl Monitor {
         );
         self.mappings.insert(isid, vlan);
         for port in ports {
-            vlog::info!(OVS_LLDP, "   lldp->name={}", port.lldp().name());
+            vlog::info!(OVS_LLDP, "   lldp->name={}", port.name);
             port.add_mapping(isid, vlan);
         }
     }
@@ -143,9 +144,10 @@ impl Drop for Monitor {
     }
 }
 
-/// The machines of one port.
+/// The machines of one port. Whoever holds their mutex writes no log and sends nothing.
 pub struct PortMachines {
     id: u64,
+    name: Box<str>,
     place: (BridgeId, OfPort),
     backer: Weak<Backer>,
     shared: Arc<Shared>,
@@ -186,41 +188,38 @@ impl PortMachines {
     }
 
     fn add_mapping(&self, isid: u32, vlan: u16) {
-        let mut lldp = self.lldp();
-        if lldp.add_mapping(isid, vlan) {
-            vlog::info!(OVS_LLDP, "     hardware->h_ifname={}", lldp.name());
-            self.change_vlan(lldp.name(), vlan, true);
+        if self.lldp().add_mapping(isid, vlan) {
+            vlog::info!(OVS_LLDP, "     hardware->h_ifname={}", self.name);
+            self.change_vlan(vlan, true);
         }
     }
 
     fn remove_mapping(&self, isid: u32) {
-        let mut lldp = self.lldp();
-        if let Some(gone) = lldp.remove_mapping(isid) {
-            let (name, vlan) = (lldp.name(), gone.vlan);
+        let gone = self.lldp().remove_mapping(isid);
+        if let Some(gone) = gone {
+            let (name, vlan) = (&self.name, gone.vlan);
             vlog::info!(
                 OVS_LLDP,
                 "   Removing mapping ISID={isid}, VLAN={vlan} (lldp->name={name})"
             );
             vlog::info!(OVS_LLDP, "     hardware->h_ifname={name}");
             vlog::info!(OVS_LLDP, "     Removing lport, isid={isid}, vlan={vlan}");
-            self.change_vlan(name, vlan, false);
+            self.change_vlan(vlan, false);
         }
     }
 
-    fn change_vlan(&self, port: &str, vlan: u16, add: bool) {
-        let port = port.to_string();
+    fn change_vlan(&self, vlan: u16, add: bool) {
+        let port = self.name.to_string();
         lock(&self.shared.vlan_changes).push(VlanChange { port, vlan, add });
     }
 
     /// Sends what is due, and returns when the next is.
     fn run(&self, now: Instant) -> Option<Instant> {
-        let mut frames = Vec::new();
-        let next = {
-            let mut lldp = self.lldp();
-            frames.extend(std::iter::from_fn(|| lldp.poll_transmit(now)));
-            log_events(&mut lldp);
-            lldp.poll_timeout()
-        };
+        let mut lldp = self.lldp();
+        let frames: Vec<_> = std::iter::from_fn(|| lldp.poll_transmit(now)).collect();
+        let (events, next) = (events(&mut lldp), lldp.poll_timeout());
+        drop(lldp);
+        log_events(&self.name, events);
         frames.iter().for_each(|frame| self.send(frame));
         next
     }
@@ -254,14 +253,20 @@ impl PacketTaker for PortMachines {
     fn input(&self, now: Instant, packet: &Packet) {
         let mut lldp = self.lldp();
         lldp.input(now, packet.data());
-        log_events(&mut lldp);
+        let events = events(&mut lldp);
+        drop(lldp);
+        log_events(&self.name, events);
     }
 }
 
-/// Tells what a machine has to tell.
-fn log_events(lldp: &mut Lldp) {
-    while let Some(event) = lldp.poll_event() {
-        let port = lldp.name();
+/// What a machine has to tell.
+fn events(lldp: &mut Lldp) -> Vec<Event> {
+    std::iter::from_fn(|| lldp.poll_event()).collect()
+}
+
+/// Tells it, of a port.
+fn log_events(port: &str, events: Vec<Event>) {
+    for event in events {
         match event {
             Event::Discarded(why) => match why.text(port) {
                 Some((true, text)) => vlog::warn!(LLDP, "{text}"),

@@ -227,7 +227,7 @@ impl Ofprotos {
             .remove_port(ofport)
     }
 
-    /// Whether a port speaks LLDP; without a word about it the port forgets what it knew.
+    /// Whether a port speaks LLDP; see [`Ofproto::set_lldp`].
     pub fn set_lldp(&mut self, bridge: &str, ofport: OfPort, wanted: Option<bool>, now: Instant) {
         if let Some(bridge) = self.bridges.get_mut(bridge) {
             bridge.set_lldp(ofport, wanted, &mut self.monitor, now);

@@ -20,6 +20,8 @@ pub const TX_INTERVAL: Duration = Duration::from_secs(5);
 const TTL_S: u16 = 120;
 /// Neighbours beyond so many are not remembered: anyone can make them up.
 const MAX_NEIGHBOURS: usize = 1024;
+/// Nor more mappings of all neighbours: each frame that comes looks at every one of them.
+const MAX_HEARD: usize = 1024;
 
 /// What the machine says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,7 +193,7 @@ impl Lldp {
                     .clone_from(&incoming.system_description);
             }
         }
-        let neighbour = Neighbour {
+        let mut neighbour = Neighbour {
             chassis: incoming.chassis,
             port: incoming.port,
             element: incoming.element,
@@ -206,6 +208,8 @@ impl Lldp {
             None if self.neighbours.len() < MAX_NEIGHBOURS => self.counters.insert += 1,
             None => return,
         }
+        let heard: usize = self.neighbours.iter().map(|n| n.mappings.len()).sum();
+        neighbour.mappings.truncate(MAX_HEARD - heard);
         self.neighbours.push(neighbour);
     }
 

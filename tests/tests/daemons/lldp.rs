@@ -62,6 +62,11 @@ fn frames_go_out_every_five_seconds_of_the_virtual_clock() {
     assert_eq!(count(&sw, "tx cnt:"), 14);
     sw.vsctl("clear Interface p1 lldp");
     assert_eq!(sw.appctl("autoattach/statistics"), "");
+    // One that has been told to be silent keeps what it knows.
+    sw.vsctl("set Interface p1 lldp:enable=true");
+    sw.vsctl("set Interface p1 lldp:enable=false");
+    sw.vsctl("clear Interface p1 lldp");
+    assert_eq!(count(&sw, "tx cnt:"), 0);
 }
 
 #[test]
@@ -80,6 +85,15 @@ fn a_server_is_known_and_decides_about_mappings() {
          \x20 Auto Attach Primary Server Descr: bar\n\
          \x20 Auto Attach Primary Server System Id: 00:11:22:33:44:55:02:00:23:01:45:67\n"
     );
+    // Descriptions end at the first NUL; an empty one is none.
+    for (description, want) in [("0c036200 72", "b"), ("0c00", "<None>")] {
+        receive(&sw, &format!("{description} fe32 00040d0b {element} 0000"));
+        let status = sw.appctl("autoattach/status br0");
+        assert!(
+            status.contains(&format!("Server Descr: {want}\n")),
+            "{status}"
+        );
+    }
     receive(&sw, &mapping("200a000001"));
     assert_eq!(
         sw.appctl("autoattach/show-isid"),
@@ -101,7 +115,7 @@ fn a_server_is_known_and_decides_about_mappings() {
     receive(&sw, "fe0200040000");
     assert_eq!(
         (count(&sw, "rx cnt:"), count(&sw, "rx discarded cnt:")),
-        (3, 1)
+        (5, 1)
     );
 }
 

@@ -18,7 +18,8 @@ pub(super) fn default_identity() -> Identity {
 }
 
 impl Ofproto {
-    /// Whether a port speaks LLDP. Without a word about it the port forgets what it knew.
+    /// Whether a port speaks LLDP. Without a word about it a port that spoke it forgets what it knew; one that had been told
+    /// to be silent does not.
     pub(crate) fn set_lldp(
         &mut self,
         ofport: OfPort,
@@ -32,7 +33,7 @@ impl Ofproto {
         };
         let was_on = port.machines.as_ref().is_some_and(|m| m.lldp_is_on());
         let on = wanted == Some(true);
-        if wanted.is_none() {
+        if wanted.is_none() && was_on {
             port.machines = None;
         } else if on && port.machines.is_none() {
             let machines = monitor.add_port(port.netdev.name(), place, &self.backer);

@@ -30,7 +30,9 @@ pub fn status(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
 }
 
 fn write_server(out: &mut String, n: &Neighbour, element: &Element) {
-    let descr = n.system_description.as_deref();
+    let descr = n.system_description.as_deref().filter(|d| !d.is_empty());
+    // As C reads it: up to the first NUL.
+    let descr = descr.map(|d| d.split(|byte| *byte == 0).next().unwrap_or_default());
     let descr = descr.map_or("<None>".into(), String::from_utf8_lossy);
     let mut id = element.mac.0.to_vec();
     // As a machine of little endian has them in memory.

@@ -157,6 +157,26 @@ fn a_server_decides_about_mappings() {
 }
 
 #[test]
+fn what_neighbours_make_up_is_remembered_up_to_a_bound() {
+    let now = start();
+    let mut lldp = on(now);
+    assert!(lldp.add_mapping(0xfff_fff, 10));
+    let many: Vec<_> = (0..90).map(|isid| (2, 10, isid)).collect();
+    let many = mappings(&many);
+    for n in 0..1100 {
+        let chassis = format!("0207 04 00112233 {n:04x}");
+        lldp.input(now, &frame(&[&chassis, PORT, TTL, &many, "0000"]));
+        let heard = events(&mut lldp).len();
+        assert_eq!(heard, (90 * (n + 1)).min(MAX_HEARD));
+    }
+    assert_eq!(lldp.neighbours().len(), MAX_NEIGHBOURS);
+    // One that is known already keeps its place.
+    let known = format!("0207 04 00112233 {:04x}", 0);
+    lldp.input(now, &frame(&[&known, PORT, TTL, &many, "0000"]));
+    assert_eq!(events(&mut lldp).len(), MAX_HEARD);
+}
+
+#[test]
 fn malformed_frames_are_discarded_with_a_reason() {
     let short = ["02", "0200", "020000", "020700"];
     let too_short = short.map(|tlvs| (vec![tlvs], Malformed::TooShort));
@@ -171,6 +191,10 @@ fn malformed_frames_are_discarded_with_a_reason() {
         (vec![CHASSIS, PORT, "0000"], Malformed::Missing),
         (vec!["0201", CHASSIS, PORT, TTL, "0000"], Malformed::Id),
         (with(&[CHASSIS, "0000"]), Malformed::Place(1, 4)),
+        (
+            with(&[&["0800"; 300][..], &[TTL]].concat()),
+            Malformed::Place(3, 304),
+        ),
         (with(&["fe0200040000"]), Malformed::Organisation),
         (with(&["fe0400040d0b0000"]), Malformed::Element),
         (with(&["fe0400040d0c0000"]), Malformed::Mappings),
@@ -234,6 +258,23 @@ fn what_is_odd_or_too_much_is_taken() {
     let tagged = format!("0180c200000e 001122334455 8100 0005 88cc {CHASSIS}{PORT}{TTL}0000");
     lldp.input(start(), &bytes(&tagged));
     assert_eq!((lldp.counters().rx, lldp.counters().rx_discarded), (7, 0));
+}
+
+#[test]
+fn what_is_too_long_for_a_tlv_is_cut_and_the_longest_is_read() {
+    let now = start();
+    let mut lldp = on(now);
+    lldp.set_identity(&Identity {
+        system_name: Some(String::new()),
+        system_description: "x".repeat(600),
+    });
+    assert!((0..200).all(|isid| lldp.add_mapping(isid, 4095)));
+    let frame = lldp.poll_transmit(now + TX_INTERVAL).unwrap();
+    let mut remarks = Vec::new();
+    let read = wire::decode(&frame, &mut remarks).unwrap();
+    assert_eq!(read.system_description, Some(vec![b'x'; 511]));
+    assert_eq!((read.mappings.len(), read.mappings[94].isid), (95, 94));
+    assert!(matches!(remarks[..], [Remark::Element(_)]));
 }
 
 #[test]

@@ -178,7 +178,7 @@ pub enum Malformed {
     TlvHeader,
     TlvBeyondFrame,
     /// A TLV that must be at a certain place is at this one.
-    Place(u8, u8),
+    Place(u8, usize),
     Id,
     Ttl,
     End,
@@ -236,7 +236,7 @@ pub fn decode(frame: &[u8], remarks: &mut Vec<Remark>) -> Result<Incoming, Malfo
     let mut rest = payload(frame);
     let mut got = Incoming::default();
     let (mut has_ttl, mut has_end) = (false, false);
-    let mut place = 0u8;
+    let mut place = 0;
     while !rest.is_empty() && !has_end {
         let (&header, after) = rest.split_first_chunk().ok_or(Malformed::TlvHeader)?;
         let header = u16::from_be_bytes(header);
@@ -245,11 +245,13 @@ pub fn decode(frame: &[u8], remarks: &mut Vec<Remark>) -> Result<Incoming, Malfo
             .split_at_checked(len)
             .ok_or(Malformed::TlvBeyondFrame)?;
         rest = after;
-        place = place.saturating_add(1);
+        place += 1;
         match kind {
             END if len > 0 => return Err(Malformed::End),
             END => has_end = true,
-            CHASSIS_ID..=TTL if place != kind => return Err(Malformed::Place(kind, place)),
+            CHASSIS_ID..=TTL if place != usize::from(kind) => {
+                return Err(Malformed::Place(kind, place));
+            }
             CHASSIS_ID | PORT_ID if len < 2 => return Err(Malformed::Id),
             CHASSIS_ID => got.chassis = value.to_vec(),
             PORT_ID => got.port = value.to_vec(),
