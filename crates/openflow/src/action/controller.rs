@@ -11,7 +11,7 @@ use super::{Action, MAX_LEN_NO_BUFFER};
 use crate::error::OfpErr;
 use crate::packet_in::PacketInReason;
 use crate::text::action::{chomp, dotted};
-use crate::text::color::{self, Part};
+use crate::text::color::{self, Colors, Paint, Part};
 use crate::text::cursor::{next_pair, u16 as num16, u32 as num32};
 use crate::text::format_table;
 use crate::text::parse_action::hex_bytes;
@@ -51,6 +51,7 @@ impl Controller {
 
 pub(super) static CONTROLLER: Row = Row {
     name: "controller",
+    paint: Paint::call(Colors::arguments),
     words: &[word("controller", |_, v| parse(v))],
     wires: &[
         nicira(20, 0..=5, "NXAST_CONTROLLER", 16..=16, |_, mut r| {

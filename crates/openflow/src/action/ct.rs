@@ -14,6 +14,7 @@ use super::row::{MAX, Row, nicira, word};
 use super::verify::{Place, refuse};
 use crate::error::OfpErr;
 use crate::text::action::{chomp, format_list};
+use crate::text::color::{Colors, Paint, Part};
 use crate::text::cursor::{next_pair, u16 as num16};
 use crate::text::parse_action::Parser;
 use crate::text::{Names, format_table, parse_table};
@@ -76,6 +77,10 @@ pub enum NatRange {
 
 pub(super) static CT: Row = Row {
     name: "ct",
+    paint: Paint {
+        call: Colors::ct,
+        ..Paint::alone(Part::Paren)
+    },
     words: &[word("ct", parse_ct)],
     wires: &[nicira(35, 0..=5, "NXAST_CT", 24..=MAX, read_ct)],
     encode: |a, e, out| {
@@ -276,6 +281,10 @@ fn parse_ct(p: &mut Parser<'_, '_>, v: &str) -> Result<Action, String> {
 
 pub(super) static NAT: Row = Row {
     name: "nat",
+    paint: Paint {
+        call: Colors::nat,
+        ..Paint::alone(Part::Paren)
+    },
     words: &[word("nat", |_, v| Ok(Action::Nat(Box::new(parse_nat(v)?))))],
     wires: &[nicira(36, 0..=5, "NXAST_NAT", 16..=MAX, |_, r| read_nat(r))],
     encode: |a, _, out| {
@@ -576,6 +585,7 @@ fn port_prefix(s: &str) -> Option<(u16, &str)> {
 
 pub(super) static CT_CLEAR: Row = Row {
     name: "ct_clear",
+    paint: Paint::alone(Part::Value),
     words: &[word("ct_clear", |_, _| Ok(Action::CtClear))],
     wires: &[nicira(43, 0..=5, "NXAST_CT_CLEAR", 16..=16, |_, _| {
         Ok(Action::CtClear)

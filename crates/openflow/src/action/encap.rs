@@ -13,6 +13,7 @@ use super::encode::{nx, std};
 use super::row::{MAX, Row, nicira, of, word};
 use crate::error::OfpErr;
 use crate::text::action::list_of;
+use crate::text::color::{Colors, Paint, Part};
 use crate::text::cursor::{next_pair, u8 as num8, u16 as num16, u32 as num32};
 use crate::text::format::hex;
 use crate::text::parse_action::{OF13_UP, hex_bytes};
@@ -172,6 +173,7 @@ pub(super) static SET_MPLS_TTL: Row = Row {
 
 pub(super) static DEC_MPLS_TTL: Row = Row {
     name: "dec_mpls_ttl",
+    paint: Paint::alone(Part::Value),
     words: &[word("dec_mpls_ttl", |_, _| Ok(Action::DecMplsTtl))],
     wires: &[
         of(16, 1..=5, "OFPAT_DEC_MPLS_TTL", 8..=8, |_, _| {
@@ -264,6 +266,7 @@ pub(super) static POP_MPLS: Row = Row {
 
 pub(super) static DEC_NSH_TTL: Row = Row {
     name: "dec_nsh_ttl",
+    paint: Paint::alone(Part::Paren),
     words: &[word("dec_nsh_ttl", |_, _| Ok(Action::DecNshTtl))],
     wires: &[nicira(48, 3..=5, "NXAST_DEC_NSH_TTL", 16..=16, |_, _| {
         Ok(Action::DecNshTtl)
@@ -280,6 +283,7 @@ pub(super) static DEC_NSH_TTL: Row = Row {
 
 pub(super) static ENCAP: Row = Row {
     name: "encap",
+    paint: Paint::call(Colors::encap),
     words: &[word("encap", |_, v| parse_encap(v)).only(OF13_UP)],
     wires: &[nicira(46, 3..=5, "NXAST_ENCAP", 16..=MAX, |_, r| {
         read_encap(r)

@@ -14,6 +14,7 @@ use super::row::{MAX, Row, nicira, word};
 use crate::error::OfpErr;
 use crate::text::Names;
 use crate::text::action::list_of;
+use crate::text::color::{Colors, Paint};
 use crate::text::cursor::{atoi, words};
 use crate::text::parse_action::Parser;
 use crate::warn::{Topic, warn};
@@ -76,6 +77,7 @@ const MEMBER_TYPE: u32 = 0x0000_0002;
 
 pub(super) static BUNDLE: Row = Row {
     name: "bundle",
+    paint: Paint::call(Colors::arguments),
     words: &[
         word("bundle", |p, v| parse_bundle(p, v, false)),
         word("bundle_load", |p, v| parse_bundle(p, v, true)),

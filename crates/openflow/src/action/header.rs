@@ -16,6 +16,7 @@ use super::encode::{Encoder, nx, std};
 use super::row::{MAX, Row, nicira, of, word};
 use crate::error::OfpErr;
 use crate::text::action::list_of;
+use crate::text::color::{Colors, Paint, Part};
 use crate::text::cursor::{atoi, u8 as num8, u16 as num16, words};
 use crate::version::Version;
 use crate::warn::{Topic, warn};
@@ -397,6 +398,10 @@ fn plain_dec_ttl() -> Action {
 
 pub(super) static DEC_TTL: Row = Row {
     name: "dec_ttl",
+    paint: Paint {
+        call: Colors::dec_ttl,
+        ..Paint::alone(Part::Paren)
+    },
     words: &[word("dec_ttl", |_, v| {
         if v.is_empty() {
             return Ok(plain_dec_ttl());

@@ -15,6 +15,7 @@ use super::verify::{Place, not_in};
 use crate::error::OfpErr;
 use crate::meter::METER_MAX;
 use crate::text::action::format_list;
+use crate::text::color::{Colors, Paint, Part};
 use crate::text::cursor::{u32 as num32, u64 as num64};
 use crate::text::format::hex;
 use crate::text::parse_action::{NXM_OF11_UP, OF13_UP};
@@ -67,6 +68,7 @@ pub(super) static METER: Row = Row {
 
 pub(super) static CLEAR_ACTIONS: Row = Row {
     name: "clear_actions",
+    paint: Paint::alone(Part::Value),
     words: &[word("clear_actions", |_, _| Ok(Action::ClearActions))],
     format: |_, _, out| out.push_str("clear_actions"),
     stage: Stage::Clear,
@@ -82,6 +84,7 @@ pub(super) static CLEAR_ACTIONS: Row = Row {
 
 pub(super) static WRITE_ACTIONS: Row = Row {
     name: "write_actions",
+    paint: Paint::call(Colors::list),
     words: &[word("write_actions", |p, v| {
         Ok(Action::WriteActions(p.nested(v, Place::WriteActions)?))
     })],

@@ -15,6 +15,7 @@ use super::row::{MAX, Row, nicira, word};
 use super::{Action, check_writable};
 use crate::error::OfpErr;
 use crate::flow::DEFAULT_PRIORITY;
+use crate::text::color::{Colors, Paint};
 use crate::text::cursor::{atoi, next_pair, parse_u64_prefix};
 use crate::text::format::hex;
 use crate::text::parse_action::{check_fits, reg_move};
@@ -68,6 +69,7 @@ pub struct Learn {
 
 pub(super) static LEARN: Row = Row {
     name: "learn",
+    paint: Paint::call(Colors::learn),
     words: &[word("learn", |p, v| {
         Ok(Action::Learn(Box::new(parse(v, p.names)?)))
     })],

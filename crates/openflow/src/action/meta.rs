@@ -12,6 +12,7 @@ use super::row::{MAX, Row, nicira, of, word};
 use super::verify::Company;
 use crate::error::OfpErr;
 use crate::text::action::dotted;
+use crate::text::color::{Paint, Part};
 use crate::text::cursor::{u32 as num32, u64 as num64};
 use crate::text::format::hex;
 use crate::text::parse_action::hex_bytes;
@@ -110,6 +111,7 @@ pub(super) static SET_QUEUE: Row = Row {
 
 pub(super) static POP_QUEUE: Row = Row {
     name: "pop_queue",
+    paint: Paint::alone(Part::Value),
     words: &[word("pop_queue", |_, _| Ok(Action::PopQueue))],
     wires: &[nicira(5, 0..=5, "NXAST_POP_QUEUE", 16..=16, |_, _| {
         Ok(Action::PopQueue)

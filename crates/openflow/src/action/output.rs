@@ -11,6 +11,7 @@ use super::encode::{nx, pack, std};
 use super::row::{Row, Target, nicira, of, word};
 use super::{Action, MAX_LEN_NO_BUFFER};
 use crate::error::OfpErr;
+use crate::text::color::{Colors, Paint};
 use crate::text::cursor::{next_pair, u32 as num32};
 use crate::text::parse_action::Parser;
 use crate::version::Version;
@@ -21,6 +22,10 @@ const MIN_TRUNC: u32 = 14;
 
 pub(super) static OUTPUT: Row = Row {
     name: "output",
+    paint: Paint {
+        call: Colors::output,
+        ..Paint::named(Colors::to)
+    },
     // A port's number or name alone means the same; the parser of lists knows.
     words: &[
         word("output", parse_output),
@@ -277,6 +282,7 @@ pub(super) static ENQUEUE: Row = Row {
 
 pub(super) static GROUP: Row = Row {
     name: "group",
+    paint: Paint::named(Colors::to),
     words: &[word("group", |_, v| Ok(Action::Group(num32(v)?)))],
     wires: &[
         of(22, 1..=5, "OFPAT_GROUP", 8..=8, |_, mut r| {

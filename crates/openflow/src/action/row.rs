@@ -20,6 +20,7 @@ use super::verify::{Company, Place, Refusal, not_in};
 use super::{Action, ROWS};
 use crate::error::{NX_VENDOR, ONF_VENDOR, OfpErr};
 use crate::text::Names;
+use crate::text::color::Paint;
 use crate::text::format::hex;
 use crate::text::parse_action::Parser;
 use crate::version::{Protocol, Version};
@@ -37,6 +38,8 @@ pub(crate) struct Row {
     /// Writes it in the form of the encoder's version, or nothing where that has none.
     pub encode: fn(&Action, &Encoder<'_, '_>, &mut Vec<u8>),
     pub format: fn(&Action, &Names<'_>, &mut String),
+    /// How that text is painted.
+    pub paint: Paint,
     /// Whether it suits what is known of the packet, and what is known of it behind the action.
     pub check: fn(&mut Action, &mut Checker<'_>) -> Result<(), OfpErr>,
     /// Whether it may be nested there.
@@ -70,6 +73,7 @@ impl Row {
         wires: &[],
         encode: |_, _, _| {},
         format: |_, _, _| {},
+        paint: Paint::ACTION,
         check: |_, _| Ok(()),
         place: |a, place| match place {
             Place::Ct => not_in("ct", a),
@@ -82,6 +86,14 @@ impl Row {
         reaches: |_, _| false,
         nested: |_| &[],
     };
+}
+
+impl Row {
+    /// The row of a word.
+    pub fn of_word(name: &str) -> Option<&'static Row> {
+        let mut rows = ROWS.iter().copied();
+        rows.find(|row| row.words.iter().any(|word| word.name == name))
+    }
 }
 
 /// A word that stands for an action in text.

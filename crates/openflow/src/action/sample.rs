@@ -11,6 +11,7 @@ use super::encode::{Encoder, nx, pack};
 use super::row::{Row, nicira, word};
 use crate::error::OfpErr;
 use crate::text::Names;
+use crate::text::color::{Colors, Paint};
 use crate::text::cursor::{next_pair, u16 as num16, u32 as num32};
 use crate::text::parse_action::Parser;
 use crate::wire::{Put, Reader};
@@ -61,6 +62,7 @@ const NUMBERS: [u16; 4] = [29, 38, 41, 51];
 
 pub(super) static SAMPLE: Row = Row {
     name: "sample",
+    paint: Paint::call(Colors::arguments),
     words: &[word("sample", parse)],
     wires: &[
         nicira(NUMBERS[0], 0..=5, "NXAST_SAMPLE", 24..=24, |d, r| {

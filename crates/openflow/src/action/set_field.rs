@@ -15,6 +15,7 @@ use super::verify::{Place, Refusal, refuse};
 use crate::error::{ONF_VENDOR, OfpErr};
 use crate::oxm;
 use crate::text::Names;
+use crate::text::color::{Colors, Paint};
 use crate::text::cursor::u16 as num16;
 use crate::text::flow::field_protocols;
 use crate::text::format::hex;
@@ -52,6 +53,7 @@ const NXAST_REG_LOAD2: u16 = 33;
 
 pub(super) static SET_FIELD: Row = Row {
     name: "set_field",
+    paint: Paint::named(Colors::field_target),
     words: &[word("set_field", parse_set_field), word("load", parse_load)],
     wires: &[
         of(
@@ -421,6 +423,7 @@ fn parse_load(p: &mut Parser<'_, '_>, v: &str) -> Result<Action, String> {
 
 pub(super) static REG_MOVE: Row = Row {
     name: "move",
+    paint: Paint::named(Colors::field_target),
     words: &[word("move", |_, v| {
         let (src, dst) = reg_move(v)?;
         let onf = false;
@@ -605,6 +608,7 @@ pub(super) static STACK_POP: Row = Row {
 
 pub(super) static CHECK_PKT_LARGER: Row = Row {
     name: "check_pkt_larger",
+    paint: Paint::call(Colors::check_pkt_larger),
     words: &[word("check_pkt_larger", |_, v| {
         let (len, dst) = v
             .split_once("->")

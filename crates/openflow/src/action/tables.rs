@@ -12,6 +12,7 @@ use super::verify::{Company, Place};
 use super::{Action, TABLE_ALL};
 use crate::error::OfpErr;
 use crate::text::action::{chomp, format_list};
+use crate::text::color::{Colors, Paint, Part};
 use crate::text::cursor::{next_pair, parse_u64, u16 as num16};
 use crate::text::parse_action::Parser;
 use crate::text::{Names, format_table, parse_table};
@@ -46,6 +47,7 @@ fn read_with_table(mut r: Reader<'_>, with_ct_orig: bool) -> Result<Action, OfpE
 
 pub(super) static RESUBMIT: Row = Row {
     name: "resubmit",
+    paint: Paint::named(Colors::to),
     words: &[word("resubmit", parse_resubmit)],
     wires: &[
         nicira(
@@ -244,6 +246,7 @@ fn parse_conjunction(v: &str) -> Result<Action, String> {
 
 pub(super) static FIN_TIMEOUT: Row = Row {
     name: "fin_timeout",
+    paint: Paint::call(Colors::arguments),
     words: &[word("fin_timeout", |_, v| {
         let (mut idle, mut hard) = (0, 0);
         let mut list = v;
@@ -301,6 +304,7 @@ pub(super) static FIN_TIMEOUT: Row = Row {
 
 pub(super) static EXIT: Row = Row {
     name: "exit",
+    paint: Paint::alone(Part::Special),
     words: &[word("exit", |_, _| Ok(Action::Exit))],
     wires: &[nicira(17, 0..=5, "NXAST_EXIT", 16..=16, |_, _| {
         Ok(Action::Exit)
@@ -313,6 +317,7 @@ pub(super) static EXIT: Row = Row {
 
 pub(super) static CLONE: Row = Row {
     name: "clone",
+    paint: Paint::call(Colors::list),
     words: &[word("clone", |p, v| {
         Ok(Action::Clone(p.nested(v, Place::Clone)?))
     })],

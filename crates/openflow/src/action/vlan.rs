@@ -12,6 +12,7 @@ use super::decode::must;
 use super::encode::{Encoder, std};
 use super::row::{Row, Word, of, word};
 use crate::error::OfpErr;
+use crate::text::color::{Paint, Part};
 use crate::text::cursor::{u8 as num8, u16 as num16};
 use crate::text::parse_action::{OF11_UP, Parser};
 use crate::version::Version;
@@ -179,6 +180,7 @@ const fn strip_word(name: &'static str) -> Word {
 
 pub(super) static STRIP_VLAN: Row = Row {
     name: "strip_vlan",
+    paint: Paint::alone(Part::Value),
     words: &[strip_word("strip_vlan"), strip_word("pop_vlan")],
     wires: &[
         of(3, 0..=0, "OFPAT_STRIP_VLAN", 8..=8, |_, _| {

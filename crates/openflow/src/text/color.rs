@@ -1,9 +1,12 @@
 //! Colors in flows for a terminal, as `--color` asks for them and the environment variable `OVS_COLORS` chooses them.
 //!
 //! A flow is formatted plain, and its text is painted afterwards: matches and actions are lists of words, and the word
-//! in front of a value says which part of the flow it is. A program that wants colors sets them once.
+//! in front of a value says which part of the flow it is; of an action its row says how it is painted ([`Paint`]). A
+//! program that wants colors sets them once.
 
 use std::sync::OnceLock;
+
+use crate::action::row::Row;
 
 /// The parts that have a color of their own.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,80 +121,99 @@ impl Colors {
             return out.push_str(item);
         }
         let name = word(item);
-        let Some(delimiter) = item[name.len()..].chars().next() else {
-            return self.bare(name, out);
-        };
-        if delimiter == '(' {
-            return self.call(name, &item[name.len() + 1..], out);
-        }
-        match name {
-            "CONTROLLER" => out.push_str(item),
-            "set_field" | "load" | "move" => {
-                let (front, target) = item.rsplit_once("->").unwrap_or((item, ""));
-                self.named(Part::Special, name, front, out);
-                self.paint(Part::Special, "->", out);
-                out.push_str(target);
-            }
-            "output" | "group" | "resubmit" => self.named(Part::Special, name, item, out),
-            _ => self.named(Part::Param, name, item, out),
-        }
-    }
-
-    /// An action that is one word.
-    fn bare(&self, name: &str, out: &mut String) {
-        let part = match name {
-            "drop" => Part::Drop,
-            "exit" => Part::Special,
-            "dec_ttl" | "dec_nsh_ttl" | "ct" | "nat" => Part::Paren,
-            "strip_vlan" | "pop_vlan" | "dec_mpls_ttl" | "pop_queue" | "ct_clear"
-            | "clear_actions" => Part::Value,
+        let paint = Row::of_word(name).map_or(Paint::ACTION, |row| row.paint);
+        match (item[name.len()..].chars().next(), paint.alone) {
+            (Some('('), _) => (paint.call)(self, name, &item[name.len() + 1..], out),
+            (Some(_), _) => (paint.named)(self, name, item, out),
+            // The empty list.
+            (None, _) if name == "drop" => self.paint(Part::Drop, name, out),
+            (None, Some(part)) => self.paint(part, name, out),
             // A port.
-            _ => return out.push_str(name),
-        };
-        self.paint(part, name, out);
-    }
-
-    /// An action with its arguments: `rest` is what stands behind the parenthesis that opens them.
-    fn call(&self, name: &str, rest: &str, out: &mut String) {
-        let open = format!("{name}(");
-        match name {
-            "output" => {
-                self.paint(Part::Special, name, out);
-                out.push('(');
-                return out.push_str(rest);
-            }
-            "check_pkt_larger" => {
-                self.paint(Part::Param, &open, out);
-                return out.push_str(rest);
-            }
-            "dec_ttl" | "nat" => {
-                self.paint(Part::Paren, name, out);
-                self.paint(Part::Paren, "(", out);
-            }
-            "learn" => self.paint(Part::Learn, &open, out),
-            _ => self.paint(Part::Paren, &open, out),
-        }
-        let inner = rest.strip_suffix(')').unwrap_or(rest);
-        match name {
-            "learn" => self.learn(inner, out),
-            "ct" => each(inner, out, |item, out| self.ct(item, out)),
-            "nat" => each(inner, out, |item, out| self.nat(item, out)),
-            "clone" | "write_actions" | "exec" => self.actions(inner, out),
-            "encap" => self.encap(inner, out),
-            "bundle" | "bundle_load" | "controller" | "fin_timeout" | "sample" => {
-                each(inner, out, |item, out| self.argument(item, out));
-            }
-            _ => out.push_str(inner),
-        }
-        match name {
-            "learn" => self.paint(Part::Learn, ")", out),
-            // The comma behind what may follow is of the same color, and so stays also at the end.
-            "exec" => self.paint(Part::Paren, "),", out),
-            _ => self.paint(Part::Paren, ")", out),
+            (None, None) => out.push_str(name),
         }
     }
 
-    fn learn(&self, inner: &str, out: &mut String) {
+    /// An action with a value behind it, and in that the field that it goes to.
+    pub(crate) fn field_target(&self, name: &str, item: &str, out: &mut String) {
+        let (front, target) = item.rsplit_once("->").unwrap_or((item, ""));
+        self.named(Part::Special, name, front, out);
+        self.paint(Part::Special, "->", out);
+        out.push_str(target);
+    }
+
+    /// One that says where the packet goes.
+    pub(crate) fn to(&self, name: &str, item: &str, out: &mut String) {
+        self.named(Part::Special, name, item, out);
+    }
+
+    fn param(&self, name: &str, item: &str, out: &mut String) {
+        self.named(Part::Param, name, item, out);
+    }
+
+    /// Parentheses around what `inside` paints.
+    fn parentheses(&self, name: &str, rest: &str, out: &mut String, inside: Inside) {
+        self.paint(Part::Paren, &format!("{name}("), out);
+        inside(self, inner(rest), out);
+        self.paint(Part::Paren, ")", out);
+    }
+
+    /// An action with its arguments, which have no colors: `rest` is what stands behind the parenthesis that opens them.
+    fn plain(&self, name: &str, rest: &str, out: &mut String) {
+        self.parentheses(name, rest, out, |_, inner, out| out.push_str(inner));
+    }
+
+    /// With arguments that have names.
+    pub(crate) fn arguments(&self, name: &str, rest: &str, out: &mut String) {
+        self.parentheses(name, rest, out, |colors, inner, out| {
+            each(inner, out, |item, out| colors.argument(item, out));
+        });
+    }
+
+    /// With a list of actions in it.
+    pub(crate) fn list(&self, name: &str, rest: &str, out: &mut String) {
+        self.parentheses(name, rest, out, Colors::actions);
+    }
+
+    pub(crate) fn output(&self, name: &str, rest: &str, out: &mut String) {
+        self.paint(Part::Special, name, out);
+        out.push('(');
+        out.push_str(rest);
+    }
+
+    pub(crate) fn check_pkt_larger(&self, name: &str, rest: &str, out: &mut String) {
+        self.paint(Part::Param, &format!("{name}("), out);
+        out.push_str(rest);
+    }
+
+    pub(crate) fn dec_ttl(&self, name: &str, rest: &str, out: &mut String) {
+        self.paint(Part::Paren, name, out);
+        self.plain("", rest, out);
+    }
+
+    pub(crate) fn nat(&self, name: &str, rest: &str, out: &mut String) {
+        self.paint(Part::Paren, name, out);
+        self.parentheses("", rest, out, |colors, inner, out| {
+            each(inner, out, |item, out| colors.nat_item(item, out));
+        });
+    }
+
+    pub(crate) fn ct(&self, name: &str, rest: &str, out: &mut String) {
+        self.parentheses(name, rest, out, |colors, inner, out| {
+            each(inner, out, |item, out| colors.ct_item(item, out));
+        });
+    }
+
+    pub(crate) fn encap(&self, name: &str, rest: &str, out: &mut String) {
+        self.parentheses(name, rest, out, Colors::header);
+    }
+
+    pub(crate) fn learn(&self, name: &str, rest: &str, out: &mut String) {
+        self.paint(Part::Learn, &format!("{name}("), out);
+        self.learn_items(inner(rest), out);
+        self.paint(Part::Learn, ")", out);
+    }
+
+    fn learn_items(&self, inner: &str, out: &mut String) {
         for (i, item) in items(inner).enumerate() {
             let name = word(item);
             // Two words take their comma along.
@@ -223,16 +245,22 @@ impl Colors {
         }
     }
 
-    fn ct(&self, item: &str, out: &mut String) {
+    fn ct_item(&self, item: &str, out: &mut String) {
         match word(item) {
             name @ ("commit" | "force") => self.paint(Part::Value, name, out),
             "table" => self.named(Part::Special, "table", item, out),
             _ if item.ends_with(",)") => out.push_str(item),
+            name @ "exec" => {
+                self.paint(Part::Paren, &format!("{name}("), out);
+                self.actions(inner(&item[(name.len() + 1).min(item.len())..]), out);
+                // The comma behind what may follow is of the same color, and so stays also at the end.
+                self.paint(Part::Paren, "),", out);
+            }
             _ => self.action(item, out),
         }
     }
 
-    fn nat(&self, item: &str, out: &mut String) {
+    fn nat_item(&self, item: &str, out: &mut String) {
         match item.split_once('=') {
             Some((name, range)) => {
                 self.paint(Part::Param, name, out);
@@ -245,7 +273,7 @@ impl Colors {
     }
 
     /// `HEADER` or `HEADER(PROPERTIES)`.
-    fn encap(&self, inner: &str, out: &mut String) {
+    fn header(&self, inner: &str, out: &mut String) {
         match inner.split_once('(') {
             Some((header, properties)) => {
                 out.push_str(header);
@@ -273,6 +301,58 @@ impl Colors {
         self.paint(part, &item[..end], out);
         out.push_str(&item[end..]);
     }
+}
+
+/// How an action is painted.
+#[derive(Clone, Copy)]
+pub(crate) struct Paint {
+    /// What its word is where nothing follows it.
+    pub alone: Option<Part>,
+    /// Paints the word, the sign behind it and a value.
+    pub named: Piece,
+    /// Paints the word and its arguments: what stands behind the parenthesis that opens them.
+    pub call: Piece,
+}
+
+/// Paints an action, of which it gets the word and the rest.
+type Piece = fn(&Colors, &str, &str, &mut String);
+/// Paints what stands in parentheses.
+type Inside = fn(&Colors, &str, &mut String);
+
+impl Paint {
+    /// As most actions are painted.
+    pub const ACTION: Paint = Paint {
+        alone: None,
+        named: Colors::param,
+        call: Colors::plain,
+    };
+
+    /// One whose word stands alone.
+    pub const fn alone(part: Part) -> Paint {
+        Paint {
+            alone: Some(part),
+            ..Paint::ACTION
+        }
+    }
+
+    pub const fn named(named: Piece) -> Paint {
+        Paint {
+            named,
+            ..Paint::ACTION
+        }
+    }
+
+    pub const fn call(call: Piece) -> Paint {
+        Paint {
+            call,
+            ..Paint::ACTION
+        }
+    }
+}
+
+/// What stands in front of the parenthesis that closes.
+fn inner(rest: &str) -> &str {
+    rest.strip_suffix(')').unwrap_or(rest)
 }
 
 /// Fields that have no color.
@@ -360,10 +440,7 @@ mod tests {
     fn actions_have_the_colors_of_open_vswitch() {
         for (plain, want) in [
             ("drop", "{dr drop}"),
-            (
-                "NORMAL,IN_PORT,CONTROLLER:65535",
-                "NORMAL,IN_PORT,CONTROLLER:65535",
-            ),
+            ("NORMAL,IN_PORT,LOCAL", "NORMAL,IN_PORT,LOCAL"),
             (
                 "output:1,resubmit:2,group:5,exit",
                 "{sp output:}1,{sp resubmit:}2,{sp group:}5,{sp exit}",
