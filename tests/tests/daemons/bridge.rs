@@ -26,20 +26,13 @@ fn normal_floods_then_forwards_to_the_learned_port() {
     let sw = three_ports();
     sw.appctl(&format!("netdev-dummy/receive p1 {}", icmp(1, 1, 2)));
     sw.appctl(&format!("netdev-dummy/receive p2 {}", icmp(2, 2, 1)));
+    // What the second packet taught holds for the flow of the first too.
+    sw.appctl("revalidator/wait");
     let flows = sw.appctl("dpctl/dump-flows");
-    let back = flows
-        .lines()
-        .find(|l| l.contains("in_port(2)"))
-        .unwrap_or_default();
-    assert!(back.ends_with("actions:1"), "{flows}");
-    let flood = flows
-        .lines()
-        .find(|l| l.contains("in_port(1)"))
-        .unwrap_or_default();
-    assert!(
-        flood.ends_with("actions:2") || flood.ends_with("actions:100,2,3"),
-        "{flows}"
-    );
+    for (port, action) in [("in_port(2)", "actions:1"), ("in_port(1)", "actions:2")] {
+        let flow = flows.lines().find(|l| l.contains(port)).unwrap_or_default();
+        assert!(flow.ends_with(action), "{flows}");
+    }
     let fdb = sw.appctl("fdb/show br0");
     assert!(
         fdb.contains("50:54:00:00:00:01") && fdb.contains("50:54:00:00:00:02"),
@@ -53,12 +46,9 @@ fn a_vlan_is_kept_apart() {
     sw.vsctl("set Port p1 tag=10 -- set Port p2 tag=20 -- set Port p3 trunks=10");
     sw.appctl(&format!("netdev-dummy/receive p1 {}", icmp(1, 1, 2)));
     let flows = sw.appctl("dpctl/dump-flows");
+    let flood = flows.lines().find(|l| l.contains("in_port(1)"));
     assert!(
-        flows.contains("actions:push_vlan(vid=10,pcp=0),"),
-        "{flows}"
-    );
-    assert!(
-        !flows.contains(",2,") && !flows.trim_end().ends_with(",2"),
+        flood.is_some_and(|l| l.ends_with("actions:push_vlan(vid=10,pcp=0),100,3")),
         "{flows}"
     );
 }
