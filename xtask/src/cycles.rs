@@ -29,7 +29,6 @@ const KNOWN: &[(&str, &[&str])] = &[
             "unixctl", "xlate",
         ],
     ),
-    ("ofproto", &["groups", "rule", "tables"]),
     (
         "openflow",
         &[

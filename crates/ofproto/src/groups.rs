@@ -11,7 +11,7 @@ use ferrovs_openflow::action::Action;
 use ferrovs_openflow::group::{Bucket, GroupProps, GroupType};
 use smallvec::SmallVec;
 
-use crate::tables::Lifespan;
+use crate::lifespan::Lifespan;
 
 /// Counters of a group or a bucket.
 #[derive(Debug, Default)]
@@ -94,7 +94,7 @@ impl Group {
 /// Groups of one id: at most one of them is visible in a version.
 type Generations = SmallVec<[Arc<Group>; 1]>;
 
-/// All groups of a bridge. Changed by a [`Change`](crate::tables::Change) alone.
+/// All groups of a bridge. Changed by a `Change` of the tables alone.
 #[derive(Debug, Default)]
 pub struct GroupTable {
     by_id: papaya::HashMap<u32, Generations>,

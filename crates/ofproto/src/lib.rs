@@ -19,6 +19,7 @@ mod codec;
 pub mod connmgr;
 pub mod groups;
 pub mod handlers;
+pub mod lifespan;
 mod log;
 pub mod meters;
 pub mod monitor;

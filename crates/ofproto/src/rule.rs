@@ -17,8 +17,13 @@ use ferrovs_openflow::action::{self, Action};
 use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
 use ferrovs_packet::types::OfPort;
 
-use crate::tables::{Lifespan, RuleMatch};
+use crate::lifespan::Lifespan;
 use crate::time::to_ms;
+
+mod rule_match;
+
+pub(crate) use rule_match::RuleMask;
+pub use rule_match::RuleMatch;
 
 /// Rules with a higher priority than this are the switch's own and hidden from controllers.
 pub const MAX_PRIORITY: i32 = 65535;

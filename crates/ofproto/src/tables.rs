@@ -26,22 +26,17 @@ use ferrovs_sync::{Counter, VersionGuard, Versions, Waker};
 use hashbrown::HashMap;
 
 use crate::groups::{Group, GroupTable};
-use crate::rule::{NO_SLOT, Rule, RuleActions};
+use crate::rule::{NO_SLOT, Rule, RuleActions, RuleMask, RuleMatch};
 
 mod change;
 mod cls;
 mod evict;
 mod expiry;
-mod lifespan;
 mod queue;
-mod rule_match;
 
 use expiry::Expiry;
 
 pub use change::{Change, Criteria, Requester, may_add};
-pub use lifespan::Lifespan;
-use rule_match::RuleMask;
-pub use rule_match::RuleMatch;
 
 /// Number of tables.
 pub const N_TABLES: usize = 255;

@@ -19,8 +19,8 @@ use ferrovs_runtime::coverage;
 use super::{Done, Request};
 use crate::connmgr::OfConn;
 use crate::connmgr::parts::Packer;
-use crate::rule::Rule;
-use crate::tables::{Criteria, RuleMatch, TableEvent};
+use crate::rule::{Rule, RuleMatch};
+use crate::tables::{Criteria, TableEvent};
 
 /// Updates pause when so many bytes wait.
 const PAUSE_AT: usize = 128 * 1024;

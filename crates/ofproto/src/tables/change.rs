@@ -14,9 +14,9 @@ use ferrovs_openflow::flow::{
 use ferrovs_packet::field::TunTable;
 use ferrovs_packet::types::OfPort;
 
-use super::{N_TABLES, N_VISIBLE_TABLES, RuleMatch, TBL_INTERNAL, TableEvent, Tables, Writer};
+use super::{N_TABLES, N_VISIBLE_TABLES, TBL_INTERNAL, TableEvent, Tables, Writer};
 use crate::groups::Group;
-use crate::rule::{NewRule, Rule};
+use crate::rule::{NewRule, Rule, RuleMatch};
 
 /// On whose behalf a change is made: a connection and the transaction id of its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -5,8 +5,7 @@ use std::sync::atomic::AtomicU32;
 use ferrovs_classifier::{Classifier, ClsEntry, Conjunction, MatchRef};
 use ferrovs_packet::miniflow::FlowMap;
 
-use super::RuleMatch;
-use crate::rule::Rule;
+use crate::rule::{Rule, RuleMatch};
 
 pub type Index = Classifier<Rule>;
 

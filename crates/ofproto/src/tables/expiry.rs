@@ -80,8 +80,7 @@ mod tests {
     use ferrovs_packet::flow::Match;
 
     use super::*;
-    use crate::rule::{NewRule, RuleActions};
-    use crate::tables::RuleMatch;
+    use crate::rule::{NewRule, RuleActions, RuleMatch};
     use crate::time::to_ms;
 
     fn rule(priority: i32, idle_timeout: u16, hard_timeout: u16, now_ms: i64) -> Arc<Rule> {

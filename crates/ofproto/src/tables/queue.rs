@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use ferrovs_openflow::flow::FlowMod;
 
-use super::{Change, Requester, RuleMatch, Tables, Writer};
-use crate::rule::{KEPT_FLAGS, Rule};
+use super::{Change, Requester, Tables, Writer};
+use crate::rule::{KEPT_FLAGS, Rule, RuleMatch};
 
 /// Most changes that may wait. What is learned beyond them is learned from later packets.
 const MAX_WAITING: usize = 65536;

@@ -17,7 +17,7 @@ pub struct RuleMatch {
 
 /// The words that a match looks at.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct RuleMask {
+pub struct RuleMask {
     /// Which ones.
     map: u128,
     /// Their masks, lowest first.
@@ -75,7 +75,7 @@ impl RuleMatch {
     }
 
     /// The mask, for others to share; also to put one in that is equal.
-    pub(super) fn shared_mask(&mut self) -> &mut Arc<RuleMask> {
+    pub(crate) fn shared_mask(&mut self) -> &mut Arc<RuleMask> {
         &mut self.mask
     }
 
