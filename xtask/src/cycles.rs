@@ -22,13 +22,7 @@ const KNOWN: &[(&str, &[&str])] = &[
         &["config", "header", "pop", "push", "text", "types"],
     ),
     ("netdev", &["dummy", "linux", "registry"]),
-    (
-        "ofproto",
-        &[
-            "backer", "connmgr", "handlers", "monitor", "ofproto", "ofprotos", "trace", "udpif",
-            "unixctl", "xlate",
-        ],
-    ),
+    ("ofproto", &["connmgr", "handlers", "ofproto"]),
     (
         "openflow",
         &[

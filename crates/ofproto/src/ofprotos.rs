@@ -28,6 +28,7 @@ use crate::backer::Backer;
 use crate::monitor::{Monitor, PortMachines, VlanChange};
 use crate::ofproto::{Ofproto, Port, PortError};
 use crate::udpif::Settings;
+use crate::xlate::describe;
 use crate::xlate::snapshot::{BridgeId, TunnelMap, XBridge, XlateSnapshot};
 
 static RL: vlog::RateLimit = vlog::RateLimit::new(1, 5);
@@ -398,7 +399,7 @@ impl Ofprotos {
 
 fn warn_same(name: &str, other: &str, config: &TunnelConfig, dp_port: DpPort) {
     let mut text = String::new();
-    crate::unixctl::bridge::write_tunnel_match(&mut text, config, dp_port.0);
+    describe::tunnel_match(&mut text, config, dp_port.0);
     vlog::warn!(
         vlog::modules::TUNNEL,
         "{name}: attempting to add tunnel port with same config as port '{other}' ({text})"

@@ -31,7 +31,7 @@ use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_runtime::{Poller, clock, coverage};
 use ferrovs_sync::{Seq, Snapshot};
 
-use crate::trace;
+use crate::trace::{Scene, tell};
 use crate::xlate::recirc::{Recirc, RecircTable};
 use crate::xlate::snapshot::{AsyncPacketIn, XBridge, XlateSnapshot};
 use crate::xlate::tunnel::Request;
@@ -258,6 +258,23 @@ impl Udpif {
         });
     }
 
+    /// Where traces tell of this datapath's packets.
+    pub fn scene<'a>(
+        &'a self,
+        bridge: &'a Arc<XBridge>,
+        packet: Option<&'a Packet>,
+        names: bool,
+    ) -> Scene<'a> {
+        Scene {
+            snapshot: &self.snapshot,
+            recircs: &self.recircs,
+            dpif: &*self.dpif,
+            bridge,
+            packet,
+            names,
+        }
+    }
+
     /// Where a packet with this datapath key is to be translated, and the key with its OpenFlow port.
     fn origin<'s>(&self, snapshot: &'s XlateSnapshot, dp_flow: &Flow) -> Option<Origin<'s>> {
         let mut flow = *dp_flow;
@@ -294,10 +311,7 @@ impl Udpif {
             bridge: origin.bridge,
             flow: origin.flow,
             packet,
-            start: origin
-                .recirc
-                .as_deref()
-                .map_or(Start::Tables, Start::Frozen),
+            start: origin.start(),
             version: None,
             side_effects: packet.is_some(),
             count,
@@ -381,7 +395,7 @@ impl Udpif {
             RL,
             vlog::modules::OFPROTO_DPIF_UPCALL,
             "{}",
-            trace::of_failure(self, origin.bridge, &origin.flow, origin.recirc.as_deref())
+            tell(&self.scene(origin.bridge, None, false), &origin.flow, origin.start()).0
         );
     }
 
@@ -582,6 +596,12 @@ struct Origin<'s> {
     bridge: &'s Arc<XBridge>,
     flow: Flow,
     recirc: Option<Arc<Recirc>>,
+}
+
+impl Origin<'_> {
+    fn start(&self) -> Start<'_> {
+        self.recirc.as_deref().map_or(Start::Tables, Start::Frozen)
+    }
 }
 
 /// A packet-out that was translated.

@@ -8,9 +8,10 @@ use crate::ofproto::Ofproto;
 use crate::ofprotos::Ofprotos;
 
 mod autoattach;
-pub(crate) mod bridge;
+mod bridge;
 mod dpif;
 mod fdb;
+mod trace;
 mod upcall;
 
 /// What a command does with the bridges.
@@ -64,14 +65,14 @@ pub fn register<S: 'static>(commands: &mut Commands<S>, ofprotos: fn(&mut S) -> 
             "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet]",
             1,
             usize::MAX,
-            crate::trace::trace,
+            trace::trace,
         ),
         (
             "ofproto/trace-packet-out",
             "[-consistent] {[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet] actions",
             2,
             usize::MAX,
-            crate::trace::trace_packet_out,
+            trace::trace_packet_out,
         ),
         ("ofproto/list-tunnels", "", 0, 0, bridge::list_tunnels),
         ("upcall/show", "", 0, 0, upcall::show),

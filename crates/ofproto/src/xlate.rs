@@ -10,12 +10,13 @@
 //! walk through the tables, [`actions`] what each action does, [`output`] how a packet leaves, [`normal`] the
 //! learning switch, [`group`] buckets, [`multipath`] choices by a hash, [`tunnel`] encapsulation, [`learn`] the actions
 //! that change flows, [`commit`] the difference between what the packet is and what it shall be. [`freeze`] stops a pipeline whose packet must go away first, [`recirc`] keeps what is left of it; [`xcache`] remembers whom to credit for packets
-//! that the datapath forwards by itself.
+//! that the datapath forwards by itself. [`trace`] is the record of a translation for people, [`describe`] its words.
 
 pub mod actions;
 pub mod commit;
 pub mod ct;
 pub mod ctx;
+pub mod describe;
 pub mod freeze;
 pub mod group;
 pub mod learn;

@@ -1,9 +1,8 @@
 //! `bridge/*` and `ofproto/*` but for the traces: bridges, all their flows, their connections and tunnels.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 
-use ferrovs_encap::{PacketTypeMode, TunnelConfig};
+use ferrovs_encap::TunnelConfig;
 use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Reply, Request};
 
@@ -11,6 +10,7 @@ use super::text;
 use crate::ofprotos::Ofprotos;
 use crate::tables::Criteria;
 use crate::time::to_ms;
+use crate::xlate::describe;
 
 pub fn list(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     text(
@@ -98,43 +98,13 @@ pub fn list_tunnels(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     text(out)
 }
 
-fn key(by_flow: bool, key: u64) -> String {
-    match key {
-        _ if by_flow => "flow".to_string(),
-        0 => "0".to_string(),
-        key => format!("{key:#x}"),
-    }
-}
-
-/// What packets a tunnel port takes: addresses, key, kind of packets and the datapath's port.
-pub(crate) fn write_tunnel_match(out: &mut String, c: &TunnelConfig, dp_port: u32) {
-    let end = |ip: Option<IpAddr>, by_flow: bool| match ip {
-        _ if by_flow => "flow".to_string(),
-        Some(ip) => ip.to_string(),
-        None => "::".to_string(),
-    };
-    let _ = write!(
-        out,
-        "{}->{}",
-        end(c.src, c.ip_src_flow),
-        end(c.dst, c.ip_dst_flow)
-    );
-    let _ = write!(out, ", key={}", key(c.in_key_flow, c.in_key));
-    let mode = match c.packet_type {
-        PacketTypeMode::LegacyL2 => "legacy_l2",
-        PacketTypeMode::LegacyL3 => "legacy_l3",
-        PacketTypeMode::Ptap => "ptap",
-    };
-    let _ = write!(out, ", {mode}, dp port={dp_port}");
-}
-
 fn write_tunnel(out: &mut String, c: &TunnelConfig, dp_port: u32) {
-    write_tunnel_match(out, c, dp_port);
+    describe::tunnel_match(out, c, dp_port);
     let in_key = (c.in_key_present, c.in_key_flow, c.in_key);
     let out_key = (c.out_key_present, c.out_key_flow, c.out_key);
     if in_key != out_key {
         let shown = if c.out_key_present {
-            key(c.out_key_flow, c.out_key)
+            describe::tunnel_key(c.out_key_flow, c.out_key)
         } else {
             "none".to_string()
         };

@@ -14,10 +14,10 @@ use ferrovs_packet::types::{Be16, Be32, MacAddr, OfPort, eth_type};
 
 use super::commit::{is_bottom, is_mpls, mpls_count, pop_label, push_label, vlan_count};
 use super::ctx::{Ctx, Walk, is_ip_any};
+use super::describe;
 use super::recirc::{FrozenMetadata, FrozenState};
 use super::trace::NodeKind;
 use crate::rule::Rule;
-use crate::trace::{describe_action, describe_actions};
 
 impl Ctx<'_> {
     /// Runs a list of actions. `last`: nothing follows that could see what they changed.
@@ -261,7 +261,7 @@ impl Ctx<'_> {
     fn drop_unsupported(&mut self, action: &Action) {
         self.error = DropReason::UnsupportedPacketType;
         if self.trace.is_some() {
-            let action = self.with_names(|names| describe_action(action, names));
+            let action = self.with_names(|names| describe::action(action, names));
             let on = describe_packet_type(self.flow.packet_type.get());
             let text =
                 format!("Dropping packet as {action} is not supported for packet type {on}.");
@@ -628,7 +628,7 @@ impl Ctx<'_> {
         if list.is_empty() {
             return format!("{} empty", what.trim_end_matches(':'));
         }
-        let list = self.with_names(|names| describe_actions(&list, names));
+        let list = self.with_names(|names| describe::actions(&list, names));
         format!("{what} {list}")
     }
 

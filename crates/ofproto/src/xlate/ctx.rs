@@ -26,6 +26,7 @@ use ferrovs_runtime::vlog::{self, RateLimit};
 
 use super::commit::{commit, is_mpls};
 use super::ct::CtResume;
+use super::describe;
 use super::freeze::Freeze;
 use super::recirc::{FrozenState, Recirc, RecircTable};
 use super::snapshot::{BridgeId, FragHandling, XBridge, XPort, XlateSnapshot};
@@ -33,9 +34,6 @@ use super::trace::{NodeKind, Trace};
 use super::tunnel::Request;
 use super::xcache::{Credit, PacketCount, XCache};
 use crate::rule::Rule;
-use crate::trace::{
-    describe_action, describe_actions, describe_conj_rule, describe_rule, with_names,
-};
 
 /// Nested resubmits, bridges and clones.
 pub const MAX_DEPTH: usize = 64;
@@ -754,7 +752,7 @@ impl<'a> Ctx<'a> {
             ("Restoring actions", &state.actions),
         ] {
             if !actions.is_empty() {
-                let list = self.with_names(|names| describe_actions(actions, names));
+                let list = self.with_names(|names| describe::actions(actions, names));
                 lines.push(format!("{what}: {list}"));
             }
         }
@@ -772,10 +770,10 @@ impl<'a> Ctx<'a> {
         if self.trace.is_none() {
             return;
         }
-        let text = self.with_names(|names| describe_rule(rule, names));
+        let text = self.with_names(|names| describe::rule(rule, names));
         let parts: Vec<_> = self.with_names(|names| {
             let parts = conj_rules.iter();
-            parts.map(|r| describe_conj_rule(r, names)).collect()
+            parts.map(|r| describe::conj_rule(r, names)).collect()
         });
         if let Some(trace) = &mut self.trace {
             trace.open(NodeKind::Table, &format!("{table_id:2}. {text}"));
@@ -788,7 +786,7 @@ impl<'a> Ctx<'a> {
     /// Tells an action that is about to be done.
     pub fn trace_action(&mut self, action: &Action) {
         if self.trace.is_some() {
-            let text = self.with_names(|names| describe_action(action, names));
+            let text = self.with_names(|names| describe::action(action, names));
             self.trace_line(NodeKind::Action, &text);
         }
     }
@@ -802,7 +800,7 @@ impl<'a> Ctx<'a> {
     /// Runs `run` with the names that the trace is to tell.
     pub fn with_names<R>(&self, run: impl FnOnce(&Names<'_>) -> R) -> R {
         let named = self.trace.as_ref().is_some_and(|t| t.has_names());
-        with_names(named.then_some(&**self.bridge), run)
+        describe::with_names(named.then_some(&**self.bridge), run)
     }
 
     fn trace_miss(&mut self, table_id: u8, miss: Miss) {

@@ -14,6 +14,7 @@ use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_packet::types::{OfPort, ip_proto};
 
 use super::ctx::{Ctx, is_ip_any};
+use super::describe;
 use super::xcache::{Credit, TCP_FIN_RST};
 use crate::time::to_ms;
 
@@ -107,7 +108,7 @@ fn describe_learned(fm: &FlowMod, names: &Names<'_>) -> String {
     }
     let actions = match fm.actions.is_empty() {
         true => "drop".to_string(),
-        false => crate::trace::describe_actions(&fm.actions, names),
+        false => describe::actions(&fm.actions, names),
     };
     let _ = write!(text, " actions={actions}");
     text

@@ -12,9 +12,9 @@ use ferrovs_packet::flow::{
 };
 use ferrovs_packet::types::{DpPort, eth_type};
 
-use super::with_names;
 use crate::backer::Backer;
 use crate::ofprotos::Ofprotos;
+use crate::xlate::describe::with_names;
 use crate::xlate::recirc::Recirc;
 use crate::xlate::snapshot::{XBridge, XlateSnapshot};
 
