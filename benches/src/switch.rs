@@ -86,7 +86,7 @@ pub fn switch(flows: &[String]) -> Ofprotos {
             ports: vec![port],
             ..BundleSettings::default()
         };
-        let bridge = ofprotos.bridge_mut("br0").expect("the bridge");
+        let bridge = ofprotos.ofproto_mut("br0").expect("the bridge");
         bridge.bundle_set(bundle);
     }
     ofprotos.publish();
@@ -99,7 +99,7 @@ pub fn switch(flows: &[String]) -> Ofprotos {
 }
 
 pub fn bridge(ofprotos: &Ofprotos) -> &Ofproto {
-    ofprotos.bridge("br0").expect("the bridge")
+    ofprotos.ofproto("br0").expect("the bridge")
 }
 
 fn flow_mod(text: &str, command: FlowModCommand) -> FlowMod {

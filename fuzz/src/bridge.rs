@@ -4,9 +4,10 @@
 
 use std::time::{Duration, Instant};
 
+use ferrovs_datapath::dpif::Detach;
 use ferrovs_ofproto::connmgr::rconn::Rconn;
-use ferrovs_ofproto::connmgr::{ConnKind, ControllerSettings, OfConn};
-use ferrovs_ofproto::handlers::{self, flow_events};
+use ferrovs_ofproto::connmgr::{ConnKind, ControllerSettings, OfConn, flow_events};
+use ferrovs_ofproto::handlers;
 use ferrovs_ofproto::ofprotos::Ofprotos;
 use ferrovs_openflow::flow::FlowModCommand;
 use ferrovs_openflow::group::GroupCommand;
@@ -376,25 +377,27 @@ impl World {
     fn turn(&mut self) -> Vec<Vec<u8>> {
         let now = self.now;
         self.ofprotos.run(now);
-        let bridge = self.ofprotos.bridge_mut(BRIDGE).expect("the bridge");
+        let ofproto = self.ofprotos.ofproto_mut(BRIDGE).expect("the bridge");
         for conn in &mut self.conns {
             conn.run(now);
             conn.continue_replies(now);
             while conn.may_read() {
-                let Some(bytes) = conn.rconn.recv(now) else {
+                let mut bytes = Vec::new();
+                if !conn.rconn.recv(&mut bytes, now) {
                     break;
-                };
-                handlers::handle(bridge, conn, &mut self.generation_id, &bytes, now);
+                }
+                let generation_id = &mut self.generation_id;
+                let handled = handlers::handle(ofproto, conn, generation_id, &bytes, now);
+                conn.answer(&bytes, handled, now);
             }
             conn.expire_bundles(now);
             assert!(conn.rconn.tx_backlog() < MAX_BACKLOG);
         }
         let monitors = self.conns.iter().map(|c| c.monitors.len()).sum();
-        bridge.tables.set_monitors(monitors);
-        for events in bridge.tables.take_events() {
+        ofproto.tables.set_monitors(monitors);
+        for events in ofproto.take_events().flows {
             flow_events::deliver(&mut self.conns, &events, now);
         }
-        bridge.notices.clear();
         self.streams.iter_mut().map(drain).collect()
     }
 
@@ -424,7 +427,7 @@ impl World {
             let answered = got.windows(4).any(|w| w == ECHO.to_be_bytes());
             assert!(!open || answered, "no answer to the echo");
         }
-        self.ofprotos.destroy(BRIDGE, true);
+        self.ofprotos.destroy(BRIDGE, Detach::Delete);
     }
 }
 

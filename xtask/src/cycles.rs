@@ -22,7 +22,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         &["config", "header", "pop", "push", "text", "types"],
     ),
     ("netdev", &["dummy", "linux", "registry"]),
-    ("ofproto", &["connmgr", "handlers", "ofproto"]),
     (
         "openflow",
         &[

@@ -4,129 +4,44 @@
 //! fail mode. Service connections come in through listeners (`ptcp:`, `pssl:`, `punix:`, and always
 //! `<bridge>.mgmt`). Connections to `<bridge>.snoop` get copies of what a controller and the switch say.
 //!
-//! Messages are handled by [`crate::handlers`]; this module runs the connections and delivers what is not an
-//! answer ([`Notice`]) to those connections that want it. All of it lives on the main thread; packets for
-//! controllers arrive from other threads through [`packet_in::PacketInQueue`].
+//! Connections know the switch by what it has to tell them ([`Events`](crate::ofproto::Events)), and give out messages
+//! without knowing what they do: [`crate::bridge`] has them carried out and hands the answers back ([`Reply`]), with
+//! what other connections are to hear ([`Notice`]). All of it lives on the main thread.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use ferrovs_openflow::message::{Message, Msg};
-use ferrovs_openflow::port::{PortDesc, PortStatus};
-use ferrovs_openflow::switch::{AsyncType, Role, RoleReason, RoleStatus};
-use ferrovs_openflow::version::{Version, Versions};
+use ferrovs_openflow::version::Versions;
 use ferrovs_runtime::{Poller, vlog};
 use ferrovs_stream::{PStream, Stream, error_text};
 
 use crate::ofproto::Ofproto;
-use crate::xlate::snapshot::AsyncPacketIn;
 
+pub mod bundle;
 pub mod conn;
-mod fail_open;
+pub mod fail_open;
+pub mod flow_events;
 pub mod flow_mods;
 pub mod hello;
+pub mod monitor;
 mod multipart;
 pub mod packet_in;
 pub mod parts;
 pub mod rconn;
+mod reply;
 mod schedule;
+mod settings;
+mod tell;
 
 pub use conn::{ConnKind, OfConn};
 use fail_open::{Act, Controllers, FailOpen};
-use multipart::Input;
+pub use multipart::Input;
 use rconn::Rconn;
-
-/// Messages that one connection may have handled before others get their turn.
-const MESSAGES_PER_TURN: usize = 500;
+pub use reply::{Answer, Notice, Reply};
+pub use settings::{ControllerSettings, ControllerStatus, FailMode};
 
 static RL: vlog::RateLimit = vlog::RateLimit::new(1, 5);
-
-/// What happens to traffic when no primary controller is connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FailMode {
-    #[default]
-    Standalone,
-    Secure,
-}
-
-/// A `Controller` row, or a listener of the switch's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControllerSettings {
-    pub target: String,
-    /// Overrides what the target says about primary or service.
-    pub kind: Option<ConnKind>,
-    pub max_backoff: Duration,
-    /// None turns probing off.
-    pub probe_interval: Option<Duration>,
-    pub enable_async_messages: bool,
-    pub allowed_versions: Versions,
-    /// Packet-ins per second; 0 is without limit.
-    pub rate_limit: u32,
-    pub burst_limit: u32,
-    /// Packet-ins that may wait, 1 to 512; 0 means the default.
-    pub max_pktq_size: u32,
-    pub dscp: u8,
-}
-
-impl ControllerSettings {
-    pub fn new(target: &str) -> ControllerSettings {
-        ControllerSettings {
-            target: target.to_string(),
-            kind: None,
-            max_backoff: Duration::from_secs(8),
-            probe_interval: Some(Duration::from_secs(5)),
-            enable_async_messages: true,
-            allowed_versions: Versions::NONE,
-            rate_limit: 0,
-            burst_limit: 0,
-            max_pktq_size: 0,
-            dscp: ferrovs_stream::DSCP_DEFAULT,
-        }
-    }
-
-    fn is_passive(&self) -> bool {
-        ["punix:", "ptcp:", "pssl:"]
-            .iter()
-            .any(|p| self.target.starts_with(p))
-    }
-
-    fn kind(&self) -> ConnKind {
-        let default = if self.is_passive() {
-            ConnKind::Service
-        } else {
-            ConnKind::Primary
-        };
-        self.kind.unwrap_or(default)
-    }
-}
-
-/// What the `Controller` row says about a target.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ControllerStatus {
-    pub is_connected: bool,
-    /// `other`, `master` or `slave`.
-    pub role: &'static str,
-    /// Column `status`.
-    pub pairs: BTreeMap<String, String>,
-}
-
-/// Something to tell to the connections that want it.
-#[derive(Clone, Debug)]
-pub enum Notice {
-    /// A port's description as it is, and as it was before a change.
-    Port {
-        status: PortStatus,
-        old: Option<PortDesc>,
-    },
-    /// A connection became primary: the others that were become secondary.
-    Demote { except: u64 },
-    /// A group or meter mod of one connection, for the others.
-    Request { from: u64, request: Message },
-    TableStatus {
-        vacancy_up: bool,
-        desc: ferrovs_openflow::switch::TableDesc,
-    },
-}
 
 /// A configured target.
 struct Service {
@@ -147,8 +62,6 @@ pub struct ConnMgr {
     conns: Vec<OfConn>,
     snoop: Option<PStream>,
     next_id: u64,
-    /// The message in the works; its memory serves for all.
-    message: Vec<u8>,
     pub fail_mode: FailMode,
     fail_open: FailOpen,
     /// Whether flows are being restored after a restart: no controller is connected to before they are.
@@ -380,7 +293,8 @@ impl ConnMgr {
         all
     }
 
-    fn accept(&mut self, now: Instant) {
+    /// Takes connections that wait.
+    pub fn accept(&mut self, now: Instant) {
         let mut accepted: Vec<(Stream, ControllerSettings)> = Vec::new();
         for service in self
             .services
@@ -435,186 +349,52 @@ impl ConnMgr {
         }
     }
 
-    /// Handles what came on the connections, and tells what is to be told.
-    pub fn run(&mut self, ofproto: &mut Ofproto, now: Instant) {
-        self.accept(now);
-        let mut i = 0;
-        while i < self.conns.len() {
-            self.run_conn(i, ofproto, now);
-            i += 1;
+    /// Numbers of the connections there are.
+    pub fn places(&self) -> Range<usize> {
+        0..self.conns.len()
+    }
+
+    /// Does what is due on connection `i`. False if it does not count yet.
+    pub fn run_conn(&mut self, i: usize, ofproto: &Ofproto, now: Instant) -> bool {
+        let conn = &mut self.conns[i];
+        if self.restoring && conn.kind == ConnKind::Primary && !conn.rconn.is_connected() {
+            return false;
         }
-        self.deliver(ofproto, now);
-        self.send_packet_ins(ofproto, now);
+        conn.run(now);
+        conn.tun_table.clone_from(&ofproto.tun_table);
+        monitor::resume(conn, &ofproto.tables, now);
+        conn.expire_bundles(now);
+        conn.expire_multipart(now);
+        true
+    }
+
+    /// Connection `i`, and the generation id of all.
+    pub fn conn_mut(&mut self, i: usize) -> (&mut OfConn, &mut Option<u64>) {
+        (&mut self.conns[i], &mut self.generation_id)
+    }
+
+    /// Sends what is to be sent, and forgets connections that have ended.
+    pub fn flush(&mut self, now: Instant) {
         for conn in &mut self.conns {
             conn.rconn.flush(now);
             conn.flow_mods
                 .report(conn.rconn.name(), !conn.rconn.is_alive(), now);
         }
         self.conns.retain(|c| c.rconn.is_alive());
-        if !self.restoring {
-            self.run_fail_open(ofproto, now);
-        }
-        ofproto.packet_ins.set_wants_misses(self.wants_misses());
     }
 
-    fn run_conn(&mut self, i: usize, ofproto: &mut Ofproto, now: Instant) {
-        let conn = &mut self.conns[i];
-        if self.restoring && conn.kind == ConnKind::Primary && !conn.rconn.is_connected() {
-            return;
-        }
-        conn.run(now);
-        conn.tun_table.clone_from(&ofproto.tun_table);
-        crate::handlers::monitor::resume(conn, &ofproto.tables, now);
-        conn.expire_bundles(now);
-        conn.expire_multipart(now);
-        for _ in 0..MESSAGES_PER_TURN {
-            let conn = &mut self.conns[i];
-            conn.continue_replies(now);
-            if !conn.may_read() {
-                break;
-            }
-            if !conn.rconn.recv(&mut self.message, now) {
-                break;
-            }
-            // Whoever speaks now may be the controller that the bridge was waiting for.
-            if self.fail_open.is_open() {
-                self.run_fail_open(ofproto, now);
-            }
-            let conn = &mut self.conns[i];
-            let generation = &mut self.generation_id;
-            match conn.multipart.input(now, &self.message) {
-                Input::Whole(m) => crate::handlers::handle(ofproto, conn, generation, &m, now),
-                Input::Wait => {}
-                Input::Refused(m, error) => crate::handlers::refuse(conn, &m, error, now),
-            }
-            conn.tun_table.clone_from(&ofproto.tun_table);
-            self.deliver(ofproto, now);
-        }
-        self.conns[i].rconn.flush(now);
+    /// Whether the bridge, if left alone, is to be a learning switch.
+    pub fn is_ungoverned(&self) -> bool {
+        !self.has_controllers() && self.fail_mode == FailMode::Standalone
     }
 
-    /// Delivers notices and events of the tables.
-    fn deliver(&mut self, ofproto: &mut Ofproto, now: Instant) {
-        ofproto
-            .tables
-            .set_monitors(self.conns.iter().map(|c| c.monitors.len()).sum());
-        for event in ofproto.tables.take_events() {
-            crate::handlers::flow_events::deliver(&mut self.conns, &event, now);
-        }
-        for notice in std::mem::take(&mut ofproto.notices) {
-            self.tell(notice, now);
-        }
+    pub fn is_fail_open(&self) -> bool {
+        self.fail_open.is_open()
     }
 
-    fn tell(&mut self, notice: Notice, now: Instant) {
-        match notice {
-            Notice::Port { status, old } => {
-                let reason = status.reason as u32;
-                for conn in &mut self.conns {
-                    if !conn.wants(AsyncType::PortStatus, reason) {
-                        continue;
-                    }
-                    // A change that the connection's version cannot say is no news to it.
-                    let say = |desc: &PortDesc| {
-                        let body = Message::PortStatus(PortStatus {
-                            reason: status.reason,
-                            desc: desc.clone(),
-                        });
-                        let version = conn.version();
-                        crate::codec::encode(
-                            &Msg {
-                                version,
-                                xid: 0,
-                                body,
-                            },
-                            &conn.tun_table,
-                        )
-                    };
-                    if old
-                        .as_ref()
-                        .is_some_and(|old| say(old) == say(&status.desc))
-                    {
-                        continue;
-                    }
-                    conn.send(Message::PortStatus(status.clone()), now);
-                }
-            }
-            Notice::Demote { except } => {
-                let generation_id = self.generation_id.unwrap_or(u64::MAX);
-                for conn in &mut self.conns {
-                    if conn.id != except && conn.role == Role::Primary {
-                        conn.role = Role::Secondary;
-                        // Whoever loses its role is told, whatever else it wants to hear.
-                        if conn.version() >= Version::V13 {
-                            let status = RoleStatus {
-                                role: Role::Secondary,
-                                generation_id,
-                                reason: RoleReason::PrimaryRequest,
-                            };
-                            conn.send(Message::RoleStatus(status), now);
-                        }
-                    }
-                }
-            }
-            Notice::Request { from, request } => {
-                let reason = u32::from(matches!(request, Message::MeterMod(_)));
-                for conn in &mut self.conns {
-                    if conn.id != from && conn.wants(AsyncType::RequestForward, reason) {
-                        let request = Box::new(request.clone());
-                        conn.send(Message::RequestForward { xid: 0, request }, now);
-                    }
-                }
-            }
-            Notice::TableStatus { vacancy_up, desc } => {
-                let reason = if vacancy_up { 4 } else { 3 };
-                for conn in &mut self.conns {
-                    let has_message = conn.version() >= Version::V14;
-                    if has_message && conn.wants(AsyncType::TableStatus, reason) {
-                        conn.send(Message::TableStatus { vacancy_up, desc }, now);
-                    }
-                }
-            }
-        }
-    }
-
-    fn send_packet_ins(&mut self, ofproto: &mut Ofproto, now: Instant) {
-        for packet_in in ofproto.packet_ins.take() {
-            if !ofproto.forbids_packet_in(&packet_in) {
-                self.send_packet_in(&packet_in, now);
-            }
-        }
-        self.conns.iter_mut().for_each(|c| c.run_schedules(now));
-    }
-
-    fn send_packet_in(&mut self, packet_in: &AsyncPacketIn, now: Instant) {
-        for conn in &mut self.conns {
-            if conn.wants_packet_in(packet_in) {
-                conn.schedule_packet_in(packet_in, now);
-            }
-        }
-    }
-
-    /// Whether a packet that meets no flow goes to some controller when its table does not say.
-    fn wants_misses(&self) -> bool {
-        self.conns.iter().any(|c| {
-            c.rconn.is_connected() && c.version() < Version::V13 && c.wants(AsyncType::PacketIn, 0)
-        })
-    }
-
-    /// Does what the fail mode asks for.
-    fn run_fail_open(&mut self, ofproto: &mut Ofproto, now: Instant) {
-        match self.fail_open.run(self.governors(now), now) {
-            None => {}
-            Some(Act::Open) => {
-                ofproto.remove_flows(now);
-                fail_open::set_rule(ofproto, true, now);
-            }
-            Some(Act::Close) => fail_open::set_rule(ofproto, false, now),
-            Some(Act::Packet) => {
-                let packet_in = fail_open::bogus_packet_in(now);
-                self.send_packet_in(&packet_in, now);
-            }
-        }
+    /// What the fail mode asks for.
+    pub fn run_fail_open(&mut self, now: Instant) -> Option<Act> {
+        self.fail_open.run(self.governors(now), now)
     }
 
     /// What the fail mode has to know, if it is one that does something.
@@ -669,6 +449,3 @@ impl Service {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,8 @@
 //! What the switch does about each OpenFlow message: one module for each family.
 //!
-//! A handler either answers, or gives the error that [`handle`] sends with the message's beginning. Handlers
-//! change the bridge at once; what other connections must hear goes through
-//! [`notices`](crate::ofproto::Ofproto::notices).
+//! A handler is a function of the switch, the connection's state and the message, which it changes at once; it gives
+//! the [`Reply`], or the error that answers the message. It sends nothing itself: that, and what other connections
+//! must hear ([`Notice`]), is up to who runs the connections.
 
 use std::time::Instant;
 
@@ -10,96 +10,75 @@ use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::switch::Role;
 use ferrovs_openflow::version::Version;
-use ferrovs_runtime::{coverage, vlog};
+use ferrovs_runtime::coverage;
 
-use crate::connmgr::OfConn;
+use crate::connmgr::{Answer, Notice, OfConn, Reply};
 use crate::ofproto::Ofproto;
 
 mod basic;
-pub mod bundle;
+mod bundle;
 pub(crate) mod check;
 mod flow;
-pub mod flow_events;
 mod group;
 mod meter;
-pub mod monitor;
+mod monitor;
 mod packet_out;
 mod port;
 mod table;
 mod table_features;
 mod tlv;
 
-static RL: vlog::RateLimit = vlog::RateLimit::new(10, 10);
-
-const OFPT_ERROR: u8 = 1;
-
 /// A request under way.
 pub(crate) struct Request<'a> {
     pub ofproto: &'a mut Ofproto,
     pub conn: &'a mut OfConn,
     pub generation_id: &'a mut Option<u64>,
+    pub notice: Option<Notice>,
     pub xid: u32,
     /// The message's version, which for echoes may differ from the connection's.
     pub version: Version,
     pub now: Instant,
 }
 
-impl Request<'_> {
-    fn reply(&mut self, body: Message) {
-        self.conn.reply(self.xid, body, self.now);
-    }
-}
+/// How a message was handled.
+type Handled = Result<Reply, OfpErr>;
 
+/// A check, or a part of the work.
 type Done = Result<(), OfpErr>;
 
-/// Does what the message `bytes` says.
+/// Does what the message `bytes` says. `generation_id` is that of the last role request that had one, on any
+/// connection.
 pub fn handle(
     ofproto: &mut Ofproto,
     conn: &mut OfConn,
     generation_id: &mut Option<u64>,
     bytes: &[u8],
     now: Instant,
-) {
+) -> Result<Answer, OfpErr> {
     coverage::OFPROTO_RECV_OPENFLOW.inc();
-    let result = crate::codec::decode(bytes, &ofproto.tun_table).and_then(|msg| {
-        let mut request = Request {
-            ofproto,
-            conn: &mut *conn,
-            generation_id,
-            xid: msg.xid,
-            version: msg.version,
-            now,
-        };
-        request.dispatch(msg.body)
-    });
-    if let Err(error) = result
-        && bytes.get(1) != Some(&OFPT_ERROR)
-    {
-        refuse(conn, bytes, error, now);
-    }
-}
-
-/// Answers a message with an error, and tells the log.
-pub fn refuse(conn: &mut OfConn, bytes: &[u8], error: OfpErr, now: Instant) {
-    vlog::info_rl!(
-        RL,
-        vlog::modules::CONNMGR,
-        "{}: sending {} error reply to {} message",
-        conn.rconn.name(),
-        error.name(),
-        crate::codec::name(bytes)
-    );
-    conn.reply_error(bytes, error, now);
+    let msg = crate::codec::decode(bytes, &ofproto.tun_table)?;
+    let mut request = Request {
+        ofproto,
+        conn,
+        generation_id,
+        notice: None,
+        xid: msg.xid,
+        version: msg.version,
+        now,
+    };
+    let reply = request.dispatch(msg.body)?;
+    let notice = request.notice;
+    Ok(Answer { reply, notice })
 }
 
 impl Request<'_> {
-    fn dispatch(&mut self, body: Message) -> Done {
+    fn dispatch(&mut self, body: Message) -> Handled {
         if self.conn.role == Role::Secondary && changes_state(&body) {
             return Err(OfpErr::OFPBRC_IS_SECONDARY);
         }
         match body {
             Message::EchoRequest(data) => self.echo(data),
-            Message::EchoReply(_) | Message::Error(_) | Message::Hello { .. } => Ok(()),
+            Message::EchoReply(_) | Message::Error(_) | Message::Hello { .. } => Ok(Reply::None),
             Message::FeaturesRequest => self.features(),
             Message::GetConfigRequest => self.config(),
             Message::SetConfig(config) => self.set_config(config),
@@ -110,21 +89,21 @@ impl Request<'_> {
             Message::DescRequest => self.desc(),
             Message::SetFlowFormat { nxm } => {
                 self.conn.nxm = nxm;
-                Ok(())
+                Ok(Reply::None)
             }
             Message::FlowModTableId(on) => {
                 self.conn.flow_mod_table_id = on;
-                Ok(())
+                Ok(Reply::None)
             }
             Message::SetPacketInFormat(format) => {
                 self.conn.packet_in_format = format;
-                Ok(())
+                Ok(Reply::None)
             }
             Message::SetControllerId(id) => {
                 self.conn.controller_id = id;
-                Ok(())
+                Ok(Reply::None)
             }
-            Message::FlowAge => Ok(()),
+            Message::FlowAge => Ok(Reply::None),
 
             Message::FlowMod { flow_mod, .. } => self.flow_mod(*flow_mod),
             Message::FlowStatsRequest { request, nxm } => self.flow_stats(*request, nxm),
@@ -169,9 +148,9 @@ impl Request<'_> {
 
 impl Request<'_> {
     /// A datapath that tracks no connection has none left afterwards.
-    fn ct_flush(&self) -> Done {
+    fn ct_flush(&self) -> Handled {
         match self.ofproto.backer.features().ct_state {
-            false => Ok(()),
+            false => Ok(Reply::None),
             true => Err(OfpErr::OFPBRC_BAD_TYPE),
         }
     }

@@ -1,5 +1,6 @@
-//! One bridge, as OpenFlow sees it: its ports, the bundles of ports that the NORMAL switch knows, its tables
-//! and groups, and its connections.
+//! The switch of one bridge, as OpenFlow sees it: its ports, the bundles of ports that the NORMAL switch knows, its
+//! tables, groups and meters. It knows no connection: what there is to tell controllers is kept until somebody
+//! [takes it](Ofproto::take_events).
 //!
 //! Everything here lives on the main thread. What translations on other threads need is published as a
 //! snapshot ([`crate::xlate::snapshot`]): whoever changes a port, a bundle, a mirror or a setting marks the
@@ -13,13 +14,10 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::Detach;
-use ferrovs_openflow::action::{Action, Controller};
-use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
-use ferrovs_openflow::packet_in::PacketInReason;
-use ferrovs_openflow::port::{PortConfig, PortDesc, PortReason, PortStatus};
+use ferrovs_openflow::flow::FlowRemovedReason;
+use ferrovs_openflow::port::{PortDesc, PortReason, PortStatus};
 use ferrovs_openflow::switch::{DescStats, FragHandling};
 use ferrovs_packet::field::TunTable;
-use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::{MacAddr, OfPort};
 use ferrovs_protocols::lldp::Identity;
 use ferrovs_protocols::mac_learning::MacTable;
@@ -27,21 +25,21 @@ use ferrovs_runtime::{Poller, coverage};
 use ferrovs_sync::Waker;
 
 use crate::backer::Backer;
-use crate::connmgr::packet_in::PacketInQueue;
-use crate::connmgr::{ConnMgr, FailMode, Notice};
-use crate::meters::Meters;
-use crate::rule::{MAX_PRIORITY, NewRule, RuleActions};
-use crate::tables::{ChangeHook, Criteria, Requester, RuleMatch, TBL_INTERNAL, Tables};
+use crate::meters::{Meter, Meters};
+use crate::tables::{ChangeHook, Criteria, Requester, TBL_INTERNAL, Tables};
 use crate::time::to_ms;
 use crate::udpif::Round;
-use crate::xlate::snapshot::{AsyncPacketIn, BridgeId, BundleId, VlanSet, XMirror};
+use crate::xlate::snapshot::{BridgeId, BundleId, VlanSet, XMirror};
 
 pub mod bundle;
+mod events;
 mod lldp;
+mod own_rules;
 pub mod port;
 mod publish;
 
 pub use bundle::{Bundle, BundleSettings, MirrorSettings};
+pub use events::{Events, PacketInQueue, PortEvent};
 pub use port::{Port, PortError};
 
 /// Ordinary port numbers are below this.
@@ -80,7 +78,7 @@ pub struct Ofproto {
     pub macs: Arc<RwLock<MacTable>>,
     /// Tunnel options by `tun_metadata` field.
     pub tun_table: Arc<TunTable>,
-    pub packet_ins: Arc<PacketInQueue>,
+    packet_ins: Arc<PacketInQueue>,
     pub frag: FragHandling,
     pub forward_bpdu: bool,
     pub flood_vlans: Option<Arc<VlanSet>>,
@@ -104,9 +102,8 @@ pub struct Ofproto {
     pub dirty: bool,
     /// It is dirty because ports came up or went down, and for nothing else.
     pub(crate) toggled: bool,
-    /// What is to be told to the connections.
-    pub notices: Vec<Notice>,
-    connmgr: ConnMgr,
+    /// What is to be told of ports.
+    port_events: Vec<PortEvent>,
     /// Revalidation has reached this change of the tables.
     barrier_at: u64,
     /// The round that it asked for.
@@ -130,7 +127,7 @@ impl Ofproto {
             owner: thread::current().id(),
         });
         let tables = Arc::new(Tables::new(waker.clone(), Box::new(stale.clone())));
-        let mut ofproto = Ofproto {
+        let ofproto = Ofproto {
             name: name.to_string(),
             id,
             backer,
@@ -164,58 +161,14 @@ impl Ofproto {
             lldp_identity: lldp::default_identity(),
             dirty: true,
             toggled: false,
-            notices: Vec::new(),
-            connmgr: ConnMgr::new(name),
+            port_events: Vec::new(),
             barrier_at: 0,
             barrier_round: None,
             stale,
             next_expire: None,
         };
         ofproto.add_internal_rules(now);
-        ofproto.flushed(now);
         ofproto
-    }
-
-    /// The rules by which the switch itself decides, in the table that OpenFlow cannot see.
-    fn add_internal_rules(&mut self, now: Instant) {
-        let to_controller = Action::Controller(Box::new(Controller {
-            max_len: u16::MAX,
-            controller_id: 0,
-            reason: PacketInReason::ImplicitMiss,
-            pause: false,
-            userdata: Vec::new(),
-            meter_id: None,
-            provider_meter_id: None,
-            controller2: false,
-        }));
-        let mut change = self.tables.change(Requester::default(), to_ms(now));
-        for (reg0, actions) in [(1, vec![to_controller]), (2, vec![]), (3, vec![])] {
-            let mut m = Match::default();
-            m.flow.regs[0] = reg0;
-            m.wc.masks.regs[0] = u32::MAX;
-            change.add_own(own_rule(TBL_INTERNAL, 0, &m, actions, now));
-        }
-        let mut not_recirculated = Match::default();
-        not_recirculated.wc.masks.recirc_id = u32::MAX;
-        change.add_own(own_rule(TBL_INTERNAL, 2, &not_recirculated, vec![], now));
-        change.commit();
-    }
-
-    /// After all flows went: a bridge that no controller shall govern becomes a learning switch.
-    fn flushed(&mut self, now: Instant) {
-        if !self.connmgr.has_controllers() && self.connmgr.fail_mode == FailMode::Standalone {
-            let mut change = self.tables.change(Requester::default(), to_ms(now));
-            let normal = vec![Action::output(OfPort::NORMAL)];
-            change.add_own(own_rule(0, 0, &Match::default(), normal, now));
-            change.commit();
-        }
-    }
-
-    /// Removes every flow that OpenFlow can see or the fail mode made, with all groups and meters, and begins anew.
-    pub fn flush_flows(&mut self, now: Instant) {
-        coverage::OFPROTO_FLUSH.inc();
-        self.remove_flows(now);
-        self.flushed(now);
     }
 
     /// Removes every flow but the switch's own, with all groups and meters.
@@ -238,30 +191,18 @@ impl Ofproto {
         self.remove_meters(&meters);
     }
 
-    pub fn connmgr(&self) -> &ConnMgr {
-        &self.connmgr
-    }
-
-    pub fn connmgr_mut(&mut self) -> &mut ConnMgr {
-        &mut self.connmgr
-    }
-
-    pub fn set_controllers(
-        &mut self,
-        wanted: Vec<crate::connmgr::ControllerSettings>,
-        now: Instant,
-    ) {
-        if self.connmgr.set_controllers(wanted, now) {
-            self.flush_flows(now);
+    /// Removes meters that no flow uses any more.
+    pub(crate) fn remove_meters(&mut self, ids: &[u32]) {
+        let by_id = &mut self.meters.by_id;
+        let removed: Vec<Meter> = ids.iter().filter_map(|id| by_id.remove(id)).collect();
+        for meter in &removed {
+            self.meter_map.pin().remove(&meter.config.meter_id);
         }
-    }
-
-    pub fn set_fail_mode(&mut self, mode: FailMode, now: Instant) {
-        if self.connmgr.fail_mode != mode {
-            self.connmgr.fail_mode = mode;
-            if !self.connmgr.has_controllers() {
-                self.flush_flows(now);
-            }
+        self.backer.udpif.changed();
+        for meter in removed {
+            // The datapath may have lost it already.
+            let _ = self.backer.dpif.meters().map(|m| m.delete(meter.dp_id));
+            self.backer.free_meter_id(meter.dp_id);
         }
     }
 
@@ -309,13 +250,6 @@ impl Ofproto {
         macs.deadline()
     }
 
-    /// Whether the port that a packet came in through shall not make packet-ins.
-    pub fn forbids_packet_in(&self, packet_in: &AsyncPacketIn) -> bool {
-        let port = OfPort(packet_in.flow.in_port as u16);
-        let forbids = |p: &Port| p.config.contains(PortConfig::NO_PACKET_IN);
-        packet_in.miss && self.ports.get(&port).is_some_and(forbids)
-    }
-
     /// The round after which the datapath agrees with every change of flows made so far; none if it does already.
     pub fn barrier(&mut self) -> Option<Round> {
         let at = self.tables.change_seq();
@@ -331,13 +265,13 @@ impl Ofproto {
     }
 
     /// Lets installed flows be checked if the tables changed.
-    fn revalidate(&self) {
+    pub fn revalidate(&self) {
         if self.stale.flag.swap(false, Relaxed) {
             self.backer.udpif.changed_by(&coverage::REV_FLOW_TABLE);
         }
     }
 
-    /// Does what is due.
+    /// Does what is due, but for [`revalidate`](Ofproto::revalidate): connections may change more before.
     pub fn run(&mut self, now: Instant) {
         self.run_ports();
         self.update_mtus();
@@ -356,10 +290,6 @@ impl Ofproto {
             self.tables.collect_garbage();
             self.next_expire = Some(now + EXPIRE_INTERVAL);
         }
-        let mut connmgr = std::mem::take(&mut self.connmgr);
-        connmgr.run(self, now);
-        self.connmgr = connmgr;
-        self.revalidate();
     }
 
     /// Removes flows whose time is over.
@@ -389,7 +319,6 @@ impl Ofproto {
         {
             poller.wait_until(at);
         }
-        self.connmgr.wait(poller);
     }
 
     /// The address of the local port.
@@ -402,48 +331,23 @@ impl Ofproto {
         self.tables.n_rules()
     }
 
-    /// Ends the bridge: its ports leave the datapath, or stay there for the process that follows, and its connections
-    /// close.
+    /// Ends the switch: its ports leave the datapath, or stay there for the process that follows.
     pub fn destroy(&mut self, detach: Detach) {
         let ports: Vec<OfPort> = self.ports.keys().copied().collect();
         for port in ports {
             // The device may be gone already.
             let _ = self.let_go(port, detach);
         }
-        self.connmgr = ConnMgr::default();
     }
 
-    /// Tells the connections that a port came, or changed from `old`.
+    /// Tells controllers that a port came, or changed from `old`.
     pub(crate) fn notice_port(&mut self, reason: PortReason, port: OfPort, old: Option<PortDesc>) {
         if let Some(p) = self.ports.get(&port) {
             let status = PortStatus {
                 reason,
                 desc: p.desc.clone(),
             };
-            self.notices.push(Notice::Port { status, old });
+            self.port_events.push(PortEvent { status, old });
         }
-    }
-}
-
-/// A rule that the switch makes for itself.
-pub(crate) fn own_rule(
-    table_id: u8,
-    priority: i32,
-    match_: &Match,
-    actions: Vec<Action>,
-    now: Instant,
-) -> NewRule {
-    debug_assert!(priority <= MAX_PRIORITY || table_id == 0);
-    NewRule {
-        table_id,
-        priority,
-        match_: RuleMatch::new(match_),
-        actions: Arc::new(RuleActions::new(actions)),
-        cookie: 0,
-        flags: FlowModFlags::empty(),
-        importance: 0,
-        idle_timeout: 0,
-        hard_timeout: 0,
-        now_ms: to_ms(now),
     }
 }

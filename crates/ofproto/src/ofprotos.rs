@@ -5,7 +5,7 @@
 //! let mut ofprotos = Ofprotos::new(dpif_classes)?;
 //! ofprotos.create("br0", "netdev")?;
 //! ofprotos.port_add("br0", netdev, None)?;
-//! ofprotos.get_mut("br0").bundle_set(settings);   // and the other settings of a bridge: see Ofproto
+//! ofprotos.ofproto_mut("br0").bundle_set(settings);   // and the other settings of a bridge: see Bridge
 //! loop { ofprotos.run(now); ofprotos.wait(&mut poller); poller.block(); }
 //! ```
 //!
@@ -25,6 +25,7 @@ use ferrovs_runtime::{Poller, coverage, is_quiet, vlog};
 use ferrovs_sync::Waker;
 
 use crate::backer::Backer;
+use crate::bridge::Bridge;
 use crate::monitor::{Monitor, PortMachines, VlanChange};
 use crate::ofproto::{Ofproto, Port, PortError};
 use crate::udpif::Settings;
@@ -40,7 +41,7 @@ pub const DEFAULT_KIND: &str = "system";
 pub struct Ofprotos {
     classes: Vec<Arc<dyn DpifClass>>,
     backers: BTreeMap<String, Arc<Backer>>,
-    bridges: BTreeMap<String, Ofproto>,
+    bridges: BTreeMap<String, Bridge>,
     /// Limits and intervals that hold for all datapaths.
     pub settings: Arc<Settings>,
     waker: Arc<Waker>,
@@ -120,43 +121,56 @@ impl Ofprotos {
             }
         };
         let id = uuid::Uuid::new_v4().as_u128();
-        let ofproto = Ofproto::new(name, id, backer, &self.waker, now);
-        self.bridges.insert(name.to_string(), ofproto);
+        let bridge = Bridge::new(name, id, backer, &self.waker, now);
+        self.bridges.insert(name.to_string(), bridge);
         Ok(())
     }
 
     /// Ends a bridge, and lets go of the datapath when no bridge uses it any more.
     pub fn destroy(&mut self, name: &str, detach: Detach) {
-        let Some(mut ofproto) = self.bridges.remove(name) else {
+        let Some(bridge) = self.bridges.remove(name) else {
             return;
         };
-        ofproto.destroy(detach);
-        let backer = ofproto.backer.clone();
-        drop(ofproto);
+        let backer = bridge.ofproto.backer.clone();
+        bridge.destroy(detach);
         self.republish = true;
         self.publish();
-        if !self.bridges.values().any(|b| b.backer.kind == backer.kind) {
+        if !self.ofprotos().any(|o| o.backer.kind == backer.kind) {
             backer.close(detach);
             self.backers.remove(&backer.kind);
             self.port_events.remove(&backer.kind);
         }
     }
 
-    pub fn bridge(&self, name: &str) -> Option<&Ofproto> {
+    pub fn bridge(&self, name: &str) -> Option<&Bridge> {
         self.bridges.get(name)
     }
 
-    pub fn bridge_mut(&mut self, name: &str) -> Option<&mut Ofproto> {
+    pub fn bridge_mut(&mut self, name: &str) -> Option<&mut Bridge> {
         self.bridges.get_mut(name)
     }
 
     /// All bridges, by name.
-    pub fn bridges(&self) -> impl Iterator<Item = &Ofproto> {
+    pub fn bridges(&self) -> impl Iterator<Item = &Bridge> {
         self.bridges.values()
     }
 
-    pub fn bridges_mut(&mut self) -> impl Iterator<Item = &mut Ofproto> {
+    pub fn bridges_mut(&mut self) -> impl Iterator<Item = &mut Bridge> {
         self.bridges.values_mut()
+    }
+
+    /// Their switches.
+    pub fn ofprotos(&self) -> impl Iterator<Item = &Ofproto> {
+        self.bridges.values().map(|b| &b.ofproto)
+    }
+
+    /// The switch of one.
+    pub fn ofproto(&self, name: &str) -> Option<&Ofproto> {
+        self.bridges.get(name).map(|b| &b.ofproto)
+    }
+
+    pub fn ofproto_mut(&mut self, name: &str) -> Option<&mut Ofproto> {
+        self.bridges.get_mut(name).map(|b| &mut b.ofproto)
     }
 
     /// Datapaths in use, by type.
@@ -176,7 +190,7 @@ impl Ofprotos {
         wanted: Option<OfPort>,
     ) -> Result<OfPort, PortError> {
         let name = netdev.name().to_string();
-        let ofproto = self.bridges.get_mut(bridge).ok_or(PortError::NoSuchPort)?;
+        let ofproto = self.ofproto_mut(bridge).ok_or(PortError::NoSuchPort)?;
         let ofport = ofproto.add_port(netdev, wanted)?;
         if self.duplicate_of(bridge, ofport) {
             self.port_del(bridge, ofport)?;
@@ -193,7 +207,7 @@ impl Ofprotos {
 
     /// Whether a port is a tunnel that would take the packets of another, which is then told in the log.
     fn duplicate_of(&self, bridge: &str, ofport: OfPort) -> bool {
-        let Some(bridge) = self.bridges.get(bridge) else {
+        let Some(bridge) = self.ofproto(bridge) else {
             return false;
         };
         let tunnel = |port: &Port| {
@@ -212,8 +226,7 @@ impl Ofprotos {
                 && other.name() != port.name()
                 && tunnel(other).is_some_and(|c| TunnelMap::same(&c, &config))
         };
-        let of_kind = self.bridges.values();
-        let of_kind = of_kind.filter(|b| b.backer.kind == bridge.backer.kind);
+        let of_kind = (self.ofprotos()).filter(|b| b.backer.kind == bridge.backer.kind);
         let other = of_kind.flat_map(|b| b.ports.values()).find(same);
         if let Some(other) = other {
             warn_same(port.name(), other.name(), &config, port.dp_port);
@@ -222,8 +235,7 @@ impl Ofprotos {
     }
 
     pub fn port_del(&mut self, bridge: &str, ofport: OfPort) -> Result<(), PortError> {
-        self.bridges
-            .get_mut(bridge)
+        self.ofproto_mut(bridge)
             .ok_or(PortError::NoSuchPort)?
             .remove_port(ofport)
     }
@@ -231,24 +243,28 @@ impl Ofprotos {
     /// Whether a port speaks LLDP; see [`Ofproto::set_lldp`].
     pub fn set_lldp(&mut self, bridge: &str, ofport: OfPort, wanted: Option<bool>, now: Instant) {
         if let Some(bridge) = self.bridges.get_mut(bridge) {
-            bridge.set_lldp(ofport, wanted, &mut self.monitor, now);
+            bridge
+                .ofproto
+                .set_lldp(ofport, wanted, &mut self.monitor, now);
         }
     }
 
     /// The machines of all ports that have some, by bridge.
     pub fn machines(&self) -> impl Iterator<Item = &Arc<PortMachines>> {
-        self.bridges.values().flat_map(Ofproto::machines)
+        self.ofprotos().flat_map(Ofproto::machines)
     }
 
     /// Wants an I-SID mapped to a VLAN on every port that speaks LLDP.
     pub fn add_mapping(&mut self, isid: u32, vlan: u16) {
-        let ports = self.bridges.values().flat_map(Ofproto::machines);
+        let ofprotos = self.bridges.values().map(|b| &b.ofproto);
+        let ports = ofprotos.flat_map(Ofproto::machines);
         self.monitor.add_mapping(isid, vlan, ports);
     }
 
     /// Wants it no more.
     pub fn remove_mapping(&mut self, isid: u32) {
-        let ports = self.bridges.values().flat_map(Ofproto::machines);
+        let ofprotos = self.bridges.values().map(|b| &b.ofproto);
+        let ports = ofprotos.flat_map(Ofproto::machines);
         self.monitor.remove_mapping(isid, ports);
     }
 
@@ -273,9 +289,11 @@ impl Ofprotos {
     pub fn publish(&mut self) {
         self.note_port_changes();
         let mut kinds: Vec<String> = Vec::new();
-        self.bridges_mut().for_each(Ofproto::update_mtus);
-        for bridge in self.bridges.values_mut().filter(|b| b.dirty) {
-            kinds.push(bridge.backer.kind.clone());
+        for Bridge { ofproto, .. } in self.bridges.values_mut() {
+            ofproto.update_mtus();
+            if ofproto.dirty {
+                kinds.push(ofproto.backer.kind.clone());
+            }
         }
         if self.republish {
             self.republish = false;
@@ -294,8 +312,8 @@ impl Ofprotos {
             let Some(changes) = events.take() else {
                 continue;
             };
-            let bridges = self.bridges.values_mut();
-            bridges
+            let ofprotos = self.bridges.values_mut().map(|b| &mut b.ofproto);
+            ofprotos
                 .filter(|b| b.backer.kind == *kind)
                 .for_each(|b| b.follow_datapath(&changes));
         }
@@ -305,7 +323,7 @@ impl Ofprotos {
         let Some(backer) = self.backers.get(kind).cloned() else {
             return;
         };
-        let of_kind = || self.bridges.values().filter(|b| b.backer.kind == kind);
+        let of_kind = || self.ofprotos().filter(|b| b.backer.kind == kind);
         let peer = |name: &str, peer: &str| -> Option<(BridgeId, OfPort)> {
             of_kind().find_map(|b| {
                 let port = b.port_by_name(peer)?;
@@ -347,7 +365,8 @@ impl Ofprotos {
         backer.snapshot.publish(next);
         let of_kind = |b: &&mut Ofproto| b.backer.kind == kind;
         let (mut toggled, mut changed) = (false, false);
-        for bridge in self.bridges.values_mut().filter(of_kind) {
+        let ofprotos = self.bridges.values_mut().map(|b| &mut b.ofproto);
+        for bridge in ofprotos.filter(of_kind) {
             toggled |= bridge.toggled;
             changed |= bridge.dirty && !bridge.toggled;
             (bridge.dirty, bridge.toggled) = (false, false);
@@ -390,7 +409,7 @@ impl Ofprotos {
         poller.wait_seq(ferrovs_tunnel::change_seq(), self.tunnel_seq);
         for bridge in self.bridges.values() {
             bridge.wait(poller);
-            if bridge.dirty {
+            if bridge.ofproto.dirty {
                 poller.wake_now();
             }
         }

@@ -141,7 +141,7 @@ fn bridge_arg<'a>(
 ) -> Result<&'a mut Ofproto, String> {
     let name = request.arg(1).unwrap_or_default();
     ofprotos
-        .bridge_mut(name)
+        .ofproto_mut(name)
         .ok_or_else(|| "no such bridge".to_string())
 }
 

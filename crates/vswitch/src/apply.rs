@@ -60,7 +60,7 @@ pub(crate) struct Outcome {
 /// Forgets interfaces whose ports were taken away by others, so that they are added anew.
 pub(crate) fn forget_lost(ofprotos: &Ofprotos, bridges: &mut Bridges) {
     for (name, bridge) in bridges {
-        if let Some(ofproto) = ofprotos.bridge(name) {
+        if let Some(ofproto) = ofprotos.ofproto(name) {
             bridge.ifaces.retain(|iface, i| {
                 let stays = ofproto.ports.contains_key(&i.ofport);
                 if !stays {
@@ -339,7 +339,7 @@ fn configure_bridge(
             }
             there.options = i.options.clone();
             there.change_seq = 0;
-            if let Some(o) = ofprotos.bridge_mut(name) {
+            if let Some(o) = ofprotos.ofproto_mut(name) {
                 // Patch peers and tunnels are part of what translations see.
                 o.dirty = true;
             }
@@ -361,9 +361,10 @@ fn configure_bridge(
             text::errno(&e)
         );
     }
-    let Some(ofproto) = ofprotos.bridge_mut(name) else {
+    let Some(switch) = ofprotos.bridge_mut(name) else {
         return;
     };
+    let ofproto = &mut switch.ofproto;
     let id = identity::datapath_id(config, mac);
     if bridge.datapath_id != id {
         bridge.datapath_id = id;
@@ -409,7 +410,7 @@ fn configure_bridge(
     bridge
         .members
         .retain(|port, _| names.contains(port.as_str()));
-    settings::configure(ofproto, config, now);
+    settings::configure(switch, config, now);
 }
 
 /// The interface of a port that carries its traffic, and its number.
@@ -462,7 +463,7 @@ fn configure_iface(
             set_mac(bridge, &there.netdev, mac);
         }
     }
-    let Some(ofproto) = ofprotos.bridge_mut(bridge) else {
+    let Some(ofproto) = ofprotos.ofproto_mut(bridge) else {
         return;
     };
     ofproto.set_mtu_is_set(there.ofport, config.mtu_request.is_some());

@@ -34,7 +34,7 @@ impl AutoAttach {
         self.known
             .retain(|name, _| config.bridges.contains_key(name));
         for (name, bridge) in &config.bridges {
-            if let Some(ofproto) = ofprotos.bridge_mut(name) {
+            if let Some(ofproto) = ofprotos.ofproto_mut(name) {
                 ofproto.set_lldp_identity(bridge.auto_attach.as_ref().map(identity));
             }
             if let Some(wanted) = &bridge.auto_attach {

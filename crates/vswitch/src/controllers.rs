@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use ferrovs_idl::open_vswitch::Controller;
 use ferrovs_idl::{Idl, Txn};
-use ferrovs_ofproto::connmgr::{ConnKind, ControllerSettings};
-use ferrovs_ofproto::ofproto::Ofproto;
+use ferrovs_ofproto::connmgr::{ConnKind, ConnMgr, ControllerSettings};
 use ferrovs_openflow::version::Versions;
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
@@ -150,11 +149,11 @@ fn probe_interval(wanted_ms: Option<i64>) -> Option<Duration> {
 pub(crate) fn refresh(
     txn: &mut Txn,
     idl: &Idl,
-    ofproto: &Ofproto,
+    connmgr: &ConnMgr,
     config: &BridgeConfig,
     now: Instant,
 ) {
-    let states = ofproto.connmgr().controller_status(now);
+    let states = connmgr.controller_status(now);
     for c in &config.controllers {
         let state = states.get(&c.target);
         let connected = state.is_some_and(|s| s.is_connected);

@@ -122,7 +122,7 @@ pub(crate) fn statistics(
     now: Instant,
 ) {
     for (name, wanted) in &config.bridges {
-        let (Some(bridge), Some(ofproto)) = (all.get(name), ofprotos.bridge(name)) else {
+        let (Some(bridge), Some(ofproto)) = (all.get(name), ofprotos.ofproto(name)) else {
             continue;
         };
         for i in wanted.interfaces() {
@@ -151,8 +151,8 @@ pub(crate) fn controllers(
     now: Instant,
 ) {
     for (name, wanted) in &config.bridges {
-        if let Some(ofproto) = ofprotos.bridge(name) {
-            controllers::refresh(txn, idl, ofproto, wanted, now);
+        if let Some(bridge) = ofprotos.bridge(name) {
+            controllers::refresh(txn, idl, &bridge.connmgr, wanted, now);
         }
     }
 }

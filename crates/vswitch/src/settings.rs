@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use ferrovs_ofproto::bridge::Bridge;
 use ferrovs_ofproto::connmgr::FailMode;
 use ferrovs_ofproto::ofproto::{BundleSettings, MirrorSettings, Ofproto};
 use ferrovs_ofproto::xlate::snapshot::{PriorityTags, VlanMode, VlanSet};
@@ -140,17 +141,18 @@ fn versions(protocols: &[String]) -> Versions {
 }
 
 /// Applies everything that a bridge's row says except for its ports.
-pub(crate) fn configure(ofproto: &mut Ofproto, config: &BridgeConfig, now: Instant) {
+pub(crate) fn configure(bridge: &mut Bridge, config: &BridgeConfig, now: Instant) {
     let other = &config.other_config;
     let versions = versions(&config.protocols);
-    ofproto.connmgr_mut().set_allowed_versions(versions);
+    bridge.connmgr.set_allowed_versions(versions);
     let mode = if config.secure {
         FailMode::Secure
     } else {
         FailMode::Standalone
     };
-    ofproto.set_controllers(controllers::settings(config, versions), now);
-    ofproto.set_fail_mode(mode, now);
+    bridge.set_controllers(controllers::settings(config, versions), now);
+    bridge.set_fail_mode(mode, now);
+    let ofproto = &mut bridge.ofproto;
     ofproto.set_forward_bpdu(get_bool(other, "forward-bpdu", false));
     let flood = &config.flood_vlans;
     ofproto.set_flood_vlans((!flood.is_empty()).then(|| VlanSet::new(flood.iter().copied())));

@@ -188,9 +188,9 @@ impl Switch {
     /// Counts what the switch holds, for `memory/show`.
     pub fn memory_usage(&self, usage: &mut Usage) {
         let (mut ports, mut rules) = (0, 0);
-        for bridge in self.ofprotos.bridges() {
-            ports += bridge.ports.len() as u64;
-            rules += bridge.n_rules() as u64;
+        for ofproto in self.ofprotos.ofprotos() {
+            ports += ofproto.ports.len() as u64;
+            rules += ofproto.n_rules() as u64;
         }
         let flows: usize = self.ofprotos.backers().map(|b| b.udpif.n_flows()).sum();
         let revalidators = self.ofprotos.backers().map(|b| b.udpif.n_revalidators());
@@ -405,7 +405,7 @@ impl Switch {
             }
         }
         for bridge in self.ofprotos.bridges_mut() {
-            bridge.connmgr_mut().restoring = restoring;
+            bridge.connmgr.restoring = restoring;
         }
         self.restoring = restoring;
     }
@@ -428,7 +428,7 @@ impl Switch {
     /// Writes states that changed and, when it is time, statistics.
     fn refresh(&mut self, now: Instant) {
         let controllers_seq = self.ofprotos.bridges().fold(0u64, |sum, b| {
-            sum.wrapping_mul(31).wrapping_add(b.connmgr().status_seq())
+            sum.wrapping_mul(31).wrapping_add(b.connmgr.status_seq())
         });
         self.status_wanted |= controllers_seq != self.controllers_seq;
         let status = self.status_wanted && now >= self.next_status;

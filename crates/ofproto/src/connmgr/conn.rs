@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_openflow::OfpErr;
-use ferrovs_openflow::message::{ErrorMsg, Message, Msg};
+use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::packet_in::{PacketInFormat, PacketInReason};
 use ferrovs_openflow::switch::{AsyncConfig, AsyncType, Role};
 use ferrovs_openflow::version::{Version, Versions};
@@ -17,19 +17,17 @@ use ferrovs_packet::field::TunTable;
 use ferrovs_runtime::Poller;
 
 use super::ControllerSettings;
+use super::bundle::Bundle;
 use super::flow_mods::FlowMods;
-use super::multipart::Multipart;
+use super::monitor::Monitor;
+use super::multipart::{Input, Multipart};
 use super::parts::Parts;
 use super::rconn::Rconn;
 use super::schedule::Schedule;
-use crate::handlers::bundle::Bundle;
-use crate::handlers::monitor::Monitor;
 use crate::udpif::Round;
 
 /// No further request is read, and no further part of an answer made, while so many bytes wait to be sent.
 const TX_HIGH: usize = 512 * 1024;
-/// How many bytes of a message its error quotes at most, so that the error is a message too.
-const ERROR_QUOTE: usize = 65535 - 24;
 /// Bytes of a packet that a primary controller gets at first when no flow matched.
 const DEFAULT_MISS_SEND_LEN: u16 = 128;
 
@@ -79,9 +77,9 @@ pub struct OfConn {
     /// Requests of which parts are still to come.
     pub(super) multipart: Multipart,
     /// Answers in the making.
-    replies: VecDeque<Parts>,
+    pub(super) replies: VecDeque<Parts>,
     /// The round of the revalidators that the next answer waits for.
-    held: Option<Round>,
+    pub(super) held: Option<Round>,
     /// Of packets that no flow matched, and of the others.
     pub(super) schedules: [Schedule; 2],
     connection_seqno: u64,
@@ -174,6 +172,17 @@ impl OfConn {
         }
     }
 
+    /// Receives the next message, unless there is none or answers to earlier ones wait.
+    pub fn recv(&mut self, message: &mut Vec<u8>, now: Instant) -> bool {
+        self.continue_replies(now);
+        self.may_read() && self.rconn.recv(message, now)
+    }
+
+    /// Takes a message that arrived, which may be a part of one.
+    pub fn input<'a>(&mut self, now: Instant, message: &'a [u8]) -> Input<'a> {
+        self.multipart.input(now, message)
+    }
+
     /// Tells the peer of requests whose next part did not come.
     pub fn expire_multipart(&mut self, now: Instant) {
         while let Some(request) = self.multipart.expire(now) {
@@ -186,7 +195,7 @@ impl OfConn {
         self.send_with_xid(body, 0, now);
     }
 
-    pub fn send_with_xid(&mut self, body: Message, xid: u32, now: Instant) {
+    pub(super) fn send_with_xid(&mut self, body: Message, xid: u32, now: Instant) {
         let msg = Msg {
             version: self.version(),
             xid,
@@ -194,50 +203,6 @@ impl OfConn {
         };
         self.rconn
             .send(crate::codec::encode(&msg, &self.tun_table), now);
-    }
-
-    /// Sends no further answer, and reads no further request, before `round` is over.
-    pub fn hold(&mut self, round: Round) {
-        self.held = Some(round);
-    }
-
-    /// Answers request `xid`, after the answers that are still in the making.
-    pub fn reply(&mut self, xid: u32, body: Message, now: Instant) {
-        if self.may_answer() {
-            self.send_with_xid(body, xid, now);
-        } else {
-            let version = self.version();
-            let mut once = Some(Msg { version, xid, body });
-            let parts =
-                move |tun: &TunTable| once.take().map(|msg| crate::codec::encode(&msg, tun));
-            self.replies.push_back(Box::new(parts));
-        }
-    }
-
-    /// Answers with messages that are made one at a time.
-    pub fn reply_in_parts(&mut self, parts: Parts, now: Instant) {
-        self.replies.push_back(parts);
-        self.continue_replies(now);
-    }
-
-    /// Says that `request` failed, quoting its beginning.
-    pub fn reply_error(&mut self, request: &[u8], error: OfpErr, now: Instant) {
-        let xid = request
-            .get(4..8)
-            .map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
-        // An error that the version cannot say is told as one that it can.
-        let version = self.version();
-        let code = error
-            .code(version)
-            .or_else(|| OfpErr::NXBRC_UNENCODABLE_ERROR.code(version));
-        let Some(code) = code else { return };
-        let data = request[..request.len().min(ERROR_QUOTE)].to_vec();
-        let msg = ErrorMsg {
-            error: Some(error),
-            code,
-            data,
-        };
-        self.reply(xid, Message::Error(msg), now);
     }
 
     /// Discards bundles that were forgotten.
@@ -270,7 +235,7 @@ impl OfConn {
     }
 
     /// Whether no answer comes before the next one.
-    fn may_answer(&self) -> bool {
+    pub(super) fn may_answer(&self) -> bool {
         self.replies.is_empty() && self.held.is_none()
     }
 

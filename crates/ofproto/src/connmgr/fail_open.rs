@@ -6,24 +6,15 @@
 //! shows that it admits the switch, so while the switch is open and one is connected, all get a made-up packet
 //! now and then: a RARP request from an address that nobody has.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrovs_openflow::action::Action;
-use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
 use ferrovs_openflow::packet_in::PacketInReason;
-use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::OfPort;
 use ferrovs_runtime::{Poller, vlog};
 
-use crate::ofproto::Ofproto;
-use crate::rule::{NewRule, RuleActions};
-use crate::tables::{Requester, RuleMatch};
-use crate::time::to_ms;
 use crate::xlate::snapshot::AsyncPacketIn;
 
-/// Priority of the rule.
-const PRIORITY: i32 = 0xf0_f0f0;
 /// How often the log says that the switch is still open, in seconds.
 const REMIND: u64 = 60;
 /// How often connected controllers get a made-up packet.
@@ -123,34 +114,6 @@ impl FailOpen {
             poller.wait_until(at);
         }
     }
-}
-
-/// Adds or removes the rule.
-pub fn set_rule(ofproto: &mut Ofproto, there: bool, now: Instant) {
-    let now_ms = to_ms(now);
-    let everything = RuleMatch::new(&Match::default());
-    let mut change = ofproto.tables.change(Requester::default(), now_ms);
-    if there {
-        change.add_own(NewRule {
-            table_id: 0,
-            priority: PRIORITY,
-            match_: everything,
-            actions: Arc::new(RuleActions::new(vec![Action::output(OfPort::NORMAL)])),
-            cookie: 0,
-            flags: FlowModFlags::empty(),
-            importance: 0,
-            idle_timeout: 0,
-            hard_timeout: 0,
-            now_ms,
-        });
-    } else if let Some(rule) =
-        ofproto
-            .tables
-            .find_exactly(0, &everything, PRIORITY, change.version())
-    {
-        change.remove(rule, FlowRemovedReason::Delete);
-    }
-    change.commit();
 }
 
 /// The made-up packet, as if it had come in through the local port and met no flow.

@@ -1,9 +1,5 @@
-//! Packets for controllers: the queue by which any thread hands them to the main thread, and how each
-//! connection gets its share.
+//! Packets for controllers: how each connection gets its share.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use ferrovs_openflow::message::{Message, Msg};
@@ -12,54 +8,9 @@ use ferrovs_openflow::switch::AsyncType;
 use ferrovs_openflow::version::Version;
 use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_packet::types::OfPort;
-use ferrovs_sync::Waker;
 
 use super::OfConn;
-use crate::xlate::snapshot::{AsyncPacketIn, PacketInSink};
-
-/// Packets that may wait for the main thread; more are dropped.
-const MAX_QUEUE: usize = 4096;
-
-pub struct PacketInQueue {
-    queue: Mutex<VecDeque<AsyncPacketIn>>,
-    wants_misses: AtomicBool,
-    waker: Arc<Waker>,
-}
-
-impl PacketInQueue {
-    pub fn new(waker: Arc<Waker>) -> PacketInQueue {
-        PacketInQueue {
-            queue: Mutex::default(),
-            wants_misses: AtomicBool::new(false),
-            waker,
-        }
-    }
-
-    pub fn take(&self) -> VecDeque<AsyncPacketIn> {
-        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub fn set_wants_misses(&self, wants: bool) {
-        self.wants_misses.store(wants, Relaxed);
-    }
-}
-
-impl PacketInSink for PacketInQueue {
-    fn send(&self, packet_in: AsyncPacketIn) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.len() < MAX_QUEUE {
-            // The main thread forgets wakes before it takes what waits, so who finds others waiting need not wake it.
-            if queue.is_empty() {
-                self.waker.wake();
-            }
-            queue.push_back(packet_in);
-        }
-    }
-
-    fn wants_misses(&self) -> bool {
-        self.wants_misses.load(Relaxed)
-    }
-}
+use crate::xlate::snapshot::AsyncPacketIn;
 
 /// The reason that a connection of `version` is told: versions before 1.4 know fewer.
 fn reason_for(reason: PacketInReason, version: Version) -> PacketInReason {
@@ -180,25 +131,5 @@ impl OfConn {
                 self.rconn.send_packet_in(bytes, limit, now);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::connmgr::fail_open::bogus_packet_in;
-
-    #[test]
-    fn the_main_thread_is_woken_once_for_all_that_waits() {
-        let waker = Arc::new(Waker::new().unwrap());
-        let queue = PacketInQueue::new(waker.clone());
-        let now = ferrovs_runtime::clock::now();
-        queue.send(bogus_packet_in(now));
-        assert!(waker.drain());
-        queue.send(bogus_packet_in(now));
-        assert!(!waker.drain());
-        assert_eq!(queue.take().len(), 2);
-        queue.send(bogus_packet_in(now));
-        assert!(waker.drain());
     }
 }

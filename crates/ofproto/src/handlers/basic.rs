@@ -8,8 +8,8 @@ use ferrovs_openflow::version::Version;
 use ferrovs_openflow::{Msg, OfpErr};
 use ferrovs_runtime::vlog;
 
-use super::{Done, Request};
-use crate::connmgr::Notice;
+use super::{Handled, Request};
+use crate::connmgr::{Notice, Reply};
 use crate::tables::N_VISIBLE_TABLES;
 
 /// Actions of OpenFlow 1.0, one bit each: all twelve.
@@ -18,19 +18,17 @@ const OFP10_ACTIONS: u32 = 0xfff;
 static RL: vlog::RateLimit = vlog::RateLimit::new(1, 5);
 
 impl Request<'_> {
-    pub(super) fn echo(&mut self, data: Vec<u8>) -> Done {
+    pub(super) fn echo(&mut self, data: Vec<u8>) -> Handled {
         let body = Message::EchoReply(data);
         if self.version == self.conn.version() {
-            self.reply(body);
-        } else {
-            let (version, xid) = (self.version, self.xid);
-            let bytes = crate::codec::encode(&Msg { version, xid, body }, &self.conn.tun_table);
-            self.conn.rconn.send(bytes, self.now);
+            return Ok(Reply::Message(body));
         }
-        Ok(())
+        let (version, xid) = (self.version, self.xid);
+        let bytes = crate::codec::encode(&Msg { version, xid, body }, &self.conn.tun_table);
+        Ok(Reply::Bytes(bytes))
     }
 
-    pub(super) fn features(&mut self) -> Done {
+    pub(super) fn features(&mut self) -> Handled {
         let version = self.conn.version();
         let mut capabilities = Capabilities::FLOW_STATS
             | Capabilities::TABLE_STATS
@@ -54,7 +52,7 @@ impl Request<'_> {
         } else {
             Vec::new()
         };
-        self.reply(Message::FeaturesReply(SwitchFeatures {
+        Ok(Reply::Message(Message::FeaturesReply(SwitchFeatures {
             datapath_id: self.ofproto.datapath_id,
             n_buffers: 0,
             n_tables: N_VISIBLE_TABLES,
@@ -62,21 +60,19 @@ impl Request<'_> {
             capabilities,
             actions: OFP10_ACTIONS,
             ports,
-        }));
-        Ok(())
+        })))
     }
 
-    pub(super) fn config(&mut self) -> Done {
+    pub(super) fn config(&mut self) -> Handled {
         let config = SwitchConfig {
             frag: self.ofproto.frag,
             invalid_ttl_to_controller: Some(self.conn.wants_invalid_ttl()),
             miss_send_len: self.conn.miss_send_len,
         };
-        self.reply(Message::GetConfigReply(config));
-        Ok(())
+        Ok(Reply::Message(Message::GetConfigReply(config)))
     }
 
-    pub(super) fn set_config(&mut self, config: SwitchConfig) -> Done {
+    pub(super) fn set_config(&mut self, config: SwitchConfig) -> Handled {
         if self.conn.role != Role::Secondary && config.frag != self.ofproto.frag {
             if config.frag == FragHandling::Reassemble {
                 vlog::warn_rl!(
@@ -95,18 +91,18 @@ impl Request<'_> {
             self.conn.set_wants_invalid_ttl(wanted);
         }
         self.conn.miss_send_len = config.miss_send_len;
-        Ok(())
+        Ok(Reply::None)
     }
 
-    pub(super) fn barrier(&mut self) -> Done {
-        if let Some(round) = self.ofproto.barrier() {
-            self.conn.hold(round);
-        }
-        self.reply(Message::BarrierReply);
-        Ok(())
+    pub(super) fn barrier(&mut self) -> Handled {
+        let reply = Message::BarrierReply;
+        Ok(match self.ofproto.barrier() {
+            Some(round) => Reply::After(round, reply),
+            None => Reply::Message(reply),
+        })
     }
 
-    pub(super) fn role(&mut self, request: RoleRequest) -> Done {
+    pub(super) fn role(&mut self, request: RoleRequest) -> Handled {
         if request.role != Role::NoChange {
             if let Some(id) = request.generation_id
                 && matches!(request.role, Role::Primary | Role::Secondary)
@@ -122,7 +118,7 @@ impl Request<'_> {
             }
             self.conn.role = request.role;
             if request.role == Role::Primary {
-                self.ofproto.notices.push(Notice::Demote {
+                self.notice = Some(Notice::Demote {
                     except: self.conn.id,
                 });
             }
@@ -132,26 +128,27 @@ impl Request<'_> {
             generation_id: *self.generation_id,
             nicira: request.nicira,
         };
-        self.reply(Message::RoleReply(reply));
-        Ok(())
+        Ok(Reply::Message(Message::RoleReply(reply)))
     }
 
-    pub(super) fn async_config(&mut self) -> Done {
-        self.reply(Message::GetAsyncReply(self.conn.async_config));
-        Ok(())
+    pub(super) fn async_config(&mut self) -> Handled {
+        Ok(Reply::Message(Message::GetAsyncReply(
+            self.conn.async_config,
+        )))
     }
 
-    pub(super) fn set_async(&mut self, change: AsyncMod) -> Done {
+    pub(super) fn set_async(&mut self, change: AsyncMod) -> Handled {
         self.conn.async_config.apply(&change);
         // Who asks for asynchronous messages on a service connection wants packets too.
         if self.conn.miss_send_len == 0 {
             self.conn.miss_send_len = 128;
         }
-        Ok(())
+        Ok(Reply::None)
     }
 
-    pub(super) fn desc(&mut self) -> Done {
-        self.reply(Message::DescReply(self.ofproto.desc.clone()));
-        Ok(())
+    pub(super) fn desc(&mut self) -> Handled {
+        Ok(Reply::Message(Message::DescReply(
+            self.ofproto.desc.clone(),
+        )))
     }
 }

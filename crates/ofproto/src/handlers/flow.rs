@@ -15,12 +15,14 @@ use ferrovs_packet::field::NO_TUN_TABLE;
 use ferrovs_runtime::vlog;
 
 use super::check::Check;
-use super::{Done, RL, Request};
-use crate::connmgr::OfConn;
+use super::{Done, Handled, Request};
+use crate::connmgr::{OfConn, Reply};
 use crate::ofproto::Ofproto;
 use crate::rule::Rule;
 use crate::tables::{Criteria, N_TABLES, Requester, TBL_INTERNAL, may_add};
 use crate::time::{sec_nsec, to_ms};
+
+static RL: vlog::RateLimit = vlog::RateLimit::new(10, 10);
 
 /// A message of statistics is closed when its flows may take so many bytes.
 const PART_SIZE: usize = 48 * 1024;
@@ -103,7 +105,7 @@ impl Request<'_> {
         Requester(Some((self.conn.id, self.xid)))
     }
 
-    pub(super) fn flow_mod(&mut self, mut fm: FlowMod) -> Done {
+    pub(super) fn flow_mod(&mut self, mut fm: FlowMod) -> Handled {
         self.conn.flow_mods.count(fm.command, self.now);
         let finds = |criteria: &Criteria| !self.ofproto.tables.collect_rules(criteria).is_empty();
         prepare(self.ofproto, self.conn, &mut fm, finds)?;
@@ -115,11 +117,11 @@ impl Request<'_> {
         if buffered {
             Err(OfpErr::OFPBRC_BUFFER_UNKNOWN)
         } else {
-            Ok(())
+            Ok(Reply::None)
         }
     }
 
-    pub(super) fn flow_stats(&mut self, request: FlowStatsRequest, nxm: bool) -> Done {
+    pub(super) fn flow_stats(&mut self, request: FlowStatsRequest, nxm: bool) -> Handled {
         check_table(request.table_id)?;
         let rules = self
             .ofproto
@@ -135,8 +137,7 @@ impl Request<'_> {
                 stats.packet_count += s.n_packets;
                 stats.byte_count += s.n_bytes;
             }
-            self.reply(Message::AggregateReply { stats, nxm });
-            return Ok(());
+            return Ok(Reply::Message(Message::AggregateReply { stats, nxm }));
         }
         let now_ms = to_ms(self.now);
         let version = self.conn.version();
@@ -146,12 +147,11 @@ impl Request<'_> {
         let flows = rules.into_iter().filter(fits);
         let flows = flows.map(move |rule| describe(&rule, now_ms));
         let more = false;
-        self.reply_list(flows, move |flows| Message::FlowStatsReply {
+        Ok(self.list(flows, move |flows| Message::FlowStatsReply {
             flows,
             nxm,
             more,
-        });
-        Ok(())
+        }))
     }
 }
 

@@ -12,8 +12,8 @@ use ferrovs_openflow::switch::action_numbers_of;
 use ferrovs_openflow::version::Version;
 
 use super::check::Check;
-use super::{Done, Request};
-use crate::connmgr::Notice;
+use super::{Done, Handled, Request};
+use crate::connmgr::{Notice, Reply};
 use crate::groups::Group;
 use crate::ofproto::Ofproto;
 use crate::tables::Change;
@@ -191,18 +191,18 @@ fn delete(ofproto: &Ofproto, id: u32, change: &mut Change<'_>) {
 }
 
 impl Request<'_> {
-    pub(super) fn group_mod(&mut self, m: GroupMod) -> Done {
+    pub(super) fn group_mod(&mut self, m: GroupMod) -> Handled {
         let now_ms = to_ms(self.now);
         let tables = self.ofproto.tables.clone();
         let mut change = tables.change(self.requester(), now_ms);
         apply(self.ofproto, &m, &mut change, self.conn.version(), now_ms)?;
         change.commit();
         let request = Message::GroupMod(m);
-        self.ofproto.notices.push(Notice::Request {
+        self.notice = Some(Notice::Request {
             from: self.conn.id,
             request,
         });
-        Ok(())
+        Ok(Reply::None)
     }
 
     fn groups(&self, id: u32) -> Vec<std::sync::Arc<Group>> {
@@ -212,7 +212,7 @@ impl Request<'_> {
         }
     }
 
-    pub(super) fn group_stats(&mut self, id: u32) -> Done {
+    pub(super) fn group_stats(&mut self, id: u32) -> Handled {
         let now_ms = to_ms(self.now);
         let tables = self.ofproto.tables.clone();
         let stats = self.groups(id).into_iter().map(|g| {
@@ -240,11 +240,10 @@ impl Request<'_> {
             groups,
             more: false,
         };
-        self.reply_list(stats, make);
-        Ok(())
+        Ok(self.list(stats, make))
     }
 
-    pub(super) fn group_desc(&mut self, id: u32) -> Done {
+    pub(super) fn group_desc(&mut self, id: u32) -> Handled {
         let descs = self.groups(id).into_iter().map(|g| GroupDesc {
             type_: g.kind,
             group_id: g.id,
@@ -256,18 +255,16 @@ impl Request<'_> {
             groups,
             more: false,
         };
-        self.reply_list(descs, make);
-        Ok(())
+        Ok(self.list(descs, make))
     }
 
-    pub(super) fn group_features(&mut self) -> Done {
+    pub(super) fn group_features(&mut self) -> Handled {
         let actions = action_numbers_of(self.conn.version());
-        self.reply(Message::GroupFeaturesReply(GroupFeatures {
+        Ok(Reply::Message(Message::GroupFeaturesReply(GroupFeatures {
             types: 0xf,
             capabilities: 0x7,
             max_groups: [GROUP_MAX; 4],
             actions: [actions; 4],
-        }));
-        Ok(())
+        })))
     }
 }

@@ -11,10 +11,9 @@ use ferrovs_openflow::meter::{
     MeterBandType, MeterCommand, MeterConfig, MeterFeatures, MeterFlags, MeterMod, MeterStats,
 };
 
-use super::{Done, Request};
-use crate::connmgr::Notice;
+use super::{Done, Handled, Request};
+use crate::connmgr::{Notice, Reply};
 use crate::meters::{MAX_BANDS, MAX_METERS, Meter};
-use crate::ofproto::Ofproto;
 use crate::tables::Criteria;
 use crate::time::{sec_nsec, to_ms};
 
@@ -51,25 +50,8 @@ fn check_datapath(config: &MeterConfig) -> Done {
     }
 }
 
-impl Ofproto {
-    /// Removes meters that no flow uses any more.
-    pub(crate) fn remove_meters(&mut self, ids: &[u32]) {
-        let by_id = &mut self.meters.by_id;
-        let removed: Vec<Meter> = ids.iter().filter_map(|id| by_id.remove(id)).collect();
-        for meter in &removed {
-            self.meter_map.pin().remove(&meter.config.meter_id);
-        }
-        self.backer.udpif.changed();
-        for meter in removed {
-            // The datapath may have lost it already.
-            let _ = self.backer.dpif.meters().map(|m| m.delete(meter.dp_id));
-            self.backer.free_meter_id(meter.dp_id);
-        }
-    }
-}
-
 impl Request<'_> {
-    pub(super) fn meter_mod(&mut self, m: MeterMod) -> Done {
+    pub(super) fn meter_mod(&mut self, m: MeterMod) -> Handled {
         let id = m.meter.meter_id;
         match m.command {
             MeterCommand::Delete => self.delete_meters(id),
@@ -125,11 +107,11 @@ impl Request<'_> {
             }
         }?;
         let request = Message::MeterMod(m);
-        self.ofproto.notices.push(Notice::Request {
+        self.notice = Some(Notice::Request {
             from: self.conn.id,
             request,
         });
-        Ok(())
+        Ok(Reply::None)
     }
 
     fn delete_meters(&mut self, id: u32) -> Done {
@@ -161,7 +143,7 @@ impl Request<'_> {
         }
     }
 
-    pub(super) fn meter_config(&mut self, id: u32) -> Done {
+    pub(super) fn meter_config(&mut self, id: u32) -> Handled {
         let configs: Vec<_> = self
             .meters(id)?
             .into_iter()
@@ -171,11 +153,10 @@ impl Request<'_> {
             meters,
             more: false,
         };
-        self.reply_list(configs, make);
-        Ok(())
+        Ok(self.list(configs, make))
     }
 
-    pub(super) fn meter_stats(&mut self, id: u32) -> Done {
+    pub(super) fn meter_stats(&mut self, id: u32) -> Handled {
         let now_ms = to_ms(self.now);
         let mut flow_counts: HashMap<u32, u32> = HashMap::new();
         let everything = Criteria {
@@ -217,18 +198,16 @@ impl Request<'_> {
             meters,
             more: false,
         };
-        self.reply_list(all, make);
-        Ok(())
+        Ok(self.list(all, make))
     }
 
-    pub(super) fn meter_features(&mut self) -> Done {
-        self.reply(Message::MeterFeaturesReply(MeterFeatures {
+    pub(super) fn meter_features(&mut self) -> Handled {
+        Ok(Reply::Message(Message::MeterFeaturesReply(MeterFeatures {
             max_meters: MAX_METERS,
             band_types: 1 << MeterBandType::Drop as u32,
             capabilities: u32::from(MeterFlags::all().bits()),
             max_bands: MAX_BANDS,
             max_color: 0,
-        }));
-        Ok(())
+        })))
     }
 }

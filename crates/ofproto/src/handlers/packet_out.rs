@@ -13,7 +13,9 @@ use ferrovs_packet::miniflow::MiniflowBuf;
 use ferrovs_packet::types::OfPort;
 
 use super::check::Check;
-use super::{Done, Request};
+use super::{Done, Handled, Request};
+use crate::connmgr::Reply;
+use crate::connmgr::packet_in::restore_metadata;
 use crate::ofproto::{MAX_PORTS, Ofproto};
 use crate::udpif::Translated;
 use crate::xlate::snapshot::XBridge;
@@ -43,7 +45,7 @@ pub(crate) fn prepare(
     let mut key = MiniflowBuf::new();
     key.extract(&mut packet);
     let mut flow = key.expand();
-    crate::connmgr::packet_in::restore_metadata(&mut flow, &po.flow_metadata);
+    restore_metadata(&mut flow, &po.flow_metadata);
     flow.in_port = u32::from(in_port.0);
     let known = Match {
         flow,
@@ -92,9 +94,10 @@ pub(crate) fn translate(
 }
 
 impl Request<'_> {
-    pub(super) fn packet_out(&mut self, po: PacketOut) -> Done {
+    pub(super) fn packet_out(&mut self, po: PacketOut) -> Handled {
         coverage::OFPROTO_PACKET_OUT.inc();
         let prepared = prepare(self.ofproto, po, self.conn.version())?;
-        execute(self.ofproto, prepared)
+        execute(self.ofproto, prepared)?;
+        Ok(Reply::None)
     }
 }

@@ -5,17 +5,17 @@ use ferrovs_openflow::message::Message;
 use ferrovs_openflow::port::{PortMod, QUEUE_ALL, QueueConfig, QueueRequest, QueueStats};
 use ferrovs_packet::types::OfPort;
 
-use super::{Done, Request};
-use crate::connmgr::parts;
+use super::{Handled, Request};
+use crate::connmgr::{Reply, parts};
 use crate::ofproto::Port;
 
-/// Ports that fit in one message, with every counter.
 /// The queue of packets that are given to none.
 const DEFAULT_QUEUE: u32 = 0;
 
 impl Request<'_> {
-    pub(super) fn port_mod(&mut self, m: PortMod) -> Done {
-        self.ofproto.port_mod(&m)
+    pub(super) fn port_mod(&mut self, m: PortMod) -> Handled {
+        self.ofproto.port_mod(&m)?;
+        Ok(Reply::None)
     }
 
     /// The ports that a request for `port` means.
@@ -29,36 +29,33 @@ impl Request<'_> {
         Ok(self.ofproto.ports.get(&port).into_iter().collect())
     }
 
-    pub(super) fn port_desc(&mut self, port: OfPort) -> Done {
+    pub(super) fn port_desc(&mut self, port: OfPort) -> Handled {
         let descs: Vec<_> = self
             .ports(port)?
             .into_iter()
             .map(|p| p.desc.clone())
             .collect();
         let make = |ports| Message::PortDescReply { ports, more: false };
-        self.reply_list(descs, make);
-        Ok(())
+        Ok(self.list(descs, make))
     }
 
-    pub(super) fn port_stats(&mut self, port: OfPort) -> Done {
+    pub(super) fn port_stats(&mut self, port: OfPort) -> Handled {
         let stats: Vec<_> = self
             .ports(port)?
             .into_iter()
             .map(|p| p.stats(self.now))
             .collect();
         let make = |ports| Message::PortStatsReply { ports, more: false };
-        self.reply_list(stats, make);
-        Ok(())
+        Ok(self.list(stats, make))
     }
 
     /// Answers with a list, cut into messages.
-    pub(super) fn reply_list<T: 'static>(
-        &mut self,
+    pub(super) fn list<T: 'static>(
+        &self,
         items: impl IntoIterator<Item = T, IntoIter: 'static>,
         make: impl Fn(Vec<T>) -> Message + 'static,
-    ) {
-        let parts = parts::list(self.conn.version(), self.xid, items, make);
-        self.conn.reply_in_parts(parts, self.now);
+    ) -> Reply {
+        Reply::Parts(parts::list(self.conn.version(), self.xid, items, make))
     }
 
     /// The ports whose queue a request means: every port has one, number 0, whatever its device has.
@@ -74,7 +71,7 @@ impl Request<'_> {
         Ok(ports)
     }
 
-    pub(super) fn queue_config(&mut self, request: QueueRequest) -> Done {
+    pub(super) fn queue_config(&mut self, request: QueueRequest) -> Handled {
         let mut ports = self.queue_ports(request)?;
         ports.sort_unstable();
         let queue = |port| QueueConfig {
@@ -85,15 +82,14 @@ impl Request<'_> {
         };
         let queues = ports.into_iter().map(queue).collect();
         let port = request.port;
-        self.reply(Message::QueueGetConfigReply {
+        Ok(Reply::Message(Message::QueueGetConfigReply {
             port,
             queues,
             more: false,
-        });
-        Ok(())
+        }))
     }
 
-    pub(super) fn queue_stats(&mut self, request: QueueRequest) -> Done {
+    pub(super) fn queue_stats(&mut self, request: QueueRequest) -> Handled {
         let unknown = |port| QueueStats {
             port,
             queue: DEFAULT_QUEUE,
@@ -109,7 +105,6 @@ impl Request<'_> {
             queues,
             more: false,
         };
-        self.reply_list(stats, make);
-        Ok(())
+        Ok(self.list(stats, make))
     }
 }

@@ -11,7 +11,8 @@ use ferrovs_openflow::switch::{
 use ferrovs_openflow::version::Version;
 
 use super::table_features::features;
-use super::{Done, Request};
+use super::{Handled, Request};
+use crate::connmgr::Reply;
 use crate::tables::{N_VISIBLE_TABLES, Table, TableConfig};
 
 fn desc(table_id: u8, table: &Table) -> TableDesc {
@@ -40,7 +41,7 @@ fn vacancy(table: &Table, config: &TableConfig) -> u8 {
 }
 
 impl Request<'_> {
-    pub(super) fn table_mod(&mut self, m: TableMod) -> Done {
+    pub(super) fn table_mod(&mut self, m: TableMod) -> Handled {
         if m.table_id != TABLE_ALL && m.table_id >= N_VISIBLE_TABLES {
             // The switch's own table exists, but is not for controllers.
             return Err(OfpErr::OFPTMFC_EPERM);
@@ -68,10 +69,10 @@ impl Request<'_> {
             table.set_config(config);
         }
         self.ofproto.backer.udpif.changed();
-        Ok(())
+        Ok(Reply::None)
     }
 
-    pub(super) fn table_stats(&mut self) -> Done {
+    pub(super) fn table_stats(&mut self) -> Handled {
         let version = self.conn.version();
         let with_features = version < Version::V13;
         let tables = Arc::clone(&self.ofproto.tables);
@@ -91,11 +92,10 @@ impl Request<'_> {
             tables,
             more: false,
         };
-        self.reply_list(stats, make);
-        Ok(())
+        Ok(self.list(stats, make))
     }
 
-    pub(super) fn table_desc(&mut self) -> Done {
+    pub(super) fn table_desc(&mut self) -> Handled {
         let tables = &self.ofproto.tables;
         let descs: Vec<_> = (0..N_VISIBLE_TABLES)
             .filter_map(|id| Some(desc(id, tables.table(id)?)))
@@ -104,12 +104,11 @@ impl Request<'_> {
             tables,
             more: false,
         };
-        self.reply_list(descs, make);
-        Ok(())
+        Ok(self.list(descs, make))
     }
 
     /// Asks for the features, or (only names can be changed) sets them.
-    pub(super) fn table_features(&mut self, wanted: Vec<TableFeatures>) -> Done {
+    pub(super) fn table_features(&mut self, wanted: Vec<TableFeatures>) -> Handled {
         for tf in wanted.iter().filter(|tf| tf.any_properties) {
             let table = self.ofproto.tables.table(tf.table_id);
             let table = table.filter(|_| tf.table_id < N_VISIBLE_TABLES);
@@ -128,7 +127,6 @@ impl Request<'_> {
             tables,
             more: false,
         };
-        self.reply_list(all, make);
-        Ok(())
+        Ok(self.list(all, make))
     }
 }

@@ -46,8 +46,7 @@ impl Peer {
         let class = Arc::new(FakeDpif::default()).class();
         let backer = Arc::new(Backer::open(&*class, Arc::default()).unwrap());
         let waker = Arc::new(Waker::new().unwrap());
-        let mut ofproto = Ofproto::new("test", 1, backer, &waker, now);
-        ofproto.remove_flows(now);
+        let ofproto = Ofproto::new("test", 1, backer, &waker, now);
         let bridge = Arc::new(ofproto.to_xbridge(&|_, _| None));
         ofproto.backer.snapshot.publish(XlateSnapshot {
             bridges: [(ofproto.id, bridge)].into(),
@@ -98,7 +97,9 @@ impl Peer {
                 if !self.conn.rconn.recv(&mut bytes, now) {
                     break;
                 }
-                super::handle(&mut self.ofproto, &mut self.conn, &mut None, &bytes, now);
+                let (ofproto, conn) = (&mut self.ofproto, &mut self.conn);
+                let handled = super::handle(ofproto, conn, &mut None, &bytes, now);
+                conn.answer(&bytes, handled, now);
             }
         }
     }

@@ -8,7 +8,8 @@ use ferrovs_openflow::switch::{TlvMap, TlvTableCommand, TlvTableMod, TlvTableRep
 use ferrovs_packet::field::{TUN_METADATA_FIELDS, TunTable, TunTableError};
 use ferrovs_packet::flow::TUN_METADATA_BYTES;
 
-use super::{Done, Request};
+use super::{Handled, Request};
+use crate::connmgr::Reply;
 
 fn error(e: TunTableError) -> OfpErr {
     match e {
@@ -21,7 +22,7 @@ fn error(e: TunTableError) -> OfpErr {
 }
 
 impl Request<'_> {
-    pub(super) fn tlv_table_mod(&mut self, m: TlvTableMod) -> Done {
+    pub(super) fn tlv_table_mod(&mut self, m: TlvTableMod) -> Handled {
         let mut table = TunTable::clone(&self.ofproto.tun_table);
         match m.command {
             TlvTableCommand::Add => {
@@ -55,10 +56,10 @@ impl Request<'_> {
         let table = self.ofproto.tun_table.clone();
         self.ofproto.tables.set_tun_table(table);
         self.ofproto.dirty = true;
-        Ok(())
+        Ok(Reply::None)
     }
 
-    pub(super) fn tlv_table(&mut self) -> Done {
+    pub(super) fn tlv_table(&mut self) -> Handled {
         let slots = self.ofproto.tun_table.slots.iter().enumerate();
         let maps = slots.filter_map(|(index, slot)| {
             let slot = (*slot)?;
@@ -74,7 +75,6 @@ impl Request<'_> {
             max_fields: TUN_METADATA_FIELDS as u16,
             maps: maps.collect(),
         };
-        self.reply(Message::TlvTableReply(reply));
-        Ok(())
+        Ok(Reply::Message(Message::TlvTableReply(reply)))
     }
 }

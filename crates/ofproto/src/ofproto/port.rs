@@ -18,8 +18,7 @@ use ferrovs_openflow::port::{
 use ferrovs_packet::types::{DpPort, OfPort};
 use ferrovs_runtime::{clock, coverage};
 
-use super::{MAX_PORTS, Ofproto};
-use crate::connmgr::Notice;
+use super::{MAX_PORTS, Ofproto, PortEvent};
 use crate::monitor::PortMachines;
 use crate::time::sec_nsec;
 use crate::xlate::snapshot::{BundleId, PortCounters};
@@ -262,7 +261,7 @@ impl Ofproto {
             reason: PortReason::Delete,
             desc: port.desc.clone(),
         };
-        self.notices.push(Notice::Port { status, old: None });
+        self.port_events.push(PortEvent { status, old: None });
         self.mtus_stale = true;
         self.dirty = true;
         coverage::OFPROTO_UPDATE_PORT.inc();
@@ -455,7 +454,7 @@ impl Ofproto {
         Ok(())
     }
 
-    /// Tells the connections that a port went from `old` over `middle` to what it is now.
+    /// Tells controllers that a port went from `old` over `middle` to what it is now.
     fn notice_steps(&mut self, ofport: OfPort, old: PortDesc, middle: PortDesc) {
         if middle != old {
             let status = PortStatus {
@@ -463,7 +462,7 @@ impl Ofproto {
                 desc: middle.clone(),
             };
             let old = Some(old);
-            self.notices.push(Notice::Port { status, old });
+            self.port_events.push(PortEvent { status, old });
         }
         if self.ports.get(&ofport).is_some_and(|p| p.desc != middle) {
             self.notice_port(PortReason::Modify, ofport, Some(middle));

@@ -15,7 +15,7 @@ use crate::xlate::describe;
 pub fn list(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     text(
         ofprotos
-            .bridges()
+            .ofprotos()
             .fold(String::new(), |out, b| out + &b.name + "\n"),
     )
 }
@@ -25,11 +25,11 @@ pub fn reconnect(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     match request.arg(1) {
         Some(name) => {
             let bridge = ofprotos.bridge_mut(name).ok_or("Unknown bridge")?;
-            bridge.connmgr_mut().reconnect(now);
+            bridge.connmgr.reconnect(now);
         }
         None => ofprotos
             .bridges_mut()
-            .for_each(|b| b.connmgr_mut().reconnect(now)),
+            .for_each(|b| b.connmgr.reconnect(now)),
     }
     text("")
 }
@@ -46,7 +46,7 @@ pub fn dump_flows(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
         offload_stats |= option == "--offload-stats";
     }
     let name = request.argv.last().map(String::as_str).unwrap_or_default();
-    let bridge = ofprotos.bridge(name).ok_or("Unknown bridge")?;
+    let bridge = ofprotos.ofproto(name).ok_or("Unknown bridge")?;
     let now_ms = to_ms(clock::now());
     let mut rules = bridge.tables.collect_rules(&Criteria {
         hidden: true,
@@ -84,7 +84,7 @@ pub fn dump_flows(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
 
 pub fn list_tunnels(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     let mut out = String::new();
-    for bridge in ofprotos.bridges() {
+    for bridge in ofprotos.ofprotos() {
         for port in bridge.ports.values().filter(|p| p.tunnel_port.is_some()) {
             let Some(config) = port.netdev.class().tunnel_config() else {
                 continue;

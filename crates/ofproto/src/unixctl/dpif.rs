@@ -17,7 +17,7 @@ use crate::ofprotos::Ofprotos;
 
 pub fn dump_dps(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     let mut out = String::new();
-    for bridge in ofprotos.bridges() {
+    for bridge in ofprotos.ofprotos() {
         let _ = writeln!(out, "{}@{}", bridge.backer.kind, bridge.name);
     }
     text(out)
@@ -61,7 +61,7 @@ fn json(ofprotos: &Ofprotos, backer: &Arc<Backer>) -> serde_json::Value {
         }
         (port.name().to_string(), members)
     };
-    let bridges = ofprotos.bridges().filter(|b| b.backer.kind == backer.kind);
+    let bridges = ofprotos.ofprotos().filter(|b| b.backer.kind == backer.kind);
     let bridges = bridges.map(|b| {
         let ports: serde_json::Value = b.ports.values().map(port).collect();
         (b.name.clone(), ports)
@@ -77,7 +77,7 @@ fn show_backer(out: &mut String, ofprotos: &Ofprotos, backer: &Arc<Backer>) {
     let stats = backer.dpif.stats();
     let name = title(backer);
     let _ = writeln!(out, "{name}: hit:{} missed:{}", stats.n_hit, stats.n_missed);
-    for bridge in ofprotos.bridges().filter(|b| b.backer.kind == backer.kind) {
+    for bridge in ofprotos.ofprotos().filter(|b| b.backer.kind == backer.kind) {
         let _ = writeln!(out, "  {}:", bridge.name);
         let mut ports: Vec<_> = bridge.ports.values().collect();
         ports.sort_by(|a, b| a.name().cmp(b.name()));
@@ -127,7 +127,7 @@ pub fn dump_flows(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
         }
     }
     let name = request.argv.last().map(String::as_str).unwrap_or_default();
-    let bridge = ofprotos.bridge(name).ok_or("no such bridge")?;
+    let bridge = ofprotos.ofproto(name).ok_or("no such bridge")?;
     let dpif = &bridge.backer.dpif;
     let ports = names
         .unwrap_or(verbose)

@@ -107,7 +107,9 @@ pub fn flush(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     if request.arg(1).is_some() {
         flush_one(bridge_arg(ofprotos, request)?);
     } else {
-        ofprotos.bridges_mut().for_each(flush_one);
+        ofprotos
+            .bridges_mut()
+            .for_each(|b| flush_one(&mut b.ofproto));
     }
     text("table successfully flushed")
 }
@@ -140,7 +142,7 @@ pub fn stats_clear(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     if request.arg(1).is_some() {
         clear(bridge_arg(ofprotos, request)?);
     } else {
-        ofprotos.bridges_mut().for_each(clear);
+        ofprotos.bridges_mut().for_each(|b| clear(&mut b.ofproto));
     }
     text("statistics successfully cleared")
 }

@@ -41,7 +41,7 @@ pub fn trace_packet_out(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let options = Options::read(rest, true)?;
     let consistent = options.consistent;
     let subject = Subject::find(ofprotos, options)?;
-    let ofproto = ofprotos.bridge(&subject.bridge.name);
+    let ofproto = ofprotos.ofproto(&subject.bridge.name);
     let check = Check {
         ofproto: ofproto.ok_or("Unknown bridge")?,
         version: Version::V13,

@@ -404,7 +404,7 @@ fn groups_and_meters_go_with_the_flows_when_controllers_change() {
     assert_eq!(peer.ask(Message::GroupMod(one)), []);
     assert_eq!(peer.ask(meter("meter=1,kbps,bands=type=drop,rate=1")), []);
     assert_eq!(peer.add("actions=meter:1,group:1"), []);
-    peer.ofproto.flush_flows(clock::now());
+    peer.ofproto.remove_flows(clock::now());
     let there = (
         peer.ofproto.tables.groups().len(),
         peer.ofproto.meters.by_id.len(),
@@ -467,7 +467,7 @@ fn a_change_of_several_flows_is_one_update() {
         peer.send(21, flow(FlowModCommand::Delete, ""));
         for events in peer.ofproto.tables.take_events() {
             let conns = std::slice::from_mut(&mut peer.conn);
-            crate::handlers::flow_events::deliver(conns, &events, clock::now());
+            crate::connmgr::flow_events::deliver(conns, &events, clock::now());
         }
         peer.run();
         let replies = peer.replies();

@@ -7,7 +7,7 @@ use ferrovs_openflow::message::Message;
 use ferrovs_openflow::switch::AsyncType;
 use ferrovs_openflow::version::Version;
 
-use crate::connmgr::OfConn;
+use super::OfConn;
 use crate::rule::Rule;
 use crate::tables::TableEvent;
 use crate::time::{sec_nsec, to_ms};

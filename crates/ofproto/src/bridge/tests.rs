@@ -12,9 +12,9 @@ use ferrovs_stream::{PStream, Stream};
 use ferrovs_sync::Waker;
 use ferrovs_testkit::dpif::FakeDpif;
 
-use super::{ControllerSettings, FailMode, hello};
+use super::Bridge;
 use crate::backer::Backer;
-use crate::ofproto::Ofproto;
+use crate::connmgr::{ControllerSettings, FailMode, hello};
 use crate::tables::{Criteria, TBL_INTERNAL};
 
 const VERSION: Version = Version::V13;
@@ -119,7 +119,7 @@ impl Controller {
 }
 
 struct World {
-    ofproto: Ofproto,
+    bridge: Bridge,
     controllers: Vec<Controller>,
     now: Instant,
     random: Random,
@@ -138,7 +138,7 @@ impl World {
         let class = Arc::new(FakeDpif::default()).class();
         let backer = Arc::new(Backer::open(&*class, Arc::default()).unwrap());
         let waker = Arc::new(Waker::new().unwrap());
-        let mut ofproto = Ofproto::new(
+        let mut bridge = Bridge::new(
             &format!("hour-{}-{seed}", std::process::id()),
             1,
             backer,
@@ -150,9 +150,9 @@ impl World {
         let controllers: Vec<_> = (0..n).map(|i| Controller::new(target(i), now)).collect();
         let wanted = controllers.iter();
         let wanted = wanted.map(|c| ControllerSettings::new(&c.target));
-        ofproto.set_controllers(wanted.collect(), now);
+        bridge.set_controllers(wanted.collect(), now);
         World {
-            ofproto,
+            bridge,
             controllers,
             now,
             random: Random(seed),
@@ -172,15 +172,15 @@ impl World {
             self.disturb(i);
         }
         if self.random.one_in(500) {
-            let mode = match self.ofproto.connmgr().fail_mode {
+            let mode = match self.bridge.connmgr.fail_mode {
                 FailMode::Standalone => FailMode::Secure,
                 FailMode::Secure => FailMode::Standalone,
             };
-            self.ofproto.set_fail_mode(mode, self.now);
+            self.bridge.set_fail_mode(mode, self.now);
         }
         // Often enough for a connection to be made.
         for _ in 0..4 {
-            self.ofproto.run(self.now);
+            self.bridge.run(self.now);
             self.controllers.iter_mut().for_each(|c| c.run(self.now));
         }
         self.update_model();
@@ -214,7 +214,7 @@ impl World {
     }
 
     fn update_model(&mut self) {
-        let standalone = self.ofproto.connmgr().fail_mode == FailMode::Standalone;
+        let standalone = self.bridge.connmgr.fail_mode == FailMode::Standalone;
         let admitted = self.controllers.iter().any(|c| c.admits);
         let heard = self.controllers.iter().map(|c| c.last_admitted).max();
         let away = heard.map_or(Duration::ZERO, |at| self.now - at);
@@ -237,7 +237,7 @@ impl World {
             hidden: true,
             ..Criteria::all()
         };
-        let rules = self.ofproto.tables.collect_rules(&everything);
+        let rules = self.bridge.ofproto.tables.collect_rules(&everything);
         let rules = rules.iter().filter(|r| r.table_id != TBL_INTERNAL);
         let mut priorities: Vec<i32> = rules.map(|r| r.priority).collect();
         priorities.sort();
@@ -269,7 +269,7 @@ fn without_controllers_for_a_whole_hour_the_bridge_stays_open() {
     let end = world.now + Duration::from_secs(3600);
     while world.now < end {
         world.now += Duration::from_millis(250);
-        world.ofproto.run(world.now);
+        world.bridge.run(world.now);
         world.update_model();
         assert_eq!(world.priorities(), world.flows);
     }
