@@ -17,104 +17,109 @@ mod upcall;
 /// What a command does with the bridges.
 type Handler = fn(&mut Ofprotos, &Request) -> Reply;
 
+/// A name, its arguments as `list-commands` shows them, how few and how many there may be.
+type Row = (&'static str, &'static str, usize, usize, Handler);
+
+const COMMANDS: &[Row] = &[
+    (
+        "autoattach/show-isid",
+        "[bridge]",
+        0,
+        1,
+        autoattach::show_isid,
+    ),
+    (
+        "autoattach/statistics",
+        "[bridge]",
+        0,
+        1,
+        autoattach::statistics,
+    ),
+    ("autoattach/status", "[bridge]", 0, 1, autoattach::status),
+    (
+        "bridge/dump-flows",
+        "[--offload-stats] bridge",
+        1,
+        2,
+        bridge::dump_flows,
+    ),
+    ("bridge/reconnect", "[bridge]", 0, 1, bridge::reconnect),
+    ("dpif/dump-dps", "", 0, 0, dpif::dump_dps),
+    (
+        "dpif/dump-flows",
+        "[-m] [--names | --no-names] bridge",
+        1,
+        usize::MAX,
+        dpif::dump_flows,
+    ),
+    ("dpif/show", "", 0, 0, dpif::show),
+    ("dpif/show-dp-features", "bridge", 1, 1, dpif::show_features),
+    ("fdb/add", "bridge port vlan mac", 4, 4, fdb::add),
+    ("fdb/del", "bridge vlan mac", 3, 3, fdb::del),
+    ("fdb/flush", "[bridge]", 0, 1, fdb::flush),
+    ("fdb/show", "bridge", 1, 1, fdb::show),
+    ("fdb/stats-clear", "[bridge]", 0, 1, fdb::stats_clear),
+    ("fdb/stats-show", "bridge", 1, 1, fdb::stats_show),
+    ("ofproto/list", "", 0, 0, bridge::list),
+    (
+        "ofproto/trace",
+        "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet]",
+        1,
+        usize::MAX,
+        trace::trace,
+    ),
+    (
+        "ofproto/trace-packet-out",
+        "[-consistent] {[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet] actions",
+        2,
+        usize::MAX,
+        trace::trace_packet_out,
+    ),
+    ("ofproto/list-tunnels", "", 0, 0, bridge::list_tunnels),
+    ("upcall/show", "", 0, 0, upcall::show),
+    (
+        "upcall/disable-megaflows",
+        "",
+        0,
+        0,
+        upcall::disable_megaflows,
+    ),
+    (
+        "upcall/enable-megaflows",
+        "",
+        0,
+        0,
+        upcall::enable_megaflows,
+    ),
+    ("upcall/disable-ufid", "", 0, 0, upcall::disable_ufid),
+    ("upcall/enable-ufid", "", 0, 0, upcall::enable_ufid),
+    (
+        "upcall/set-flow-limit",
+        "flow-limit-number",
+        1,
+        1,
+        upcall::set_flow_limit,
+    ),
+    ("revalidator/wait", "", 0, 0, upcall::wait),
+    ("revalidator/purge", "", 0, 0, upcall::purge),
+];
+
+/// What only tests ask for is not listed.
+const HIDDEN: [(&str, Handler); 3] = [
+    ("dpif-dummy/pretend-conntrack", bridge::pretend_conntrack),
+    ("revalidator/pause", upcall::pause),
+    ("revalidator/resume", upcall::resume),
+];
+
 /// Adds the commands.
 pub fn register<S: 'static>(commands: &mut Commands<S>, ofprotos: fn(&mut S) -> &mut Ofprotos) {
-    let table: &[(&'static str, &'static str, usize, usize, Handler)] = &[
-        (
-            "autoattach/show-isid",
-            "[bridge]",
-            0,
-            1,
-            autoattach::show_isid,
-        ),
-        (
-            "autoattach/statistics",
-            "[bridge]",
-            0,
-            1,
-            autoattach::statistics,
-        ),
-        ("autoattach/status", "[bridge]", 0, 1, autoattach::status),
-        (
-            "bridge/dump-flows",
-            "[--offload-stats] bridge",
-            1,
-            2,
-            bridge::dump_flows,
-        ),
-        ("bridge/reconnect", "[bridge]", 0, 1, bridge::reconnect),
-        ("dpif/dump-dps", "", 0, 0, dpif::dump_dps),
-        (
-            "dpif/dump-flows",
-            "[-m] [--names | --no-names] bridge",
-            1,
-            usize::MAX,
-            dpif::dump_flows,
-        ),
-        ("dpif/show", "", 0, 0, dpif::show),
-        ("dpif/show-dp-features", "bridge", 1, 1, dpif::show_features),
-        ("fdb/add", "bridge port vlan mac", 4, 4, fdb::add),
-        ("fdb/del", "bridge vlan mac", 3, 3, fdb::del),
-        ("fdb/flush", "[bridge]", 0, 1, fdb::flush),
-        ("fdb/show", "bridge", 1, 1, fdb::show),
-        ("fdb/stats-clear", "[bridge]", 0, 1, fdb::stats_clear),
-        ("fdb/stats-show", "bridge", 1, 1, fdb::stats_show),
-        ("ofproto/list", "", 0, 0, bridge::list),
-        (
-            "ofproto/trace",
-            "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet]",
-            1,
-            usize::MAX,
-            trace::trace,
-        ),
-        (
-            "ofproto/trace-packet-out",
-            "[-consistent] {[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet] actions",
-            2,
-            usize::MAX,
-            trace::trace_packet_out,
-        ),
-        ("ofproto/list-tunnels", "", 0, 0, bridge::list_tunnels),
-        ("upcall/show", "", 0, 0, upcall::show),
-        (
-            "upcall/disable-megaflows",
-            "",
-            0,
-            0,
-            upcall::disable_megaflows,
-        ),
-        (
-            "upcall/enable-megaflows",
-            "",
-            0,
-            0,
-            upcall::enable_megaflows,
-        ),
-        ("upcall/disable-ufid", "", 0, 0, upcall::disable_ufid),
-        ("upcall/enable-ufid", "", 0, 0, upcall::enable_ufid),
-        (
-            "upcall/set-flow-limit",
-            "flow-limit-number",
-            1,
-            1,
-            upcall::set_flow_limit,
-        ),
-        ("revalidator/wait", "", 0, 0, upcall::wait),
-        ("revalidator/purge", "", 0, 0, upcall::purge),
-    ];
     ferrovs_tunnel::register_commands(commands);
-    // What only tests ask for is not listed.
-    let hidden: [(&'static str, Handler); 3] = [
-        ("dpif-dummy/pretend-conntrack", bridge::pretend_conntrack),
-        ("revalidator/pause", upcall::pause),
-        ("revalidator/resume", upcall::resume),
-    ];
-    for (name, handler) in hidden {
+    for (name, handler) in HIDDEN {
         commands.register_hidden(name, 0, 0, move |state: &mut S, request: &Request| {
             handler(ofprotos(state), request)
         });
     }
-    for &(name, usage, min, max, handler) in table {
+    for &(name, usage, min, max, handler) in COMMANDS {
         commands.register(
             name,
             usage,

@@ -3,17 +3,13 @@
 use std::sync::Arc;
 
 use ferrovs_datapath::action::{Action as DpAction, Cookie, DropReason, SlowPath, Userspace};
-use ferrovs_openflow::action::{Action, Resubmit, SetField, TABLE_ALL};
+use ferrovs_openflow::action::{Action, Resubmit, TABLE_ALL};
 use ferrovs_openflow::packet_in::PacketInReason;
-use ferrovs_packet::field::{FieldId, FieldValue, Prereq, SubField};
-use ferrovs_packet::flow::{
-    FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, IP_DSCP_MASK, IP_ECN_MASK, MPLS_BOS_MASK,
-    PT_ETH, VLAN_CFI, VLAN_PCP_MASK, VLAN_PCP_SHIFT, VLAN_VID_MASK, VlanHdr,
-};
-use ferrovs_packet::types::{Be16, Be32, MacAddr, OfPort, eth_type};
+use ferrovs_packet::field::{FieldId, FieldValue, SubField};
+use ferrovs_packet::flow::PT_ETH;
+use ferrovs_packet::types::OfPort;
 
-use super::commit::{is_bottom, is_mpls, mpls_count, pop_label, push_label, vlan_count};
-use super::ctx::{Ctx, Walk, is_ip_any};
+use super::ctx::{Ctx, Walk};
 use super::describe;
 use super::recirc::{FrozenMetadata, FrozenState};
 use super::trace::NodeKind;
@@ -55,127 +51,44 @@ impl Ctx<'_> {
     fn do_action(&mut self, action: &Action, last: bool) {
         match action {
             Action::Output { port, max_len } => self.output_action(*port, *max_len, true, last),
-            Action::OutputReg { src, max_len } => {
-                let port = self.read(src).to_u64();
-                if port <= u64::from(u16::MAX) {
-                    self.report(&format!("output port is {port}"));
-                    self.output_action(OfPort(port as u16), *max_len, false, last);
-                } else {
-                    self.warn(&format!("output port {port} is out of range"));
-                }
-            }
+            Action::OutputReg { src, max_len } => self.output_reg(src, *max_len, last),
             Action::OutputTrunc { port, max_len } => self.output_trunc(*port, *max_len, last),
             Action::Group(id) => self.group(*id, last),
             Action::Controller(c) if c.pause => self.pause(c),
             Action::Controller(c) => {
                 self.send_to_controller(c.max_len, c.reason, c.controller_id, &c.userdata);
             }
-            Action::Enqueue { port, queue } => {
-                let before = self.flow.skb_priority;
-                self.set_queue(*queue);
-                self.output_action(*port, 0, false, last);
-                self.flow.skb_priority = before;
-            }
+            Action::Enqueue { port, queue } => self.enqueue(*port, *queue, last),
             Action::Bundle(bundle) => self.bundle(bundle, last),
             Action::Learn(learn) => self.learn(learn),
             Action::Multipath(multipath) => self.multipath(multipath),
             Action::FinTimeout { idle, hard } => self.fin_timeout(*idle, *hard),
 
-            Action::SetField(set) => self.set_field(set),
-            Action::RegMove { src, dst, .. } => self.reg_move(src, dst),
-            Action::SetVlanVid {
-                vid,
-                push_if_needed,
-                ..
-            } => {
-                self.set_vlan_tci(VLAN_VID_MASK, *vid, *push_if_needed);
-            }
-            Action::SetVlanPcp {
-                pcp,
-                push_if_needed,
-                ..
-            } => {
-                self.set_vlan_tci(
-                    VLAN_PCP_MASK,
-                    u16::from(*pcp) << VLAN_PCP_SHIFT,
-                    *push_if_needed,
-                );
-            }
-            Action::StripVlan { .. } => self.pop_vlan(),
-            Action::PushVlan(tpid) => self.push_vlan(*tpid),
-            Action::SetEthSrc(mac) => {
-                self.wc.masks.dl_src = MacAddr::BROADCAST;
-                self.flow.dl_src = *mac;
-            }
-            Action::SetEthDst(mac) => {
-                self.wc.masks.dl_dst = MacAddr::BROADCAST;
-                self.flow.dl_dst = *mac;
-            }
-            Action::SetIpv4Src(ip) if self.flow.dl_type.get() == eth_type::IP => {
-                self.wc.masks.nw_proto = 0xff;
-                self.wc.masks.nw_src = u32::MAX.into();
-                self.flow.nw_src = u32::from(*ip).into();
-            }
-            Action::SetIpv4Dst(ip) if self.flow.dl_type.get() == eth_type::IP => {
-                self.wc.masks.nw_proto = 0xff;
-                self.wc.masks.nw_dst = u32::MAX.into();
-                self.flow.nw_dst = u32::from(*ip).into();
-            }
-            Action::SetIpDscp(dscp) if is_ip_any(&self.flow) => {
-                self.wc.masks.nw_proto = 0xff;
-                self.wc.masks.nw_tos |= IP_DSCP_MASK;
-                self.flow.nw_tos = self.flow.nw_tos & !IP_DSCP_MASK | dscp & IP_DSCP_MASK;
-            }
-            Action::SetIpEcn(ecn) if is_ip_any(&self.flow) => {
-                self.wc.masks.nw_proto = 0xff;
-                self.wc.masks.nw_tos |= IP_ECN_MASK;
-                self.flow.nw_tos = self.flow.nw_tos & !IP_ECN_MASK | ecn & IP_ECN_MASK;
-            }
-            Action::SetIpTtl(ttl) if is_ip_any(&self.flow) => {
-                self.wc.masks.nw_proto = 0xff;
-                self.wc.masks.nw_ttl = 0xff;
-                self.flow.nw_ttl = *ttl;
-            }
-            Action::SetL4SrcPort { port, .. } if self.has_ports() => {
-                self.wc.masks.nw_proto = 0xff;
-                self.wc.masks.tp_src = 0xffff.into();
-                self.flow.tp_src = (*port).into();
-            }
-            Action::SetL4DstPort { port, .. } if self.has_ports() => {
-                self.wc.masks.nw_proto = 0xff;
-                self.wc.masks.tp_dst = 0xffff.into();
-                self.flow.tp_dst = (*port).into();
-            }
-            // The packet has no such header.
-            Action::SetIpv4Src(_)
+            Action::SetField(_)
+            | Action::RegMove { .. }
+            | Action::SetVlanVid { .. }
+            | Action::SetVlanPcp { .. }
+            | Action::StripVlan { .. }
+            | Action::PushVlan(_)
+            | Action::SetEthSrc(_)
+            | Action::SetEthDst(_)
+            | Action::SetIpv4Src(_)
             | Action::SetIpv4Dst(_)
             | Action::SetIpDscp(_)
             | Action::SetIpEcn(_)
             | Action::SetIpTtl(_)
             | Action::SetL4SrcPort { .. }
-            | Action::SetL4DstPort { .. } => {}
-            Action::DecTtl { ids, .. } => self.dec_ttl(ids),
-            Action::SetMplsLabel(label) => self.set_mpls(0xffff_f000, label << 12),
-            Action::SetMplsTc(tc) => self.set_mpls(0x0000_0e00, u32::from(*tc) << 9),
-            Action::SetMplsTtl(ttl) => self.set_mpls(0x0000_00ff, u32::from(*ttl)),
-            Action::DecMplsTtl => self.dec_mpls_ttl(),
-            Action::PushMpls(ethertype) => self.push_mpls(*ethertype),
-            Action::PopMpls(ethertype) => self.pop_mpls(*ethertype),
-            Action::DecNshTtl => {
-                if self.flow.dl_type.get() == eth_type::NSH {
-                    self.wc.masks.nsh.ttl = 0xff;
-                    if self.flow.nsh.ttl > 1 {
-                        self.flow.nsh.ttl -= 1;
-                    } else {
-                        self.send_to_controller(u16::MAX, PacketInReason::InvalidTtl, 0, &[]);
-                        self.stop = true;
-                    }
-                }
-            }
-            Action::DeleteField(field) => {
-                self.set_field_value(*field, &FieldValue::ZERO);
-            }
-            Action::SetTunnel { id, .. } => self.flow.tunnel.tun_id = (*id).into(),
+            | Action::SetL4DstPort { .. }
+            | Action::DecTtl { .. }
+            | Action::SetMplsLabel(_)
+            | Action::SetMplsTc(_)
+            | Action::SetMplsTtl(_)
+            | Action::DecMplsTtl
+            | Action::PushMpls(_)
+            | Action::PopMpls(_)
+            | Action::DecNshTtl
+            | Action::DeleteField(_)
+            | Action::SetTunnel { .. } => self.change_headers(action),
             Action::SetQueue(queue) => self.set_queue(*queue),
             Action::PopQueue => {
                 self.wc.masks.skb_priority = u32::MAX;
@@ -183,46 +96,18 @@ impl Ctx<'_> {
             }
 
             Action::Resubmit(resubmit) => self.resubmit(resubmit, last),
-            Action::StackPush(src) => {
-                let value = self.read(src);
-                self.stack.push(value);
-            }
-            Action::StackPop(dst) => match self.stack.pop() {
-                Some(value) => {
-                    self.mask_subfield(dst);
-                    self.write(dst, &value);
-                    self.report_subfield(dst);
-                }
-                None => self.warn("attempted to pop from empty stack"),
-            },
+            Action::StackPush(src) => self.stack_push(src),
+            Action::StackPop(dst) => self.stack_pop(dst),
             Action::Exit => self.exit = true,
             Action::Clone(nested) => self.clone_actions(nested, last),
             // `do_actions` does it.
             Action::CheckPktLarger { .. } => {}
             Action::DebugSlow => self.slow |= SlowPath::ACTION,
-            Action::CtClear => {
-                if self.conntracked {
-                    self.actions.push(DpAction::CtClear);
-                    self.clear_conntrack();
-                    self.conntracked = false;
-                }
-            }
+            Action::CtClear => self.ct_clear(),
             Action::UnrollXlate {
                 table_id,
                 rule_cookie,
-            } => {
-                self.table_id = *table_id;
-                self.rule_cookie = *rule_cookie;
-                // The cookie is shown as it lies in memory.
-                let cookie = rule_cookie.swap_bytes();
-                let cookie = match cookie {
-                    0 => "0".to_string(),
-                    cookie => format!("{cookie:#x}"),
-                };
-                self.report_thaw(&format!(
-                    "restored state: table={table_id}, cookie={cookie}"
-                ));
-            }
+            } => self.unroll(*table_id, *rule_cookie),
             Action::Ct(ct) => self.ct(ct),
             Action::Nat(nat) => self.ct_nat(nat),
             Action::Encap(_) | Action::Decap { .. } => self.drop_unsupported(action),
@@ -231,29 +116,89 @@ impl Ctx<'_> {
             Action::Conjunction { .. } | Action::Note(_) | Action::Sample(_) => {}
 
             Action::Meter(id) => self.meter(*id),
-            Action::ClearActions => {
-                if self.trace.is_some() {
-                    let was = self.describe_action_set("action set was");
-                    self.report(&was);
-                }
-                self.action_set.clear();
-            }
+            Action::ClearActions => self.clear_action_set(),
             Action::WriteActions(set) => self.write_actions(set),
-            Action::WriteMetadata { metadata, mask } => {
-                let old = self.flow.metadata.get();
-                self.wc.masks.metadata = (self.wc.masks.metadata.get() | mask).into();
-                self.flow.metadata = (old & !mask | metadata & mask).into();
-            }
-            Action::GotoTable(table) => {
-                let in_port = OfPort(self.flow.in_port as u16);
-                let walk = Walk {
-                    honor_miss: true,
-                    last,
-                    ..Walk::default()
-                };
-                self.table_action(in_port, *table, &walk);
-            }
+            Action::WriteMetadata { metadata, mask } => self.write_metadata(*metadata, *mask),
+            Action::GotoTable(table) => self.goto_table(*table, last),
         }
+    }
+
+    fn output_reg(&mut self, src: &SubField, max_len: u16, last: bool) {
+        let port = self.read(src).to_u64();
+        if port <= u64::from(u16::MAX) {
+            self.report(&format!("output port is {port}"));
+            self.output_action(OfPort(port as u16), max_len, false, last);
+        } else {
+            self.warn(&format!("output port {port} is out of range"));
+        }
+    }
+
+    fn enqueue(&mut self, port: OfPort, queue: u32, last: bool) {
+        let before = self.flow.skb_priority;
+        self.set_queue(queue);
+        self.output_action(port, 0, false, last);
+        self.flow.skb_priority = before;
+    }
+
+    fn stack_push(&mut self, src: &SubField) {
+        let value = self.read(src);
+        self.stack.push(value);
+    }
+
+    fn stack_pop(&mut self, dst: &SubField) {
+        let Some(value) = self.stack.pop() else {
+            return self.warn("attempted to pop from empty stack");
+        };
+        self.mask_subfield(dst);
+        self.write(dst, &value);
+        self.report_subfield(dst);
+    }
+
+    fn ct_clear(&mut self) {
+        if self.conntracked {
+            self.actions.push(DpAction::CtClear);
+            self.clear_conntrack();
+            self.conntracked = false;
+        }
+    }
+
+    /// Goes on behind a resubmit, in the table and rule that it stood in.
+    fn unroll(&mut self, table_id: u8, rule_cookie: u64) {
+        self.table_id = table_id;
+        self.rule_cookie = rule_cookie;
+        // The cookie is shown as it lies in memory.
+        let cookie = rule_cookie.swap_bytes();
+        let cookie = match cookie {
+            0 => "0".to_string(),
+            cookie => format!("{cookie:#x}"),
+        };
+        self.report_thaw(&format!(
+            "restored state: table={table_id}, cookie={cookie}"
+        ));
+    }
+
+    fn clear_action_set(&mut self) {
+        if self.trace.is_some() {
+            let was = self.describe_action_set("action set was");
+            self.report(&was);
+        }
+        self.action_set.clear();
+    }
+
+    fn write_metadata(&mut self, metadata: u64, mask: u64) {
+        let old = self.flow.metadata.get();
+        self.wc.masks.metadata = (self.wc.masks.metadata.get() | mask).into();
+        self.flow.metadata = (old & !mask | metadata & mask).into();
+    }
+
+    fn goto_table(&mut self, table: u8, last: bool) {
+        let in_port = OfPort(self.flow.in_port as u16);
+        let walk = Walk {
+            honor_miss: true,
+            last,
+            ..Walk::default()
+        };
+        self.table_action(in_port, table, &walk);
     }
 
     /// Headers that this switch neither adds nor takes off: flows with such actions are refused, and what comes here
@@ -297,222 +242,6 @@ impl Ctx<'_> {
         let table = &self.bridge.tun_table;
         let field = field.field();
         field.mask_field_bits_in(mask, &mut self.wc, table);
-    }
-
-    fn set_field_value(&mut self, field: FieldId, value: &FieldValue) {
-        let bridge = self.bridge;
-        let field = field.field();
-        field.set_value_in(value, &mut self.flow, &bridge.tun_table);
-    }
-
-    fn prereqs_ok(&mut self, field: FieldId) -> bool {
-        let field = field.field();
-        field.prereq.mask(&mut self.wc);
-        field.prereqs_ok(&self.flow)
-    }
-
-    fn set_field(&mut self, set: &SetField) {
-        if !self.prereqs_ok(set.field) {
-            self.warn(&format!(
-                "unmet prerequisites for {}, set_field ignored",
-                set.field.field().name
-            ));
-            return;
-        }
-        self.mask_protocol_of(set.field);
-        self.mask_field_bits(set.field, &set.mask);
-        let value = self.field_value(set.field);
-        let value = value.with_masked(&set.value, &set.mask);
-        self.set_field_value(set.field, &value);
-    }
-
-    fn reg_move(&mut self, src: &SubField, dst: &SubField) {
-        if !(self.prereqs_ok(src.field) && self.prereqs_ok(dst.field)) {
-            self.warn("unmet prerequisites for move, move ignored");
-            return;
-        }
-        let value = self.read(src);
-        self.mask_subfield(dst);
-        self.write(dst, &value);
-        self.report_subfield(dst);
-    }
-
-    /// The protocol decides which checksum follows a change of an IP header, the opcode what ARP says.
-    fn mask_protocol_of(&mut self, field: FieldId) {
-        if matches!(
-            field.field().prereq,
-            Prereq::Ipv4 | Prereq::Ipv6 | Prereq::IpAny | Prereq::Arp
-        ) {
-            self.wc.masks.nw_proto = 0xff;
-        }
-    }
-
-    /// Whether there is something in the place of ports; what it is does not matter, so that the type of an ICMP
-    /// message can be set like a port.
-    fn has_ports(&self) -> bool {
-        is_ip_any(&self.flow) && self.flow.nw_frag & ferrovs_packet::flow::NW_FRAG_LATER == 0
-    }
-
-    fn set_vlan_tci(&mut self, mask: u16, value: u16, push_if_needed: bool) {
-        self.mask_outer_vlan();
-        let have = self.flow.vlans[0].tci.get() & VLAN_CFI != 0;
-        if !have && !push_if_needed {
-            return;
-        }
-        let vlan = &mut self.flow.vlans[0];
-        if !have {
-            vlan.tpid = eth_type::VLAN_8021Q.into();
-        }
-        vlan.tci = (vlan.tci.get() & !mask | value & mask | VLAN_CFI).into();
-    }
-
-    fn mask_outer_vlan(&mut self) {
-        self.wc.masks.vlans[0].tci = 0xffff.into();
-    }
-
-    /// The headers below become visible; that the first goes is for the commit to say.
-    fn pop_vlan(&mut self) {
-        let n = vlan_count(&self.flow);
-        self.mask_vlans(n.min(1)..n);
-        let vlans = &mut self.flow.vlans;
-        vlans.copy_within(1.., 0);
-        vlans[FLOW_MAX_VLAN_HEADERS - 1] = VlanHdr::default();
-    }
-
-    fn mask_vlans(&mut self, range: std::ops::Range<usize>) {
-        self.wc.masks.vlans[range].fill(VlanHdr {
-            tpid: 0xffff.into(),
-            tci: 0xffff.into(),
-        });
-    }
-
-    /// Where a key shows no more headers, the innermost gives way.
-    fn push_vlan(&mut self, tpid: Be16) {
-        self.mask_vlans(0..vlan_count(&self.flow));
-        self.flow.vlans.copy_within(..FLOW_MAX_VLAN_HEADERS - 1, 1);
-        self.flow.vlans[0] = VlanHdr {
-            tpid,
-            tci: VLAN_CFI.into(),
-        };
-    }
-
-    fn dec_ttl(&mut self, ids: &[u16]) {
-        if !is_ip_any(&self.flow) {
-            return;
-        }
-        self.wc.masks.nw_ttl = 0xff;
-        self.wc.masks.nw_proto = 0xff;
-        if self.flow.nw_ttl > 1 {
-            self.flow.nw_ttl -= 1;
-            return;
-        }
-        for &id in ids {
-            self.send_to_controller(u16::MAX, PacketInReason::InvalidTtl, id, &[]);
-        }
-        self.warn("IPv4 decrement TTL exception");
-        self.stop = true;
-    }
-
-    fn set_mpls(&mut self, mask: u32, value: u32) {
-        if !is_mpls(self.flow.dl_type) {
-            return;
-        }
-        self.wc.masks.mpls_lse[0] = (self.wc.masks.mpls_lse[0].get() | mask).into();
-        self.flow.mpls_lse[0] = (self.flow.mpls_lse[0].get() & !mask | value & mask).into();
-    }
-
-    fn dec_mpls_ttl(&mut self) {
-        if !is_mpls(self.flow.dl_type) {
-            return;
-        }
-        let ttl = self.flow.mpls_lse[0].get() & 0xff;
-        self.wc.masks.mpls_lse[0] = (self.wc.masks.mpls_lse[0].get() | 0xff).into();
-        if ttl > 1 {
-            self.set_mpls(0xff, ttl - 1);
-        } else {
-            self.send_to_controller(u16::MAX, PacketInReason::InvalidTtl, 0, &[]);
-            self.warn("MPLS decrement TTL exception");
-            self.stop = true;
-        }
-    }
-
-    fn push_mpls(&mut self, ethertype: Be16) {
-        let n = self.count_mpls();
-        if n >= FLOW_MAX_MPLS_LABELS {
-            let text = (self.packet.is_some()).then(|| {
-                format!(
-                    "dropping packet on which an MPLS push action can't be performed as it would have more MPLS LSEs than the {FLOW_MAX_MPLS_LABELS} supported."
-                )
-            });
-            self.fail_with(DropReason::TooManyMplsLabels, text.as_deref());
-            return;
-        }
-        if n == 0 {
-            // What is above the network layer can be changed no more: the datapath must have it first.
-            self.commit();
-            let lse = self.first_label();
-            push_label(&mut self.flow, 0, lse, ethertype);
-            clear_above_mpls(&mut self.flow);
-            return;
-        }
-        for mask in &mut self.wc.masks.mpls_lse[..n] {
-            *mask = u32::MAX.into();
-        }
-        let lse = self.flow.mpls_lse[0].get() & !MPLS_BOS_MASK;
-        push_label(&mut self.flow, n, lse.into(), ethertype);
-    }
-
-    /// The label for a packet that has none: explicit null of its protocol, with the packet's TTL and as much of
-    /// its class as fits.
-    fn first_label(&mut self) -> Be32 {
-        let f = &self.flow;
-        let (mut tc, mut ttl) = (0, 64);
-        if is_ip_any(f) {
-            self.wc.masks.nw_tos |= IP_DSCP_MASK;
-            self.wc.masks.nw_ttl = 0xff;
-            tc = u32::from(f.nw_tos & IP_DSCP_MASK) >> 2 & 7;
-            if f.nw_ttl != 0 {
-                ttl = u32::from(f.nw_ttl);
-            }
-        }
-        let label = match f.dl_type.get() {
-            eth_type::IPV6 => 2,
-            _ => 0,
-        };
-        (label << 12 | tc << 9 | MPLS_BOS_MASK | ttl).into()
-    }
-
-    /// Number of labels; the bottom-of-stack bits that tell it matter.
-    fn count_mpls(&mut self) -> usize {
-        if !is_mpls(self.flow.dl_type) {
-            return 0;
-        }
-        let labels = &self.flow.mpls_lse[..FLOW_MAX_MPLS_LABELS];
-        for (lse, mask) in labels.iter().zip(&mut self.wc.masks.mpls_lse) {
-            *mask = (mask.get() | MPLS_BOS_MASK).into();
-            if is_bottom(*lse) {
-                break;
-            }
-        }
-        mpls_count(&self.flow)
-    }
-
-    fn pop_mpls(&mut self, ethertype: Be16) {
-        let n = self.count_mpls();
-        // The labels below become visible.
-        for mask in &mut self.wc.masks.mpls_lse[n.min(1)..n] {
-            *mask = u32::MAX.into();
-        }
-        if pop_label(&mut self.flow, ethertype) {
-            self.was_mpls |= !is_mpls(ethertype) && self.snapshot.features.recirc;
-        } else if n >= FLOW_MAX_MPLS_LABELS {
-            let text = (self.packet.is_some()).then(|| {
-                format!(
-                    "dropping packet on which an MPLS pop action can't be performed as it has more MPLS LSEs than the {FLOW_MAX_MPLS_LABELS} supported."
-                )
-            });
-            self.fail_with(DropReason::TooManyMplsLabels, text.as_deref());
-        }
     }
 
     fn set_queue(&mut self, queue: u32) {
@@ -780,20 +509,4 @@ fn is_reversible(action: &DpAction) -> bool {
             | DpAction::Sample { .. }
             | DpAction::TunnelPush(_)
     )
-}
-
-fn clear_above_mpls(f: &mut Flow) {
-    f.nw_src = 0.into();
-    f.nw_dst = 0.into();
-    f.ipv6_src = [0; 16];
-    f.ipv6_dst = [0; 16];
-    f.ipv6_label = 0.into();
-    (f.nw_frag, f.nw_tos, f.nw_ttl, f.nw_proto) = (0, 0, 0, 0);
-    f.nd_target = [0; 16];
-    f.arp_sha = MacAddr::ZERO;
-    f.arp_tha = MacAddr::ZERO;
-    f.tcp_flags = Be16::ZERO;
-    f.tp_src = Be16::ZERO;
-    f.tp_dst = Be16::ZERO;
-    f.igmp_group_ip4 = 0.into();
 }
