@@ -143,9 +143,15 @@ fn collect(
     Ok(())
 }
 
-/// The text without comments and the module of tests at its end.
+/// The text without comments and the module of tests at its end. One that is only declared ends nothing.
 fn without_tests(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    const MARK: &str = "#[cfg(test)]\n";
+    let begins = |at: usize| {
+        let item = text[at + MARK.len()..].lines().next().unwrap_or_default();
+        item.contains("mod ") && item.ends_with('{')
+    };
+    let end = text.match_indices(MARK).find(|(at, _)| begins(*at));
+    let code = end.map_or(text, |(at, _)| &text[..at]);
     let lines = code.lines().filter(|l| !l.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -234,6 +240,10 @@ mod tests {
         assert_eq!(
             without_tests("a\n// crate::x\n#[cfg(test)]\nmod tests {\n"),
             "a"
+        );
+        assert_eq!(
+            names(&without_tests("#[cfg(test)]\nmod tests;\nuse crate::x;"), 1),
+            ["x"]
         );
     }
 

@@ -395,7 +395,12 @@ impl Udpif {
             RL,
             vlog::modules::OFPROTO_DPIF_UPCALL,
             "{}",
-            tell(&self.scene(origin.bridge, None, false), &origin.flow, origin.start()).0
+            tell(
+                &self.scene(origin.bridge, None, false),
+                &origin.flow,
+                origin.start()
+            )
+            .0
         );
     }
 
