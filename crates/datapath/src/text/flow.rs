@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Instant;
 
-use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::flow::{Flow, FlowTnl, Match};
 
 use super::{PortNames, format_actions, format_flow_stats, format_match};
 use crate::dpif::FlowEntry;
@@ -43,16 +43,25 @@ pub fn format_flow(
 }
 
 /// How many words of a mask are in use, below and above the 64th: what the userspace datapath tells about the
-/// lookup table that a flow is in. Each port has tables of its own, so that the port is in none of them, and Open
-/// vSwitch keeps the addresses of a tunnel in two words.
+/// lookup table that a flow is in. Each port has tables of its own, so that the port is in none of them.
 pub fn miniflow_bits(m: &Match) -> (usize, usize) {
     const PORT: usize = std::mem::offset_of!(Flow, in_port) / 8;
+    const ADDRESSES: usize = std::mem::offset_of!(FlowTnl, tun_id) / 8;
+    const _: () = assert!(std::mem::offset_of!(Flow, tunnel) == 0);
     let masks = &m.wc.masks;
     let words = masks.words();
     let used = |range: std::ops::Range<usize>| {
         let counts = |i: usize| words[i] != 0 && (i != PORT || masks.dp_hash != 0);
         range.filter(|&i| counts(i)).count()
     };
-    let both = masks.tunnel.ip_src.get() != 0 && masks.tunnel.ip_dst.get() != 0;
-    (used(0..64) + usize::from(both), used(64..words.len()))
+    let low = address_words(&masks.tunnel) + used(ADDRESSES..64);
+    (low, used(64..words.len()))
+}
+
+/// The same of a tunnel's addresses, which Open vSwitch keeps in another order, across words.
+fn address_words(t: &FlowTnl) -> usize {
+    let v4 = [t.ip_dst, t.ip_src].map(|ip| ip.to_bytes());
+    let bytes = [&v4[0][..], &t.ipv6_dst, &v4[1], &t.ipv6_src].concat();
+    let words = bytes.chunks(8);
+    words.filter(|word| word.iter().any(|&b| b != 0)).count()
 }

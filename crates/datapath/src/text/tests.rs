@@ -285,6 +285,24 @@ fn what_no_packet_can_have_is_told_with_the_key() {
 }
 
 #[test]
+fn words_of_a_mask_are_counted_as_open_vswitch_keeps_them() {
+    for (addresses, low) in [
+        ("ipv6_src=::1,ipv6_dst=::2", 7),
+        ("ipv6_dst=::2", 5),
+        ("ipv6_src=::1,ipv6_dst=::2/::", 4),
+        ("ipv6_dst=2000::2/ffff::", 3),
+        ("ipv6_src=::1/::ffff:ffff,ipv6_dst=::2/::ffff:ffff", 4),
+        ("src=1.1.1.1,dst=2.2.2.2", 4),
+        ("dst=2.2.2.2", 3),
+    ] {
+        let key =
+            format!("tunnel({addresses},ttl=64,flags(key)),in_port(1),eth(),eth_type(0x1234)");
+        let m = parse_key(&key, None).unwrap().into_match().unwrap();
+        assert_eq!(miniflow_bits(&m), (low, 2), "{key}");
+    }
+}
+
+#[test]
 fn a_tunnel_identifier_in_a_key_sets_the_key_flag() {
     let text = "recirc_id(0),tunnel(tun_id=0x0,src=1.1.1.1,dst=2.2.2.2,ttl=64),in_port(1),eth(),eth_type(0x1234)";
     let got = key(text, false).unwrap();
