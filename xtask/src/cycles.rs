@@ -12,7 +12,6 @@ use std::path::Path;
 const KNOWN: &[(&str, &[&str])] = &[
     ("classifier", &["conj", "rule"]),
     ("datapath", &["action", "dpif", "text", "upcall"]),
-    ("dpif-netdev", &["commands", "show"]),
     (
         "dpif-netdev",
         &["config", "datapath", "flows", "log", "worker"],

@@ -1,10 +1,8 @@
 //! The control commands `dpif-netdev/*`.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use ferrovs_datapath::dpif::{DpifClass, PmdId};
-use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request};
 
 use crate::class::open_datapaths;
@@ -123,17 +121,4 @@ fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>, Args), 
     threads.sort_by_key(|t| t.id);
     rest.one_thread = core.is_some();
     Ok((dp, threads, rest))
-}
-
-/// `HH:MM:SS.mmm` of now, for `pmd-perf-show`.
-pub fn time_of_day(out: &mut String) {
-    let ms = clock::wall_ms().rem_euclid(86_400_000);
-    _ = write!(
-        out,
-        "{:02}:{:02}:{:02}.{:03}",
-        ms / 3_600_000,
-        ms / 60_000 % 60,
-        ms / 1000 % 60,
-        ms % 1000
-    );
 }

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use ferrovs_runtime::clock;
 use ferrovs_sys::cycles;
 
-use crate::commands::time_of_day;
 use crate::counters::{Count, INTERVAL, INTERVALS};
 use crate::datapath::Datapath;
 use crate::thread::Thread;
@@ -149,6 +148,19 @@ pub fn sleeps(out: &mut String, dp: &Datapath, threads: &[Arc<Thread>], _: &Args
 
 fn line(out: &mut String, label: &str, value: u64, rest: std::fmt::Arguments<'_>) {
     _ = writeln!(out, "{label:<22}{value:>12}{rest}");
+}
+
+/// `HH:MM:SS.mmm` of now.
+fn time_of_day(out: &mut String) {
+    let ms = clock::wall_ms().rem_euclid(86_400_000);
+    _ = write!(
+        out,
+        "{:02}:{:02}:{:02}.{:03}",
+        ms / 3_600_000,
+        ms / 60_000 % 60,
+        ms / 1000 % 60,
+        ms % 1000
+    );
 }
 
 pub fn perf(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) {
