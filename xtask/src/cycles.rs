@@ -13,10 +13,6 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("classifier", &["conj", "rule"]),
     ("datapath", &["action", "dpif", "text", "upcall"]),
     (
-        "dpif-netdev",
-        &["config", "datapath", "flows", "log", "worker"],
-    ),
-    (
         "encap",
         &["config", "header", "pop", "push", "text", "types"],
     ),

@@ -113,7 +113,7 @@ fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>, Args), 
     };
     let mut threads: Vec<_> = dp
         .threads
-        .load()
+        .list()
         .iter()
         .filter(|t| core.is_none_or(|c| t.id == PmdId(c)))
         .cloned()

@@ -1,25 +1,23 @@
-//! Configuration: which thread serves which receive queue, and how the caches are used.
+//! Configuration: how threads share the work, how long they may rest, and how the caches are used.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use ferrovs_datapath::dpif::{Errno, PmdId};
+use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
-use ferrovs_runtime::{numa, vlog};
 
-use crate::assign::{Algorithm, Policy, Poll, Queue, Step, plan};
-use crate::datapath::Datapath;
-use crate::port::Port;
-use crate::thread::{Assigned, Thread};
+use crate::assign::Algorithm;
 
 /// One packet in so many enters the exact-match cache unless configured otherwise.
-pub const EMC_INVERSE: u32 = 100;
+const EMC_INVERSE: u32 = 100;
 
 /// `Open_vSwitch.other_config` as far as it concerns the datapath.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    pub all: BTreeMap<String, String>,
+    all: BTreeMap<String, String>,
+    /// `emc-insert-inv-prob`: one packet in so many enters the exact-match cache; 0 for none.
+    pub emc_inverse: u32,
+    /// `smc-enable`.
+    pub smc: bool,
     /// `pmd-cpu-mask`; none means one core of each NUMA node.
     pub pmd_cores: Option<BTreeSet<u32>>,
     /// `pmd-sleep-max` in microseconds: for all threads, and for those on some cores.
@@ -32,6 +30,138 @@ pub struct Config {
     pub rxq_isolate: bool,
     /// `pmd-auto-lb` and what belongs to it. Queues are not moved by themselves yet.
     pub auto_lb: AutoLb,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            all: BTreeMap::new(),
+            emc_inverse: EMC_INVERSE,
+            smc: false,
+            pmd_cores: None,
+            pmd_sleep_max: 0,
+            pmd_sleep_cores: BTreeMap::new(),
+            tx_flush_interval: 0,
+            pmd_perf_metrics: false,
+            rxq_isolate: true,
+            auto_lb: AutoLb::default(),
+        }
+    }
+}
+
+impl Config {
+    /// What follows when the settings are `all`, for the `first` time or not; says what is different then. None when
+    /// nothing has changed.
+    pub fn next(&self, all: &BTreeMap<String, String>, first: bool) -> Option<Config> {
+        if self.all == *all && !first {
+            // What is wrong with it is told each time.
+            assignment(all);
+            return None;
+        }
+        let get = |key: &str| all.get(key).map(String::as_str);
+        let emc = get("emc-insert-inv-prob").and_then(|v| v.parse().ok());
+        let mut new = Config {
+            all: all.clone(),
+            emc_inverse: emc.unwrap_or(EMC_INVERSE),
+            smc: get("smc-enable") == Some("true"),
+            pmd_cores: get("pmd-cpu-mask").and_then(parse_core_mask),
+            tx_flush_interval: get("tx-flush-interval")
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(0)
+                .min(MAX_FLUSH_INTERVAL),
+            pmd_perf_metrics: get("pmd-perf-metrics") == Some("true"),
+            auto_lb: AutoLb::of(all),
+            ..Config::default()
+        };
+        self.tell_caches(&new);
+        let text = get("pmd-sleep-max").or_else(|| {
+            let old = get("pmd-maxsleep")?;
+            vlog::warn!(
+                DPIF_NETDEV,
+                "pmd-maxsleep is deprecated. Please use pmd-sleep-max instead."
+            );
+            Some(old)
+        });
+        (new.pmd_sleep_max, new.pmd_sleep_cores) = parse_sleeps(text.unwrap_or_default());
+        if new.tx_flush_interval != self.tx_flush_interval {
+            vlog::info!(
+                DPIF_NETDEV,
+                "Flushing interval for tx queues set to {} us",
+                new.tx_flush_interval
+            );
+        }
+        let algorithm;
+        (algorithm, new.rxq_isolate) = assignment(all);
+        if algorithm != self.algorithm() {
+            vlog::info!(
+                DPIF_NETDEV,
+                "Rxq to PMD assignment mode changed to: '{}'.",
+                algorithm.name()
+            );
+        }
+        if first || new.rxq_isolate != self.rxq_isolate {
+            let does = if new.rxq_isolate {
+                "isolates"
+            } else {
+                "does not isolate"
+            };
+            vlog::info!(DPIF_NETDEV, "pmd-rxq-affinity {does} PMD core");
+        }
+        new.auto_lb.log((!first).then_some(&self.auto_lb));
+        if first || new.pmd_sleep_max != self.pmd_sleep_max {
+            vlog::info!(
+                DPIF_NETDEV,
+                "Default PMD thread max sleep: {:4} us.",
+                new.pmd_sleep_max
+            );
+        }
+        Some(new)
+    }
+
+    /// Says how the caches are used otherwise in `new`.
+    fn tell_caches(&self, new: &Config) {
+        if self.emc_inverse != new.emc_inverse {
+            match new.emc_inverse {
+                0 => vlog::info!(DPIF_NETDEV, "EMC insertion probability changed to zero"),
+                n => vlog::info!(
+                    DPIF_NETDEV,
+                    "EMC insertion probability changed to 1/{n} (~{:.2}%)",
+                    100.0 / f64::from(n)
+                ),
+            }
+        }
+        if self.smc != new.smc {
+            let state = if new.smc { "enabled" } else { "disabled" };
+            vlog::info!(DPIF_NETDEV, "SMC cache is {state}");
+        }
+    }
+
+    /// How queues are assigned to threads.
+    pub fn algorithm(&self) -> Algorithm {
+        let name = self.all.get("pmd-rxq-assign").map(String::as_str);
+        Algorithm::parse(name).unwrap_or(Algorithm::Cycles)
+    }
+
+    /// Whether queues have to be assigned anew after `old`.
+    pub fn assigns_otherwise(&self, old: &Config) -> bool {
+        self.pmd_cores != old.pmd_cores
+            || self.rxq_isolate != old.rxq_isolate
+            || self.algorithm() != old.algorithm()
+    }
+
+    /// How long the thread on `core` may sleep at a time, in microseconds.
+    pub fn sleep_of(&self, core: u32) -> u64 {
+        let own = self.pmd_sleep_cores.get(&core);
+        own.copied().unwrap_or(self.pmd_sleep_max)
+    }
+}
+
+/// Says how long a thread may sleep at a time.
+pub fn tell_sleep(numa: u32, core: u32, us: u64) {
+    vlog::info!(
+        DPIF_NETDEV,
+        "PMD thread on numa_id: {numa}, core id: {core:2}, max sleep: {us:4} us."
+    );
 }
 
 /// `pmd-auto-lb*`.
@@ -132,111 +262,6 @@ pub fn parse_core_mask(mask: &str) -> Option<BTreeSet<u32>> {
     Some(cores)
 }
 
-/// Takes the configuration over. None when nothing has changed, else whether the assignment of queues must be
-/// made anew.
-pub fn apply(dp: &Datapath, all: &BTreeMap<String, String>) -> Option<bool> {
-    let old = dp.config.load_full();
-    let first = !dp.configured.swap(true, Ordering::Relaxed);
-    if old.all == *all && !first {
-        // What is wrong with it is told each time.
-        assignment(all);
-        return None;
-    }
-    let get = |key: &str| all.get(key).map(String::as_str);
-    let flag = |key: &str| get(key) == Some("true");
-    let emc = get("emc-insert-inv-prob")
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(EMC_INVERSE);
-    if dp.emc_inverse.swap(emc, Ordering::Relaxed) != emc {
-        if emc == 0 {
-            vlog::info!(DPIF_NETDEV, "EMC insertion probability changed to zero");
-        } else {
-            vlog::info!(
-                DPIF_NETDEV,
-                "EMC insertion probability changed to 1/{emc} (~{:.2}%)",
-                100.0 / f64::from(emc)
-            );
-        }
-    }
-    let smc = flag("smc-enable");
-    if dp.smc.swap(smc, Ordering::Relaxed) != smc {
-        let state = if smc { "enabled" } else { "disabled" };
-        vlog::info!(DPIF_NETDEV, "SMC cache is {state}");
-    }
-    let text = get("pmd-sleep-max").or_else(|| {
-        let old = get("pmd-maxsleep")?;
-        vlog::warn!(
-            DPIF_NETDEV,
-            "pmd-maxsleep is deprecated. Please use pmd-sleep-max instead."
-        );
-        Some(old)
-    });
-    let sleeps = parse_sleeps(text.unwrap_or_default());
-    let tx_flush_interval = get("tx-flush-interval")
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(0)
-        .min(MAX_FLUSH_INTERVAL);
-    if tx_flush_interval != old.tx_flush_interval {
-        vlog::info!(
-            DPIF_NETDEV,
-            "Flushing interval for tx queues set to {tx_flush_interval} us"
-        );
-    }
-    let (algorithm, rxq_isolate) = assignment(all);
-    if algorithm != algorithm_of(&old) {
-        vlog::info!(
-            DPIF_NETDEV,
-            "Rxq to PMD assignment mode changed to: '{}'.",
-            algorithm.name()
-        );
-    }
-    if first || rxq_isolate != old.rxq_isolate {
-        let does = if rxq_isolate {
-            "isolates"
-        } else {
-            "does not isolate"
-        };
-        vlog::info!(DPIF_NETDEV, "pmd-rxq-affinity {does} PMD core");
-    }
-    let auto_lb = AutoLb::of(all);
-    auto_lb.log((!first).then_some(&old.auto_lb));
-    if first || sleeps.0 != old.pmd_sleep_max {
-        vlog::info!(
-            DPIF_NETDEV,
-            "Default PMD thread max sleep: {:4} us.",
-            sleeps.0
-        );
-    }
-    let new = Config {
-        all: all.clone(),
-        pmd_cores: get("pmd-cpu-mask").and_then(parse_core_mask),
-        pmd_sleep_max: sleeps.0,
-        pmd_sleep_cores: sleeps.1,
-        tx_flush_interval,
-        pmd_perf_metrics: flag("pmd-perf-metrics"),
-        rxq_isolate,
-        auto_lb,
-    };
-    for thread in dp.threads.load().iter().filter(|t| t.is_pmd()) {
-        let core = thread.id.0;
-        if new.sleep_of(core) != old.sleep_of(core) {
-            log_sleep(thread.numa, core, new.sleep_of(core));
-        }
-    }
-    let reassign = old.pmd_cores != new.pmd_cores
-        || old.rxq_isolate != new.rxq_isolate
-        || algorithm_of(&old) != algorithm_of(&new);
-    dp.config.store(Arc::new(new));
-    Some(reassign)
-}
-
-fn log_sleep(numa: u32, core: u32, us: u64) {
-    vlog::info!(
-        DPIF_NETDEV,
-        "PMD thread on numa_id: {numa}, core id: {core:2}, max sleep: {us:4} us."
-    );
-}
-
 /// Longest `tx-flush-interval` in microseconds.
 const MAX_FLUSH_INTERVAL: u64 = 1_000_000;
 /// Longest `pmd-sleep-max` in microseconds.
@@ -258,27 +283,6 @@ fn parse_sleeps(text: &str) -> (u64, BTreeMap<u32, u64>) {
     (all, cores)
 }
 
-impl Config {
-    /// How long the thread on `core` may sleep at a time, in microseconds.
-    pub fn sleep_of(&self, core: u32) -> u64 {
-        let own = self.pmd_sleep_cores.get(&core);
-        own.copied().unwrap_or(self.pmd_sleep_max)
-    }
-}
-
-/// Queues that a port's `pmd-rxq-affinity` pins, by queue.
-fn affinity(config: &BTreeMap<String, String>) -> BTreeMap<usize, u32> {
-    let Some(text) = config.get("pmd-rxq-affinity") else {
-        return BTreeMap::new();
-    };
-    text.split(',')
-        .filter_map(|pair| {
-            let (queue, core) = pair.trim().split_once(':')?;
-            Some((queue.parse().ok()?, core.parse().ok()?))
-        })
-        .collect()
-}
-
 /// How queues are assigned, and whether a thread with pinned queues gets no others. Says what of it cannot be.
 fn assignment(all: &BTreeMap<String, String>) -> (Algorithm, bool) {
     let get = |key: &str| all.get(key).map(String::as_str);
@@ -294,12 +298,6 @@ fn assignment(all: &BTreeMap<String, String>) -> (Algorithm, bool) {
     (algorithm, isolate)
 }
 
-/// The algorithm that holds, whatever the configuration says.
-fn algorithm_of(config: &Config) -> Algorithm {
-    let name = config.all.get("pmd-rxq-assign").map(String::as_str);
-    Algorithm::parse(name).unwrap_or(Algorithm::Cycles)
-}
-
 /// The algorithm of that name, with a word about a name that there is not.
 fn algorithm_named(name: Option<&str>) -> Algorithm {
     Algorithm::parse(name).unwrap_or_else(|| {
@@ -309,192 +307,6 @@ fn algorithm_named(name: Option<&str>) -> Algorithm {
         );
         Algorithm::Cycles
     })
-}
-
-/// Makes the threads that there shall be and gives each its queues.
-pub fn assign(dp: &Datapath) {
-    let ports: Vec<Arc<Port>> = dp.ports().polled().cloned().collect();
-    let config = dp.config.load_full();
-    let polled = !ports.is_empty();
-    make_threads(dp, &config, polled);
-    let all = dp.threads.load_full();
-    let threads: Vec<&Arc<Thread>> = all.iter().filter(|t| t.is_pmd()).collect();
-    let rxqs: Vec<Assigned> = ports.iter().flat_map(rxqs_of).collect();
-    let polls: Vec<Poll> = threads
-        .iter()
-        .map(|t| Poll {
-            core: t.id.0,
-            numa: t.numa,
-        })
-        .collect();
-    let queues: Vec<Queue> = rxqs.iter().map(queue).collect();
-    let policy = Policy {
-        algorithm: algorithm_of(&config),
-        isolate: config.rxq_isolate,
-    };
-    let steps = plan(&polls, &queues, policy);
-    tell(&steps, &polls, &rxqs, policy.algorithm);
-    let mut lists = vec![Vec::new(); threads.len()];
-    let mut isolated = vec![false; threads.len()];
-    for step in steps {
-        match step {
-            Step::Pinned { queue, thread } => {
-                let mut rxq = rxqs[queue].clone();
-                rxq.pinned = true;
-                lists[thread].push(rxq);
-                isolated[thread] = policy.isolate;
-            }
-            Step::Assigned { queue, thread } => lists[thread].push(rxqs[queue].clone()),
-            Step::CannotPin { .. } | Step::Unserved { .. } => {}
-        }
-    }
-    for ((thread, list), isolated) in threads.into_iter().zip(lists).zip(isolated) {
-        thread.isolated.store(isolated, Ordering::Relaxed);
-        thread.rxqs.store(Arc::new(list));
-    }
-}
-
-/// The receive queues of a port.
-fn rxqs_of(port: &Arc<Port>) -> impl Iterator<Item = Assigned> {
-    let port = port.clone();
-    (0..port.netdev.layout().n_rxq).map(move |queue| Assigned {
-        port: port.clone(),
-        queue,
-        pinned: false,
-        load: port.load(queue),
-    })
-}
-
-/// A receive queue as the plan sees it.
-fn queue(rxq: &Assigned) -> Queue {
-    let config = rxq.port.config.lock().unwrap_or_else(|e| e.into_inner());
-    Queue {
-        numa: rxq.port.netdev.layout().numa_id,
-        pin: affinity(&config).get(&rxq.queue).copied(),
-        load: rxq.load.recent(),
-    }
-}
-
-/// Says which thread serves which queue.
-fn tell(steps: &[Step], threads: &[Poll], rxqs: &[Assigned], algorithm: Algorithm) {
-    let mut begun = false;
-    for step in steps {
-        let (Step::Pinned { queue, .. }
-        | Step::CannotPin { queue, .. }
-        | Step::Assigned { queue, .. }
-        | Step::Unserved { queue }) = *step;
-        let rxq = &rxqs[queue];
-        let (name, id) = (&rxq.port.name, rxq.queue);
-        // What decides beside the turn: nothing in `roundrobin`.
-        let measured = match algorithm {
-            Algorithm::RoundRobin => String::new(),
-            _ => format!(" (measured processing cycles {})", rxq.load.recent()),
-        };
-        if !begun && matches!(step, Step::Assigned { .. } | Step::Unserved { .. }) {
-            begun = true;
-            vlog::info!(
-                DPIF_NETDEV,
-                "Performing pmd to rx queue assignment using {} algorithm.",
-                algorithm.name()
-            );
-        }
-        match *step {
-            Step::Pinned { thread, .. } => vlog::info!(
-                DPIF_NETDEV,
-                "Core {:2} on numa node {} is pinned with port '{name}' rx queue {id}{measured}",
-                threads[thread].core,
-                threads[thread].numa
-            ),
-            Step::CannotPin { core, .. } => vlog::warn!(
-                DPIF_NETDEV,
-                "Core {core:2} cannot be pinned with port '{name}' rx queue {id}. Use pmd-cpu-mask to \
-                 enable a pmd on core {core}. An alternative core will be assigned."
-            ),
-            Step::Assigned { thread, .. } => {
-                let Poll { core, numa } = threads[thread];
-                let near = rxq.port.netdev.layout().numa_id;
-                if numa != near {
-                    vlog::info!(
-                        DPIF_NETDEV,
-                        "There's no available (non-isolated) pmd thread on numa node {near}. Port '{name}' rx \
-                         queue {id} will be assigned to a pmd on numa node {numa}. This may lead to reduced \
-                         performance."
-                    );
-                }
-                vlog::info!(
-                    DPIF_NETDEV,
-                    "Core {core:2} on numa node {numa} assigned port '{name}' rx queue {id}{measured}."
-                );
-            }
-            Step::Unserved { .. } => vlog::warn!(
-                DPIF_NETDEV,
-                "No non-isolated pmd on any numa available for port '{name}' rx queue {id}{measured}. This rx \
-                 queue will not be polled."
-            ),
-        }
-    }
-}
-
-/// Starts and ends threads, so that there are those of `pmd-cpu-mask`.
-fn make_threads(dp: &Datapath, config: &Config, polled: bool) {
-    let topology = numa::topology();
-    let wanted: BTreeSet<u32> = match &config.pmd_cores {
-        _ if !polled => BTreeSet::new(),
-        Some(cores) => cores
-            .iter()
-            .copied()
-            .filter(|c| topology.node_of(*c).is_some())
-            .collect(),
-        None => topology
-            .nodes
-            .values()
-            .filter_map(|cpus| cpus.iter().min().copied())
-            .collect(),
-    };
-    let mut changed = false;
-    for thread in dp.threads.load_full().iter().filter(|t| t.is_pmd()) {
-        if !wanted.contains(&thread.id.0) {
-            dp.stop(thread);
-            changed = true;
-            vlog::info!(
-                DPIF_NETDEV,
-                "PMD thread on numa_id: {}, core id: {:2} destroyed.",
-                thread.numa,
-                thread.id.0
-            );
-        }
-    }
-    for core in wanted {
-        if dp.thread(PmdId(core)).is_some() {
-            continue;
-        }
-        let node = topology.node_of(core).unwrap_or(0);
-        let started = Thread::new(PmdId(core), node)
-            .map_err(|e| Errno(e.raw_os_error().unwrap_or(Errno::EINVAL.0)))
-            .and_then(|t| dp.start(t));
-        match started {
-            Ok(()) => {
-                changed = true;
-                log_sleep(node, core, config.sleep_of(core));
-                vlog::info!(
-                    DPIF_NETDEV,
-                    "PMD thread on numa_id: {node}, core id: {core:2} created."
-                );
-            }
-            Err(error) => vlog::err!(DPIF_NETDEV, "cannot create PMD thread: {error}"),
-        }
-    }
-    if !changed {
-        return;
-    }
-    let threads = dp.threads.load_full();
-    for node in topology.nodes.keys() {
-        let of_node = |t: &&Arc<Thread>| t.is_pmd() && t.numa == *node;
-        let n = threads.iter().filter(of_node).count();
-        if n > 0 {
-            vlog::info!(DPIF_NETDEV, "There are {n} pmd threads on numa node {node}");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,9 @@
 //! The datapath as the program's main thread uses it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::SyncSender;
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use arc_swap::ArcSwap;
 use ferrovs_datapath::dpif::{
     DpPortInfo, DpStats, Dpif, DumpWant, Errno, FlowView, Op, PmdId, PortEvents, PortLog,
     PortStats, Shard,
@@ -19,14 +13,14 @@ use ferrovs_datapath::upcall::UpcallHandler;
 use ferrovs_netdev::{Flags, PortClass};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
-use ferrovs_runtime::{clock, coverage, vlog};
+use ferrovs_runtime::{coverage, vlog};
 
-use crate::config::Config;
-use crate::counters::Count;
-use crate::meter::Meters;
+use crate::config::tell_sleep;
 use crate::port::{Port, Ports};
-use crate::thread::{Message, Thread};
-use crate::worker::Worker;
+use crate::shared::Shared;
+use crate::thread::Message;
+use crate::threads::{Threads, errno};
+use crate::{flow_table, flows, queues};
 
 /// What this datapath can do.
 const FEATURES: DpFeatures = DpFeatures {
@@ -60,28 +54,15 @@ const FEATURES: DpFeatures = DpFeatures {
 };
 
 pub struct Datapath {
-    name: String,
     kind: &'static str,
     dummy: bool,
-    me: Weak<Datapath>,
-    pub epoch: Instant,
+    pub shared: Arc<Shared>,
+    pub threads: Threads,
     ports: RwLock<Ports>,
     /// Held while ports or threads change.
     changing: Mutex<()>,
-    pub threads: ArcSwap<Vec<Arc<Thread>>>,
-    handles: Mutex<HashMap<PmdId, JoinHandle<()>>>,
-    handler: ArcSwap<Option<Arc<dyn UpcallHandler>>>,
-    /// Whether the handler is asked.
-    recv: AtomicBool,
-    pub config: ArcSwap<Config>,
     /// Whether a configuration has come yet.
-    pub configured: AtomicBool,
-    /// One packet in so many enters the exact-match cache; 0 for none.
-    pub emc_inverse: AtomicU32,
-    pub smc: AtomicBool,
-    pub meters: Meters,
-    /// Totals of threads that have ended.
-    retired: Mutex<DpStats>,
+    configured: AtomicBool,
     destroyed: AtomicBool,
     /// Tells every change of `ports`.
     port_log: Arc<PortLog>,
@@ -91,39 +72,22 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn errno(error: &std::io::Error) -> Errno {
-    Errno(error.raw_os_error().unwrap_or(Errno::EINVAL.0))
-}
-
 impl Datapath {
     /// Creates a datapath with its local port and the thread for ports that are not polled.
     pub fn new(name: &str, kind: &'static str, dummy: bool) -> Result<Arc<Datapath>, Errno> {
-        let dp = Arc::new_cyclic(|me| Datapath {
-            me: me.clone(),
-            name: name.to_owned(),
+        let shared = Shared::new(name);
+        let dp = Arc::new(Datapath {
             kind,
             dummy,
-            epoch: clock::now(),
+            threads: Threads::new(shared.clone()),
+            shared,
             ports: RwLock::default(),
             changing: Mutex::default(),
-            threads: ArcSwap::default(),
-            handles: Mutex::default(),
-            handler: ArcSwap::from_pointee(None),
-            recv: AtomicBool::new(true),
-            config: ArcSwap::from_pointee(Config {
-                rxq_isolate: true,
-                ..Config::default()
-            }),
             configured: AtomicBool::new(false),
-            emc_inverse: AtomicU32::new(crate::config::EMC_INVERSE),
-            smc: AtomicBool::new(false),
-            meters: Meters::default(),
-            retired: Mutex::default(),
             destroyed: AtomicBool::new(false),
             port_log: Arc::default(),
         });
-        let thread = Thread::new(PmdId::NON_PMD, 0).map_err(|e| errno(&e))?;
-        dp.start(thread)?;
+        dp.threads.start(PmdId::NON_PMD, 0, &dp.ports())?;
         let local = if dummy { "dummy-internal" } else { "tap" };
         if let Err(error) = dp.attach(name, local, Some(DpPort::LOCAL)) {
             dp.destroy();
@@ -133,7 +97,7 @@ impl Datapath {
     }
 
     pub fn is_called(&self, name: &str) -> bool {
-        self.name == name
+        self.shared.name == name
     }
 
     /// Gives a port of a dummy datapath another number; the error is the text that the user sees.
@@ -171,7 +135,7 @@ impl Datapath {
     fn put_in(&self, port: Arc<Port>) {
         self.ports_mut().insert(port.clone());
         self.port_log.note(&port.name);
-        self.tell_all(|| Message::PortAdded(port.clone()));
+        self.threads.tell(|| Message::PortAdded(port.clone()));
         if self.any_polled() {
             self.reassign();
         }
@@ -183,7 +147,7 @@ impl Datapath {
         let polled = self.any_polled();
         let port = self.ports_mut().remove(number)?;
         self.port_log.note(&port.name);
-        self.tell_all(|| Message::PortGone(port.clone()));
+        self.threads.tell(|| Message::PortGone(port.clone()));
         if polled {
             self.reassign();
         }
@@ -194,10 +158,6 @@ impl Datapath {
         self.ports().polled().next().is_some()
     }
 
-    fn tell_all(&self, message: impl Fn() -> Message) {
-        self.threads.load().iter().for_each(|t| t.post(message()));
-    }
-
     /// Gives the receive queues to the threads anew, on demand.
     pub fn rebalance(&self) {
         let _guard = lock(&self.changing);
@@ -206,58 +166,6 @@ impl Datapath {
 
     pub fn is_destroyed(&self) -> bool {
         self.destroyed.load(Ordering::Relaxed)
-    }
-
-    /// Starts a thread and adds it to the list.
-    pub fn start(&self, thread: Thread) -> Result<(), Errno> {
-        let thread = Arc::new(thread);
-        let me = self.me.upgrade().ok_or(Errno::ENODEV)?;
-        let taken: Vec<_> = self
-            .threads
-            .load()
-            .iter()
-            .map(|t| t.tx_id.load(Ordering::Relaxed))
-            .collect();
-        let free = (0..).find(|id| !taken.contains(id)).unwrap_or(0);
-        thread.tx_id.store(free, Ordering::Relaxed);
-        let worker = Worker::new(me, thread.clone()).map_err(|e| errno(&e))?;
-        for port in self.ports().iter() {
-            thread.post(Message::PortAdded(port.clone()));
-        }
-        thread.post(Message::Configure);
-        let name = if thread.is_pmd() {
-            format!("pmd-c{:02}/id:", thread.id.0)
-        } else {
-            "dp".to_owned()
-        };
-        let handle = std::thread::Builder::new()
-            .name(name)
-            .stack_size(ferrovs_datapath::upcall::STACK_SIZE)
-            .spawn(move || worker.run())
-            .map_err(|e| errno(&e))?;
-        lock(&self.handles).insert(thread.id, handle);
-        let mut threads = Vec::clone(&self.threads.load());
-        threads.push(thread);
-        threads.sort_by_key(|t| (t.is_pmd(), t.id));
-        self.threads.store(Arc::new(threads));
-        Ok(())
-    }
-
-    /// Ends a thread and keeps its totals.
-    pub fn stop(&self, thread: &Arc<Thread>) {
-        let mut threads = Vec::clone(&self.threads.load());
-        threads.retain(|t| !Arc::ptr_eq(t, thread));
-        self.threads.store(Arc::new(threads));
-        thread.post(Message::Exit);
-        if let Some(handle) = lock(&self.handles).remove(&thread.id) {
-            // A thread that panicked has said so; there is nothing more to do here.
-            _ = handle.join();
-        }
-        add_stats(&mut lock(&self.retired), thread);
-    }
-
-    pub fn thread(&self, id: PmdId) -> Option<Arc<Thread>> {
-        self.threads.load().iter().find(|t| t.id == id).cloned()
     }
 
     fn attach(&self, name: &str, kind: &str, wanted: Option<DpPort>) -> Result<DpPort, Errno> {
@@ -303,16 +211,14 @@ impl Datapath {
     /// Gives the queues of polled ports to threads anew, starting and stopping threads as the configuration says.
     /// The caller holds `changing`.
     fn reassign(&self) {
-        crate::config::assign(self);
-        let threads = self.threads.load();
-        let polling = threads.iter().filter(|t| t.is_pmd());
-        polling.for_each(|t| t.post(Message::Serve));
+        queues::assign(&self.threads, &self.shared.config.load(), &self.ports());
+        self.threads.tell_polling(|| Message::Serve);
     }
 
     /// Gives a device the queues that it is to have, while no thread has one open. The caller holds `changing`.
     fn reconfigure(&self, port: &Arc<Port>) {
-        self.tell_all(|| Message::PortGone(port.clone()));
-        self.ask_all(Message::Barrier);
+        self.threads.tell(|| Message::PortGone(port.clone()));
+        self.threads.ask(Message::Barrier);
         if let Err(error) = port.netdev.reconfigure() {
             vlog::err!(
                 DPIF_NETDEV,
@@ -320,41 +226,8 @@ impl Datapath {
                 port.name
             );
         }
-        self.tell_all(|| Message::PortAdded(port.clone()));
+        self.threads.tell(|| Message::PortAdded(port.clone()));
     }
-
-    /// Waits until every thread has done what was posted before, and what `message` asks for.
-    fn ask_all(&self, message: impl Fn(SyncSender<()>) -> Message) {
-        let threads = self.threads.load();
-        let waits: Vec<_> = threads.iter().map(|t| t.ask(&message)).collect();
-        for wait in waits {
-            // An error means that the thread has ended, with all that was in its mailbox.
-            _ = wait.recv_timeout(Duration::from_secs(10));
-        }
-    }
-
-    /// Who answers misses, unless nobody shall just now.
-    pub fn handler(&self) -> Option<Arc<dyn UpcallHandler>> {
-        let enabled = self.recv.load(Ordering::Relaxed);
-        enabled
-            .then(|| Option::clone(&self.handler.load()))
-            .flatten()
-    }
-}
-
-fn add_stats(stats: &mut DpStats, thread: &Thread) {
-    let c = &thread.counters;
-    stats.n_hit += [
-        Count::SimpleHit,
-        Count::EmcHit,
-        Count::SmcHit,
-        Count::MegaflowHit,
-    ]
-    .map(|hit| c.total(hit))
-    .iter()
-    .sum::<u64>();
-    stats.n_missed += c.total(Count::Miss);
-    stats.n_lost += c.total(Count::Lost);
 }
 
 impl Dpif for Datapath {
@@ -363,7 +236,7 @@ impl Dpif for Datapath {
     }
 
     fn name(&self) -> &str {
-        &self.name
+        &self.shared.name
     }
 
     fn features(&self) -> DpFeatures {
@@ -375,12 +248,7 @@ impl Dpif for Datapath {
     }
 
     fn stats(&self) -> DpStats {
-        let mut stats = *lock(&self.retired);
-        for thread in self.threads.load().iter() {
-            add_stats(&mut stats, thread);
-            stats.n_flows += thread.flows.len() as u64;
-        }
-        stats
+        self.threads.stats()
     }
 
     fn port_add(&self, name: &str, kind: &str, wanted: Option<DpPort>) -> Result<DpPort, Errno> {
@@ -457,7 +325,7 @@ impl Dpif for Datapath {
         let emc = config.get("emc-enable").is_none_or(|v| v != "false");
         if port.emc.swap(emc, Ordering::Relaxed) != emc {
             let name = &port.name;
-            match self.emc_inverse.load(Ordering::Relaxed) {
+            match self.shared.config.load().emc_inverse {
                 _ if !emc => vlog::info!(DPIF_NETDEV, "{name}: EMC has been disabled."),
                 0 => vlog::info!(
                     DPIF_NETDEV,
@@ -478,47 +346,55 @@ impl Dpif for Datapath {
 
     fn set_config(&self, config: &BTreeMap<String, String>) {
         let _guard = lock(&self.changing);
-        let Some(reassign) = crate::config::apply(self, config) else {
+        let old = self.shared.config.load_full();
+        let first = !self.configured.swap(true, Ordering::Relaxed);
+        let Some(new) = old.next(config, first) else {
             return;
         };
+        for thread in self.threads.list().iter().filter(|t| t.is_pmd()) {
+            let core = thread.id.0;
+            if new.sleep_of(core) != old.sleep_of(core) {
+                tell_sleep(thread.numa, core, new.sleep_of(core));
+            }
+        }
+        let reassign = new.assigns_otherwise(&old);
+        self.shared.config.store(Arc::new(new));
         if reassign {
             self.reassign();
         }
-        for thread in self.threads.load().iter() {
-            thread.post(Message::Configure);
-        }
+        self.threads.tell(|| Message::Configure);
     }
 
     fn operate(&self, ops: &mut [Op<'_>]) {
-        crate::flows::operate(self, ops);
+        flows::operate(&self.threads.list(), self.shared.epoch, ops);
     }
 
     fn dump_shards(&self) -> usize {
-        crate::flow_table::SHARDS
+        flow_table::SHARDS
     }
 
     fn dump(&self, shard: Shard, _: DumpWant, visit: &mut dyn FnMut(&dyn FlowView)) {
-        crate::flows::dump(self, shard, visit);
+        flows::dump(&self.threads.list(), shard, visit);
     }
 
     fn flow_flush(&self) {
-        crate::flows::flush(self);
+        flows::flush(&self.threads.list());
     }
 
     fn set_upcall_handler(&self, handler: Option<Arc<dyn UpcallHandler>>) {
-        self.handler.store(Arc::new(handler));
+        self.shared.set_handler(handler);
     }
 
     fn recv_enable(&self, enable: bool) {
-        self.recv.store(enable, Ordering::Relaxed);
+        self.shared.ask_handler(enable);
     }
 
     fn quiesce(&self) {
-        self.ask_all(Message::Quiesce);
+        self.threads.ask(Message::Quiesce);
     }
 
     fn meters(&self) -> Option<&dyn ferrovs_datapath::dpif::Meters> {
-        Some(&self.meters)
+        Some(&self.shared.meters)
     }
 
     fn destroy(&self) {
@@ -526,11 +402,11 @@ impl Dpif for Datapath {
             return;
         }
         coverage::DPIF_DESTROY.inc();
-        for thread in self.threads.load_full().iter() {
-            self.stop(thread);
+        for thread in self.threads.list().iter() {
+            self.threads.stop(thread);
         }
         let _guard = lock(&self.changing);
         *self.ports_mut() = Ports::default();
-        self.handler.store(Arc::new(None));
+        self.shared.set_handler(None);
     }
 }

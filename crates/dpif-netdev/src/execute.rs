@@ -51,8 +51,8 @@ impl Worker {
         if packet.cutlen > 0 {
             gso::cut(&mut packet);
         }
-        crate::log::upcall(&self.dp, "action", &packet, &flow);
-        let (handler, hash) = (self.dp.handler(), packet.rss_hash);
+        crate::log::upcall(&self.shared.name, "action", &packet, &flow);
+        let (handler, hash) = (self.shared.handler(), packet.rss_hash);
         let reply = handler.and_then(|handler| {
             handler.upcall(Upcall {
                 packet: &mut packet,
@@ -88,7 +88,7 @@ impl Around for Worker {
     }
 
     fn meter(&mut self, batch: &mut Batch, id: u32) {
-        self.dp.meters.run(id, batch, self.now);
+        self.shared.meters.run(id, batch, self.now);
     }
 
     fn chance(&mut self) -> u32 {

@@ -2,29 +2,28 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use ferrovs_datapath::dpif::{
     Errno, Execute, FlowEntry, FlowPut, FlowStats, FlowView, Op, PmdId, Shard, Ufid,
 };
 use ferrovs_runtime::coverage;
 
-use crate::datapath::Datapath;
 use crate::flow::{DpFlow, Shown};
 use crate::thread::{Message, Thread};
 
 /// Flows of a thread that are dumped in order.
 const FEW_FLOWS: usize = 64;
 
-/// Does one operation after the other.
-pub fn operate(dp: &Datapath, ops: &mut [Op<'_>]) {
-    let threads = dp.threads.load();
+/// Does one operation after the other. Flows that are made count their time from `epoch`.
+pub fn operate(threads: &[Arc<Thread>], epoch: Instant, ops: &mut [Op<'_>]) {
     for op in ops {
         match op {
-            Op::Put { put, result } => *result = put_all(dp, &threads, put),
-            Op::Del { ufid, pmd, result } => *result = delete(&threads, *ufid, *pmd),
+            Op::Put { put, result } => *result = put_all(threads, epoch, put),
+            Op::Del { ufid, pmd, result } => *result = delete(threads, *ufid, *pmd),
             Op::Get { ufid, pmd, result } => {
                 coverage::DPIF_FLOW_GET.inc();
-                let found = of(&threads, *pmd).find_map(|t| Some((t.id, t.flows.get(*ufid)?)));
+                let found = of(threads, *pmd).find_map(|t| Some((t.id, t.flows.get(*ufid)?)));
                 *result = found.ok_or(Errno::ENOENT).map(|(pmd, flow)| {
                     let view = Shown { flow: &flow, pmd };
                     Box::new(FlowEntry::of(&view))
@@ -32,7 +31,7 @@ pub fn operate(dp: &Datapath, ops: &mut [Op<'_>]) {
             }
             Op::Execute { execute, result } => {
                 if let Some(e) = execute.take() {
-                    *result = run(&threads, e);
+                    *result = run(threads, e);
                 }
             }
         }
@@ -40,8 +39,8 @@ pub fn operate(dp: &Datapath, ops: &mut [Op<'_>]) {
 }
 
 /// Shows the flows of one part.
-pub fn dump(dp: &Datapath, shard: Shard, visit: &mut dyn FnMut(&dyn FlowView)) {
-    for thread in dp.threads.load().iter() {
+pub fn dump(threads: &[Arc<Thread>], shard: Shard, visit: &mut dyn FnMut(&dyn FlowView)) {
+    for thread in threads {
         let pmd = thread.id;
         // A few are told in the order in which they were made, which is easier to read.
         if shard == Shard::WHOLE && thread.flows.len() <= FEW_FLOWS {
@@ -57,9 +56,9 @@ pub fn dump(dp: &Datapath, shard: Shard, visit: &mut dyn FnMut(&dyn FlowView)) {
 }
 
 /// Removes all flows.
-pub fn flush(dp: &Datapath) {
+pub fn flush(threads: &[Arc<Thread>]) {
     coverage::DPIF_FLOW_FLUSH.inc();
-    for thread in dp.threads.load().iter() {
+    for thread in threads {
         thread.flows.for_each(Shard::WHOLE, |flow| {
             take(thread, flow.ufid);
         });
@@ -73,11 +72,11 @@ fn of(threads: &[Arc<Thread>], pmd: Option<PmdId>) -> impl Iterator<Item = &Arc<
         .filter(move |t| pmd.is_none_or(|p| p == t.id))
 }
 
-fn put_all(dp: &Datapath, threads: &[Arc<Thread>], put: &FlowPut<'_>) -> Result<(), Errno> {
+fn put_all(threads: &[Arc<Thread>], epoch: Instant, put: &FlowPut<'_>) -> Result<(), Errno> {
     coverage::DPIF_FLOW_PUT.inc();
     let mut result = Err(Errno::EINVAL);
     for thread in of(threads, put.pmd) {
-        let done = put_one(dp, thread, put);
+        let done = put_one(thread, epoch, put);
         // One thread that failed is the answer for all.
         if done.is_err() || result == Err(Errno::EINVAL) {
             result = done;
@@ -89,7 +88,7 @@ fn put_all(dp: &Datapath, threads: &[Arc<Thread>], put: &FlowPut<'_>) -> Result<
     result
 }
 
-fn put_one(dp: &Datapath, thread: &Thread, put: &FlowPut<'_>) -> Result<(), Errno> {
+fn put_one(thread: &Thread, epoch: Instant, put: &FlowPut<'_>) -> Result<(), Errno> {
     if let Some(flow) = thread.flows.get(put.ufid) {
         if !put.put.modifies() {
             return Err(Errno::EEXIST);
@@ -102,7 +101,7 @@ fn put_one(dp: &Datapath, thread: &Thread, put: &FlowPut<'_>) -> Result<(), Errn
         return Ok(());
     }
     let match_ = put.put.create().ok_or(Errno::ENOENT)?.expand();
-    let flow = DpFlow::new(put.ufid, &match_, put.actions.clone(), dp.epoch);
+    let flow = DpFlow::new(put.ufid, &match_, put.actions.clone(), epoch);
     let flow = Arc::new(flow);
     if !thread.flows.insert(&flow) {
         return Err(Errno::EEXIST);

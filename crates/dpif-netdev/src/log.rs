@@ -1,23 +1,21 @@
 //! What `vlog/set dpif_netdev:dbg` shows of flows and questions.
 
 use ferrovs_datapath::action::Action;
-use ferrovs_datapath::dpif::{Dpif, Ufid};
+use ferrovs_datapath::dpif::Ufid;
 use ferrovs_datapath::text::{format_actions, format_match, format_openflow_match, format_packet};
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 
-use crate::datapath::Datapath;
 use crate::flow::DpFlow;
 
 /// A packet goes up, because no flow matches or an action says so.
 #[inline]
-pub fn upcall(dp: &Datapath, why: &str, packet: &Packet, flow: &Flow) {
+pub fn upcall(dp: &str, why: &str, packet: &Packet, flow: &Flow) {
     vlog::dbg!(
         DPIF_NETDEV,
-        "{}: {why} upcall:\n{}\n{}",
-        dp.name(),
+        "{dp}: {why} upcall:\n{}\n{}",
         exact(flow),
         format_packet(packet)
     );

@@ -2,7 +2,6 @@
 //! that hit none somebody is asked.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use arrayvec::ArrayVec;
 use ferrovs_datapath::dpif::Ufid;
@@ -26,12 +25,8 @@ impl Worker {
         let mut keys = self.keys.pop().unwrap_or_else(Keys::new);
         let how = How {
             in_port: batch.first().map_or(DpPort::NONE, |p| p.md.in_port),
-            emc_inverse: if emc {
-                self.dp.emc_inverse.load(Relaxed)
-            } else {
-                0
-            },
-            smc: self.dp.smc.load(Relaxed),
+            emc_inverse: if emc { self.emc_inverse } else { 0 },
+            smc: self.smc,
             fresh: depth == 0,
         };
         let mut found = self.lookup.find(batch, how, &mut keys);
@@ -86,8 +81,8 @@ impl Worker {
         }
         let start = self.measures.then(cycles::now);
         let flow = key.expand();
-        crate::log::upcall(&self.dp, "miss", &packet, &flow);
-        let (handler, hash) = (self.dp.handler(), packet.rss_hash);
+        crate::log::upcall(&self.shared.name, "miss", &packet, &flow);
+        let (handler, hash) = (self.shared.handler(), packet.rss_hash);
         let reply = handler.as_ref().and_then(|handler| {
             handler.upcall(Upcall {
                 packet: &mut packet,
@@ -128,7 +123,7 @@ impl Worker {
 
     /// Adds a flow that an upcall asked for; false when there is one already.
     fn install(&mut self, ufid: Ufid, m: &Match, actions: &Actions) -> bool {
-        let flow = Arc::new(DpFlow::new(ufid, m, actions.clone(), self.dp.epoch));
+        let flow = Arc::new(DpFlow::new(ufid, m, actions.clone(), self.shared.epoch));
         if !self.me.flows.insert(&flow) {
             return false;
         }

@@ -137,7 +137,7 @@ pub fn rxqs(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], args: &Args
 }
 
 pub fn sleeps(out: &mut String, dp: &Datapath, threads: &[Arc<Thread>], _: &Args) {
-    let config = dp.config.load();
+    let config = dp.shared.config.load();
     _ = writeln!(out, "Default max sleep: {:4} us", config.pmd_sleep_max);
     for thread in threads.iter().filter(|t| t.is_pmd()) {
         header(out, thread);

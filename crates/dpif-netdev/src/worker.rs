@@ -16,10 +16,10 @@ use ferrovs_runtime::{clock, coverage, vlog};
 use ferrovs_sys::cycles;
 
 use crate::counters::{Count, INTERVAL};
-use crate::datapath::Datapath;
 use crate::lookup::{Keys, Lookup};
 use crate::random::Random;
 use crate::rx::RxSet;
+use crate::shared::Shared;
 use crate::thread::{Message, Thread};
 use crate::tx::TxSet;
 
@@ -31,7 +31,7 @@ const RANK_EVERY: Duration = Duration::from_secs(1);
 const BATCHES_PER_QUEUE: usize = 4;
 
 pub struct Worker {
-    pub dp: Arc<Datapath>,
+    pub shared: Arc<Shared>,
     pub me: Arc<Thread>,
     rx: RxSet,
     pub tx: TxSet,
@@ -39,6 +39,9 @@ pub struct Worker {
     pub keys: Vec<Box<Keys>>,
     pub now: Instant,
     pub random: Random,
+    /// `emc-insert-inv-prob` and `smc-enable`, as last looked at.
+    pub emc_inverse: u32,
+    pub smc: bool,
     ranked: Instant,
     turned: Instant,
     /// How long to sleep next, when there is little to do: `pmd-sleep-max`.
@@ -50,10 +53,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(dp: Arc<Datapath>, me: Arc<Thread>) -> std::io::Result<Worker> {
+    pub fn new(shared: Arc<Shared>, me: Arc<Thread>) -> std::io::Result<Worker> {
         let now = clock::now();
         Ok(Worker {
-            dp,
+            shared,
             random: Random::default(),
             rx: RxSet::new(&me.waker)?,
             tx: TxSet::new(me.clone()),
@@ -61,6 +64,8 @@ impl Worker {
             lookup: Lookup::default(),
             keys: Vec::new(),
             now,
+            emc_inverse: 0,
+            smc: false,
             ranked: now,
             turned: now,
             nap_us: 0,
@@ -269,7 +274,9 @@ impl Worker {
 
     /// Takes over what the thread looks at for every packet.
     fn configure(&mut self) {
-        let config = self.dp.config.load();
+        let config = self.shared.config.load();
+        self.emc_inverse = config.emc_inverse;
+        self.smc = config.smc;
         self.tx.interval = Duration::from_micros(config.tx_flush_interval);
         self.nap_max = config.sleep_of(self.me.id.0);
         self.measures = config.pmd_perf_metrics;
