@@ -16,7 +16,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         "encap",
         &["config", "header", "pop", "push", "text", "types"],
     ),
-    ("netdev", &["dummy", "linux", "registry"]),
     (
         "openflow",
         &[

@@ -20,9 +20,9 @@ use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::Poller;
 use ferrovs_sync::{Counter, Seq, Waker};
 
-use crate::{
-    Capabilities, Class, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload, registry,
-};
+use crate::changes::change_seq;
+use crate::registry::{self, Class};
+use crate::{Capabilities, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload};
 
 mod commands;
 mod conn;
@@ -53,7 +53,7 @@ pub fn enable(replace: Replace) {
     match replace {
         Replace::Nothing => {}
         Replace::System => kinds.push("system"),
-        Replace::All => kinds.extend(crate::kinds().into_iter().filter(|k| *k != "patch")),
+        Replace::All => kinds.extend(registry::kinds().into_iter().filter(|k| *k != "patch")),
     }
     for kind in kinds {
         registry::register(Class { kind, open });
@@ -214,7 +214,7 @@ impl Dummy {
 
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
-        crate::change_seq().change();
+        change_seq().change();
     }
 
     /// Notes whether there is a stream.

@@ -14,6 +14,7 @@
 //! [`run`] and [`wait`] belong in the main loop: they hear which links come, change and go.
 #![forbid(unsafe_code)]
 
+mod changes;
 pub mod dummy;
 mod linux;
 pub mod offload;
@@ -22,10 +23,11 @@ mod replay;
 mod virt;
 mod vport;
 
+pub use changes::change_seq;
+pub use linux::closing::set_keep_devices;
 pub use offload::Capabilities;
 pub use registry::{
-    Class, change_seq, exists, finish_closing, is_in_use, kinds, lookup, open, open_all, register,
-    run, set_keep_devices, wait, wait_for,
+    Class, exists, finish_closing, is_in_use, kinds, lookup, open, register, wait_for,
 };
 pub use vport::{PatchPort, TunnelPort, dpif_port_name, set_egress_status, tunnels_changed};
 
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use ferrovs_encap::TunnelConfig;
 use ferrovs_packet::buffer::Batch;
 use ferrovs_packet::types::MacAddr;
+use ferrovs_runtime::Poller;
 
 bitflags::bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -226,4 +229,16 @@ pub trait Netdev: Send + Sync {
     fn status(&self) -> BTreeMap<String, String>;
     /// Changes whenever something that a reader may have cached has changed.
     fn change_seq(&self) -> u64;
+}
+
+/// Lets the streams of dummy devices make progress, and tells devices what happened to their links.
+pub fn run() {
+    dummy::run();
+    registry::run();
+}
+
+/// Says what would make [`run`] worth calling.
+pub fn wait(poller: &mut Poller) {
+    dummy::wait(poller);
+    registry::wait(poller);
 }

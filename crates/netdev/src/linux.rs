@@ -29,6 +29,7 @@ use ferrovs_sys::packet_socket::Binder;
 use ferrovs_sys::rtnetlink::Rtnl;
 use ferrovs_sys::tap::{Tap, TapOptions};
 
+use crate::changes::change_seq;
 use crate::{Capabilities, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload};
 
 pub(crate) mod closing;
@@ -149,7 +150,7 @@ impl Device {
 impl Drop for Linux {
     fn drop(&mut self) {
         links::forget(&self.name);
-        let stays = matches!(self.io, Io::Socket(_)) || crate::registry::keep_devices();
+        let stays = matches!(self.io, Io::Socket(_)) || closing::keep_devices();
         if stays && self.promisc.load(Ordering::Relaxed) {
             // A failure means that the device is gone already.
             let _ = ifreq::change_flags(&self.name, 0, IFF_PROMISC);
@@ -164,7 +165,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Linux {
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
-        crate::change_seq().change();
+        change_seq().change();
     }
 
     fn iff(&self) -> io::Result<u32> {

@@ -10,16 +10,15 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ferrovs_encap::types;
 use ferrovs_runtime::vlog::modules::NETDEV;
 use ferrovs_runtime::{Interest, Poller, is_quiet, vlog};
-use ferrovs_sync::Seq;
 use ferrovs_sys::rtnetlink::{Event, Groups, Monitor, Rtnl};
 
-use crate::{Netdev, dummy, linux, replay, vport};
+use crate::changes::change_seq;
+use crate::{Netdev, linux, replay, vport};
 
 /// A type of device.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +36,6 @@ struct Registry {
 }
 
 static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
-static CHANGES: Seq = Seq::new();
-static KEEP: AtomicBool = AtomicBool::new(false);
 
 fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
     let mut guard: MutexGuard<'_, Option<Registry>> =
@@ -168,31 +165,9 @@ pub fn finish_closing() {
     linux::closing::wait_for(None);
 }
 
-/// Every open device, by name.
-pub fn open_all() -> Vec<Arc<dyn Netdev>> {
-    let mut all: Vec<_> = with(|r| r.devices.values().filter_map(Weak::upgrade).collect());
-    all.sort_by(|a, b| a.name().cmp(b.name()));
-    all
-}
-
 /// Whether the host has a device of that name.
 pub fn exists(name: &str) -> bool {
     ferrovs_sys::ifreq::flags(name).is_ok()
-}
-
-/// Changes whenever any device changed, or a link of the host came or went.
-pub fn change_seq() -> &'static Seq {
-    &CHANGES
-}
-
-/// Whether devices that this process created (taps) stay when they are closed from now on: so at
-/// an exit without `--cleanup`, so that the next process finds them with their addresses.
-pub fn set_keep_devices(keep: bool) {
-    KEEP.store(keep, Ordering::Relaxed);
-}
-
-pub(crate) fn keep_devices() -> bool {
-    KEEP.load(Ordering::Relaxed)
 }
 
 fn start_monitor() {
@@ -210,8 +185,7 @@ fn start_monitor() {
 }
 
 /// Tells the devices what happened to their links.
-pub fn run() {
-    dummy::run();
+pub(crate) fn run() {
     let events = with(|r| {
         let monitor = r.monitor.as_mut().filter(|m| !is_quiet(m.as_fd()));
         monitor.and_then(|m| m.recv().ok()).unwrap_or_default()
@@ -231,7 +205,7 @@ pub(crate) fn deliver(events: Vec<Event>) {
             _ => {}
         }
     }
-    CHANGES.change();
+    change_seq().change();
 }
 
 /// Tells every device the state of its link as it is now.
@@ -242,8 +216,7 @@ fn resync() {
 }
 
 /// Says what would make [`run`] worth calling.
-pub fn wait(poller: &mut Poller) {
-    dummy::wait(poller);
+pub(crate) fn wait(poller: &mut Poller) {
     with(|r| {
         if let Some(m) = &r.monitor {
             poller.wait_fd(m.as_fd(), Interest::READ);

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::types::MacAddr;
 
+use crate::changes::change_seq;
 use crate::virt::{VirtualStats, fresh_mac};
 use crate::{Features, Flags, Layout, Netdev, Rxq, Stats, Txq};
 
@@ -83,7 +84,7 @@ impl Device {
 
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
-        crate::change_seq().change();
+        change_seq().change();
     }
 }
 

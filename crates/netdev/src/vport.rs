@@ -20,6 +20,7 @@ use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
 
+use crate::changes::change_seq;
 use crate::virt::{VirtualStats, fresh_mac};
 use crate::{Features, Flags, Layout, Netdev, PortClass, Rxq, Stats, Txq};
 
@@ -107,6 +108,11 @@ pub fn tunnels_changed() {
     });
 }
 
+fn open_tunnels() -> Vec<Arc<Vport>> {
+    let tunnels = TUNNELS.lock().unwrap_or_else(PoisonError::into_inner);
+    tunnels.iter().filter_map(Weak::upgrade).collect()
+}
+
 /// The name of the datapath port that serves the device: its own name, except for tunnel ports.
 pub fn dpif_port_name(netdev: &dyn Netdev) -> String {
     match netdev.class() {
@@ -158,17 +164,16 @@ fn initial(name: &str, kind: &str) -> io::Result<PortClass> {
 impl Vport {
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
-        crate::change_seq().change();
+        change_seq().change();
     }
 
     /// Why this tunnel cannot share its transport port with another that has it.
     fn clash(&self, ty: &TunnelType, config: &TunnelConfig) -> Option<&'static str> {
-        let others = crate::open_all();
-        let others = others
-            .iter()
-            .filter(|d| d.kind() == ty.kind && d.name() != self.name);
-        let mut others = others.filter_map(|d| d.class().tunnel_config());
-        others.find_map(|other| {
+        let mut others = open_tunnels();
+        others.retain(|t| t.kind == ty.kind && t.name != self.name);
+        others.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut configs = others.iter().filter_map(|t| t.class.tunnel_config());
+        configs.find_map(|other| {
             // The port of the datapath that stands for all has no remote.
             let remote = other.dst.is_some() || other.ip_dst_flow;
             let shared = remote && other.dst_port == config.dst_port;

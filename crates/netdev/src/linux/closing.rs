@@ -11,12 +11,25 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_sys::ifreq;
 use ferrovs_sys::netns::NetNs;
 use ferrovs_sys::rtnetlink::Rtnl;
 use ferrovs_sys::tap::Tap;
+
+static KEEP: AtomicBool = AtomicBool::new(false);
+
+/// Whether devices that this process created (taps) stay when they are closed from now on: so at
+/// an exit without `--cleanup`, so that the next process finds them with their addresses.
+pub fn set_keep_devices(keep: bool) {
+    KEEP.store(keep, Ordering::Relaxed);
+}
+
+pub(super) fn keep_devices() -> bool {
+    KEEP.load(Ordering::Relaxed)
+}
 
 /// A tap that this process made. It is deleted when it is dropped, unless devices are to be kept.
 #[derive(Debug)]
@@ -40,7 +53,7 @@ impl Deref for HostTap {
 impl Drop for HostTap {
     fn drop(&mut self) {
         if let Some(tap) = self.0.take()
-            && !crate::registry::keep_devices()
+            && !keep_devices()
         {
             close(tap);
         }
