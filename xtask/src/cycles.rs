@@ -11,7 +11,6 @@ use std::path::Path;
 /// Circles that are not undone yet: the crate, and the modules of one circle.
 const KNOWN: &[(&str, &[&str])] = &[
     ("classifier", &["conj", "rule"]),
-    ("datapath", &["action", "dpif", "text", "upcall"]),
     (
         "encap",
         &["config", "header", "pop", "push", "text", "types"],

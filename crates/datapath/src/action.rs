@@ -7,10 +7,6 @@ use ferrovs_encap::TunnelHeader;
 use ferrovs_packet::flow::{FlowTnl, Ipv6Bytes};
 use ferrovs_packet::types::{Be16, Be32, DpPort, MacAddr};
 
-pub(crate) mod rows;
-
-pub use rows::message_size;
-
 /// One datapath action.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {

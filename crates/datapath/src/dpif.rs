@@ -8,12 +8,9 @@
 //! ports that go: there a thread hands back what it holds.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferrovs_packet::flow::Flow;
-use ferrovs_packet::hash::{self, mix};
 use ferrovs_packet::types::DpPort;
 
 use crate::features::DpFeatures;
@@ -23,96 +20,14 @@ mod dump;
 mod ops;
 mod port_events;
 
-pub use dump::{DumpWant, FlowAttrs, FlowEntry, FlowStats, FlowView, Shard};
+// What the interface speaks of, which texts speak of too.
+pub use crate::errno::Errno;
+pub use crate::flow::{FlowAttrs, FlowEntry, FlowStats, FlowView};
+pub use crate::id::{PmdId, Ufid};
+pub use crate::port::{DpPortInfo, PortStats, port_number};
+pub use dump::{DumpWant, Shard};
 pub use ops::{Execute, FlowPut, Op, PackedMatch, Put, RefusedPut};
 pub use port_events::{PortChanges, PortEvents, PortLog};
-
-/// A failure, by the name that the operating system gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Errno(pub i32);
-
-impl Errno {
-    pub const EPERM: Errno = Errno(1);
-    pub const ENOENT: Errno = Errno(2);
-    pub const ESRCH: Errno = Errno(3);
-    pub const EAGAIN: Errno = Errno(11);
-    pub const EBUSY: Errno = Errno(16);
-    pub const EEXIST: Errno = Errno(17);
-    pub const ENODEV: Errno = Errno(19);
-    pub const EINVAL: Errno = Errno(22);
-    pub const EFBIG: Errno = Errno(27);
-    pub const EOPNOTSUPP: Errno = Errno(95);
-    pub const EAFNOSUPPORT: Errno = Errno(97);
-}
-
-impl fmt::Display for Errno {
-    /// The operating system's text, for example "No such device".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = std::io::Error::from_raw_os_error(self.0).to_string();
-        f.write_str(text.split(" (os error").next().unwrap_or(&text))
-    }
-}
-
-impl std::error::Error for Errno {}
-
-/// Unique flow identifier: a hash of the masked key, made by [`Ufid::of`] or by who installs the flow. It has the form
-/// of a random UUID, and a key's differs from process to process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ufid(pub u128);
-
-impl Ufid {
-    /// A hash of the whole key: the identifier of a flow that is made by hand.
-    pub fn of(flow: &Flow) -> Ufid {
-        let seed = hash::seed();
-        let half = |basis: u64| {
-            let words = flow.words().iter();
-            u128::from(words.fold(basis ^ seed, |hash, word| mix(hash, *word)))
-        };
-        Ufid::from_hash(half(0x6b65_795f_6869_6768) << 64 | half(0x6b65_795f_6c6f_7700))
-    }
-
-    /// The bits that make a hash look like a random UUID (RFC 9562, version 4).
-    pub fn from_hash(hash: u128) -> Ufid {
-        Ufid(
-            uuid::Builder::from_random_bytes(hash.to_be_bytes())
-                .into_uuid()
-                .as_u128(),
-        )
-    }
-}
-
-/// Numbers below this can be given to ports.
-const MAX_PORTS: u32 = 65535;
-
-/// A number for a new port called `name`, of those that are free: where ports are numbered `by_name` the first number in
-/// the name (100 more for a name that begins with "br"), else and otherwise the lowest that is not less than `lowest`.
-pub fn port_number(
-    name: &str,
-    by_name: bool,
-    lowest: u32,
-    is_free: impl Fn(u32) -> bool,
-) -> Option<DpPort> {
-    let is_free = |n: u32| n < MAX_PORTS && is_free(n);
-    let named = || {
-        let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
-        let end = digits.find(|c: char| !c.is_ascii_digit());
-        let number: u32 = digits[..end.unwrap_or(digits.len())].parse().ok()?;
-        let base = if name.starts_with("br") { 100 } else { 0 };
-        number.checked_add(base).filter(|&n| n > 0 && is_free(n))
-    };
-    let number = by_name.then(named).flatten();
-    let number = number.or_else(|| (lowest.max(1)..MAX_PORTS).find(|&n| is_free(n)));
-    number.map(DpPort)
-}
-
-/// Which polling thread a flow belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PmdId(pub u32);
-
-impl PmdId {
-    /// The thread that serves the ports that are not polled ("main thread" in texts).
-    pub const NON_PMD: PmdId = PmdId(i32::MAX as u32);
-}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DpStats {
@@ -120,33 +35,6 @@ pub struct DpStats {
     pub n_missed: u64,
     pub n_lost: u64,
     pub n_flows: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DpPortInfo {
-    pub name: String,
-    pub kind: String,
-    pub port: DpPort,
-    /// Options that matter to a reader of `dpctl/show`.
-    pub config: BTreeMap<String, String>,
-}
-
-/// Counters of a port's device; None where it cannot tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortStats {
-    pub rx_packets: Option<u64>,
-    pub tx_packets: Option<u64>,
-    pub rx_bytes: Option<u64>,
-    pub tx_bytes: Option<u64>,
-    pub rx_errors: Option<u64>,
-    pub tx_errors: Option<u64>,
-    pub rx_dropped: Option<u64>,
-    pub tx_dropped: Option<u64>,
-    pub collisions: Option<u64>,
-    pub rx_over_errors: Option<u64>,
-    pub rx_frame_errors: Option<u64>,
-    pub tx_aborted_errors: Option<u64>,
-    pub tx_carrier_errors: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -7,7 +7,11 @@
 pub mod action;
 pub mod dpif;
 pub mod edit;
+mod errno;
 pub mod features;
+mod flow;
 pub mod help;
+mod id;
+mod port;
 pub mod text;
 pub mod upcall;

@@ -4,7 +4,7 @@
 //! byte, so every rule about what is printed and in which order is a fact of the interface and not a choice.
 //! A key is printed attribute by attribute (`eth(..)`, `ipv4(..)`), each member with `/mask` unless it is exact;
 //! members and attributes that are wholly wildcarded appear only in verbose form (`-m`). Each attribute is a row of the
-//! module `key`, each action one of `action::rows`.
+//! module `key`, each action one of `actions::rows`, which also know how long it is in a message.
 //!
 //! [`FieldWriter`] prints the members of one attribute and [`Cursor`](ferrovs_packet::text::Cursor) reads them back.
 
@@ -19,15 +19,17 @@ use ferrovs_packet::flow::{Flow, Match};
 use ferrovs_packet::text::hex;
 use ferrovs_packet::types::{DpPort, MacAddr, eth_type, ip_proto};
 
-use crate::dpif::{DpPortInfo, FlowStats, Ufid};
+use crate::flow::FlowStats;
+use crate::id::Ufid;
+use crate::port::DpPortInfo;
 
 mod actions;
 mod flow;
 mod key;
-pub(crate) mod members;
+mod members;
 
-pub(crate) use actions::ActionParser;
-pub use actions::{ActionsError, format_action, format_actions, parse_actions};
+use actions::ActionParser;
+pub use actions::{ActionsError, format_action, format_actions, message_size, parse_actions};
 pub use flow::{format_flow, miniflow_bits};
 pub use key::{KeyError, Misfit, ParsedKey, format_match, packet_from_text, parse_key};
 

@@ -9,7 +9,7 @@ use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowTnl, FlowWildcards, VLAN_CFI, VLAN_VID_MASK};
 
 use crate::action::{Action, Userspace};
-use crate::dpif::{PmdId, Ufid};
+use crate::id::{PmdId, Ufid};
 
 /// Why the packet came up.
 #[derive(Clone, Debug)]

@@ -1,29 +1,4 @@
-//! Installed flows as a datapath shows them.
-
-use std::sync::Arc;
-use std::time::Instant;
-
-use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
-
-use super::{PmdId, Ufid};
-use crate::action::Action;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FlowStats {
-    pub n_packets: u64,
-    pub n_bytes: u64,
-    pub used: Option<Instant>,
-    /// All TCP flags seen.
-    pub tcp_flags: u16,
-}
-
-/// Where the work of a flow is done, as its datapath says: "ovs" for one that does all itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowAttrs {
-    pub offloaded: bool,
-    pub dp_layer: &'static str,
-    pub dp_extra_info: Option<String>,
-}
+//! What a dump of flows is to show.
 
 /// What a dump is read for. A datapath that must ask for each part, or copy it, leaves out what nobody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,47 +36,4 @@ pub struct Shard {
 impl Shard {
     /// All flows.
     pub const WHOLE: Shard = Shard { index: 0, of: 1 };
-}
-
-/// A flow that a datapath lends to the reader of a dump. Nothing is made before it is asked for; what was not
-/// [wanted](DumpWant) may take a question to the datapath.
-pub trait FlowView {
-    fn ufid(&self) -> Ufid;
-    fn pmd(&self) -> PmdId;
-    fn stats(&self) -> FlowStats;
-    /// The whole key that the flow was made from, so that `-m` texts and retranslation see it, unlike other matches, in
-    /// all its bits.
-    fn key(&self) -> Flow;
-    /// Bits of the key that matter.
-    fn mask(&self) -> FlowWildcards;
-    fn actions(&self) -> Arc<[Action]>;
-    fn attrs(&self) -> FlowAttrs;
-}
-
-/// One installed flow, in whole.
-#[derive(Clone, Debug)]
-pub struct FlowEntry {
-    pub ufid: Ufid,
-    pub pmd: PmdId,
-    /// See [`FlowView::key`].
-    pub match_: Match,
-    pub actions: Arc<[Action]>,
-    pub stats: FlowStats,
-    pub attrs: FlowAttrs,
-}
-
-impl FlowEntry {
-    pub fn of(flow: &dyn FlowView) -> FlowEntry {
-        FlowEntry {
-            ufid: flow.ufid(),
-            pmd: flow.pmd(),
-            match_: Match {
-                flow: flow.key(),
-                wc: flow.mask(),
-            },
-            actions: flow.actions(),
-            stats: flow.stats(),
-            attrs: flow.attrs(),
-        }
-    }
 }

@@ -4,7 +4,11 @@ use ferrovs_packet::text::Cursor;
 use ferrovs_packet::types::DpPort;
 
 use super::PortNames;
-use crate::action::{Action, rows};
+use crate::action::Action;
+
+mod rows;
+
+pub use rows::message_size;
 
 /// A list of actions that cannot be read; Open vSwitch says no more than this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use ferrovs_packet::flow::{Flow, FlowTnl, Match};
 
 use super::{PortNames, format_actions, format_flow_stats, format_match};
-use crate::dpif::FlowEntry;
+use crate::flow::FlowEntry;
 
 /// One line of `dpctl/dump-flows`, without a newline.
 pub fn format_flow(

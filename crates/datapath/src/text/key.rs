@@ -9,7 +9,7 @@ use ferrovs_packet::text::Cursor;
 use ferrovs_packet::types::eth_type;
 
 use super::{FieldWriter, PortNames, members};
-use crate::dpif::Ufid;
+use crate::id::Ufid;
 
 mod connection;
 mod fit;

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath, message_size};
+use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath};
+use ferrovs_datapath::text::message_size;
 use ferrovs_openflow::action::{Action, TABLE_ALL};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_openflow::switch::TableMiss;

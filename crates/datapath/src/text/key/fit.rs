@@ -9,7 +9,7 @@ use ferrovs_packet::parse::vlan_limit;
 use ferrovs_packet::types::{eth_type, ip_proto};
 
 use super::{ATTRIBUTES, ParsedKey, Presence, attr, is_vlan, parse};
-use crate::dpif::Errno;
+use crate::errno::Errno;
 
 /// Why a key is not that of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,9 @@
 //!   }
 //! ```
 
-use super::Action;
-use crate::text::{ActionParser, PortNames};
+use super::ActionParser;
+use crate::action::Action;
+use crate::text::PortNames;
 
 mod ct;
 mod flow;
@@ -94,7 +95,7 @@ macro_rules! rows {
             type Read =
                 fn(&mut $crate::text::ActionParser<'_, '_>, bool) -> Option<$crate::action::Action>;
             let read: Read = match name {
-                $($name if $crate::action::rows::Args::$args.fit(inside) => |$p, $inside| $read,)*
+                $($name if $crate::text::actions::rows::Args::$args.fit(inside) => |$p, $inside| $read,)*
                 _ => return None,
             };
             Some(read(p, inside))
@@ -119,7 +120,7 @@ fn size(action: &Action) -> usize {
 }
 
 /// Writes one action.
-pub(crate) fn write(out: &mut String, action: &Action, names: Option<&PortNames>) {
+pub(super) fn write(out: &mut String, action: &Action, names: Option<&PortNames>) {
     _ = flow::write(out, action, names)
         .or_else(|| header::write(out, action, names))
         .or_else(|| set::write(out, action, names))
@@ -129,7 +130,7 @@ pub(crate) fn write(out: &mut String, action: &Action, names: Option<&PortNames>
 }
 
 /// Reads the action called `name`; the outer none says that there is none.
-pub(crate) fn read(
+pub(super) fn read(
     p: &mut ActionParser<'_, '_>,
     name: &str,
     inside: bool,
