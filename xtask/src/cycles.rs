@@ -30,7 +30,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("ovsdb-server", &["app", "remotes"]),
-    ("ovsdb", &["atom", "types"]),
     ("packet", &["hash", "miniflow"]),
     ("raft", &["types", "wire"]),
     (

@@ -29,6 +29,21 @@ pub enum Datum {
     Map(Arc<[(Atom, Atom)]>),
 }
 
+impl ColumnType {
+    /// The value of a column that was never set.
+    pub fn default_datum(&self) -> Datum {
+        if self.min == 0 {
+            Datum::Empty
+        } else {
+            let key = self.key.atom.default_atom();
+            match &self.value {
+                None => Datum::Atom(key),
+                Some(v) => Datum::Map(Arc::from([(key, v.atom.default_atom())])),
+            }
+        }
+    }
+}
+
 impl Datum {
     /// A set; duplicates are dropped.
     pub fn from_atoms(mut atoms: Vec<Atom>) -> Self {

@@ -4,6 +4,7 @@
 //! `_version`. A row stores its columns in that order, without `_uuid`, which is its key.
 
 mod parse;
+mod types;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,13 +2,16 @@
 //!
 //! `{"type":{"key":...,"value":...,"min":0,"max":"unlimited"}}` of RFC 7047 section 3.2.
 
+mod atom;
 mod english;
-mod parse;
+mod text;
 
 use std::sync::Arc;
 
+use crate::Error;
 use crate::atom::{Atom, AtomType};
-use crate::{Datum, Error};
+
+pub(crate) use text::text_error;
 
 /// What `max: "unlimited"` is in memory.
 pub const UNLIMITED: u32 = u32::MAX;
@@ -204,18 +207,5 @@ impl ColumnType {
 
     pub fn bases(&self) -> impl Iterator<Item = &BaseType> {
         std::iter::once(&self.key).chain(self.value.as_ref())
-    }
-
-    /// The value of a column that was never set.
-    pub fn default_datum(&self) -> Datum {
-        if self.min == 0 {
-            Datum::Empty
-        } else {
-            let key = self.key.atom.default_atom();
-            match &self.value {
-                None => Datum::Atom(key),
-                Some(v) => Datum::Map(Arc::from([(key, v.atom.default_atom())])),
-            }
-        }
     }
 }

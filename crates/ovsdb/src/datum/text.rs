@@ -2,8 +2,7 @@
 //!
 //! Brackets and braces may be left out on input; members are separated by commas or blanks.
 
-use crate::atom::text_error;
-use crate::types::ColumnType;
+use crate::types::{ColumnType, text_error};
 use crate::{Atom, Datum, SymbolTable};
 
 /// Characters that end a bare token.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{BaseType, ColumnType, Constraint, RefType, UNLIMITED};
 use crate::atom::AtomType;
 use crate::parser::{Kind, Parser};
+use crate::types::{BaseType, ColumnType, Constraint, RefType, UNLIMITED};
 use crate::{Datum, Error};
 
 impl AtomType {
