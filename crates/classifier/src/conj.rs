@@ -10,15 +10,6 @@ use hashbrown::HashMap;
 
 use crate::rule::ClsEntry;
 
-/// The part `clause` (from 0) of `n_clauses` in the conjunctive match `id`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Conjunction {
-    pub id: u32,
-    pub clause: u8,
-    /// 2 to 64.
-    pub n_clauses: u8,
-}
-
 /// Decides between `hard` and the conjunctive rules in `soft`: for each subtable the visible rules that the packet
 /// meets, by falling priority, up to the first that matches by itself. `lookup` finds the rule for an ID. The rules
 /// that made up each ID that was looked up are added to `told`.

@@ -38,8 +38,7 @@ use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_packet::miniflow::FlowMap;
 use hashbrown::{Equivalent, HashMap};
 
-pub use conj::Conjunction;
-pub use rule::{ClsEntry, ClsRule, MatchRef};
+pub use rule::{ClsEntry, ClsRule, Conjunction, MatchRef};
 
 use subtable::{Hit, Subtable, is_replaced};
 use trie::{TrieCtx, TrieField};

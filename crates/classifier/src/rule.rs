@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use ferrovs_packet::flow::Match;
 use ferrovs_packet::miniflow::{FlowMap, MiniMatch};
 
-use crate::conj::Conjunction;
-
 /// A packed match: which words of the key matter, their masks, and their masked values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatchRef<'a> {
@@ -60,6 +58,15 @@ impl MatchRef<'_> {
             0
         }
     }
+}
+
+/// The part `clause` (from 0) of `n_clauses` in the conjunctive match `id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conjunction {
+    pub id: u32,
+    pub clause: u8,
+    /// 2 to 64.
+    pub n_clauses: u8,
 }
 
 /// What a classifier holds.
