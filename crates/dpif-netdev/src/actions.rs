@@ -10,7 +10,8 @@ use ferrovs_datapath::help::MIN_TRUNCATED;
 use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
-use ferrovs_packet::hash::{HashFields, fold32, hash_5tuple, mix};
+use ferrovs_packet::hash::{HashFields, fold32, mix};
+use ferrovs_packet::miniflow::hash_5tuple;
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
 

@@ -15,6 +15,11 @@ use std::fmt;
 use crate::flow::{FLOW_WORDS, Flow, FlowWildcards, Match};
 use crate::hash;
 
+mod tuple;
+
+pub use tuple::hash_5tuple;
+pub(crate) use tuple::ipv4_5tuple;
+
 /// Which words are present.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FlowMap(pub [u64; 2]);
@@ -368,11 +373,11 @@ impl MiniflowBuf {
         self.len += N;
     }
 
-    /// [`flow_hash_5tuple`](hash::flow_hash_5tuple) of the key, without a basis.
+    /// [`MiniRef::hash_5tuple`] of the key, without a basis.
     #[inline]
     pub fn hash_5tuple(&self) -> u32 {
         let known = self.tuple_hash;
-        known.unwrap_or_else(|| hash::flow_hash_5tuple(self.view(), 0))
+        known.unwrap_or_else(|| self.view().hash_5tuple(0))
     }
 
     #[inline]

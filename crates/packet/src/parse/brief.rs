@@ -249,7 +249,7 @@ mod tests {
             if buf.extract(&mut packet) != Parsed::TruncatedEthernet {
                 prop_assert_eq!(buf.view().map, want.view().map);
                 prop_assert_eq!(buf.view().values, want.view().values);
-                prop_assert_eq!(buf.hash_5tuple(), crate::hash::flow_hash_5tuple(want.view(), 0));
+                prop_assert_eq!(buf.hash_5tuple(), want.view().hash_5tuple(0));
                 prop_assert_eq!(offsets(&packet), layers);
             }
         }

@@ -5,8 +5,7 @@
 use super::{
     Layers, W_ARP, W_ETH, W_IPV4, W_NW, W_TP, offset, tcp_header, u16_at, word_at, word_of,
 };
-use crate::hash;
-use crate::miniflow::{FlowMap, MiniflowBuf};
+use crate::miniflow::{FlowMap, MiniflowBuf, ipv4_5tuple};
 use crate::types::ip_proto;
 
 const ETH: usize = 14;
@@ -67,7 +66,7 @@ pub(super) fn push(buf: &mut MiniflowBuf, data: &[u8], layers: &mut Layers) -> b
         }
         _ => return false,
     }
-    buf.tuple_hash = Some(hash::ipv4_5tuple(ipv4, proto, tp, 0));
+    buf.tuple_hash = Some(ipv4_5tuple(ipv4, proto, tp, 0));
     layers.l3 = ETH as u16;
     layers.l4 = L4 as u16;
     layers.l2_pad = offset(data.len() - ETH - total);
