@@ -29,7 +29,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("ovsdb-server", &["app", "remotes"]),
-    ("raft", &["types", "wire"]),
     (
         "runtime",
         &[

@@ -18,7 +18,7 @@ use ferrovs_ovsdb::{Error, Uuid};
 use crate::message::Snapshot;
 use crate::types::{
     self, Entry, addresses_from_json, check_address, integer, optional_uuid, servers_from_json,
-    uuid_member,
+    uuid_member, write_servers,
 };
 use crate::wire::Object;
 
@@ -93,7 +93,7 @@ impl Header {
                 o.uuid("prev_eid", s.eid);
                 o.integer("prev_election_timer", s.election_timer);
                 o.integer("prev_index", s.index);
-                o.servers("prev_servers", &s.servers);
+                write_servers(&mut o, "prev_servers", &s.servers);
                 o.integer("prev_term", s.term);
             }
             HeaderState::Joining { remotes, .. } => {

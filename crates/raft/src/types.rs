@@ -12,6 +12,14 @@ use crate::wire::Object;
 /// The servers of a cluster: who, and at which address.
 pub type Servers = BTreeMap<Uuid, String>;
 
+pub(crate) fn write_servers(o: &mut Object<'_>, name: &str, servers: &Servers) {
+    o.object(name, |o| {
+        for (id, address) in servers {
+            o.string(&id.to_string(), address);
+        }
+    });
+}
+
 /// JSON text of a `<cluster-txn>`. Text and not a tree, because all that happens to it on its way is
 /// that it is copied into messages and records, and because the engine reads transactions as text.
 pub type Data = Arc<str>;
@@ -86,7 +94,7 @@ impl Entry {
             o.integer("index", index);
         }
         if let Some(servers) = &self.servers {
-            o.servers("servers", servers);
+            write_servers(o, "servers", servers);
         }
         o.integer("term", self.term);
     }

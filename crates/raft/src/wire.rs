@@ -3,8 +3,6 @@
 use ferrovs_json as json;
 use ferrovs_ovsdb::{Uuid, uuid};
 
-use crate::types::Servers;
-
 pub(crate) struct Object<'a> {
     out: &'a mut Vec<u8>,
     first: bool,
@@ -55,12 +53,11 @@ impl<'a> Object<'a> {
         self.out.push(b'"');
     }
 
-    pub fn servers(&mut self, name: &str, servers: &Servers) {
+    /// An object, whose members `members` writes.
+    pub fn object(&mut self, name: &str, members: impl FnOnce(&mut Object<'_>)) {
         self.name(name);
         let mut o = Object::new(self.out);
-        for (id, address) in servers {
-            o.string(&id.to_string(), address);
-        }
+        members(&mut o);
         o.end();
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::types::{
     self, Entry, Status, addresses_from_json, integer, optional_uuid, servers_from_json, short,
-    uuid_member,
+    uuid_member, write_servers,
 };
 use crate::wire::Object;
 
@@ -165,7 +165,7 @@ fn encode_body(body: &Body, o: &mut Object<'_>) {
             o.integer("election_timer", s.election_timer);
             o.uuid("last_eid", s.eid);
             o.integer("last_index", s.index);
-            o.servers("last_servers", &s.servers);
+            write_servers(o, "last_servers", &s.servers);
             o.integer("last_term", s.term);
             o.integer("term", m.term);
         }
