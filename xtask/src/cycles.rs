@@ -28,7 +28,6 @@ const KNOWN: &[(&str, &[&str])] = &[
             "text",
         ],
     ),
-    ("ovsdb-server", &["app", "remotes"]),
     (
         "runtime",
         &[

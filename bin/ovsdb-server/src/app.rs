@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use ferrovs_ovsdb::Error;
-use ferrovs_ovsdb::server::{Compaction, Now, Server};
+use ferrovs_ovsdb::server::{Compaction, Server};
 use ferrovs_runtime::daemon::{self, Daemon};
 use ferrovs_runtime::memory::Usage;
 use ferrovs_runtime::options::Ssl;
@@ -21,6 +21,7 @@ use crate::arguments::{Arguments, Tls};
 use crate::config::{Config, DbConfig};
 use crate::databases::{self, Databases, from_argument};
 use crate::db_config::{self, Options};
+use crate::now::now;
 use crate::remotes::Remotes;
 use crate::state::{State, Sync};
 
@@ -61,13 +62,6 @@ struct Running {
 struct Written {
     db: String,
     result: Result<Compaction, Error>,
-}
-
-pub fn now() -> Now {
-    Now {
-        instant: clock::now(),
-        wall_ms: clock::wall_ms(),
-    }
 }
 
 impl App {

@@ -11,6 +11,7 @@ mod commands;
 mod config;
 mod databases;
 mod db_config;
+mod now;
 mod remotes;
 mod source;
 mod state;

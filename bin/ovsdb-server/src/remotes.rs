@@ -23,8 +23,8 @@ use ferrovs_stream::jsonrpc::{Connection, Incoming, Limits, Msg, Session, Text};
 use ferrovs_stream::{PStream, error_text, needs_probes, reconnect};
 use hashbrown::HashMap;
 
-use crate::app::now;
 use crate::db_config::Options;
+use crate::now::now;
 use crate::watch::Watch;
 
 /// Requests of one client in one turn of the loop.
