@@ -39,7 +39,6 @@ const KNOWN: &[(&str, &[&str])] = &[
             "vlog",
         ],
     ),
-    ("vswitch", &["controllers", "settings"]),
 ];
 
 type Arrows = BTreeMap<String, BTreeSet<String>>;

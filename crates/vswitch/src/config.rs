@@ -8,6 +8,21 @@ use ferrovs_packet::types::MacAddr;
 /// A map column of strings.
 pub type Pairs = BTreeMap<String, String>;
 
+pub(crate) fn get_bool(pairs: &Pairs, key: &str, default: bool) -> bool {
+    match pairs.get(key).map(String::as_str) {
+        Some(v) if default => !v.eq_ignore_ascii_case("false"),
+        Some(v) => v.eq_ignore_ascii_case("true"),
+        None => default,
+    }
+}
+
+pub(crate) fn get_int(pairs: &Pairs, key: &str, default: i64) -> i64 {
+    pairs
+        .get(key)
+        .and_then(|v| v.trim().parse().ok())
+        .unwrap_or(default)
+}
+
 /// The whole configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {

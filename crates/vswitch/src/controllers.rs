@@ -12,8 +12,7 @@ use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_runtime::{daemon, dirs};
 use ferrovs_stream::{verify_active, verify_passive};
 
-use crate::config::{BridgeConfig, ControllerConfig};
-use crate::settings::get_int;
+use crate::config::{BridgeConfig, ControllerConfig, get_int};
 use crate::write::{put, put_map};
 
 /// The targets of a bridge, as its rows describe them.

@@ -9,7 +9,7 @@ use ferrovs_idl::{Idl, Txn};
 use ferrovs_ofproto::ofprotos::Ofprotos;
 
 use crate::apply::{Bridges, Outcome};
-use crate::config::Config;
+use crate::config::{Config, get_bool};
 use crate::write::{put, put_map};
 use crate::{controllers, iface_status, system_stats};
 
@@ -162,8 +162,8 @@ fn system(txn: &mut Txn, idl: &Idl, config: &Config) {
         return;
     };
     let other = &config.other_config;
-    let wanted = crate::settings::get_bool(other, "enable-statistics", false)
-        || crate::settings::get_bool(other, "statistics-enable", false);
+    let wanted =
+        get_bool(other, "enable-statistics", false) || get_bool(other, "statistics-enable", false);
     let pairs = if wanted {
         system_stats::collect()
     } else {

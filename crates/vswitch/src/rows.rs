@@ -12,10 +12,8 @@ use ferrovs_runtime::vlog::{self, RateLimit};
 
 use crate::config::{
     AutoAttachConfig, BridgeConfig, Config, ControllerConfig, FlowTableConfig, InterfaceConfig,
-    MirrorConfig, Pairs, PortConfig,
+    MirrorConfig, Pairs, PortConfig, get_bool,
 };
-
-use crate::settings::get_bool;
 
 static RL: RateLimit = RateLimit::new(5, 1);
 

@@ -12,25 +12,10 @@ use ferrovs_packet::types::{OfPort, eth_type};
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
 
-use crate::config::{BridgeConfig, FlowTableConfig, MirrorConfig, Pairs, PortConfig};
+use crate::config::{BridgeConfig, FlowTableConfig, MirrorConfig, PortConfig, get_bool, get_int};
 use crate::controllers;
 
 static RL: RateLimit = RateLimit::new(5, 1);
-
-pub(crate) fn get_bool(pairs: &Pairs, key: &str, default: bool) -> bool {
-    match pairs.get(key).map(String::as_str) {
-        Some(v) if default => !v.eq_ignore_ascii_case("false"),
-        Some(v) => v.eq_ignore_ascii_case("true"),
-        None => default,
-    }
-}
-
-pub(crate) fn get_int(pairs: &Pairs, key: &str, default: i64) -> i64 {
-    pairs
-        .get(key)
-        .and_then(|v| v.trim().parse().ok())
-        .unwrap_or(default)
-}
 
 /// A port as the NORMAL switch takes it; `ports` are the numbers of its interfaces that work.
 pub(crate) fn bundle(port: &PortConfig, ports: Vec<OfPort>) -> BundleSettings {
