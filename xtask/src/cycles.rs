@@ -11,10 +11,6 @@ use std::path::Path;
 /// Circles that are not undone yet: the crate, and the modules of one circle.
 const KNOWN: &[(&str, &[&str])] = &[
     (
-        "encap",
-        &["config", "header", "pop", "push", "text", "types"],
-    ),
-    (
         "openflow",
         &[
             "action",

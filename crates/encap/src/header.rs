@@ -16,7 +16,7 @@ use ferrovs_packet::flow::{FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FlowTnl};
 use ferrovs_packet::types::{MacAddr, eth_type, ip_proto};
 
 use crate::config::TunnelConfig;
-use crate::types::{HeaderType, TunnelType};
+use crate::row::{HeaderType, TunnelType};
 
 /// Sizes of headers in bytes.
 pub const ETH_LEN: usize = 14;

@@ -16,32 +16,9 @@ use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::NATIVE_TNL;
 
 use crate::header::{ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN};
-use crate::types::TunnelType;
+use crate::row::{PopError, TunnelType};
 
 pub(crate) static RL: RateLimit = RateLimit::new(60, 5);
-
-/// Why a packet cannot be decapsulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PopError {
-    /// Shorter than its headers, or than they say.
-    #[error("truncated")]
-    Truncated,
-    /// A checksum is wrong.
-    #[error("bad checksum")]
-    Checksum,
-    /// A header that the protocol does not allow.
-    #[error("invalid header")]
-    Header,
-}
-
-/// What a type's header says of what is in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inner {
-    /// Length of the type's own header.
-    pub at: usize,
-    /// Type of the inner packet, as in `packet_type`.
-    pub packet_type: u32,
-}
 
 /// Decapsulates a packet that was sent to a tunnel port of that type. On an error the packet is
 /// to be dropped.

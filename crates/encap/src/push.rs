@@ -16,22 +16,10 @@ use ferrovs_packet::hash::{fold32, mix};
 use ferrovs_packet::types::{eth_type, ip_proto};
 
 use crate::header::{self, ETH_LEN, IPV4_LEN, IPV6_LEN, TunnelHeader, UDP_LEN};
-use crate::types::PortState;
+use crate::row::{Outer, PortState};
 
 /// Greatest length of an IP packet.
 const IP_MAX: usize = 65535;
-
-/// What is known of a packet that has just got its header.
-#[derive(Debug)]
-pub struct Outer<'a> {
-    /// Where what follows the outer IP header begins.
-    pub l4: usize,
-    pub v6: bool,
-    /// Hash of the inner flow.
-    pub hash: u32,
-    /// Of the port of the datapath through which the packet goes, if there is one.
-    pub state: Option<&'a PortState>,
-}
 
 /// Whether the encapsulated packet is not longer than an IP packet can be.
 #[inline]

@@ -12,18 +12,11 @@ use ferrovs_packet::text::{Cursor, hex};
 use ferrovs_packet::types::{MacAddr, eth_type};
 
 use crate::header::TunnelHeader;
+use crate::pieces::{be16, be32};
 use crate::types;
 
 /// Largest header that a push may carry.
 pub const MAX_HEADER: usize = 512;
-
-pub(crate) fn be16(b: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(b.get(at..at + 2)?.try_into().ok()?))
-}
-
-pub(crate) fn be32(b: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(b.get(at..at + 4)?.try_into().ok()?))
-}
 
 pub fn format(out: &mut String, header: &TunnelHeader) {
     _ = write!(out, "size={},type={}", header.bytes.len(), header.ty.number);
@@ -72,19 +65,6 @@ fn layers(out: &mut String, header: &TunnelHeader) -> Option<()> {
         l4
     };
     (header.ty.format)(out, l4)
-}
-
-/// Writes a UDP header and returns what is behind it.
-pub(crate) fn format_udp<'a>(out: &mut String, l4: &'a [u8]) -> Option<&'a [u8]> {
-    let rest = l4.get(8..)?;
-    _ = write!(
-        out,
-        ",udp(src={},dst={},csum=0x{:x})",
-        be16(l4, 0)?,
-        be16(l4, 2)?,
-        be16(l4, 6)?
-    );
-    Some(rest)
 }
 
 /// Reads what [`format`] prints.
@@ -149,16 +129,4 @@ pub fn parse(c: &mut Cursor<'_>) -> Option<TunnelHeader> {
     c.expect(")")?;
     // The size is the header's as written, which must be what its parts make.
     (size == b.len()).then_some(TunnelHeader { ty, bytes: b })
-}
-
-/// Reads what [`format_udp`] writes.
-pub(crate) fn parse_udp(c: &mut Cursor<'_>, b: &mut Vec<u8>) -> Option<()> {
-    c.expect(",udp(src=")?;
-    b.extend((c.number(0xffff)? as u16).to_be_bytes());
-    c.expect(",dst=")?;
-    b.extend((c.number(0xffff)? as u16).to_be_bytes());
-    c.expect(",csum=")?;
-    b.extend([0, 0]);
-    b.extend((c.number(0xffff)? as u16).to_be_bytes());
-    c.expect(")")
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use ferrovs_encap::{PacketTypeMode, PortState, TunnelConfig, TunnelType, config, types};
+use ferrovs_encap::{PacketTypeMode, PortState, TunnelConfig, TunnelType, options, types};
 use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
@@ -208,7 +208,7 @@ impl Vport {
         tunnel: &TunnelPort,
         options: &BTreeMap<String, String>,
     ) -> Result<bool, Refused> {
-        let parsed = config::parse(tunnel.ty, &self.name, options);
+        let parsed = options::parse(tunnel.ty, &self.name, options);
         let text = parsed.messages.join("\n");
         if !text.is_empty() {
             vlog::warn!(NETDEV_VPORT, "{text}");
@@ -261,7 +261,7 @@ impl Netdev for Vport {
         match &self.class {
             PortClass::Device => BTreeMap::new(),
             PortClass::Patch(patch) => patch::to_options(patch.peer().as_ref().map(|p| p.as_str())),
-            PortClass::Tunnel(tunnel) => config::to_options(tunnel.ty, &tunnel.config()),
+            PortClass::Tunnel(tunnel) => options::to_options(tunnel.ty, &tunnel.config()),
         }
     }
 

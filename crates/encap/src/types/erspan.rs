@@ -8,10 +8,10 @@ use std::fmt::Write;
 
 use ferrovs_packet::text::Cursor;
 
-use super::HeaderType;
 use super::gre::SEQ;
+use crate::pieces::be32;
 use crate::push;
-use crate::text::be32;
+use crate::row::HeaderType;
 
 /// GRE's protocol for version 1 and 2.
 const PROTO_V1: u16 = 0x88be;

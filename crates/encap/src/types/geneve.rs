@@ -9,9 +9,9 @@ use std::fmt::Write;
 use ferrovs_packet::text::{Cursor, read_long_hex, write_long_hex};
 use ferrovs_packet::types::eth_type;
 
-use super::HeaderType;
+use crate::pieces::{be32, format_udp, parse_udp};
 use crate::push;
-use crate::text::{be32, format_udp, parse_udp};
+use crate::row::HeaderType;
 
 const OAM: u8 = 0x80;
 const CRITICAL: u8 = 0x40;

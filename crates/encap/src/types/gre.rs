@@ -8,9 +8,9 @@ use std::fmt::Write;
 
 use ferrovs_packet::text::Cursor;
 
-use super::HeaderType;
+use crate::pieces::{be16, be32};
 use crate::push;
-use crate::text::{be16, be32};
+use crate::row::HeaderType;
 
 const CSUM: u16 = 0x8000;
 const KEY: u16 = 0x2000;

@@ -8,9 +8,9 @@ use std::fmt::Write;
 
 use ferrovs_packet::text::Cursor;
 
-use super::HeaderType;
+use crate::pieces::{be32, format_udp, parse_udp};
 use crate::push;
-use crate::text::{be32, format_udp, parse_udp};
+use crate::row::HeaderType;
 
 pub static HEADER: HeaderType = HeaderType {
     number: 110,

@@ -7,8 +7,8 @@
 use std::fmt::Write;
 use std::net::Ipv6Addr;
 
-use super::HeaderType;
 use crate::push;
+use crate::row::HeaderType;
 
 pub static HEADER: HeaderType = HeaderType {
     number: 112,

@@ -13,12 +13,12 @@ use ferrovs_packet::types::ip_proto;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::NATIVE_TNL;
 
-use super::{HeaderType, Options, Transport, TunnelType};
 use crate::config::{DEFAULT_TTL, PacketTypeMode, TunnelConfig};
 use crate::header::ETH_LEN;
-use crate::pop::{Inner, PopError, RL};
+use crate::pieces::{be32, format_udp, parse_udp};
+use crate::pop::RL;
 use crate::push;
-use crate::text::{be32, format_udp, parse_udp};
+use crate::row::{HeaderType, Inner, Options, PopError, Transport, TunnelType};
 
 /// `exts`: group based policy, and the generic protocol extension.
 const EXT_GBP: u32 = 1 << 0;

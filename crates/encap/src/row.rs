@@ -1,0 +1,152 @@
+//! What the row of a tunnel type says, and what its functions are given and give.
+//!
+//! A type has two sides. A [`HeaderType`] is a kind of outer header in the datapath's interface: its number, its text, and
+//! what each packet fills in. A [`TunnelType`] is a type of port (`Interface.type`): its name and that of its port in
+//! the datapath, what its packets are addressed to, its options and their checks, how its header is built and how one
+//! is taken off. Whoever handles a port or a header holds a reference to its row and never looks at a name again.
+
+use std::sync::atomic::AtomicU32;
+
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::flow::FlowTnl;
+use ferrovs_packet::text::Cursor;
+
+use crate::config::TunnelConfig;
+
+/// A kind of outer header.
+#[derive(Debug)]
+pub struct HeaderType {
+    /// `OVS_VPORT_TYPE_*`.
+    pub number: u32,
+    /// Writes what follows the outer IP header; ends early where the bytes do.
+    pub format: fn(&mut String, &[u8]) -> Option<()>,
+    /// Reads what [`HeaderType::format`] writes.
+    pub parse: fn(&mut Cursor<'_>, &mut Vec<u8>) -> Option<()>,
+    /// Fills in what depends on the packet, beyond the IP header.
+    pub finish: fn(&mut Packet, &Outer<'_>),
+}
+
+impl PartialEq for HeaderType {
+    fn eq(&self, other: &HeaderType) -> bool {
+        self.number == other.number
+    }
+}
+
+/// What the packets of a tunnel are addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// IP protocol.
+    pub protocol: u8,
+    /// For protocols with ports: the port unless configured.
+    pub port: Option<u16>,
+}
+
+impl Transport {
+    /// The port that a tunnel with this configuration listens on; 0 for protocols without ports.
+    pub fn listens_on(&self, config: &TunnelConfig) -> u16 {
+        self.port.map_or(0, |_| config.dst_port)
+    }
+}
+
+/// Options that not all types have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub csum: bool,
+    pub seq: bool,
+    /// Names and bits of `exts`.
+    pub exts: &'static [(&'static str, u32)],
+}
+
+/// A type of tunnel port.
+#[derive(Debug)]
+pub struct TunnelType {
+    /// Its name in `Interface.type`.
+    pub kind: &'static str,
+    /// Name of its port in the datapath, or the beginning of it where the transport's port follows.
+    pub dpif_port: &'static str,
+    pub transport: Transport,
+    pub options: Options,
+    /// TTL of outer headers unless configured.
+    pub ttl: u8,
+    /// Says what is wrong with a configuration, beyond what would be wrong with one of any type.
+    pub check: fn(&TunnelConfig) -> Result<(), &'static str>,
+    /// Says why two tunnels cannot share one transport port.
+    pub clash: fn(&TunnelConfig, &TunnelConfig) -> Option<&'static str>,
+    /// The header over IPv4 and over IPv6.
+    pub header: &'static HeaderType,
+    pub header6: &'static HeaderType,
+    /// Appends what follows the outer IP header, or the UDP header where that is the transport.
+    pub build: fn(&mut Vec<u8>, &TunnelConfig, &FlowTnl) -> Option<()>,
+    /// Reads the same, which goes on to the end of the packet.
+    pub pop: fn(&[u8], &mut FlowTnl) -> Result<Inner, PopError>,
+}
+
+impl PartialEq for TunnelType {
+    fn eq(&self, other: &TunnelType) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl TunnelType {
+    /// Name of the port of the datapath that serves a tunnel with this configuration.
+    pub fn dpif_port_name(&self, config: &TunnelConfig) -> String {
+        match self.transport.port {
+            Some(_) => format!("{}_{}", self.dpif_port, config.dst_port),
+            None => self.dpif_port.to_owned(),
+        }
+    }
+}
+
+/// What changes with the packets that go through a port of the datapath.
+#[derive(Debug, Default)]
+pub struct PortState {
+    /// The last sequence number sent, for headers that have one.
+    pub sequence: AtomicU32,
+}
+
+impl TunnelConfig {
+    /// What a tunnel has before any option is looked at.
+    pub fn new(ty: &TunnelType) -> TunnelConfig {
+        TunnelConfig {
+            dst_port: ty.transport.port.unwrap_or(0),
+            ttl: ty.ttl,
+            dont_fragment: true,
+            ..TunnelConfig::default()
+        }
+    }
+}
+
+/// What is known of a packet that has just got its header.
+#[derive(Debug)]
+pub struct Outer<'a> {
+    /// Where what follows the outer IP header begins.
+    pub l4: usize,
+    pub v6: bool,
+    /// Hash of the inner flow.
+    pub hash: u32,
+    /// Of the port of the datapath through which the packet goes, if there is one.
+    pub state: Option<&'a PortState>,
+}
+
+/// Why a packet cannot be decapsulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PopError {
+    /// Shorter than its headers, or than they say.
+    #[error("truncated")]
+    Truncated,
+    /// A checksum is wrong.
+    #[error("bad checksum")]
+    Checksum,
+    /// A header that the protocol does not allow.
+    #[error("invalid header")]
+    Header,
+}
+
+/// What a type's header says of what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Length of the type's own header.
+    pub at: usize,
+    /// Type of the inner packet, as in `packet_type`.
+    pub packet_type: u32,
+}
