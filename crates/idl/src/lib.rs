@@ -30,6 +30,6 @@ mod txn;
 pub use client::{Change, Idl, Options};
 pub use condition::{Condition, Function};
 pub use ferrovs_ovsdb::{Atom, AtomType, ColumnType, Datum, Uuid};
-pub use row::{Columns, Row, RowData, View};
+pub use row::{Columns, Row, RowData};
 pub use schema::{Column, Database, Table};
-pub use txn::{Status, Txn};
+pub use txn::{Status, Txn, View};

@@ -1,8 +1,7 @@
-//! Rows, as the replica holds them and as a transaction in the making would leave them.
+//! Rows, as the replica holds them.
 
 use crate::kind::Kind;
 use crate::schema::{Column, Table};
-use crate::{Idl, Txn};
 use ferrovs_ovsdb::{Datum, Uuid};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -138,58 +137,5 @@ impl<'a, T: Table> Row<'a, T> {
 impl<T> std::fmt::Debug for Row<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.data.fmt(f)
-    }
-}
-
-/// The replica with the edits of a transaction on top.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
-    pub idl: &'a Idl,
-    pub txn: &'a Txn,
-}
-
-impl<'a> View<'a> {
-    /// The rows of a table (by position), inserted ones included, deleted ones not.
-    pub fn uuids(self, table: usize) -> Vec<Uuid> {
-        let mut uuids: Vec<Uuid> = self
-            .idl
-            .table_rows(table)
-            .map(|row| row.uuid)
-            .filter(|&uuid| !self.txn.is_deleted(table, uuid))
-            .collect();
-        uuids.extend(self.txn.inserted_rows(table));
-        uuids
-    }
-
-    pub fn exists(self, table: usize, uuid: Uuid) -> bool {
-        !self.txn.is_deleted(table, uuid)
-            && (self.txn.is_inserted(table, uuid) || self.idl.table_row(table, uuid).is_some())
-    }
-
-    /// Whether there is such a row, be it one that the transaction deletes.
-    pub fn is_known(self, table: usize, uuid: Uuid) -> bool {
-        self.txn.is_inserted(table, uuid) || self.idl.table_row(table, uuid).is_some()
-    }
-
-    /// A column's value; the default if there is no such row.
-    pub fn get(self, table: usize, uuid: Uuid, column: usize) -> &'a Datum {
-        self.txn
-            .written(table, uuid, column)
-            .or_else(|| {
-                self.idl
-                    .table_row(table, uuid)
-                    .map(|row| &row.columns[column])
-            })
-            .unwrap_or_else(|| self.idl.default_datum(table, column))
-    }
-
-    /// A typed column's value.
-    pub fn read<T: Table, K: Kind>(self, uuid: Uuid, column: Column<T, K>) -> K::View<'a> {
-        K::view(self.get(T::INDEX, uuid, column.index()))
-    }
-
-    /// The rows of a typed table.
-    pub fn rows<T: Table>(self) -> Vec<Uuid> {
-        self.uuids(T::INDEX)
     }
 }

@@ -7,12 +7,15 @@
 //! catch up, and build a new one.
 
 mod commit;
+mod view;
 
+use crate::client::Idl;
 use crate::kind::IntoDatum;
 use crate::schema::{Column, Table};
-use crate::{Idl, View};
 use ferrovs_ovsdb::{Datum, Uuid};
 use std::collections::{BTreeMap, HashMap};
+
+pub use view::View;
 
 /// Where a transaction stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! From edits to operations, and from replies to a status.
 
 use super::{Edit, Kind, Status, Txn};
-use crate::Idl;
-use crate::client::Outcome;
+use crate::client::{Idl, Outcome};
 use ferrovs_ovsdb::{Atom, ColumnType, Datum, Uuid};
 use ferrovs_runtime::Poller;
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
