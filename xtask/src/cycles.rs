@@ -1,8 +1,8 @@
 //! Circles among the top-level modules of a crate: there shall be none.
 //!
-//! An arrow goes from the module that a file belongs to, to each that it names by `crate::a` or by enough `super`s.
-//! Tests may name what they like. Circles that are there still are listed, by their modules: the list may only get
-//! shorter, and says so itself.
+//! An arrow goes from the module that a file belongs to, to each that it names by `crate::a` or by enough `super`s, be
+//! it by way of a name that the root of the crate takes from there. Tests may name what they like. Circles that are there
+//! still are listed, by their modules: the list may only get shorter, and says so itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,6 +31,7 @@ const KNOWN: &[(&str, &[&str])] = &[
             "daemon",
             "fatal_signal",
             "options",
+            "poller",
             "unixctl",
             "vlog",
         ],
@@ -85,14 +86,53 @@ fn arrows(src: &Path) -> Result<Arrows, String> {
     let mut files = Vec::new();
     collect(src, &mut Vec::new(), &mut files)?;
     let modules: BTreeSet<String> = files.iter().filter_map(|f| f.0.first().cloned()).collect();
+    let homes = homes(src, &modules)?;
     let mut arrows = Arrows::new();
     for (path, text) in &files {
         let Some(from) = path.first() else { continue };
-        let named = names(text, path.len()).into_iter();
-        let others = named.filter(|to| to != from && modules.contains(to));
+        let home = |name: String| match modules.contains(&name) {
+            true => Some(name),
+            false => homes.get(&name).cloned(),
+        };
+        let named = names(text, path.len()).into_iter().filter_map(home);
+        let others = named.filter(|to| to != from);
         arrows.entry(from.clone()).or_default().extend(others);
     }
     Ok(arrows)
+}
+
+/// The modules from which the root of a crate takes names, by name.
+fn homes(src: &Path, modules: &BTreeSet<String>) -> Result<BTreeMap<String, String>, String> {
+    let mut homes = BTreeMap::new();
+    for root in ["lib.rs", "main.rs"].map(|name| src.join(name)) {
+        if root.exists() {
+            let text = fs::read_to_string(&root).map_err(|e| format!("{}: {e}", root.display()))?;
+            homes.extend(imports(&without_tests(&text)));
+        }
+    }
+    homes.retain(|_, module: &mut String| modules.contains(module));
+    Ok(homes)
+}
+
+/// What `use` brings into a file, by name: the first module of each path.
+fn imports(text: &str) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for statement in text.split(';') {
+        let Some((_, tree)) = statement.split_once("use ") else {
+            continue;
+        };
+        let tree = tree.trim().trim_start_matches("crate::");
+        let Some((module, rest)) = tree.split_once("::") else {
+            continue;
+        };
+        // Of a path, the last word is the name; of a list in braces, that of each item.
+        for item in rest.split(['{', ',', '}']) {
+            let mut words = item.rsplit(|c: char| c == ':' || c.is_whitespace());
+            let name = words.find(|word| !word.is_empty());
+            all.extend(name.map(|name| (name.to_owned(), module.to_owned())));
+        }
+    }
+    all
 }
 
 /// Files below `dir` with the paths of their modules; the root of the crate and tests are left out.
@@ -228,6 +268,14 @@ mod tests {
             names(&without_tests("#[cfg(test)]\nmod tests;\nuse crate::x;"), 1),
             ["x"]
         );
+    }
+
+    #[test]
+    fn a_name_that_the_root_takes_from_a_module_leads_there() {
+        let found =
+            imports("mod a;\npub use a::{B, c::D,\n    E as F,\n};\nuse crate::g::h::I;\nuse J;");
+        let found: Vec<_> = found.iter().map(|(n, m)| format!("{n}<{m}")).collect();
+        assert_eq!(found, ["B<a", "D<a", "F<a", "I<g"]);
     }
 
     #[test]
