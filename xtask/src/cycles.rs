@@ -24,18 +24,6 @@ const KNOWN: &[(&str, &[&str])] = &[
             "text",
         ],
     ),
-    (
-        "runtime",
-        &[
-            "coverage",
-            "daemon",
-            "fatal_signal",
-            "options",
-            "poller",
-            "unixctl",
-            "vlog",
-        ],
-    ),
 ];
 
 type Arrows = BTreeMap<String, BTreeSet<String>>;

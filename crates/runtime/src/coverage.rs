@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use ferrovs_sync::Counter;
 
 use crate::clock;
-use crate::unixctl::Commands;
 use crate::vlog;
 use crate::vlog::modules::COVERAGE;
 
@@ -366,17 +365,15 @@ pub fn log() {
     }
 }
 
-/// Registers `coverage/*`.
-pub fn register<S>(commands: &mut Commands<S>) {
-    commands.register("coverage/show", "", 0, 0, |_, _| {
-        let mut text = lines().0.join("\n");
-        text.push('\n');
-        Ok(text.into())
-    });
-    commands.register("coverage/read-counter", "COUNTER", 1, 1, |_, r| {
-        match ALL.iter().find(|e| e.name == r.argv[1]) {
-            Some(e) => Ok(format!("{}\n", e.total()).into()),
-            None => Err("No such counter".to_string()),
-        }
-    });
+/// What `coverage/show` says.
+pub(crate) fn show() -> String {
+    let mut text = lines().0.join("\n");
+    text.push('\n');
+    text
+}
+
+/// The total of the counter of that name.
+pub(crate) fn total(name: &str) -> Option<u64> {
+    let event = ALL.iter().find(|e| e.name == name)?;
+    Some(event.total())
 }

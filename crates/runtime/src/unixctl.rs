@@ -5,6 +5,7 @@
 //! state. A handler answers at once, or keeps a [`Responder`] and answers later, as `time/warp`
 //! does. [`Client`] is the other side.
 
+mod builtin;
 mod client;
 mod framing;
 mod server;
@@ -172,8 +173,7 @@ impl<S> Commands<S> {
             Ok(crate::version::line(crate::dirs::program_name()).into())
         });
         c.register("set-options", "[--format text|json]", 2, 2, unreachable);
-        crate::vlog::register(&mut c);
-        crate::coverage::register(&mut c);
+        builtin::register(&mut c);
         c
     }
 

@@ -8,7 +8,6 @@
 //! Use: `vlog::info!(BRIDGE, "bridge {name}: added interface {iface} on port {port}")`, with the
 //! modules from [`modules`]. A message that no destination wants costs one relaxed load.
 
-mod commands;
 mod macros;
 pub mod modules;
 mod pattern;
@@ -30,7 +29,6 @@ use modules::VLOG;
 pub use crate::{__vlog_dbg as dbg, __vlog_emer as emer, __vlog_err as err};
 pub use crate::{__vlog_dbg_rl as dbg_rl, __vlog_err_rl as err_rl, __vlog_info_rl as info_rl};
 pub use crate::{__vlog_info as info, __vlog_warn as warn, __vlog_warn_rl as warn_rl};
-pub use commands::register;
 pub use rate_limit::RateLimit;
 
 /// How grave a message is; a destination's level admits that and everything graver.
@@ -419,6 +417,16 @@ pub fn set_verbosity(spec: &str) -> Result<(), String> {
     }
     set_level(module, destination, level.unwrap_or(Level::Dbg));
     Ok(())
+}
+
+/// The pattern of a destination's lines.
+pub(crate) fn pattern(destination: Destination) -> String {
+    state().patterns[destination as usize].clone()
+}
+
+/// Whether messages were ever told to go to a file.
+pub(crate) fn has_log_file() -> bool {
+    state().file_path.is_some()
 }
 
 /// The log file that `--log-file` without a name means.

@@ -1,10 +1,21 @@
-//! The `vlog/*` commands.
+//! The commands of what is below the control socket: `vlog/*` and `coverage/*`.
 
-use super::{Destination, Level};
-use crate::unixctl::{Commands, Output, Reply, Request};
+use super::{Commands, Output, Reply, Request};
+use crate::coverage;
+use crate::vlog::{self, Destination, Level};
 
-/// Registers `vlog/*`.
-pub fn register<S>(commands: &mut Commands<S>) {
+pub(super) fn register<S>(commands: &mut Commands<S>) {
+    commands.register(
+        "coverage/show",
+        "",
+        0,
+        0,
+        |_, _| Ok(coverage::show().into()),
+    );
+    commands.register("coverage/read-counter", "COUNTER", 1, 1, |_, r| {
+        let total = coverage::total(&r.argv[1]).ok_or("No such counter")?;
+        Ok(format!("{total}\n").into())
+    });
     let many = usize::MAX;
     commands.register(
         "vlog/set",
@@ -25,17 +36,17 @@ pub fn register<S>(commands: &mut Commands<S>) {
     });
     commands.register("vlog/reopen", "", 0, 0, |_, _| reopen());
     commands.register("vlog/close", "", 0, 0, |_, _| {
-        super::close_log_file();
+        vlog::close_log_file();
         Ok(Output::empty())
     });
 }
 
 fn set(request: &Request) -> Reply {
     if request.argv.len() == 1 {
-        super::set_level(None, None, Level::Dbg);
+        vlog::set_level(None, None, Level::Dbg);
     }
     for spec in &request.argv[1..] {
-        super::set_verbosity(spec)?;
+        vlog::set_verbosity(spec)?;
     }
     Ok(Output::empty())
 }
@@ -44,7 +55,7 @@ fn list() -> String {
     let mut s = String::from(
         "                 console    syslog    file\n                 -------    ------    ------\n",
     );
-    for m in super::program_modules() {
+    for m in vlog::program_modules() {
         s.push_str(&format!(
             "{:<16}  {:>4}       {:>4}       {:>4}\n",
             m.name(),
@@ -60,21 +71,20 @@ fn list_pattern() -> String {
     let mut s = String::from(
         "         prefix                            format\n         ------                            ------\n",
     );
-    let state = super::state();
     for d in Destination::ALL {
         let prefix = if d == Destination::Syslog {
             "<%B> %D{%h %e %T} %E %A: "
         } else {
             "none"
         };
-        let (name, pattern) = (d.name().to_uppercase(), &state.patterns[d as usize]);
+        let (name, pattern) = (d.name().to_uppercase(), vlog::pattern(d));
         s.push_str(&format!("{name:<7}  {prefix:<32}  {pattern}\n"));
     }
     s
 }
 
 fn limit(request: &Request, honor: bool) -> Reply {
-    let set_all = || super::program_modules().for_each(|m| m.set_honor_rate_limits(honor));
+    let set_all = || vlog::program_modules().for_each(|m| m.set_honor_rate_limits(honor));
     if request.argv.len() == 1 {
         set_all();
     }
@@ -82,7 +92,7 @@ fn limit(request: &Request, honor: bool) -> Reply {
         if name.eq_ignore_ascii_case("any") {
             set_all();
         } else {
-            let module = super::module_by_name(name).ok_or("unknown module")?;
+            let module = vlog::module_by_name(name).ok_or("unknown module")?;
             module.set_honor_rate_limits(honor);
         }
     }
@@ -90,9 +100,9 @@ fn limit(request: &Request, honor: bool) -> Reply {
 }
 
 fn reopen() -> Reply {
-    if super::state().file_path.is_none() {
+    if !vlog::has_log_file() {
         return Err("Logging to file not configured".to_string());
     }
-    super::reopen_log_file().map_err(|e| crate::text::errno(&e))?;
+    vlog::reopen_log_file().map_err(|e| crate::text::errno(&e))?;
     Ok(Output::empty())
 }
