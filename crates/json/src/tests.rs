@@ -25,179 +25,182 @@ fn integral_numbers_are_integers_however_written() {
     }
 }
 
+/// Texts that are not JSON, and what Open vSwitch says of each.
+const ERRORS: &[(&str, &str)] = &[
+    ("x", "line 0, column 1, byte 1: invalid keyword 'x'"),
+    ("", "line 0, column 0, byte 0: empty input stream"),
+    ("[1", "line 0, column 2, byte 2: unexpected end of input"),
+    (
+        "[1 2]",
+        "line 0, column 4, byte 4: syntax error expecting ']' or ','",
+    ),
+    (
+        "{\"a\"}",
+        "line 0, column 4, byte 4: syntax error parsing object expecting ':'",
+    ),
+    (
+        "{\"a\":}",
+        "line 0, column 5, byte 5: syntax error expecting value",
+    ),
+    (
+        "{\"a\":1,}",
+        "line 0, column 7, byte 7: syntax error parsing object expecting string",
+    ),
+    (
+        "[\"a",
+        "line 0, column 3, byte 3: unexpected end of input in quoted string",
+    ),
+    ("[\"\\x\"]", "line 0, column 4, byte 4: bad escape \\x"),
+    (
+        "[\"\\u12\"]",
+        "line 0, column 6, byte 6: quoted string ends within \\u escape",
+    ),
+    (
+        "[\"\\ud800\"]",
+        "line 0, column 8, byte 8: malformed escaped surrogate pair",
+    ),
+    (
+        "[\"\\u0000\"]",
+        "line 0, column 8, byte 8: null bytes not supported in quoted strings",
+    ),
+    (
+        "[01]",
+        "line 0, column 3, byte 3: leading zeros not allowed",
+    ),
+    (
+        "[-]",
+        "line 0, column 2, byte 2: '-' must be followed by digit",
+    ),
+    (
+        "[1e99999]",
+        "line 0, column 8, byte 8: number outside valid range",
+    ),
+    ("[.5]", "line 0, column 1, byte 1: invalid character '.'"),
+    (
+        "\"abc\"",
+        "line 0, column 4, byte 4: syntax error at beginning of input",
+    ),
+    (
+        "1",
+        "line 0, column 1, byte 1: syntax error at beginning of input",
+    ),
+    (
+        "[1][2]",
+        "line 0, column 3, byte 3: trailing garbage at end of input",
+    ),
+    ("[1]x", "line 0, column 4, byte 4: invalid keyword 'x'"),
+    (
+        "[\"a\tb\"]",
+        "line 0, column 3, byte 3: U+0009 must be escaped in quoted string",
+    ),
+    ("[\n\n  x]", "line 2, column 3, byte 6: invalid keyword 'x'"),
+    (
+        "[1.5.5]",
+        "line 0, column 6, byte 6: syntax error in number",
+    ),
+    (
+        "5",
+        "line 0, column 1, byte 1: syntax error at beginning of input",
+    ),
+    ("", "line 0, column 0, byte 0: empty input stream"),
+    (
+        "[1,]",
+        "line 0, column 3, byte 3: syntax error expecting value",
+    ),
+    (
+        "{\"a\" 5}",
+        "line 0, column 6, byte 6: syntax error parsing object expecting ':'",
+    ),
+    (
+        "{\"a\":1 \"b\"}",
+        "line 0, column 9, byte 9: syntax error expecting '}' or ','",
+    ),
+    (
+        "[1 2]",
+        "line 0, column 4, byte 4: syntax error expecting ']' or ','",
+    ),
+    (
+        "[01]",
+        "line 0, column 3, byte 3: leading zeros not allowed",
+    ),
+    (
+        "[-a]",
+        "line 0, column 2, byte 2: '-' must be followed by digit",
+    ),
+    (
+        "[1.x]",
+        "line 0, column 3, byte 3: decimal point must be followed by digit",
+    ),
+    (
+        "[1e+]",
+        "line 0, column 4, byte 4: exponent must contain at least one digit",
+    ),
+    ("[.5]", "line 0, column 1, byte 1: invalid character '.'"),
+    (
+        "[1.5.5]",
+        "line 0, column 6, byte 6: syntax error in number",
+    ),
+    ("[foo]", "line 0, column 4, byte 4: invalid keyword 'foo'"),
+    (
+        "[\"a",
+        "line 0, column 3, byte 3: unexpected end of input in quoted string",
+    ),
+    ("[\"a\\x\"]", "line 0, column 5, byte 5: bad escape \\x"),
+    (
+        "[\"\\u12\"]",
+        "line 0, column 6, byte 6: quoted string ends within \\u escape",
+    ),
+    (
+        "[\"\\u12g4\"]",
+        "line 0, column 8, byte 8: malformed \\u escape",
+    ),
+    (
+        "[\"\\ud800\"]",
+        "line 0, column 8, byte 8: malformed escaped surrogate pair",
+    ),
+    (
+        "[\"\t\"]",
+        "line 0, column 2, byte 2: U+0009 must be escaped in quoted string",
+    ),
+    (
+        "[]]",
+        "line 0, column 2, byte 2: trailing garbage at end of input",
+    ),
+    (
+        "[] 5",
+        "line 0, column 4, byte 4: trailing garbage at end of input",
+    ),
+    (
+        "[1e-2147483640]",
+        "line 0, column 14, byte 14: exponent outside valid range",
+    ),
+    (
+        "[2.2250738585072011e-308]",
+        "line 0, column 24, byte 24: number outside valid range",
+    ),
+    (
+        "[1e5000]",
+        "line 0, column 7, byte 7: number outside valid range",
+    ),
+    (
+        "[--1]",
+        "line 0, column 4, byte 4: '-' must be followed by digit",
+    ),
+    ("[1-2]", "line 0, column 4, byte 4: syntax error in number"),
+    (
+        "{\n \"a\":1,\n x}",
+        "line 2, column 2, byte 12: invalid keyword 'x'",
+    ),
+    (
+        "{\"a\":1,}",
+        "line 0, column 7, byte 7: syntax error parsing object expecting string",
+    ),
+];
+
 #[test]
 fn errors_have_open_vswitchs_texts_and_positions() {
-    for (text, want) in [
-        ("x", "line 0, column 1, byte 1: invalid keyword 'x'"),
-        ("", "line 0, column 0, byte 0: empty input stream"),
-        ("[1", "line 0, column 2, byte 2: unexpected end of input"),
-        (
-            "[1 2]",
-            "line 0, column 4, byte 4: syntax error expecting ']' or ','",
-        ),
-        (
-            "{\"a\"}",
-            "line 0, column 4, byte 4: syntax error parsing object expecting ':'",
-        ),
-        (
-            "{\"a\":}",
-            "line 0, column 5, byte 5: syntax error expecting value",
-        ),
-        (
-            "{\"a\":1,}",
-            "line 0, column 7, byte 7: syntax error parsing object expecting string",
-        ),
-        (
-            "[\"a",
-            "line 0, column 3, byte 3: unexpected end of input in quoted string",
-        ),
-        ("[\"\\x\"]", "line 0, column 4, byte 4: bad escape \\x"),
-        (
-            "[\"\\u12\"]",
-            "line 0, column 6, byte 6: quoted string ends within \\u escape",
-        ),
-        (
-            "[\"\\ud800\"]",
-            "line 0, column 8, byte 8: malformed escaped surrogate pair",
-        ),
-        (
-            "[\"\\u0000\"]",
-            "line 0, column 8, byte 8: null bytes not supported in quoted strings",
-        ),
-        (
-            "[01]",
-            "line 0, column 3, byte 3: leading zeros not allowed",
-        ),
-        (
-            "[-]",
-            "line 0, column 2, byte 2: '-' must be followed by digit",
-        ),
-        (
-            "[1e99999]",
-            "line 0, column 8, byte 8: number outside valid range",
-        ),
-        ("[.5]", "line 0, column 1, byte 1: invalid character '.'"),
-        (
-            "\"abc\"",
-            "line 0, column 4, byte 4: syntax error at beginning of input",
-        ),
-        (
-            "1",
-            "line 0, column 1, byte 1: syntax error at beginning of input",
-        ),
-        (
-            "[1][2]",
-            "line 0, column 3, byte 3: trailing garbage at end of input",
-        ),
-        ("[1]x", "line 0, column 4, byte 4: invalid keyword 'x'"),
-        (
-            "[\"a\tb\"]",
-            "line 0, column 3, byte 3: U+0009 must be escaped in quoted string",
-        ),
-        ("[\n\n  x]", "line 2, column 3, byte 6: invalid keyword 'x'"),
-        (
-            "[1.5.5]",
-            "line 0, column 6, byte 6: syntax error in number",
-        ),
-        (
-            "5",
-            "line 0, column 1, byte 1: syntax error at beginning of input",
-        ),
-        ("", "line 0, column 0, byte 0: empty input stream"),
-        (
-            "[1,]",
-            "line 0, column 3, byte 3: syntax error expecting value",
-        ),
-        (
-            "{\"a\" 5}",
-            "line 0, column 6, byte 6: syntax error parsing object expecting ':'",
-        ),
-        (
-            "{\"a\":1 \"b\"}",
-            "line 0, column 9, byte 9: syntax error expecting '}' or ','",
-        ),
-        (
-            "[1 2]",
-            "line 0, column 4, byte 4: syntax error expecting ']' or ','",
-        ),
-        (
-            "[01]",
-            "line 0, column 3, byte 3: leading zeros not allowed",
-        ),
-        (
-            "[-a]",
-            "line 0, column 2, byte 2: '-' must be followed by digit",
-        ),
-        (
-            "[1.x]",
-            "line 0, column 3, byte 3: decimal point must be followed by digit",
-        ),
-        (
-            "[1e+]",
-            "line 0, column 4, byte 4: exponent must contain at least one digit",
-        ),
-        ("[.5]", "line 0, column 1, byte 1: invalid character '.'"),
-        (
-            "[1.5.5]",
-            "line 0, column 6, byte 6: syntax error in number",
-        ),
-        ("[foo]", "line 0, column 4, byte 4: invalid keyword 'foo'"),
-        (
-            "[\"a",
-            "line 0, column 3, byte 3: unexpected end of input in quoted string",
-        ),
-        ("[\"a\\x\"]", "line 0, column 5, byte 5: bad escape \\x"),
-        (
-            "[\"\\u12\"]",
-            "line 0, column 6, byte 6: quoted string ends within \\u escape",
-        ),
-        (
-            "[\"\\u12g4\"]",
-            "line 0, column 8, byte 8: malformed \\u escape",
-        ),
-        (
-            "[\"\\ud800\"]",
-            "line 0, column 8, byte 8: malformed escaped surrogate pair",
-        ),
-        (
-            "[\"\t\"]",
-            "line 0, column 2, byte 2: U+0009 must be escaped in quoted string",
-        ),
-        (
-            "[]]",
-            "line 0, column 2, byte 2: trailing garbage at end of input",
-        ),
-        (
-            "[] 5",
-            "line 0, column 4, byte 4: trailing garbage at end of input",
-        ),
-        (
-            "[1e-2147483640]",
-            "line 0, column 14, byte 14: exponent outside valid range",
-        ),
-        (
-            "[2.2250738585072011e-308]",
-            "line 0, column 24, byte 24: number outside valid range",
-        ),
-        (
-            "[1e5000]",
-            "line 0, column 7, byte 7: number outside valid range",
-        ),
-        (
-            "[--1]",
-            "line 0, column 4, byte 4: '-' must be followed by digit",
-        ),
-        ("[1-2]", "line 0, column 4, byte 4: syntax error in number"),
-        (
-            "{\n \"a\":1,\n x}",
-            "line 2, column 2, byte 12: invalid keyword 'x'",
-        ),
-        (
-            "{\"a\":1,}",
-            "line 0, column 7, byte 7: syntax error parsing object expecting string",
-        ),
-    ] {
-        assert_eq!(err(text), want, "{text}");
+    for (text, want) in ERRORS {
+        assert_eq!(err(text), *want, "{text}");
     }
 }
 
