@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use ferrovs_runtime::clock;
 use ferrovs_sys::cycles;
@@ -166,151 +167,176 @@ fn time_of_day(out: &mut String) {
 pub fn perf(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) {
     let now = clock::now();
     for thread in threads.iter().filter(|t| t.is_pmd()) {
+        let perf = Perf::new(thread, now);
+        out.push_str("\nTime: ");
+        time_of_day(out);
+        _ = write!(out, "\nMeasurement duration: {:.3} s\n\n", perf.seconds);
+        header(out, thread);
+        out.push('\n');
+        perf.iterations(out);
+        perf.received(out);
+        perf.sent(out);
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    ratio(part, whole) * 100.0
+}
+
+/// What a polling thread has done since its counters were cleared.
+struct Perf<'a> {
+    thread: &'a Thread,
+    seconds: f64,
+    /// Cycles in a second.
+    hz: f64,
+}
+
+impl Perf<'_> {
+    fn new(thread: &Thread, now: Instant) -> Perf<'_> {
         let (since, at_cycles) = thread.counters.cleared();
         let seconds = now.saturating_duration_since(since).as_secs_f64();
         let hz = match seconds > 0.0 {
             true => cycles::now().wrapping_sub(at_cycles) as f64 / seconds,
             false => 1.0,
         };
-        out.push_str("\nTime: ");
-        time_of_day(out);
-        _ = write!(out, "\nMeasurement duration: {seconds:.3} s\n\n");
-        header(out, thread);
-        out.push('\n');
-        let c = |count| thread.counters.since_clear(count);
-        let (idle, busy) = (c(Count::CyclesIdle), c(Count::CyclesBusy));
-        let (idle_it, busy_it) = (c(Count::IterationsIdle), c(Count::IterationsBusy));
-        let iterations = idle_it + busy_it;
-        let used = idle + busy;
-        let percent = |a, b| ratio(a, b) * 100.0;
-        let us = |cycles: f64| cycles / hz * 1e6;
+        Perf {
+            thread,
+            seconds,
+            hz,
+        }
+    }
+
+    fn count(&self, count: Count) -> u64 {
+        self.thread.counters.since_clear(count)
+    }
+
+    fn us(&self, cycles: f64) -> f64 {
+        cycles / self.hz * 1e6
+    }
+
+    /// Thousands in a second.
+    fn kpps(&self, n: u64) -> f64 {
+        match self.seconds > 0.0 {
+            true => n as f64 / self.seconds / 1000.0,
+            false => 0.0,
+        }
+    }
+
+    fn iterations(&self, out: &mut String) {
+        let (idle, busy) = (self.count(Count::CyclesIdle), self.count(Count::CyclesBusy));
+        let idle_it = self.count(Count::IterationsIdle);
+        let busy_it = self.count(Count::IterationsBusy);
+        let (iterations, used) = (idle_it + busy_it, idle + busy);
+        let all = (self.hz * self.seconds) as u64;
+        let (sleeps, slept) = (self.count(Count::Sleeps), self.count(Count::SleptUs));
         line(
             out,
             "  Iterations:",
             iterations,
-            format_args!("  ({:.2} us/it)", us(ratio(used, iterations))),
+            format_args!("  ({:.2} us/it)", self.us(ratio(used, iterations))),
         );
-        let all = (hz * seconds) as u64;
-        line(
-            out,
-            "  - Used TSC cycles:",
-            used,
-            format_args!("  ({:5.1} % of total cycles)", percent(used, all)),
-        );
-        line(
-            out,
-            "  - idle iterations:",
-            idle_it,
-            format_args!("  ({:5.1} % of used cycles)", percent(idle, used)),
-        );
-        line(
-            out,
-            "  - busy iterations:",
-            busy_it,
-            format_args!("  ({:5.1} % of used cycles)", percent(busy, used)),
-        );
-        let (sleeps, slept) = (c(Count::Sleeps), c(Count::SleptUs));
-        line(
-            out,
-            "  - sleep iterations:",
-            sleeps,
-            format_args!("  ({:5.1} % of iterations)", percent(sleeps, iterations)),
-        );
+        for (label, value, part, whole, of) in [
+            ("  - Used TSC cycles:", used, used, all, "total cycles"),
+            ("  - idle iterations:", idle_it, idle, used, "used cycles"),
+            ("  - busy iterations:", busy_it, busy, used, "used cycles"),
+            (
+                "  - sleep iterations:",
+                sleeps,
+                sleeps,
+                iterations,
+                "iterations",
+            ),
+        ] {
+            let share = percent(part, whole);
+            line(out, label, value, format_args!("  ({share:5.1} % of {of})"));
+        }
         line(
             out,
             "  Sleep time (us):",
             slept,
             format_args!("  ({:3.0} us/iteration avg.)", ratio(slept, sleeps)),
         );
-        let (recv, recirc) = (c(Count::Recv), c(Count::Recirc));
-        let kpps = |n: u64| {
-            if seconds > 0.0 {
-                n as f64 / seconds / 1000.0
-            } else {
-                0.0
-            }
-        };
-        if recv > 0 {
-            line(
-                out,
-                "  Rx packets:",
-                recv,
-                format_args!(
-                    "  ({:.0} Kpps, {:.0} cycles/pkt)",
-                    kpps(recv),
-                    ratio(busy, recv)
-                ),
-            );
-            let passes = recv + recirc;
-            line(
-                out,
-                "  Datapath passes:",
-                passes,
-                format_args!("  ({:.2} passes/pkt)", ratio(passes, recv)),
-            );
-            for (label, n) in [
-                ("  - PHWOL hits:", 0),
-                ("  - MFEX Opt hits:", 0),
-                ("  - Simple Match hits:", c(Count::SimpleHit)),
-                ("  - EMC hits:", c(Count::EmcHit)),
-                ("  - SMC hits:", c(Count::SmcHit)),
-            ] {
-                line(
-                    out,
-                    label,
-                    n,
-                    format_args!("  ({:5.1} %)", percent(n, passes)),
-                );
-            }
-            let mega = c(Count::MegaflowHit);
-            line(
-                out,
-                "  - Megaflow hits:",
-                mega,
-                format_args!(
-                    "  ({:5.1} %, {:.2} subtbl lookups/hit)",
-                    percent(mega, passes),
-                    ratio(c(Count::MaskLookup), mega)
-                ),
-            );
-            let (upcalls, lost) = (c(Count::Miss), c(Count::Lost));
-            line(
-                out,
-                "  - Upcalls:",
-                upcalls,
-                format_args!(
-                    "  ({:5.1} %, {:.1} us/upcall)",
-                    percent(upcalls, passes),
-                    us(ratio(c(Count::CyclesUpcall), upcalls))
-                ),
-            );
-            line(
-                out,
-                "  - Lost upcalls:",
-                lost,
-                format_args!("  ({:5.1} %)", percent(lost, passes)),
-            );
-        } else {
-            line(out, "  Rx packets:", 0, format_args!(""));
+    }
+
+    fn received(&self, out: &mut String) {
+        let (recv, recirc) = (self.count(Count::Recv), self.count(Count::Recirc));
+        if recv == 0 {
+            return line(out, "  Rx packets:", 0, format_args!(""));
         }
-        let sent = c(Count::SentPackets);
-        if sent > 0 {
-            let batches = c(Count::SentBatches);
-            line(
-                out,
-                "  Tx packets:",
-                sent,
-                format_args!("  ({:.0} Kpps)", kpps(sent)),
-            );
-            line(
-                out,
-                "  Tx batches:",
-                batches,
-                format_args!("  ({:.2} pkts/batch)", ratio(sent, batches)),
-            );
-        } else {
+        let cycles = ratio(self.count(Count::CyclesBusy), recv);
+        line(
+            out,
+            "  Rx packets:",
+            recv,
+            format_args!("  ({:.0} Kpps, {cycles:.0} cycles/pkt)", self.kpps(recv)),
+        );
+        let passes = recv + recirc;
+        line(
+            out,
+            "  Datapath passes:",
+            passes,
+            format_args!("  ({:.2} passes/pkt)", ratio(passes, recv)),
+        );
+        for (label, n) in [
+            ("  - PHWOL hits:", 0),
+            ("  - MFEX Opt hits:", 0),
+            ("  - Simple Match hits:", self.count(Count::SimpleHit)),
+            ("  - EMC hits:", self.count(Count::EmcHit)),
+            ("  - SMC hits:", self.count(Count::SmcHit)),
+        ] {
+            let share = percent(n, passes);
+            line(out, label, n, format_args!("  ({share:5.1} %)"));
+        }
+        let mega = self.count(Count::MegaflowHit);
+        line(
+            out,
+            "  - Megaflow hits:",
+            mega,
+            format_args!(
+                "  ({:5.1} %, {:.2} subtbl lookups/hit)",
+                percent(mega, passes),
+                ratio(self.count(Count::MaskLookup), mega)
+            ),
+        );
+        let (upcalls, lost) = (self.count(Count::Miss), self.count(Count::Lost));
+        let each = ratio(self.count(Count::CyclesUpcall), upcalls);
+        line(
+            out,
+            "  - Upcalls:",
+            upcalls,
+            format_args!(
+                "  ({:5.1} %, {:.1} us/upcall)",
+                percent(upcalls, passes),
+                self.us(each)
+            ),
+        );
+        let share = percent(lost, passes);
+        line(
+            out,
+            "  - Lost upcalls:",
+            lost,
+            format_args!("  ({share:5.1} %)"),
+        );
+    }
+
+    fn sent(&self, out: &mut String) {
+        let sent = self.count(Count::SentPackets);
+        if sent == 0 {
             line(out, "  Tx packets:", 0, format_args!(""));
-            out.push('\n');
+            return out.push('\n');
         }
+        let batches = self.count(Count::SentBatches);
+        line(
+            out,
+            "  Tx packets:",
+            sent,
+            format_args!("  ({:.0} Kpps)", self.kpps(sent)),
+        );
+        line(
+            out,
+            "  Tx batches:",
+            batches,
+            format_args!("  ({:.2} pkts/batch)", ratio(sent, batches)),
+        );
     }
 }
