@@ -383,23 +383,14 @@ pub fn read_mpls(c: &mut Cursor<'_>, max: usize) -> Option<Vec<Masked<u32>>> {
 
 /// Prints the inside of `tunnel(..)`. Members are there when the key has them; `mask` none means exact.
 pub fn write_tunnel(out: &mut String, k: &FlowTnl, mask: Option<&FlowTnl>, verbose: bool) {
-    let mut exact = FlowTnl::default();
-    if mask.is_none() {
-        exact.tun_id = u64::MAX.into();
-        exact.ip_src = u32::MAX.into();
-        exact.ip_dst = u32::MAX.into();
-        exact.ipv6_src = [0xff; 16];
-        exact.ipv6_dst = [0xff; 16];
-        (exact.ip_tos, exact.ip_ttl) = (0xff, 0xff);
-        (exact.tp_src, exact.tp_dst, exact.gbp_id) =
-            (u16::MAX.into(), u16::MAX.into(), u16::MAX.into());
-        (exact.gbp_flags, exact.erspan_ver, exact.erspan_idx) = (0xff, 0xff, u32::MAX);
-        (exact.erspan_dir, exact.erspan_hwid) = (0xff, 0xff);
-        (exact.gtpu_flags, exact.gtpu_msgtype) = (0xff, 0xff);
-        exact.flags = FLOW_TNL_F_MASK;
-        exact.metadata.opts = [0xff; 256];
-    }
-    let m = mask.unwrap_or(&exact);
+    let exact;
+    let m = match mask {
+        Some(mask) => mask,
+        None => {
+            exact = exact_tunnel();
+            &exact
+        }
+    };
     let mut w = FieldWriter::new(out, verbose);
     if k.tun_id.get() != 0 || k.flags & FLOW_TNL_F_KEY != 0 {
         let (id, mask) = (k.tun_id.get(), m.tun_id.get());
@@ -432,16 +423,44 @@ pub fn write_tunnel(out: &mut String, k: &FlowTnl, mask: Option<&FlowTnl>, verbo
     if k.tp_dst.get() != 0 {
         w.dec("tp_dst", k.tp_dst.get().into(), m.tp_dst.get().into(), U16);
     }
-    let nested = |w: &mut FieldWriter<'_>, name: &str| {
-        if !w.first {
-            w.out.push(',');
-        }
-        w.first = false;
-        w.out.push_str(name);
-        w.out.push('(');
-    };
+    write_tunnel_kind(&mut w, k, m);
+    write_tunnel_flags(&mut w, k, m);
+}
+
+/// A mask that leaves nothing open.
+fn exact_tunnel() -> FlowTnl {
+    let mut exact = FlowTnl::default();
+    exact.tun_id = u64::MAX.into();
+    exact.ip_src = u32::MAX.into();
+    exact.ip_dst = u32::MAX.into();
+    exact.ipv6_src = [0xff; 16];
+    exact.ipv6_dst = [0xff; 16];
+    (exact.ip_tos, exact.ip_ttl) = (0xff, 0xff);
+    (exact.tp_src, exact.tp_dst, exact.gbp_id) =
+        (u16::MAX.into(), u16::MAX.into(), u16::MAX.into());
+    (exact.gbp_flags, exact.erspan_ver, exact.erspan_idx) = (0xff, 0xff, u32::MAX);
+    (exact.erspan_dir, exact.erspan_hwid) = (0xff, 0xff);
+    (exact.gtpu_flags, exact.gtpu_msgtype) = (0xff, 0xff);
+    exact.flags = FLOW_TNL_F_MASK;
+    exact.metadata.opts = [0xff; 256];
+    exact
+}
+
+/// Begins a member that has members.
+fn nested(w: &mut FieldWriter<'_>, name: &str) {
+    if !w.first {
+        w.out.push(',');
+    }
+    w.first = false;
+    w.out.push_str(name);
+    w.out.push('(');
+}
+
+/// What only one kind of tunnel has.
+fn write_tunnel_kind(w: &mut FieldWriter<'_>, k: &FlowTnl, m: &FlowTnl) {
+    let verbose = w.verbose;
     if k.erspan_ver != 0 && (verbose || m.erspan_ver != 0) {
-        nested(&mut w, "erspan");
+        nested(w, "erspan");
         let mut n = FieldWriter::new(w.out, verbose);
         n.dec("ver", k.erspan_ver.into(), m.erspan_ver.into(), U8);
         if k.erspan_ver == 1 {
@@ -459,7 +478,7 @@ pub fn write_tunnel(out: &mut String, k: &FlowTnl, mask: Option<&FlowTnl>, verbo
     }
     let gbp_wild = m.gbp_id.get() == 0 && m.gbp_flags == 0;
     if (k.gbp_id.get() != 0 || k.gbp_flags != 0) && (verbose || !gbp_wild) {
-        nested(&mut w, "vxlan");
+        nested(w, "vxlan");
         w.out.push_str("gbp(");
         let mut n = FieldWriter::new(w.out, verbose);
         n.dec("id", k.gbp_id.get().into(), m.gbp_id.get().into(), U16);
@@ -467,31 +486,34 @@ pub fn write_tunnel(out: &mut String, k: &FlowTnl, mask: Option<&FlowTnl>, verbo
         w.out.push_str("))");
     }
     if k.metadata.len != 0 {
-        nested(&mut w, "geneve");
+        nested(w, "geneve");
         write_geneve_options(w.out, k, m);
         w.out.push(')');
     }
     if (k.gtpu_flags != 0 || k.gtpu_msgtype != 0)
         && (verbose || m.gtpu_flags != 0 || m.gtpu_msgtype != 0)
     {
-        nested(&mut w, "gtpu");
+        nested(w, "gtpu");
         let mut n = FieldWriter::new(w.out, verbose);
         n.hex("flags", k.gtpu_flags.into(), m.gtpu_flags.into(), U8);
         n.dec("msgtype", k.gtpu_msgtype.into(), m.gtpu_msgtype.into(), U8);
         w.out.push(')');
     }
+}
+
+fn write_tunnel_flags(w: &mut FieldWriter<'_>, k: &FlowTnl, m: &FlowTnl) {
     // Whether the OAM bit counts does not make the flags partial: only Geneve has it.
     let flags_mask = m.flags & FLOW_TNL_F_MASK;
     if flags_mask == FLOW_TNL_F_MASK {
-        nested(&mut w, "flags");
+        nested(w, "flags");
         format_flags(w.out, &TUNNEL_FLAGS, k.flags.into(), '|');
         w.out.push(')');
     } else if flags_mask & !FLOW_TNL_F_OAM != 0 || flags_mask != 0 {
-        nested(&mut w, "flags");
+        nested(w, "flags");
         format_flags_masked(w.out, &TUNNEL_FLAGS, k.flags.into(), flags_mask.into());
         w.out.push(')');
-    } else if verbose {
-        nested(&mut w, "flags");
+    } else if w.verbose {
+        nested(w, "flags");
         w.out.push_str("0/0)");
     }
 }

@@ -15,6 +15,8 @@ const COOKIE_SIZE: usize = 48;
 /// Raw data is filled up to that many bytes.
 const MIN_USERDATA: usize = 8;
 
+const U32: u64 = u32::MAX as u64;
+
 rows! {
     "userspace" Inside Action::Userspace(userspace) => {
         size: attribute(attribute(4) + attribute(40)),
@@ -154,10 +156,12 @@ fn read_userspace(p: &mut ActionParser<'_, '_>) -> Option<Userspace> {
     })
 }
 
+/// What texts do not say of a cookie.
+const OFP_IN_PORT: u16 = u16::MAX;
+const OFPROTO: u128 = 0;
+
 /// The cookie called `name`, up to and including its closing parenthesis.
 fn read_cookie(c: &mut Cursor<'_>, name: &str) -> Option<Cookie> {
-    let full = u64::from(u32::MAX);
-    let (ofp_in_port, ofproto) = (u16::MAX, 0);
     match name {
         "userdata" => {
             let mut bytes = c.hex_bytes()?;
@@ -165,112 +169,120 @@ fn read_cookie(c: &mut Cursor<'_>, name: &str) -> Option<Cookie> {
             bytes.resize(bytes.len().max(MIN_USERDATA), 0);
             Some(Cookie::Raw(bytes))
         }
-        "sFlow" => {
-            let (mut tci, mut output) = (0u16, 0);
-            c.members(|name, c| {
-                match name {
-                    "vid" => tci |= c.number(0xfff)? as u16,
-                    "pcp" => tci |= (c.number(7)? as u16) << 13,
-                    "output" => output = c.number(full)? as u32,
-                    _ => return None,
-                }
-                Some(())
-            })?;
-            Some(Cookie::Sflow {
-                vlan_tci: (tci | VLAN_CFI).into(),
-                output,
-                ofp_in_port,
-                ofproto,
-            })
-        }
-        "slow_path" => {
-            let reason = match c.peek()? {
-                b')' => SlowPath::NONE,
-                b'0'..=b'9' => SlowPath(c.number(SlowPath::ALL.into())? as u32),
-                _ => {
-                    let mut reason = SlowPath::NONE;
-                    loop {
-                        let word = c.take_while(|b| b.is_ascii_alphanumeric());
-                        reason |= SlowPath::NAMES.iter().find(|(_, n)| *n == word)?.0;
-                        if !c.eat("|") {
-                            break reason;
-                        }
-                    }
-                }
-            };
-            c.expect(")")?;
-            Some(Cookie::SlowPath {
-                reason,
-                ofp_in_port,
-                ofproto,
-            })
-        }
-        "flow_sample" => {
-            let (mut probability, mut set, mut domain, mut point) = (0, 0, 0, 0);
-            let mut output_port = DpPort::NONE;
-            let mut direction = SampleDirection::None;
-            c.members(|name, c| {
-                match name {
-                    "probability" => probability = c.number(0xffff)? as u16,
-                    "collector_set_id" => set = c.number(full)? as u32,
-                    "obs_domain_id" => domain = c.number(full)? as u32,
-                    "obs_point_id" => point = c.number(full)? as u32,
-                    "output_port" => output_port = DpPort(c.number(full)? as u32),
-                    "ingress" => direction = SampleDirection::Ingress,
-                    "egress" => direction = SampleDirection::Egress,
-                    _ => return None,
-                }
-                Some(())
-            })?;
-            Some(Cookie::FlowSample {
-                probability,
-                collector_set_id: set,
-                obs_domain_id: domain,
-                obs_point_id: point,
-                output_port,
-                direction,
-                ofp_in_port,
-                ofproto,
-            })
-        }
+        "sFlow" => read_sflow(c),
+        "slow_path" => read_slow_path(c),
+        "flow_sample" => read_flow_sample(c),
         "ipfix" => {
             c.expect("output_port=")?;
-            let output_port = DpPort(c.number(full)? as u32);
+            let output_port = DpPort(c.number(U32)? as u32);
             c.expect(")")?;
             Some(Cookie::Ipfix {
                 output_port,
-                ofp_in_port,
-                ofproto,
+                ofp_in_port: OFP_IN_PORT,
+                ofproto: OFPROTO,
             })
         }
-        "controller" => {
-            let (mut reason, mut dont_send, mut continuation) = (0, false, false);
-            let (mut recirc_id, mut rule_cookie, mut id, mut max_len) = (0, 0, 0, 0);
-            c.members(|name, c| {
-                match name {
-                    "reason" => reason = c.number(0xff)? as u8,
-                    "dont_send" => dont_send = c.number(1)? != 0,
-                    "continuation" => continuation = c.number(1)? != 0,
-                    "recirc_id" => recirc_id = c.number(full)? as u32,
-                    "rule_cookie" => rule_cookie = c.number(u64::MAX)?,
-                    "controller_id" => id = c.number(0xffff)? as u16,
-                    "max_len" => max_len = c.number(0xffff)? as u16,
-                    _ => return None,
-                }
-                Some(())
-            })?;
-            Some(Cookie::Controller {
-                dont_send,
-                continuation,
-                reason,
-                recirc_id,
-                rule_cookie,
-                controller_id: id,
-                max_len,
-                ofp_in_port,
-                ofproto,
-            })
-        }
+        "controller" => read_controller(c),
         _ => None,
     }
+}
+
+fn read_sflow(c: &mut Cursor<'_>) -> Option<Cookie> {
+    let (mut tci, mut output) = (0u16, 0);
+    c.members(|name, c| {
+        match name {
+            "vid" => tci |= c.number(0xfff)? as u16,
+            "pcp" => tci |= (c.number(7)? as u16) << 13,
+            "output" => output = c.number(U32)? as u32,
+            _ => return None,
+        }
+        Some(())
+    })?;
+    Some(Cookie::Sflow {
+        vlan_tci: (tci | VLAN_CFI).into(),
+        output,
+        ofp_in_port: OFP_IN_PORT,
+        ofproto: OFPROTO,
+    })
+}
+
+fn read_slow_path(c: &mut Cursor<'_>) -> Option<Cookie> {
+    let reason = match c.peek()? {
+        b')' => SlowPath::NONE,
+        b'0'..=b'9' => SlowPath(c.number(SlowPath::ALL.into())? as u32),
+        _ => {
+            let mut reason = SlowPath::NONE;
+            loop {
+                let word = c.take_while(|b| b.is_ascii_alphanumeric());
+                reason |= SlowPath::NAMES.iter().find(|(_, n)| *n == word)?.0;
+                if !c.eat("|") {
+                    break reason;
+                }
+            }
+        }
+    };
+    c.expect(")")?;
+    Some(Cookie::SlowPath {
+        reason,
+        ofp_in_port: OFP_IN_PORT,
+        ofproto: OFPROTO,
+    })
+}
+
+fn read_flow_sample(c: &mut Cursor<'_>) -> Option<Cookie> {
+    let (mut probability, mut set, mut domain, mut point) = (0, 0, 0, 0);
+    let mut output_port = DpPort::NONE;
+    let mut direction = SampleDirection::None;
+    c.members(|name, c| {
+        match name {
+            "probability" => probability = c.number(0xffff)? as u16,
+            "collector_set_id" => set = c.number(U32)? as u32,
+            "obs_domain_id" => domain = c.number(U32)? as u32,
+            "obs_point_id" => point = c.number(U32)? as u32,
+            "output_port" => output_port = DpPort(c.number(U32)? as u32),
+            "ingress" => direction = SampleDirection::Ingress,
+            "egress" => direction = SampleDirection::Egress,
+            _ => return None,
+        }
+        Some(())
+    })?;
+    Some(Cookie::FlowSample {
+        probability,
+        collector_set_id: set,
+        obs_domain_id: domain,
+        obs_point_id: point,
+        output_port,
+        direction,
+        ofp_in_port: OFP_IN_PORT,
+        ofproto: OFPROTO,
+    })
+}
+
+fn read_controller(c: &mut Cursor<'_>) -> Option<Cookie> {
+    let (mut reason, mut dont_send, mut continuation) = (0, false, false);
+    let (mut recirc_id, mut rule_cookie, mut controller_id, mut max_len) = (0, 0, 0, 0);
+    c.members(|name, c| {
+        match name {
+            "reason" => reason = c.number(0xff)? as u8,
+            "dont_send" => dont_send = c.number(1)? != 0,
+            "continuation" => continuation = c.number(1)? != 0,
+            "recirc_id" => recirc_id = c.number(U32)? as u32,
+            "rule_cookie" => rule_cookie = c.number(u64::MAX)?,
+            "controller_id" => controller_id = c.number(0xffff)? as u16,
+            "max_len" => max_len = c.number(0xffff)? as u16,
+            _ => return None,
+        }
+        Some(())
+    })?;
+    Some(Cookie::Controller {
+        dont_send,
+        continuation,
+        reason,
+        recirc_id,
+        rule_cookie,
+        controller_id,
+        max_len,
+        ofp_in_port: OFP_IN_PORT,
+        ofproto: OFPROTO,
+    })
 }
