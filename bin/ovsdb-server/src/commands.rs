@@ -68,6 +68,24 @@ pub fn register(c: &mut Commands<App>, column_diff: bool, data_conversion: bool)
         app.save();
         nothing()
     });
+    register_care(c);
+    // They undo an option, so they are there with it.
+    if !column_diff {
+        c.register("ovsdb/file/column-diff-enable", "", 0, 0, |app, _| {
+            app.server.column_diff = true;
+            nothing()
+        });
+    }
+    if data_conversion {
+        c.register("ovsdb/file/no-data-conversion-enable", "", 0, 0, |_, _| {
+            nothing()
+        });
+    }
+    replication::register(c);
+}
+
+/// Commands about storage, connections and what is told of the work.
+fn register_care(c: &mut Commands<App>) {
     c.register("ovsdb-server/compact", "", 0, 1, compact);
     c.register(
         "ovsdb-server/memory-trim-on-compaction",
@@ -125,19 +143,6 @@ pub fn register(c: &mut Commands<App>, column_diff: bool, data_conversion: bool)
     });
     c.register("ovsdb-server/tlog-set", "DB:TABLE on|off", 2, 2, tlog_set);
     c.register("ovsdb-server/tlog-list", "", 0, 0, tlog_list);
-    // They undo an option, so they are there with it.
-    if !column_diff {
-        c.register("ovsdb/file/column-diff-enable", "", 0, 0, |app, _| {
-            app.server.column_diff = true;
-            nothing()
-        });
-    }
-    if data_conversion {
-        c.register("ovsdb/file/no-data-conversion-enable", "", 0, 0, |_, _| {
-            nothing()
-        });
-    }
-    replication::register(c);
 }
 
 fn tlog_set(app: &mut App, r: &Request) -> Reply {
