@@ -22,6 +22,8 @@ pub mod fd;
 pub mod file;
 pub mod ifreq;
 pub mod lockfile;
+#[cfg(test)]
+mod memcheck;
 pub mod netns;
 pub mod packet_socket;
 pub mod prefetch;

@@ -9,71 +9,36 @@
 //! [`PacketRx::recv_large`] fetches it straight into the caller's buffer: one system call for
 //! some 45 wire packets.
 //!
-//! ```text
-//!   slot: | tpacket2_hdr (status,len,snaplen,mac,vlan) | pad | vnet hdr 10 | frame ...      |
-//!                                                                          ^ tp_mac
-//! ```
-//!
 //! Both carry the virtio-net header ([`VnetHdr`]), so partial checksums and GSO pass through.
 //! VLAN tags that the kernel keeps beside the frame are reported in [`RxMeta::vlan`]. Frames that
 //! this host sends (PACKET_OUTGOING) are never seen.
-//!
-//! Invariant: a slot belongs to us from the moment its status shows TP_STATUS_USER until we store
-//! TP_STATUS_KERNEL there; slots are visited in ring order.
 
 use std::cell::RefCell;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::vnet::{VNET_HDR_SIZE, VnetHdr};
 
-const SLOT_SIZE: usize = 2048;
+mod ring;
+
+use ring::{Ring, SLOT_SIZE, Slots};
+pub use ring::{RxMeta, Slot};
+
 const BLOCK_SIZE: usize = 64 * 1024;
 const SLOTS_PER_BLOCK: usize = BLOCK_SIZE / SLOT_SIZE;
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
-const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
-const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
 /// Most frames that one system call hands over.
 const TX_BATCH: usize = 32;
 
-/// What the kernel says about a received frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RxMeta {
-    /// Checksum and segmentation state.
-    pub vnet: VnetHdr,
-    /// Length of the frame, without a VLAN tag kept beside it.
-    pub len: usize,
-    /// TPID and TCI of a tag that the kernel took out of the frame.
-    pub vlan: Option<(u16, u16)>,
-}
-
-/// The next frame of a [`PacketRx`].
-#[derive(Debug)]
-pub enum Slot<'a> {
-    /// No frame waits.
-    Empty,
-    /// A frame, whole.
-    Frame(RxMeta, &'a [u8]),
-    /// A frame larger than a slot: make room for `RxMeta::len` bytes and call `recv_large`.
-    Large(RxMeta),
-    /// A frame that was cut off because the socket's queue was full.
-    Truncated,
-}
-
 fn packet_socket(ifindex: u32, protocol: u16) -> io::Result<OwnedFd> {
-    // SAFETY: socket(2) takes no pointers; the descriptor it returns is owned by nobody else.
-    // Protocol 0: nothing is received before bind says what.
-    let fd = unsafe {
-        let ty = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        let fd = libc::socket(libc::AF_PACKET, ty, 0);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        OwnedFd::from_raw_fd(fd)
-    };
+    // Without a protocol nothing is received before bind says what.
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let fd = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
     set_packet_opt(&fd, libc::PACKET_VNET_HDR, 1)?;
     if protocol == 0 {
         bind(&fd, ifindex, 0)?;
@@ -200,35 +165,56 @@ fn next_cookie() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The mapped ring of a [`PacketRx`].
+/// The slots of a [`PacketRx`], which the kernel fills.
 #[derive(Debug)]
-struct Ring {
+struct Mapping {
     base: NonNull<u8>,
     slots: usize,
-    next: usize,
 }
 
-// SAFETY: the mapping belongs to the Ring alone and is reached only through `&self`/`&mut self`;
-// a mapping may be used from any thread.
-unsafe impl Send for Ring {}
+// SAFETY: the mapping belongs to the value alone and is reached only through `&self`; a mapping may be used from any
+// thread.
+unsafe impl Send for Mapping {}
 
-impl Drop for Ring {
+// SAFETY: mapped memory begins with a page and is zero at first; it is there until the value is dropped, and the kernel
+// keeps to the statuses.
+unsafe impl Slots for Mapping {
+    #[inline]
+    fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    #[inline]
+    fn count(&self) -> usize {
+        self.slots
+    }
+}
+
+impl Mapping {
+    /// Maps the ring of a socket that has one, of so many slots.
+    fn new(fd: &OwnedFd, slots: usize) -> io::Result<Mapping> {
+        // SAFETY: a fresh shared mapping of the ring at an address of the kernel's choice.
+        let p = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                slots * SLOT_SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        match NonNull::new(p.cast()) {
+            Some(base) if p != libc::MAP_FAILED => Ok(Mapping { base, slots }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: `base` came from mmap with exactly this length and is not used afterwards.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.slots * SLOT_SIZE) };
-    }
-}
-
-impl Ring {
-    fn slot(&self) -> NonNull<u8> {
-        // SAFETY: next < slots, so the slot lies within the mapping.
-        unsafe { self.base.add(self.next * SLOT_SIZE) }
-    }
-
-    fn status(&self) -> &AtomicU32 {
-        // SAFETY: a slot starts with the 32-bit status word, aligned to 16; the kernel accesses
-        // it concurrently, hence atomic.
-        unsafe { self.slot().cast::<AtomicU32>().as_ref() }
     }
 }
 
@@ -236,7 +222,7 @@ impl Ring {
 #[derive(Debug)]
 pub struct PacketRx {
     // Declared before `fd`: unmapped first.
-    ring: Ring,
+    ring: Ring<Mapping>,
     fd: OwnedFd,
     cookie: u64,
 }
@@ -265,26 +251,7 @@ impl PacketRx {
             tp_frame_nr: slots as u32,
         };
         set_opt(&fd, libc::SOL_PACKET, libc::PACKET_RX_RING, &req)?;
-        // SAFETY: a fresh shared mapping of the ring at an address of the kernel's choice.
-        let base = unsafe {
-            let p = libc::mmap(
-                std::ptr::null_mut(),
-                slots * SLOT_SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            );
-            if p == libc::MAP_FAILED {
-                return Err(io::Error::last_os_error());
-            }
-            NonNull::new_unchecked(p.cast::<u8>())
-        };
-        let ring = Ring {
-            base,
-            slots,
-            next: 0,
-        };
+        let ring = Ring::new(Mapping::new(&fd, slots)?);
         bind(&fd, ifindex, libc::ETH_P_ALL as u16)?;
         Ok(PacketRx {
             ring,
@@ -297,60 +264,13 @@ impl PacketRx {
     /// it is `Empty`.
     #[inline]
     pub fn peek(&mut self) -> Slot<'_> {
-        let status = self.ring.status().load(Ordering::Acquire);
-        if status & libc::TP_STATUS_USER == 0 {
-            return Slot::Empty;
-        }
-        let slot = self.ring.slot();
-        // SAFETY: the slot is ours (TP_STATUS_USER, acquired) until `release`; it starts with a
-        // tpacket2_hdr.
-        let hdr = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
-        let vlan = (status & TP_STATUS_VLAN_VALID != 0).then(|| {
-            let tpid = if status & TP_STATUS_VLAN_TPID_VALID != 0 {
-                hdr.tp_vlan_tpid
-            } else {
-                libc::ETH_P_8021Q as u16
-            };
-            (tpid, hdr.tp_vlan_tci)
-        });
-        let mac = hdr.tp_mac as usize;
-        let snaplen = hdr.tp_snaplen as usize;
-        let len = hdr.tp_len as usize;
-        if mac < size_of::<libc::tpacket2_hdr>() + VNET_HDR_SIZE || mac + snaplen > SLOT_SIZE {
-            return Slot::Truncated;
-        }
-        // SAFETY: mac - VNET_HDR_SIZE .. mac + snaplen was just checked to lie within the slot,
-        // which the kernel leaves alone while it is ours.
-        let (vnet, data) = unsafe {
-            let v = slot
-                .add(mac - VNET_HDR_SIZE)
-                .cast::<[u8; VNET_HDR_SIZE]>()
-                .as_ref();
-            (
-                VnetHdr::from_bytes(v),
-                std::slice::from_raw_parts(slot.add(mac).as_ptr(), snaplen),
-            )
-        };
-        let meta = RxMeta { vnet, len, vlan };
-        if status & libc::TP_STATUS_COPY != 0 {
-            Slot::Large(meta)
-        } else if snaplen < len {
-            Slot::Truncated
-        } else {
-            Slot::Frame(meta, data)
-        }
+        self.ring.peek()
     }
 
     /// Gives the slot that `peek` showed back to the kernel.
     #[inline]
     pub fn release(&mut self) {
-        self.ring
-            .status()
-            .store(libc::TP_STATUS_KERNEL, Ordering::Release);
-        self.ring.next += 1;
-        if self.ring.next == self.ring.slots {
-            self.ring.next = 0;
-        }
+        self.ring.release();
     }
 
     /// Fetches the frame that `peek` announced as [`Slot::Large`]. Returns its length, which is
@@ -405,7 +325,7 @@ impl PacketRx {
     pub fn drain(&mut self) -> usize {
         let mut n = 0;
         // Bounded: the kernel may refill as fast as we empty.
-        while n < 2 * self.ring.slots {
+        while n < 2 * self.ring.slots() {
             match self.peek() {
                 Slot::Empty => break,
                 Slot::Large(_) => {
@@ -493,14 +413,15 @@ impl PacketTx {
     fn send_messages(&self, m: &mut Messages, n: usize, res: &mut TxResult) {
         let mut done = 0;
         while done < n {
-            // SAFETY: `fill` has made msgs[done..n] refer to iovecs and headers of `m`, which
+            let rest = &mut m.msgs[done..n];
+            // SAFETY: `fill` has made the messages refer to iovecs and headers of `m`, which
             // nobody touches meanwhile, and to frames that are borrowed until `send` returns; the
             // kernel only reads them.
             let rc = unsafe {
                 libc::sendmmsg(
                     self.fd.as_raw_fd(),
-                    m.msgs.as_mut_ptr().add(done),
-                    (n - done) as u32,
+                    rest.as_mut_ptr(),
+                    rest.len() as u32,
                     libc::MSG_DONTWAIT,
                 )
             };

@@ -10,6 +10,7 @@ pub const TOOLS: &[(&str, &str)] = &[
     ("dpkg-deb", "dpkg"),
     ("ps", "procps"),
     ("openssl", "openssl"),
+    ("valgrind", "valgrind"),
 ];
 
 fn have(program: &str) -> bool {
