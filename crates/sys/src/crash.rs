@@ -31,14 +31,9 @@ pub fn catch() {
     // The first call loads what later ones need, which no handler may do.
     let _ = Frames::here();
     remember_program();
-    // SAFETY: an all-zero sigaction is valid; the handler is `static` and keeps to functions that a
-    // handler may call once they are loaded.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handle as extern "C" fn(c_int) as usize;
-        libc::sigemptyset(&mut action.sa_mask);
-        libc::sigaction(SIGSEGV, &action, std::ptr::null_mut());
-    }
+    // The signal is one that can be handled; if it were not, a crash would only say less.
+    // SAFETY: the handler keeps to functions that one may call once they are loaded.
+    _ = unsafe { crate::signal::handle(SIGSEGV, handle) };
 }
 
 fn remember_program() {

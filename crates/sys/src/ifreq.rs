@@ -5,7 +5,7 @@
 //! it was born. These calls are rare (configuration), so the extra system call does not matter.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// `IFF_UP`.
 pub const IFF_UP: u32 = libc::IFF_UP as u32;
@@ -24,14 +24,9 @@ pub const IFNAME_MAX: usize = libc::IFNAMSIZ - 1;
 
 /// A datagram socket for ioctls, in the calling thread's network namespace.
 pub(crate) fn control_socket() -> io::Result<OwnedFd> {
-    // SAFETY: socket(2) takes no pointers; the descriptor it returns is owned by nobody else.
-    unsafe {
-        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(fd))
-    }
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let (kind, flags) = (SocketType::DGRAM, SocketFlags::CLOEXEC);
+    Ok(socket_with(AddressFamily::INET, kind, flags, None)?)
 }
 
 /// An `ifreq` that names `name`, everything else zero.

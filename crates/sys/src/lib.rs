@@ -8,7 +8,11 @@
 //! ones that may hold `unsafe`; each block states why it is sound.
 
 #![allow(unsafe_code)]
-#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+#![deny(
+    unsafe_op_in_unsafe_fn,
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::undocumented_unsafe_blocks
+)]
 
 pub mod affinity;
 pub mod allocations;

@@ -227,12 +227,10 @@ pub fn process_usage() -> Usage {
 }
 
 fn usage(who: libc::c_int) -> Usage {
-    // SAFETY: all-zero is a valid rusage, and the kernel fills the one that it is given.
-    let r = unsafe {
-        let mut r: libc::rusage = std::mem::zeroed();
-        libc::getrusage(who, &mut r);
-        r
-    };
+    // SAFETY: a plain C struct of integers, of which all zero is valid.
+    let mut r: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes the rusage that it is given; it cannot fail with a `who` that there is.
+    unsafe { libc::getrusage(who, &mut r) };
     let duration = |t: libc::timeval| {
         Duration::new(
             t.tv_sec.max(0) as u64,
@@ -266,29 +264,19 @@ pub struct User {
 /// Looks a user up by name.
 pub fn user_by_name(name: &str) -> io::Result<Option<User>> {
     let name = CString::new(name)?;
-    // SAFETY: getpwnam returns null or a pointer to static storage that stays valid until the next
-    // call of the family; the fields are copied out before anything else runs, and the caller is
-    // documented to have no other thread yet.
-    unsafe {
-        let p = libc::getpwnam(name.as_ptr());
-        if p.is_null() {
-            return Ok(None);
-        }
-        Ok(Some(user_of(&*p)))
-    }
+    // SAFETY: a C string, which lives through the call.
+    let entry = unsafe { libc::getpwnam(name.as_ptr()) };
+    // SAFETY: null, or an entry in static storage that stays valid until the next call of the family; it is copied
+    // before anything else runs, and the caller is documented to have no other thread yet.
+    Ok(unsafe { entry.as_ref() }.map(user_of))
 }
 
 /// Looks a user up by id.
 pub fn user_by_id(uid: u32) -> Option<User> {
+    // SAFETY: no pointers are given.
+    let entry = unsafe { libc::getpwuid(uid) };
     // SAFETY: as in `user_by_name`.
-    unsafe {
-        let p = libc::getpwuid(uid);
-        if p.is_null() {
-            None
-        } else {
-            Some(user_of(&*p))
-        }
-    }
+    unsafe { entry.as_ref() }.map(user_of)
 }
 
 fn user_of(p: &libc::passwd) -> User {
@@ -304,11 +292,10 @@ fn user_of(p: &libc::passwd) -> User {
 /// Looks a group up by name and returns its id.
 pub fn group_by_name(name: &str) -> io::Result<Option<u32>> {
     let name = CString::new(name)?;
+    // SAFETY: a C string, which lives through the call.
+    let entry = unsafe { libc::getgrnam(name.as_ptr()) };
     // SAFETY: as in `user_by_name`.
-    unsafe {
-        let g = libc::getgrnam(name.as_ptr());
-        Ok(if g.is_null() { None } else { Some((*g).gr_gid) })
-    }
+    Ok(unsafe { entry.as_ref() }.map(|group| group.gr_gid))
 }
 
 /// Effective user and group id.
@@ -324,23 +311,25 @@ pub fn effective_ids() -> (u32, u32) {
 /// have more.
 pub fn become_user(user: &User, gid: u32, keep: &[u32]) -> io::Result<()> {
     let was_root = effective_ids().0 == 0;
-    // SAFETY: plain integers, and no groups from a null pointer. The process has one thread, so the
-    // per-thread nature of the raw calls does not matter; libc synchronises them anyway.
-    unsafe {
-        if was_root {
-            drop_bounding_set()?;
-            check(libc::setgroups(0, std::ptr::null()))?;
-            check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
-        }
-        check(libc::setresgid(gid, gid, gid))?;
-        check(libc::setresuid(user.uid, user.uid, user.uid))?;
+    // The process has one thread, so the per-thread nature of the raw calls does not matter; libc synchronises them
+    // anyway.
+    if was_root {
+        drop_bounding_set()?;
+        // SAFETY: no groups are read from the null pointer.
+        check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+        // SAFETY: plain integers.
+        check(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) })?;
     }
+    // SAFETY: plain integers.
+    check(unsafe { libc::setresgid(gid, gid, gid) })?;
+    // SAFETY: plain integers.
+    check(unsafe { libc::setresuid(user.uid, user.uid, user.uid) })?;
     if was_root && user.uid != 0 {
         set_capabilities(keep)?;
         // The kernel took /proc/self away, by which sockets with long names are reached. Nobody gains by
         // having it back: tracing a process needs all the capabilities that the process has.
         // SAFETY: plain integers.
-        unsafe { check(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0))? };
+        check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) })?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! A poll loop waits for [`pipe_fd`] and then asks [`take`] which signals have come. Nothing else
 //! happens inside a handler, so anything may be done in response.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
@@ -17,8 +18,10 @@ static PENDING: AtomicU64 = AtomicU64::new(0);
 extern "C" fn note(signal: libc::c_int) {
     // Only atomics and write(2), all async-signal-safe. errno is restored, because the interrupted
     // code may be about to look at it.
-    // SAFETY: __errno_location returns a valid pointer for the calling thread.
-    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: no pointers are given.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: the calling thread's own, which is there as long as the thread.
+    let before = unsafe { *errno };
     if (0..64).contains(&signal) {
         PENDING.fetch_or(1 << signal, Ordering::SeqCst);
     }
@@ -28,7 +31,7 @@ extern "C" fn note(signal: libc::c_int) {
         unsafe { libc::write(fd, [0u8].as_ptr().cast(), 1) };
     }
     // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
+    unsafe { *errno = before };
 }
 
 fn pipe() -> &'static (OwnedFd, OwnedFd) {
@@ -49,24 +52,38 @@ pub fn pipe_fd() -> BorrowedFd<'static> {
 /// ignoring stays ignored.
 pub fn catch(signal: i32, unless_ignored: bool) -> io::Result<()> {
     pipe();
-    // SAFETY: an all-zero sigaction is valid; the handler is async-signal-safe and `static`.
-    unsafe {
-        let mut old: libc::sigaction = std::mem::zeroed();
-        if libc::sigaction(signal, std::ptr::null(), &mut old) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if unless_ignored && old.sa_sigaction == libc::SIG_IGN {
-            return Ok(());
-        }
-        let mut new: libc::sigaction = std::mem::zeroed();
-        new.sa_sigaction = note as extern "C" fn(libc::c_int) as usize;
-        libc::sigemptyset(&mut new.sa_mask);
-        // No SA_RESTART: a blocking call ends, so that whoever made it can look at `take`.
-        if libc::sigaction(signal, &new, std::ptr::null_mut()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
+    let mut old = no_action();
+    // SAFETY: sigaction only writes `old`, as there is no new action.
+    if unsafe { libc::sigaction(signal, std::ptr::null(), &mut old) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if unless_ignored && old.sa_sigaction == libc::SIG_IGN {
+        return Ok(());
+    }
+    // SAFETY: `note` is async-signal-safe.
+    unsafe { handle(signal, note) }
+}
+
+/// Has a signal handled. A blocking call that it meets ends (no SA_RESTART), so that whoever made it can look at
+/// [`take`].
+///
+/// # Safety
+///
+/// The handler does nothing but what a signal handler may.
+pub(crate) unsafe fn handle(signal: i32, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    let mut new = no_action();
+    new.sa_sigaction = handler as usize;
+    // SAFETY: a whole action, whose handler lives as long as the program and keeps the caller's promise.
+    if unsafe { libc::sigaction(signal, &new, std::ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The default action, without flags and with an empty mask.
+fn no_action() -> libc::sigaction {
+    // SAFETY: a plain C struct, of which all zero is valid; zero is SIG_DFL, and the empty set.
+    unsafe { std::mem::zeroed() }
 }
 
 /// Gives `signal` its default effect back.
@@ -98,17 +115,16 @@ pub fn inject(signal: i32) {
 /// Ends the process by `signal`, as if it had never been caught.
 pub fn die_by(signal: i32) -> ! {
     default(signal);
-    // SAFETY: raising a signal with its default effect in our own process; unblocking it first
-    // uses a valid, initialised set.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, signal);
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
-        libc::raise(signal);
-        // Its default effect is not to terminate: leave as the shell reports such an end.
-        libc::_exit(128 + signal)
-    }
+    let mut set = no_action().sa_mask;
+    // SAFETY: a valid, empty set; what is no signal leaves it as it is.
+    unsafe { libc::sigaddset(&mut set, signal) };
+    // SAFETY: a valid set, which is read; the old mask is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut()) };
+    // SAFETY: no pointers; the signal has its default effect.
+    unsafe { libc::raise(signal) };
+    // Its default effect is not to terminate: leave as the shell reports such an end.
+    // SAFETY: no pointers; nothing runs afterwards.
+    unsafe { libc::_exit(128 + signal) }
 }
 
 /// Sends `signal` to process `pid`.
@@ -122,16 +138,14 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
 
 /// The C library's text for a signal, such as "Alarm clock".
 pub fn describe(signal: i32) -> String {
-    // SAFETY: strsignal returns null or a C string that stays valid until the next call from this
-    // thread; it is copied at once.
-    unsafe {
-        let p = libc::strsignal(signal);
-        if p.is_null() {
-            format!("Unknown signal {signal}")
-        } else {
-            std::ffi::CStr::from_ptr(p).to_string_lossy().into_owned()
-        }
+    // SAFETY: no pointers are given.
+    let text = unsafe { libc::strsignal(signal) };
+    if text.is_null() {
+        return format!("Unknown signal {signal}");
     }
+    // SAFETY: a C string that stays valid until the next call from this thread; it is copied at once.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_string_lossy().into_owned()
 }
 
 /// The name of a signal, such as "SIGTERM".

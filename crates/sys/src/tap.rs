@@ -6,7 +6,9 @@
 //! The descriptor is always non-blocking.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::ifreq::{c_name, ifreq};
 use crate::vnet::{VNET_HDR_SIZE, VnetHdr};
@@ -53,18 +55,8 @@ pub struct Tap {
 impl Tap {
     /// Creates (or attaches to) the TAP device `name` in the thread's network namespace.
     pub fn open(name: &str, options: TapOptions) -> io::Result<Tap> {
-        let path = c"/dev/net/tun";
-        // SAFETY: `path` is a valid C string; the returned descriptor is ours alone.
-        let fd = unsafe {
-            let fd = libc::open(
-                path.as_ptr(),
-                libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK,
-            );
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            OwnedFd::from_raw_fd(fd)
-        };
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::open(c"/dev/net/tun", flags, Mode::empty())?;
         let mut ifr = ifreq(name)?;
         let mut flags = libc::IFF_TAP | libc::IFF_NO_PI;
         if options.vnet_hdr {
