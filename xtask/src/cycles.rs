@@ -9,22 +9,20 @@ use std::fs;
 use std::path::Path;
 
 /// Circles that are not undone yet: the crate, and the modules of one circle.
-const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "openflow",
-        &[
-            "action",
-            "codec",
-            "flow",
-            "group",
-            "legacy",
-            "message",
-            "oxm",
-            "packet_in",
-            "text",
-        ],
-    ),
-];
+const KNOWN: &[(&str, &[&str])] = &[(
+    "openflow",
+    &[
+        "action",
+        "codec",
+        "flow",
+        "group",
+        "legacy",
+        "message",
+        "oxm",
+        "packet_in",
+        "text",
+    ],
+)];
 
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
