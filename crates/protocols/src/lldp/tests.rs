@@ -287,4 +287,13 @@ fn no_beginning_of_a_frame_is_read_beyond_its_end() {
         lldp.input(start(), &whole[..len]);
     }
     assert_eq!(lldp.counters().rx_discarded, whole.len() as u64);
+    // Nor does a length or a type that is wrong lead there.
+    for at in 0..whole.len() {
+        for byte in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut frame = whole.clone();
+            frame[at] = byte;
+            lldp.input(start(), &frame);
+        }
+    }
+    assert_eq!(lldp.counters().rx, whole.len() as u64 * 6);
 }
