@@ -486,6 +486,7 @@ mod tests {
     use super::*;
     use crate::fd::{Events, PollEntry, poll};
     use crate::ifreq::{self, IFF_UP};
+    use crate::tap::tests::tap;
     use crate::tap::{Tap, TapOptions};
 
     fn frame(len: usize) -> Vec<u8> {
@@ -524,15 +525,7 @@ mod tests {
 
     #[test]
     fn frames_of_every_size_arrive_whole_and_in_order() {
-        crate::netns::unshare().unwrap();
-        let tap = Tap::open(
-            "t0",
-            TapOptions {
-                vnet_hdr: true,
-                ..Default::default()
-            },
-        )
-        .unwrap();
+        let tap = tap("t0");
         ifreq::set_mtu("t0", 65000).unwrap();
         ifreq::change_flags("t0", IFF_UP, 0).unwrap();
         let mut rx = PacketRx::open(ifreq::ifindex("t0").unwrap(), 64).unwrap();
@@ -555,15 +548,7 @@ mod tests {
 
     #[test]
     fn a_vlan_tag_is_reported_and_sent_frames_are_not_received() {
-        crate::netns::unshare().unwrap();
-        let tap = Tap::open(
-            "t0",
-            TapOptions {
-                vnet_hdr: true,
-                ..Default::default()
-            },
-        )
-        .unwrap();
+        let tap = tap("t0");
         ifreq::change_flags("t0", IFF_UP, 0).unwrap();
         let ifindex = ifreq::ifindex("t0").unwrap();
         let mut rx = PacketRx::open(ifindex, 64).unwrap();

@@ -200,22 +200,24 @@ impl AsFd for Tap {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::fd::{Events, PollEntry, poll};
     use crate::ifreq::{self, IFF_UP};
 
+    /// A tap of that name, whose frames have virtio-net headers, in a namespace of the test's own.
+    pub(crate) fn tap(name: &str) -> Tap {
+        crate::netns::unshare().unwrap();
+        let options = TapOptions {
+            vnet_hdr: true,
+            ..TapOptions::default()
+        };
+        Tap::open(name, options).unwrap()
+    }
+
     #[test]
     fn host_frames_arrive_and_ours_are_refused_while_down() {
-        crate::netns::unshare().unwrap();
-        let tap = Tap::open(
-            "t0",
-            TapOptions {
-                vnet_hdr: true,
-                ..Default::default()
-            },
-        )
-        .unwrap();
+        let tap = tap("t0");
         assert_eq!(tap.name(), "t0");
         assert_ne!(tap.set_best_offload(), TapOffload::None);
         let frame = [0u8; 60];
