@@ -40,7 +40,7 @@ pub fn lint() -> Result<(), String> {
 fn fuzz() -> Result<(), String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     command
-        .args(["check", "--quiet", "--locked", "--all-targets"])
+        .args(["check", "--quiet", "--all-targets"])
         .args(["--manifest-path", "fuzz/Cargo.toml"])
         .arg("--target-dir")
         .arg(bin::target().join("fuzz"))
