@@ -67,7 +67,7 @@ pub struct ConnMgr {
     /// Whether flows are being restored after a restart: no controller is connected to before they are.
     pub restoring: bool,
     /// Generation id of the last role request that had one.
-    pub generation_id: Option<u64>,
+    generation_id: Option<u64>,
 }
 
 impl ConnMgr {
@@ -80,7 +80,7 @@ impl ConnMgr {
     }
 
     /// The versions that connections may negotiate unless their settings say otherwise.
-    pub fn allowed_versions(&self) -> Versions {
+    fn allowed_versions(&self) -> Versions {
         self.allowed
             .filter(|v| !v.is_empty())
             .unwrap_or(Versions::ALL)
@@ -100,10 +100,6 @@ impl ConnMgr {
 
     fn primaries(&self) -> impl Iterator<Item = &OfConn> {
         self.conns.iter().filter(|c| c.kind == ConnKind::Primary)
-    }
-
-    pub fn conns(&self) -> &[OfConn] {
-        &self.conns
     }
 
     /// Makes the targets exactly these, beside the listener for management. Returns whether the bridge went

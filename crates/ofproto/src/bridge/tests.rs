@@ -1,10 +1,12 @@
-//! Fail-open for an hour of virtual time, against controllers that come and go, next to a small model of it.
+//! Fail-open for an hour of virtual time, against controllers that come and go, next to a small model of it; and what
+//! controllers hear of each other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrovs_openflow::flow::FlowMod;
+use ferrovs_openflow::flow::{FlowMod, FlowModCommand, FlowModFlags};
 use ferrovs_openflow::message::{Message, Msg};
+use ferrovs_openflow::switch::{Role, RoleRequest};
 use ferrovs_openflow::tun::Tun;
 use ferrovs_openflow::version::{Version, Versions};
 use ferrovs_runtime::clock;
@@ -50,6 +52,8 @@ struct Controller {
     admits: bool,
     last_admitted: Instant,
     n_packets: usize,
+    /// Types of the messages that came, but for probes.
+    heard: Vec<u8>,
 }
 
 impl Controller {
@@ -63,6 +67,7 @@ impl Controller {
             admits: false,
             last_admitted: now,
             n_packets: 0,
+            heard: Vec::new(),
         }
     }
 
@@ -113,6 +118,8 @@ impl Controller {
             self.n_packets += usize::from(kind == OFPT_PACKET_IN);
             if kind == OFPT_ECHO_REQUEST {
                 self.send(Message::EchoReply(Vec::new()), now);
+            } else {
+                self.heard.push(kind);
             }
         }
     }
@@ -274,4 +281,53 @@ fn without_controllers_for_a_whole_hour_the_bridge_stays_open() {
         assert_eq!(world.priorities(), world.flows);
     }
     assert_eq!((world.n_opened, world.n_closed), (1, 0));
+}
+
+#[test]
+fn what_a_message_means_to_others_is_told_before_the_next_is_read() {
+    const OFPT_EXPERIMENTER: u8 = 4;
+    const OFPT_FLOW_REMOVED: u8 = 11;
+    const OFPT_ROLE_REPLY: u8 = 25;
+    let mut world = World::new(2, 6);
+    world.controllers.iter_mut().for_each(Controller::listen);
+    let turn = |world: &mut World| {
+        for _ in 0..8 {
+            world.now += STEP;
+            world.bridge.run(world.now);
+            world.controllers.iter_mut().for_each(|c| c.run(world.now));
+        }
+        let heard = world.controllers.iter_mut();
+        heard
+            .map(|c| std::mem::take(&mut c.heard))
+            .collect::<Vec<_>>()
+    };
+    turn(&mut world);
+    let primary = |generation_id| {
+        Message::RoleRequest(RoleRequest {
+            role: Role::Primary,
+            generation_id: Some(generation_id),
+            nicira: false,
+        })
+    };
+    let flow_mod = |command| Message::FlowMod {
+        flow_mod: Box::new(FlowMod {
+            command,
+            table_id: 0,
+            flags: FlowModFlags::SEND_FLOW_REM,
+            ..FlowMod::default()
+        }),
+        nxm: false,
+    };
+    let now = world.now;
+    world.controllers[0].send(primary(1), now);
+    world.controllers[0].send(flow_mod(FlowModCommand::Add), now);
+    assert_eq!(turn(&mut world), [vec![OFPT_ROLE_REPLY], vec![]]);
+    // The first is secondary when the flow goes, and hears that it is, not that the flow went.
+    world.controllers[1].send(primary(2), now);
+    world.controllers[1].send(flow_mod(FlowModCommand::Delete), now);
+    let heard = [
+        vec![OFPT_EXPERIMENTER],
+        vec![OFPT_ROLE_REPLY, OFPT_FLOW_REMOVED],
+    ];
+    assert_eq!(turn(&mut world), heard);
 }
