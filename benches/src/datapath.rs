@@ -93,7 +93,9 @@ fn put(dp: &Arc<dyn Dpif>, ufid: u128, key: &str, actions: &str) {
     dp.flow_put(FlowPut {
         ufid: Ufid(ufid),
         pmd: None,
-        put: Put::Create(&PackedMatch::new(&parsed.into_match().expect(key))),
+        put: Put::Create(&Arc::new(PackedMatch::new(
+            &parsed.into_match().expect(key),
+        ))),
         actions: parse_actions(actions, None).expect(actions).into(),
         zero_stats: false,
     })

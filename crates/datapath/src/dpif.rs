@@ -22,11 +22,11 @@ mod port_events;
 
 // What the interface speaks of, which texts speak of too.
 pub use crate::errno::Errno;
-pub use crate::flow::{FlowAttrs, FlowEntry, FlowStats, FlowView};
+pub use crate::flow::{FlowAttrs, FlowEntry, FlowStats, FlowView, PackedMatch};
 pub use crate::id::{PmdId, Ufid};
 pub use crate::port::{DpPortInfo, PortStats, port_number};
 pub use dump::{DumpWant, Shard};
-pub use ops::{Execute, FlowPut, Op, PackedMatch, Put, RefusedPut};
+pub use ops::{Execute, FlowPut, Op, Put, RefusedPut};
 pub use port_events::{PortChanges, PortEvents, PortLog};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

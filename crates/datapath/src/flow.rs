@@ -1,9 +1,10 @@
-//! Installed flows as a datapath shows them.
+//! Flows: what they match, in few bytes, and how a datapath shows those that it has.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
+use ferrovs_packet::miniflow::{Miniflow, Minimask};
 
 use crate::action::Action;
 use crate::id::{PmdId, Ufid};
@@ -64,6 +65,30 @@ impl FlowEntry {
             actions: flow.actions(),
             stats: flow.stats(),
             attrs: flow.attrs(),
+        }
+    }
+}
+
+/// A key and which of its bits a flow matches, packed. Bits of the key outside the mask need not be zero: they are those
+/// of the packet that the flow was made for, which texts and translations look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackedMatch {
+    pub key: Miniflow,
+    pub mask: Minimask,
+}
+
+impl PackedMatch {
+    pub fn new(m: &Match) -> PackedMatch {
+        PackedMatch {
+            key: Miniflow::new(&m.flow),
+            mask: Minimask::new(&m.wc),
+        }
+    }
+
+    pub fn expand(&self) -> Match {
+        Match {
+            flow: self.key.expand(),
+            wc: self.mask.expand(),
         }
     }
 }

@@ -9,6 +9,7 @@ use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowTnl, FlowWildcards, VLAN_CFI, VLAN_VID_MASK};
 
 use crate::action::{Action, Userspace};
+use crate::flow::PackedMatch;
 use crate::id::{PmdId, Ufid};
 
 /// Why the packet came up.
@@ -42,9 +43,11 @@ pub struct Upcall<'a> {
 }
 
 /// A flow that shall be installed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install {
     pub ufid: Ufid,
+    /// The packet's key, and the bits that decided with those of [`complete`]: the flow matches these and no other.
+    pub match_: Arc<PackedMatch>,
     /// Given back in [`UpcallHandler::installed`]: tells this wish from others for the same flow.
     pub ticket: u64,
 }
@@ -56,8 +59,6 @@ pub struct UpcallReply {
     pub actions: Arc<[Action]>,
     /// When given, the actions of the flow to install, which differ when each packet must come up.
     pub flow_actions: Option<Arc<[Action]>>,
-    /// Bits that decided, and those of [`complete`]; the flow matches these and no other.
-    pub wc: Box<FlowWildcards>,
     /// The flow to install; none means that nothing shall be installed.
     pub install: Option<Install>,
 }

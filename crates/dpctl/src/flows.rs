@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use ferrovs_datapath::dpif::{
     Dpif, Errno, FlowEntry, FlowPut, PackedMatch, PmdId, Put, RefusedPut, Ufid,
@@ -144,7 +145,7 @@ fn put(cx: &mut Context<'_>, dp: &dyn Dpif, flow: &str, actions: &str, change: C
     let no_port = fits && !key.has_exact_port();
     let result = match key.into_match() {
         Ok(match_) => {
-            let packed = PackedMatch::new(&match_);
+            let packed = Arc::new(PackedMatch::new(&match_));
             dp.flow_put(FlowPut {
                 ufid,
                 pmd: None,

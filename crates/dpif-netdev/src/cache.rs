@@ -213,7 +213,7 @@ impl FlowSlots {
 #[cfg(test)]
 mod tests {
     use ferrovs_datapath::dpif::Ufid;
-    use ferrovs_packet::flow::{Flow, Match};
+    use ferrovs_packet::flow::Flow;
     use ferrovs_packet::miniflow::Miniflow;
     use ferrovs_runtime::clock;
 
@@ -226,7 +226,7 @@ mod tests {
             ..Flow::default()
         });
         let flow = |n| {
-            let new = DpFlow::new(Ufid(n), &Match::default(), Arc::default(), clock::now());
+            let new = DpFlow::new(Ufid(n), Arc::default(), Arc::default(), clock::now());
             Arc::new(new)
         };
         let (dies, lives) = (flow(1), flow(2));

@@ -160,9 +160,9 @@ impl Dpcls {
             self.simple
                 .insert_unique(hash, (brief, flow.clone()), again);
         }
-        let at = self.subtables.iter().position(|t| t.mask == flow.mask);
+        let at = self.subtables.iter().position(|t| t.mask == *flow.mask());
         let at = at.unwrap_or_else(|| {
-            self.subtables.push(Subtable::new(&flow.mask));
+            self.subtables.push(Subtable::new(flow.mask()));
             self.subtables.len() - 1
         });
         let table = &mut self.subtables[at];
@@ -173,7 +173,7 @@ impl Dpcls {
     }
 
     pub fn remove(&mut self, flow: &Arc<DpFlow>) {
-        let Some(at) = self.subtables.iter().position(|t| t.mask == flow.mask) else {
+        let Some(at) = self.subtables.iter().position(|t| t.mask == *flow.mask()) else {
             return;
         };
         let table = &mut self.subtables[at];
@@ -212,7 +212,7 @@ impl Dpcls {
 mod tests {
     use std::time::Instant;
 
-    use ferrovs_datapath::dpif::Ufid;
+    use ferrovs_datapath::dpif::{PackedMatch, Ufid};
     use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
     use ferrovs_packet::miniflow::Miniflow;
     use proptest::prelude::*;
@@ -240,7 +240,7 @@ mod tests {
         };
         Arc::new(DpFlow::new(
             Ufid(n as u128),
-            &m,
+            Arc::new(PackedMatch::new(&m)),
             Arc::default(),
             Instant::now(),
         ))
@@ -265,7 +265,7 @@ mod tests {
                 };
                 dense.fill(Miniflow::new(&key(ip)).view());
                 let flow = flow(0, &(key(ip), mask));
-                let table = Subtable::new(&flow.mask);
+                let table = Subtable::new(flow.mask());
                 dense.mask(&table.units).1 & 0xff
             };
             (1..100).map(dense).collect::<Vec<_>>()

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ferrovs_datapath::action::Action;
-use ferrovs_datapath::dpif::{FlowAttrs, FlowStats, FlowView, PmdId, Ufid};
+use ferrovs_datapath::dpif::{FlowAttrs, FlowStats, FlowView, PackedMatch, PmdId, Ufid};
 use ferrovs_datapath::text::miniflow_bits;
 use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
-use ferrovs_packet::miniflow::{Miniflow, Minimask};
+use ferrovs_packet::miniflow::Minimask;
 use ferrovs_packet::parse::Brief;
 use smallvec::SmallVec;
 
@@ -42,24 +42,22 @@ pub struct DpFlow {
     pub ufid: Ufid,
     /// Flows that were made earlier have smaller numbers.
     pub serial: u64,
-    pub mask: Minimask,
-    /// The whole key of the packet that the flow was made for.
-    key: Miniflow,
+    /// The whole key of the packet that the flow was made for, and what of it matters: shared with whoever asked for the
+    /// flow.
+    match_: Arc<PackedMatch>,
     brief: Option<Brief>,
 }
 
 impl DpFlow {
-    pub fn new(ufid: Ufid, match_: &Match, actions: Actions, epoch: Instant) -> DpFlow {
+    pub fn new(ufid: Ufid, match_: Arc<PackedMatch>, actions: Actions, epoch: Instant) -> DpFlow {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let mask = Minimask::new(&match_.wc);
-        let words = match_.flow.words();
+        let (key, mask) = (match_.key.view(), match_.mask.view());
         DpFlow {
-            values: mask.view().iter().map(|(i, m)| words[i] & m).collect(),
+            values: mask.iter().map(|(i, m)| key.word(i) & m).collect(),
             ufid,
             serial: SERIAL.fetch_add(1, Relaxed),
-            mask,
-            key: Miniflow::new(&match_.flow),
-            brief: Brief::of_match(match_),
+            brief: Brief::of_packed(key, mask),
+            match_,
             actions: ArcSwap::from_pointee(actions),
             dead: AtomicBool::new(false),
             slot: AtomicU32::new(u32::MAX),
@@ -82,11 +80,16 @@ impl DpFlow {
         self.brief
     }
 
+    /// The bits that a packet must have.
+    pub fn mask(&self) -> &Minimask {
+        &self.match_.mask
+    }
+
     /// The input port that it matches.
     pub fn in_port(&self) -> u32 {
         const WORD: usize = std::mem::offset_of!(Flow, in_port) / 8;
         const _: () = assert!(std::mem::offset_of!(Flow, in_port) % 8 == 4);
-        let bytes = self.key.view().word(WORD).to_ne_bytes();
+        let bytes = self.match_.key.view().word(WORD).to_ne_bytes();
         u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]])
     }
 
@@ -129,15 +132,12 @@ impl DpFlow {
 
     #[cfg(test)]
     pub fn matches(&self, key: ferrovs_packet::miniflow::MiniRef<'_>) -> bool {
-        key.matches(&self.values, self.mask.view())
+        key.matches(&self.values, self.mask().view())
     }
 
     /// The whole key and the mask.
     pub fn match_(&self) -> Match {
-        Match {
-            flow: self.key.expand(),
-            wc: self.mask.expand(),
-        }
+        self.match_.expand()
     }
 }
 
@@ -161,11 +161,11 @@ impl FlowView for Shown<'_> {
     }
 
     fn key(&self) -> Flow {
-        self.flow.key.expand()
+        self.flow.match_.key.expand()
     }
 
     fn mask(&self) -> FlowWildcards {
-        self.flow.mask.expand()
+        self.flow.match_.mask.expand()
     }
 
     fn actions(&self) -> Arc<[Action]> {

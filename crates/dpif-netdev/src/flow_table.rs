@@ -51,7 +51,6 @@ impl FlowTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ferrovs_packet::flow::Match;
 
     #[test]
     fn each_flow_is_in_one_part() {
@@ -59,7 +58,7 @@ mod tests {
         #[allow(clippy::disallowed_methods)]
         let epoch = std::time::Instant::now();
         for n in 0..100 {
-            let flow = DpFlow::new(Ufid(n), &Match::default(), Arc::default(), epoch);
+            let flow = DpFlow::new(Ufid(n), Arc::default(), Arc::default(), epoch);
             assert!(table.insert(&Arc::new(flow)));
         }
         for of in [1, 3, SHARDS] {

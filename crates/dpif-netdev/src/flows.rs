@@ -100,13 +100,13 @@ fn put_one(thread: &Thread, epoch: Instant, put: &FlowPut<'_>) -> Result<(), Err
         }
         return Ok(());
     }
-    let match_ = put.put.create().ok_or(Errno::ENOENT)?.expand();
-    let flow = DpFlow::new(put.ufid, &match_, put.actions.clone(), epoch);
+    let match_ = put.put.create().ok_or(Errno::ENOENT)?.clone();
+    let flow = DpFlow::new(put.ufid, match_, put.actions.clone(), epoch);
     let flow = Arc::new(flow);
     if !thread.flows.insert(&flow) {
         return Err(Errno::EEXIST);
     }
-    crate::log::flow_added(put.ufid, &match_, &put.actions);
+    crate::log::flow_added(&flow, &put.actions);
     thread.post(Message::Insert(flow));
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! What `vlog/set dpif_netdev:dbg` shows of flows and questions.
 
 use ferrovs_datapath::action::Action;
-use ferrovs_datapath::dpif::Ufid;
 use ferrovs_datapath::text::{format_actions, format_match, format_openflow_match, format_packet};
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, Match};
@@ -21,14 +20,15 @@ pub fn upcall(dp: &str, why: &str, packet: &Packet, flow: &Flow) {
     );
 }
 
-pub fn flow_added(ufid: Ufid, m: &Match, actions: &[Action]) {
+pub fn flow_added(flow: &DpFlow, actions: &[Action]) {
     vlog::dbg!(
         DPIF_NETDEV,
-        "flow_add: ufid:{ufid} mega_ufid:{ufid} {}, actions:{}",
-        terse(m),
+        "flow_add: ufid:{0} mega_ufid:{0} {1}, actions:{2}",
+        flow.ufid,
+        terse(&flow.match_()),
         list(actions)
     );
-    openflow(|| *m);
+    openflow(|| flow.match_());
 }
 
 pub fn flow_changed(flow: &DpFlow, old: &[Action], new: &[Action]) {

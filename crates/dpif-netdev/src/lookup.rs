@@ -336,7 +336,7 @@ fn count_malformed(parsed: Parsed, key: &MiniflowBuf) {
 
 #[cfg(test)]
 mod tests {
-    use ferrovs_datapath::dpif::Ufid;
+    use ferrovs_datapath::dpif::{PackedMatch, Ufid};
     use ferrovs_datapath::upcall::complete;
     use ferrovs_packet::buffer::Batch;
     use ferrovs_packet::flow::{FlowWildcards, Match, NW_FRAG_MASK};
@@ -374,7 +374,8 @@ mod tests {
             wc.masks.tp_dst = u16::MAX.into();
         }
         let flow = Flow::from_packet(&mut like);
-        let new = DpFlow::new(Ufid(n), &Match { flow, wc }, Arc::default(), clock::now());
+        let match_ = Arc::new(PackedMatch::new(&Match { flow, wc }));
+        let new = DpFlow::new(Ufid(n), match_, Arc::default(), clock::now());
         Arc::new(new)
     }
 

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use ferrovs_datapath::dpif::Ufid;
-use ferrovs_datapath::upcall::{Upcall, UpcallKind};
+use ferrovs_datapath::upcall::{Install, Upcall, UpcallKind};
 use ferrovs_packet::buffer::{BATCH, Batch, Packet};
-use ferrovs_packet::flow::Match;
 use ferrovs_packet::miniflow::MiniRef;
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
@@ -102,12 +100,8 @@ impl Worker {
         };
         c.add(Count::Miss, 1);
         if let Some(install) = reply.install {
-            let m = Match {
-                flow,
-                wc: *reply.wc,
-            };
             let actions = reply.flow_actions.as_ref().unwrap_or(&reply.actions);
-            let installed = self.install(install.ufid, &m, actions);
+            let installed = self.install(&install, actions);
             if let Some(handler) = handler {
                 handler.installed(install, self.me.id, installed);
             }
@@ -122,12 +116,14 @@ impl Worker {
     }
 
     /// Adds a flow that an upcall asked for; false when there is one already.
-    fn install(&mut self, ufid: Ufid, m: &Match, actions: &Actions) -> bool {
-        let flow = Arc::new(DpFlow::new(ufid, m, actions.clone(), self.shared.epoch));
+    fn install(&mut self, install: &Install, actions: &Actions) -> bool {
+        let match_ = install.match_.clone();
+        let flow = DpFlow::new(install.ufid, match_, actions.clone(), self.shared.epoch);
+        let flow = Arc::new(flow);
         if !self.me.flows.insert(&flow) {
             return false;
         }
-        crate::log::flow_added(ufid, m, actions);
+        crate::log::flow_added(&flow, actions);
         self.lookup.adopt(flow);
         true
     }

@@ -30,8 +30,9 @@ fn switch(dp: &Arc<dyn Dpif>, answers: &[(u32, &str)]) -> Arc<Answers> {
 const UDP: &str = "eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),\
                    ipv4(src=10.0.0.1,dst=10.0.0.2,proto=17,ttl=64,frag=no),udp(src=1,dst=2)";
 
-fn packed(text: &str) -> PackedMatch {
-    PackedMatch::new(&parse_key(text, None).unwrap().into_match().unwrap())
+fn packed(text: &str) -> Arc<PackedMatch> {
+    let m = parse_key(text, None).unwrap().into_match().unwrap();
+    Arc::new(PackedMatch::new(&m))
 }
 
 fn receive(port: &str, text: &str) {
@@ -71,7 +72,7 @@ fn the_first_packet_asks_and_the_others_hit_the_flow_that_was_installed() {
         (99, 99 * size)
     );
     // Actions that are replaced count at once, and a flow that is deleted is asked for again.
-    let told_as = &PackedMatch::new(&flows[0].match_);
+    let told_as = &Arc::new(PackedMatch::new(&flows[0].match_));
     dp.flow_put(FlowPut {
         ufid: flows[0].ufid,
         pmd: None,

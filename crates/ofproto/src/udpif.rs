@@ -21,11 +21,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_datapath::action::{Action, Cookie, DropReason, SlowPath, Userspace};
-use ferrovs_datapath::dpif::{Dpif, DumpWant, Execute, PmdId, Shard};
+use ferrovs_datapath::dpif::{Dpif, DumpWant, Execute, PackedMatch, PmdId, Shard};
 use ferrovs_datapath::upcall::{self, Install, Upcall, UpcallHandler, UpcallKind, UpcallReply};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
+use ferrovs_packet::miniflow::{Miniflow, Minimask};
 use ferrovs_packet::types::{DpPort, OfPort};
 use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_runtime::{Poller, clock, coverage};
@@ -377,7 +378,6 @@ impl Udpif {
         Some(UpcallReply {
             actions,
             flow_actions,
-            wc: Box::new(out.wc),
             install,
         })
     }
@@ -418,17 +418,22 @@ impl Udpif {
             self.ukeys.hold(&translation.recircs);
             return None;
         }
-        let ufid = upcall.ufid;
-        let ufid = ufid.unwrap_or_else(|| ukey::ufid_of(upcall.flow, wc));
-        let key = Ukey::new(ufid, upcall.pmd, upcall.flow, wc, translation);
-        let key = Arc::new(key);
+        let match_ = Arc::new(PackedMatch {
+            key: Miniflow::new(upcall.flow),
+            mask: Minimask::new(wc),
+        });
+        let ufid = upcall.ufid.unwrap_or_else(|| ukey::ufid_of(&match_));
+        let key = Arc::new(Ukey::new(ufid, upcall.pmd, match_.clone(), translation));
         if !self.ukeys.insert(key.clone()) {
             coverage::HANDLER_DUPLICATE_UPCALL.inc();
             self.ukeys.hold(&key.state().recircs);
             return None;
         }
-        let ticket = key.ticket;
-        Some(Install { ufid, ticket })
+        Some(Install {
+            ufid,
+            match_,
+            ticket: key.ticket,
+        })
     }
 
     fn slow_path(&self, upcall: &Upcall<'_>) -> Option<UpcallReply> {
@@ -631,7 +636,6 @@ fn reply_once(actions: Vec<Action>) -> UpcallReply {
     UpcallReply {
         actions: actions.into(),
         flow_actions: None,
-        wc: Box::new(FlowWildcards::default()),
         install: None,
     }
 }
@@ -665,7 +669,7 @@ impl UpcallHandler for Udpif {
     }
 
     fn installed(&self, install: Install, pmd: PmdId, installed: bool) {
-        let Install { ufid, ticket } = install;
-        self.ukeys.settle(ufid, pmd, ticket, installed);
+        self.ukeys
+            .settle(install.ufid, pmd, install.ticket, installed);
     }
 }

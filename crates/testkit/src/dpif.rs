@@ -245,10 +245,9 @@ impl FakeDpif {
         };
         inner.stats.n_missed += 1;
         let actions = reply.flow_actions.unwrap_or_else(|| reply.actions.clone());
-        let wc = *reply.wc;
         let install = reply.install.map(|install| {
             let stats = FlowStats::default();
-            let match_ = Match { flow, wc };
+            let match_ = install.match_.expand();
             (
                 install,
                 FakeFlow {

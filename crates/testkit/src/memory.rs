@@ -12,12 +12,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ferrovs_datapath::action::Action;
-use ferrovs_datapath::dpif::{Dpif, DpifClass, PmdId, Ufid};
+use ferrovs_datapath::dpif::{Dpif, DpifClass, PackedMatch, PmdId, Ufid};
 use ferrovs_datapath::text::parse_actions;
 use ferrovs_datapath::upcall::{Install, Upcall, UpcallHandler, UpcallKind, UpcallReply, complete};
 use ferrovs_netdev::{Class, Features, Flags, Layout, Netdev, Rxq, Stats, Txq};
 use ferrovs_packet::buffer::{BATCH, Batch, Packet};
-use ferrovs_packet::flow::FlowWildcards;
+use ferrovs_packet::flow::{FlowWildcards, Match};
 use ferrovs_packet::types::MacAddr;
 use ferrovs_sync::Waker;
 
@@ -421,15 +421,14 @@ const TICKET: u64 = 7;
 impl UpcallHandler for Answers {
     fn upcall(&self, upcall: Upcall<'_>) -> Option<UpcallReply> {
         let mut wc = self.looks_at;
-        let reply = |actions, wc, install| UpcallReply {
+        let reply = |actions, install| UpcallReply {
             actions,
             flow_actions: None,
-            wc: Box::new(wc),
             install,
         };
         if let UpcallKind::Action { .. } = upcall.kind {
             lock(&self.sent_up).push(upcall.packet.size());
-            return Some(reply(Arc::default(), wc, None));
+            return Some(reply(Arc::default(), None));
         }
         self.misses.fetch_add(1, SeqCst);
         let mut key = *upcall.flow;
@@ -441,9 +440,13 @@ impl UpcallHandler for Answers {
         });
         let install = Install {
             ufid: Ufid(ufid),
+            match_: Arc::new(PackedMatch::new(&Match {
+                flow: *upcall.flow,
+                wc,
+            })),
             ticket: TICKET,
         };
-        Some(reply(actions.clone(), wc, self.installs.then_some(install)))
+        Some(reply(actions.clone(), self.installs.then_some(install)))
     }
 
     fn installed(&self, install: Install, _: PmdId, installed: bool) {

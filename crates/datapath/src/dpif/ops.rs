@@ -3,51 +3,26 @@
 use std::sync::Arc;
 
 use ferrovs_packet::buffer::Packet;
-use ferrovs_packet::flow::{Flow, Match};
-use ferrovs_packet::miniflow::{Miniflow, Minimask};
+use ferrovs_packet::flow::Flow;
 
-use super::{Dpif, DumpWant, Errno, FlowEntry, FlowStats, PmdId, Shard, Ufid};
+use super::{Dpif, DumpWant, Errno, FlowEntry, FlowStats, PackedMatch, PmdId, Shard, Ufid};
 use crate::action::Action;
-
-/// A key and which of its bits a flow matches, packed. Bits of the key outside the mask need not be zero: they are those
-/// of the packet that the flow was made for, which texts and translations look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackedMatch {
-    pub key: Miniflow,
-    pub mask: Minimask,
-}
-
-impl PackedMatch {
-    pub fn new(m: &Match) -> PackedMatch {
-        PackedMatch {
-            key: Miniflow::new(&m.flow),
-            mask: Minimask::new(&m.wc),
-        }
-    }
-
-    pub fn expand(&self) -> Match {
-        Match {
-            flow: self.key.expand(),
-            wc: self.mask.expand(),
-        }
-    }
-}
 
 /// What shall become of a flow.
 #[derive(Clone, Copy, Debug)]
 pub enum Put<'a> {
     /// A new one; EEXIST if it is there.
-    Create(&'a PackedMatch),
+    Create(&'a Arc<PackedMatch>),
     /// Other actions for one that is there, or ENOENT. Its match stays: a datapath goes by the identifier, and `told_as`
     /// is what logs call it.
-    Modify { told_as: &'a PackedMatch },
+    Modify { told_as: &'a Arc<PackedMatch> },
     /// Either, as the case may be.
-    CreateOrModify(&'a PackedMatch),
+    CreateOrModify(&'a Arc<PackedMatch>),
 }
 
 impl<'a> Put<'a> {
     /// The match, if the flow may have to be made.
-    pub fn create(self) -> Option<&'a PackedMatch> {
+    pub fn create(self) -> Option<&'a Arc<PackedMatch>> {
         match self {
             Put::Create(m) | Put::CreateOrModify(m) => Some(m),
             Put::Modify { .. } => None,
@@ -59,7 +34,7 @@ impl<'a> Put<'a> {
         !matches!(self, Put::Create(_))
     }
 
-    pub fn told_as(self) -> &'a PackedMatch {
+    pub fn told_as(self) -> &'a Arc<PackedMatch> {
         match self {
             Put::Create(m) | Put::CreateOrModify(m) | Put::Modify { told_as: m } => m,
         }

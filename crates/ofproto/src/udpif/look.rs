@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use ferrovs_datapath::action::DropReason;
-use ferrovs_datapath::dpif::{DumpWant, FlowPut, FlowStats, FlowView, Op, Put, Shard};
+use ferrovs_datapath::dpif::{DumpWant, FlowPut, FlowStats, FlowView, Op, PackedMatch, Put, Shard};
+use ferrovs_packet::miniflow::{Miniflow, Minimask};
 use ferrovs_runtime::coverage;
 
 use super::ukey::{Translation, Ukey, UkeyState};
@@ -168,12 +169,15 @@ impl Look {
 /// A flow that somebody else installed is held to the tables like any other.
 pub(super) fn adopt(flow: &dyn FlowView) -> Ukey {
     coverage::DUMPED_NEW_FLOW.inc();
-    let (key, mask) = (flow.key(), flow.mask());
+    let match_ = Arc::new(PackedMatch {
+        key: Miniflow::new(&flow.key()),
+        mask: Minimask::new(&flow.mask()),
+    });
     let translation = Translation {
         actions: flow.actions(),
         ..Translation::default()
     };
-    Ukey::new(flow.ufid(), flow.pmd(), &key, &mask, translation)
+    Ukey::new(flow.ufid(), flow.pmd(), match_, translation)
 }
 
 impl Udpif {

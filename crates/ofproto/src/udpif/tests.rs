@@ -270,7 +270,7 @@ fn somebody_elses_flow_is_held_to_the_tables() {
     let lab = Lab::new(&["in_port=1,actions=output:2"]);
     let text = "recirc_id(0),in_port(10),packet_type(ns=0,id=0),eth(),eth_type(0x1234)";
     let key = parse_key(text, None).unwrap();
-    let packed = PackedMatch::new(&key.into_match().unwrap());
+    let packed = Arc::new(PackedMatch::new(&key.into_match().unwrap()));
     let dp: &dyn Dpif = &*lab.dp;
     let put = |actions: &[ferrovs_datapath::action::Action]| {
         dp.flow_put(FlowPut {
@@ -351,7 +351,7 @@ fn what_a_datapath_keeps_is_taken_up_by_the_process_that_follows() {
     let (port, _) = first.attach(&device).unwrap();
     let text = "recirc_id(0),in_port(1),packet_type(ns=0,id=0),eth(),eth_type(0x1234)";
     let key = parse_key(text, None).unwrap();
-    let packed = PackedMatch::new(&key.into_match().unwrap());
+    let packed = Arc::new(PackedMatch::new(&key.into_match().unwrap()));
     let actions = parse_actions("clone(recirc(7)),recirc(3)", None).unwrap();
     first
         .dpif

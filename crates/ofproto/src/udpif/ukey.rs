@@ -22,7 +22,6 @@ use std::time::Instant;
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{FlowStats, PackedMatch, PmdId, Ufid};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
-use ferrovs_packet::miniflow::{Miniflow, Minimask};
 use ferrovs_runtime::clock;
 
 use crate::xlate::recirc::Recirc;
@@ -50,7 +49,7 @@ pub struct Ukey {
     pub created: Instant,
     /// With the whole key of the packet that the flow was made for: a translation that is made again may look at any
     /// bit of it.
-    pub match_: PackedMatch,
+    pub match_: Arc<PackedMatch>,
     state: Mutex<UkeyState>,
 }
 
@@ -92,13 +91,7 @@ impl From<Translation> for UkeyState {
 }
 
 impl Ukey {
-    pub fn new(
-        ufid: Ufid,
-        pmd: PmdId,
-        flow: &Flow,
-        wc: &FlowWildcards,
-        translation: Translation,
-    ) -> Ukey {
+    pub fn new(ufid: Ufid, pmd: PmdId, match_: Arc<PackedMatch>, translation: Translation) -> Ukey {
         static TICKETS: AtomicU64 = AtomicU64::new(0);
         Ukey {
             ufid,
@@ -107,10 +100,7 @@ impl Ukey {
             ticket: TICKETS.fetch_add(1, Ordering::Relaxed),
             seen: AtomicU64::new(0),
             created: clock::now(),
-            match_: PackedMatch {
-                key: Miniflow::new(flow),
-                mask: Minimask::new(wc),
-            },
+            match_,
             state: Mutex::new(translation.into()),
         }
     }
@@ -172,16 +162,17 @@ impl Ukey {
     }
 }
 
-/// The identifier of the megaflow that `flow` belongs to.
-pub fn ufid_of(flow: &Flow, wc: &FlowWildcards) -> Ufid {
+/// The identifier of a megaflow.
+pub fn ufid_of(m: &PackedMatch) -> Ufid {
     // The same for all threads and over restarts of a thread, so that equal megaflows meet.
     let process = ferrovs_packet::hash::seed();
     let half = |seed: u64| {
-        use std::hash::{BuildHasher, Hasher};
+        use std::hash::{BuildHasher, Hash, Hasher};
         let mut hasher = foldhash::quality::FixedState::with_seed(seed ^ process).build_hasher();
-        for (value, mask) in flow.words().iter().zip(wc.masks.words()) {
-            hasher.write_u64(value & mask);
-            hasher.write_u64(*mask);
+        m.mask.map().hash(&mut hasher);
+        for (i, mask) in m.mask.view().iter() {
+            hasher.write_u64(m.key.view().word(i) & mask);
+            hasher.write_u64(mask);
         }
         u128::from(hasher.finish())
     };
@@ -191,6 +182,7 @@ pub fn ufid_of(flow: &Flow, wc: &FlowWildcards) -> Ufid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ferrovs_packet::flow::Match;
     use ferrovs_packet::types::eth_type;
 
     #[test]
@@ -198,8 +190,7 @@ mod tests {
         let key = Ukey::new(
             Ufid(1),
             PmdId(0),
-            &Flow::default(),
-            &FlowWildcards::default(),
+            Arc::new(PackedMatch::new(&Match::default())),
             Translation::default(),
         );
         assert_eq!(key.phase(), Phase::Visible);
@@ -228,14 +219,16 @@ mod tests {
             nw_proto: 6,
             ..Flow::default()
         };
-        let key = Ukey::new(Ufid(1), PmdId(0), &flow, &wc, Translation::default());
+        let match_ = Arc::new(PackedMatch::new(&Match { flow, wc }));
+        let key = Ukey::new(Ufid(1), PmdId(0), match_, Translation::default());
         assert_eq!(key.flow(), flow);
         assert!(!key.is_too_wide_for(&wc));
         wc.masks.nw_proto = 0xff;
         assert!(key.is_too_wide_for(&wc));
-        let PackedMatch { key: packed, mask } = &key.match_;
+        let PackedMatch { key: packed, mask } = &*key.match_;
         let words = packed.view().values.len() + mask.view().values.len();
-        let size = size_of::<Ukey>() + 8 * words;
+        // The match is shared with the datapath.
+        let size = size_of::<Ukey>() + size_of::<PackedMatch>() + 16 + 8 * words;
         assert!(size <= 352, "{size}");
     }
 }

@@ -231,14 +231,15 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::super::ukey::Translation;
     use super::*;
-    use ferrovs_packet::flow::{Flow, FlowWildcards};
+    use ferrovs_datapath::dpif::PackedMatch;
+    use ferrovs_packet::flow::Match;
 
     const PMD: PmdId = PmdId(0);
 
     fn key(ufid: u128) -> Arc<Ukey> {
-        let (flow, wc) = (Flow::default(), FlowWildcards::default());
+        let match_ = Arc::new(PackedMatch::new(&Match::default()));
         let translation = Translation::default();
-        Arc::new(Ukey::new(Ufid(ufid), PMD, &flow, &wc, translation))
+        Arc::new(Ukey::new(Ufid(ufid), PMD, match_, translation))
     }
 
     fn found(ukeys: &Ukeys, key: &Arc<Ukey>) -> bool {

@@ -7,8 +7,10 @@
 use super::{is_vlan, need_of_transport, offset, u16_at, vlan_limit};
 use crate::buffer::{NO_OFFSET, Packet};
 use crate::flow::{
-    Flow, Match, NW_FRAG_ANY, NW_FRAG_LATER, NW_FRAG_MASK, PT_ETH, VLAN_CFI, VLAN_VID_MASK,
+    Flow, FlowWildcards, Match, NW_FRAG_ANY, NW_FRAG_LATER, NW_FRAG_MASK, PT_ETH, VLAN_CFI,
+    VLAN_VID_MASK,
 };
+use crate::miniflow::MiniRef;
 use crate::types::{eth_type, ip_proto};
 
 /// EtherType, fragment bits and VLAN of a frame, or of all that a flow matches.
@@ -44,6 +46,22 @@ impl Brief {
             0
         };
         (rest == Flow::default()).then(|| Brief::new(dl_type, nw_frag, flow.vlans[0].tci.get()))
+    }
+
+    /// The same for a packed match.
+    pub fn of_packed(key: MiniRef<'_>, mask: MiniRef<'_>) -> Option<Brief> {
+        // More words than these have the members that such a flow matches.
+        const WORDS: usize = 6;
+        if mask.values.len() > WORDS {
+            return None;
+        }
+        let wc = FlowWildcards {
+            masks: mask.expand(),
+        };
+        Brief::of_match(&Match {
+            flow: key.expand(),
+            wc,
+        })
     }
 
     /// Reads a frame that a port has just received, and its TCP flags; sets the packet's layer offsets. None for one
