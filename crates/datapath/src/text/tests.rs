@@ -144,6 +144,8 @@ fn keys_without_what_their_protocol_needs_are_refused() {
         "in_port(1),eth(),eth_type(0x8100),vlan(vid=5),encap(eth_type(0x0806))",
         "in_port(1),eth(),eth_type(0x8100)",
         "in_port(1),eth(),eth_type(0x88a8),vlan(vid=5),encap(eth_type(0x8100),vlan(vid=6),encap(eth_type(0x1234)))",
+        "in_port(1),eth(),eth_type(0x86dd),ipv6(proto=58,frag=no),icmpv6(type=135,code=0)",
+        "in_port(1),eth(),eth_type(0x86dd),ipv6(proto=58,frag=no),icmpv6(type=135,code=0),nd_ext()",
         "eth(),eth_type(0x1234)",
         "in_port(1/0xff),eth(),eth_type(0x1234)",
         "in_port(1),in_port(2),eth(),eth_type(0x1234)",
@@ -282,6 +284,21 @@ fn what_no_packet_can_have_is_told_with_the_key() {
     ] {
         assert_eq!(parse_key(text, None).unwrap().fit(), Err(misfit), "{text}");
     }
+}
+
+#[test]
+fn a_key_repeats_neighbour_discovery_whole() {
+    let ip = "eth_type(0x86dd),ipv6(src=::1,dst=::2,label=0,proto=58,tclass=0,hlimit=0,frag=no)";
+    let icmp = "icmpv6(type=135,code=0)";
+    let key = parse_key(
+        &format!("{ip},{icmp},nd(sll=00:00:00:00:00:01/ff:ff:ff:ff:ff:00),nd_ext()"),
+        None,
+    );
+    let want = format!(
+        "{ip},{icmp},nd(target=::,sll=00:00:00:00:00:01,tll=00:00:00:00:00:00),\
+         nd_ext(nd_reserved=0x0,nd_options_type=0)"
+    );
+    assert_eq!(key.unwrap().written(), want);
 }
 
 #[test]

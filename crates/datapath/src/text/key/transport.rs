@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use ferrovs_packet::flow::{Flow, NW_FRAG_LATER};
 use ferrovs_packet::text::Cursor;
-use ferrovs_packet::types::{Be16, eth_type, ip_proto};
+use ferrovs_packet::types::{Be16, MacAddr, eth_type, ip_proto};
 
 use super::{Attribute, ParsedKey, Presence, Printer, Written, attr};
 use crate::action::{IcmpKey, NdKey, PortsKey};
-use crate::text::{TCP_FLAGS as FLAGS, format_flags, format_flags_masked, members};
+use crate::text::{FieldWriter, TCP_FLAGS as FLAGS, format_flags, format_flags_masked, members};
 
 fn is_over_ip(k: &Flow, proto: u8) -> bool {
     matches!(k.dl_type.get(), eth_type::IP | eth_type::IPV6)
@@ -150,28 +150,39 @@ fn is_nd(k: &Flow) -> bool {
 pub(super) static ND: Attribute = Attribute {
     name: "nd",
     bit: attr::ND,
-    presence: Presence::May,
+    presence: Presence::Must,
     of: is_nd,
     print: |p, a| {
-        let nd = |f: &Flow| NdKey {
-            target: f.nd_target,
-            sll: f.arp_sha,
-            tll: f.arp_tha,
-        };
         let (key, mask) = (nd(p.k), nd(p.m));
         p.members(a.name, mask == NdKey::default(), |w| {
             members::write_nd(w, &key, &mask);
         });
     },
     read: |key, c, _| {
-        let nd = members::read_nd(c)?;
-        for (f, k) in [(&mut key.flow, &nd.value), (&mut key.wc.masks, &nd.mask)] {
+        let read = members::read_nd(c)?;
+        let wc = &mut key.wc.masks;
+        for (f, k) in [(&mut key.flow, &read.value), (wc, &read.mask)] {
             (f.nd_target, f.arp_sha, f.arp_tha) = (k.target, k.sll, k.tll);
         }
         Some(())
     },
-    written: Written::AsRead,
+    written: Written::Inside(|out, key| {
+        let full = NdKey {
+            target: [u8::MAX; 16],
+            sll: MacAddr::BROADCAST,
+            tll: MacAddr::BROADCAST,
+        };
+        members::write_nd(&mut FieldWriter::new(out, false), &nd(&key.flow), &full);
+    }),
 };
+
+fn nd(f: &Flow) -> NdKey {
+    NdKey {
+        target: f.nd_target,
+        sll: f.arp_sha,
+        tll: f.arp_tha,
+    }
+}
 
 pub(super) static ND_EXT: Attribute = Attribute {
     name: "nd_ext",
@@ -188,5 +199,8 @@ pub(super) static ND_EXT: Attribute = Attribute {
         }
         Some(())
     },
-    written: Written::AsRead,
+    written: Written::Inside(|out, key| {
+        let (reserved, ty) = (key.flow.igmp_group_ip4.get(), key.flow.tcp_flags.get());
+        _ = write!(out, "nd_reserved={reserved:#x},nd_options_type={ty}");
+    }),
 };
