@@ -20,7 +20,7 @@ use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::Poller;
 use ferrovs_sync::{Counter, Seq, Waker};
 
-use crate::changes::change_seq;
+use crate::changes::changed;
 use crate::registry::{self, Class};
 use crate::{Capabilities, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload};
 
@@ -214,7 +214,7 @@ impl Dummy {
 
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
-        change_seq().change();
+        changed(&self.name);
     }
 
     /// Notes whether there is a stream.

@@ -23,7 +23,8 @@ mod replay;
 mod virt;
 mod vport;
 
-pub use changes::change_seq;
+pub use changes::{Changes, change_seq};
+pub use linux::LinkStats;
 pub use linux::closing::set_keep_devices;
 pub use offload::Capabilities;
 pub use registry::{
@@ -223,6 +224,10 @@ pub trait Netdev: Send + Sync {
         None
     }
     fn stats(&self) -> io::Result<Stats>;
+    /// The same for one device among several, whose links are asked for at once.
+    fn stats_among(&self, _links: &LinkStats) -> io::Result<Stats> {
+        self.stats()
+    }
     fn features(&self) -> io::Result<Features>;
     fn addresses(&self) -> io::Result<Vec<(IpAddr, u8)>>;
     /// `Interface.status`.

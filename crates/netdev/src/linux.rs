@@ -26,18 +26,20 @@ use ferrovs_sync::Counter;
 use ferrovs_sys::ethtool;
 use ferrovs_sys::ifreq::{self, IFF_LOOPBACK, IFF_PROMISC, IFF_RUNNING, IFF_UP};
 use ferrovs_sys::packet_socket::Binder;
-use ferrovs_sys::rtnetlink::Rtnl;
+use ferrovs_sys::rtnetlink::{self, Rtnl};
 use ferrovs_sys::tap::{Tap, TapOptions};
 
-use crate::changes::change_seq;
+use crate::changes::changed;
 use crate::{Capabilities, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload};
 
 pub(crate) mod closing;
 mod features;
+mod link_stats;
 mod links;
 mod rxq;
 mod txq;
 
+pub use link_stats::LinkStats;
 pub use links::{link_came, link_went, links_are};
 
 use closing::HostTap;
@@ -165,7 +167,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Linux {
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
-        change_seq().change();
+        changed(&self.name);
     }
 
     fn iff(&self) -> io::Result<u32> {
@@ -197,6 +199,53 @@ impl Linux {
                 let _ = ifreq::change_flags(&self.name, IFF_PROMISC, 0);
             }
         }
+    }
+}
+
+impl Linux {
+    /// The device's counters, by those of its link.
+    fn stats_of(&self, s: &rtnetlink::LinkStats) -> Stats {
+        let mut out = Stats {
+            rx_packets: Some(s.rx_packets),
+            tx_packets: Some(s.tx_packets),
+            rx_bytes: Some(s.rx_bytes),
+            tx_bytes: Some(s.tx_bytes),
+            rx_errors: Some(s.rx_errors),
+            tx_errors: Some(s.tx_errors),
+            rx_dropped: Some(s.rx_dropped),
+            tx_dropped: Some(s.tx_dropped),
+            multicast: Some(s.multicast),
+            collisions: Some(s.collisions),
+            rx_length_errors: Some(s.rx_length_errors),
+            rx_over_errors: Some(s.rx_over_errors),
+            rx_crc_errors: Some(s.rx_crc_errors),
+            rx_frame_errors: Some(s.rx_frame_errors),
+            rx_fifo_errors: Some(s.rx_fifo_errors),
+            rx_missed_errors: Some(s.rx_missed_errors),
+            custom: Vec::new(),
+        };
+        match &self.io {
+            Io::Tap(_) => {
+                // What the host transmits is what the switch receives.
+                out.rx_packets = Some(s.tx_packets);
+                out.tx_packets = Some(s.rx_packets);
+                out.rx_bytes = Some(s.tx_bytes);
+                out.tx_bytes = Some(s.rx_bytes);
+                out.rx_errors = Some(s.tx_errors);
+                out.tx_errors = Some(s.rx_errors);
+                out.rx_dropped = Some(s.tx_dropped);
+                // The kernel may count a write to a device that is down; so do we, each time.
+                out.tx_dropped = Some(s.rx_dropped.max(self.tx_dropped.sum()));
+            }
+            Io::Socket(binders) => {
+                for b in lock(binders).iter() {
+                    self.rx_dropped.add(b.take_drops());
+                }
+                out.rx_dropped = Some(s.rx_dropped + self.rx_dropped.sum());
+                out.tx_dropped = Some(s.tx_dropped + self.tx_dropped.sum());
+            }
+        }
+        out
     }
 }
 
@@ -350,49 +399,14 @@ impl Netdev for Device {
     }
 
     fn stats(&self) -> io::Result<Stats> {
-        let d = &*self.0;
-        let s = Rtnl::open()?.link(&d.name)?.stats;
-        let mut out = Stats {
-            rx_packets: Some(s.rx_packets),
-            tx_packets: Some(s.tx_packets),
-            rx_bytes: Some(s.rx_bytes),
-            tx_bytes: Some(s.tx_bytes),
-            rx_errors: Some(s.rx_errors),
-            tx_errors: Some(s.tx_errors),
-            rx_dropped: Some(s.rx_dropped),
-            tx_dropped: Some(s.tx_dropped),
-            multicast: Some(s.multicast),
-            collisions: Some(s.collisions),
-            rx_length_errors: Some(s.rx_length_errors),
-            rx_over_errors: Some(s.rx_over_errors),
-            rx_crc_errors: Some(s.rx_crc_errors),
-            rx_frame_errors: Some(s.rx_frame_errors),
-            rx_fifo_errors: Some(s.rx_fifo_errors),
-            rx_missed_errors: Some(s.rx_missed_errors),
-            custom: Vec::new(),
-        };
-        match &d.io {
-            Io::Tap(_) => {
-                // What the host transmits is what the switch receives.
-                out.rx_packets = Some(s.tx_packets);
-                out.tx_packets = Some(s.rx_packets);
-                out.rx_bytes = Some(s.tx_bytes);
-                out.tx_bytes = Some(s.rx_bytes);
-                out.rx_errors = Some(s.tx_errors);
-                out.tx_errors = Some(s.rx_errors);
-                out.rx_dropped = Some(s.tx_dropped);
-                // The kernel may count a write to a device that is down; so do we, each time.
-                out.tx_dropped = Some(s.rx_dropped.max(d.tx_dropped.sum()));
-            }
-            Io::Socket(binders) => {
-                for b in lock(binders).iter() {
-                    d.rx_dropped.add(b.take_drops());
-                }
-                out.rx_dropped = Some(s.rx_dropped + d.rx_dropped.sum());
-                out.tx_dropped = Some(s.tx_dropped + d.tx_dropped.sum());
-            }
+        Ok(self.0.stats_of(&Rtnl::open()?.link(&self.0.name)?.stats))
+    }
+
+    fn stats_among(&self, links: &LinkStats) -> io::Result<Stats> {
+        match self.ifindex().and_then(|index| links.of(index)) {
+            Some(s) => Ok(self.0.stats_of(s)),
+            None => self.stats(),
         }
-        Ok(out)
     }
 
     fn features(&self) -> io::Result<Features> {

@@ -32,6 +32,8 @@ pub struct Class {
 struct Registry {
     classes: Vec<Class>,
     devices: HashMap<String, Weak<dyn Netdev>>,
+    /// At so many devices those that nobody holds any more are cleared away.
+    full: usize,
     monitor: Option<Monitor>,
 }
 
@@ -74,6 +76,7 @@ fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
         }))
         .collect(),
         devices: HashMap::new(),
+        full: 0,
         monitor: None,
     }))
 }
@@ -139,7 +142,10 @@ pub fn open(name: &str, kind: &str) -> io::Result<Arc<dyn Netdev>> {
         {
             return d; // Another thread was faster.
         }
-        r.devices.retain(|_, d| d.strong_count() > 0);
+        if r.devices.len() >= r.full {
+            r.devices.retain(|_, d| d.strong_count() > 0);
+            r.full = 2 * r.devices.len() + 16;
+        }
         r.devices.insert(name.to_owned(), Arc::downgrade(&device));
         device
     }))

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::types::MacAddr;
 
-use crate::changes::change_seq;
+use crate::changes::changed;
 use crate::virt::{VirtualStats, fresh_mac};
 use crate::{Features, Flags, Layout, Netdev, Rxq, Stats, Txq};
 
@@ -84,7 +84,7 @@ impl Device {
 
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
-        change_seq().change();
+        changed(&self.name);
     }
 }
 

@@ -20,7 +20,7 @@ use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
 
-use crate::changes::change_seq;
+use crate::changes::changed;
 use crate::virt::{VirtualStats, fresh_mac};
 use crate::{Features, Flags, Layout, Netdev, PortClass, Rxq, Stats, Txq};
 
@@ -164,7 +164,7 @@ fn initial(name: &str, kind: &str) -> io::Result<PortClass> {
 impl Vport {
     fn changed(&self) {
         self.seq.fetch_add(1, Ordering::Relaxed);
-        change_seq().change();
+        changed(&self.name);
     }
 
     /// Why this tunnel cannot share its transport port with another that has it.
