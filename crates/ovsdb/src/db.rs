@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use crate::schema::DatabaseSchema;
 use crate::table::{RowSet, Table};
 use crate::types::RefType;
+use crate::{Atom, Datum, Uuid};
 
 /// A column that refers to rows of a table.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,20 @@ impl RefColumn {
             .iter()
             .flatten()
             .any(|(_, k)| *k == kind)
+    }
+
+    /// The references of one kind in a value of the column: target table and target.
+    pub fn each(&self, d: &Datum, kind: RefType, mut f: impl FnMut(usize, Uuid)) {
+        let of_kind = |target: Option<(usize, RefType)>| target.filter(|t| t.1 == kind);
+        if let Some((target, _)) = of_kind(self.key) {
+            d.keys()
+                .filter_map(Atom::as_uuid)
+                .for_each(|u| f(target, u));
+        }
+        if let Some((target, _)) = of_kind(self.value) {
+            let values = d.pairs().iter().filter_map(|p| p.1.as_uuid());
+            values.for_each(|u| f(target, u));
+        }
     }
 }
 

@@ -7,30 +7,35 @@ pub use ::uuid::Uuid;
 
 /// Parses exactly `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, in either case.
 pub fn parse(s: &str) -> Option<Uuid> {
-    let b = s.as_bytes();
-    if b.len() != 36 {
+    let b: &[u8; 36] = s.as_bytes().try_into().ok()?;
+    if [b[8], b[13], b[18], b[23]] != [b'-'; 4] {
         return None;
     }
     let mut out = [0u8; 16];
-    let mut nibbles = 0;
-    for (i, &c) in b.iter().enumerate() {
-        if matches!(i, 8 | 13 | 18 | 23) {
-            if c != b'-' {
-                return None;
-            }
-            continue;
-        }
-        let v = match c {
-            b'0'..=b'9' => c - b'0',
-            b'a'..=b'f' => c - b'a' + 10,
-            b'A'..=b'F' => c - b'A' + 10,
-            _ => return None,
-        };
-        out[nibbles / 2] |= if nibbles % 2 == 0 { v << 4 } else { v };
-        nibbles += 1;
+    let mut bad = 0;
+    for (byte, at) in out.iter_mut().zip(STARTS) {
+        let (high, low) = (HEX[usize::from(b[at])], HEX[usize::from(b[at + 1])]);
+        bad |= high | low;
+        *byte = high << 4 | low;
     }
-    Some(Uuid::from_bytes(out))
+    // What is no digit is more than any.
+    (bad < 16).then(|| Uuid::from_bytes(out))
 }
+
+/// Where the digits of each byte are.
+const STARTS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+/// The values of hexadecimal digits.
+const HEX: [u8; 256] = {
+    let mut hex = [0xff; 256];
+    let mut i = 0;
+    while i < 16 {
+        hex[b"0123456789abcdef"[i] as usize] = i as u8;
+        hex[b"0123456789ABCDEF"[i] as usize] = i as u8;
+        i += 1;
+    }
+    hex
+};
 
 /// True if `s` could be the start of a UUID: hexadecimal digits with hyphens where they belong.
 pub fn is_partial(s: &str) -> bool {

@@ -37,19 +37,46 @@ fn each_ref(
         }
     };
     for r in &db.refs[table] {
-        let d = row.field(r.column);
-        if let Some((target, k)) = r.key
-            && k == kind
-        {
-            d.keys()
-                .filter_map(Atom::as_uuid)
-                .for_each(|u| f(target, u, r.column));
+        r.each(row.field(r.column), kind, |t, u| f(t, u, r.column));
+    }
+}
+
+/// The references of one kind that a change adds (1) and takes away (-1): target table, target, column, which.
+/// Of a large set that gained a member, that member alone.
+fn each_new_ref(
+    db: &Database,
+    c: &Change,
+    kind: RefType,
+    mut f: impl FnMut(usize, Uuid, usize, i32),
+) {
+    let (old, new) = match (&c.old, &c.new) {
+        (Some(old), Some(new)) => (old, new),
+        (old, new) => {
+            for (row, n) in [(old, -1), (new, 1)] {
+                if let Some(row) = row {
+                    each_ref(db, c.table, row, kind, |t, u, column| f(t, u, column, n));
+                }
+            }
+            return;
         }
-        if let Some((target, k)) = r.value
-            && k == kind
-        {
-            let values = d.pairs().iter().filter_map(|p| p.1.as_uuid());
-            values.for_each(|u| f(target, u, r.column));
+    };
+    for r in db.refs[c.table].iter().filter(|r| r.has(kind)) {
+        let (old, new) = (old.field(r.column), new.field(r.column));
+        if old == new {
+            continue;
+        }
+        // Of pairs either half may stay when the other changes: they count whole.
+        let pairs = matches!(old, Datum::Map(_)) || matches!(new, Datum::Map(_));
+        let (went, came) = match pairs {
+            true => (old.clone(), new.clone()),
+            false => (old.subtract(new), new.subtract(old)),
+        };
+        for (d, n) in [(went, -1), (came, 1)] {
+            r.each(&d, kind, |t, u| {
+                if kind == RefType::Weak || u != c.uuid {
+                    f(t, u, r.column, n);
+                }
+            });
         }
     }
 }
@@ -143,19 +170,7 @@ impl Txn {
     fn count_references(&mut self, db: &mut Database) {
         let mut deltas = Vec::new();
         for c in &self.changes {
-            if !refs_changed(db, c.table, RefType::Strong, c) {
-                continue;
-            }
-            if let Some(old) = &c.old {
-                each_ref(db, c.table, old, RefType::Strong, |t, u, _| {
-                    deltas.push((t, u, -1))
-                });
-            }
-            if let Some(new) = &c.new {
-                each_ref(db, c.table, new, RefType::Strong, |t, u, _| {
-                    deltas.push((t, u, 1))
-                });
-            }
+            each_new_ref(db, c, RefType::Strong, |t, u, _, n| deltas.push((t, u, n)));
         }
         // Additions first: a count that saturates at zero on the way would be lost.
         for &(t, u, n) in deltas
@@ -171,13 +186,11 @@ impl Txn {
     /// Every strong reference has a target, and nothing that is referred to goes away.
     fn check_references(&self, db: &Database) -> Result<(), Error> {
         for c in &self.changes {
-            let Some(new) = &c.new else { continue };
-            if !refs_changed(db, c.table, RefType::Strong, c) {
-                continue;
-            }
+            // What was referred to before is there, or was deleted just now.
             let mut missing = None;
-            each_ref(db, c.table, new, RefType::Strong, |t, u, column| {
-                if missing.is_none() && !db.tables[t].contains(&u) && !self.deleted(t, &u) {
+            each_new_ref(db, c, RefType::Strong, |t, u, column, n| {
+                let added = n > 0 && missing.is_none();
+                if added && !db.tables[t].contains(&u) && !self.deleted(t, &u) {
                     missing = Some((t, u, column));
                 }
             });
