@@ -543,6 +543,8 @@ impl Client {
                     server.transact_text(session, params, id, now);
                     continue;
                 }
+                // Nobody asked for it.
+                Incoming::LargeReply { .. } => continue,
             };
             match msg {
                 Msg::Request { method, params, id } => {

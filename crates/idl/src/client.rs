@@ -22,7 +22,7 @@ use crate::schema::{Column, Database, Table, TableDef};
 use ferrovs_ovsdb::{ColumnType, Datum, Uuid};
 use ferrovs_runtime::Poller;
 use ferrovs_stream::json::{Value, to_string};
-use ferrovs_stream::jsonrpc::{Msg, Session};
+use ferrovs_stream::jsonrpc::{Incoming, Msg, Session};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -189,6 +189,14 @@ impl Idl {
         rows.map(|(&uuid, change)| (uuid, change))
     }
 
+    /// The columns that a change touches and that are told, by position: not those of [`Idl::omit_alert`].
+    pub fn told(&self, table: usize, change: &Change) -> impl Iterator<Item = usize> {
+        let alert = self.tables[table].alert.iter().enumerate();
+        alert
+            .filter(move |(column, told)| **told && change.touches_column(*column))
+            .map(|(column, _)| column)
+    }
+
     /// Whether anything changed since the last [`Idl::clear_changes`].
     pub fn has_changes(&self) -> bool {
         self.tables.iter().any(|t| !t.changes.rows.is_empty())
@@ -206,13 +214,21 @@ impl Idl {
         // The bound lets a busy server not starve the rest of the program.
         for _ in 0..50 {
             self.follow_session(now);
-            match self.session.recv(now) {
-                Some(msg) => self.process(msg, now),
+            match self.session.recv_result(now) {
+                Some(Incoming::Msg(msg)) => self.process(msg, now),
+                Some(Incoming::LargeReply { result, id }) => self.process_large(result, id, now),
+                Some(Incoming::Large { .. }) => {}
                 None => break,
             }
         }
         self.follow_session(now);
         self.send_conditions();
+    }
+
+    /// Closes the connection at the end of the process, when nobody needs the room that the rows take.
+    pub fn end(self) {
+        drop(self.session);
+        std::mem::forget(self.tables);
     }
 
     /// Wakes when [`Idl::run`] has something to do.

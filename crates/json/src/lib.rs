@@ -44,7 +44,7 @@ pub use parse::{
 pub use print::{
     format_real, to_string, to_string_pretty, write, write_integer, write_real, write_str,
 };
-pub use raw::RawArray;
+pub use raw::{RawArray, RawValue};
 pub use scan::{Scan, Scanner};
 pub use utf8::{describe as describe_invalid_utf8, invalid_utf8};
 pub use walk::{Stop, WalkError, Walker, walk};

@@ -95,3 +95,26 @@ impl RawArray {
         }
     }
 }
+
+/// Part of a text that is an array or an object, to be walked through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawValue {
+    text: Vec<u8>,
+    value: Range<usize>,
+}
+
+impl RawValue {
+    /// The array or object at `value` in `text`.
+    pub fn new(text: Vec<u8>, value: Range<usize>) -> RawValue {
+        RawValue { text, value }
+    }
+
+    pub fn walker(&self) -> Walker<'_> {
+        Walker::at(&self.text[self.value.clone()])
+    }
+
+    /// All of it as one tree.
+    pub fn to_value(&self) -> Result<Value, ParseError> {
+        parse_limited(&self.text[self.value.clone()], usize::MAX)
+    }
+}

@@ -14,9 +14,10 @@
 //! anew and compared with what is there.
 
 use super::server::COLUMNS;
+use super::update::{Inconsistent, Updates};
 use super::{Idl, Outcome, TableState};
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
-use ferrovs_stream::json::{Map, Value, parse, to_string};
+use ferrovs_stream::json::{Map, RawValue, Stop, Value, Walker, parse, to_string};
 use ferrovs_stream::jsonrpc::Msg;
 use std::time::Instant;
 
@@ -185,10 +186,14 @@ impl Idl {
             }
             ("update3", [_, id, updates]) if ours && monitoring => {
                 self.sync.note_id(id);
-                self.apply(updates.take(), true)
+                self.apply(Updates::Tree(updates.take()), true)
             }
-            ("update2", [_, updates]) if ours && monitoring => self.apply(updates.take(), true),
-            ("update", [_, updates]) if ours && monitoring => self.apply(updates.take(), false),
+            ("update2", [_, updates]) if ours && monitoring => {
+                self.apply(Updates::Tree(updates.take()), true)
+            }
+            ("update", [_, updates]) if ours && monitoring => {
+                self.apply(Updates::Tree(updates.take()), false)
+            }
             ("monitor_canceled", _) if ours => {
                 // The database was converted or removed: start over with its new schema.
                 self.sync.change = None;
@@ -259,21 +264,72 @@ impl Idl {
                     (Method::Since, _) => Value::Null,
                     _ => result,
                 };
-                self.sync.state = State::Monitoring;
-                let applied = match found {
-                    true => self.apply(updates, true),
-                    false => {
-                        self.replace(updates, self.sync.method != Method::Plain);
-                        Ok(())
-                    }
-                };
-                self.seqno += 1;
-                self.conditions_folded();
-                if applied.is_err() {
-                    self.resync(now);
-                }
+                let applied = self.take_contents(found, Updates::Tree(updates));
+                self.monitoring(applied, now);
             }
             _ => {}
+        }
+    }
+
+    /// Takes a reply with so much to say that it is not made a tree: the contents.
+    pub(super) fn process_large(&mut self, result: RawValue, id: Value, now: Instant) {
+        let is_contents = self.sync.state == State::DataMonitor
+            && self.sync.request.as_deref() == Some(to_string(&id).as_str());
+        if !is_contents {
+            if let Ok(result) = result.to_value() {
+                self.process(Msg::reply(result, id), now);
+            }
+            return;
+        }
+        self.sync.request = None;
+        let mut w = result.walker();
+        let applied = if self.sync.method == Method::Since {
+            self.take_parts(&mut w)
+        } else {
+            self.take_contents(false, Updates::Text(&mut w))
+        };
+        self.monitoring(applied, now);
+    }
+
+    /// Takes `[found, id, updates]`.
+    fn take_parts(&mut self, w: &mut Walker<'_>) -> Result<(), Inconsistent> {
+        let (mut i, mut found, mut applied) = (0, false, Ok(()));
+        let walked = w.elements::<()>(|w| {
+            i += 1;
+            match i {
+                1 => found = w.value()? == true,
+                2 => {
+                    let id = w.value()?;
+                    self.sync.note_id(&id);
+                }
+                3 => applied = self.take_contents(found, Updates::Text(w)),
+                _ => w.skip()?,
+            }
+            match applied {
+                Ok(()) => Ok(()),
+                Err(Inconsistent) => Err(Stop::Found(())),
+            }
+        });
+        match walked {
+            Ok(()) if i == 3 => Ok(()),
+            _ => Err(Inconsistent),
+        }
+    }
+
+    fn take_contents(&mut self, found: bool, updates: Updates<'_, '_>) -> Result<(), Inconsistent> {
+        match found {
+            true => self.apply(updates, true),
+            false => self.replace(updates, self.sync.method != Method::Plain),
+        }
+    }
+
+    /// The contents are there, or do not fit.
+    fn monitoring(&mut self, applied: Result<(), Inconsistent>, now: Instant) {
+        self.sync.state = State::Monitoring;
+        self.seqno += 1;
+        self.conditions_folded();
+        if applied.is_err() {
+            self.resync(now);
         }
     }
 

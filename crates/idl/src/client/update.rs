@@ -9,12 +9,10 @@ use super::{Idl, TableState};
 use crate::row::{Columns, RowData};
 use ferrovs_ovsdb::{Datum, Uuid, uuid};
 use ferrovs_runtime::vlog::{self, RateLimit, modules};
-use ferrovs_stream::json::{Map, Value, to_string};
+use ferrovs_stream::json::{Value, Walker, to_string};
 use std::collections::HashSet;
 
 static RL: RateLimit = RateLimit::new(5, 20);
-
-// Updates are consumed row by row, so that the contents grow in the room that they leave.
 
 /// The update does not fit the contents.
 pub(super) struct Inconsistent;
@@ -30,49 +28,89 @@ struct Effects<'a> {
     inconsistent: bool,
 }
 
+/// Updates of tables, as a tree or as text. Of text a row at a time becomes a tree.
+pub(super) enum Updates<'a, 'b> {
+    Tree(Value),
+    Text(&'a mut Walker<'b>),
+}
+
+impl Updates<'_, '_> {
+    /// Calls `each` with the table's name, the row's id and what is said of it.
+    fn each(self, mut each: impl FnMut(&str, &str, &Value)) -> Result<(), Inconsistent> {
+        let walker = match self {
+            Updates::Text(walker) => walker,
+            Updates::Tree(Value::Object(tables)) => {
+                for (table, rows) in tables {
+                    if let Value::Object(rows) = rows {
+                        for (id, update) in rows {
+                            each(&table, &id, &update);
+                        }
+                    }
+                }
+                return Ok(());
+            }
+            Updates::Tree(_) => return Ok(()),
+        };
+        let walked = walker.members::<()>(|table, w| {
+            if !w.at_object() {
+                return w.skip();
+            }
+            w.members(|id, w| {
+                let update = w.value()?;
+                each(&table, &id, &update);
+                Ok(())
+            })
+        });
+        walked.map_err(|_| Inconsistent)
+    }
+}
+
 impl Idl {
     /// Applies updates to the contents.
-    pub(super) fn apply(&mut self, updates: Value, differences: bool) -> Result<(), Inconsistent> {
-        self.take_in(updates, |index, table, rows, effects| {
-            for (id, update) in rows {
-                let Some(id) = uuid::parse(&id) else {
-                    continue;
-                };
-                match differences {
-                    true => table.apply2(index, id, &update, effects),
-                    false => table.apply1(index, id, &update, effects),
-                }
-            }
-        })
+    pub(super) fn apply(
+        &mut self,
+        updates: Updates<'_, '_>,
+        differences: bool,
+    ) -> Result<(), Inconsistent> {
+        self.take_in(
+            updates,
+            |index, table, id, update, effects| match differences {
+                true => table.apply2(index, id, update, effects),
+                false => table.apply1(index, id, update, effects),
+            },
+        )
     }
 
     /// Replaces the contents by the initial rows in `updates`; what differs counts as changed.
-    pub(super) fn replace(&mut self, updates: Value, differences: bool) {
+    pub(super) fn replace(
+        &mut self,
+        updates: Updates<'_, '_>,
+        differences: bool,
+    ) -> Result<(), Inconsistent> {
         let members: &[&str] = match differences {
             true => &["initial", "insert"],
             false => &["new"],
         };
-        let mut kept: Vec<HashSet<Uuid>> = self.tables.iter().map(|_| HashSet::new()).collect();
-        // Rows of an initial reply cannot fail to fit.
-        let _ = self.take_in(updates, |index, table, rows, effects| {
-            for (id, update) in rows {
-                let Some(id) = uuid::parse(&id) else {
-                    continue;
-                };
-                let columns = members.iter().find_map(|m| update.get(*m));
-                if let Some(columns) = columns {
-                    let row = table.parse_row(id, columns);
-                    table.put(index, row, effects);
-                    kept[index].insert(id);
+        // Of tables that were empty nothing can be gone.
+        let kept = |t: &TableState| (!t.rows.is_empty()).then(HashSet::new);
+        let mut kept: Vec<Option<HashSet<Uuid>>> = self.tables.iter().map(kept).collect();
+        let taken = self.take_in(updates, |index, table, id, update, effects| {
+            let columns = members.iter().find_map(|m| update.get(*m));
+            if let Some(columns) = columns {
+                let row = table.parse_row(id, columns);
+                table.put(index, row, effects);
+                if let Some(kept) = &mut kept[index] {
+                    kept.insert(id);
                 }
             }
         });
         let mut effects = Effects::new(self.tracking, self.references.as_mut());
-        for (index, table) in self.tables.iter_mut().enumerate() {
+        for ((index, table), kept) in self.tables.iter_mut().enumerate().zip(kept) {
+            let Some(kept) = kept else { continue };
             let gone: Vec<Uuid> = table
                 .rows
                 .keys()
-                .filter(|id| !kept[index].contains(id))
+                .filter(|id| !kept.contains(id))
                 .copied()
                 .collect();
             for id in gone {
@@ -81,26 +119,29 @@ impl Idl {
         }
         let changed = effects.changed;
         self.mark_referrers(changed);
+        taken
     }
 
     fn take_in(
         &mut self,
-        updates: Value,
-        mut each: impl FnMut(usize, &mut TableState, Map<String, Value>, &mut Effects<'_>),
+        updates: Updates<'_, '_>,
+        mut each: impl FnMut(usize, &mut TableState, Uuid, &Value, &mut Effects<'_>),
     ) -> Result<(), Inconsistent> {
         let mut effects = Effects::new(self.tracking, self.references.as_mut());
-        let Value::Object(updates) = updates else {
-            return Ok(());
-        };
-        for (name, rows) in updates {
-            let Some(index) = self.db.table_index(&name) else {
-                vlog::warn_rl!(RL, modules::OVSDB_IDL, "update to unknown table \"{name}\"");
-                continue;
-            };
-            if let Value::Object(rows) = rows {
-                each(index, &mut self.tables[index], rows, &mut effects);
+        let (db, tables) = (self.db, &mut self.tables);
+        // Rows of one table come one after the other.
+        let mut last: (String, Option<usize>) = (String::new(), None);
+        let walked = updates.each(|name, id, update| {
+            if last.0 != name {
+                last = (name.to_string(), db.table_index(name));
+                if last.1.is_none() {
+                    vlog::warn_rl!(RL, modules::OVSDB_IDL, "update to unknown table \"{name}\"");
+                }
             }
-        }
+            if let (Some(index), Some(id)) = (last.1, uuid::parse(id)) {
+                each(index, &mut tables[index], id, update, &mut effects);
+            }
+        });
         let Effects {
             tell,
             changed,
@@ -113,7 +154,7 @@ impl Idl {
         }
         match inconsistent {
             true => Err(Inconsistent),
-            false => Ok(()),
+            false => walked,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Rows as a transaction in the making would leave them.
 
+use std::marker::PhantomData;
+
 use ferrovs_ovsdb::{Datum, Uuid};
 
 use super::Txn;
 use crate::client::Idl;
 use crate::kind::Kind;
+use crate::row::RowData;
 use crate::schema::{Column, Table};
 
 /// The replica with the edits of a transaction on top.
@@ -54,8 +57,38 @@ impl<'a> View<'a> {
         K::view(self.get(T::INDEX, uuid, column.index()))
     }
 
+    /// A row, to read several columns of.
+    pub fn row<T: Table>(self, uuid: Uuid) -> ViewRow<'a, T> {
+        ViewRow {
+            view: self,
+            uuid,
+            data: self.idl.table_row(T::INDEX, uuid),
+            table: PhantomData,
+        }
+    }
+
     /// The rows of a typed table.
     pub fn rows<T: Table>(self) -> Vec<Uuid> {
         self.uuids(T::INDEX)
+    }
+}
+
+/// A row of a [`View`].
+pub struct ViewRow<'a, T> {
+    view: View<'a>,
+    uuid: Uuid,
+    data: Option<&'a RowData>,
+    table: PhantomData<fn() -> T>,
+}
+
+impl<'a, T: Table> ViewRow<'a, T> {
+    /// A column's value; the default if there is no such row.
+    pub fn read<K: Kind>(&self, column: Column<T, K>) -> K::View<'a> {
+        let View { idl, txn } = self.view;
+        let datum = txn
+            .written(T::INDEX, self.uuid, column.index())
+            .or_else(|| self.data.map(|row| &row.columns[column.index()]))
+            .unwrap_or_else(|| idl.default_datum(T::INDEX, column.index()));
+        K::view(datum)
     }
 }

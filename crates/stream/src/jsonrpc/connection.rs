@@ -5,7 +5,7 @@
 //! waits is bounded if the owner says so. All connections of a thread receive into one buffer, so
 //! an idle connection holds none; a message that came as a whole is parsed right there.
 
-use super::message::{Incoming, split};
+use super::message::{Incoming, split, split_reply};
 use super::{Limits, Msg};
 use crate::json::{self, ParseError, Prefix, Scan, Scanner};
 use crate::{Stream, eof_error, error_text, protocol_error};
@@ -262,15 +262,20 @@ impl Connection {
     }
 
     pub(super) fn recv_whole(&mut self) -> io::Result<Option<Incoming>> {
-        self.next(false)
+        self.next(Keep::Nothing)
     }
 
     /// Like [`Connection::recv`], but the parameters of a large request stay text.
     pub fn recv_incoming(&mut self) -> io::Result<Option<Incoming>> {
-        self.next(true)
+        self.next(Keep::Requests)
     }
 
-    fn next(&mut self, keep_large: bool) -> io::Result<Option<Incoming>> {
+    /// Like [`Connection::recv`], but the result of a large reply stays text.
+    pub fn recv_result(&mut self) -> io::Result<Option<Incoming>> {
+        self.next(Keep::Results)
+    }
+
+    fn next(&mut self, keep: Keep) -> io::Result<Option<Incoming>> {
         for _ in 0..READS_PER_RECV {
             if let Some(error) = self.error() {
                 return Err(error);
@@ -278,7 +283,7 @@ impl Connection {
             if self.consumed < self.input.len() {
                 let input = std::mem::take(&mut self.input);
                 let from = self.consumed;
-                let got = self.consume(&input, from, keep_large);
+                let got = self.consume(&input, from, keep);
                 if self.consumed < input.len() {
                     self.input = input;
                 } else {
@@ -296,7 +301,7 @@ impl Connection {
                 let n = self.stream.recv(buffer)?;
                 // Less than was asked for is all there is. Of TLS, one record comes at a time.
                 self.drained = n < buffer.len() && !self.stream.is_tls();
-                let got = self.consume(&buffer[..n], 0, keep_large);
+                let got = self.consume(&buffer[..n], 0, keep);
                 self.input.extend_from_slice(&buffer[self.consumed..n]);
                 self.consumed = 0;
                 Ok((n, got))
@@ -320,13 +325,10 @@ impl Connection {
     }
 
     /// Reads a message from `bytes[from..]` as far as it is there; sets `consumed`.
-    fn consume(
-        &mut self,
-        bytes: &[u8],
-        from: usize,
-        keep_large: bool,
-    ) -> Option<Result<Parsed, Fault>> {
-        if self.scanner.is_idle() {
+    fn consume(&mut self, bytes: &[u8], from: usize, keep: Keep) -> Option<Result<Parsed, Fault>> {
+        // What is longer than that and to be kept as text is no tree in between.
+        let is_long = keep == Keep::Results && bytes.len() - from == READ_SIZE;
+        if self.scanner.is_idle() && !is_long {
             // No more than one read: its tree needs no limit.
             match json::parse_prefix(&bytes[from..]) {
                 Prefix::Value(value, used) => {
@@ -347,13 +349,19 @@ impl Connection {
             Scan::More => None,
             Scan::Failed(why) => Some(Err(Fault { why, tls: false })),
             Scan::Done => {
-                let mut text = self.scanner.take();
-                if keep_large && text.len() > READ_SIZE {
-                    match split(text) {
-                        Ok(large) => return Some(Ok(Parsed::Large(large))),
-                        Err(back) => text = back,
+                let text = self.scanner.take();
+                let is_large = text.len() > READ_SIZE;
+                let parts = match keep {
+                    Keep::Requests if is_large => split(text),
+                    Keep::Results if is_large && !modules::JSONRPC.enabled(vlog::Level::Dbg) => {
+                        split_reply(text)
                     }
-                }
+                    _ => Err(text),
+                };
+                let text = match parts {
+                    Ok(large) => return Some(Ok(Parsed::Large(large))),
+                    Err(text) => text,
+                };
                 let tree = json::parse_limited(&text, self.limits.tree);
                 Some(match tree {
                     Ok(value) => Ok(Parsed::Tree(value)),
@@ -433,6 +441,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// What stays text when it is large.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Nothing,
+    /// The parameters of requests.
+    Requests,
+    /// The results of replies.
+    Results,
 }
 
 /// Why the stream is no JSON.

@@ -1,6 +1,6 @@
 //! The four kinds of JSON-RPC messages, and the checks that Open vSwitch makes on them.
 
-use crate::json::{Map, RawArray, Stop, Value, to_string, walk};
+use crate::json::{Map, RawArray, RawValue, Stop, Value, to_string, walk};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,10 +37,15 @@ impl Limits {
     pub(super) const MAX_PARAMS: usize = 4 << 20;
 }
 
-/// What comes in on a connection that keeps large requests as text.
+/// What comes in on a connection that keeps large requests, or large results, as text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
     Msg(Msg),
+    /// A reply with much to say.
+    LargeReply {
+        result: RawValue,
+        id: Value,
+    },
     /// A request with many parameters.
     Large {
         method: String,
@@ -74,6 +79,35 @@ pub(super) fn split(text: Vec<u8>) -> Result<Incoming, Vec<u8>> {
             let params = RawArray::new(text, params, Limits::MAX_PARAMS)?;
             Ok(Incoming::Large { method, params, id })
         }
+        _ => Err(text),
+    }
+}
+
+/// Takes a reply apart, the result staying text; anything else comes back.
+pub(super) fn split_reply(text: Vec<u8>) -> Result<Incoming, Vec<u8>> {
+    let (mut id, mut result): (_, Option<Range<usize>>) = (None, None);
+    let walked = walk(&text, |name, w| {
+        match name.as_str() {
+            "id" if !w.at_object() && !w.at_array() => id = Some(w.value()?),
+            "error" if !w.at_object() && !w.at_array() => {
+                if !w.value()?.is_null() {
+                    return Err(Stop::Found(()));
+                }
+            }
+            "result" if w.at_array() || w.at_object() => {
+                let start = w.position();
+                w.skip()?;
+                result = Some(start..w.position());
+            }
+            _ => return Err(Stop::Found(())),
+        }
+        Ok(())
+    });
+    match (walked, id, result) {
+        (Ok(()), Some(id), Some(result)) if !id.is_null() => Ok(Incoming::LargeReply {
+            result: RawValue::new(text, result),
+            id,
+        }),
         _ => Err(text),
     }
 }

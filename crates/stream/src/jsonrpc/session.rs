@@ -285,8 +285,13 @@ impl Session {
     pub fn recv(&mut self, now: Instant) -> Option<Msg> {
         match self.next(now, Connection::recv_whole)? {
             Incoming::Msg(msg) => Some(msg),
-            Incoming::Large { .. } => None,
+            _ => None,
         }
+    }
+
+    /// Like [`Session::recv`], but the result of a large reply stays text.
+    pub fn recv_result(&mut self, now: Instant) -> Option<Incoming> {
+        self.next(now, Connection::recv_result)
     }
 
     /// Like [`Session::recv`], but the parameters of a large request stay text.

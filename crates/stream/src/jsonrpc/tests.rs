@@ -151,7 +151,7 @@ fn what_a_message_may_take_is_limited() {
             match b.recv_incoming() {
                 Ok(None) => assert!(b.buffered() <= (1 << 20) + (2 << 16)),
                 Ok(Some(Incoming::Large { params, .. })) => break Some(params.len()),
-                Ok(Some(Incoming::Msg(m))) => panic!("{m:?}"),
+                Ok(Some(other)) => panic!("{other:?}"),
                 Err(_) => break None,
             }
         };
@@ -159,4 +159,40 @@ fn what_a_message_may_take_is_limited() {
         drop(b);
         writer.join().unwrap();
     }
+}
+
+#[test]
+fn the_result_of_a_large_reply_stays_text_for_who_asks_for_it() {
+    let rows = (0..20_000)
+        .map(|i| Value::from(format!("row{i}")))
+        .collect();
+    let small = Msg::reply(Value::Array(vec![1.into()]), 1.into());
+    let large = Msg::reply(
+        Value::Array(vec![true.into(), Value::Array(rows)]),
+        2.into(),
+    );
+    let (a, b) = Stream::pair().unwrap();
+    let sent = [small.clone(), large.clone(), small.clone()];
+    let writer = std::thread::spawn(move || {
+        let mut a = Connection::new(a);
+        sent.iter().for_each(|msg| a.send(msg));
+        while a.error().is_none() && a.backlog() > 0 {
+            a.run();
+        }
+    });
+    let mut b = Connection::new(b);
+    let mut got = Vec::new();
+    while got.len() < 3 {
+        match b.recv_result().unwrap() {
+            None => {}
+            Some(Incoming::Msg(msg)) => got.push(msg),
+            Some(Incoming::LargeReply { result, id }) => {
+                assert_eq!(got.len(), 1);
+                got.push(Msg::reply(result.to_value().unwrap(), id));
+            }
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got, [small.clone(), large, small]);
+    writer.join().unwrap();
 }
