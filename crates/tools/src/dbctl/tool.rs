@@ -78,8 +78,9 @@ pub fn run<E>(tool: &'static Tool<E>, args: Vec<String>) -> ExitCode {
         }
         if idl.seqno() != seqno {
             seqno = idl.seqno();
-            if let Some(code) = attempt(tool, &mut idl, &mut invocations, &settings, &command_line)
-            {
+            let done = attempt(tool, &mut idl, &mut invocations, &settings, &command_line);
+            if let Some(code) = done {
+                idl.end();
                 return code;
             }
         }
@@ -184,6 +185,8 @@ fn attempt<E>(
     if !at_once {
         print!("{output}");
     }
+    // Nobody needs the room that thousands of ports take.
+    std::mem::forget(ext);
     Some(code)
 }
 

@@ -172,9 +172,9 @@ impl Switch {
         };
         add(parent.clone(), None);
         for port in ports_of(view, row) {
-            let vlan = view.read(port, Port::TAG);
-            if let (true, Some(vlan)) = (view.read(port, Port::FAKE_BRIDGE), vlan) {
-                let name = view.read(port, Port::NAME).to_string();
+            let row = view.row::<Port>(port);
+            if let (true, Some(vlan)) = (row.read(Port::FAKE_BRIDGE), row.read(Port::TAG)) {
+                let name = row.read(Port::NAME).to_string();
                 add(name, Some((parent.clone(), vlan, port)));
             }
         }
@@ -192,11 +192,12 @@ impl Switch {
             })
             .collect();
         for row in ports_of(view, bridge) {
-            let name = view.read(row, Port::NAME).to_string();
+            let port_row = view.row::<Port>(row);
+            let name = port_row.read(Port::NAME).to_string();
             if self.bridges.contains_key(&name) {
                 continue;
             }
-            let tag = view.read(row, Port::TAG);
+            let tag = port_row.read(Port::TAG);
             let bridge = tag.and_then(|vlan| on_vlan.get(&vlan)).unwrap_or(&parent);
             if let Some(port) = self.ports.get(&name) {
                 if port.row == row {
@@ -210,7 +211,7 @@ impl Switch {
             }
             let bridge = bridge.clone();
             self.ports.insert(name.clone(), PortInfo { row, bridge });
-            for row in view.read(row, Port::INTERFACES).iter() {
+            for row in port_row.read(Port::INTERFACES).iter() {
                 self.add_iface(view, row, &name);
             }
         }
