@@ -12,7 +12,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferrovs_datapath::dpif::Detach;
 use ferrovs_runtime::{Poller, coverage};
 use ferrovs_sync::Waker;
 
@@ -161,11 +160,5 @@ impl Bridge {
     pub fn wait(&self, poller: &mut Poller) {
         self.ofproto.wait(poller);
         self.connmgr.wait(poller);
-    }
-
-    /// Ends the bridge: its ports leave the datapath, or stay there for the process that follows, and its connections
-    /// close.
-    pub fn destroy(mut self, detach: Detach) {
-        self.ofproto.destroy(detach);
     }
 }

@@ -32,6 +32,7 @@ pub mod monitor;
 pub mod ofproto;
 pub mod ofprotos;
 pub mod port_order;
+mod publication;
 pub mod rule;
 pub mod tables;
 pub mod time;

@@ -3,9 +3,9 @@
 //! [takes it](Ofproto::take_events).
 //!
 //! Everything here lives on the main thread. What translations on other threads need is published as a
-//! snapshot ([`crate::xlate::snapshot`]): whoever changes a port, a bundle, a mirror or a setting marks the
-//! bridge [`dirty`](Ofproto::dirty), and the set of bridges ([`crate::ofprotos`]) builds and publishes one new
-//! snapshot for all that changed. Tables, groups and the MAC table are shared and change in place.
+//! snapshot ([`crate::xlate::snapshot`]): whoever changes a port, a bundle, a mirror or a setting notes that
+//! ([`Ofproto::port_changed`], [`dirty`](Ofproto::dirty)), and the set of bridges ([`crate::ofprotos`]) makes the
+//! records of what changed and publishes one new snapshot. Tables, groups and the MAC table are shared and change in place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,6 +14,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::Detach;
+use ferrovs_netdev::Changes;
 use ferrovs_openflow::flow::FlowRemovedReason;
 use ferrovs_openflow::port::{PortDesc, PortReason, PortStatus};
 use ferrovs_openflow::switch::{DescStats, FragHandling};
@@ -34,6 +35,7 @@ use crate::xlate::snapshot::{BridgeId, BundleId, VlanSet, XMirror};
 pub mod bundle;
 mod events;
 mod lldp;
+mod mtu;
 mod own_rules;
 pub mod port;
 mod publish;
@@ -41,6 +43,9 @@ mod publish;
 pub use bundle::{Bundle, BundleSettings, MirrorSettings};
 pub use events::{Events, PacketInQueue, PortEvent};
 pub use port::{Port, PortError};
+
+use mtu::Mtus;
+pub(crate) use publish::Records;
 
 /// Ordinary port numbers are below this.
 pub const MAX_PORTS: u16 = OfPort::MAX.0;
@@ -86,16 +91,20 @@ pub struct Ofproto {
     pub(crate) port_names: HashMap<String, OfPort>,
     /// The number that was given last to a port that asked for none.
     last_port: u16,
-    /// [`ferrovs_netdev::change_seq`] as the ports were last looked at; none if one is new since.
-    devices_seq: Option<u64>,
-    /// Whether the MTUs of internal ports may be wrong.
-    mtus_stale: bool,
+    /// [`ferrovs_netdev::change_seq`] as the ports were last looked at.
+    devices_seq: u64,
+    devices: Changes,
+    /// Ports that came since.
+    new_ports: Vec<OfPort>,
+    mtus: Mtus,
     /// When numbers that are free again were given back.
     port_freed: HashMap<OfPort, Instant>,
     pub bundles: BTreeMap<BundleId, Bundle>,
     bundle_names: HashMap<String, BundleId>,
     next_bundle: BundleId,
     pub mirrors: Vec<Arc<XMirror>>,
+    /// What translations see of ports and bundles.
+    pub(crate) records: Records,
     /// What the bridge says about itself to neighbours.
     lldp_identity: Identity,
     /// Whether what translations see must be published anew.
@@ -151,13 +160,16 @@ impl Ofproto {
             ports: BTreeMap::new(),
             port_names: HashMap::new(),
             last_port: 0,
-            devices_seq: None,
-            mtus_stale: false,
+            devices_seq: 0,
+            devices: Changes::new(),
+            new_ports: Vec::new(),
+            mtus: Mtus::default(),
             port_freed: HashMap::new(),
             bundles: BTreeMap::new(),
             bundle_names: HashMap::new(),
             next_bundle: 1,
             mirrors: Vec::new(),
+            records: Records::default(),
             lldp_identity: lldp::default_identity(),
             dirty: true,
             toggled: false,

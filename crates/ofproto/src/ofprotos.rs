@@ -11,16 +11,15 @@
 //!
 //! Changes reach translations when [`Ofprotos::publish`] is called, which [`Ofprotos::run`] does first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_datapath::dpif::{Detach, DpifClass, Errno, PortEvents};
-use ferrovs_encap::TunnelConfig;
 use ferrovs_netdev::Netdev;
-use ferrovs_packet::types::{DpPort, OfPort};
+use ferrovs_packet::types::OfPort;
 use ferrovs_runtime::{Poller, coverage, is_quiet, vlog};
 use ferrovs_sync::Waker;
 
@@ -28,9 +27,8 @@ use crate::backer::Backer;
 use crate::bridge::Bridge;
 use crate::monitor::{Monitor, PortMachines, VlanChange};
 use crate::ofproto::{Ofproto, Port, PortError};
+use crate::publication::Publication;
 use crate::udpif::Settings;
-use crate::xlate::describe;
-use crate::xlate::snapshot::{BridgeId, TunnelMap, XBridge, XlateSnapshot};
 
 static RL: vlog::RateLimit = vlog::RateLimit::new(1, 5);
 
@@ -41,6 +39,8 @@ pub const DEFAULT_KIND: &str = "system";
 pub struct Ofprotos {
     classes: Vec<Arc<dyn DpifClass>>,
     backers: BTreeMap<String, Arc<Backer>>,
+    /// What is published of each datapath.
+    pub(crate) publications: BTreeMap<String, Publication>,
     bridges: BTreeMap<String, Bridge>,
     /// Limits and intervals that hold for all datapaths.
     pub settings: Arc<Settings>,
@@ -59,6 +59,7 @@ impl Ofprotos {
         Ok(Ofprotos {
             classes,
             backers: BTreeMap::new(),
+            publications: BTreeMap::new(),
             bridges: BTreeMap::new(),
             settings: Arc::default(),
             waker: Arc::new(Waker::new()?),
@@ -116,6 +117,8 @@ impl Ofprotos {
                 let kind = class.kind().to_string();
                 let events = backer.dpif.port_events();
                 self.port_events.insert(kind.clone(), events);
+                self.publications
+                    .insert(kind.clone(), Publication::default());
                 self.backers.insert(kind, backer.clone());
                 backer
             }
@@ -128,16 +131,23 @@ impl Ofprotos {
 
     /// Ends a bridge, and lets go of the datapath when no bridge uses it any more.
     pub fn destroy(&mut self, name: &str, detach: Detach) {
-        let Some(bridge) = self.bridges.remove(name) else {
+        let Some(ofproto) = self.ofproto_mut(name) else {
             return;
         };
-        let backer = bridge.ofproto.backer.clone();
-        bridge.destroy(detach);
+        ofproto.destroy(detach);
+        let backer = ofproto.backer.clone();
+        if let Some(publication) = self.publications.get_mut(&backer.kind) {
+            publication.take_in(&mut self.bridges, &backer.kind);
+            publication.forget(&self.bridges[name].ofproto);
+        }
+        // Its connections close.
+        drop(self.bridges.remove(name));
         self.republish = true;
         self.publish();
         if !self.ofprotos().any(|o| o.backer.kind == backer.kind) {
             backer.close(detach);
             self.backers.remove(&backer.kind);
+            self.publications.remove(&backer.kind);
             self.port_events.remove(&backer.kind);
         }
     }
@@ -192,7 +202,7 @@ impl Ofprotos {
         let name = netdev.name().to_string();
         let ofproto = self.ofproto_mut(bridge).ok_or(PortError::NoSuchPort)?;
         let ofport = ofproto.add_port(netdev, wanted)?;
-        if self.duplicate_of(bridge, ofport) {
+        if self.is_duplicate(bridge, ofport) {
             self.port_del(bridge, ofport)?;
             vlog::warn_rl!(
                 RL,
@@ -206,32 +216,19 @@ impl Ofprotos {
     }
 
     /// Whether a port is a tunnel that would take the packets of another, which is then told in the log.
-    fn duplicate_of(&self, bridge: &str, ofport: OfPort) -> bool {
-        let Some(bridge) = self.ofproto(bridge) else {
+    fn is_duplicate(&mut self, bridge: &str, ofport: OfPort) -> bool {
+        let Some(ofproto) = self.ofproto(bridge) else {
             return false;
         };
-        let tunnel = |port: &Port| {
-            let config = port
-                .tunnel_port
-                .as_ref()
-                .map(|_| port.netdev.class().tunnel_config());
-            config.flatten()
-        };
-        let port = bridge.ports.get(&ofport);
-        let Some((port, config)) = port.and_then(|p| Some((p, tunnel(p)?))) else {
+        let (id, kind) = (ofproto.id, ofproto.backer.kind.clone());
+        let is_tunnel = |p: &Port| p.tunnel_port.is_some();
+        if !ofproto.ports.get(&ofport).is_some_and(is_tunnel) {
             return false;
-        };
-        let same = |other: &&Port| {
-            other.dp_port == port.dp_port
-                && other.name() != port.name()
-                && tunnel(other).is_some_and(|c| TunnelMap::same(&c, &config))
-        };
-        let of_kind = (self.ofprotos()).filter(|b| b.backer.kind == bridge.backer.kind);
-        let other = of_kind.flat_map(|b| b.ports.values()).find(same);
-        if let Some(other) = other {
-            warn_same(port.name(), other.name(), &config, port.dp_port);
         }
-        other.is_some()
+        self.publications.get_mut(&kind).is_some_and(|publication| {
+            publication.take_in(&mut self.bridges, &kind);
+            publication.is_idle_tunnel((id, ofport))
+        })
     }
 
     pub fn port_del(&mut self, bridge: &str, ofport: OfPort) -> Result<(), PortError> {
@@ -320,57 +317,23 @@ impl Ofprotos {
     }
 
     fn publish_kind(&mut self, kind: &str) {
-        let Some(backer) = self.backers.get(kind).cloned() else {
+        let backer = self.backers.get(kind);
+        let (Some(backer), Some(publication)) = (backer, self.publications.get_mut(kind)) else {
             return;
         };
-        let of_kind = || self.ofprotos().filter(|b| b.backer.kind == kind);
-        let peer = |name: &str, peer: &str| -> Option<(BridgeId, OfPort)> {
-            of_kind().find_map(|b| {
-                let port = b.port_by_name(peer)?;
-                let back = port.netdev.class().patch_peer();
-                back.is_some_and(|back| *back == name)
-                    .then_some((b.id, port.ofport))
-            })
-        };
-        let mut next = XlateSnapshot {
-            features: backer.features(),
-            ..XlateSnapshot::default()
-        };
-        let mut tunnels = TunnelMap::default();
-        let mut same = Vec::new();
-        let bridges: HashMap<BridgeId, Arc<XBridge>> = of_kind()
-            .map(|b| (b.id, Arc::new(b.to_xbridge(&peer))))
-            .collect();
-        for bridge in of_kind() {
-            for port in bridge.ports.values() {
-                let place = (bridge.id, port.ofport);
-                if port.tunnel_port.is_none() {
-                    // Patch ports have no port of the datapath.
-                    if port.dp_port != DpPort::NONE {
-                        next.dp_ports.insert(port.dp_port, place);
-                    }
-                } else if let Some(config) = port.netdev.class().tunnel_config()
-                    && !tunnels.insert(port.dp_port, &config, place)
-                {
-                    // Its options became those of another, which goes on taking the packets.
-                    same.push((bridge.name.clone(), port.ofport));
-                }
-            }
-        }
-        for (bridge, ofport) in same {
-            self.duplicate_of(&bridge, ofport);
-        }
-        next.bridges = bridges;
-        next.tunnels = tunnels;
-        backer.snapshot.publish(next);
-        let of_kind = |b: &&mut Ofproto| b.backer.kind == kind;
+        publication.take_in(&mut self.bridges, kind);
         let (mut toggled, mut changed) = (false, false);
+        let of_kind = |o: &&mut Ofproto| o.dirty && o.backer.kind == kind;
         let ofprotos = self.bridges.values_mut().map(|b| &mut b.ofproto);
-        for bridge in ofprotos.filter(of_kind) {
-            toggled |= bridge.toggled;
-            changed |= bridge.dirty && !bridge.toggled;
-            (bridge.dirty, bridge.toggled) = (false, false);
+        for ofproto in ofprotos.filter(of_kind) {
+            publication.renew(ofproto);
+            toggled |= ofproto.toggled;
+            changed |= !ofproto.toggled;
+            (ofproto.dirty, ofproto.toggled) = (false, false);
         }
+        backer
+            .snapshot
+            .publish(publication.snapshot(&backer.features()));
         backer.udpif.changed_by(match toggled && !changed {
             true => &coverage::REV_PORT_TOGGLED,
             false => &coverage::REV_RECONFIGURE,
@@ -414,13 +377,4 @@ impl Ofprotos {
             }
         }
     }
-}
-
-fn warn_same(name: &str, other: &str, config: &TunnelConfig, dp_port: DpPort) {
-    let mut text = String::new();
-    describe::tunnel_match(&mut text, config, dp_port.0);
-    vlog::warn!(
-        vlog::modules::TUNNEL,
-        "{name}: attempting to add tunnel port with same config as port '{other}' ({text})"
-    );
 }

@@ -26,6 +26,7 @@ pub mod multipath;
 pub mod normal;
 pub mod output;
 pub mod recirc;
+pub mod shared;
 pub mod snapshot;
 pub mod trace;
 pub mod tunnel;

@@ -46,10 +46,10 @@ impl Peer {
         let class = Arc::new(FakeDpif::default()).class();
         let backer = Arc::new(Backer::open(&*class, Arc::default()).unwrap());
         let waker = Arc::new(Waker::new().unwrap());
-        let ofproto = Ofproto::new("test", 1, backer, &waker, now);
-        let bridge = Arc::new(ofproto.to_xbridge(&|_, _| None));
+        let mut ofproto = Ofproto::new("test", 1, backer, &waker, now);
+        let bridge = Arc::new(ofproto.make_xbridge());
         ofproto.backer.snapshot.publish(XlateSnapshot {
-            bridges: [(ofproto.id, bridge)].into(),
+            bridges: [(ofproto.id, bridge)].into_iter().collect(),
             features: ofproto.backer.features(),
             ..XlateSnapshot::default()
         });

@@ -107,17 +107,16 @@ impl Ofproto {
             .get(&id)
             .map(|b| b.settings.ports.clone())
             .unwrap_or_default();
-        for port in old_ports.iter().filter(|p| !settings.ports.contains(p)) {
-            if let Some(p) = self.ports.get_mut(port).filter(|p| p.bundle == Some(id)) {
-                p.bundle = None;
-            }
+        for &port in old_ports.iter().filter(|p| !settings.ports.contains(p)) {
+            self.leave_bundle(port, id);
         }
         for &port in &settings.ports {
             if let Some(other) = self.port_bundle(port).filter(|other| *other != id) {
                 self.bundle_drop_port(other, port);
             }
-            if let Some(p) = self.ports.get_mut(&port) {
+            if let Some(p) = self.ports.get_mut(&port).filter(|p| p.bundle != Some(id)) {
                 p.bundle = Some(id);
+                self.port_changed(port);
             }
         }
         // Addresses that were learned under other settings may be wrong.
@@ -127,7 +126,14 @@ impl Ofproto {
         }
         self.bundle_names.insert(settings.name.clone(), id);
         self.bundles.insert(id, Bundle { id, settings });
-        self.dirty = true;
+        self.bundle_changed(id);
+    }
+
+    fn leave_bundle(&mut self, port: OfPort, id: BundleId) {
+        if let Some(p) = self.ports.get_mut(&port).filter(|p| p.bundle == Some(id)) {
+            p.bundle = None;
+            self.port_changed(port);
+        }
     }
 
     fn port_bundle(&self, port: OfPort) -> Option<BundleId> {
@@ -140,13 +146,11 @@ impl Ofproto {
         };
         if let Some(bundle) = self.bundle_take(id) {
             for port in bundle.settings.ports {
-                if let Some(p) = self.ports.get_mut(&port).filter(|p| p.bundle == Some(id)) {
-                    p.bundle = None;
-                }
+                self.leave_bundle(port, id);
             }
         }
         self.macs().forget_port(id);
-        self.dirty = true;
+        self.bundle_changed(id);
     }
 
     fn bundle_take(&mut self, id: BundleId) -> Option<Bundle> {
@@ -164,7 +168,7 @@ impl Ofproto {
             self.bundle_take(id);
             self.macs().forget_port(id);
         }
-        self.dirty = true;
+        self.bundle_changed(id);
     }
 
     /// Makes the mirrors exactly these. Mirrors that stay keep their counts.

@@ -31,6 +31,7 @@ impl Ofproto {
         let Some(port) = self.ports.get_mut(&ofport) else {
             return;
         };
+        let had_some = port.machines.is_some();
         let was_on = port.machines.as_ref().is_some_and(|m| m.lldp_is_on());
         let on = wanted == Some(true);
         if wanted.is_none() && was_on {
@@ -46,7 +47,9 @@ impl Ofproto {
         {
             machines.set_lldp(on, now);
         }
-        self.dirty |= on != was_on;
+        if on != was_on || port.machines.is_some() != had_some {
+            self.port_changed(ofport);
+        }
     }
 
     /// What the bridge says about itself to neighbours. None takes the description back, but not the name.

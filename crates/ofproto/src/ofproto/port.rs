@@ -4,6 +4,7 @@
 //! that was given last, so that a number is not used again soon after its port went. The port named as the
 //! bridge is always `LOCAL`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -39,9 +40,6 @@ pub enum PortError {
     #[error("No such device")]
     NoSuchPort,
 }
-
-/// The MTU of internal ports that no other port limits.
-const DEFAULT_MTU: u32 = 1500;
 
 impl From<Errno> for PortError {
     fn from(e: Errno) -> PortError {
@@ -80,6 +78,11 @@ impl Port {
 
     pub fn is_internal(&self) -> bool {
         matches!(self.netdev.kind(), "internal" | "tap" | "dummy-internal")
+    }
+
+    /// Whether internal ports may carry no more than this one can.
+    fn limits_mtu(&self) -> bool {
+        !self.is_internal() && self.dp_port != DpPort::NONE && self.tunnel_port.is_none()
     }
 
     /// Hands what translation counted to the device that has no counters of its own.
@@ -202,13 +205,13 @@ impl Ofproto {
             change_seq: netdev.change_seq().wrapping_sub(1),
             netdev,
         };
-        self.devices_seq = None;
+        self.new_ports.push(ofport);
         self.port_freed.remove(&ofport);
         self.port_names.insert(port.name().to_string(), ofport);
         self.ports.insert(ofport, port);
         self.notice_port(PortReason::Add, ofport, None);
-        self.mtus_stale = true;
-        self.dirty = true;
+        self.mtus.changed(ofport);
+        self.port_changed(ofport);
         coverage::OFPROTO_UPDATE_PORT.inc();
         Ok(ofport)
     }
@@ -262,8 +265,8 @@ impl Ofproto {
             desc: port.desc.clone(),
         };
         self.port_events.push(PortEvent { status, old: None });
-        self.mtus_stale = true;
-        self.dirty = true;
+        self.mtus.changed(ofport);
+        self.port_changed(ofport);
         coverage::OFPROTO_UPDATE_PORT.inc();
         Ok(self
             .backer
@@ -283,7 +286,7 @@ impl Ofproto {
                 own.copied().chain(shared.map(|p| p.ofport)).collect()
             }
         };
-        let mut lost = Vec::new();
+        let (mut lost, mut moved) = (Vec::new(), Vec::new());
         for ofport in changed {
             let Some(port) = self.ports.get_mut(&ofport) else {
                 continue;
@@ -296,11 +299,12 @@ impl Ofproto {
                 Ok(info) if info.port == port.dp_port => {}
                 Ok(info) => {
                     port.dp_port = info.port;
-                    self.dirty = true;
+                    moved.push(ofport);
                 }
                 Err(_) => lost.push(port.ofport),
             }
         }
+        moved.into_iter().for_each(|p| self.port_changed(p));
         for ofport in lost {
             // The datapath's part is done.
             let _ = self.remove_port(ofport);
@@ -314,13 +318,25 @@ impl Ofproto {
     /// Notes what changed about devices.
     pub(super) fn run_ports(&mut self) {
         // Whatever changes from now on is noticed the next time.
-        let seq = Some(ferrovs_netdev::change_seq().read());
-        if std::mem::replace(&mut self.devices_seq, seq) == seq {
+        let seq = ferrovs_netdev::change_seq().read();
+        let same = std::mem::replace(&mut self.devices_seq, seq) == seq;
+        if same && self.new_ports.is_empty() {
             return;
         }
-        let mut changed = Vec::new();
+        let new = std::mem::take(&mut self.new_ports);
+        let ports: BTreeSet<OfPort> = match self.devices.take() {
+            Some(names) => {
+                let known = names.iter().filter_map(|name| self.port_names.get(name));
+                known.copied().chain(new).collect()
+            }
+            None => self.ports.keys().copied().collect(),
+        };
+        let (mut looked_at, mut changed) = (Vec::new(), Vec::new());
         let mut tunnels_moved = Vec::new();
-        for port in self.ports.values_mut() {
+        for ofport in ports {
+            let Some(port) = self.ports.get_mut(&ofport) else {
+                continue;
+            };
             let seq = port.netdev.change_seq();
             if seq == port.change_seq {
                 continue;
@@ -339,8 +355,11 @@ impl Ofproto {
             if desc != port.desc {
                 changed.push((port.ofport, std::mem::replace(&mut port.desc, desc)));
             }
-            self.toggled |= !self.dirty;
-            self.dirty = true;
+            looked_at.push(port.ofport);
+        }
+        self.toggled |= !self.dirty && !looked_at.is_empty();
+        for ofport in looked_at {
+            self.port_changed(ofport);
             coverage::OFPROTO_UPDATE_PORT.inc();
         }
         for ofport in tunnels_moved {
@@ -353,9 +372,10 @@ impl Ofproto {
                 Ok((dp_port, tunnel)) => (port.dp_port, port.tunnel_port) = (dp_port, tunnel),
                 Err(_) => (port.dp_port, port.tunnel_port) = (DpPort::NONE, None),
             }
+            self.port_changed(ofport);
         }
-        self.mtus_stale |= !changed.is_empty();
         for (ofport, old) in changed {
+            self.mtus.changed(ofport);
             // That a port is live no more is told before why.
             let mut dead = old.clone();
             if self
@@ -372,26 +392,30 @@ impl Ofproto {
     /// Internal ports carry what the others can: their MTU is the smallest of the others', unless it was chosen.
     /// Looks at them once for all changes since the last time.
     pub(crate) fn update_mtus(&mut self) {
-        if !std::mem::take(&mut self.mtus_stale) {
+        let changed = self.mtus.take_changed();
+        if changed.is_empty() {
             return;
         }
-        let outer = self
-            .ports
-            .values()
-            .filter(|p| !p.is_internal() && p.dp_port != DpPort::NONE);
-        let outer = outer.filter(|p| p.tunnel_port.is_none());
-        let min = outer.filter_map(|p| p.netdev.mtu().ok()).min();
-        // With no port that sets it, it is what every Ethernet has.
-        let min = min.unwrap_or(DEFAULT_MTU);
-        for port in self
-            .ports
-            .values()
-            .filter(|p| p.is_internal() && !p.mtu_is_set)
-        {
-            if port.netdev.mtu().is_ok_and(|mtu| mtu != min) {
-                // The device keeps what it had if it cannot do that.
-                let _ = port.netdev.set_mtu(min);
+        let before = self.mtus.least();
+        for &ofport in &changed {
+            let port = self.ports.get(&ofport).filter(|p| p.limits_mtu());
+            let mtu = port.and_then(|p| p.netdev.mtu().ok());
+            self.mtus.set(ofport, mtu);
+        }
+        let least = self.mtus.least();
+        // The device keeps what it had if it cannot do that.
+        let set = |port: &Port| {
+            let follows = port.is_internal() && !port.mtu_is_set;
+            if follows && port.netdev.mtu().is_ok_and(|mtu| mtu != least) {
+                let _ = port.netdev.set_mtu(least);
             }
+        };
+        match before == least {
+            true => changed
+                .iter()
+                .filter_map(|p| self.ports.get(p))
+                .for_each(set),
+            false => self.ports.values().for_each(set),
         }
     }
 
@@ -401,7 +425,7 @@ impl Ofproto {
             && port.mtu_is_set != is_set
         {
             port.mtu_is_set = is_set;
-            self.mtus_stale = true;
+            self.mtus.changed(ofport);
         }
     }
 
@@ -448,7 +472,7 @@ impl Ofproto {
             }
             self.notice_steps(ofport, old, asked);
             self.toggled |= !self.dirty;
-            self.dirty = true;
+            self.port_changed(ofport);
             coverage::OFPROTO_UPDATE_PORT.inc();
         }
         Ok(())

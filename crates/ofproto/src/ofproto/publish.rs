@@ -1,7 +1,7 @@
 //! From the bridge's state to the records that translations read.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
 use ferrovs_netdev::PortClass;
 use ferrovs_openflow::port::PortConfig;
@@ -9,26 +9,87 @@ use ferrovs_openflow::switch;
 use ferrovs_packet::types::OfPort;
 
 use super::{Bundle, Ofproto, Port};
+use crate::xlate::shared::SharedMap;
 use crate::xlate::snapshot::{
-    BridgeId, FragHandling, PacketInSink, PacketTaker, VlanSet, XBridge, XBundle, XPort, XTunnel,
+    BridgeId, BundleId, FragHandling, PacketInSink, PacketTaker, VlanSet, XBridge, XBundle, XPort,
+    XTunnel,
 };
 
+/// The records of a bridge's ports and bundles as they were last made, and those that are to be made anew.
+#[derive(Default)]
+pub(crate) struct Records {
+    ports: SharedMap<OfPort, Arc<XPort>>,
+    bundles: SharedMap<BundleId, Arc<XBundle>>,
+    flood_order: Arc<OnceLock<Vec<OfPort>>>,
+    stale_ports: BTreeSet<OfPort>,
+    stale_bundles: BTreeSet<BundleId>,
+}
+
 impl Ofproto {
-    /// The bridge's record. `peer` finds the other end of a patch port by its name.
-    pub(crate) fn to_xbridge(
-        &self,
-        peer: &dyn Fn(&str, &str) -> Option<(BridgeId, OfPort)>,
-    ) -> XBridge {
-        let ports: HashMap<_, _> = self
+    /// Notes that what translations see of a port, or of its bundle, changed.
+    pub fn port_changed(&mut self, port: OfPort) {
+        self.records.stale_ports.insert(port);
+        if let Some(bundle) = self.ports.get(&port).and_then(|p| p.bundle) {
+            // Whether one floods depends on its ports.
+            self.records.stale_bundles.insert(bundle);
+        }
+        self.dirty = true;
+    }
+
+    pub(super) fn bundle_changed(&mut self, bundle: BundleId) {
+        self.records.stale_bundles.insert(bundle);
+        self.dirty = true;
+    }
+
+    /// The ports that changed since this was last asked.
+    pub(crate) fn take_changed_ports(&mut self) -> BTreeSet<OfPort> {
+        std::mem::take(&mut self.records.stale_ports)
+    }
+
+    /// The last record of a port.
+    pub(crate) fn record(&self, port: OfPort) -> Option<&Arc<XPort>> {
+        self.records.ports.get(&port)
+    }
+
+    /// Makes a port's record anew. `peer` is the other end of a patch port.
+    pub(crate) fn renew_record(&mut self, ofport: OfPort, peer: Option<(BridgeId, OfPort)>) {
+        let new = self
             .ports
-            .iter()
-            .map(|(n, p)| (*n, Arc::new(xport(p, peer))))
-            .collect();
-        let bundles = self
-            .bundles
-            .iter()
-            .map(|(id, b)| (*id, Arc::new(self.xbundle(b))))
-            .collect();
+            .get(&ofport)
+            .map(|port| Arc::new(xport(port, peer)));
+        let records = &mut self.records;
+        let number = new.as_ref().map(|p| p.dp_port);
+        let old = match new {
+            Some(new) => records.ports.insert(ofport, new),
+            None => records.ports.remove(&ofport),
+        };
+        if old.map(|p| p.dp_port) != number {
+            records.flood_order = Arc::default();
+        }
+        self.dirty = true;
+    }
+
+    /// Makes all records anew the next time; returns those that there were.
+    #[cfg(test)]
+    pub(crate) fn begin_records(&mut self) -> Records {
+        let new = Records {
+            stale_ports: self.ports.keys().copied().collect(),
+            stale_bundles: self.bundles.keys().copied().collect(),
+            ..Records::default()
+        };
+        self.dirty = true;
+        std::mem::replace(&mut self.records, new)
+    }
+
+    /// The bridge's record.
+    pub(crate) fn make_xbridge(&mut self) -> XBridge {
+        for id in std::mem::take(&mut self.records.stale_bundles) {
+            let new = self.bundles.get(&id).map(|b| Arc::new(self.xbundle(b)));
+            match new {
+                Some(new) => self.records.bundles.insert(id, new),
+                None => self.records.bundles.remove(&id),
+            };
+        }
         let packet_ins: Arc<dyn PacketInSink> = self.packet_ins.clone();
         XBridge {
             id: self.id,
@@ -36,8 +97,9 @@ impl Ofproto {
             tables: self.tables.clone(),
             meters: self.meter_map.clone(),
             macs: self.macs.clone(),
-            ports,
-            bundles,
+            ports: self.records.ports.clone(),
+            bundles: self.records.bundles.clone(),
+            flood_order: self.records.flood_order.clone(),
             forward_bpdu: self.forward_bpdu,
             flood_vlans: self.flood_vlans.clone(),
             frag: match self.frag {
@@ -78,7 +140,7 @@ impl Ofproto {
     }
 }
 
-fn xport(port: &Port, peer: &dyn Fn(&str, &str) -> Option<(BridgeId, OfPort)>) -> XPort {
+fn xport(port: &Port, peer: Option<(BridgeId, OfPort)>) -> XPort {
     let tunnel = match port.netdev.class() {
         PortClass::Tunnel(tunnel) if port.tunnel_port.is_some() => Some(XTunnel {
             ty: tunnel.ty(),
@@ -94,11 +156,7 @@ fn xport(port: &Port, peer: &dyn Fn(&str, &str) -> Option<(BridgeId, OfPort)>) -
         config: port.config.bits(),
         state: port.desc.state.bits(),
         may_enable: port.may_enable(),
-        peer: port
-            .netdev
-            .class()
-            .patch_peer()
-            .and_then(|name| peer(port.name(), &name)),
+        peer,
         tunnel,
         netdev: port.netdev.clone(),
         counters: port.counters.clone(),

@@ -376,9 +376,7 @@ impl Ctx<'_> {
 
     fn flood_bundles(&mut self, in_bundle: &XBundle, xvlan: &XVlan) {
         let bridge = self.bridge;
-        let mut bundles: Vec<_> = bridge.bundles.values().collect();
-        bundles.sort_unstable_by_key(|b| b.id);
-        for bundle in bundles {
+        for bundle in bridge.bundles.values() {
             if bundle.vlan_mode == VlanMode::Dot1qTunnel && bundle.cvlans.is_some() {
                 self.wc.masks.vlans[1].tci = 0xffff.into();
             }

@@ -67,12 +67,12 @@ impl Ctx<'_> {
     fn flood_ports(&mut self, all: bool, last: bool) {
         let in_port = OfPort(self.flow.in_port as u16);
         let bridge = self.bridge;
-        let ports = bridge.ports.values().map(|p| (p.ofport, p.dp_port));
         let floods = |p: &XPort| all || p.config & PC_NO_FLOOD == 0;
-        let mut ports = crate::port_order::listed(ports);
-        ports.retain(|p| *p != in_port && bridge.ports.get(p).is_some_and(|p| floods(p)));
-        for (i, port) in ports.iter().enumerate() {
-            self.compose_output(*port, 0, last && i + 1 == ports.len());
+        let is_output =
+            |p: &&OfPort| **p != in_port && bridge.ports.get(*p).is_some_and(|p| floods(p));
+        let mut ports = bridge.flood_order().iter().filter(is_output).peekable();
+        while let Some(port) = ports.next() {
+            self.compose_output(*port, 0, last && ports.peek().is_none());
         }
     }
 

@@ -4,9 +4,8 @@
 //! publishes a new [`XlateSnapshot`]; threads that translate load it without a lock. What changes by itself
 //! (flow tables, groups, the MAC table, counters) is behind an `Arc` and safe for many threads.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Instant;
 
 use ferrovs_datapath::action::SlowPath;
@@ -18,9 +17,13 @@ use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
 use ferrovs_tunnel::neigh;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 pub use ferrovs_datapath::features::DpFeatures;
 
+use super::shared::SharedMap;
+use crate::port_order;
 use crate::tables::Tables;
 
 /// Identifies a bridge across snapshots.
@@ -29,20 +32,21 @@ pub type BridgeId = u128;
 /// Number of a bundle, unique within its bridge and never used twice.
 pub type BundleId = u32;
 
-/// All bridges of one datapath.
-#[derive(Default)]
+/// All bridges of one datapath. Two snapshots share what is the same in both.
+#[derive(Clone, Default)]
 pub struct XlateSnapshot {
-    pub bridges: HashMap<BridgeId, Arc<XBridge>>,
+    pub bridges: SharedMap<BridgeId, Arc<XBridge>>,
+    pub names: SharedMap<String, BridgeId>,
     /// Which port of which bridge a datapath port is. Tunnel ports share a datapath port and are found by
     /// [`TunnelMap`].
-    pub dp_ports: HashMap<DpPort, (BridgeId, OfPort)>,
-    pub tunnels: TunnelMap,
+    pub dp_ports: SharedMap<DpPort, (BridgeId, OfPort)>,
+    pub tunnels: Arc<TunnelMap>,
     pub features: DpFeatures,
 }
 
 impl XlateSnapshot {
     pub fn bridge_by_name(&self, name: &str) -> Option<&Arc<XBridge>> {
-        self.bridges.values().find(|b| b.name == name)
+        self.bridges.get(self.names.get(name)?)
     }
 
     /// The bridge and port through which a packet with this datapath key came.
@@ -59,9 +63,9 @@ impl XlateSnapshot {
 
     /// The bridge whose local port is the device of that name: where a native tunnel leaves.
     pub fn bridge_of_local_device(&self, name: &str) -> Option<&Arc<XBridge>> {
-        self.bridges
-            .values()
-            .find(|b| b.ports.get(&OfPort::LOCAL).is_some_and(|p| p.name == name))
+        // Which is called as the bridge is.
+        let bridge = self.bridge_by_name(name);
+        bridge.filter(|b| b.ports.contains_key(&OfPort::LOCAL))
     }
 }
 
@@ -73,8 +77,10 @@ pub struct XBridge {
     /// Meters of the datapath, by OpenFlow meter.
     pub meters: Arc<papaya::HashMap<u32, u32>>,
     pub macs: Arc<RwLock<MacTable>>,
-    pub ports: HashMap<OfPort, Arc<XPort>>,
-    pub bundles: HashMap<BundleId, Arc<XBundle>>,
+    pub ports: SharedMap<OfPort, Arc<XPort>>,
+    pub bundles: SharedMap<BundleId, Arc<XBundle>>,
+    /// The order of floods, found out by the first.
+    pub flood_order: Arc<OnceLock<Vec<OfPort>>>,
     /// Frames to addresses that IEEE 802.1D reserves are forwarded.
     pub forward_bpdu: bool,
     /// VLANs in which no address is learned.
@@ -90,6 +96,14 @@ pub struct XBridge {
     pub neighbours: neigh::Bridge,
     /// The MAC address of the local port.
     pub local_mac: Option<MacAddr>,
+}
+
+impl XBridge {
+    /// The ports in the order in which packets are flooded to them.
+    pub fn flood_order(&self) -> &[OfPort] {
+        let ports = || self.ports.values().map(|p| (p.ofport, p.dp_port));
+        self.flood_order.get_or_init(|| port_order::listed(ports()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -233,14 +247,14 @@ pub struct XMirror {
 }
 
 /// Which tunnel port a packet belongs to, by what its configuration says and what `flow` leaves open.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct TunnelMap {
-    by_key: HashMap<TunnelKey, (BridgeId, OfPort)>,
-    /// Datapath ports that carry tunnels.
-    dp_ports: HashMap<DpPort, ()>,
+    by_key: HashMap<TunnelKey, (BridgeId, OfPort), RandomState>,
+    /// Datapath ports that carry tunnels, and how many.
+    dp_ports: HashMap<DpPort, usize, RandomState>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct TunnelKey {
     dp_port: DpPort,
     in_key: Option<u64>,
@@ -279,9 +293,23 @@ impl TunnelMap {
         }
     }
 
-    /// Whether two ports of one datapath port would take the same packets.
-    pub fn same(a: &TunnelConfig, b: &TunnelConfig) -> bool {
-        Self::key(DpPort::NONE, a) == Self::key(DpPort::NONE, b)
+    /// The port that takes the packets of such a tunnel.
+    pub fn owner(&self, dp_port: DpPort, config: &TunnelConfig) -> Option<(BridgeId, OfPort)> {
+        self.by_key.get(&Self::key(dp_port, config)).copied()
+    }
+
+    /// Takes a port out, if it is the one that takes the packets.
+    pub fn remove(&mut self, dp_port: DpPort, config: &TunnelConfig, from: (BridgeId, OfPort)) {
+        if self.owner(dp_port, config) != Some(from) {
+            return;
+        }
+        self.by_key.remove(&Self::key(dp_port, config));
+        if let Some(n) = self.dp_ports.get_mut(&dp_port) {
+            *n -= 1;
+            if *n == 0 {
+                self.dp_ports.remove(&dp_port);
+            }
+        }
     }
 
     /// Adds a port; false (and nothing changes) if another port would take the same packets.
@@ -295,7 +323,7 @@ impl TunnelMap {
         if self.by_key.contains_key(&key) {
             return false;
         }
-        self.dp_ports.insert(dp_port, ());
+        *self.dp_ports.entry(dp_port).or_default() += 1;
         self.by_key.insert(key, to);
         true
     }
@@ -388,5 +416,12 @@ mod tests {
         flow.tunnel.tun_id = 43.into();
         assert_eq!(map.receive(&flow, DpPort(3)), Some((1, OfPort(11))));
         assert_eq!(map.receive(&flow, DpPort(4)), None);
+        // Only who takes the packets can give them up.
+        map.remove(DpPort(3), &open, (1, OfPort(12)));
+        assert_eq!(map.owner(DpPort(3), &open), Some((1, OfPort(11))));
+        map.remove(DpPort(3), &open, (1, OfPort(11)));
+        assert_eq!(map.receive(&flow, DpPort(3)), None);
+        assert!(map.insert(DpPort(3), &open, (1, OfPort(12))));
+        assert_eq!(map.receive(&flow, DpPort(3)), Some((1, OfPort(12))));
     }
 }

@@ -1,6 +1,5 @@
 //! The promise of megaflows: a packet that agrees with another in the bits that decided gets the same actions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +21,7 @@ use ferrovs_sync::Waker;
 use proptest::prelude::*;
 
 use super::recirc::RecircTable;
+use super::shared::SharedMap;
 use super::snapshot::{
     AsyncPacketIn, FragHandling, PacketInSink, PriorityTags, VlanMode, XBridge, XBundle, XPort,
     XlateSnapshot,
@@ -81,7 +81,7 @@ pub(crate) fn bridge(flows: &[&str]) -> (XlateSnapshot, Arc<XBridge>) {
         }
         snapshot.bridges.insert(id, bridge);
     }
-    let first = snapshot.bridges[&1].clone();
+    let first = snapshot.bridges.get(&1).expect("a bridge").clone();
     (snapshot, first)
 }
 
@@ -99,8 +99,8 @@ fn add_group(bridge: &XBridge, text: &str) {
 fn one_bridge(id: u128) -> XBridge {
     let waker = Arc::new(Waker::new().expect("eventfd"));
     let tables = Arc::new(Tables::new(waker, Box::new(NoHook)));
-    let mut ports = HashMap::new();
-    let mut bundles = HashMap::new();
+    let mut ports = SharedMap::default();
+    let mut bundles = SharedMap::default();
     let modes = [
         (1, VlanMode::Trunk),
         (2, VlanMode::Access),
@@ -155,6 +155,7 @@ fn one_bridge(id: u128) -> XBridge {
         macs: Arc::default(),
         ports,
         bundles,
+        flood_order: Arc::default(),
         forward_bpdu: false,
         flood_vlans: None,
         frag: FragHandling::Normal,
