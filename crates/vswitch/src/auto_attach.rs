@@ -14,6 +14,7 @@ use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::{Poller, vlog};
 
 use crate::config::{AutoAttachConfig, Config, PortConfig};
+use crate::scope::Scope;
 use crate::write::put;
 
 /// How long changes of trunks are gathered.
@@ -30,15 +31,19 @@ pub(crate) struct AutoAttach {
 
 impl AutoAttach {
     /// Applies the rows. A bridge without one keeps what it wanted.
-    pub fn configure(&mut self, ofprotos: &mut Ofprotos, config: &Config) {
+    pub fn configure(&mut self, ofprotos: &mut Ofprotos, config: &Config, scope: &Scope) {
         self.known
             .retain(|name, _| config.bridges.contains_key(name));
-        for (name, bridge) in &config.bridges {
+        for name in scope.names(config.bridges.keys()) {
+            let bridge = config.bridges.get(name);
+            let Some(bridge) = bridge.filter(|_| scope.has_settings(name)) else {
+                continue;
+            };
             if let Some(ofproto) = ofprotos.ofproto_mut(name) {
                 ofproto.set_lldp_identity(bridge.auto_attach.as_ref().map(identity));
             }
             if let Some(wanted) = &bridge.auto_attach {
-                let known = self.known.entry(name.clone()).or_default();
+                let known = self.known.entry(name.to_string()).or_default();
                 for (isid, vlan) in
                     known.extract_if(.., |isid, _| !wanted.mappings.contains_key(isid))
                 {
@@ -107,10 +112,8 @@ fn identity(row: &AutoAttachConfig) -> Identity {
 
 /// The port of an interface, on a bridge that has a row.
 fn port_of<'a>(config: &'a Config, iface: &str) -> Option<&'a PortConfig> {
-    let bridges = config.bridges.values();
-    let ports = bridges
-        .filter(|b| b.auto_attach.is_some())
-        .flat_map(|b| &b.ports);
-    let mut ports = ports.filter(|p| p.interfaces.iter().any(|i| i.name == iface));
-    ports.next()
+    let place = config.places.get(iface)?;
+    let bridge = config.bridges.get(&place.bridge)?;
+    bridge.auto_attach.as_ref()?;
+    bridge.ports.get(&place.port)
 }

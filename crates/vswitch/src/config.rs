@@ -1,6 +1,6 @@
 //! What the database wants, as plain values: the rows that matter, with references followed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ferrovs_idl::Uuid;
 use ferrovs_packet::types::MacAddr;
@@ -34,6 +34,34 @@ pub struct Config {
     pub datapaths: BTreeMap<String, Uuid>,
     /// Bridges by name.
     pub bridges: BTreeMap<String, BridgeConfig>,
+    /// Where each interface is: a device can be in one place only.
+    pub places: HashMap<String, Place>,
+}
+
+/// The port that an interface belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub bridge: String,
+    pub port: String,
+}
+
+impl Config {
+    pub fn port(&self, bridge: &str, port: &str) -> Option<&PortConfig> {
+        self.bridges.get(bridge)?.ports.get(port)
+    }
+
+    /// The port that has an interface of this name.
+    pub fn port_of(&self, iface: &str) -> Option<&PortConfig> {
+        let place = self.places.get(iface)?;
+        self.port(&place.bridge, &place.port)
+    }
+
+    /// An interface of a bridge.
+    pub fn iface(&self, bridge: &str, iface: &str) -> Option<&InterfaceConfig> {
+        let place = self.places.get(iface).filter(|p| p.bridge == bridge)?;
+        let mut ifaces = self.port(bridge, &place.port)?.interfaces.iter();
+        ifaces.find(|i| i.name == iface)
+    }
 }
 
 /// A `Bridge` row.
@@ -47,7 +75,8 @@ pub struct BridgeConfig {
     pub protocols: Vec<String>,
     pub flood_vlans: Vec<u16>,
     pub other_config: Pairs,
-    pub ports: Vec<PortConfig>,
+    /// Ports by name.
+    pub ports: BTreeMap<String, PortConfig>,
     pub controllers: Vec<ControllerConfig>,
     pub mirrors: Vec<MirrorConfig>,
     pub auto_attach: Option<AutoAttachConfig>,
@@ -58,7 +87,7 @@ pub struct BridgeConfig {
 impl BridgeConfig {
     /// The interfaces of all ports.
     pub fn interfaces(&self) -> impl Iterator<Item = &InterfaceConfig> {
-        self.ports.iter().flat_map(|p| &p.interfaces)
+        self.ports.values().flat_map(|p| &p.interfaces)
     }
 }
 
@@ -93,6 +122,8 @@ pub struct InterfaceConfig {
     /// The number that the row says it had.
     pub ofport: Option<i64>,
     pub mac: Option<MacAddr>,
+    /// The row's address is none.
+    pub bad_mac: bool,
     pub mtu_request: Option<u32>,
     /// Whether it speaks LLDP, if the row says anything about that.
     pub lldp: Option<bool>,

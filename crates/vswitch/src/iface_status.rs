@@ -2,7 +2,7 @@
 
 use ferrovs_idl::open_vswitch::Interface;
 use ferrovs_idl::{Idl, Txn, Uuid};
-use ferrovs_netdev::{Flags, Netdev, Stats};
+use ferrovs_netdev::{Flags, LinkStats, Netdev, Stats};
 use ferrovs_packet::types::OfPort;
 
 use crate::write::{put, put_map};
@@ -58,10 +58,18 @@ pub(crate) fn status(txn: &mut Txn, idl: &Idl, uuid: Uuid, netdev: &dyn Netdev) 
     );
 }
 
-/// Writes the counters.
-pub(crate) fn statistics(txn: &mut Txn, idl: &Idl, uuid: Uuid, netdev: &dyn Netdev) {
+/// Writes the counters of one device among those of `links`.
+pub(crate) fn statistics(
+    txn: &mut Txn,
+    idl: &Idl,
+    uuid: Uuid,
+    netdev: &dyn Netdev,
+    links: &LinkStats,
+) {
     ferrovs_runtime::coverage::NETDEV_GET_STATS.inc();
-    let Ok(stats) = netdev.stats() else { return };
+    let Ok(stats) = netdev.stats_among(links) else {
+        return;
+    };
     let pairs = counters(&stats);
     put(
         txn,

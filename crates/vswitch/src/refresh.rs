@@ -6,10 +6,13 @@ use std::time::Instant;
 use ferrovs_datapath::features::{DpFeatures, FEATURES};
 use ferrovs_idl::open_vswitch as db;
 use ferrovs_idl::{Idl, Txn};
+use ferrovs_netdev::LinkStats;
 use ferrovs_ofproto::ofprotos::Ofprotos;
 
-use crate::apply::{Bridges, Outcome};
+use crate::apply::Outcome;
+use crate::bridges::{Bridges, Iface};
 use crate::config::{Config, get_bool};
+use crate::scope::Scope;
 use crate::write::{put, put_map};
 use crate::{controllers, iface_status, system_stats};
 
@@ -48,8 +51,11 @@ pub(crate) fn abilities(txn: &mut Txn, idl: &Idl, ofprotos: &Ofprotos) {
 }
 
 /// Writes the identity of each bridge and the abilities of the datapaths.
-pub(crate) fn bridges(txn: &mut Txn, idl: &Idl, all: &Bridges, config: &Config) {
-    for (name, wanted) in &config.bridges {
+pub(crate) fn bridges(txn: &mut Txn, idl: &Idl, all: &Bridges, config: &Config, scope: &Scope) {
+    for name in scope.names(config.bridges.keys()) {
+        let Some(wanted) = config.bridges.get(name) else {
+            continue;
+        };
         let Some(bridge) = all.get(name) else {
             put(txn, idl, wanted.uuid, db::Bridge::DATAPATH_ID, None::<&str>);
             continue;
@@ -89,27 +95,42 @@ fn capabilities(f: &DpFeatures) -> Vec<(&'static str, String)> {
     all.chain([flush]).collect()
 }
 
-/// Writes the state of the interfaces whose devices changed, or of all.
-pub(crate) fn status(txn: &mut Txn, idl: &Idl, all: &mut Bridges, config: &Config, every: bool) {
-    for (name, wanted) in &config.bridges {
-        let Some(bridge) = all.get_mut(name) else {
+/// Writes the state of the interfaces whose devices changed, and names them to `changed`.
+pub(crate) fn status(
+    txn: &mut Txn,
+    idl: &Idl,
+    all: &mut Bridges,
+    mut changed: impl FnMut(&str, &str),
+) {
+    let untold = all.take_untold();
+    let iface = |(bridge, name): &(String, String)| all.get(bridge)?.iface(name);
+    let new = untold
+        .iter()
+        .filter_map(iface)
+        .filter(|i| i.change_seq == 0);
+    let links = link_stats(new);
+    for (bridge, name) in &untold {
+        let iface = all.get_mut(bridge).and_then(|b| b.iface_mut(name));
+        let Some(i) = iface else { continue };
+        let seq = i.netdev.change_seq();
+        let Some(uuid) = i.uuid.filter(|_| seq != i.change_seq) else {
             continue;
         };
-        for i in wanted.interfaces() {
-            let (Some(uuid), Some(there)) = (i.uuid, bridge.ifaces.get_mut(&i.name)) else {
-                continue;
-            };
-            let seq = there.netdev.change_seq();
-            if every || seq != there.change_seq {
-                if there.change_seq == 0 {
-                    // A new interface shows its counters at once.
-                    iface_status::statistics(txn, idl, uuid, &*there.netdev);
-                }
-                there.change_seq = seq;
-                iface_status::status(txn, idl, uuid, &*there.netdev);
-            }
+        if i.change_seq == 0 {
+            // A new interface shows its counters at once.
+            iface_status::statistics(txn, idl, uuid, &*i.netdev, &links);
+        } else {
+            changed(bridge, name);
         }
+        i.change_seq = seq;
+        iface_status::status(txn, idl, uuid, &*i.netdev);
     }
+}
+
+/// To be asked for the counters of these.
+fn link_stats<'a>(ifaces: impl Iterator<Item = &'a Iface>) -> LinkStats {
+    let of_host = ifaces.filter(|i| i.netdev.ifindex().is_some());
+    LinkStats::new(of_host.count())
 }
 
 /// Writes the counters.
@@ -121,16 +142,17 @@ pub(crate) fn statistics(
     config: &Config,
     now: Instant,
 ) {
+    let links = link_stats(all.iter().flat_map(|(_, b)| b.ifaces()).map(|(_, i)| i));
     for (name, wanted) in &config.bridges {
         let (Some(bridge), Some(ofproto)) = (all.get(name), ofprotos.ofproto(name)) else {
             continue;
         };
-        for i in wanted.interfaces() {
-            if let (Some(uuid), Some(there)) = (i.uuid, bridge.ifaces.get(&i.name)) {
-                if let Some(port) = ofproto.ports.get(&there.ofport) {
-                    port.sync_counters();
-                }
-                iface_status::statistics(txn, idl, uuid, &*there.netdev);
+        for (_, there) in bridge.ifaces() {
+            if let Some(port) = ofproto.ports.get(&there.ofport) {
+                port.sync_counters();
+            }
+            if let Some(uuid) = there.uuid {
+                iface_status::statistics(txn, idl, uuid, &*there.netdev, &links);
             }
         }
         for m in &wanted.mirrors {

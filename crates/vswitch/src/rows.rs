@@ -1,7 +1,6 @@
-//! Reads the configuration out of the replica of the database.
+//! From single rows of the replica of the database to plain values. How they fit together is [`crate::reader`]'s.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ferrovs_idl::kind::{Int, MapView, SetView, Str};
 use ferrovs_idl::open_vswitch as db;
@@ -40,14 +39,9 @@ pub(crate) fn monitor(idl: &mut Idl) {
     }
 }
 
-/// The configuration as it is now.
-pub(crate) fn read(idl: &Idl) -> Config {
-    let mut config = Config::default();
-    let Some(root) = idl.first::<db::OpenVSwitch>() else {
-        return config;
-    };
-    config.other_config = pairs(root.other_config());
-    config.tls = root.ssl().and_then(|u| idl.row::<db::Ssl>(u)).map(|row| {
+/// What an `Open_vSwitch` row says beside its bridges.
+pub(crate) fn read_root(idl: &Idl, root: Row<'_, db::OpenVSwitch>) -> Config {
+    let tls = root.ssl().and_then(|u| idl.row::<db::Ssl>(u)).map(|row| {
         let text = |s: &str| s.to_string();
         let (key, certificate) = (text(row.private_key()), text(row.certificate()));
         (
@@ -57,71 +51,20 @@ pub(crate) fn read(idl: &Idl) -> Config {
             row.bootstrap_ca_cert(),
         )
     });
-    config.datapaths = root
-        .datapaths()
-        .iter()
-        .map(|(k, u)| (k.to_string(), u))
-        .collect();
-    let mut taken = BTreeSet::new();
-    for uuid in root.bridges().iter() {
-        let Some(row) = idl.row::<db::Bridge>(uuid) else {
-            continue;
-        };
-        let name = row.name().to_string();
-        if name.contains('/') || name.is_empty() {
-            // A name with a slash would let the bridge's sockets escape from the run directory.
-            vlog::warn_rl!(RL, BRIDGE, "ignoring bridge with invalid name \"{name}\"");
-        } else {
-            match config.bridges.entry(name) {
-                Entry::Occupied(twice) => {
-                    vlog::warn_rl!(RL, BRIDGE, "bridge {} specified twice", twice.key());
-                }
-                Entry::Vacant(place) => {
-                    place.insert(read_bridge(idl, row, &mut taken));
-                }
-            }
-        }
+    let datapaths = root.datapaths();
+    Config {
+        other_config: pairs(root.other_config()),
+        tls,
+        datapaths: datapaths.iter().map(|(k, u)| (k.to_string(), u)).collect(),
+        ..Config::default()
     }
-    config
 }
 
-/// `taken` holds the interfaces that some bridge has: a device can be in one place only.
-fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>, taken: &mut BTreeSet<String>) -> BridgeConfig {
-    let name = row.name().to_string();
-    let mut ports: Vec<PortConfig> = Vec::new();
-    let mut names = BTreeSet::new();
-    let mut rows: Vec<Row<'_, db::Port>> = row
-        .ports()
-        .iter()
-        .filter_map(|u| idl.row::<db::Port>(u))
-        .collect();
-    rows.sort_by(|a, b| a.name().cmp(b.name()));
-    for port_row in rows {
-        let port_name = port_row.name();
-        if !names.insert(port_name) {
-            vlog::warn_rl!(
-                RL,
-                BRIDGE,
-                "bridge {name}: {port_name} specified twice as bridge port"
-            );
-            continue;
-        }
-        ports.push(read_port(idl, &name, port_row, taken));
-    }
-    if !names.contains(name.as_str()) && taken.insert(name.clone()) {
-        // A bridge always has its own device, also when the database forgot it.
-        ports.push(PortConfig {
-            name: name.clone(),
-            interfaces: vec![InterfaceConfig {
-                name: name.clone(),
-                kind: "internal".to_string(),
-                ..InterfaceConfig::default()
-            }],
-            ..PortConfig::default()
-        });
-    }
+/// What a `Bridge` row says beside its ports.
+pub(crate) fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>) -> BridgeConfig {
     BridgeConfig {
         uuid: row.uuid(),
+        name: row.name().to_string(),
         datapath_type: row.datapath_type().to_string(),
         secure: row.fail_mode() == Some("secure"),
         protocols: row.protocols().iter().map(str::to_string).collect(),
@@ -153,42 +96,17 @@ fn read_bridge(idl: &Idl, row: Row<'_, db::Bridge>, taken: &mut BTreeSet<String>
                 ))
             })
             .collect(),
-        ports,
-        name,
+        ports: BTreeMap::new(),
     }
 }
 
-fn read_port(
-    idl: &Idl,
-    bridge: &str,
-    row: Row<'_, db::Port>,
-    taken: &mut BTreeSet<String>,
-) -> PortConfig {
-    let port = row.name();
-    let mut interfaces = Vec::new();
-    let mut rows: Vec<Row<'_, db::Interface>> = row
-        .interfaces()
-        .iter()
-        .filter_map(|u| idl.row::<db::Interface>(u))
-        .collect();
-    rows.sort_by(|a, b| a.name().cmp(b.name()));
-    for iface in rows {
-        let name = iface.name();
-        if !taken.insert(name.to_string()) {
-            vlog::warn_rl!(
-                RL,
-                BRIDGE,
-                "bridge {bridge}: interface {name} is already in use, ignoring it in port {port}"
-            );
-            continue;
-        }
-        interfaces.push(read_interface(bridge, iface));
-    }
+/// What a `Port` row says beside its interfaces.
+pub(crate) fn read_port(row: Row<'_, db::Port>) -> PortConfig {
     let mac = row.mac().and_then(|m| m.parse().ok());
     PortConfig {
         uuid: row.uuid(),
-        name: port.to_string(),
-        interfaces,
+        name: row.name().to_string(),
+        interfaces: Vec::new(),
         tag: row.tag().map(|t| t as u16),
         trunks: vlans(row.trunks()),
         cvlans: vlans(row.cvlans()),
@@ -200,7 +118,20 @@ fn read_port(
     }
 }
 
-fn read_interface(bridge: &str, row: Row<'_, db::Interface>) -> InterfaceConfig {
+/// The port that a bridge has also when the database forgot it: its own device.
+pub(crate) fn local_port(bridge: &str) -> PortConfig {
+    PortConfig {
+        name: bridge.to_string(),
+        interfaces: vec![InterfaceConfig {
+            name: bridge.to_string(),
+            kind: "internal".to_string(),
+            ..InterfaceConfig::default()
+        }],
+        ..PortConfig::default()
+    }
+}
+
+pub(crate) fn read_interface(bridge: &str, row: Row<'_, db::Interface>) -> InterfaceConfig {
     let name = row.name();
     // The local port is the bridge's own device, whatever the row says.
     let kind = match row.type_() {
@@ -227,6 +158,7 @@ fn read_interface(bridge: &str, row: Row<'_, db::Interface>) -> InterfaceConfig 
         other_config: pairs(row.other_config()),
         ofport_request: row.ofport_request().map(|n| n as u16),
         ofport: row.ofport(),
+        bad_mac: row.mac().is_some() && mac.is_none(),
         mac,
         mtu_request: row.mtu_request().and_then(|n| u32::try_from(n).ok()),
         lldp: {

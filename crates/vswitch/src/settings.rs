@@ -17,9 +17,10 @@ use crate::controllers;
 
 static RL: RateLimit = RateLimit::new(5, 1);
 
-/// A port as the NORMAL switch takes it; `ports` are the numbers of its interfaces that work.
-pub(crate) fn bundle(port: &PortConfig, ports: Vec<OfPort>) -> BundleSettings {
-    let name = &port.name;
+/// A port as the NORMAL switch takes it, and whether all that its row says makes sense; `ports` are the numbers of its
+/// interfaces that work.
+pub(crate) fn bundle(port: &PortConfig, ports: Vec<OfPort>) -> (BundleSettings, bool) {
+    let (name, mut makes_sense) = (&port.name, true);
     let mode = match port.vlan_mode.as_deref() {
         Some("access") => VlanMode::Access,
         Some("trunk") => VlanMode::Trunk,
@@ -32,6 +33,7 @@ pub(crate) fn bundle(port: &PortConfig, ports: Vec<OfPort>) -> BundleSettings {
                 BRIDGE,
                 "port {name}: unknown VLAN mode `{other}', falling back to trunk mode"
             );
+            makes_sense = false;
             VlanMode::Trunk
         }
         None if port.tag.is_some() => {
@@ -40,6 +42,7 @@ pub(crate) fn bundle(port: &PortConfig, ports: Vec<OfPort>) -> BundleSettings {
                     BRIDGE,
                     "port {name}: ignoring trunks in favor of implicit vlan"
                 );
+                makes_sense = false;
             }
             VlanMode::Access
         }
@@ -68,7 +71,7 @@ pub(crate) fn bundle(port: &PortConfig, ports: Vec<OfPort>) -> BundleSettings {
         Some("always") => PriorityTags::Always,
         _ => PriorityTags::Never,
     };
-    BundleSettings {
+    let settings = BundleSettings {
         name: name.clone(),
         ports,
         vlan_mode: mode,
@@ -78,7 +81,8 @@ pub(crate) fn bundle(port: &PortConfig, ports: Vec<OfPort>) -> BundleSettings {
         qinq_ethtype,
         priority_tags,
         protected: port.protected,
-    }
+    };
+    (settings, makes_sense)
 }
 
 /// A mirror, unless its row makes no sense.
@@ -151,6 +155,11 @@ pub(crate) fn configure(bridge: &mut Bridge, config: &BridgeConfig, now: Instant
     ofproto.desc.serial_num = text("dp-sn");
     mac_table(ofproto, config);
     flow_tables(ofproto, config, now);
+    mirrors(ofproto, config);
+}
+
+/// Applies the mirrors, which name ports.
+pub(crate) fn mirrors(ofproto: &mut Ofproto, config: &BridgeConfig) {
     let mirrors: Vec<_> = config
         .mirrors
         .iter()
@@ -240,7 +249,7 @@ mod tests {
             vlan_mode: mode.map(str::to_string),
             ..PortConfig::default()
         };
-        bundle(&port, vec![OfPort(1)])
+        bundle(&port, vec![OfPort(1)]).0
     }
 
     #[test]

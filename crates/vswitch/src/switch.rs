@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ferrovs_datapath::dpif::{Detach, DpifClass};
 use ferrovs_idl::open_vswitch::{self as db, OPEN_VSWITCH};
 use ferrovs_idl::{Idl, Options, Status, Txn};
+use ferrovs_netdev::Changes;
 use ferrovs_ofproto::ofprotos::{DEFAULT_KIND, Ofprotos};
 use ferrovs_packet::parse;
 use ferrovs_runtime::memory::Usage;
@@ -20,14 +21,17 @@ use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_runtime::{Poller, clock, coverage};
 
-use crate::apply::{self, Bridges};
+use crate::apply;
 use crate::auto_attach::AutoAttach;
+use crate::bridges::Bridges;
 use crate::closing::Closing;
 use crate::config::{Config, Pairs, get_bool, get_int};
-use crate::plan::plan;
+use crate::plan::{self, Step};
+use crate::reader::Reader;
+use crate::scope::Scope;
 use crate::warnings::Warnings;
 use crate::write::put;
-use crate::{refresh, rows};
+use crate::{configure, refresh, rows};
 
 /// Least time between two looks at the devices' states.
 const STATUS_INTERVAL: Duration = Duration::from_millis(100);
@@ -41,6 +45,9 @@ pub struct Switch {
     ssl: Ssl,
     bridges: Bridges,
     config: Config,
+    reader: Reader,
+    /// What is to be read and applied, or was and did not arrive in the database yet.
+    scope: Scope,
     /// The database's state that `config` was read from.
     seqno: u64,
     reconfigure: bool,
@@ -57,6 +64,7 @@ pub struct Switch {
     /// After a transaction that failed, when to try again.
     not_before: Instant,
     devices_seq: u64,
+    devices: Changes,
     /// Whether flows are being restored: `flow-restore-wait`.
     restoring: bool,
     warnings: Warnings,
@@ -79,13 +87,16 @@ impl Switch {
         ferrovs_stream::tls::configure(&ssl);
         let mut idl = Idl::new(remote, &OPEN_VSWITCH, Options::default(), now);
         rows::monitor(&mut idl);
+        idl.track_changes();
         idl.set_lock(Some("ovs_vswitchd"));
         Ok(Switch {
             idl,
             ofprotos: Ofprotos::new(classes)?,
             ssl,
-            bridges: Bridges::new(),
+            bridges: Bridges::default(),
             config: Config::default(),
+            reader: Reader::default(),
+            scope: Scope::all(),
             seqno: 0,
             reconfigure: false,
             txn: None,
@@ -98,6 +109,7 @@ impl Switch {
             controllers_seq: 0,
             not_before: now,
             devices_seq: 0,
+            devices: Changes::new(),
             restoring: false,
             warnings: Warnings::default(),
             auto_attach: AutoAttach::default(),
@@ -125,6 +137,7 @@ impl Switch {
             );
             apply::remove_all(&mut self.ofprotos, &mut self.bridges, Detach::Keep);
             self.seqno = 0;
+            self.scope = Scope::all();
             return;
         }
         if !self.configured && !self.may_configure(now) {
@@ -253,6 +266,7 @@ impl Switch {
 
     fn fail(&mut self, now: Instant) {
         self.reconfigure = true;
+        self.scope = Scope::all();
         self.not_before = now + STATUS_INTERVAL;
     }
 
@@ -270,7 +284,10 @@ impl Switch {
                 self.reconfigure = true;
             }
         }
-        self.reconfigure |= apply::members_are_stale(&self.bridges, &self.config);
+        if configure::members_are_stale(&self.bridges, &self.config) {
+            self.reconfigure = true;
+            self.scope = Scope::all();
+        }
     }
 
     fn datapath_kind(&self, wanted: &str) -> String {
@@ -281,24 +298,19 @@ impl Switch {
         coverage::BRIDGE_RECONFIGURE.inc();
         self.seqno = self.idl.seqno();
         self.reconfigure = false;
-        self.config = rows::read(&self.idl);
-        self.tell_chosen_datapaths();
-        self.apply_global(now);
-        self.warnings.run(&self.idl);
-
-        apply::forget_lost(&self.ofprotos, &mut self.bridges);
-        let kind_of = |wanted: &str| self.datapath_kind(wanted);
-        let steps = plan(&self.config, &apply::present(&self.bridges), kind_of);
+        let steps = self.plan(now);
         let mut outcome = apply::apply(
             &mut self.ofprotos,
             &mut self.bridges,
             &self.config,
+            &mut self.scope,
             steps,
             &self.closing,
             now,
         );
         self.hold_while_restoring();
-        self.auto_attach.configure(&mut self.ofprotos, &self.config);
+        self.auto_attach
+            .configure(&mut self.ofprotos, &self.config, &self.scope);
         self.ofprotos.publish();
         self.note_broken();
         // Who is told that a port went finds no device of its name any more.
@@ -309,14 +321,53 @@ impl Switch {
             // The rest follows, and then who waits for the outcome is told.
             return;
         }
+        let scope = std::mem::take(&mut self.scope);
+        self.tell(&scope, &outcome);
+    }
 
+    /// Reads what changed, and finds out what has to go and come.
+    fn plan(&mut self, now: Instant) -> Vec<Step> {
+        self.reader.note(&self.idl, &mut self.scope);
+        let (bridges, broken) = (&self.bridges, self.broken.keys());
+        plan::retry(
+            &self.config,
+            bridges,
+            broken,
+            bridges.unmet(),
+            &mut self.scope,
+        );
+        self.reader
+            .read(&self.idl, &mut self.config, &mut self.scope);
+        self.warnings.run(&self.idl, self.scope.all);
+        self.idl.clear_changes();
+        self.tell_chosen_datapaths();
+        if self.scope.all {
+            self.apply_global(now);
+        }
+        let (config, scope) = (&self.config, &mut self.scope);
+        apply::forget_lost(&self.ofprotos, &mut self.bridges, config, scope);
+        let kinds = self.ofprotos.kinds();
+        let kind_of = |wanted: &str| datapath_kind(&kinds, wanted).to_string();
+        let steps = plan::plan(&self.config, &self.bridges, &self.scope, kind_of);
+        // What is left out of the scope is as it should be.
+        debug_assert_eq!(
+            steps,
+            plan::plan(&self.config, &self.bridges, &Scope::all(), kind_of)
+        );
+        steps
+    }
+
+    /// Writes how the configuration came out, and that it did.
+    fn tell(&mut self, scope: &Scope, outcome: &apply::Outcome) {
         let mut txn = Txn::new();
-        refresh::abilities(&mut txn, &self.idl, &self.ofprotos);
-        refresh::outcome(&mut txn, &self.idl, &outcome);
-        refresh::bridges(&mut txn, &self.idl, &self.bridges, &self.config);
-        let kind_of = |wanted: &str| self.datapath_kind(wanted);
-        refresh::datapaths(&mut txn, &self.idl, &self.ofprotos, &self.config, kind_of);
-        refresh::status(&mut txn, &self.idl, &mut self.bridges, &self.config, false);
+        if scope.all {
+            refresh::abilities(&mut txn, &self.idl, &self.ofprotos);
+            let kind_of = |wanted: &str| self.datapath_kind(wanted);
+            refresh::datapaths(&mut txn, &self.idl, &self.ofprotos, &self.config, kind_of);
+        }
+        refresh::outcome(&mut txn, &self.idl, outcome);
+        refresh::bridges(&mut txn, &self.idl, &self.bridges, &self.config, scope);
+        self.refresh_status(&mut txn);
         if let Some(root) = self.idl.first::<db::OpenVSwitch>() {
             let next = root.next_cfg();
             put(
@@ -331,12 +382,35 @@ impl Switch {
         self.send(txn);
     }
 
+    /// Writes the state of the devices that changed. What depends on them is looked at again with the next change of
+    /// the configuration.
+    fn refresh_status(&mut self, txn: &mut Txn) {
+        let (config, scope) = (&self.config, &mut self.scope);
+        match self.devices.take() {
+            Some(names) => {
+                for name in names {
+                    if let Some(place) = config.places.get(&name) {
+                        self.bridges.untell(&place.bridge, &name);
+                    }
+                }
+            }
+            None => self.bridges.untell_all(),
+        }
+        refresh::status(txn, &self.idl, &mut self.bridges, |bridge, iface| {
+            scope.look_at(config, bridge, iface);
+        });
+    }
+
     /// Says which datapath a new bridge gets whose row names none, or one that is not there.
     fn tell_chosen_datapaths(&self) {
-        for (name, b) in &self.config.bridges {
+        let names = self.scope.names(self.config.bridges.keys());
+        for (name, b) in names
+            .into_iter()
+            .filter_map(|n| Some((n, self.config.bridges.get(n)?)))
+        {
             let (wanted, kind) = (&b.datapath_type, self.datapath_kind(&b.datapath_type));
             let default = [DEFAULT_KIND, ""].contains(&wanted.as_str());
-            if default && kind != DEFAULT_KIND && !self.bridges.contains_key(name) {
+            if default && kind != DEFAULT_KIND && self.bridges.get(name).is_none() {
                 vlog::info!(
                     BRIDGE,
                     "bridge {name}: there is no datapath of type {DEFAULT_KIND}, using {kind}"
@@ -403,22 +477,37 @@ impl Switch {
                 backer.udpif.set_held(restoring);
             }
         }
-        for bridge in self.ofprotos.bridges_mut() {
-            bridge.connmgr.restoring = restoring;
+        for name in self.scope.names(self.config.bridges.keys()) {
+            if let Some(bridge) = self.ofprotos.bridge_mut(name) {
+                bridge.connmgr.restoring = restoring;
+            }
         }
         self.restoring = restoring;
     }
 
+    /// Remembers which interfaces do not work.
     fn note_broken(&mut self) {
-        self.broken.clear();
-        for (name, wanted) in &self.config.bridges {
-            let Some(bridge) = self.bridges.get(name) else {
+        if self.scope.all {
+            self.broken.clear();
+        }
+        for part in self.scope.bridges.values() {
+            for iface in &part.ifaces {
+                self.broken.remove(iface);
+            }
+        }
+        for name in self.scope.names(self.config.bridges.keys()) {
+            let wanted = self.config.bridges.get(name);
+            let (Some(wanted), Some(bridge)) = (wanted, self.bridges.get(name)) else {
                 continue;
             };
-            for i in wanted.interfaces() {
-                if !bridge.ifaces.contains_key(&i.name) {
-                    self.broken
-                        .insert(i.name.clone(), ferrovs_netdev::exists(&i.name));
+            for port in configure::ports_of(wanted, &self.scope) {
+                for i in port
+                    .interfaces
+                    .iter()
+                    .filter(|i| bridge.iface(&i.name).is_none())
+                {
+                    let exists = ferrovs_netdev::exists(&i.name);
+                    self.broken.insert(i.name.clone(), exists);
                 }
             }
         }
@@ -444,7 +533,7 @@ impl Switch {
         if status {
             self.status_wanted = false;
             self.next_status = now + STATUS_INTERVAL;
-            refresh::status(&mut txn, &self.idl, &mut self.bridges, &self.config, false);
+            self.refresh_status(&mut txn);
             self.controllers_seq = controllers_seq;
             refresh::controllers(&mut txn, &self.idl, &self.ofprotos, &self.config, now);
         }

@@ -3,7 +3,7 @@
 //! Once means: for each row and setting, as long as it stays configured. A reconfiguration for
 //! another reason repeats nothing; who takes a setting back and makes it again hears of it again.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use ferrovs_idl::open_vswitch::OPEN_VSWITCH;
 use ferrovs_idl::{Datum, Idl, RowData, Uuid};
@@ -13,72 +13,96 @@ use ferrovs_runtime::vlog::modules::BRIDGE;
 
 use crate::features::{Feature, NOT_BUILT, Setting};
 
-/// A setting that is not built, with its place in the schema.
+/// A setting that is not built, with its place in its table.
 struct Watched {
     feature: &'static Feature,
     setting: &'static Setting,
-    table: usize,
     column: usize,
 }
 
 /// What was said.
 pub(crate) struct Warnings {
-    watched: Vec<Watched>,
-    /// By row, and position in `watched`.
-    said: HashSet<(Uuid, usize)>,
+    /// By table.
+    watched: Vec<Vec<Watched>>,
+    /// By table and row: positions in `watched`.
+    said: HashMap<(usize, Uuid), Vec<usize>>,
 }
 
 impl Default for Warnings {
     fn default() -> Self {
-        let place = |feature, setting: &'static Setting| {
-            let table = OPEN_VSWITCH.table_index(setting.table)?;
-            let column = OPEN_VSWITCH.tables[table].column_index(setting.column)?;
-            Some(Watched {
-                feature,
-                setting,
-                table,
-                column,
-            })
-        };
-        let all = NOT_BUILT
-            .iter()
-            .flat_map(|f| f.settings.iter().filter_map(move |s| place(f, s)));
+        let mut watched: Vec<Vec<Watched>> = Vec::new();
+        watched.resize_with(OPEN_VSWITCH.tables.len(), Vec::new);
+        for feature in NOT_BUILT {
+            for setting in feature.settings {
+                let Some(table) = OPEN_VSWITCH.table_index(setting.table) else {
+                    continue;
+                };
+                if let Some(column) = OPEN_VSWITCH.tables[table].column_index(setting.column) {
+                    watched[table].push(Watched {
+                        feature,
+                        setting,
+                        column,
+                    });
+                }
+            }
+        }
         Warnings {
-            watched: all.collect(),
-            said: HashSet::new(),
+            watched,
+            said: HashMap::new(),
         }
     }
 }
 
 impl Warnings {
-    /// Says what is new since the last time.
-    pub(crate) fn run(&mut self, idl: &Idl) {
-        let mut there = HashSet::new();
+    /// Says what is new since the last time: in `all` rows, or in those that changed.
+    pub(crate) fn run(&mut self, idl: &Idl, all: bool) {
         for (table, def) in OPEN_VSWITCH.tables.iter().enumerate() {
-            let watched: Vec<usize> = (0..self.watched.len())
-                .filter(|i| self.watched[*i].table == table)
-                .collect();
-            if watched.is_empty() {
+            if self.watched[table].is_empty() {
                 continue;
             }
-            for row in idl.table_rows(table) {
-                for (column, datum) in row.columns.set() {
-                    for &i in watched
-                        .iter()
-                        .filter(|i| self.watched[**i].column == column)
-                    {
-                        if !is_asked_for(self.watched[i].setting, datum) {
-                            continue;
-                        }
-                        there.insert((row.uuid, i));
-                        if !self.said.contains(&(row.uuid, i)) {
-                            say(&self.watched[i], &label(def.name, table, row));
-                        }
-                    }
+            for (uuid, change) in idl.table_changes(table) {
+                let touched = |w: &Watched| change.touches_column(w.column);
+                if !all && self.watched[table].iter().any(touched) {
+                    self.look_at(def.name, table, uuid, idl.table_row(table, uuid));
+                }
+            }
+            if all {
+                for row in idl.table_rows(table) {
+                    self.look_at(def.name, table, row.uuid, Some(row));
                 }
             }
         }
-        self.said = there;
+        if all {
+            let there = |(table, uuid)| idl.table_row(table, uuid).is_some();
+            self.said.retain(|place, _| there(*place));
+        }
+    }
+
+    fn look_at(&mut self, name: &str, table: usize, uuid: Uuid, row: Option<&RowData>) {
+        let mut now = Vec::new();
+        let watched = &self.watched[table];
+        let before = self.said.get(&(table, uuid));
+        for (column, datum) in row.into_iter().flat_map(|row| row.columns.set()) {
+            for (i, w) in watched
+                .iter()
+                .enumerate()
+                .filter(|(_, w)| w.column == column)
+            {
+                if !is_asked_for(w.setting, datum) {
+                    continue;
+                }
+                now.push(i);
+                if !before.is_some_and(|said| said.contains(&i))
+                    && let Some(row) = row
+                {
+                    say(w, &label(name, table, row));
+                }
+            }
+        }
+        match now.is_empty() {
+            true => self.said.remove(&(table, uuid)),
+            false => self.said.insert((table, uuid), now),
+        };
     }
 }
 
