@@ -19,7 +19,7 @@ fn xlate(flows: &[String]) -> u64 {
     let ofprotos = switch(flows);
     let bridge = bridge(&ofprotos);
     let snapshot = bridge.backer.snapshot.load_full();
-    let xbridge = &snapshot.bridges[&bridge.id];
+    let xbridge = snapshot.bridges.get(&bridge.id).expect("a bridge");
     let recircs = RecircTable::default();
     let now = clock::now();
     let keys: Vec<Flow> = (0..500)
