@@ -1,7 +1,7 @@
 //! Questions that a datapath asks when a packet matches no flow, or when an action says so.
 //!
-//! In the userspace datapath the handler runs on the thread that received the packet: what it waits for (a
-//! flow that is learned waits for the writer of its table), the packets behind it wait for.
+//! In the userspace datapath the handler runs on the thread that received the packet: what it waited for, the packets
+//! behind it would wait for, so it waits for nobody (a flow that is learned while tables are being written is queued).
 
 use std::sync::Arc;
 
