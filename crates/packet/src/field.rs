@@ -199,6 +199,24 @@ impl Field {
         self.location.write(flow, value, tab);
     }
 
+    /// Sets the bits of `mask` in a flow key, as an action would.
+    pub fn set_bits_in(
+        &self,
+        value: &FieldValue,
+        mask: &FieldValue,
+        flow: &mut Flow,
+        tab: &TunTable,
+    ) {
+        if let Location::TunMetadata(_) = self.location {
+            let value = self.value_in(flow, tab).with_masked(value, mask);
+            return self.set_value_in(&value, flow, tab);
+        }
+        // Nearly all fields are numbers, much smaller than the greatest value.
+        let (value, mask) = (value.to_u128(), mask.to_u128());
+        let number = self.location.number(flow) & !mask | value & mask;
+        self.location.write_number(flow, number);
+    }
+
     /// The mask of exactly this field: all bits that it can have.
     pub fn exact_mask(&self) -> FieldValue {
         FieldValue::ones(usize::from(self.n_bytes) * 8)
@@ -322,6 +340,10 @@ impl Field {
 
     /// Makes the bits of `mask` matter in addition to those that do already.
     pub fn mask_field_bits_in(&self, mask: &FieldValue, wc: &mut FlowWildcards, tab: &TunTable) {
+        if let Location::Bits { .. } = self.location {
+            let bits = self.location.number(&wc.masks) | mask.to_u128();
+            return self.location.write_number(&mut wc.masks, bits);
+        }
         let old = self.location.read(&wc.masks, tab);
         let both = old.with_masked(mask, mask);
         self.location.write_mask(&mut wc.masks, &both, tab);

@@ -133,9 +133,8 @@ impl Ctx<'_> {
         }
         self.mask_protocol_of(set.field);
         self.mask_field_bits(set.field, &set.mask);
-        let value = self.field_value(set.field);
-        let value = value.with_masked(&set.value, &set.mask);
-        self.set_field_value(set.field, &value);
+        let (bridge, field) = (self.bridge, set.field.field());
+        field.set_bits_in(&set.value, &set.mask, &mut self.flow, &bridge.tun_table);
     }
 
     fn reg_move(&mut self, src: &SubField, dst: &SubField) {

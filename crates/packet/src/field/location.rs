@@ -172,7 +172,14 @@ impl Location {
 
     /// Stores a value in `flow`.
     pub(super) fn write(self, flow: &mut Flow, value: &FieldValue, tab: &TunTable) {
-        let number = value.to_u128();
+        match self {
+            Location::TunMetadata(i) => tab.write(i, &mut flow.tunnel.metadata, value),
+            _ => self.write_number(flow, value.to_u128()),
+        }
+    }
+
+    /// The same of a number, for fields that have one.
+    pub(super) fn write_number(self, flow: &mut Flow, number: u128) {
         let tci = flow.vlans[0].tci.get();
         let new_tci = match self {
             Location::Bits {
@@ -210,7 +217,7 @@ impl Location {
                 flow.set_xreg(i, (number >> 64) as u64);
                 return flow.set_xreg(i + 1, number as u64);
             }
-            Location::TunMetadata(i) => return tab.write(i, &mut flow.tunnel.metadata, value),
+            Location::TunMetadata(_) => return,
             Location::VlanTci => number as u16,
             Location::DlVlan if number as u16 == OFP10_VLAN_NONE => 0,
             Location::DlVlan => tci & !VLAN_VID_MASK | number as u16 & VLAN_VID_MASK | VLAN_CFI,
