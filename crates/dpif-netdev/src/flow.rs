@@ -53,7 +53,7 @@ impl DpFlow {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let (key, mask) = (match_.key.view(), match_.mask.view());
         DpFlow {
-            values: mask.iter().map(|(i, m)| key.word(i) & m).collect(),
+            values: key.under(mask).map(|(value, _)| value).collect(),
             ufid,
             serial: SERIAL.fetch_add(1, Relaxed),
             brief: Brief::of_packed(key, mask),

@@ -186,6 +186,18 @@ impl<'a> MiniRef<'a> {
         pairs.fold(basis, |h, (i, m)| hash::mix(h, self.word(i) & m))
     }
 
+    /// For each word that `mask` has, this key's under it, and it.
+    #[inline]
+    pub fn under(self, mask: MiniRef<'a>) -> impl Iterator<Item = (u64, u64)> + 'a {
+        // Both are walked side by side, which is less work than counting bits for each word.
+        let mut own = self.iter().peekable();
+        mask.iter().map(move |(i, m)| {
+            while own.next_if(|(at, _)| *at < i).is_some() {}
+            let word = own.next_if(|(at, _)| *at == i).map_or(0, |(_, word)| word);
+            (word & m, m)
+        })
+    }
+
     /// Whether the masked words are `want`, which are as many as `mask` has.
     #[inline]
     pub fn matches(self, want: &[u64], mask: MiniRef<'_>) -> bool {
