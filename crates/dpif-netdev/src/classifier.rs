@@ -34,6 +34,32 @@ pub struct Dense {
     seed: u64,
 }
 
+/// A hash of words, of which every other goes into one of two halves: each step waits for the one before, and so two can
+/// be under way.
+struct Lanes(u64, u64);
+
+impl Lanes {
+    #[inline]
+    fn new(seed: u64) -> Lanes {
+        Lanes(seed, seed)
+    }
+
+    #[inline]
+    fn pair(&mut self, [a, b]: [u64; 2]) {
+        *self = Lanes(mix(self.0, a), mix(self.1, b));
+    }
+
+    #[inline]
+    fn last(&mut self, word: u64) {
+        self.0 = mix(self.0, word);
+    }
+
+    #[inline]
+    fn hash(self) -> u64 {
+        mix(self.0, self.1)
+    }
+}
+
 impl Default for Dense {
     fn default() -> Dense {
         Dense {
@@ -63,12 +89,24 @@ impl Dense {
     /// Puts the key under a mask: its words there, and their hash.
     #[inline]
     fn mask(&mut self, mask: &Units) -> (&[u64], u64) {
-        let mut hash = self.seed;
-        for (masked, (i, m)) in self.masked.iter_mut().zip(&mask.0) {
-            *masked = self.words[*i] & m;
-            hash = mix(hash, *masked);
+        let Dense {
+            words,
+            masked,
+            seed,
+        } = self;
+        let mut lanes = Lanes::new(*seed);
+        let (pairs, last) = mask.0.as_chunks::<2>();
+        let places = masked.as_chunks_mut::<2>().0;
+        for (place, [(i, m), (j, n)]) in places.iter_mut().zip(pairs) {
+            *place = [words[*i] & m, words[*j] & n];
+            lanes.pair(*place);
         }
-        (&self.masked[..mask.0.len()], hash)
+        let len = mask.0.len();
+        if let [(i, m)] = last {
+            masked[len - 1] = words[*i] & m;
+            lanes.last(masked[len - 1]);
+        }
+        (&masked[..len], lanes.hash())
     }
 
     /// Whether the key has these words under the mask.
@@ -84,7 +122,8 @@ impl Dense {
 pub struct Subtable {
     mask: Minimask,
     units: Arc<Units>,
-    flows: HashTable<Arc<DpFlow>>,
+    /// With their hashes, so that neither growth nor a lookup reads other flows.
+    flows: HashTable<(u64, Arc<DpFlow>)>,
     /// Hits since the last ranking.
     hits: u64,
 }
@@ -102,7 +141,11 @@ impl Subtable {
 
 /// As [`Dense::mask`] has it.
 fn flow_hash(flow: &DpFlow) -> u64 {
-    flow.values().iter().fold(hash::seed(), |h, w| mix(h, *w))
+    let mut lanes = Lanes::new(hash::seed());
+    let (pairs, last) = flow.values().as_chunks::<2>();
+    pairs.iter().for_each(|pair| lanes.pair(*pair));
+    last.iter().for_each(|word| lanes.last(*word));
+    lanes.hash()
 }
 
 fn brief_hash(brief: Brief) -> u64 {
@@ -138,8 +181,9 @@ impl Dpcls {
         let tried = self.subtables.len();
         for (i, table) in self.subtables.iter_mut().enumerate() {
             let (masked, hash) = key.mask(&table.units);
-            let same = |f: &Arc<DpFlow>| f.values() == masked && !f.is_dead();
-            if let Some(flow) = table.flows.find(hash, same) {
+            let same =
+                |(h, f): &(u64, Arc<DpFlow>)| *h == hash && f.values() == masked && !f.is_dead();
+            if let Some((_, flow)) = table.flows.find(hash, same) {
                 table.hits += 1;
                 return (Some(flow), i + 1);
             }
@@ -166,9 +210,8 @@ impl Dpcls {
             self.subtables.len() - 1
         });
         let table = &mut self.subtables[at];
-        table
-            .flows
-            .insert_unique(flow_hash(&flow), flow, |f| flow_hash(f));
+        let hash = flow_hash(&flow);
+        table.flows.insert_unique(hash, (hash, flow), |(h, _)| *h);
         table.units.clone()
     }
 
@@ -179,7 +222,7 @@ impl Dpcls {
         let table = &mut self.subtables[at];
         let found = table
             .flows
-            .find_entry(flow_hash(flow), |f| Arc::ptr_eq(f, flow));
+            .find_entry(flow_hash(flow), |(_, f)| Arc::ptr_eq(f, flow));
         let Ok(entry) = found else { return };
         entry.remove();
         self.n_flows -= 1;
