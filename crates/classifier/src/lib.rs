@@ -516,12 +516,11 @@ impl<T: ClsEntry> Ranked<T> {
         ctx: &mut [TrieCtx; MAX_TRIES],
         wc: &mut FlowWildcards,
     ) -> Option<Hit<T>> {
+        let has_prefix = self.prefix_lens != [0; MAX_TRIES];
         let mut hopeless = |start: usize, end: usize, wc: &mut FlowWildcards| {
-            tries
-                .iter()
-                .zip(ctx.iter_mut())
-                .zip(self.prefix_lens)
-                .any(|((trie, ctx), len)| {
+            let mut all = tries.iter().zip(ctx.iter_mut()).zip(self.prefix_lens);
+            has_prefix
+                && all.any(|((trie, ctx), len)| {
                     len > 0 && trie.is_in(start, end) && trie.rules_out(ctx, flow, len, wc)
                 })
         };

@@ -265,8 +265,9 @@ impl<T: ClsEntry> Subtable<T> {
         let rules = self.rules.pin();
         let chain = rules.get(&hash);
         let met = chain.map_or(&[][..], Rules::as_slice).iter();
-        let mut visible =
-            met.filter(|r| r.visible_in(version) && r.match_ref().values == &values[..]);
+        // Word by word: there are few, and a call would take longer.
+        let same = |r: &Arc<T>| std::iter::zip(r.match_ref().values, &values).all(|(a, b)| a == b);
+        let mut visible = met.filter(|r| r.visible_in(version) && same(r));
         let Some(first) = visible.next() else {
             self.fold_miss(flow, wc);
             return None;
