@@ -10,7 +10,6 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use ferrovs_classifier::Conjunction;
 use ferrovs_openflow::action::{self, Action};
@@ -18,7 +17,6 @@ use ferrovs_openflow::flow::{FlowModFlags, FlowRemovedReason};
 use ferrovs_packet::types::OfPort;
 
 use crate::lifespan::Lifespan;
-use crate::time::to_ms;
 
 mod rule_match;
 
@@ -273,9 +271,8 @@ impl Rule {
         &self.actions
     }
 
-    /// Counts packets that the rule handled, the last of them at `used`.
-    pub fn credit(&self, n_packets: u64, n_bytes: u64, used: Instant) {
-        let used_ms = to_ms(used);
+    /// Counts packets that the rule handled, the last of them at `used_ms`.
+    pub fn credit(&self, n_packets: u64, n_bytes: u64, used_ms: i64) {
         if let Some(mut last) = self.replaced_by() {
             // The chain is walked without recursion: a rule can be modified any number of times.
             while let Some(next) = last.replaced_by() {
@@ -289,7 +286,10 @@ impl Rule {
     fn credit_here(&self, n_packets: u64, n_bytes: u64, used_ms: i64) {
         self.n_packets.fetch_add(n_packets, Relaxed);
         self.n_bytes.fetch_add(n_bytes, Relaxed);
-        self.used_ms.fetch_max(used_ms, Relaxed);
+        // Packets of one millisecond need not write it.
+        if self.used_ms.load(Relaxed) < used_ms {
+            self.used_ms.fetch_max(used_ms, Relaxed);
+        }
     }
 
     pub fn stats(&self) -> RuleStats {

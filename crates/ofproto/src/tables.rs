@@ -51,7 +51,7 @@ pub struct Table {
     index: cls::Index,
     n_rules: AtomicU32,
     miss: AtomicU8,
-    pub n_lookup: Counter,
+    pub n_missed: Counter,
     pub n_matched: Counter,
     config: ArcSwap<TableConfig>,
 }
@@ -94,7 +94,7 @@ impl Table {
             index,
             n_rules: AtomicU32::new(0),
             miss: AtomicU8::new(0),
-            n_lookup: Counter::new(),
+            n_missed: Counter::new(),
             n_matched: Counter::new(),
             config: ArcSwap::from_pointee(TableConfig::default()),
         }
@@ -355,9 +355,9 @@ impl Tables {
     /// Counts `n` packets that were looked up, and whether they met a rule.
     pub fn credit_lookup(&self, table_id: u8, n: u64, matched: bool) {
         if let Some(table) = self.table(table_id) {
-            table.n_lookup.add(n);
-            if matched {
-                table.n_matched.add(n);
+            match matched {
+                true => table.n_matched.add(n),
+                false => table.n_missed.add(n),
             }
         }
     }

@@ -36,7 +36,7 @@ use crate::trace::{Scene, tell};
 use crate::xlate::recirc::{Recirc, RecircTable};
 use crate::xlate::snapshot::{AsyncPacketIn, XBridge, XlateSnapshot};
 use crate::xlate::tunnel::Request;
-use crate::xlate::xcache::{PacketCount, XCache};
+use crate::xlate::xcache::{PacketCount, Records, XCache};
 use crate::xlate::{Start, XlateIn, XlateOut, translate};
 use ukey::{Translation, Ukey};
 use ukeys::Ukeys;
@@ -88,6 +88,7 @@ pub struct Udpif {
     pub recircs: Arc<RecircTable>,
     pub settings: Arc<Settings>,
     ukeys: Ukeys,
+    records: Records,
     /// Changes whenever installed flows may be stale.
     reval_seq: Seq,
     limit: limit::FlowLimit,
@@ -119,6 +120,7 @@ impl Udpif {
             recircs: Arc::new(RecircTable::after(last_recirc_id(&*dpif))),
             settings,
             ukeys: Ukeys::default(),
+            records: Records::default(),
             reval_seq: Seq::new(),
             limit: limit::FlowLimit::default(),
             enable_megaflows: AtomicBool::new(true),
@@ -364,7 +366,7 @@ impl Udpif {
         let flow_actions = (!out.slow.is_none()).then(|| slow_path_actions(&out.slow, &origin));
         let translation = Translation {
             actions: flow_actions.clone().unwrap_or_else(|| actions.clone()),
-            xcache: Some(xcache),
+            xcache: Some(self.records.share(xcache)),
             recircs: out.recircs,
             reval_seq: seq,
         };

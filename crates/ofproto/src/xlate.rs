@@ -21,6 +21,7 @@ pub mod freeze;
 pub mod group;
 mod headers;
 pub mod learn;
+mod met;
 mod mpls;
 pub mod multipath;
 pub mod normal;

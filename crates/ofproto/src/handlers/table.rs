@@ -82,7 +82,7 @@ impl Request<'_> {
                 Some(TableStats {
                     table_id: id,
                     active_count: table.n_rules(),
-                    lookup_count: table.n_lookup.sum(),
+                    lookup_count: table.n_missed.sum() + table.n_matched.sum(),
                     matched_count: table.n_matched.sum(),
                     features: with_features.then(|| Box::new(features(id, table, version))),
                 })

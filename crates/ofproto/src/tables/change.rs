@@ -750,15 +750,14 @@ pub(super) mod tests {
         t.flow_mod(fm(FlowModCommand::Add, 1, 2), Requester::default(), 0)
             .unwrap();
         let old = t.collect_rules(&Criteria::all()).remove(0);
-        let at = ferrovs_runtime::clock::now();
-        old.credit(3, 180, at);
+        old.credit(3, 180, 5);
         t.flow_mod(
             fm(FlowModCommand::ModifyStrict, 1, 3),
             Requester::default(),
             20,
         )
         .unwrap();
-        old.credit(1, 60, at);
+        old.credit(1, 60, 5);
         let new = t.collect_rules(&Criteria::all()).remove(0);
         assert_eq!((new.stats().n_packets, new.stats().n_bytes), (4, 240));
         assert_eq!((new.created_ms, new.modified_ms()), (0, 20));

@@ -120,8 +120,8 @@ mod tests {
         };
         assert_eq!(over(&mut expiry, 2), []);
         // Packets put the end off, but not that of the hard timeout.
-        rules[2].credit(1, 1, now + Duration::from_secs(2));
-        rules[0].credit(1, 1, now + Duration::from_secs(7));
+        rules[2].credit(1, 1, to_ms(now + Duration::from_secs(2)));
+        rules[0].credit(1, 1, to_ms(now + Duration::from_secs(7)));
         assert_eq!(over(&mut expiry, 4), []);
         assert_eq!(over(&mut expiry, 5), [(2, HardTimeout)]);
         expiry.forget(&rules[2]);

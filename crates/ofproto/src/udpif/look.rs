@@ -154,7 +154,7 @@ impl Look {
             stats: state.stats,
             ..UkeyState::from(Translation {
                 actions,
-                xcache: Some(xcache),
+                xcache: Some(udpif.records.share(xcache)),
                 recircs: out.recircs,
                 reval_seq: seq,
             })

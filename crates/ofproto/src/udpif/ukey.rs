@@ -15,6 +15,7 @@
 //! The phase and the round in which the flow was last known to be there are read without the lock, which a
 //! translation holds for long.
 
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -61,7 +62,7 @@ pub struct UkeyState {
     /// Value of the sequence number that the translation is true for.
     pub reval_seq: u64,
     /// What the translation touched; none for a flow that somebody else installed, until it is translated.
-    pub xcache: Option<XCache>,
+    pub xcache: Option<Arc<XCache>>,
     pub recircs: Box<[Arc<Recirc>]>,
 }
 
@@ -69,22 +70,18 @@ pub struct UkeyState {
 #[derive(Default)]
 pub struct Translation {
     pub actions: Arc<[Action]>,
-    pub xcache: Option<XCache>,
+    pub xcache: Option<Arc<XCache>>,
     pub recircs: Vec<Arc<Recirc>>,
     pub reval_seq: u64,
 }
 
 impl From<Translation> for UkeyState {
     fn from(t: Translation) -> UkeyState {
-        let mut xcache = t.xcache;
-        if let Some(xcache) = &mut xcache {
-            xcache.credits.shrink_to_fit();
-        }
         UkeyState {
             actions: t.actions,
             stats: FlowStats::default(),
             reval_seq: t.reval_seq,
-            xcache,
+            xcache: t.xcache,
             recircs: t.recircs.into(),
         }
     }
@@ -166,17 +163,20 @@ impl Ukey {
 pub fn ufid_of(m: &PackedMatch) -> Ufid {
     // The same for all threads and over restarts of a thread, so that equal megaflows meet.
     let process = ferrovs_packet::hash::seed();
-    let half = |seed: u64| {
-        use std::hash::{BuildHasher, Hash, Hasher};
-        let mut hasher = foldhash::quality::FixedState::with_seed(seed ^ process).build_hasher();
+    let mut halves = [0x6675_6c6c, 0x666c_6f77].map(|seed| {
+        let state = foldhash::quality::FixedState::with_seed(seed ^ process);
+        let mut hasher = state.build_hasher();
         m.mask.map().hash(&mut hasher);
-        for (i, mask) in m.mask.view().iter() {
-            hasher.write_u64(m.key.view().word(i) & mask);
-            hasher.write_u64(mask);
+        hasher
+    });
+    for (value, mask) in m.key.view().under(m.mask.view()) {
+        for half in &mut halves {
+            half.write_u64(value);
+            half.write_u64(mask);
         }
-        u128::from(hasher.finish())
-    };
-    Ufid::from_hash(half(0x6675_6c6c) << 64 | half(0x666c_6f77))
+    }
+    let [high, low] = halves.map(|half| u128::from(half.finish()));
+    Ufid::from_hash(high << 64 | low)
 }
 
 #[cfg(test)]

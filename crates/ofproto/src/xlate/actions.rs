@@ -393,7 +393,7 @@ impl Ctx<'_> {
         userdata: &[u8],
     ) {
         let in_port = OfPort(self.flow.in_port as u16);
-        let table_miss = |r: &Arc<Rule>| r.priority == 0 && r.match_.is_catchall();
+        let table_miss = |r: &&Arc<Rule>| r.priority == 0 && r.match_.is_catchall();
         let reason = match reason {
             // The flow that takes what no other of its table takes.
             PacketInReason::Action if self.rule.as_ref().is_some_and(table_miss) => {

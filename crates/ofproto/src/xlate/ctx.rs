@@ -29,12 +29,14 @@ use super::commit::{commit, is_mpls};
 use super::ct::CtResume;
 use super::describe;
 use super::freeze::Freeze;
+use super::met::Met;
 use super::recirc::{FrozenState, Recirc, RecircTable};
 use super::snapshot::{BridgeId, FragHandling, XBridge, XPort, XlateSnapshot};
 use super::trace::{NodeKind, Trace};
 use super::tunnel::Request;
-use super::xcache::{Credit, PacketCount, XCache};
+use super::xcache::{Credit, PacketCount, XCache, credit_found};
 use crate::rule::Rule;
+use crate::time::to_ms;
 
 /// Nested resubmits, bridges and clones.
 pub const MAX_DEPTH: usize = 64;
@@ -134,7 +136,9 @@ pub struct Ctx<'a> {
     pub slow: SlowPath,
     pub table_id: u8,
     pub rule_cookie: u64,
-    pub rule: Option<Arc<Rule>>,
+    pub rule: Option<&'a Arc<Rule>>,
+    /// Those that were met so far.
+    met: &'a Met,
     pub conntracked: bool,
     /// `pop_mpls` took the last label off: what lies above is not known.
     pub was_mpls: bool,
@@ -190,6 +194,8 @@ pub fn is_ip_any(flow: &Flow) -> bool {
 pub fn translate(xin: XlateIn<'_>) -> XlateOut {
     coverage::XLATE_ACTIONS.inc();
     let pin = xin.bridge.tables.pin();
+    let met = Met::default();
+    let mut xcache = xin.xcache;
     let mut base = xin.flow;
     base.tunnel = Default::default();
     let mut ctx = Ctx {
@@ -220,6 +226,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         table_id: 0,
         rule_cookie: u64::MAX,
         rule: None,
+        met: &met,
         conntracked: false,
         was_mpls: false,
         freeze: Freeze::default(),
@@ -227,7 +234,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         packet: xin.packet,
         side_effects: xin.side_effects,
         count: xin.count,
-        xcache: xin.xcache,
+        xcache: xcache.as_deref_mut(),
         trace: xin.trace,
         now: xin.now,
         learned: false,
@@ -262,7 +269,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
     {
         ctx.actions.push(DpAction::Drop(ctx.error));
     }
-    XlateOut {
+    let out = XlateOut {
         actions: ctx.actions,
         wc: ctx.wc,
         slow: ctx.slow,
@@ -273,7 +280,11 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         avoid_caching: ctx.avoid_caching,
         ct_resumes: ctx.ct_resumes,
         requests: ctx.requests,
+    };
+    if let Some(xcache) = xcache {
+        xcache.ways.extend(met.ways());
     }
+    out
 }
 
 impl<'a> Ctx<'a> {
@@ -454,8 +465,8 @@ impl<'a> Ctx<'a> {
         self.flow.in_port = old_in_port;
         if std::mem::take(&mut self.deaf) {
             // The port does not receive.
-        } else if let Found::Rule(rule) = &rule {
-            let (old_rule, old_cookie) = (self.rule.replace(rule.clone()), self.rule_cookie);
+        } else if let Found::Rule(rule) = rule {
+            let (old_rule, old_cookie) = (self.rule.replace(rule), self.rule_cookie);
             self.rule_cookie = rule.cookie;
             // A pipeline may be long, as long as it goes forward.
             let deeper = usize::from(!keep_open && table_id <= old_table);
@@ -516,7 +527,7 @@ impl<'a> Ctx<'a> {
         false
     }
 
-    fn lookup(&mut self, honor_miss: bool) -> Found {
+    fn lookup(&mut self, honor_miss: bool) -> Found<'a> {
         let saved = (self.flow.tp_src, self.flow.tp_dst);
         if self.flow.nw_frag & ferrovs_packet::flow::NW_FRAG_ANY != 0 && is_ip_any(&self.flow) {
             match self.bridge.frag {
@@ -538,12 +549,16 @@ impl<'a> Ctx<'a> {
             let told = self.trace.is_some().then_some(&mut conj_rules);
             let rule =
                 tables.lookup_telling(table_id, self.version, &self.flow, Some(&mut self.wc), told);
-            self.credit_lookup(table_id, rule.as_ref());
             if let Some(rule) = rule {
                 self.table_id = table_id;
-                self.trace_rule(table_id, &rule, &conj_rules);
+                if let Some(count) = self.count {
+                    credit_found(tables, &rule, count, to_ms(self.now));
+                }
+                let rule = self.met.add(tables, rule);
+                self.trace_rule(table_id, rule, &conj_rules);
                 break Found::Rule(rule);
             }
+            self.credit_miss(table_id);
             if !honor_miss {
                 self.trace_miss(table_id, Miss::Drop);
                 break Found::Nothing;
@@ -617,12 +632,11 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    fn credit_lookup(&mut self, table_id: u8, rule: Option<&Arc<Rule>>) {
+    fn credit_miss(&mut self, table_id: u8) {
         if self.count.is_some() || self.xcache.is_some() {
-            self.credit(Credit::Lookup {
-                bridge: self.bridge.clone(),
+            self.credit(Credit::Miss {
+                tables: self.bridge.tables.clone(),
                 table_id,
-                rule: rule.cloned(),
             });
         }
     }
@@ -832,8 +846,9 @@ enum Miss {
     Fragment = 3,
 }
 
-enum Found {
-    Rule(Arc<Rule>),
+#[derive(Clone, Copy)]
+enum Found<'a> {
+    Rule(&'a Arc<Rule>),
     ToController,
     Nothing,
 }

@@ -166,17 +166,17 @@ impl Ctx<'_> {
         if self.flow.nw_proto != ip_proto::TCP {
             return;
         }
-        let Some(rule) = self.rule.clone() else {
+        let Some(rule) = self.rule else {
             return;
         };
         let flags = self.count.map_or(0, |c| c.tcp_flags) | self.packet_tcp_flags();
         if self.side_effects && ends(flags) {
-            self.bridge.tables.reduce_timeouts(&rule, idle, hard);
+            self.bridge.tables.reduce_timeouts(rule, idle, hard);
         }
         if let Some(cache) = &mut self.xcache {
             cache.credits.push(Credit::FinTimeout {
                 tables: self.bridge.tables.clone(),
-                rule,
+                rule: rule.clone(),
                 idle,
                 hard,
             });
