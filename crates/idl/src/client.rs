@@ -148,6 +148,11 @@ impl Idl {
         self.tables[table].wanted = true;
     }
 
+    /// Whether the rows of a table are monitored, by position.
+    pub fn is_table_monitored(&self, table: usize) -> bool {
+        self.tables[table].wanted
+    }
+
     /// Monitors a column, by position.
     pub fn monitor_column(&mut self, table: usize, column: usize) {
         let table = &mut self.tables[table];

@@ -18,6 +18,7 @@ mod lookup;
 mod manager;
 mod options;
 mod parse;
+mod prepare;
 mod show;
 mod tool;
 
@@ -29,6 +30,7 @@ pub use options::Settings;
 pub use parse::{
     leading_number, leading_number_any_base, parse_commands, print_commands, print_options,
 };
+pub use prepare::Prepare;
 pub use tool::{Tool, run};
 
 use crate::table::Table;
@@ -82,6 +84,8 @@ pub enum Fail {
     Exit(u8),
     /// What the command waits for is not there yet: all is done again when the database changes.
     TryAgain,
+    /// Rows that were not asked for ([`Prepare`]) have to be looked at.
+    Partial,
 }
 
 impl From<String> for Fail {
@@ -107,7 +111,7 @@ pub struct Command<E: 'static> {
     pub usage: &'static str,
     /// "--may-exist", "--id=" (with a value).
     pub options: &'static [&'static str],
-    /// Says which columns the command needs.
+    /// Says which columns of which rows the command needs.
     pub prepare: fn(&mut Prepare<'_>, &Invocation<E>) -> Outcome,
     pub run: fn(&mut Context<'_, E>, &mut Invocation<E>) -> Outcome,
     /// Called after the transaction succeeded.
@@ -156,57 +160,6 @@ impl<E> Invocation<E> {
     }
 }
 
-/// Collects the columns that commands need.
-pub struct Prepare<'a> {
-    pub idl: &'a mut Idl,
-    pub db: &'static Database,
-    pub names: &'static [(&'static str, RecordName)],
-    pub show: &'static [ShowTable],
-}
-
-impl Prepare<'_> {
-    /// Needs columns of a table, by their exact names.
-    pub fn need(&mut self, table: &str, columns: &[&str]) {
-        let Some(t) = self.db.table_index(table) else {
-            return;
-        };
-        self.idl.monitor_rows(t);
-        for column in columns {
-            if let Some(c) = self.db.tables[t].column_index(column) {
-                self.idl.monitor_column(t, c);
-            }
-        }
-    }
-
-    /// Needs a table that the user named, and what its records are named by.
-    pub fn need_table(&mut self, name: &str) -> Result<usize, Fail> {
-        let t = find_table(self.db, name)?;
-        let table = self.db.tables[t].name;
-        self.need(table, &[]);
-        for (_, how) in self.names.iter().filter(|(of, _)| *of == table) {
-            match *how {
-                RecordName::Singleton => {}
-                RecordName::Column(column) => self.need(table, &[column]),
-                RecordName::Via {
-                    table,
-                    name,
-                    column,
-                } => self.need(table, &[name, column]),
-                RecordName::ViaSingleton { table, column } => self.need(table, &[column]),
-            }
-        }
-        Ok(t)
-    }
-
-    /// Needs a column that the user named.
-    pub fn need_column(&mut self, table: usize, name: &str) -> Outcome {
-        if let Some(column) = find_column(&self.db.tables[table], name)?.position() {
-            self.idl.monitor_column(table, column);
-        }
-        Ok(())
-    }
-}
-
 /// What commands work on.
 pub struct Context<'a, E: 'static> {
     pub spec: &'static Spec<E>,
@@ -214,6 +167,8 @@ pub struct Context<'a, E: 'static> {
     pub txn: &'a mut Txn,
     pub symbols: &'a mut SymbolTable,
     pub ext: &'a mut E,
+    /// Rows that no command named may be missing from the replica ([`Prepare`]).
+    pub partial: bool,
     /// What generic commands changed: tables, and columns unless whole rows.
     pub touched: Vec<(usize, Option<usize>)>,
 }

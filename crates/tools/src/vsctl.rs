@@ -187,7 +187,8 @@ fn prepare(p: &mut Prepare<'_>, settings: &Settings) {
     p.need("Open_vSwitch", &[]);
     if settings.wait {
         p.need("Open_vSwitch", &["cur_cfg"]);
-        p.need("Interface", &["ofport", "error"]);
+        // Of those alone that the commands add.
+        p.need_columns("Interface", &["ofport", "error"]);
     }
 }
 
@@ -259,4 +260,64 @@ fn check_interfaces(idl: &Idl, txn: &Txn, expected: &[Uuid]) -> ExitCode {
         dirs::logdir().display()
     ));
     ExitCode::from(NOT_APPLIED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ferrovs_idl::open_vswitch::{Bridge, Port};
+    use ferrovs_idl::{Condition, Function, Options};
+
+    /// A replica of what a command line needs.
+    fn needs(words: &str) -> Idl {
+        let mut idl = Idl::new(
+            "unix:/nosuch",
+            &OPEN_VSWITCH,
+            Options::default(),
+            clock::now(),
+        );
+        let words: Vec<String> = words.split(' ').map(str::to_string).collect();
+        let mut prepare = Prepare::new(&mut idl, &SPEC);
+        prepare.need_columns("Interface", &["ofport"]);
+        for inv in dbctl::parse_commands(&SPEC, &words, Vec::new()).unwrap() {
+            (inv.command.prepare)(&mut prepare, &inv).unwrap();
+        }
+        prepare.restrict();
+        idl
+    }
+
+    #[test]
+    fn a_port_is_added_by_its_name_however_many_there_are() {
+        let idl = needs("add-port br0 p1 tag=3 -- set Interface p1 type=internal");
+        let ports = Condition::none()
+            .or(Port::FAKE_BRIDGE, Function::Eq, true)
+            .or(Port::NAME, Function::Eq, "p1");
+        assert_eq!(*idl.condition::<Port>(), ports);
+        let ifaces = Condition::none().or(Interface::NAME, Function::Eq, "p1");
+        assert_eq!(*idl.condition::<Interface>(), ifaces);
+        assert!(idl.condition::<Bridge>().is_all());
+    }
+
+    #[test]
+    fn rows_that_are_not_named_alone_are_needed_all() {
+        let all = |words| needs(words).condition::<Interface>().is_all();
+        assert!(!all("get Interface p1 ofport"));
+        assert!(
+            !all("add-port br0 deaf"),
+            "a new row has no UUID to be named by"
+        );
+        assert!(
+            all("get Interface deaf ofport"),
+            "may be the beginning of a UUID"
+        );
+        assert!(all("get Interface . ofport"));
+        assert!(all("get Interface p1 ofport -- list Interface"));
+        assert!(all("list-ports br0"));
+        let many = (0..99).map(|i| format!("add-port br0 p{i}"));
+        assert!(all(&many.collect::<Vec<_>>().join(" -- ")));
+        assert_eq!(
+            *needs("get Open_vSwitch . cur_cfg").condition::<Interface>(),
+            Condition::none()
+        );
+    }
 }

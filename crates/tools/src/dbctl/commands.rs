@@ -154,7 +154,7 @@ pub const fn show_group<E: 'static>() -> [Command<E>; 1] {
 }
 
 fn prepare_get<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
-    let table = p.need_table(inv.arg(1))?;
+    let table = p.need_record(inv.arg(1), inv.arg(2))?;
     for arg in inv.argv.iter().skip(3).filter(|a| !is_uuid(a)) {
         let named = parse_column_key(&p.db.tables[table], arg)?;
         if let Some(i) = named.column.position() {
@@ -284,18 +284,30 @@ fn listed_columns<E>(
     Ok(columns)
 }
 
-fn need_listed<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Result<usize, Fail> {
-    let table = p.need_table(inv.arg(1))?;
+fn need_listed<E>(p: &mut Prepare<'_>, table: usize, inv: &Invocation<E>) -> Outcome {
     for column in listed_columns(p.db, table, inv)? {
         if let Some(i) = column.position() {
             p.idl.monitor_column(table, i);
         }
     }
-    Ok(table)
+    Ok(())
 }
 
 fn prepare_list<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
-    need_listed(p, inv).map(drop)
+    let table = match inv.argv.len() {
+        2 => p.need_table(inv.arg(1))?,
+        _ => need_records(p, inv)?,
+    };
+    need_listed(p, table, inv)
+}
+
+/// Needs the records that follow the name of the table.
+fn need_records<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Result<usize, Fail> {
+    let table = find_table(p.db, inv.arg(1))?;
+    for record in &inv.argv[2..] {
+        p.need_record(inv.arg(1), record)?;
+    }
+    Ok(table)
 }
 
 fn list_rows<E>(
@@ -335,7 +347,8 @@ fn list<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 }
 
 fn prepare_find<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
-    let table = need_listed(p, inv)?;
+    let table = p.need_table(inv.arg(1))?;
+    need_listed(p, table, inv)?;
     need_named(p, table, &inv.argv[2..])
 }
 
@@ -355,7 +368,7 @@ fn find<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 }
 
 fn prepare_set<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
-    let table = p.need_table(inv.arg(1))?;
+    let table = p.need_record(inv.arg(1), inv.arg(2))?;
     need_named(p, table, &inv.argv[3..])
 }
 
@@ -381,7 +394,7 @@ fn set<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 }
 
 fn prepare_one_column<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
-    let table = p.need_table(inv.arg(1))?;
+    let table = p.need_record(inv.arg(1), inv.arg(2))?;
     p.need_column(table, inv.arg(3))
 }
 
@@ -459,7 +472,7 @@ fn remove<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 }
 
 fn prepare_clear<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
-    let table = p.need_table(inv.arg(1))?;
+    let table = p.need_record(inv.arg(1), inv.arg(2))?;
     inv.argv[3..]
         .iter()
         .try_for_each(|name| p.need_column(table, name))
@@ -566,7 +579,7 @@ fn destroy<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {
 }
 
 fn prepare_wait_until<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
-    let table = p.need_table(inv.arg(1))?;
+    let table = p.need_record(inv.arg(1), inv.arg(2))?;
     need_named(p, table, &inv.argv[3..])
 }
 

@@ -2,12 +2,13 @@
 //!
 //! A [`Tool`] adds to its [`Spec`] what differs between programs: options, the texts of `--help`,
 //! how a transaction begins and what happens after it succeeded. The rest is here: the commands are
-//! carried out on a replica of the columns that they need, the changes are committed at once, and
+//! carried out on a replica of what they need ([`Prepare`]), the changes are committed at once, and
 //! if the database changed meanwhile (or a command waits for something), everything is done again
 //! when it changes.
 
 use super::help::Help;
 use super::options::{self, Settings};
+use super::prepare::widen;
 use super::{Context, Fail, Invocation, Prepare, Spec, parse_commands};
 use ferrovs_idl::{Idl, Options, Status, Txn};
 use ferrovs_ovsdb::SymbolTable;
@@ -63,9 +64,10 @@ pub fn run<E>(tool: &'static Tool<E>, args: Vec<String>) -> ExitCode {
     };
     let mut idl = Idl::new(&settings.db, tool.spec.db, idl_options, clock::now());
     idl.set_db_change_aware(false);
-    prepare(tool, &mut idl, &invocations, &settings);
+    let mut partial = prepare(tool, &mut idl, &invocations, &settings);
 
-    let mut seqno = idl.seqno();
+    // The contents that were tried last, and how many changes of conditions are waited for.
+    let (mut tried, mut conditions) = (idl.seqno(), 0);
     let mut poller = Poller::new();
     loop {
         idl.run(clock::now());
@@ -76,28 +78,39 @@ pub fn run<E>(tool: &'static Tool<E>, args: Vec<String>) -> ExitCode {
                 settings.db
             ));
         }
-        if idl.seqno() != seqno {
-            seqno = idl.seqno();
-            let done = attempt(tool, &mut idl, &mut invocations, &settings, &command_line);
-            if let Some(code) = done {
-                idl.end();
-                return code;
+        if idl.seqno() != tried && idl.condition_seqno() >= conditions {
+            tried = idl.seqno();
+            let commands = &mut invocations;
+            match attempt(tool, &mut idl, commands, &settings, &command_line, partial) {
+                Tried::Done(code) => {
+                    idl.end();
+                    return code;
+                }
+                Tried::Again => {}
+                Tried::Partial => {
+                    partial = false;
+                    conditions = widen(&mut idl);
+                    // Whether or not there are other rows.
+                    tried = 0;
+                    continue;
+                }
             }
         }
-        if idl.seqno() == seqno {
+        if idl.seqno() == tried || idl.condition_seqno() < conditions {
             idl.wait(&mut poller);
             poller.block();
         }
     }
 }
 
-fn prepare<E>(tool: &Tool<E>, idl: &mut Idl, invocations: &[Invocation<E>], settings: &Settings) {
-    let mut prepare = Prepare {
-        idl,
-        db: tool.spec.db,
-        names: tool.spec.names,
-        show: tool.spec.show,
-    };
+/// Asks for what the commands need. Whether the replica will lack rows that none of them named.
+fn prepare<E>(
+    tool: &Tool<E>,
+    idl: &mut Idl,
+    invocations: &[Invocation<E>],
+    settings: &Settings,
+) -> bool {
+    let mut prepare = Prepare::new(idl, tool.spec);
     (tool.prepare)(&mut prepare, settings);
     for inv in invocations {
         match (inv.command.prepare)(&mut prepare, inv) {
@@ -106,16 +119,27 @@ fn prepare<E>(tool: &Tool<E>, idl: &mut Idl, invocations: &[Invocation<E>], sett
             Err(_) => {}
         }
     }
+    prepare.restrict()
 }
 
-/// Carries everything out once. `None`: the database must change first, then again.
+/// How an attempt ended.
+enum Tried {
+    Done(ExitCode),
+    /// The database must change first, then again.
+    Again,
+    /// The rest of the rows must be there first, then again.
+    Partial,
+}
+
+/// Carries everything out once.
 fn attempt<E>(
     tool: &Tool<E>,
     idl: &mut Idl,
     invocations: &mut [Invocation<E>],
     settings: &Settings,
     command_line: &str,
-) -> Option<ExitCode> {
+    partial: bool,
+) -> Tried {
     let mut txn = Txn::new();
     if settings.dry_run {
         txn.set_dry_run();
@@ -138,6 +162,7 @@ fn attempt<E>(
             txn: &mut txn,
             symbols: &mut symbols,
             ext: &mut ext,
+            partial,
             touched: Vec::new(),
         };
         let outcome = (inv.command.run)(&mut ctx, inv);
@@ -146,16 +171,19 @@ fn attempt<E>(
         }
         match outcome {
             Ok(()) => {}
+            Err(Fail::TryAgain) => return Tried::Again,
+            // What fails is judged by all rows.
+            Err(_) if partial => return Tried::Partial,
             Err(Fail::Fatal(text)) => fatal(text),
-            Err(Fail::Exit(code)) => return Some(ExitCode::from(code)),
-            Err(Fail::TryAgain) => return None,
+            Err(Fail::Exit(code)) => return Tried::Done(ExitCode::from(code)),
+            Err(Fail::Partial) => return Tried::Again,
         }
     }
     check_symbols(tool.module, &symbols);
     let status = txn.commit_block(idl);
     match &status {
         Status::Unchanged | Status::Success => {}
-        Status::TryAgain => return None,
+        Status::TryAgain => return Tried::Again,
         Status::Error(text) => fatal(format_args!("transaction error: {text}")),
         Status::NotLocked => fatal("database not locked"),
         Status::Aborted => fatal("transaction aborted"),
@@ -187,7 +215,7 @@ fn attempt<E>(
     }
     // Nobody needs the room that thousands of ports take.
     std::mem::forget(ext);
-    Some(code)
+    Tried::Done(code)
 }
 
 fn check_symbols(module: &'static Module, symbols: &SymbolTable) {

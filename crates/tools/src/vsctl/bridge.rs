@@ -65,7 +65,7 @@ fn add_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
     {
         return Err(format!("{}: vlan must be between 0 and 4095", inv.arg(0)).into());
     }
-    load(ctx);
+    load(ctx)?;
     if inv.has("--may-exist")
         && let Some(bridge) = ctx.ext.bridges.get(&name)
     {
@@ -144,7 +144,7 @@ fn add_fake(ctx: &mut Ctx<'_>, name: &str, parent: &str, vlan: i64) -> Outcome {
 }
 
 fn del_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
-    load(ctx);
+    load(ctx)?;
     let name = inv.arg(1).to_string();
     match ctx.ext.bridges.get(&name).cloned() {
         Some(bridge) => delete_bridge(ctx, &bridge),
@@ -186,7 +186,7 @@ fn delete_bridge(ctx: &mut Ctx<'_>, bridge: &BridgeInfo) {
 }
 
 fn list_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
-    load(ctx);
+    load(ctx)?;
     let (real, fake) = (inv.has("--real"), inv.has("--fake"));
     let both = real == fake;
     for bridge in ctx.ext.bridges.values() {
@@ -198,7 +198,7 @@ fn list_br(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 }
 
 fn br_exists(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
-    load(ctx);
+    load(ctx)?;
     match ctx.ext.bridges.contains_key(inv.arg(1)) {
         true => Ok(()),
         false => Err(Fail::Exit(2)),

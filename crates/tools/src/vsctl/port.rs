@@ -2,7 +2,7 @@
 
 use super::switch::{
     IfaceInfo, PortInfo, add_refs, bridge_of, check_conflicts, command, delete_port, find_bridge,
-    find_iface, find_port, insert_iface, insert_port, load, prepare, reference, remove_refs,
+    find_iface, find_port, insert_iface, insert_port, load, prepare_names, reference, remove_refs,
 };
 use super::{Cmd, Ctx, Inv};
 use crate::dbctl::{MANY, Outcome, Prepare, set_column};
@@ -33,26 +33,29 @@ pub(super) const COMMANDS: &[Cmd] = &[
             true,
         )
     },
-    command(
-        "del-port",
-        (1, 2),
-        "?BRIDGE !PORT|IFACE",
-        &["--if-exists", "--with-iface"],
-        del_port,
-        true,
-    ),
-    command("port-to-br", (1, 1), "!PORT", &[], port_to_br, false),
     Cmd {
-        prepare: prepare_add,
+        prepare: prepare_one,
         ..command(
-            "add-bond-iface",
-            (2, MANY),
-            "!BOND !IFACE",
-            &["--may-exist"],
-            add_bond_iface,
+            "del-port",
+            (1, 2),
+            "?BRIDGE !PORT|IFACE",
+            &["--if-exists", "--with-iface"],
+            del_port,
             true,
         )
     },
+    Cmd {
+        prepare: prepare_one,
+        ..command("port-to-br", (1, 1), "!PORT", &[], port_to_br, false)
+    },
+    command(
+        "add-bond-iface",
+        (2, MANY),
+        "!BOND !IFACE",
+        &["--may-exist"],
+        add_bond_iface,
+        true,
+    ),
     command(
         "del-bond-iface",
         (1, 2),
@@ -65,10 +68,12 @@ pub(super) const COMMANDS: &[Cmd] = &[
     command("iface-to-br", (1, 1), "!IFACE", &[], iface_to_br, false),
 ];
 
-/// Settings may name any column of Port.
+/// The port and its interfaces must be new. Settings may name any column of Port.
 fn prepare_add(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
-    prepare(p, inv)?;
-    p.need("Port", &["bond_fake_iface"]);
+    let ifaces = inv.argv[3..].iter().filter(|arg| !arg.contains('='));
+    let names = inv.argv[2..3].iter().chain(ifaces);
+    prepare_names(p, names.map(String::as_str));
+    p.need_columns("Port", &["bond_fake_iface"]);
     let table = Port::INDEX;
     for setting in inv.argv.iter().skip(3).filter(|a| a.contains('=')) {
         let end = setting.find(['=', ':']).unwrap_or(setting.len());
@@ -76,6 +81,12 @@ fn prepare_add(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
             p.need_column(table, &setting[..end])?;
         }
     }
+    Ok(())
+}
+
+/// The last argument names the port, or an interface.
+fn prepare_one(p: &mut Prepare<'_>, inv: &Inv) -> Outcome {
+    prepare_names(p, inv.argv.last().map(String::as_str).into_iter());
     Ok(())
 }
 
@@ -155,7 +166,7 @@ fn add(
     if ifaces.iter().any(String::is_empty) {
         return Err("interface name must not be empty string".into());
     }
-    load(ctx);
+    load(ctx)?;
     let (bridge_name, port_name) = (inv.arg(1).to_string(), inv.arg(2).to_string());
     if inv.has("--may-exist")
         && let Some(port) = ctx.ext.ports.get(&port_name).cloned()
@@ -251,7 +262,7 @@ fn check_existing(
 }
 
 fn del_port(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
-    load(ctx);
+    load(ctx)?;
     let must_exist = !inv.has("--if-exists");
     let with_iface = inv.has("--with-iface");
     let target = inv.argv[inv.argv.len() - 1].clone();
@@ -304,7 +315,7 @@ fn del_port(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 }
 
 fn add_bond_iface(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
-    load(ctx);
+    load(ctx)?;
     let (port_name, name) = (inv.arg(1).to_string(), inv.arg(2).to_string());
     let port = find_port(ctx, &port_name)?;
     if inv.has("--may-exist")
@@ -338,7 +349,7 @@ fn add_bond_iface(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
 }
 
 fn del_bond_iface(ctx: &mut Ctx<'_>, inv: &mut Inv) -> Outcome {
-    load(ctx);
+    load(ctx)?;
     let name = inv.argv[inv.argv.len() - 1].clone();
     let Some(iface) = ctx.ext.ifaces.get(&name).cloned() else {
         if inv.has("--if-exists") {

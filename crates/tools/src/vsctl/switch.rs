@@ -10,10 +10,10 @@
 use super::{Cmd, Ctx, Inv};
 use crate::dbctl::{Fail, Outcome, Prepare};
 use ferrovs_idl::open_vswitch::{Bridge, Interface, OpenVSwitch, Port};
-use ferrovs_idl::{Column, Datum, Table, Txn, Uuid, View};
+use ferrovs_idl::{Column, Datum, Row, Table, Txn, Uuid, View};
 use ferrovs_ovsdb::Atom;
 use ferrovs_runtime::vlog::{self, modules};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// A bridge, real or fake.
 #[derive(Clone, Debug)]
@@ -117,19 +117,37 @@ pub(super) const fn command(
     super::command(name, args, usage, options, prepare, run, writes)
 }
 
+const PORT_COLUMNS: [&str; 4] = ["name", "fake_bridge", "tag", "interfaces"];
+
 /// Says that a command needs the model.
 pub(crate) fn prepare(p: &mut Prepare<'_>, _: &Inv) -> Outcome {
-    p.need("Open_vSwitch", &["bridges"]);
-    p.need("Bridge", &["name", "controller", "fail_mode", "ports"]);
-    p.need("Port", &["name", "fake_bridge", "tag", "interfaces"]);
+    need_bridges(p);
+    p.need("Port", &PORT_COLUMNS);
     p.need("Interface", &["name"]);
     Ok(())
 }
 
+fn need_bridges(p: &mut Prepare<'_>) {
+    p.need("Open_vSwitch", &["bridges"]);
+    p.need("Bridge", &["name", "controller", "fail_mode", "ports"]);
+}
+
+/// Says that a command needs, of the model, the bridges and what has one of these names.
+pub(super) fn prepare_names<'n>(p: &mut Prepare<'_>, names: impl Iterator<Item = &'n str>) {
+    need_bridges(p);
+    p.need_columns("Port", &PORT_COLUMNS);
+    p.need_columns("Interface", &["name"]);
+    p.need_rows(Port::FAKE_BRIDGE, true);
+    for name in names {
+        p.need_rows(Port::NAME, name);
+        p.need_rows(Interface::NAME, name);
+    }
+}
+
 /// Reads the model if it is not there.
-pub(crate) fn load(ctx: &mut Ctx<'_>) {
+pub(crate) fn load(ctx: &mut Ctx<'_>) -> Outcome {
     if ctx.ext.loaded {
-        return;
+        return Ok(());
     }
     let root = ctx.ext.root;
     let idl = ctx.idl;
@@ -138,15 +156,36 @@ pub(crate) fn load(ctx: &mut Ctx<'_>) {
     let view = ctx.view();
     let rows = view.read(root, OpenVSwitch::BRIDGES).iter();
     let rows: Vec<Uuid> = rows.filter(|&b| view.is_known(Bridge::INDEX, b)).collect();
+    if ctx.partial && is_shared(view, &rows) {
+        return Err(Fail::Partial);
+    }
     for &row in &rows {
         read.add_bridge(view, row);
     }
     for &row in &rows {
         read.add_ports(view, row);
     }
+    if ctx.partial && read.misses_ifaces(view) {
+        return Err(Fail::Partial);
+    }
     let switch = &mut *ctx.ext;
     (switch.bridges, switch.ports, switch.ifaces) = (read.bridges, read.ports, read.ifaces);
     switch.loaded = true;
+    Ok(())
+}
+
+/// Whether some port is on several bridges, or some interface on several ports: each is worth a
+/// warning that has the names.
+fn is_shared(view: View<'_>, bridges: &[Uuid]) -> bool {
+    let ports = |bridge: &Uuid| view.read(*bridge, Bridge::PORTS).iter();
+    let mut seen = HashSet::new();
+    let mut again = |row: Uuid| !seen.insert(row);
+    (bridges.len() > 1 && bridges.iter().flat_map(ports).any(&mut again))
+        || view
+            .idl
+            .rows::<Port>()
+            .flat_map(|port| port.interfaces().iter())
+            .any(again)
 }
 
 /// The ports of a bridge's row.
@@ -212,9 +251,26 @@ impl Switch {
             let bridge = bridge.clone();
             self.ports.insert(name.clone(), PortInfo { row, bridge });
             for row in port_row.read(Port::INTERFACES).iter() {
-                self.add_iface(view, row, &name);
+                if view.is_known(Interface::INDEX, row) {
+                    self.add_iface(view, row, &name);
+                }
             }
         }
+    }
+
+    /// Whether an interface of a port is not here, or the port of an interface, local ones aside.
+    fn misses_ifaces(&self, view: View<'_>) -> bool {
+        let mut of_ports = HashSet::new();
+        for port in self.ports.values() {
+            of_ports.extend(view.read(port.row, Port::INTERFACES).iter());
+        }
+        let lacks_port = |row: Row<'_, Interface>| {
+            !of_ports.contains(&row.uuid())
+                && !self.bridges.contains_key(row.name())
+                && !view.txn.is_deleted(Interface::INDEX, row.uuid())
+        };
+        let lacks = |iface: &Uuid| !view.is_known(Interface::INDEX, *iface);
+        of_ports.iter().any(lacks) || view.idl.rows::<Interface>().any(lacks_port)
     }
 
     fn add_iface(&mut self, view: View<'_>, row: Uuid, port: &str) {
@@ -236,7 +292,7 @@ impl Switch {
 
 /// The bridge of that name, to be read or changed.
 pub(crate) fn find_bridge(ctx: &mut Ctx<'_>, name: &str) -> Result<BridgeInfo, Fail> {
-    load(ctx);
+    load(ctx)?;
     let found = ctx.ext.bridges.get(name).cloned();
     let found = found.filter(|b| match &b.fake {
         Some((.., port)) => !ctx.txn.is_deleted(Port::INDEX, *port),
@@ -247,7 +303,7 @@ pub(crate) fn find_bridge(ctx: &mut Ctx<'_>, name: &str) -> Result<BridgeInfo, F
 
 /// The name of the bridge that a port is on, whether or not the port is deleted.
 pub(crate) fn bridge_of(ctx: &mut Ctx<'_>, port: &str) -> Result<String, Fail> {
-    load(ctx);
+    load(ctx)?;
     let found = ctx.ext.ports.get(port).map(|p| p.bridge.clone());
     found.ok_or_else(|| format!("no port named {port}").into())
 }
@@ -262,21 +318,21 @@ pub(crate) fn find_real_bridge(ctx: &mut Ctx<'_>, name: &str) -> Result<BridgeIn
 }
 
 pub(crate) fn find_port(ctx: &mut Ctx<'_>, name: &str) -> Result<PortInfo, Fail> {
-    load(ctx);
+    load(ctx)?;
     let found = ctx.ext.ports.get(name).cloned();
     let found = found.filter(|p| !ctx.txn.is_deleted(Port::INDEX, p.row));
     found.ok_or_else(|| format!("no port named {name}").into())
 }
 
 pub(crate) fn find_iface(ctx: &mut Ctx<'_>, name: &str) -> Result<IfaceInfo, Fail> {
-    load(ctx);
+    load(ctx)?;
     let found = ctx.ext.ifaces.get(name).cloned();
     found.ok_or_else(|| format!("no interface named {name}").into())
 }
 
 /// Fails if something has the name already; `what` begins the message.
 pub(crate) fn check_conflicts(ctx: &mut Ctx<'_>, name: &str, what: &str) -> Outcome {
-    load(ctx);
+    load(ctx)?;
     let switch = &ctx.ext;
     let taken = if switch.bridges.contains_key(name) {
         format!("a bridge named {name} already exists")
