@@ -23,7 +23,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 mod parse;
 
-use parse::messages;
+use parse::{Message, messages};
 
 /// A network device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,6 +112,10 @@ pub struct Route {
     pub protocol: u8,
     /// `RT_SCOPE_*`.
     pub scope: u8,
+    /// There are several next hops; `gateway` and `oif` are the first.
+    pub multipath: bool,
+    /// The next hop is an object of its own, which may change without a word about the route.
+    pub shared_hop: bool,
 }
 
 /// A neighbour (ARP or ND) entry.
@@ -138,8 +142,8 @@ pub enum Event {
     NewAddr(Addr),
     /// An address went away.
     DelAddr(Addr),
-    /// A route appeared.
-    NewRoute(Route),
+    /// A route appeared, in place of another of its network, table and metric if `replaces`.
+    NewRoute { route: Route, replaces: bool },
     /// A route went away.
     DelRoute(Route),
     /// A neighbour appeared or changed.
@@ -148,6 +152,8 @@ pub enum Event {
     DelNeigh(Neigh),
     /// A routing rule changed.
     Rule,
+    /// A next hop that routes may share changed or went away.
+    Hop,
     /// Changes were lost: dump again.
     Lost,
 }
@@ -159,11 +165,16 @@ pub struct Groups {
     pub links: bool,
     /// IPv4 and IPv6 addresses.
     pub addrs: bool,
-    /// IPv4 and IPv6 routes and rules.
+    /// IPv4 and IPv6 routes and rules, and the next hops that routes share.
     pub routes: bool,
     /// Neighbours.
     pub neighs: bool,
 }
+
+/// The group of messages about next hops, RTNLGRP_NEXTHOP, as a bit.
+const RTMGRP_NEXTHOP: libc::c_int = 1 << 31;
+const RTM_NEWNEXTHOP: u16 = 104;
+const RTM_DELNEXTHOP: u16 = 105;
 
 fn socket(groups: u32) -> io::Result<OwnedFd> {
     // NETLINK_ROUTE is 0, and so the default of the family.
@@ -377,7 +388,10 @@ impl Monitor {
             ),
             (
                 groups.routes,
-                libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE | libc::RTMGRP_IPV4_RULE,
+                libc::RTMGRP_IPV4_ROUTE
+                    | libc::RTMGRP_IPV6_ROUTE
+                    | libc::RTMGRP_IPV4_RULE
+                    | RTMGRP_NEXTHOP,
             ),
             (groups.neighs, libc::RTMGRP_NEIGH),
         ] {
@@ -396,7 +410,7 @@ impl Monitor {
         let mut out = Vec::new();
         loop {
             match recv(&self.fd, &mut self.buf, libc::MSG_DONTWAIT) {
-                Ok(n) => out.extend(messages(&self.buf[..n]).filter_map(|m| event(m.kind, m.body))),
+                Ok(n) => out.extend(messages(&self.buf[..n]).filter_map(event)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(out),
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => out.push(Event::Lost),
                 Err(e) => return Err(e),
@@ -411,17 +425,26 @@ impl AsFd for Monitor {
     }
 }
 
-fn event(kind: u16, body: &[u8]) -> Option<Event> {
-    Some(match kind {
+fn event(m: Message<'_>) -> Option<Event> {
+    let body = m.body;
+    let replaces = libc::c_int::from(m.flags) & libc::NLM_F_REPLACE != 0;
+    Some(match m.kind {
         libc::RTM_NEWLINK => Event::NewLink(Link::parse(body)?),
+        // A device that leaves a bridge of the kernel does not go away.
+        libc::RTM_DELLINK if body.first() == Some(&(libc::AF_BRIDGE as u8)) => return None,
         libc::RTM_DELLINK => Event::DelLink(Link::parse(body)?),
         libc::RTM_NEWADDR => Event::NewAddr(Addr::parse(body)?),
         libc::RTM_DELADDR => Event::DelAddr(Addr::parse(body)?),
-        libc::RTM_NEWROUTE => Event::NewRoute(Route::parse(body)?),
+        libc::RTM_NEWROUTE => Event::NewRoute {
+            route: Route::parse(body)?,
+            replaces,
+        },
         libc::RTM_DELROUTE => Event::DelRoute(Route::parse(body)?),
         libc::RTM_NEWNEIGH => Event::NewNeigh(Neigh::parse(body)?),
         libc::RTM_DELNEIGH => Event::DelNeigh(Neigh::parse(body)?),
         libc::RTM_NEWRULE | libc::RTM_DELRULE => Event::Rule,
+        RTM_NEWNEXTHOP if replaces => Event::Hop,
+        RTM_DELNEXTHOP => Event::Hop,
         _ => return None,
     })
 }

@@ -5,7 +5,7 @@
 //! rebuilt on the main thread when tunnels, addresses or routes change; translation reads a
 //! snapshot.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,6 @@ use ferrovs_packet::flow::{Flow, FlowWildcards, NW_FRAG_MASK};
 use ferrovs_packet::types::{Be32, DpPort, MacAddr, eth_type};
 use ferrovs_runtime::Poller;
 use ferrovs_runtime::unixctl::{Commands, Reply, Request};
-use ferrovs_sys::rtnetlink::{Link, Rtnl};
 
 /// A tunnel that listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +46,8 @@ struct Map {
 
 #[derive(Debug, Default)]
 struct State {
-    seen: Option<(u64, u64)>,
+    /// How far the changes of devices, of this crate's tables and of the kernel's links were followed.
+    seen: Option<(u64, u64, u64)>,
 }
 
 static MAP: LazyLock<ArcSwap<Map>> = LazyLock::new(Default::default);
@@ -195,9 +195,11 @@ pub fn lookup(flow: &Flow, wc: &mut FlowWildcards) -> Option<DpPort> {
 
 /// Follows the addresses of the devices that routes lead through.
 pub(crate) fn run() {
+    let links = crate::router::links_version();
     let now = (
         ferrovs_netdev::change_seq().read(),
         crate::change_seq().read(),
+        links,
     );
     if state().seen == Some(now) {
         return;
@@ -206,7 +208,7 @@ pub(crate) fn run() {
     if devices != MAP.load().devices {
         change(|m| m.set_devices(devices));
     }
-    state().seen = Some((now.0, crate::change_seq().read()));
+    state().seen = Some((now.0, crate::change_seq().read(), links));
 }
 
 fn find_devices() -> Vec<Device> {
@@ -223,45 +225,20 @@ fn find_devices() -> Vec<Device> {
             );
         }
     };
-    let mut names: HashSet<String> = crate::router::devices().into_iter().collect();
-    // Devices without a link in the kernel (the dummy ones) answer for themselves. For the others
-    // one look at the kernel's tables serves all.
-    names.retain(|name| {
+    for name in crate::router::devices() {
+        // Devices without a link in the kernel (the dummy ones) answer for themselves.
         let own = |d: &Arc<dyn ferrovs_netdev::Netdev>| {
             d.ifindex().is_none() || d.kind().starts_with("dummy")
         };
-        let Some(d) = ferrovs_netdev::lookup(name).filter(own) else {
-            return true;
-        };
-        let addresses = d.addresses().unwrap_or_default();
-        let addresses = addresses.into_iter().map(|(a, _)| a).collect();
-        add(name, d.etheraddr().unwrap_or_default(), addresses);
-        false
-    });
-    if !names.is_empty()
-        && let Ok(mut rtnl) = Rtnl::open()
-        && let (Ok(links), Ok(addrs)) = (links_called(&mut rtnl, &names), rtnl.addrs())
-    {
-        let mut own: HashMap<u32, Vec<IpAddr>> = HashMap::new();
-        for a in addrs {
-            own.entry(a.index).or_default().push(a.addr);
-        }
-        for l in links.iter().filter(|l| names.contains(&l.name)) {
-            let addresses = own.remove(&l.index).unwrap_or_default();
-            add(&l.name, MacAddr(l.mac.unwrap_or_default()), addresses);
+        if let Some(d) = ferrovs_netdev::lookup(&name).filter(own) {
+            let addresses = d.addresses().unwrap_or_default();
+            let addresses = addresses.into_iter().map(|(a, _)| a).collect();
+            add(&name, d.etheraddr().unwrap_or_default(), addresses);
+        } else if let Some((mac, addresses)) = crate::router::link(&name) {
+            add(&name, mac, addresses);
         }
     }
     by_name.into_values().collect()
-}
-
-/// The links of these names, and perhaps others: what is cheaper to ask for.
-fn links_called(rtnl: &mut Rtnl, names: &HashSet<String>) -> std::io::Result<Vec<Link>> {
-    const FEW: usize = 16;
-    if names.len() > FEW {
-        return rtnl.links();
-    }
-    let link = |name: &String| rtnl.link(name).ok();
-    Ok(names.iter().filter_map(link).collect())
 }
 
 /// Whether the device of that name has an address: only what leaves by such a one can be for us.
@@ -280,7 +257,7 @@ pub fn is_local_address(addr: IpAddr) -> bool {
 pub(crate) fn wait(poller: &mut Poller) {
     let seen = state().seen;
     match seen {
-        Some((netdev, own)) => {
+        Some((netdev, own, _)) => {
             poller.wait_seq(ferrovs_netdev::change_seq(), netdev);
             poller.wait_seq(crate::change_seq(), own);
         }

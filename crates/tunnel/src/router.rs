@@ -5,20 +5,23 @@
 //! ones are added by `ovs/route/add` and go before cached ones of the same length. Addresses of
 //! both families live in one 128-bit space, IPv4 as ::ffff:a.b.c.d.
 //!
-//! Lookups read an immutable snapshot: per priority, a hash table from masked destination to
-//! route. The main thread replaces the snapshot.
+//! Lookups read, under a short lock, one hash table for each priority, from masked destination to
+//! route. The main thread changes those entries for which the routes changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use arc_swap::ArcSwap;
+use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::{Interest, Poller, is_quiet};
-use ferrovs_sys::rtnetlink::{self, Event, Groups, Monitor, Rtnl};
+use ferrovs_sys::rtnetlink::{Groups, Monitor};
 
 mod commands;
+mod kernel;
+
+use kernel::{Kernel, Unclear};
 
 pub use commands::register;
 
@@ -33,6 +36,9 @@ pub struct Hop {
     pub src: IpAddr,
 }
 
+/// A network: its address, masked, and the length of the prefix.
+type Network = (u128, u8);
+
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
@@ -45,6 +51,11 @@ pub(crate) struct Route {
     local: bool,
     metric: u32,
     hop: Hop,
+}
+
+/// Whether lookups use the routes of a table.
+fn is_used(table: u32) -> bool {
+    matches!(table, RT_TABLE_MAIN | RT_TABLE_LOCAL | RT_TABLE_DEFAULT)
 }
 
 /// Tables of the kernel.
@@ -95,14 +106,16 @@ impl Route {
     }
 }
 
-/// An immutable routing table.
-#[derive(Debug, Default)]
+/// The routing table.
+#[derive(Debug, Default, PartialEq)]
 struct Table {
     /// By falling priority; within one, a network and a mark lead to one route.
     groups: Vec<Group>,
+    /// How many routes lead through each device.
+    devices: BTreeMap<String, usize>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Group {
     priority: u16,
     plen: u8,
@@ -110,31 +123,72 @@ struct Group {
 }
 
 impl Table {
-    fn new(routes: &[Route]) -> Table {
-        let mut t = Table::default();
-        for r in routes {
+    const fn new() -> Table {
+        Table {
+            groups: Vec::new(),
+            devices: BTreeMap::new(),
+        }
+    }
+
+    /// Adds routes. Of several for one entry that with the smallest metric counts, of equal ones the latest.
+    fn extend(&mut self, routes: impl Iterator<Item = Route>) {
+        for r in routes.filter(|r| is_used(r.table)) {
             let of = (r.priority(), r.plen);
-            let at = t.groups.iter().position(|g| (g.priority, g.plen) == of);
-            let at = at.unwrap_or_else(|| {
-                t.groups.push(Group {
+            let place = self
+                .groups
+                .binary_search_by(|g| of.cmp(&(g.priority, g.plen)));
+            let place = place.unwrap_or_else(|place| {
+                let group = Group {
                     priority: of.0,
                     plen: of.1,
                     routes: HashMap::new(),
-                });
-                t.groups.len() - 1
+                };
+                self.groups.insert(place, group);
+                place
             });
-            let slot = t.groups[at].routes.entry((r.dst, r.mark));
-            slot.and_modify(|old| {
-                // Of equal ones the latest counts.
-                if r.metric <= old.metric {
-                    *old = r.clone();
+            let routes = &mut self.groups[place].routes;
+            let entry = (r.dst, r.mark);
+            if routes.get(&entry).is_none_or(|old| r.metric <= old.metric) {
+                *self.devices.entry(r.hop.dev.clone()).or_default() += 1;
+                if let Some(old) = routes.insert(entry, r) {
+                    self.leave(&old.hop.dev);
                 }
-            })
-            .or_insert_with(|| r.clone());
+            }
         }
-        t.groups
-            .sort_by(|a, b| b.priority.cmp(&a.priority).then(b.plen.cmp(&a.plen)));
-        t
+    }
+
+    /// What there is for a network and a mark: at most one for each priority.
+    fn at(&self, (dst, plen): Network, mark: u32) -> Vec<Route> {
+        let groups = self.groups.iter().filter(|g| g.plen == plen);
+        let routes = groups.filter_map(|g| g.routes.get(&(dst, mark)));
+        routes.cloned().collect()
+    }
+
+    /// Replaces that by the best of `routes`. True if it is another now.
+    fn replace(
+        &mut self,
+        network: Network,
+        mark: u32,
+        routes: impl Iterator<Item = Route>,
+    ) -> bool {
+        let old = self.at(network, mark);
+        for g in self.groups.iter_mut().filter(|g| g.plen == network.1) {
+            g.routes.remove(&(network.0, mark));
+        }
+        old.iter().for_each(|r| self.leave(&r.hop.dev));
+        self.extend(routes);
+        self.groups.retain(|g| !g.routes.is_empty());
+        old != self.at(network, mark)
+    }
+
+    /// One route less leads through a device.
+    fn leave(&mut self, dev: &str) {
+        if let Some(n) = self.devices.get_mut(dev) {
+            *n -= 1;
+            if *n == 0 {
+                self.devices.remove(dev);
+            }
+        }
     }
 
     fn find(&self, mark: u32, dst: u128) -> Option<&Route> {
@@ -160,12 +214,14 @@ impl Table {
 #[derive(Debug, Default)]
 struct State {
     user: Vec<Route>,
-    cached: Vec<Route>,
+    /// The networks of dummy devices.
+    connected: Vec<Route>,
+    kernel: Kernel,
     monitor: Option<Monitor>,
     started: bool,
 }
 
-static TABLE: LazyLock<ArcSwap<Table>> = LazyLock::new(Default::default);
+static TABLE: RwLock<Table> = RwLock::new(Table::new());
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 static SYSTEM: AtomicBool = AtomicBool::new(true);
 
@@ -173,6 +229,52 @@ fn state<T>(f: impl FnOnce(&mut State) -> T) -> T {
     let mut guard: MutexGuard<'_, Option<State>> =
         STATE.lock().unwrap_or_else(PoisonError::into_inner);
     f(guard.get_or_insert_with(State::default))
+}
+
+fn table() -> RwLockReadGuard<'static, Table> {
+    TABLE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// All routes: those that were given, then those of the kernel.
+    fn routes(&self) -> impl Iterator<Item = Route> {
+        let given = self.user.iter().chain(&self.connected).cloned();
+        given.chain(self.kernel.routes())
+    }
+
+    /// Brings the table up to date with all routes.
+    fn publish(&self) {
+        let mut new = Table::new();
+        new.extend(self.routes());
+        change_table(|table| std::mem::replace(table, new) != *table);
+    }
+
+    /// Brings the table up to date with the routes to some networks with some marks.
+    fn publish_some(&self, changed: impl IntoIterator<Item = (Network, u32)>) {
+        change_table(|table| {
+            let mut differs = false;
+            for (network, mark) in changed {
+                let given = self.user.iter().chain(&self.connected).cloned();
+                let kernel = self.kernel.to(network);
+                let all = given.chain(kernel);
+                let routes = all.filter(|r| ((r.dst, r.plen), r.mark) == (network, mark));
+                differs |= table.replace(network, mark, routes);
+            }
+            differs
+        });
+    }
+}
+
+/// Changes the table; `f` says whether anything is different now.
+fn change_table(f: impl FnOnce(&mut Table) -> bool) {
+    let mut table = TABLE.write().unwrap_or_else(PoisonError::into_inner);
+    let differs = f(&mut table);
+    drop(table);
+    if differs {
+        crate::change_seq().change();
+        // The device that a tunnel leaves by may be another now.
+        ferrovs_netdev::tunnels_changed();
+    }
 }
 
 /// Leaves the kernel's routes alone (`--disable-system-route`).
@@ -183,17 +285,25 @@ pub fn disable_system() {
 /// The way to `dst` for packets with mark `mark` (routes of other marks do not count), from `src`
 /// if that is given and ours.
 pub fn lookup(mark: u32, dst: IpAddr, src: Option<IpAddr>) -> Option<Hop> {
-    TABLE.load().lookup(mark, dst, src)
+    table().lookup(mark, dst, src)
 }
 
 /// Names of the devices that routes lead through.
 pub fn devices() -> Vec<String> {
-    let table = TABLE.load();
-    let routes = table.groups.iter().flat_map(|g| g.routes.values());
-    let mut names: Vec<String> = routes.map(|r| r.hop.dev.clone()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+    table().devices.keys().cloned().collect()
+}
+
+/// The Ethernet address and the IP addresses of a device of the kernel.
+pub(crate) fn link(name: &str) -> Option<(MacAddr, Vec<IpAddr>)> {
+    state(|s| {
+        let (mac, addresses) = s.kernel.link(name)?;
+        Some((mac, addresses.iter().map(|a| a.0).collect()))
+    })
+}
+
+/// Changes whenever [`link`] may say something else.
+pub(crate) fn links_version() -> u64 {
+    state(|s| s.kernel.version)
 }
 
 /// The address of the device, among `addresses`, whose network `target` is in.
@@ -207,16 +317,6 @@ fn source_for(target: IpAddr, addresses: &[(IpAddr, u8)]) -> Option<IpAddr> {
         })
         .max_by_key(|(_, len)| *len)
         .map(|(a, _)| *a)
-}
-
-fn publish(s: &State) {
-    let mut all = s.user.clone();
-    all.extend(s.cached.iter().cloned());
-    all.retain(|r| matches!(r.table, RT_TABLE_MAIN | RT_TABLE_LOCAL | RT_TABLE_DEFAULT));
-    TABLE.store(Arc::new(Table::new(&all)));
-    crate::change_seq().change();
-    // The device that a tunnel leaves by may be another now.
-    ferrovs_netdev::tunnels_changed();
 }
 
 /// Adds a route of the user. False if the device has no address for it.
@@ -258,14 +358,19 @@ pub(crate) fn add(
         },
     };
     state(|s| {
+        let at = (route.network(), route.mark);
         s.user.retain(|r| !r.same_key(&route));
         s.user.push(route);
-        publish(s);
+        s.publish_some([at]);
     });
     true
 }
 
 impl Route {
+    fn network(&self) -> Network {
+        (self.dst, self.plen)
+    }
+
     fn same_key(&self, other: &Route) -> bool {
         (self.dst, self.plen, self.mark, self.table)
             == (other.dst, other.plen, other.mark, other.table)
@@ -281,7 +386,7 @@ pub(crate) fn del((dst, plen): (IpAddr, u8), mark: u32, table: u32) -> bool {
         s.user.retain(|r| (r.dst, r.plen, r.mark, r.table) != key);
         let removed = s.user.len() != before;
         if removed {
-            publish(s);
+            s.publish_some([((key.0, key.1), mark)]);
         }
         removed
     })
@@ -305,95 +410,48 @@ pub(crate) fn add_connected(dev: &str, addr: IpAddr, plen: u8) {
         },
     };
     state(|s| {
-        s.cached.retain(|r| !r.same_key(&route));
-        s.cached.push(route);
-        publish(s);
+        let at = (route.network(), route.mark);
+        s.connected.retain(|r| !r.same_key(&route));
+        s.connected.push(route);
+        s.publish_some([at]);
     });
 }
 
-/// The kernel's routes.
-fn kernel_routes() -> std::io::Result<Vec<Route>> {
-    const RTN_UNICAST: u8 = 1;
-    const RTN_LOCAL: u8 = 2;
-    let mut rtnl = Rtnl::open()?;
-    let links: HashMap<u32, String> = rtnl
-        .links()?
-        .into_iter()
-        .map(|l| (l.index, l.name))
-        .collect();
-    let mut addresses: HashMap<u32, Vec<(IpAddr, u8)>> = HashMap::new();
-    for a in rtnl.addrs()? {
-        addresses
-            .entry(a.index)
-            .or_default()
-            .push((a.addr, a.prefix_len));
-    }
-    let convert = |r: rtnetlink::Route| {
-        if !matches!(r.kind, RTN_UNICAST | RTN_LOCAL) {
-            return None;
-        }
-        let oif = r.oif?;
-        let own = addresses.get(&oif).map(Vec::as_slice).unwrap_or_default();
-        let src = match r.prefsrc {
-            Some(src) => src,
-            None => source_for(r.gateway.unwrap_or(r.dst), own)?,
-        };
-        let plen = common_len(r.dst, r.dst_len);
-        Some(Route {
-            dst: mask(to_bits(r.dst), plen),
-            plen,
-            mark: 0,
-            table: r.table,
-            user: false,
-            local: r.kind == RTN_LOCAL,
-            metric: r.priority,
-            hop: Hop {
-                dev: links.get(&oif)?.clone(),
-                gateway: r.gateway,
-                src,
-            },
-        })
-    };
-    Ok(rtnl.routes()?.into_iter().filter_map(convert).collect())
-}
-
-/// Follows the kernel's routes.
+/// Follows the kernel's links, addresses and routes.
 pub(crate) fn run() {
-    if !SYSTEM.load(Ordering::Relaxed) {
-        return;
-    }
     state(|s| {
-        let mut stale = false;
         if !s.started {
             s.started = true;
-            stale = true;
             let groups = Groups {
-                routes: true,
+                routes: SYSTEM.load(Ordering::Relaxed),
                 addrs: true,
                 links: true,
                 ..Groups::default()
             };
             s.monitor = Monitor::open(groups).ok();
+            s.read_kernel();
         }
         if let Some(m) = s.monitor.as_mut().filter(|m| !is_quiet(m.as_fd())) {
             let events = m.recv().unwrap_or_default();
-            // A link only matters when it goes: its routes go without notice of their own.
-            stale |= events.iter().any(|e| !matches!(e, Event::NewLink(_)));
-        }
-        if stale
-            && let Ok(routes) = kernel_routes()
-            && routes != s.cached
-        {
-            s.cached = routes;
-            publish(s);
+            match s.kernel.apply(events) {
+                Ok(touched) => s.publish_some(touched.into_iter().map(|network| (network, 0))),
+                Err(Unclear) => s.read_kernel(),
+            }
         }
     });
 }
 
-pub(crate) fn wait(poller: &mut Poller) {
-    if !SYSTEM.load(Ordering::Relaxed) {
-        return;
+impl State {
+    fn read_kernel(&mut self) {
+        if let Ok(mut kernel) = Kernel::read(SYSTEM.load(Ordering::Relaxed)) {
+            kernel.version = self.kernel.version + 1;
+            self.kernel = kernel;
+            self.publish();
+        }
     }
+}
+
+pub(crate) fn wait(poller: &mut Poller) {
     state(|s| match &s.monitor {
         Some(m) => poller.wait_fd(m.as_fd(), Interest::READ),
         None if !s.started => poller.wake_now(),
@@ -427,6 +485,12 @@ mod tests {
         }
     }
 
+    fn table_of(routes: Vec<Route>) -> Table {
+        let mut table = Table::new();
+        table.extend(routes.into_iter());
+        table
+    }
+
     #[test]
     fn the_user_goes_before_the_kernel_then_length_and_metric_count() {
         let mut user = route("172.0.0.0", 8, "user", None, "10.0.0.1");
@@ -435,7 +499,7 @@ mod tests {
         slow.metric = 9;
         let mut marked = route("10.0.0.0", 8, "marked", None, "10.0.0.1");
         marked.mark = 5;
-        let t = Table::new(&[
+        let t = table_of(vec![
             route("0.0.0.0", 0, "default", Some("10.0.0.9"), "10.0.0.1"),
             route("10.0.0.0", 8, "eight", None, "10.0.0.1"),
             slow,
@@ -458,7 +522,7 @@ mod tests {
     fn a_source_must_be_an_address_of_the_host() {
         let mut own = route("10.0.0.1", 32, "br0", None, "10.0.0.1");
         own.local = true;
-        let t = Table::new(&[own, route("10.0.0.0", 24, "br0", None, "10.0.0.1")]);
+        let t = table_of(vec![own, route("10.0.0.0", 24, "br0", None, "10.0.0.1")]);
         assert!(t.lookup(0, ip("10.0.0.2"), Some(ip("10.0.0.1"))).is_some());
         assert!(t.lookup(0, ip("10.0.0.2"), Some(ip("10.0.0.3"))).is_none());
     }
@@ -489,7 +553,7 @@ mod tests {
             .status()
             .unwrap();
         assert!(st.success());
-        let t = Table::new(&kernel_routes().unwrap());
+        let t = table_of(Kernel::read(true).unwrap().routes().collect());
         let hop = t.lookup(0, ip("192.0.2.9"), None).unwrap();
         assert_eq!(
             hop,

@@ -7,6 +7,7 @@ use super::{Addr, Link, LinkStats, Neigh, Route};
 /// One netlink message.
 pub(super) struct Message<'a> {
     pub kind: u16,
+    pub flags: u16,
     pub seq: u32,
     pub body: &'a [u8],
 }
@@ -33,6 +34,7 @@ pub(super) fn messages(mut b: &[u8]) -> impl Iterator<Item = Message<'_>> {
         }
         let m = Message {
             kind: u16_at(b, 4)?,
+            flags: u16_at(b, 6)?,
             seq: u32_at(b, 8)?,
             body: &b[16..len],
         };
@@ -178,6 +180,8 @@ impl Route {
             kind: b[7],
             protocol: b[5],
             scope: b[6],
+            multipath: false,
+            shared_hop: false,
         };
         for (kind, v) in attrs(b, 12) {
             match kind {
@@ -189,8 +193,11 @@ impl Route {
                 libc::RTA_TABLE => r.table = u32_at(v, 0)?,
                 // RTA_VIA: a gateway of the other address family.
                 18 => r.gateway = v.get(2..).and_then(addr),
+                // RTA_NH_ID
+                30 => r.shared_hop = true,
                 libc::RTA_MULTIPATH => {
                     // The first of several next hops: rtnexthop {len, flags, hops, ifindex}.
+                    r.multipath = true;
                     r.oif = r.oif.or(u32_at(v, 4));
                     let len = usize::from(u16_at(v, 0)?).clamp(8, v.len().max(8));
                     for (k, v) in attrs(v.get(..len).unwrap_or_default(), 8) {

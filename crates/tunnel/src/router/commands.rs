@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use ferrovs_runtime::unixctl::{Commands, Format, Output, Reply, Request};
 use serde_json::Value;
 
-use super::{RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN, Route, common_len, from_bits, state};
+use super::{
+    RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN, Route, common_len, from_bits, is_used, state,
+};
 
 /// Adds the commands.
 pub fn register<S: 'static>(c: &mut Commands<S>) {
@@ -154,10 +156,6 @@ enum Shown {
     Table(u32),
 }
 
-fn is_used(table: u32) -> bool {
-    matches!(table, RT_TABLE_MAIN | RT_TABLE_LOCAL | RT_TABLE_DEFAULT)
-}
-
 fn show(r: &Request) -> Reply {
     let wanted = match r.arg(1).map(|a| a.strip_prefix("table=")) {
         None => Shown::Used,
@@ -165,19 +163,12 @@ fn show(r: &Request) -> Reply {
         Some(Some(t)) => Shown::Table(table_id(t).ok_or(BAD_TABLE)?),
         Some(None) => return Err(BAD_TABLE.into()),
     };
-    let shown = |r: &&Route| match wanted {
+    let shown = |r: &Route| match wanted {
         Shown::Used => is_used(r.table),
         Shown::All => true,
         Shown::Table(t) => r.table == t,
     };
-    let mut routes: Vec<Route> = state(|s| {
-        s.user
-            .iter()
-            .chain(&s.cached)
-            .filter(shown)
-            .cloned()
-            .collect()
-    });
+    let mut routes: Vec<Route> = state(|s| s.routes().filter(shown).collect());
     // Of several ways to one network the one that counts.
     let key = |r: &Route| (r.plen, r.dst, r.mark, r.table, r.user);
     routes.reverse();
