@@ -134,7 +134,11 @@ impl Device {
             name: name.to_owned(),
             kind,
             ethernet,
-            numa_id: numa_node(name),
+            // A tap is near to no card.
+            numa_id: match &io {
+                Io::Socket(_) => numa_node(name),
+                Io::Tap(_) => 0,
+            },
             io,
             ifindex: ifindex.into(),
             flags: flags.into(),
