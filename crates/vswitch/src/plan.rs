@@ -120,9 +120,11 @@ fn add_ports(bridge: &BridgeConfig, mut coming: Vec<&InterfaceConfig>, steps: &m
             2
         }
     };
-    let n_ports = bridge.interfaces().count();
-    let place = |i: &InterfaceConfig| ferrovs_ofproto::port_order::place(&i.name, n_ports);
-    coming.sort_by_key(|i| (class(i), place(i)));
+    if coming.len() > 1 {
+        let n_ports = bridge.interfaces().count();
+        let place = |i: &InterfaceConfig| ferrovs_ofproto::port_order::place(&i.name, n_ports);
+        coming.sort_by_key(|i| (class(i), place(i)));
+    }
     steps.extend(coming.into_iter().map(|i| Step::AddPort {
         bridge: bridge.name.clone(),
         iface: i.name.clone(),
