@@ -184,9 +184,9 @@ pub fn run(args: Vec<String>) -> ExitCode {
 }
 
 fn prepare(p: &mut Prepare<'_>, settings: &Settings) {
-    p.need("Open_vSwitch", &[]);
+    p.need_all("Open_vSwitch", &[]);
     if settings.wait {
-        p.need("Open_vSwitch", &["cur_cfg"]);
+        p.need_all("Open_vSwitch", &["cur_cfg"]);
         // Of those alone that the commands add.
         p.need_columns("Interface", &["ofport", "error"]);
     }
@@ -313,6 +313,10 @@ mod tests {
         assert!(all("get Interface . ofport"));
         assert!(all("get Interface p1 ofport -- list Interface"));
         assert!(all("list-ports br0"));
+        assert!(
+            all("set-manager x -- get Interface p1 ofport"),
+            "warns once"
+        );
         let many = (0..99).map(|i| format!("add-port br0 p{i}"));
         assert!(all(&many.collect::<Vec<_>>().join(" -- ")));
         assert_eq!(

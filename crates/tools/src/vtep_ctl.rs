@@ -88,7 +88,7 @@ static TOOL: Tool<Vtep> = Tool {
     ssl: &[options::SSL_PEER_CA],
     help: &help::HELP,
     says_invoker: false,
-    prepare: |p, _| p.need("Global", &[]),
+    prepare: |p, _| p.need_all("Global", &[]),
     begin: |idl, txn, _| {
         let root = match idl.first::<Global>() {
             Some(row) => row.uuid(),

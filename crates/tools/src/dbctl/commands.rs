@@ -124,7 +124,7 @@ pub const fn generic<E: 'static>() -> [Command<E>; 11] {
             1,
             "!TABLE *RECORD",
             &["--if-exists", "--all"],
-            |p, inv| p.need_table(inv.arg(1)).map(drop),
+            prepare_destroy,
             destroy,
         ),
         read(
@@ -546,6 +546,12 @@ fn finish_create<E>(txn: &Txn, inv: &mut Invocation<E>) {
     if let Some(real) = inv.created.and_then(|row| txn.insert_uuid(row)) {
         inv.output = format!("{real}\n");
     }
+}
+
+fn prepare_destroy<E>(p: &mut Prepare<'_>, inv: &Invocation<E>) -> Outcome {
+    let table = p.need_table(inv.arg(1))?;
+    p.need(p.db.tables[table].name, &[]);
+    Ok(())
 }
 
 fn destroy<E>(ctx: &mut Context<'_, E>, inv: &mut Invocation<E>) -> Outcome {

@@ -21,6 +21,8 @@ pub struct Prepare<'a> {
     names: &'static [(&'static str, RecordName)],
     /// The rows that are needed of each table; none of those that no command speaks of.
     rows: Vec<Condition>,
+    /// All rows of all tables are needed.
+    whole: bool,
 }
 
 impl<'a> Prepare<'a> {
@@ -31,11 +33,19 @@ impl<'a> Prepare<'a> {
             show: spec.show,
             names: spec.names,
             rows: vec![Condition::none(); spec.db.tables.len()],
+            whole: false,
         }
     }
 
-    /// Needs columns of all rows of a table, by their exact names.
+    /// Needs columns of all rows of a table, by their exact names. A command that does may warn, which
+    /// it must not do twice: with it nothing is tried without all rows of all tables.
     pub fn need(&mut self, table: &str, columns: &[&str]) {
+        self.whole = true;
+        self.need_all(table, columns);
+    }
+
+    /// The same for a command that does not warn.
+    pub fn need_all(&mut self, table: &str, columns: &[&str]) {
         if let Some(t) = self.need_columns(table, columns) {
             self.rows[t] = Condition::all();
         }
@@ -74,17 +84,17 @@ impl<'a> Prepare<'a> {
     pub fn need_table(&mut self, name: &str) -> Result<usize, Fail> {
         let t = find_table(self.db, name)?;
         let table = self.db.tables[t].name;
-        self.need(table, &[]);
+        self.need_all(table, &[]);
         for (_, how) in self.names.iter().filter(|(of, _)| *of == table) {
             match *how {
                 RecordName::Singleton => {}
-                RecordName::Column(column) => self.need(table, &[column]),
+                RecordName::Column(column) => self.need_all(table, &[column]),
                 RecordName::Via {
                     table,
                     name,
                     column,
-                } => self.need(table, &[name, column]),
-                RecordName::ViaSingleton { table, column } => self.need(table, &[column]),
+                } => self.need_all(table, &[name, column]),
+                RecordName::ViaSingleton { table, column } => self.need_all(table, &[column]),
             }
         }
         Ok(t)
@@ -124,7 +134,7 @@ impl<'a> Prepare<'a> {
     pub fn restrict(self) -> bool {
         let mut partial = false;
         for (table, rows) in self.rows.into_iter().enumerate() {
-            if self.idl.is_table_monitored(table) {
+            if !self.whole && self.idl.is_table_monitored(table) {
                 partial |= !rows.is_all();
                 self.idl.set_table_condition(table, rows);
             }

@@ -128,8 +128,8 @@ pub(crate) fn prepare(p: &mut Prepare<'_>, _: &Inv) -> Outcome {
 }
 
 fn need_bridges(p: &mut Prepare<'_>) {
-    p.need("Open_vSwitch", &["bridges"]);
-    p.need("Bridge", &["name", "controller", "fail_mode", "ports"]);
+    p.need_all("Open_vSwitch", &["bridges"]);
+    p.need_all("Bridge", &["name", "controller", "fail_mode", "ports"]);
 }
 
 /// Says that a command needs, of the model, the bridges and what has one of these names.
