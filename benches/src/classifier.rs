@@ -24,7 +24,7 @@ pub const BENCHES: &[Bench] = &[
     ("classifier/delete-all", || {
         let (cls, rules) = (classifier(), rules());
         rules.iter().for_each(|rule| cls.insert(rule.clone()));
-        counted([()], |()| cls.remove_all(&rules));
+        counted([()], |()| cls.remove_all(&rules, 1));
         rules.len() as u64
     }),
     ("classifier/lookup", || {

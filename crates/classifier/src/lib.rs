@@ -19,6 +19,9 @@
 //! go one after the other. Rules carry the versions in which they are visible ([`ClsEntry::visible_in`]); a rule
 //! must be inserted before the first version that shows it is published, and removed only after the last reader
 //! of a version that shows it has gone. Under this rule a lookup sees exactly the rules of its version.
+//!
+//! All rules can go at once ([`Classifier::clear`]), however many they are: the snapshot then begins with a version,
+//! and readers of earlier ones go on with the snapshot before it.
 #![forbid(unsafe_code)]
 
 mod arena;
@@ -57,6 +60,41 @@ struct State<T> {
     /// Sorted by `max_priority`, greatest first.
     subtables: Vec<Ranked<T>>,
     tries: Vec<Arc<TrieField>>,
+    /// The version in which all rules that there were went, and what its predecessors see while they have readers.
+    since: u64,
+    before: Option<Arc<State<T>>>,
+}
+
+impl<T> State<T> {
+    fn empty(tries: Vec<Arc<TrieField>>, since: u64, before: Option<Arc<State<T>>>) -> State<T> {
+        State {
+            subtables: Vec::new(),
+            tries,
+            since,
+            before,
+        }
+    }
+
+    /// What readers of `version` see.
+    fn of(&self, version: u64) -> &State<T> {
+        let mut state = self;
+        while version < state.since
+            && let Some(before) = &state.before
+        {
+            state = before;
+        }
+        state
+    }
+}
+
+impl<T> Drop for State<T> {
+    /// Frees a long chain without recursion.
+    fn drop(&mut self) {
+        let mut next = self.before.take();
+        while let Some(state) = next {
+            next = Arc::into_inner(state).and_then(|mut state| state.before.take());
+        }
+    }
 }
 
 struct Ranked<T> {
@@ -64,6 +102,8 @@ struct Ranked<T> {
     /// Length of the prefix that the mask has in each trie's field; 0 when it has none.
     prefix_lens: [u8; MAX_TRIES],
     subtable: Arc<Subtable<T>>,
+    /// As in [`Owned`].
+    seq: usize,
 }
 
 impl<T> Clone for Ranked<T> {
@@ -72,6 +112,7 @@ impl<T> Clone for Ranked<T> {
             max_priority: self.max_priority,
             prefix_lens: self.prefix_lens,
             subtable: self.subtable.clone(),
+            seq: self.seq,
         }
     }
 }
@@ -117,12 +158,28 @@ impl From<&MaskRef<'_>> for MaskKey {
 struct Writer<T> {
     by_mask: HashMap<MaskKey, Owned<T>>,
     n_rules: usize,
+    /// As in the readers' [`State`].
+    since: u64,
     next_seq: usize,
 }
 
 /// What rules that are gone were kept in.
 pub struct Rest<T> {
     _subtables: HashMap<MaskKey, Owned<T>>,
+    _state: Option<Arc<State<T>>>,
+}
+
+/// All rules that a classifier had.
+pub struct Cleared<T> {
+    by_mask: HashMap<MaskKey, Owned<T>>,
+    n_rules: usize,
+    state: Arc<State<T>>,
+}
+
+impl<T> fmt::Debug for Cleared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cleared({} rules)", self.n_rules)
+    }
 }
 
 /// The writer's side of a subtable.
@@ -132,6 +189,9 @@ struct Owned<T> {
     priorities: BTreeMap<i32, usize>,
     /// Age, which orders subtables of equal priority.
     seq: usize,
+    /// The subtable of the same mask that was cleared, while it has readers: matches that come again have the places
+    /// that they had there.
+    heir_to: Option<Arc<Subtable<T>>>,
 }
 
 impl<T> Owned<T> {
@@ -145,13 +205,11 @@ impl<T> Owned<T> {
 impl<T> Default for Classifier<T> {
     fn default() -> Self {
         Classifier {
-            state: ArcSwap::from_pointee(State {
-                subtables: Vec::new(),
-                tries: Vec::new(),
-            }),
+            state: ArcSwap::from_pointee(State::empty(Vec::new(), 0, None)),
             writer: Mutex::new(Writer {
                 by_mask: HashMap::new(),
                 n_rules: 0,
+                since: 0,
                 next_seq: 0,
             }),
         }
@@ -217,6 +275,7 @@ impl<T: ClsEntry> Classifier<T> {
             }
         };
         let state = self.state.load();
+        let state = state.of(version);
         let mut tries: [TrieCtx; MAX_TRIES] = Default::default();
         let mut hard: Option<Arc<T>> = None;
         let mut soft = Vec::new();
@@ -238,7 +297,7 @@ impl<T: ClsEntry> Classifier<T> {
         }
         conj::resolve(hard, soft, conj_rules, |conj_id| {
             let flow = Flow { conj_id, ..*flow };
-            self.lookup_hard(&state, version, &flow, wc)
+            self.lookup_hard(state, version, &flow, wc)
         })
     }
 
@@ -272,6 +331,9 @@ impl<T: ClsEntry> Classifier<T> {
     /// The rule with exactly this match and priority that is visible in `version`.
     pub fn find_exactly(&self, m: MatchRef<'_>, priority: i32, version: u64) -> Option<Arc<T>> {
         let writer = self.writer();
+        if version < writer.since {
+            return self.find_exactly_unlocked(m, priority, version);
+        }
         let owned = writer.by_mask.get(&MaskRef::of(m))?;
         owned.subtable.find_exactly(m.values, priority, version)
     }
@@ -284,7 +346,7 @@ impl<T: ClsEntry> Classifier<T> {
         version: u64,
     ) -> Option<Arc<T>> {
         let state = self.state.load();
-        let mut all = state.subtables.iter();
+        let mut all = state.of(version).subtables.iter();
         let ranked = all.find(|ranked| ranked.subtable.has_mask(m))?;
         ranked.subtable.find_exactly(m.values, priority, version)
     }
@@ -297,21 +359,36 @@ impl<T: ClsEntry> Classifier<T> {
         let seq = writer.next_seq;
         writer.next_seq += 1;
         let key = MaskRef::of(m);
-        let owned = writer.by_mask.entry_ref(&key).or_insert_with(|| Owned {
-            subtable: Arc::new(Subtable::new(m)),
-            priorities: BTreeMap::new(),
-            seq,
-        });
+        let owned = (writer.by_mask.entry_ref(&key)).or_insert_with(|| self.subtable_for(m, seq));
         let before = owned.max_priority();
         *owned.priorities.entry(rule.priority()).or_insert(0) += 1;
         let grown = owned.max_priority() != before;
-        owned.subtable.insert(rule.clone());
+        owned
+            .subtable
+            .insert(rule.clone(), owned.heir_to.as_deref());
         writer.n_rules += 1;
         for trie in &self.state.load().tries {
             trie.insert(rule.match_ref());
         }
         if grown || writer.by_mask.len() != n {
             self.publish(&writer, None);
+        }
+    }
+
+    /// A subtable for a mask that has none: in the place of the one that was cleared, if that has readers still.
+    fn subtable_for(&self, m: MatchRef<'_>, seq: usize) -> Owned<T> {
+        let state = self.state.load();
+        let before = state.before.as_ref();
+        let heir_to = before.and_then(|b| b.subtables.iter().find(|r| r.subtable.has_mask(m)));
+        let subtable = Subtable::new(m);
+        if let Some(old) = heir_to {
+            subtable.continue_places(&old.subtable);
+        }
+        Owned {
+            subtable: Arc::new(subtable),
+            priorities: BTreeMap::new(),
+            seq: heir_to.map_or(seq, |old| old.seq),
+            heir_to: heir_to.map(|old| old.subtable.clone()),
         }
     }
 
@@ -344,18 +421,20 @@ impl<T: ClsEntry> Classifier<T> {
         found
     }
 
-    /// Removes rules that are there. That all of them go at once costs much less than that each goes by itself; then
-    /// what they were kept in is given back, which takes time to free.
-    pub fn remove_all(&self, rules: &[Arc<T>]) -> Option<Rest<T>> {
+    /// Removes rules, of which none ended before version `ended`; those that went with [`Classifier::clear`] are gone
+    /// already. That all go at once costs much less than that each goes by itself; then what they were kept in is
+    /// given back, which takes time to free.
+    pub fn remove_all(&self, rules: &[Arc<T>], ended: u64) -> Option<Rest<T>> {
         let mut writer = self.writer();
-        if rules.len() > 1 && rules.len() == writer.n_rules {
-            let tries = self.state.load();
-            let tries = tries.tries.iter().map(|t| TrieField::new(t.field()));
-            let tries = tries.map(Arc::new).collect();
+        // A rule that ended later than the last clearing has not gone with it.
+        if rules.len() > 1 && rules.len() == writer.n_rules && ended > writer.since {
             let rest = std::mem::take(&mut writer.by_mask);
             writer.n_rules = 0;
-            self.publish(&writer, Some(tries));
-            return Some(Rest { _subtables: rest });
+            self.publish(&writer, Some(self.empty_tries()));
+            return Some(Rest {
+                _subtables: rest,
+                _state: None,
+            });
         }
         let mut ranks_changed = false;
         for rule in rules {
@@ -365,6 +444,70 @@ impl<T: ClsEntry> Classifier<T> {
             self.publish(&writer, None);
         }
         None
+    }
+
+    fn empty_tries(&self) -> Vec<Arc<TrieField>> {
+        let tries = &self.state.load().tries;
+        tries
+            .iter()
+            .map(|t| Arc::new(TrieField::new(t.field())))
+            .collect()
+    }
+
+    /// Lets readers of `version` and later ones see no rule that there is: as if each ended in `version`, but whatever
+    /// their number this takes the same time. Readers of earlier versions go on seeing them until
+    /// [`Classifier::forget`].
+    pub fn clear(&self, version: u64) -> Cleared<T> {
+        let mut writer = self.writer();
+        let state = self.state.load_full();
+        let before = Some(state.clone());
+        let cleared = Cleared {
+            by_mask: std::mem::take(&mut writer.by_mask),
+            n_rules: std::mem::take(&mut writer.n_rules),
+            state,
+        };
+        writer.since = version;
+        let state = State::empty(self.empty_tries(), version, before);
+        self.state.store(Arc::new(state));
+        cleared
+    }
+
+    /// The version of the last [`Classifier::clear`].
+    pub fn cleared_in(&self) -> u64 {
+        self.writer().since
+    }
+
+    /// Takes [`Classifier::clear`] back; what came since must be gone.
+    pub fn unclear(&self, cleared: Cleared<T>) {
+        let mut writer = self.writer();
+        debug_assert!(writer.n_rules == 0);
+        writer.by_mask = cleared.by_mask;
+        writer.n_rules = cleared.n_rules;
+        writer.since = cleared.state.since;
+        self.state.store(cleared.state);
+    }
+
+    /// Forgets what was cleared up to version `oldest`, when nobody reads an earlier version any more. What it was
+    /// kept in is given back.
+    pub fn forget(&self, oldest: u64) -> Option<Rest<T>> {
+        let mut writer = self.writer();
+        let state = self.state.load_full();
+        if state.before.is_none() || writer.since > oldest {
+            return None;
+        }
+        for owned in writer.by_mask.values_mut() {
+            owned.heir_to = None;
+        }
+        self.state.store(Arc::new(State {
+            subtables: state.subtables.clone(),
+            tries: state.tries.clone(),
+            since: state.since,
+            before: None,
+        }));
+        Some(Rest {
+            _subtables: HashMap::new(),
+            _state: Some(state),
+        })
     }
 
     /// Removes a rule from the writer's side: whether it was there, and whether readers must hear of it.
@@ -432,7 +575,7 @@ impl<T: ClsEntry> Classifier<T> {
     /// in the order in which the matches came. The rules may change meanwhile; `visit` may remove them.
     pub fn for_each(&self, version: u64, visit: &mut dyn FnMut(&Arc<T>)) {
         let state = self.state.load_full();
-        for ranked in &state.subtables {
+        for ranked in &state.of(version).subtables {
             ranked
                 .subtable
                 .for_each(&|rule| rule.visible_in(version), visit);
@@ -448,7 +591,7 @@ impl<T: ClsEntry> Classifier<T> {
         visit: &mut dyn FnMut(&Arc<T>),
     ) {
         let state = self.state.load_full();
-        for ranked in &state.subtables {
+        for ranked in &state.of(version).subtables {
             if !ranked.subtable.may_be_within(target) {
                 continue;
             }
@@ -467,6 +610,7 @@ impl<T: ClsEntry> Classifier<T> {
         let state = self.state.load_full();
         let mut found = None;
         for ranked in state
+            .of(version)
             .subtables
             .iter()
             .take_while(|r| r.max_priority >= priority)
@@ -486,7 +630,8 @@ impl<T: ClsEntry> Classifier<T> {
 
     /// Makes the writer's view that of the readers.
     fn publish(&self, writer: &Writer<T>, tries: Option<Vec<Arc<TrieField>>>) {
-        let tries = tries.unwrap_or_else(|| self.state.load().tries.clone());
+        let old = self.state.load();
+        let tries = tries.unwrap_or_else(|| old.tries.clone());
         let mut owned: Vec<_> = writer.by_mask.values().collect();
         owned.sort_unstable_by_key(|o| (std::cmp::Reverse(o.max_priority()), o.seq));
         let subtables = owned
@@ -500,10 +645,16 @@ impl<T: ClsEntry> Classifier<T> {
                     max_priority: owned.max_priority(),
                     prefix_lens,
                     subtable: owned.subtable.clone(),
+                    seq: owned.seq,
                 }
             })
             .collect();
-        self.state.store(Arc::new(State { subtables, tries }));
+        self.state.store(Arc::new(State {
+            subtables,
+            tries,
+            since: old.since,
+            before: old.before.clone(),
+        }));
     }
 }
 

@@ -322,7 +322,8 @@ impl<T: ClsEntry> Subtable<T> {
         found.cloned()
     }
 
-    pub fn insert(&self, rule: Arc<T>) {
+    /// Adds a rule; its match has the place that it had in the subtable `before` this one.
+    pub fn insert(&self, rule: Arc<T>, before: Option<&Subtable<T>>) {
         let m = rule.match_ref();
         let (partial, hash) = self.hashes(m.values);
         if let Some(ports) = &self.ports {
@@ -340,13 +341,13 @@ impl<T: ClsEntry> Subtable<T> {
                 }
             }
         }
-        self.chain(hash, rule);
+        self.chain(hash, rule, before);
     }
 
     /// Adds a rule where another of the same match is, which it then stands for.
     pub fn replace(&self, old: &T, rule: Arc<T>) {
         let (_, hash) = self.hashes(rule.match_ref().values);
-        self.chain(hash, rule);
+        self.chain(hash, rule, None);
         old.note().fetch_or(REPLACED, Relaxed);
     }
 
@@ -357,11 +358,13 @@ impl<T: ClsEntry> Subtable<T> {
         old.note().fetch_and(!REPLACED, Relaxed);
     }
 
-    fn chain(&self, hash: u64, rule: Arc<T>) {
+    fn chain(&self, hash: u64, rule: Arc<T>, before: Option<&Subtable<T>>) {
         let rules = self.rules.pin();
         let chain = match rules.get(&hash) {
             None => {
-                rule.note().store(self.new_place(), Relaxed);
+                let known = before.and_then(|b| b.place_of_match(rule.match_ref().values));
+                let place = known.unwrap_or_else(|| self.new_place());
+                rule.note().store(place, Relaxed);
                 Rules::One(rule)
             }
             Some(old) => {
@@ -372,6 +375,17 @@ impl<T: ClsEntry> Subtable<T> {
             }
         };
         rules.insert(hash, chain);
+    }
+
+    fn place_of_match(&self, values: &[u64]) -> Option<u32> {
+        let (_, hash) = self.hashes(values);
+        self.rules.pin().get(&hash).map(Rules::place)
+    }
+
+    /// New places are later than those in `before`.
+    pub fn continue_places(&self, before: &Subtable<T>) {
+        let next = before.next_place.load(Relaxed);
+        self.next_place.store(next, Relaxed);
     }
 
     fn new_place(&self) -> u32 {
@@ -482,8 +496,8 @@ mod tests {
         let first = rule(0);
         let table = Subtable::new(first.match_ref());
         table.next_place.store(REPLACED - 3, Relaxed);
-        table.insert(first);
-        (1..9).for_each(|i| table.insert(rule(i)));
+        table.insert(first, None);
+        (1..9).for_each(|i| table.insert(rule(i), None));
         let mut listed = Vec::new();
         table.for_each(&|_| true, &mut |rule| listed.push(rule.data));
         assert_eq!(listed, (0..9).collect::<Vec<_>>());

@@ -405,9 +405,9 @@ fn what_is_removed_is_gone() {
         assert!(cls.remove(gone) && !cls.remove(gone));
         assert_eq!(held(), left);
     }
-    cls.remove_all(&others[..5]);
+    cls.remove_all(&others[..5], 1);
     assert_eq!((cls.len(), cls.n_subtables()), (43, 1));
-    cls.remove_all(&others[5..]);
+    cls.remove_all(&others[5..], 1);
     assert_eq!((cls.len(), cls.n_subtables(), held()), (0, 0, 0));
     // What comes afterwards is found, and the prefixes of what went are forgotten.
     let back = rule(7, 1);
@@ -469,4 +469,61 @@ fn a_rule_that_replaces_another_stands_for_it() {
     assert_eq!(find(0x8000_0000, 2), (None, 0x8000_0000));
     assert!(cls.remove(&other));
     assert_eq!((cls.len(), cls.n_subtables()), (0, 0));
+}
+
+#[test]
+fn what_is_cleared_goes_for_later_versions_only() {
+    let cls: Classifier<Rule> = Classifier::new();
+    cls.set_prefixes(&[FieldId::IpSrc]);
+    let rule = |src: u32, version, data| {
+        let mut m = Match::default();
+        let src = u128::from(src).into();
+        FieldId::IpSrc.field().set_match_exact(&src, &mut m);
+        Arc::new(Rule::new(&m, 1, version, data))
+    };
+    let listed = |version| {
+        let mut data = Vec::new();
+        cls.for_each(version, &mut |rule| data.push(rule.data));
+        data
+    };
+    let find = |src: u32, version| {
+        let (mut wc, mut flow) = (FlowWildcards::default(), Flow::default());
+        flow.dl_type = 0x0800.into();
+        flow.nw_src = src.into();
+        let found = cls.lookup(version, &flow, Some(&mut wc)).map(|r| r.data);
+        (found, u32::from(wc.masks.nw_src))
+    };
+    let old: Vec<_> = (1..4).map(|src| rule(src, 1, src as usize)).collect();
+    old.iter().for_each(|rule| cls.insert(rule.clone()));
+    // Taken back, it leaves no trace.
+    let cleared = cls.clear(2);
+    assert_eq!(
+        (listed(1), listed(2), cls.len()),
+        (vec![1, 2, 3], vec![], 0)
+    );
+    cls.unclear(cleared);
+    assert_eq!(
+        (listed(2), cls.len(), cls.cleared_in()),
+        (vec![1, 2, 3], 3, 0)
+    );
+    let cleared = cls.clear(2);
+    // Who comes again has its place, and who is new comes last.
+    [(9, 19), (3, 13), (1, 11)].map(|(src, data)| cls.insert(rule(src, 2, data)));
+    assert_eq!((listed(1), listed(2)), (vec![1, 2, 3], vec![11, 13, 19]));
+    assert_eq!(
+        (find(2, 1).0, find(2, 2).0, find(3, 2).0),
+        (Some(2), None, Some(13))
+    );
+    let match_ = old[1].match_ref();
+    let exactly = |version| cls.find_exactly(match_, 1, version).map(|r| r.data);
+    assert_eq!((exactly(1), exactly(2)), (Some(2), None));
+    // It is not here to be removed, and does not count.
+    assert!(!cls.remove(&old[1]));
+    assert!(cls.remove_all(&old, 2).is_none());
+    assert_eq!(listed(2), [11, 13, 19]);
+    assert!(cls.forget(1).is_none());
+    assert!(cls.forget(2).is_some() && cls.forget(2).is_none());
+    drop(cleared);
+    assert_eq!(old.iter().map(Arc::strong_count).max(), Some(1));
+    assert_eq!((listed(2), find(3, 2).0), (vec![11, 13, 19], Some(13)));
 }

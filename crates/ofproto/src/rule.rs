@@ -26,7 +26,7 @@ pub use rule_match::RuleMatch;
 /// Rules with a higher priority than this are the switch's own and hidden from controllers.
 pub const MAX_PRIORITY: i32 = 65535;
 /// Marks a position in no list.
-pub(crate) const NO_SLOT: u32 = u32::MAX;
+const NO_SLOT: u32 = u32::MAX;
 /// Flags of a flow mod that its rule keeps and shows.
 pub(crate) const KEPT_FLAGS: FlowModFlags = FlowModFlags::STATE
     .union(FlowModFlags::CHECK_OVERLAP)
@@ -182,10 +182,6 @@ impl Rule {
     /// Whether a reader of `version` sees the rule.
     pub fn visible_in(&self, version: u64) -> bool {
         self.lifespan.covers(version)
-    }
-
-    pub fn is_removed(&self) -> bool {
-        self.lifespan.ends()
     }
 
     pub(crate) fn set_created_ms(&mut self, created_ms: i64) {

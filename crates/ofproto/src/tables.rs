@@ -9,7 +9,7 @@
 //! thread translates a packet that meets `learn` or `fin_timeout`, which does not [wait](queue) if another is at it. What a change did is told to the main thread
 //! by [`TableEvent`]s, from which flow-removed messages and flow monitor updates are made.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
@@ -21,20 +21,24 @@ use ferrovs_openflow::Action;
 use ferrovs_openflow::flow::FlowRemovedReason;
 pub use ferrovs_openflow::switch::TableMiss as MissConfig;
 use ferrovs_packet::field::{FieldId, SubField, TunTable};
-use ferrovs_packet::flow::{Flow, FlowWildcards};
+use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
 use ferrovs_sync::{Counter, VersionGuard, Versions, Waker};
 use hashbrown::HashMap;
 
 use crate::groups::{Group, GroupTable};
-use crate::rule::{NO_SLOT, Rule, RuleActions, RuleMask, RuleMatch};
+use crate::rule::{Rule, RuleActions, RuleMask, RuleMatch};
 
 mod change;
+mod clear;
 mod cls;
 mod evict;
 mod expiry;
+mod links;
 mod queue;
+mod reaper;
 
-use expiry::Expiry;
+use clear::ClearedTable;
+use links::Links;
 
 pub use change::{Change, Criteria, Requester, may_add};
 
@@ -184,14 +188,16 @@ pub trait ChangeHook: Send + Sync + std::fmt::Debug {
 struct Writer {
     /// Removed rules and the version in which they went, oldest first.
     garbage: VecDeque<(u64, Arc<Rule>)>,
+    /// The same of tables that lost all rules at once.
+    cleared: VecDeque<(u64, ClearedTable)>,
     /// The same of groups.
     old_groups: VecDeque<(u64, Arc<Group>)>,
     /// The bridge's, for groups of eviction.
     tun_table: Arc<TunTable>,
-    by_cookie: HashMap<u64, Vec<Arc<Rule>>>,
-    /// Rules that name a group, by the group and their address.
-    by_group: HashMap<u32, HashMap<usize, Arc<Rule>>>,
-    expiry: Expiry,
+    /// The tables that have rules.
+    links: BTreeMap<u8, Links>,
+    /// The next number of a rule that [expires](expiry).
+    next_expiry: u64,
     /// How many flows learn, with `delete_learned`, flows of this cookie and table.
     learners: HashMap<(u64, u8), usize>,
     /// Those of them that were the last, in the change under way.
@@ -202,7 +208,7 @@ struct Writer {
     recent_masks: Vec<Option<Arc<RuleMask>>>,
 }
 
-/// So many rules that are removed together are freed by another thread: that takes as long as removing them.
+/// So many rules that are removed together are freed by [another thread](reaper).
 const FREED_ASIDE: usize = 10_000;
 
 /// Places for action lists that were used lately, and for masks.
@@ -220,36 +226,42 @@ impl Writer {
         }
     }
 
-    /// Makes a match share its mask.
-    fn share_mask(&mut self, match_: &mut RuleMatch) {
+    /// The packed form of a match, which shares its mask.
+    fn pack(&mut self, m: &Match) -> RuleMatch {
         self.recent_masks.resize(RECENT, None);
-        let mask = match_.shared_mask();
-        let hash = foldhash::fast::FixedState::default().hash_one(&**mask);
-        match &mut self.recent_masks[hash as usize % RECENT] {
-            Some(shared) if *shared == *mask => *mask = shared.clone(),
-            place => *place = Some(mask.clone()),
-        }
+        RuleMatch::sharing(m, |map, words| {
+            let hash = foldhash::fast::FixedState::default().hash_one((map, words));
+            match &mut self.recent_masks[hash as usize % RECENT] {
+                Some(shared) if shared.is(map, words) => shared.clone(),
+                place => place.insert(Arc::new(RuleMask::new(map, words))).clone(),
+            }
+        })
     }
 
     fn has_garbage(&self) -> bool {
-        !self.garbage.is_empty() || !self.old_groups.is_empty()
+        !self.garbage.is_empty() || !self.cleared.is_empty() || !self.old_groups.is_empty()
     }
 
     fn link(&mut self, rule: &Arc<Rule>) {
-        let list = self.by_cookie.entry(rule.cookie).or_default();
-        rule.cookie_slot.store(list.len() as u32, Relaxed);
-        list.push(rule.clone());
-        self.expiry.watch(rule);
-        for group in &rule.actions.groups {
-            let rules = self.by_group.entry(*group).or_default();
-            rules.insert(Arc::as_ptr(rule).addr(), rule.clone());
-        }
+        let links = self.links.entry(rule.table_id).or_default();
+        links.add(rule);
+        links.expiry.watch(rule, &mut self.next_expiry);
         for learned in &rule.actions.deletes_learned {
             *self.learners.entry(*learned).or_default() += 1;
         }
     }
 
-    fn unlink(&mut self, rule: &Arc<Rule>) {
+    /// False if the rule is in no table any more.
+    fn unlink(&mut self, rule: &Arc<Rule>) -> bool {
+        let Some(links) = self.links.get_mut(&rule.table_id) else {
+            return false;
+        };
+        if !links.remove(rule) {
+            return false;
+        }
+        if links.is_empty() {
+            self.links.remove(&rule.table_id);
+        }
         for learned in &rule.actions.deletes_learned {
             if let Some(n) = self.learners.get_mut(learned) {
                 *n -= 1;
@@ -259,27 +271,16 @@ impl Writer {
                 }
             }
         }
-        for group in &rule.actions.groups {
-            if let Some(rules) = self.by_group.get_mut(group) {
-                rules.remove(&Arc::as_ptr(rule).addr());
-                if rules.is_empty() {
-                    self.by_group.remove(group);
-                }
-            }
+        true
+    }
+
+    /// Looks after the timeouts of a rule that became shorter, unless it is in no table any more.
+    fn watch(&mut self, rule: &Arc<Rule>) {
+        if let Some(links) = self.links.get_mut(&rule.table_id)
+            && links.has(rule)
+        {
+            links.expiry.watch(rule, &mut self.next_expiry);
         }
-        if let Some(list) = self.by_cookie.get_mut(&rule.cookie) {
-            let slot = rule.cookie_slot.swap(NO_SLOT, Relaxed);
-            if slot != NO_SLOT {
-                list.swap_remove(slot as usize);
-                if let Some(moved) = list.get(slot as usize) {
-                    moved.cookie_slot.store(slot, Relaxed);
-                }
-            }
-            if list.is_empty() {
-                self.by_cookie.remove(&rule.cookie);
-            }
-        }
-        self.expiry.forget(rule);
     }
 }
 
@@ -422,23 +423,30 @@ impl Tables {
         while let Some((_, group)) = writer.old_groups.pop_front_if(|(v, _)| *v <= oldest) {
             self.groups.unlink(&group);
         }
+        let mut n_freed = 0;
+        let mut rests = Vec::new();
+        let mut cleared = Vec::new();
+        while let Some((_, table)) = writer.cleared.pop_front_if(|(v, _)| *v <= oldest) {
+            n_freed += table.n_rules as usize;
+            rests.extend(self.tables[usize::from(table.id)].index.forget(oldest));
+            cleared.push(table);
+        }
         let n = writer
             .garbage
             .partition_point(|(version, _)| *version <= oldest);
-        let mut gone: Vec<_> = writer.garbage.drain(..n).map(|(_, rule)| rule).collect();
+        n_freed += n;
+        let mut gone: Vec<_> = writer.garbage.drain(..n).collect();
         // Rules of one table go together.
-        gone.sort_by_key(|rule| rule.table_id);
-        let mut rests = Vec::new();
-        for rules in gone.chunk_by(|a, b| a.table_id == b.table_id) {
-            let table = &self.tables[usize::from(rules[0].table_id)];
-            rests.extend(table.index.remove_all(rules));
+        gone.sort_by_key(|(_, rule)| rule.table_id);
+        let (ended, rules): (Vec<_>, Vec<_>) = gone.into_iter().unzip();
+        let mut done = 0;
+        for rules in rules.chunk_by(|a, b| a.table_id == b.table_id) {
+            let index = &self.tables[usize::from(rules[0].table_id)].index;
+            rests.extend(index.remove_all(rules, ended[done]));
+            done += rules.len();
         }
-        if n >= FREED_ASIDE {
-            let free = move || drop((gone, rests));
-            // Without another thread they are freed here.
-            let _ = std::thread::Builder::new()
-                .name("free".to_string())
-                .spawn(free);
+        if n_freed >= FREED_ASIDE {
+            reaper::free((rests, cleared, rules));
         }
     }
 
@@ -449,20 +457,30 @@ impl Tables {
 
     /// Notes whether the writer has left something to do.
     fn note_attention(&self, writer: &Writer) {
-        let needed = !writer.expiry.is_empty() || writer.has_garbage();
+        let expires = writer.links.values().any(|links| !links.expiry.is_empty());
+        let needed = expires || writer.has_garbage();
         self.needs_attention.store(needed, Relaxed);
     }
 
     /// How many rules name the group.
     pub fn n_rules_of_group(&self, group: u32) -> usize {
-        self.writer().by_group.get(&group).map_or(0, HashMap::len)
+        let writer = self.writer();
+        let tables = writer.links.values();
+        tables.map(|links| links.of_group(group).len()).sum()
     }
 
-    /// Rules whose time is over, and why.
+    /// Rules whose time is over, and why, by the moment at which they were to be looked at.
     pub fn over(&self, now_ms: i64) -> Vec<(Arc<Rule>, FlowRemovedReason)> {
-        match self.needs_attention() {
-            true => self.writer().expiry.over(now_ms),
-            false => Vec::new(),
+        if !self.needs_attention() {
+            return Vec::new();
         }
+        let mut over = Vec::new();
+        for links in self.writer().links.values_mut() {
+            over.extend(links.expiry.over(now_ms));
+        }
+        over.sort_unstable_by_key(|(place, ..)| *place);
+        over.into_iter()
+            .map(|(_, rule, reason)| (rule, reason))
+            .collect()
     }
 }

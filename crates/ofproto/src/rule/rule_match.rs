@@ -24,6 +24,17 @@ pub struct RuleMask {
     words: Box<[u64]>,
 }
 
+impl RuleMask {
+    pub fn new(map: u128, words: &[u64]) -> RuleMask {
+        let words = words.into();
+        RuleMask { map, words }
+    }
+
+    pub fn is(&self, map: u128, words: &[u64]) -> bool {
+        self.map == map && *self.words == *words
+    }
+}
+
 /// The positions of the bits of `map`, lowest first.
 fn positions(mut map: u128) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
@@ -37,15 +48,23 @@ fn positions(mut map: u128) -> impl Iterator<Item = usize> {
 
 impl RuleMatch {
     pub fn new(m: &Match) -> RuleMatch {
+        RuleMatch::sharing(m, |map, words| Arc::new(RuleMask::new(map, words)))
+    }
+
+    /// The same; `mask` gives the mask of these words.
+    pub(crate) fn sharing(
+        m: &Match,
+        mask: impl FnOnce(u128, &[u64]) -> Arc<RuleMask>,
+    ) -> RuleMatch {
         let masks = m.wc.masks.words();
         let mut map = 0u128;
         for (i, &mask) in masks.iter().enumerate() {
             map |= u128::from(mask != 0) << i;
         }
-        let words = positions(map).map(|i| masks[i]).collect();
+        let words: SmallVec<[u64; 16]> = positions(map).map(|i| masks[i]).collect();
         let key = m.flow.words();
         RuleMatch {
-            mask: Arc::new(RuleMask { map, words }),
+            mask: mask(map, &words),
             values: positions(map).map(|i| key[i] & masks[i]).collect(),
         }
     }
@@ -72,11 +91,6 @@ impl RuleMatch {
 
     pub(crate) fn values(&self) -> &[u64] {
         &self.values
-    }
-
-    /// The mask, for others to share; also to put one in that is equal.
-    pub(crate) fn shared_mask(&mut self) -> &mut Arc<RuleMask> {
-        &mut self.mask
     }
 
     /// Bytes that the match surely does not exceed in a message: every word may be eight fields of a byte.

@@ -14,6 +14,7 @@ use ferrovs_openflow::flow::{
 use ferrovs_packet::field::TunTable;
 use ferrovs_packet::types::OfPort;
 
+use super::clear::ClearedTable;
 use super::{N_TABLES, N_VISIBLE_TABLES, TBL_INTERNAL, TableEvent, Tables, Writer};
 use crate::groups::Group;
 use crate::rule::{NewRule, Rule, RuleMatch};
@@ -74,11 +75,26 @@ impl Criteria {
         Criteria::of_request(&FlowStatsRequest::default())
     }
 
-    fn accepts(&self, rule: &Rule) -> bool {
+    /// Whether every rule of the tables is meant, but for hidden ones.
+    pub(super) fn is_everything(&self) -> bool {
+        self.strict.is_none()
+            && self.match_.is_catchall()
+            && self.cookie_mask == 0
+            && self.out_port == OfPort::NONE
+            && self.out_group == GROUP_ANY
+    }
+
+    /// Whether the rule is meant as far as that is not a matter of its match.
+    pub(super) fn accepts(&self, rule: &Rule) -> bool {
         (rule.cookie ^ self.cookie) & self.cookie_mask == 0
             && (self.hidden || !rule.is_hidden())
             && (self.out_port == OfPort::NONE || rule.actions.outputs_to_port(self.out_port))
             && (self.out_group == GROUP_ANY || rule.actions.outputs_to_group(self.out_group))
+    }
+
+    /// Whether the rules are found by their cookie.
+    fn is_by_cookie(&self) -> bool {
+        self.cookie_mask == u64::MAX && self.strict.is_none()
     }
 
     fn tables(&self) -> std::ops::Range<usize> {
@@ -106,6 +122,7 @@ enum Op {
         /// Whether the change was asked to: else the rule went because others did.
         asked: bool,
     },
+    Cleared(Box<ClearedTable>),
     GroupAdded(Arc<Group>),
     GroupRemoved(Arc<Group>),
 }
@@ -117,8 +134,8 @@ pub fn may_add(fm: &FlowMod) -> bool {
 
 /// See the module's text.
 pub struct Change<'a> {
-    tables: &'a Tables,
-    writer: MutexGuard<'a, Writer>,
+    pub(super) tables: &'a Tables,
+    pub(super) writer: MutexGuard<'a, Writer>,
     version: u64,
     ops: Vec<Op>,
     /// Numbers of operations after which those who are told of them make a break.
@@ -156,53 +173,52 @@ impl Tables {
 
     /// Rules that meet `criteria` in the current version.
     pub fn collect_rules(&self, criteria: &Criteria) -> Vec<Arc<Rule>> {
-        if criteria.cookie_mask == u64::MAX && criteria.strict.is_none() {
-            let version = self.versions.current();
-            return collect_by_cookie(&self.writer(), criteria, version);
-        }
-        let pin = self.pin();
-        self.collect_in(criteria, pin.version)
-    }
-
-    fn collect_in(&self, criteria: &Criteria, version: u64) -> Vec<Arc<Rule>> {
         let mut found = Vec::new();
-        for id in criteria.tables() {
-            let Some(table) = self.tables.get(id).filter(|t| t.n_rules() > 0) else {
-                continue;
-            };
-            match criteria.strict {
-                Some(priority) => {
-                    let rule = table
-                        .index
-                        .find_exactly(criteria.match_.view(), priority, version);
-                    found.extend(rule.filter(|r| criteria.accepts(r)));
-                }
-                None => {
-                    let target = criteria.match_.view();
-                    table.index.for_each_within(target, version, &mut |rule| {
-                        if criteria.accepts(rule) {
-                            found.push(rule.clone());
-                        }
-                    });
-                }
+        if criteria.is_by_cookie() {
+            let writer = self.writer();
+            for id in criteria.tables() {
+                collect_by_cookie(&writer, id, criteria, &mut found);
+            }
+        } else {
+            let pin = self.pin();
+            for id in criteria.tables() {
+                self.collect_in(id, criteria, pin.version, &mut found);
             }
         }
         found
     }
+
+    fn collect_in(&self, id: usize, criteria: &Criteria, version: u64, found: &mut Vec<Arc<Rule>>) {
+        let Some(table) = self.tables.get(id).filter(|t| t.n_rules() > 0) else {
+            return;
+        };
+        match criteria.strict {
+            Some(priority) => {
+                let rule = table
+                    .index
+                    .find_exactly(criteria.match_.view(), priority, version);
+                found.extend(rule.filter(|r| criteria.accepts(r)));
+            }
+            None => {
+                let target = criteria.match_.view();
+                table.index.for_each_within(target, version, &mut |rule| {
+                    if criteria.accepts(rule) {
+                        found.push(rule.clone());
+                    }
+                });
+            }
+        }
+    }
 }
 
-fn collect_by_cookie(writer: &Writer, criteria: &Criteria, version: u64) -> Vec<Arc<Rule>> {
-    let Some(list) = writer.by_cookie.get(&criteria.cookie) else {
-        return Vec::new();
+/// The rules that are in the table as the writer sees it.
+fn collect_by_cookie(writer: &Writer, id: usize, criteria: &Criteria, found: &mut Vec<Arc<Rule>>) {
+    let Some(links) = writer.links.get(&(id as u8)) else {
+        return;
     };
-    let tables = criteria.tables();
-    let meets = |r: &&Arc<Rule>| {
-        tables.contains(&usize::from(r.table_id))
-            && r.visible_in(version)
-            && criteria.accepts(r)
-            && r.match_.is_within(&criteria.match_)
-    };
-    list.iter().filter(meets).cloned().collect()
+    let list = links.with_cookie(criteria.cookie).iter();
+    let meets = |r: &&Arc<Rule>| criteria.accepts(r) && r.match_.is_within(&criteria.match_);
+    found.extend(list.filter(meets).cloned());
 }
 
 impl<'a> Change<'a> {
@@ -227,18 +243,14 @@ impl<'a> Change<'a> {
 
     /// How many flows of the table have the cookie.
     pub(super) fn n_with_cookie(&self, table_id: u8, cookie: u64) -> usize {
-        let list = self.writer.by_cookie.get(&cookie);
-        list.map_or(0, |list| {
-            list.iter().filter(|r| r.table_id == table_id).count()
-        })
+        let links = self.writer.links.get(&table_id);
+        links.map_or(0, |links| links.with_cookie(cookie).len())
     }
 
     /// Looks after the timeouts of a rule that became shorter.
     pub(super) fn watch(&mut self, rule: &Arc<Rule>) {
-        if !rule.is_removed() {
-            self.writer.expiry.watch(rule);
-            self.tables.note_attention(&self.writer);
-        }
+        self.writer.watch(rule);
+        self.tables.note_attention(&self.writer);
     }
 
     /// The version in which the change will be visible.
@@ -252,29 +264,45 @@ impl<'a> Change<'a> {
     }
 
     /// Makes one flow mod. Its actions must have been checked against groups, meters and ports.
-    pub fn flow_mod(&mut self, fm: FlowMod) -> Result<(), OfpErr> {
+    pub fn flow_mod(&mut self, mut fm: FlowMod) -> Result<(), OfpErr> {
+        let fm = &mut fm;
         if fm.table_id != TABLE_ALL && usize::from(fm.table_id) >= N_TABLES {
             return Err(OfpErr::OFPBRC_BAD_TABLE_ID);
         }
         match fm.command {
             FlowModCommand::Add => self.add(fm),
             FlowModCommand::Modify | FlowModCommand::ModifyStrict => {
-                let rules = self.collect(&Criteria::of_flow_mod(&fm));
+                let rules = self.collect(&Criteria::of_flow_mod(fm));
                 if rules.is_empty() {
-                    return if may_add(&fm) { self.add(fm) } else { Ok(()) };
+                    return if may_add(fm) { self.add(fm) } else { Ok(()) };
                 }
-                self.check_writable(&rules, &fm)?;
+                self.check_writable(&rules, fm)?;
                 self.modify(rules, fm)
             }
             FlowModCommand::Delete | FlowModCommand::DeleteStrict => {
-                let rules = self.collect(&Criteria::of_flow_mod(&fm));
-                self.check_writable(&rules, &fm)?;
-                rules
-                    .into_iter()
-                    .for_each(|rule| self.remove(rule, FlowRemovedReason::Delete));
-                Ok(())
+                self.delete(&Criteria::of_flow_mod(fm), fm)
             }
         }
+    }
+
+    fn delete(&mut self, criteria: &Criteria, fm: &FlowMod) -> Result<(), OfpErr> {
+        let mut rules = Vec::new();
+        let mut emptied = Vec::new();
+        for id in criteria.tables() {
+            if self.may_clear(id, criteria) {
+                emptied.push(id as u8);
+            } else {
+                self.collect_in(id, criteria, &mut rules);
+            }
+        }
+        self.check_writable(&rules, fm)?;
+        for rule in rules {
+            self.remove(rule, FlowRemovedReason::Delete);
+        }
+        for id in emptied {
+            self.clear(id);
+        }
+        Ok(())
     }
 
     fn check_writable(&self, rules: &[Arc<Rule>], fm: &FlowMod) -> Result<(), OfpErr> {
@@ -287,13 +315,22 @@ impl<'a> Change<'a> {
 
     /// Rules that meet `criteria` as the change stands.
     pub fn collect(&self, criteria: &Criteria) -> Vec<Arc<Rule>> {
-        if criteria.cookie_mask == u64::MAX && criteria.strict.is_none() {
-            return collect_by_cookie(&self.writer, criteria, self.version);
+        let mut found = Vec::new();
+        for id in criteria.tables() {
+            self.collect_in(id, criteria, &mut found);
         }
-        self.tables.collect_in(criteria, self.version)
+        found
     }
 
-    fn add(&mut self, fm: FlowMod) -> Result<(), OfpErr> {
+    fn collect_in(&self, id: usize, criteria: &Criteria, found: &mut Vec<Arc<Rule>>) {
+        if criteria.is_by_cookie() {
+            collect_by_cookie(&self.writer, id, criteria, found);
+        } else {
+            self.tables.collect_in(id, criteria, self.version, found);
+        }
+    }
+
+    fn add(&mut self, fm: &mut FlowMod) -> Result<(), OfpErr> {
         let table_id = if fm.table_id == TABLE_ALL {
             0
         } else {
@@ -302,8 +339,7 @@ impl<'a> Change<'a> {
         if table_id == TBL_INTERNAL && !fm.flags.contains(FlowModFlags::NO_READONLY) {
             return Err(OfpErr::OFPBRC_EPERM);
         }
-        let mut match_ = RuleMatch::new(&fm.match_);
-        self.writer.share_mask(&mut match_);
+        let match_ = self.writer.pack(&fm.match_);
         let priority = i32::from(fm.priority);
         let table = &self.tables.tables[usize::from(table_id)];
         let old = table
@@ -325,7 +361,7 @@ impl<'a> Change<'a> {
             table_id,
             priority,
             match_,
-            actions: self.writer.share_actions(fm.actions),
+            actions: self.writer.share_actions(std::mem::take(&mut fm.actions)),
             cookie: fm.new_cookie,
             flags: fm.flags,
             importance: fm.importance,
@@ -374,10 +410,10 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
-    fn modify(&mut self, rules: Vec<Arc<Rule>>, fm: FlowMod) -> Result<(), OfpErr> {
+    fn modify(&mut self, rules: Vec<Arc<Rule>>, fm: &mut FlowMod) -> Result<(), OfpErr> {
         let reset_counts = fm.flags.contains(FlowModFlags::RESET_COUNTS);
         let new_cookie = (fm.modify_cookie && fm.new_cookie != u64::MAX).then_some(fm.new_cookie);
-        let actions = self.writer.share_actions(fm.actions);
+        let actions = (self.writer).share_actions(std::mem::take(&mut fm.actions));
         for old in rules {
             let new = NewRule {
                 table_id: old.table_id,
@@ -420,15 +456,17 @@ impl<'a> Change<'a> {
 
     /// Removes a rule that is visible in the change.
     pub fn remove(&mut self, rule: Arc<Rule>, reason: FlowRemovedReason) {
-        if rule.is_removed() {
-            return;
+        if self.tables.hide(&mut self.writer, &rule, self.version) {
+            self.ops.push(Op::Removed {
+                rule,
+                reason,
+                asked: true,
+            });
         }
-        self.tables.hide(&mut self.writer, &rule, self.version);
-        self.ops.push(Op::Removed {
-            rule,
-            reason,
-            asked: true,
-        });
+    }
+
+    pub(super) fn note_cleared(&mut self, table: ClearedTable) {
+        self.ops.push(Op::Cleared(Box::new(table)));
     }
 
     /// Removes what was learned by flows with `delete_learned` that the change removes, and what that learned in turn.
@@ -464,8 +502,8 @@ impl<'a> Change<'a> {
 
     /// Removes a group with the rules that name it.
     pub fn remove_group(&mut self, id: u32) {
-        let rules = self.writer.by_group.get(&id);
-        let mut rules: Vec<_> = rules.map_or_else(Vec::new, |r| r.values().cloned().collect());
+        let tables = self.writer.links.values();
+        let mut rules: Vec<_> = tables.flat_map(|t| t.of_group(id).cloned()).collect();
         rules.sort_by_key(|r| (r.table_id, std::cmp::Reverse(r.priority), r.created_ms));
         for rule in rules {
             self.remove(rule, FlowRemovedReason::GroupDelete);
@@ -555,6 +593,7 @@ impl<'a> Change<'a> {
                     }
                     self.writer.garbage.push_back((self.version, rule));
                 }
+                Op::Cleared(table) => self.writer.cleared.push_back((self.version, *table)),
                 Op::GroupAdded(_) => {}
                 Op::GroupRemoved(group) => {
                     self.writer.old_groups.push_back((self.version, group));
@@ -592,6 +631,7 @@ impl Drop for Change<'_> {
                     self.tables.unhide(&mut self.writer, &old);
                 }
                 Op::Removed { rule, .. } => self.tables.unhide(&mut self.writer, &rule),
+                Op::Cleared(table) => self.tables.unclear(&mut self.writer, *table),
                 Op::GroupAdded(group) => {
                     self.tables.groups.hide(&group, self.version);
                     self.tables.groups.unlink(&group);
@@ -631,18 +671,18 @@ impl Tables {
 
     /// Forgets a rule but for the index.
     fn unlink(&self, writer: &mut Writer, rule: &Arc<Rule>, version: u64) {
-        if !rule.is_removed() {
-            writer.unlink(rule);
-            self.count(rule, false);
-        }
+        self.hide(writer, rule, version);
         rule.lifespan.end_in(version);
     }
 
-    /// Makes a rule invisible from `version` on.
-    fn hide(&self, writer: &mut Writer, rule: &Arc<Rule>, version: u64) {
-        rule.lifespan.end_in(version);
-        writer.unlink(rule);
-        self.count(rule, false);
+    /// Makes a rule invisible from `version` on; false if it is in no table any more.
+    fn hide(&self, writer: &mut Writer, rule: &Arc<Rule>, version: u64) -> bool {
+        let there = writer.unlink(rule);
+        if there {
+            rule.lifespan.end_in(version);
+            self.count(rule, false);
+        }
+        there
     }
 
     fn unhide(&self, writer: &mut Writer, rule: &Arc<Rule>) {

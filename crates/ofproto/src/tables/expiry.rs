@@ -15,36 +15,39 @@ use crate::rule::Rule;
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
-    /// By the moment, in ms, and the number under which the rule came.
-    waiting: BTreeMap<(i64, u64), Arc<Rule>>,
+    waiting: BTreeMap<Place, Arc<Rule>>,
     /// Where each rule waits, by its address.
-    places: HashMap<usize, (i64, u64)>,
-    next: u64,
+    places: HashMap<usize, Place>,
 }
+
+/// Where a rule waits: its moment, and the number under which it came.
+pub(super) type Place = (i64, u64);
 
 impl Expiry {
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Looks after a rule, from its present timeouts on; one without any needs no looking after.
-    pub fn watch(&mut self, rule: &Arc<Rule>) {
+    /// Looks after a rule, from its present timeouts on; one without any needs no looking after. `next` is the number
+    /// that the next rule gets.
+    pub fn watch(&mut self, rule: &Arc<Rule>, next: &mut u64) {
         let Some(moment) = rule.ends_ms() else {
             return;
         };
         let address = Arc::as_ptr(rule).addr();
-        let number = match self.places.get(&address) {
-            Some(&(old, number)) => {
-                self.waiting.remove(&(old, number));
-                number
-            }
-            None => {
-                self.next += 1;
-                self.next
-            }
-        };
-        self.places.insert(address, (moment, number));
-        self.waiting.insert((moment, number), rule.clone());
+        let number = self.places.get(&address).map(|&(_, number)| number);
+        let number = number.unwrap_or_else(|| {
+            *next += 1;
+            *next
+        });
+        self.put(rule, (moment, number));
+    }
+
+    fn put(&mut self, rule: &Arc<Rule>, place: Place) {
+        if let Some(old) = self.places.insert(Arc::as_ptr(rule).addr(), place) {
+            self.waiting.remove(&old);
+        }
+        self.waiting.insert(place, rule.clone());
     }
 
     /// Looks after a rule no more.
@@ -56,16 +59,16 @@ impl Expiry {
         }
     }
 
-    /// The rules that are over, by the moment at which they were to be looked at. They stay until they are
-    /// forgotten.
-    pub fn over(&mut self, now_ms: i64) -> Vec<(Arc<Rule>, FlowRemovedReason)> {
+    /// The rules that are over, and where they waited. They stay until they are forgotten.
+    pub fn over(&mut self, now_ms: i64) -> Vec<(Place, Arc<Rule>, FlowRemovedReason)> {
         let mut over = Vec::new();
         let due = self.waiting.range(..=(now_ms, u64::MAX));
-        let due: Vec<Arc<Rule>> = due.map(|(_, rule)| rule.clone()).collect();
-        for rule in due {
-            match rule.over_at(now_ms) {
-                Some(reason) => over.push((rule, reason)),
-                None => self.watch(&rule),
+        let due: Vec<_> = due.map(|(place, rule)| (*place, rule.clone())).collect();
+        for (place, rule) in due {
+            if let Some(reason) = rule.over_at(now_ms) {
+                over.push((place, rule, reason));
+            } else if let Some(moment) = rule.ends_ms() {
+                self.put(&rule, (moment, place.1));
             }
         }
         over
@@ -111,11 +114,12 @@ mod tests {
             .into_iter()
             .map(|(i, (idle, hard))| rule(i as i32, idle, hard, at(0)))
             .collect();
-        rules.iter().for_each(|rule| expiry.watch(rule));
+        let next = &mut 0;
+        rules.iter().for_each(|rule| expiry.watch(rule, next));
         let over = |expiry: &mut Expiry, secs| {
             let over = expiry.over(at(secs));
             over.iter()
-                .map(|(r, why)| (r.priority, *why))
+                .map(|(_, r, why)| (r.priority, *why))
                 .collect::<Vec<_>>()
         };
         assert_eq!(over(&mut expiry, 2), []);
@@ -129,7 +133,7 @@ mod tests {
         expiry.forget(&rules[1]);
         // An earlier end counts at once.
         rules[3].reduce_timeouts(1, 0);
-        expiry.watch(&rules[3]);
+        expiry.watch(&rules[3], next);
         assert_eq!(over(&mut expiry, 17), [(3, IdleTimeout), (0, IdleTimeout)]);
         expiry.forget(&rules[0]);
         expiry.forget(&rules[3]);
