@@ -509,13 +509,13 @@ pub fn match_to_ofp11(m: &Match, out: &mut Vec<u8>) {
 /// Removes from a match what cannot matter because the match does not demand the protocol that it belongs to, and
 /// complains if that changed it: whoever wrote the match meant something by it.
 pub fn normalize(m: &mut Match) {
-    let before = *m;
-    m.wc = normal_wildcards(m);
-    if m.wc == before.wc {
+    let wc = normal_wildcards(m);
+    if m.wc == wc {
         return;
     }
-    let wc: FlowWildcards = m.wc;
+    let before = *m;
     Flow::mask(&mut m.flow, &wc);
+    m.wc = wc;
     let after = *m;
     warn::warn(warn::Topic::Match, || {
         let text = |m: &Match| {
@@ -530,6 +530,11 @@ pub fn normalize(m: &mut Match) {
             text(&after)
         )
     });
+}
+
+/// Whether that would leave the match as it is.
+pub(crate) fn is_normal(m: &Match) -> bool {
+    m.wc == normal_wildcards(m)
 }
 
 /// The wildcards of a match without what the protocols that it demands give no meaning to.

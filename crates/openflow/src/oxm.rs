@@ -182,8 +182,20 @@ pub fn is_pipeline_field(id: FieldId) -> bool {
 
 /// Reads entries to the end of `data`.
 pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pulled, OfpErr> {
-    let mut r = Reader::with_error(data, OfpErr::OFPBMC_BAD_LEN);
     let mut out = Pulled::default();
+    (out.cookie, out.cookie_mask) = read_entries(data, opt, tun, &mut out.match_)?;
+    Ok(out)
+}
+
+/// The same, into a match without any; gives the cookie and its mask.
+fn read_entries(
+    data: &[u8],
+    opt: &PullOptions,
+    tun: &Tun<'_>,
+    m: &mut Match,
+) -> Result<(u64, u64), OfpErr> {
+    let mut r = Reader::with_error(data, OfpErr::OFPBMC_BAD_LEN);
+    let (mut cookie, mut cookie_mask) = (0, 0);
     let mut have_cookie = false;
     while !r.is_empty() {
         let (header, field) = pull_header(&mut r)?;
@@ -200,9 +212,9 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
             }
             have_cookie = true;
             let mut b = Reader::new(bytes);
-            out.cookie = b.u64()?;
-            out.cookie_mask = if header.has_mask { b.u64()? } else { u64::MAX };
-            if out.cookie & !out.cookie_mask != 0 {
+            cookie = b.u64()?;
+            cookie_mask = if header.has_mask { b.u64()? } else { u64::MAX };
+            if cookie & !cookie_mask != 0 {
                 return Err(bad_wildcards(header));
             }
             continue;
@@ -224,7 +236,6 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
         if !field.is_value_valid(&e.value) {
             return Err(OfpErr::OFPBMC_BAD_VALUE);
         }
-        let m = &mut out.match_;
         if opt.pipeline_only && !is_pipeline_field(field.id) {
             return Err(OfpErr::OFPBRC_PIPELINE_FIELDS_ONLY);
         }
@@ -241,7 +252,7 @@ pub fn pull_entries(data: &[u8], opt: &PullOptions, tun: &Tun<'_>) -> Result<Pul
             m.wc.masks.tunnel.metadata.present |= 1 << i;
         }
     }
-    Ok(out)
+    Ok((cookie, cookie_mask))
 }
 
 /// Appends one entry.
@@ -589,11 +600,23 @@ pub fn pull_nx_match(
 }
 
 /// Reads `struct ofp_match` with OXM entries only, and its padding.
-pub fn pull_oxm_match(
+pub(crate) fn pull_oxm_match(
     r: &mut Reader<'_>,
     opt: &PullOptions,
     tun: &Tun<'_>,
-) -> Result<Pulled, OfpErr> {
+) -> Result<Match, OfpErr> {
+    let mut m = Match::default();
+    read_oxm_match(r, opt, tun, &mut m)?;
+    Ok(m)
+}
+
+/// The same, into a match without any.
+fn read_oxm_match(
+    r: &mut Reader<'_>,
+    opt: &PullOptions,
+    tun: &Tun<'_>,
+    m: &mut Match,
+) -> Result<(), OfpErr> {
     let mut h = Reader::with_error(r.rest(), OfpErr::OFPBMC_BAD_LEN);
     let (type_, len) = (h.u16()?, usize::from(h.u16()?));
     if len < 4 || r.len() < len.next_multiple_of(8) {
@@ -603,7 +626,8 @@ pub fn pull_oxm_match(
         return Err(OfpErr::OFPBMC_BAD_TYPE);
     }
     let padded = r.take(len.next_multiple_of(8))?;
-    pull_entries(&padded[4..len], opt, tun)
+    read_entries(&padded[4..len], opt, tun, m)?;
+    Ok(())
 }
 
 /// Reads `struct ofp_match` of OpenFlow 1.1 and later in either form.
@@ -612,6 +636,18 @@ pub fn pull_ofp11_match(
     opt: &PullOptions,
     tun: &Tun<'_>,
 ) -> Result<Match, OfpErr> {
+    let mut m = Match::default();
+    read_ofp11_match(r, opt, tun, &mut m)?;
+    Ok(m)
+}
+
+/// The same, into a match without any.
+pub(crate) fn read_ofp11_match(
+    r: &mut Reader<'_>,
+    opt: &PullOptions,
+    tun: &Tun<'_>,
+    m: &mut Match,
+) -> Result<(), OfpErr> {
     let mut h = Reader::with_error(r.rest(), OfpErr::OFPBMC_BAD_LEN);
     match h.u16()? {
         OFPMT_STANDARD => {
@@ -621,9 +657,10 @@ pub fn pull_ofp11_match(
             let body = r
                 .take(super::legacy::OFP11_MATCH_LEN)
                 .map_err(|_| OfpErr::OFPBMC_BAD_LEN)?;
-            super::legacy::match_from_ofp11(body)
+            *m = super::legacy::match_from_ofp11(body)?;
+            Ok(())
         }
-        OFPMT_OXM => Ok(pull_oxm_match(r, opt, tun)?.match_),
+        OFPMT_OXM => read_oxm_match(r, opt, tun, m),
         _ => Err(OfpErr::OFPBMC_BAD_TYPE),
     }
 }

@@ -440,6 +440,19 @@ fn version_of(wire: u8) -> Result<Version, OfpErr> {
     }
 }
 
+/// Where the messages of OpenFlow's own with each number begin in the list.
+const FIRST_STD: [u8; 256] = {
+    let mut first = [RAWS.len() as u8; 256];
+    let mut i = RAWS.len();
+    while i > 0 {
+        i -= 1;
+        if matches!(RAWS[i].carrier, Carrier::Std) {
+            first[RAWS[i].number as usize] = i as u8;
+        }
+    }
+    first
+};
+
 /// Reads as much of the headers as tells what a message is, without regard to its length.
 pub fn identify(msg: &[u8]) -> Result<Parsed, OfpErr> {
     if msg.len() < HEADER_LEN {
@@ -493,7 +506,11 @@ pub fn identify(msg: &[u8]) -> Result<Parsed, OfpErr> {
         (Carrier::Std, u32::from(type_), OfpErr::OFPBRC_BAD_TYPE)
     };
     let minor = version.minor();
-    let raw = RAWS
+    let first = match carrier {
+        Carrier::Std => usize::from(FIRST_STD[usize::from(type_)]),
+        _ => 0,
+    };
+    let raw = RAWS[first..]
         .iter()
         .find(|r| r.carrier == carrier && r.number == number && (r.first..=r.last).contains(&minor))
         .filter(|r| known || r.is_of_all_versions())

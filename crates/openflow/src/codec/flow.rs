@@ -30,24 +30,22 @@ fn bad_len(ok: bool) -> Result<(), OfpErr> {
 impl Dec<'_, '_> {
     pub(super) fn flow_mod(&self, r: Reader<'_>) -> Result<Message, OfpErr> {
         let nxm = self.is_nx();
-        let mut fm = if nxm || self.version == Version::V10 {
-            self.flow_mod10(r, nxm)?
+        // Filled in its place: it is large.
+        let mut fm = Box::<FlowMod>::default();
+        if nxm || self.version == Version::V10 {
+            self.flow_mod10(r, nxm, &mut fm)?;
         } else {
-            self.flow_mod11(r)?
-        };
+            self.flow_mod11(r, &mut fm)?;
+        }
         let limits = Limits::any_switch(fm.table_id);
         let protocol = Protocol::all_of(self.version);
         check_for_protocol(&mut fm.actions, &fm.match_, limits, protocol)?;
-        Ok(Message::FlowMod {
-            flow_mod: Box::new(fm),
-            nxm,
-        })
+        Ok(Message::FlowMod { flow_mod: fm, nxm })
     }
 
     /// OpenFlow 1.0's and Nicira's. The upper byte of the command is taken for a table number;
     /// [`FlowMod::fix_table_id`] takes it back for connections on which it is not.
-    fn flow_mod10(&self, mut r: Reader<'_>, nxm: bool) -> Result<FlowMod, OfpErr> {
-        let mut fm = FlowMod::default();
+    fn flow_mod10(&self, mut r: Reader<'_>, nxm: bool, fm: &mut FlowMod) -> Result<(), OfpErr> {
         let flags;
         let match_len;
         let command;
@@ -110,12 +108,11 @@ impl Dec<'_, '_> {
         }
         fm.flags = self.flow_mod_flags(flags, fm.command)?;
         fm.out_group = GROUP_ANY;
-        Ok(fm)
+        Ok(())
     }
 
-    fn flow_mod11(&self, mut r: Reader<'_>) -> Result<FlowMod, OfpErr> {
+    fn flow_mod11(&self, mut r: Reader<'_>, fm: &mut FlowMod) -> Result<(), OfpErr> {
         let v = self.version;
-        let mut fm = FlowMod::default();
         let (cookie, cookie_mask) = (r.u64()?, r.u64()?);
         fm.table_id = r.u8()?;
         let command = r.u8()?;
@@ -127,7 +124,7 @@ impl Dec<'_, '_> {
         fm.out_group = r.u32()?;
         let flags = r.u16()?;
         let importance = r.u16()?;
-        fm.match_ = oxm::pull_ofp11_match(&mut r, &strict(), self.tun)?;
+        oxm::read_ofp11_match(&mut r, &strict(), self.tun, &mut fm.match_)?;
         if v == Version::V11 {
             legacy::normalize(&mut fm.match_);
         }
@@ -159,7 +156,7 @@ impl Dec<'_, '_> {
             return Err(OfpErr::OFPFMFC_BAD_TABLE_ID);
         }
         fm.flags = self.flow_mod_flags(flags, fm.command)?;
-        Ok(fm)
+        Ok(())
     }
 
     fn flow_mod_flags(&self, flags: u16, command: FlowModCommand) -> Result<FlowModFlags, OfpErr> {

@@ -114,7 +114,7 @@ impl Dec<'_, '_> {
                 if v >= Version::V13 {
                     pin.cookie = r.u64()?;
                 }
-                pin.flow_metadata = oxm::pull_oxm_match(&mut r, &loose(), self.tun)?.match_;
+                pin.flow_metadata = oxm::pull_oxm_match(&mut r, &loose(), self.tun)?;
                 r.skip(2)?;
             }
         }
@@ -184,7 +184,7 @@ impl Dec<'_, '_> {
                     pipeline_only: true,
                     ..Default::default()
                 };
-                let m = oxm::pull_oxm_match(&mut r, &opt, self.tun)?.match_;
+                let m = oxm::pull_oxm_match(&mut r, &opt, self.tun)?;
                 if m.wc.masks.in_port == 0 {
                     return Err(OfpErr::OFPBRC_BAD_PORT);
                 }

@@ -307,6 +307,11 @@ pub fn parse_flow_mod(
     parse(s, FlowUse::Command(command), names, usable)
 }
 
+/// Whether the flow says more than it means.
+pub fn is_unmeant(match_: &Match) -> bool {
+    !legacy::is_normal(match_)
+}
+
 /// Complains if the flow says more than it means. It is sent as it is written all the same.
 pub fn warn_unmeant(match_: &Match) {
     legacy::normalize(&mut match_.clone());
