@@ -1,7 +1,9 @@
 //! Changes that take effect together: `--bundle` and the command `bundle`.
 
 use std::io;
+use std::ops::Range;
 
+use ferrovs_openflow::codec::frame_len;
 use ferrovs_openflow::flow::{FlowMod, PackedFlowMod};
 use ferrovs_openflow::group::GroupCommand;
 use ferrovs_openflow::message::{Message, Msg};
@@ -22,15 +24,41 @@ use super::vconn::{self, Vconn};
 pub const PROTOCOLS: Protocol = Protocol::OF13_OXM
     .union(Protocol::OF14_OXM)
     .union(Protocol::OF15_OXM);
+/// A block is sent with the message that makes it full.
+const BLOCK_CAPACITY: usize = vconn::READ_SIZE + 1024;
 const FLAGS: BundleFlags = BundleFlags::ATOMIC.union(BundleFlags::ORDERED);
+
+/// Messages that were sent, whose transaction ids follow each other, in the blocks in which they were.
+#[derive(Default)]
+struct Sent {
+    xids: Range<u32>,
+    /// Each with the transaction id of its first message.
+    blocks: Vec<(u32, Vec<u8>)>,
+}
+
+impl Sent {
+    fn find(&self, xid: u32) -> Option<&[u8]> {
+        let after = self.blocks.partition_point(|(first, _)| *first <= xid);
+        let (first, block) = self.blocks[..after].last()?;
+        let mut rest = &block[..];
+        for at in *first.. {
+            let (message, after) = rest.split_at_checked(frame_len(rest)?.ok()?)?;
+            if at == xid {
+                return Some(message);
+            }
+            rest = after;
+        }
+        None
+    }
+}
 
 /// A bundle under way.
 struct Sender<'a> {
     v: Vconn,
     n: &'a SwitchNames,
     opt: &'a Options,
-    /// Messages that add to the bundle, by rising transaction id.
-    messages: Vec<(u32, Vec<u8>)>,
+    /// What was added to the bundle.
+    sent: Sent,
     /// Errors that came back.
     errors: Vec<Vec<u8>>,
 }
@@ -59,9 +87,7 @@ impl Sender<'_> {
 
     /// The message of this transaction id that was added to the bundle.
     fn added(&self, xid: u32) -> Option<Vec<u8>> {
-        let at = self.messages.binary_search_by_key(&xid, |(xid, _)| *xid);
-        let (_, bytes) = &self.messages[at.ok()?];
-        match Msg::decode(bytes, &self.n.tun).ok()?.body {
+        match Msg::decode(self.sent.find(xid)?, &self.n.tun).ok()?.body {
             Message::BundleAdd(add) => Some(add.msg),
             _ => None,
         }
@@ -100,12 +126,52 @@ impl Sender<'_> {
         vconn::talking(&self.v, e)
     }
 
+    /// Adds messages to the bundle: the switch takes the first while the next are made.
+    fn add(&mut self, list: impl Iterator<Item = Message>) -> io::Result<()> {
+        let version = self.v.version;
+        let mut block = Vec::with_capacity(BLOCK_CAPACITY);
+        let mut first = self.sent.xids.start;
+        let mut msg = Vec::new();
+        for (xid, body) in self.sent.xids.clone().zip(list) {
+            msg.clear();
+            let inner = Msg::new(version, xid, body).encode(&self.n.tun, &mut msg);
+            let mut add = Msg {
+                version,
+                xid,
+                body: Message::BundleAdd(BundleAdd {
+                    bundle_id: 0,
+                    flags: FLAGS,
+                    msg,
+                }),
+            };
+            if inner.is_err() || add.encode(&self.n.tun, &mut block).is_err() {
+                fatal("message cannot be part of a bundle in this version");
+            }
+            msg = match &mut add.body {
+                Message::BundleAdd(add) => std::mem::take(&mut add.msg),
+                _ => Vec::new(),
+            };
+            if block.len() >= vconn::READ_SIZE {
+                self.v.send_bytes(&block)?;
+                let next = Vec::with_capacity(BLOCK_CAPACITY);
+                let full = std::mem::replace(&mut block, next);
+                self.sent.blocks.push((first, full));
+                first = xid + 1;
+            }
+        }
+        self.v.send_bytes(&block)?;
+        self.sent.blocks.push((first, block));
+        Ok(())
+    }
+
     /// Sends the messages between opening and commit.
-    fn run(&mut self) -> bool {
+    fn run(&mut self, list: impl Iterator<Item = Message>) -> bool {
         if !self.control(BundleCtrlType::OpenRequest, BundleCtrlType::OpenReply) {
             return false;
         }
-        match self.v.transact_errors(&self.messages) {
+        let xids = self.sent.xids.clone();
+        let added = self.add(list);
+        match added.and_then(|()| self.v.barrier(|xid| xids.contains(&xid))) {
             Ok(errors) => self.errors.extend(errors),
             Err(e) => self.fail(&e),
         }
@@ -120,7 +186,7 @@ impl Sender<'_> {
 /// Sends messages as one bundle.
 pub fn send(
     switch: &str,
-    list: impl IntoIterator<Item = Message>,
+    list: impl IntoIterator<IntoIter: ExactSizeIterator<Item = Message>>,
     usable: Protocol,
     n: &SwitchNames,
     opt: &Options,
@@ -145,29 +211,20 @@ pub fn send(
         ..*opt
     };
     let (v, _) = open_for(switch, usable, &wide);
+    let list = list.into_iter();
+    let n_messages = list.len() as u32;
+    let first = vconn::next_xids(n_messages);
     let mut sender = Sender {
         v,
         n,
         opt,
-        messages: Vec::new(),
+        sent: Sent {
+            xids: first..first + n_messages,
+            blocks: Vec::new(),
+        },
         errors: Vec::new(),
     };
-    let version = sender.v.version;
-    for body in list {
-        let xid = vconn::next_xid();
-        let msg = Msg::new(version, xid, body).to_bytes(&n.tun);
-        if msg.is_empty() {
-            fatal("message cannot be part of a bundle in this version");
-        }
-        let add = Message::BundleAdd(BundleAdd {
-            bundle_id: 0,
-            flags: FLAGS,
-            msg,
-        });
-        let bytes = Msg::new(version, xid, add).to_bytes(&n.tun);
-        sender.messages.push((xid, bytes));
-    }
-    if !sender.run() {
+    if !sender.run(list) {
         sender.fail(&ferrovs_stream::protocol_error());
     }
 }
@@ -175,7 +232,7 @@ pub fn send(
 /// Sends flow mods as one bundle.
 pub fn send_flows(
     switch: &str,
-    flows: impl Iterator<Item = FlowMod>,
+    flows: impl ExactSizeIterator<Item = FlowMod>,
     usable: Protocol,
     n: &SwitchNames,
     opt: &Options,
@@ -234,4 +291,31 @@ pub fn bundle(args: &[String], opt: &mut Options) {
 enum Kept {
     FlowMod(PackedFlowMod),
     Other(Message),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_found_by_its_transaction_id() {
+        let message = |xid: u32, len: u8| {
+            let mut bytes = vec![5, 0, 0, len];
+            bytes.extend(xid.to_be_bytes());
+            bytes.resize(len.into(), 0);
+            bytes
+        };
+        let sent = Sent {
+            xids: 7..11,
+            blocks: vec![
+                (7, [message(7, 8), message(8, 16)].concat()),
+                (9, [message(9, 24), message(10, 8)].concat()),
+            ],
+        };
+        for (xid, len) in (7..11).zip([8, 16, 24, 8]) {
+            assert_eq!(sent.find(xid), Some(&message(xid, len)[..]));
+        }
+        assert_eq!((sent.find(6), sent.find(11)), (None, None));
+        assert_eq!(Sent::default().find(7), None);
+    }
 }

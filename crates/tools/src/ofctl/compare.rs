@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::flow::{
-    FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest, GROUP_ANY,
+    FlowMod, FlowModCommand, FlowModFlags, FlowStats, FlowStatsRequest, GROUP_ANY, PackedFlowMod,
 };
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::action::format_actions;
@@ -208,6 +208,8 @@ pub fn replace_flows(args: &[String], opt: &mut Options) {
     let mods = gone.chain(added);
     if opt.bundle {
         drop(v);
+        let mods: Vec<_> = mods.map(FlowMod::pack).collect();
+        let mods = mods.into_iter().map(PackedFlowMod::unpack);
         return super::bundle::send_flows(switch, mods, usable, &n, opt);
     }
     let messages: Vec<_> = mods

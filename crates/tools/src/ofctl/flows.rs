@@ -9,8 +9,8 @@ use ferrovs_openflow::packet_in::{NO_BUFFER, PacketOut};
 use ferrovs_openflow::text::Names;
 use ferrovs_openflow::text::cursor;
 use ferrovs_openflow::text::flow::{
-    FlowShow, find_actions, format_flow_stats, parse_flow_mod, parse_flow_stats_request,
-    warn_unmeant,
+    FlowShow, find_actions, format_flow_stats, is_unmeant, parse_flow_mod,
+    parse_flow_stats_request, warn_unmeant,
 };
 use ferrovs_openflow::text::parse_action::parse_actions;
 use ferrovs_openflow::version::{Protocol, Version};
@@ -103,9 +103,14 @@ pub fn parse_commands(
     names: &Names<'_>,
     usable: &mut Protocol,
 ) -> Vec<PackedFlowMod> {
-    let list = parse_lines(text, file, command, names, usable);
-    let flows = list.iter().map(|fm| fm.match_.expand());
-    flows.for_each(|match_| warn_unmeant(&match_));
+    let mut unmeant = Vec::new();
+    let note = |i, fm: &FlowMod| unmeant.extend(is_unmeant(&fm.match_).then_some(i));
+    let list = parse_each(text, file, command, names, usable, note);
+    // Only if all could be read.
+    for i in unmeant {
+        let fm: &PackedFlowMod = &list[i];
+        warn_unmeant(&fm.match_.expand());
+    }
     list
 }
 
@@ -117,6 +122,18 @@ pub fn parse_lines(
     names: &Names<'_>,
     usable: &mut Protocol,
 ) -> Vec<PackedFlowMod> {
+    parse_each(text, file, command, names, usable, |_, _| {})
+}
+
+/// The same; `note` is shown each flow, and which it is.
+fn parse_each(
+    text: &str,
+    file: &str,
+    command: Option<FlowModCommand>,
+    names: &Names<'_>,
+    usable: &mut Protocol,
+    mut note: impl FnMut(usize, &FlowMod),
+) -> Vec<PackedFlowMod> {
     *usable = Protocol::all();
     let mut out = Vec::new();
     for (i, line) in text.lines().enumerate() {
@@ -127,7 +144,10 @@ pub fn parse_lines(
         let (cmd, rest) = line_command(line, command);
         let mut p = Protocol::all();
         match parse_flow_mod(rest, cmd, names, &mut p) {
-            Ok(fm) => out.push(fm.pack()),
+            Ok(fm) => {
+                note(out.len(), &fm);
+                out.push(fm.pack());
+            }
             Err(e) => fatal(format_args!("{file}:{}: {e}", i + 1)),
         }
         *usable &= p;

@@ -28,10 +28,16 @@ static NEXT_XID: AtomicU32 = AtomicU32::new(1);
 
 /// The next transaction id.
 pub fn next_xid() -> u32 {
-    NEXT_XID.fetch_add(1, Ordering::Relaxed)
+    next_xids(1)
 }
 
-const READ_SIZE: usize = 65536;
+/// The first of the next `n` transaction ids.
+pub fn next_xids(n: u32) -> u32 {
+    NEXT_XID.fetch_add(n, Ordering::Relaxed)
+}
+
+/// So many bytes are sent or received together.
+pub const READ_SIZE: usize = 65536;
 
 /// The transaction id that comes next, still unused.
 pub fn this_xid() -> u32 {
@@ -292,12 +298,6 @@ impl Vconn {
 
     /// Sends messages that have no reply and a barrier; gives the first error that comes back.
     pub fn transact_noreply(&mut self, messages: &[(u32, Vec<u8>)]) -> io::Result<Option<Vec<u8>>> {
-        let errors = self.transact_errors(messages)?;
-        Ok(errors.into_iter().next())
-    }
-
-    /// Sends messages that have no reply, by rising transaction id, and a barrier; gives all errors that come back.
-    pub fn transact_errors(&mut self, messages: &[(u32, Vec<u8>)]) -> io::Result<Vec<Vec<u8>>> {
         let (barrier, barrier_bytes) = self.encode(Message::BarrierRequest, &Tun::none());
         // What goes out together is read together.
         let mut together = Vec::new();
@@ -313,8 +313,23 @@ impl Vconn {
             }
         }
         self.send_bytes(&together)?;
+        let is_sent = |xid| messages.iter().any(|(sent, _)| *sent == xid);
+        Ok(self.errors_before(barrier, is_sent)?.into_iter().next())
+    }
+
+    /// Sends a barrier; gives the errors that come back before its reply about messages that were sent.
+    pub fn barrier(&mut self, is_sent: impl Fn(u32) -> bool) -> io::Result<Vec<Vec<u8>>> {
+        let (barrier, bytes) = self.encode(Message::BarrierRequest, &Tun::none());
+        self.send_bytes(&bytes)?;
+        self.errors_before(barrier, is_sent)
+    }
+
+    fn errors_before(
+        &mut self,
+        barrier: u32,
+        is_sent: impl Fn(u32) -> bool,
+    ) -> io::Result<Vec<Vec<u8>>> {
         let mut errors = Vec::new();
-        let is_sent = |xid| messages.binary_search_by_key(&xid, |(xid, _)| *xid).is_ok();
         loop {
             let m = self.recv()?;
             let xid = u32::from_be_bytes([m[4], m[5], m[6], m[7]]);
