@@ -189,9 +189,6 @@ struct Owned<T> {
     priorities: BTreeMap<i32, usize>,
     /// Age, which orders subtables of equal priority.
     seq: usize,
-    /// The subtable of the same mask that was cleared, while it has readers: matches that come again have the places
-    /// that they had there.
-    heir_to: Option<Arc<Subtable<T>>>,
 }
 
 impl<T> Owned<T> {
@@ -363,9 +360,7 @@ impl<T: ClsEntry> Classifier<T> {
         let before = owned.max_priority();
         *owned.priorities.entry(rule.priority()).or_insert(0) += 1;
         let grown = owned.max_priority() != before;
-        owned
-            .subtable
-            .insert(rule.clone(), owned.heir_to.as_deref());
+        owned.subtable.insert(rule.clone());
         writer.n_rules += 1;
         for trie in &self.state.load().tries {
             trie.insert(rule.match_ref());
@@ -379,16 +374,11 @@ impl<T: ClsEntry> Classifier<T> {
     fn subtable_for(&self, m: MatchRef<'_>, seq: usize) -> Owned<T> {
         let state = self.state.load();
         let before = state.before.as_ref();
-        let heir_to = before.and_then(|b| b.subtables.iter().find(|r| r.subtable.has_mask(m)));
-        let subtable = Subtable::new(m);
-        if let Some(old) = heir_to {
-            subtable.continue_places(&old.subtable);
-        }
+        let old = before.and_then(|b| b.subtables.iter().find(|r| r.subtable.has_mask(m)));
         Owned {
-            subtable: Arc::new(subtable),
+            subtable: Arc::new(Subtable::new(m)),
             priorities: BTreeMap::new(),
-            seq: heir_to.map_or(seq, |old| old.seq),
-            heir_to: heir_to.map(|old| old.subtable.clone()),
+            seq: old.map_or(seq, |old| old.seq),
         }
     }
 
@@ -490,13 +480,10 @@ impl<T: ClsEntry> Classifier<T> {
     /// Forgets what was cleared up to version `oldest`, when nobody reads an earlier version any more. What it was
     /// kept in is given back.
     pub fn forget(&self, oldest: u64) -> Option<Rest<T>> {
-        let mut writer = self.writer();
+        let writer = self.writer();
         let state = self.state.load_full();
         if state.before.is_none() || writer.since > oldest {
             return None;
-        }
-        for owned in writer.by_mask.values_mut() {
-            owned.heir_to = None;
         }
         self.state.store(Arc::new(State {
             subtables: state.subtables.clone(),

@@ -42,12 +42,16 @@ pub(crate) enum Hit<T> {
 }
 
 /// Rules whose masked words have one hash, which is to say, but for an accident, rules with equal match, by falling
-/// priority. All have one place: the age of the match in its subtable, and so the order in which rules are listed.
+/// priority. Those that last have one place: the age of the match in its subtable, and so the order in which rules are
+/// listed.
 /// Nearly all matches have one rule, and there may be a million of them.
 enum Rules<T> {
     One(Arc<T>),
     More(Box<[Arc<T>]>),
 }
+
+/// A rule that this version does not show has an end.
+const LAST_VERSION: u64 = u64::MAX - 1;
 
 /// In a rule's [note](ClsEntry::note): another came in its place, which now stands for it in the tries and in the
 /// indices of the stages. The other bits are the rule's place.
@@ -64,7 +68,8 @@ pub(crate) fn is_replaced(rule: &impl ClsEntry) -> bool {
 
 impl<T: ClsEntry> Rules<T> {
     fn place(&self) -> u32 {
-        self.as_slice().first().map_or(0, |rule| place_of(&**rule))
+        let places = self.as_slice().iter().map(|rule| place_of(&**rule));
+        places.max().unwrap_or(0)
     }
 
     fn as_slice(&self) -> &[Arc<T>] {
@@ -322,8 +327,7 @@ impl<T: ClsEntry> Subtable<T> {
         found.cloned()
     }
 
-    /// Adds a rule; its match has the place that it had in the subtable `before` this one.
-    pub fn insert(&self, rule: Arc<T>, before: Option<&Subtable<T>>) {
+    pub fn insert(&self, rule: Arc<T>) {
         let m = rule.match_ref();
         let (partial, hash) = self.hashes(m.values);
         if let Some(ports) = &self.ports {
@@ -341,13 +345,13 @@ impl<T: ClsEntry> Subtable<T> {
                 }
             }
         }
-        self.chain(hash, rule, before);
+        self.chain(hash, rule, None);
     }
 
     /// Adds a rule where another of the same match is, which it then stands for.
     pub fn replace(&self, old: &T, rule: Arc<T>) {
         let (_, hash) = self.hashes(rule.match_ref().values);
-        self.chain(hash, rule, None);
+        self.chain(hash, rule, Some(place_of(old)));
         old.note().fetch_or(REPLACED, Relaxed);
     }
 
@@ -358,34 +362,25 @@ impl<T: ClsEntry> Subtable<T> {
         old.note().fetch_and(!REPLACED, Relaxed);
     }
 
-    fn chain(&self, hash: u64, rule: Arc<T>, before: Option<&Subtable<T>>) {
+    /// Adds a rule to those of its match, in this place or that of those that last.
+    fn chain(&self, hash: u64, rule: Arc<T>, place: Option<u32>) {
         let rules = self.rules.pin();
         let chain = match rules.get(&hash) {
             None => {
-                let known = before.and_then(|b| b.place_of_match(rule.match_ref().values));
-                let place = known.unwrap_or_else(|| self.new_place());
-                rule.note().store(place, Relaxed);
+                rule.note().store(self.new_place(), Relaxed);
                 Rules::One(rule)
             }
             Some(old) => {
-                rule.note().store(old.place(), Relaxed);
                 let list = old.as_slice();
+                let lasting = || list.iter().find(|r| r.visible_in(LAST_VERSION));
+                let place = place.or_else(|| lasting().map(|r| place_of(&**r)));
+                let place = place.unwrap_or_else(|| self.new_place());
+                rule.note().store(place, Relaxed);
                 let at = list.partition_point(|r| r.priority() >= rule.priority());
                 old.with(at, rule)
             }
         };
         rules.insert(hash, chain);
-    }
-
-    fn place_of_match(&self, values: &[u64]) -> Option<u32> {
-        let (_, hash) = self.hashes(values);
-        self.rules.pin().get(&hash).map(Rules::place)
-    }
-
-    /// New places are later than those in `before`.
-    pub fn continue_places(&self, before: &Subtable<T>) {
-        let next = before.next_place.load(Relaxed);
-        self.next_place.store(next, Relaxed);
     }
 
     fn new_place(&self) -> u32 {
@@ -496,8 +491,8 @@ mod tests {
         let first = rule(0);
         let table = Subtable::new(first.match_ref());
         table.next_place.store(REPLACED - 3, Relaxed);
-        table.insert(first, None);
-        (1..9).for_each(|i| table.insert(rule(i), None));
+        table.insert(first);
+        (1..9).for_each(|i| table.insert(rule(i)));
         let mut listed = Vec::new();
         table.for_each(&|_| true, &mut |rule| listed.push(rule.data));
         assert_eq!(listed, (0..9).collect::<Vec<_>>());
