@@ -7,8 +7,9 @@ use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request};
 
 use crate::class::open_datapaths;
 use crate::datapath::Datapath;
+use crate::perf;
 use crate::show::{self, Args};
-use crate::thread::Thread;
+use crate::thread::{Message, Thread};
 
 /// Adds the commands, and those of dummies if there are such among the classes.
 pub fn register_commands<S: 'static>(commands: &mut Commands<S>, classes: &[Arc<dyn DpifClass>]) {
@@ -58,6 +59,13 @@ pub fn register_commands<S: 'static>(commands: &mut Commands<S>, classes: &[Arc<
         });
     }
     commands.register(
+        "dpif-netdev/pmd-perf-log-set",
+        LOG_SET,
+        0,
+        10,
+        |_, request| perf_log_set(request),
+    );
+    commands.register(
         "dpif-netdev/pmd-rxq-rebalance",
         "[dp]",
         0,
@@ -80,6 +88,28 @@ pub fn register_commands<S: 'static>(commands: &mut Commands<S>, classes: &[Arc<
     );
 }
 
+/// What is no number counts as none.
+fn number(arg: Option<&String>) -> usize {
+    arg.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Usage of the command that sets what is logged of iterations.
+const LOG_SET: &str = "on|off [-b before] [-a after] [-e|-ne] [-us usec] [-q qlen]";
+
+fn perf_log_set(request: &Request) -> Reply {
+    if !perf::set_log(&request.argv[1..]) {
+        return Err(
+            "Usage: ovs-appctl dpif-netdev/pmd-perf-log-set [on|off] [-b before] [-a after] \
+             [-e|-ne] [-us usec] [-q qlen]\n"
+                .to_owned(),
+        );
+    }
+    for dp in open_datapaths() {
+        dp.threads.tell_polling(|| Message::Configure);
+    }
+    Ok(Output::empty())
+}
+
 fn change_port_number(request: &Request) -> Reply {
     let arg = |n| request.arg(n).unwrap_or_default();
     let dp = open_datapaths().into_iter().find(|d| d.is_called(arg(1)));
@@ -96,8 +126,9 @@ fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>, Args), 
         match arg.as_str() {
             "-pmd" => core = args.next().and_then(|c| c.parse::<u32>().ok()),
             "-secs" => rest.secs = args.next().and_then(|s| s.parse().ok()),
-            "-it" | "-ms" => _ = args.next(),
-            "-nh" => {}
+            "-it" => rest.iterations = number(args.next()),
+            "-ms" => rest.milliseconds = number(args.next()),
+            "-nh" => rest.no_histograms = true,
             other => name = Some(other),
         }
     }

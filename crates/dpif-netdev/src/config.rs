@@ -28,7 +28,7 @@ pub struct Config {
     pub pmd_perf_metrics: bool,
     /// `pmd-rxq-isolate`, which only the assignment by groups can turn off.
     pub rxq_isolate: bool,
-    /// `pmd-auto-lb` and what belongs to it. Queues are not moved by themselves yet.
+    /// `pmd-auto-lb` and what belongs to it.
     pub auto_lb: AutoLb,
 }
 
@@ -118,7 +118,7 @@ impl Config {
         Some(new)
     }
 
-    /// Says how the caches are used otherwise in `new`.
+    /// Says how the caches are used otherwise in `new`, and whether iterations are measured.
     fn tell_caches(&self, new: &Config) {
         if self.emc_inverse != new.emc_inverse {
             match new.emc_inverse {
@@ -129,6 +129,14 @@ impl Config {
                     100.0 / f64::from(n)
                 ),
             }
+        }
+        if new.pmd_perf_metrics != self.pmd_perf_metrics {
+            let state = if new.pmd_perf_metrics {
+                "enabled"
+            } else {
+                "disabled"
+            };
+            vlog::info!(DPIF_NETDEV, "PMD performance metrics collection {state}");
         }
         if self.smc != new.smc {
             let state = if new.smc { "enabled" } else { "disabled" };
@@ -237,8 +245,14 @@ impl AutoLb {
         }
         match old {
             Some(old) if old == self || !self.wanted && !old.wanted => {}
-            // Queues stay where they are until it is built, which is said of the setting.
-            _ if self.wanted => {}
+            _ if self.wanted => vlog::info!(
+                DPIF_NETDEV,
+                "PMD auto load balance is enabled, interval {} mins, pmd load threshold {}%, improvement \
+                 threshold {}%.",
+                self.interval_min,
+                self.load_percent,
+                self.improvement_percent
+            ),
             _ => vlog::info!(DPIF_NETDEV, "PMD auto load balance is disabled."),
         }
     }

@@ -13,8 +13,9 @@ use ferrovs_datapath::upcall::UpcallHandler;
 use ferrovs_netdev::{Flags, PortClass};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
-use ferrovs_runtime::{coverage, vlog};
+use ferrovs_runtime::{clock, coverage, vlog};
 
+use crate::balance::Balancer;
 use crate::config::tell_sleep;
 use crate::port::{Port, Ports};
 use crate::shared::Shared;
@@ -64,6 +65,8 @@ pub struct Datapath {
     /// Whether a configuration has come yet.
     configured: AtomicBool,
     destroyed: AtomicBool,
+    /// Held by the main thread alone.
+    balancer: Mutex<Balancer>,
     /// Tells every change of `ports`.
     port_log: Arc<PortLog>,
 }
@@ -85,6 +88,7 @@ impl Datapath {
             changing: Mutex::default(),
             configured: AtomicBool::new(false),
             destroyed: AtomicBool::new(false),
+            balancer: Mutex::default(),
             port_log: Arc::default(),
         });
         dp.threads.start(PmdId::NON_PMD, 0, &dp.ports())?;
@@ -212,6 +216,7 @@ impl Datapath {
     /// The caller holds `changing`.
     fn reassign(&self) {
         queues::assign(&self.threads, &self.shared.config.load(), &self.ports());
+        lock(&self.balancer).changed();
         self.threads.tell_polling(|| Message::Serve);
     }
 
@@ -237,6 +242,20 @@ impl Dpif for Datapath {
 
     fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    fn run(&self) {
+        let config = self.shared.config.load();
+        if !lock(&self.balancer).is_due(&config.auto_lb, clock::now()) {
+            return;
+        }
+        let _guard = lock(&self.changing);
+        let mut balancer = lock(&self.balancer);
+        let shall = queues::shall_balance(&mut balancer, &self.threads, &config, &self.ports());
+        drop(balancer);
+        if shall {
+            self.reassign();
+        }
     }
 
     fn features(&self) -> DpFeatures {

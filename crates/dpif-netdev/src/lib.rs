@@ -18,6 +18,7 @@
 
 mod actions;
 mod assign;
+mod balance;
 mod cache;
 mod class;
 mod classifier;
@@ -33,6 +34,7 @@ mod log;
 mod logged;
 mod lookup;
 mod meter;
+mod perf;
 mod port;
 mod process;
 mod queues;

@@ -77,7 +77,7 @@ impl Worker {
             self.execute(&mut batch, &actions, depth);
             return;
         }
-        let start = self.measures.then(cycles::now);
+        let start = self.metrics.is_some().then(cycles::now);
         let flow = key.expand();
         crate::log::upcall(&self.shared.name, "miss", &packet, &flow);
         let (handler, hash) = (self.shared.handler(), packet.rss_hash);

@@ -1,14 +1,17 @@
 //! Which thread serves which receive queue: the plan of [`assign`](crate::assign) carried out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ferrovs_datapath::dpif::PmdId;
+use ferrovs_runtime::vlog::Level;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{numa, vlog};
 
 use crate::assign::{Algorithm, Policy, Poll, Queue, Step, plan};
+use crate::balance::{self, Balancer, Busy};
 use crate::config::{Config, tell_sleep};
 use crate::port::{Port, Ports};
 use crate::thread::{Assigned, Thread};
@@ -20,20 +23,11 @@ pub fn assign(all: &Threads, config: &Config, ports: &Ports) {
     let list = all.list();
     let threads: Vec<&Arc<Thread>> = list.iter().filter(|t| t.is_pmd()).collect();
     let rxqs: Vec<Assigned> = ports.polled().flat_map(rxqs_of).collect();
-    let polls: Vec<Poll> = threads
-        .iter()
-        .map(|t| Poll {
-            core: t.id.0,
-            numa: t.numa,
-        })
-        .collect();
+    let polls: Vec<Poll> = threads.iter().map(|t| poll(t)).collect();
     let queues: Vec<Queue> = rxqs.iter().map(queue).collect();
-    let policy = Policy {
-        algorithm: config.algorithm(),
-        isolate: config.rxq_isolate,
-    };
+    let policy = policy(config);
     let steps = plan(&polls, &queues, policy);
-    tell(&steps, &polls, &rxqs, policy.algorithm);
+    tell(&steps, &polls, &rxqs, policy.algorithm, Tell::Doing);
     let mut lists = vec![Vec::new(); threads.len()];
     let mut isolated = vec![false; threads.len()];
     for step in steps {
@@ -52,6 +46,61 @@ pub fn assign(all: &Threads, config: &Config, ports: &Ports) {
         thread.isolated.store(isolated, Ordering::Relaxed);
         thread.rxqs.store(Arc::new(list));
     }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        algorithm: config.algorithm(),
+        isolate: config.rxq_isolate,
+    }
+}
+
+fn poll(thread: &Thread) -> Poll {
+    Poll {
+        core: thread.id.0,
+        numa: thread.numa,
+    }
+}
+
+/// Whether `pmd-auto-lb` wants the queues to be assigned anew, at its time.
+pub fn shall_balance(
+    balancer: &mut Balancer,
+    all: &Threads,
+    config: &Config,
+    ports: &Ports,
+) -> bool {
+    let list = all.list();
+    let busy = |t: &Arc<Thread>| Busy {
+        poll: poll(t),
+        isolated: t.isolated.load(Ordering::Relaxed),
+        queues: t.rxqs.load().len(),
+        busy: t.busy.recent(),
+        total: t.load.recent(),
+    };
+    let threads: Vec<Busy> = list.iter().filter(|t| t.is_pmd()).map(busy).collect();
+    let policy = policy(config);
+    if let Some(why) = balancer.idle(&threads, policy.algorithm) {
+        balance::tell_idle(why);
+        return false;
+    }
+    if !balance::overloaded(&threads, &config.auto_lb) {
+        return false;
+    }
+    vlog::dbg!(DPIF_NETDEV, "PMD auto load balance performing dry run.");
+    let rxqs: Vec<Assigned> = ports.polled().flat_map(rxqs_of).collect();
+    let queues: Vec<Queue> = rxqs.iter().map(queue).collect();
+    let polls: Vec<Poll> = threads.iter().map(|t| t.poll).collect();
+    let steps = plan(&polls, &queues, policy);
+    tell(&steps, &polls, &rxqs, policy.algorithm, Tell::Trying);
+    let estimate = balance::estimate(&threads, &queues, &steps);
+    let met = balance::is_met(&estimate, &config.auto_lb);
+    if met {
+        vlog::info!(
+            DPIF_NETDEV,
+            "PMD auto load balance dry run. Requesting datapath reconfigure."
+        );
+    }
+    met
 }
 
 /// The receive queues of a port.
@@ -75,9 +124,26 @@ fn queue(rxq: &Assigned) -> Queue {
     }
 }
 
-/// Says which thread serves which queue.
-fn tell(steps: &[Step], threads: &[Poll], rxqs: &[Assigned], algorithm: Algorithm) {
-    let mut begun = false;
+/// Whether a plan is carried out, or only tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tell {
+    Doing,
+    Trying,
+}
+
+/// Says which thread serves which queue, or would.
+fn tell(steps: &[Step], threads: &[Poll], rxqs: &[Assigned], algorithm: Algorithm, how: Tell) {
+    let say = |level: Level, text: fmt::Arguments<'_>| {
+        let level = if how == Tell::Doing {
+            level
+        } else {
+            Level::Dbg
+        };
+        if DPIF_NETDEV.enabled(level) {
+            vlog::write(&DPIF_NETDEV, level, text);
+        }
+    };
+    let mut begun = how == Tell::Trying;
     for step in steps {
         let (Step::Pinned { queue, .. }
         | Step::CannotPin { queue, .. }
@@ -92,44 +158,55 @@ fn tell(steps: &[Step], threads: &[Poll], rxqs: &[Assigned], algorithm: Algorith
         };
         if !begun && matches!(step, Step::Assigned { .. } | Step::Unserved { .. }) {
             begun = true;
-            vlog::info!(
-                DPIF_NETDEV,
-                "Performing pmd to rx queue assignment using {} algorithm.",
-                algorithm.name()
+            let name = algorithm.name();
+            say(
+                Level::Info,
+                format_args!("Performing pmd to rx queue assignment using {name} algorithm."),
             );
         }
         match *step {
-            Step::Pinned { thread, .. } => vlog::info!(
-                DPIF_NETDEV,
-                "Core {:2} on numa node {} is pinned with port '{name}' rx queue {id}{measured}",
-                threads[thread].core,
-                threads[thread].numa
-            ),
-            Step::CannotPin { core, .. } => vlog::warn!(
-                DPIF_NETDEV,
-                "Core {core:2} cannot be pinned with port '{name}' rx queue {id}. Use pmd-cpu-mask to \
-                 enable a pmd on core {core}. An alternative core will be assigned."
+            Step::Pinned { thread, .. } => {
+                let Poll { core, numa } = threads[thread];
+                say(
+                    Level::Info,
+                    format_args!(
+                        "Core {core:2} on numa node {numa} is pinned with port '{name}' rx queue {id}{measured}"
+                    ),
+                );
+            }
+            Step::CannotPin { core, .. } => say(
+                Level::Warn,
+                format_args!(
+                    "Core {core:2} cannot be pinned with port '{name}' rx queue {id}. Use pmd-cpu-mask to \
+                     enable a pmd on core {core}. An alternative core will be assigned."
+                ),
             ),
             Step::Assigned { thread, .. } => {
                 let Poll { core, numa } = threads[thread];
                 let near = rxq.port.netdev.layout().numa_id;
                 if numa != near {
-                    vlog::info!(
-                        DPIF_NETDEV,
-                        "There's no available (non-isolated) pmd thread on numa node {near}. Port '{name}' rx \
-                         queue {id} will be assigned to a pmd on numa node {numa}. This may lead to reduced \
-                         performance."
+                    say(
+                        Level::Info,
+                        format_args!(
+                            "There's no available (non-isolated) pmd thread on numa node {near}. Port '{name}' rx \
+                             queue {id} will be assigned to a pmd on numa node {numa}. This may lead to reduced \
+                             performance."
+                        ),
                     );
                 }
-                vlog::info!(
-                    DPIF_NETDEV,
-                    "Core {core:2} on numa node {numa} assigned port '{name}' rx queue {id}{measured}."
+                say(
+                    Level::Info,
+                    format_args!(
+                        "Core {core:2} on numa node {numa} assigned port '{name}' rx queue {id}{measured}."
+                    ),
                 );
             }
-            Step::Unserved { .. } => vlog::warn!(
-                DPIF_NETDEV,
-                "No non-isolated pmd on any numa available for port '{name}' rx queue {id}{measured}. This rx \
-                 queue will not be polled."
+            Step::Unserved { .. } => say(
+                Level::Warn,
+                format_args!(
+                    "No non-isolated pmd on any numa available for port '{name}' rx queue {id}{measured}. This \
+                     rx queue will not be polled."
+                ),
             ),
         }
     }

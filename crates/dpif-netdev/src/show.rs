@@ -10,7 +10,9 @@ use ferrovs_sys::cycles;
 
 use crate::counters::{Count, INTERVAL, INTERVALS};
 use crate::datapath::Datapath;
-use crate::thread::Thread;
+use crate::perf::Metrics;
+use crate::thread::{Message, Thread};
+use crate::threads::PATIENCE;
 
 /// Options of a command beyond the datapath and the thread.
 #[derive(Debug, Default)]
@@ -19,6 +21,11 @@ pub struct Args {
     pub secs: Option<usize>,
     /// Whether `-pmd` chose a thread.
     pub one_thread: bool,
+    /// `-nh`.
+    pub no_histograms: bool,
+    /// `-it` and `-ms`: how many of the last iterations and milliseconds.
+    pub iterations: usize,
+    pub milliseconds: usize,
 }
 
 fn header(out: &mut String, thread: &Thread) {
@@ -85,6 +92,7 @@ pub fn stats(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) 
 pub fn clear(_: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) {
     for thread in threads {
         thread.counters.clear();
+        thread.post(Message::ClearMetrics);
     }
 }
 
@@ -164,18 +172,46 @@ fn time_of_day(out: &mut String) {
     );
 }
 
-pub fn perf(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) {
+pub fn perf(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], args: &Args) {
     let now = clock::now();
-    for thread in threads.iter().filter(|t| t.is_pmd()) {
+    // The one that does not poll comes last.
+    let (polling, others): (Vec<_>, Vec<_>) = threads.iter().partition(|t| t.is_pmd());
+    for thread in polling.into_iter().chain(others) {
         let perf = Perf::new(thread, now);
         out.push_str("\nTime: ");
         time_of_day(out);
         _ = write!(out, "\nMeasurement duration: {:.3} s\n\n", perf.seconds);
         header(out, thread);
         out.push('\n');
-        perf.iterations(out);
+        if thread.is_pmd() {
+            perf.iterations(out);
+        }
         perf.received(out);
         perf.sent(out);
+        if let Some(metrics) = metrics(thread) {
+            write_metrics(out, &metrics, args);
+        }
+    }
+}
+
+/// What the iterations of a thread did, if that is noted.
+fn metrics(thread: &Thread) -> Option<Box<Metrics>> {
+    let reply = thread.is_pmd().then(|| thread.ask(Message::Metrics))?;
+    reply.recv_timeout(PATIENCE).ok()?
+}
+
+fn write_metrics(out: &mut String, metrics: &Metrics, args: &Args) {
+    if !args.no_histograms {
+        out.push('\n');
+        metrics.write_histograms(out);
+    }
+    if args.iterations > 0 {
+        out.push('\n');
+        metrics.write_iterations(out, args.iterations);
+    }
+    if args.milliseconds > 0 {
+        out.push('\n');
+        metrics.write_milliseconds(out, args.milliseconds);
     }
 }
 

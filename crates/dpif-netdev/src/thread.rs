@@ -11,6 +11,7 @@ use ferrovs_sync::Waker;
 use crate::counters::{Counters, Load};
 use crate::flow::DpFlow;
 use crate::flow_table::FlowTable;
+use crate::perf::Metrics;
 use crate::port::Port;
 
 /// What others ask of a thread.
@@ -32,6 +33,10 @@ pub enum Message {
     Barrier(SyncSender<()>),
     /// Handle what waits in the queues, then answer.
     Quiesce(SyncSender<()>),
+    /// Answer with a copy of what each iteration did, if that is noted.
+    Metrics(SyncSender<Option<Box<Metrics>>>),
+    /// Forget what iterations did so far.
+    ClearMetrics,
     Exit,
 }
 
@@ -111,7 +116,7 @@ impl Thread {
     }
 
     /// Begins a wait until everything that was posted before is done, and what `message` asks for.
-    pub fn ask(&self, message: impl Fn(SyncSender<()>) -> Message) -> Receiver<()> {
+    pub fn ask<T>(&self, message: impl Fn(SyncSender<T>) -> Message) -> Receiver<T> {
         let (done, wait) = sync_channel(1);
         self.post(message(done));
         wait

@@ -17,7 +17,7 @@ use crate::thread::{Message, Thread};
 use crate::worker::Worker;
 
 /// How long a thread may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Threads {
     shared: Arc<Shared>,

@@ -17,6 +17,7 @@ use ferrovs_sys::cycles;
 
 use crate::counters::{Count, INTERVAL};
 use crate::lookup::{Keys, Lookup};
+use crate::perf::{self, Metrics, Work};
 use crate::random::Random;
 use crate::rx::RxSet;
 use crate::shared::Shared;
@@ -47,8 +48,13 @@ pub struct Worker {
     /// How long to sleep next, when there is little to do: `pmd-sleep-max`.
     nap_us: u64,
     nap_max: u64,
-    /// Whether to measure how long upcalls take: `pmd-perf-metrics`.
-    pub measures: bool,
+    /// What each iteration did, while `pmd-perf-metrics` is on.
+    pub metrics: Option<Box<Metrics>>,
+    /// The clock and the counter of cycles at the beginning, and the cycles in a second since then.
+    began: (Instant, u64),
+    hz: Option<f64>,
+    /// Counters after the iteration that was noted last.
+    noted: Work,
     exit: bool,
 }
 
@@ -70,7 +76,10 @@ impl Worker {
             turned: now,
             nap_us: 0,
             nap_max: 0,
-            measures: false,
+            metrics: None,
+            began: (now, cycles::now()),
+            hz: None,
+            noted: Work::default(),
             exit: false,
         })
     }
@@ -114,7 +123,9 @@ impl Worker {
                 self.tx.flush_due(self.now);
             }
             let end = cycles::now();
-            self.count_iteration(n, end.wrapping_sub(start));
+            let took = end.wrapping_sub(start);
+            self.count_iteration(n, took);
+            self.note_iteration(n, took);
             start = end;
             if self.rx.is_empty() {
                 self.sleep(&mut Vec::new());
@@ -139,6 +150,29 @@ impl Worker {
             c.add(Count::CyclesIdle, cycles);
             c.add(Count::IterationsIdle, 1);
         }
+    }
+
+    /// Notes what an iteration did.
+    fn note_iteration(&mut self, packets: usize, cycles: u64) {
+        let Some(metrics) = &mut self.metrics else {
+            return;
+        };
+        let now = counted(&self.me);
+        let work = Work {
+            cycles,
+            busy: if packets > 0 { cycles } else { 0 },
+            packets: packets as u64,
+            batches: now.batches.wrapping_sub(self.noted.batches),
+            upcalls: now.upcalls.wrapping_sub(self.noted.upcalls),
+            upcall_cycles: now.upcall_cycles.wrapping_sub(self.noted.upcall_cycles),
+            ..Work::default()
+        };
+        self.noted = now;
+        let ms = self
+            .now
+            .saturating_duration_since(clock::boot())
+            .as_millis();
+        metrics.iteration(work, ms as u64, self.hz);
     }
 
     /// Sleeps a little longer each time that no queue had half a batch, up to `pmd-sleep-max`.
@@ -227,6 +261,15 @@ impl Worker {
                     waiting.push(done);
                     quiesce = true;
                 }
+                Message::Metrics(reply) => {
+                    // Who asked may have given up.
+                    _ = reply.try_send(self.metrics.clone());
+                }
+                Message::ClearMetrics => {
+                    if let Some(metrics) = &mut self.metrics {
+                        metrics.clear();
+                    }
+                }
                 Message::Exit => self.exit = true,
             }
         }
@@ -279,7 +322,13 @@ impl Worker {
         self.smc = config.smc;
         self.tx.interval = Duration::from_micros(config.tx_flush_interval);
         self.nap_max = config.sleep_of(self.me.id.0);
-        self.measures = config.pmd_perf_metrics;
+        match &mut self.metrics {
+            Some(metrics) if config.pmd_perf_metrics => metrics.configure_log(perf::log_settings()),
+            _ => {
+                self.metrics = config.pmd_perf_metrics.then(|| Box::new(Metrics::new()));
+                self.noted = counted(&self.me);
+            }
+        }
     }
 
     /// Handles some batches of a queue; returns the number of packets.
@@ -308,6 +357,9 @@ impl Worker {
             let start = cycles::now();
             self.me.counters.add(Count::Recv, n as u64);
             self.me.counters.add(Count::RecvBatches, 1);
+            if let Some(metrics) = &mut self.metrics {
+                metrics.batch(n);
+            }
             coverage::NETDEV_RECEIVED.inc();
             total += n;
             let full = batch.is_full();
@@ -349,7 +401,21 @@ impl Worker {
         if self.now.saturating_duration_since(self.ranked) >= RANK_EVERY {
             self.ranked = self.now;
             self.lookup.rank();
+            let (at, count) = self.began;
+            let seconds = self.now.saturating_duration_since(at).as_secs_f64();
+            self.hz = Some(cycles::now().wrapping_sub(count) as f64 / seconds);
         }
         self.lookup.sweep();
+    }
+}
+
+/// What a thread has counted so far of what is told by the iteration.
+fn counted(thread: &Thread) -> Work {
+    let total = |count| thread.counters.total(count);
+    Work {
+        batches: total(Count::RecvBatches),
+        upcalls: total(Count::Miss),
+        upcall_cycles: total(Count::CyclesUpcall),
+        ..Work::default()
     }
 }

@@ -210,3 +210,54 @@ fn what_polling_costs_is_shown_for_each_thread_and_of_upcalls_where_that_is_aske
     // Nothing follows the last line.
     assert!(perf().ends_with(" pkts/batch)\n"));
 }
+
+#[test]
+fn with_metrics_iterations_are_shown_one_by_one_and_in_histograms() {
+    let sw = polled();
+    let perf = |args: &str| sw.appctl(&format!("dpif-netdev/pmd-perf-show {args}"));
+    assert!(!perf("-it 3 -ms 2").contains("   iter "));
+    sw.vsctl("set Open_vSwitch . other_config:pmd-perf-metrics=true");
+    logs(
+        &sw,
+        "|dpif_netdev|INFO|PMD performance metrics collection enabled",
+    );
+    for _ in 0..3 {
+        sw.appctl(
+            "netdev-dummy/receive p1 eth(src=50:54:00:00:00:01,dst=50:54:00:00:00:02),eth_type(0x1234)",
+        );
+    }
+    // The thread that serves the queue that receives.
+    let all = perf("-pmd 0 -it 3 -ms 2");
+    let after = |heading: &str| -> Vec<&str> {
+        let mut lines = all.lines().skip_while(|l| !l.starts_with(heading));
+        assert!(lines.next().is_some(), "{heading} in {all}");
+        lines.take_while(|l| !l.is_empty()).collect()
+    };
+    let histograms = after("   cycles/it              packets/it             cycles/pkt");
+    // 32 bins, a rule, and averages with their own heading.
+    assert_eq!(histograms.len(), 32 + 1 + 2);
+    // Three batches had a packet each.
+    let cells: Vec<&str> = histograms[1].split_whitespace().collect();
+    assert_eq!((cells[6], cells[7]), ("1", "3"), "{}", histograms[1]);
+    assert_eq!(
+        after("   iter                cycles       packets ").len(),
+        3
+    );
+    assert_eq!(after("   ms             iterations   cycles/it ").len(), 2);
+    // What was counted is forgotten on demand.
+    sw.appctl("dpif-netdev/pmd-stats-clear");
+    let cleared = perf("-pmd 0");
+    let row = cleared.lines().find(|l| l.starts_with("   716 "));
+    let cells: Vec<&str> = row.expect("a row").split_whitespace().collect();
+    assert_eq!((cells[6], cells[7]), ("1", "0"));
+    sw.appctl("dpif-netdev/pmd-perf-log-set on -b 2 -a 1 -us 0");
+    logs(
+        &sw,
+        "|pmd_perf|INFO|pmd-perf-log-set: on, before=2, after=1, extend=false, us_thr=0, q_thr=128",
+    );
+    logs(
+        &sw,
+        "|WARN|Suspicious iteration (Excessive total cycles): iter=",
+    );
+    logs(&sw, "|WARN|Neighborhood of suspicious iteration:\n   iter ");
+}
