@@ -13,6 +13,7 @@ use ferrovs_openflow::flow::{
 };
 use ferrovs_packet::field::TunTable;
 use ferrovs_packet::types::OfPort;
+use smallvec::SmallVec;
 
 use super::clear::ClearedTable;
 use super::{N_TABLES, N_VISIBLE_TABLES, TBL_INTERNAL, TableEvent, Tables, Writer};
@@ -288,7 +289,7 @@ impl<'a> Change<'a> {
     fn delete(&mut self, criteria: &Criteria, fm: &FlowMod) -> Result<(), OfpErr> {
         let mut rules = Vec::new();
         let mut emptied = Vec::new();
-        for id in criteria.tables() {
+        for id in self.tables_in_use(criteria) {
             if self.may_clear(id, criteria) {
                 emptied.push(id as u8);
             } else {
@@ -316,10 +317,17 @@ impl<'a> Change<'a> {
     /// Rules that meet `criteria` as the change stands.
     pub fn collect(&self, criteria: &Criteria) -> Vec<Arc<Rule>> {
         let mut found = Vec::new();
-        for id in criteria.tables() {
+        for id in self.tables_in_use(criteria) {
             self.collect_in(id, criteria, &mut found);
         }
         found
+    }
+
+    /// The tables that are meant and have rules, as the change stands.
+    fn tables_in_use(&self, criteria: &Criteria) -> SmallVec<[usize; 16]> {
+        let meant = criteria.tables();
+        let in_use = self.writer.links.keys().map(|id| usize::from(*id));
+        in_use.filter(|id| meant.contains(id)).collect()
     }
 
     fn collect_in(&self, id: usize, criteria: &Criteria, found: &mut Vec<Arc<Rule>>) {
