@@ -108,6 +108,32 @@ impl CtOrigTuple {
     }
 }
 
+/// The connection that a tracker found a packet to be of, in the tracker's terms; a serial number of 0 is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct CtConn {
+    pub serial: u32,
+    pub slot: u32,
+    pub shard: u16,
+    /// The packet is an error about the connection.
+    pub related: bool,
+}
+
+impl CtConn {
+    pub fn new(shard: u16, slot: u32, serial: u32, related: bool) -> CtConn {
+        CtConn {
+            serial,
+            slot,
+            shard,
+            related,
+        }
+    }
+
+    #[inline]
+    pub fn is_some(&self) -> bool {
+        self.serial != 0
+    }
+}
+
 /// What is known of a packet beyond its bytes. Reset for each packet that a port receives.
 #[derive(Debug)]
 pub struct Metadata {
@@ -121,6 +147,7 @@ pub struct Metadata {
     pub ct_mark: u32,
     pub ct_label: [u8; 16],
     pub ct_orig: CtOrigTuple,
+    pub ct_conn: CtConn,
     pub packet_type: u32,
     pub tunnel: Outer,
 }
@@ -169,6 +196,7 @@ impl Metadata {
             ct_mark,
             ct_label,
             ct_orig,
+            ct_conn,
             packet_type,
             tunnel,
         } = self;
@@ -177,6 +205,7 @@ impl Metadata {
         // Without a state the rest of a connection is not looked at, but it is cheap to be sure.
         (*ct_state, *ct_zone, *ct_mark, *ct_label) = (0, 0, 0, [0; 16]);
         *ct_orig = CtOrigTuple::default();
+        *ct_conn = CtConn::default();
         *packet_type = PT_ETH;
         tunnel.clear();
     }
@@ -194,6 +223,7 @@ impl Metadata {
             ct_mark,
             ct_label,
             ct_orig,
+            ct_conn,
             packet_type,
             tunnel,
         } = self;
@@ -202,6 +232,7 @@ impl Metadata {
         (*skb_priority, *pkt_mark) = (other.skb_priority, other.pkt_mark);
         (*ct_state, *ct_zone, *ct_mark) = (other.ct_state, other.ct_zone, other.ct_mark);
         (*ct_label, *ct_orig) = (other.ct_label, other.ct_orig);
+        *ct_conn = other.ct_conn;
         *packet_type = other.packet_type;
         match other.tunnel.get() {
             Some(header) => tunnel.set(header),
@@ -223,6 +254,7 @@ impl Default for Metadata {
             ct_mark: 0,
             ct_label: [0; 16],
             ct_orig: CtOrigTuple::default(),
+            ct_conn: CtConn::default(),
             packet_type: PT_ETH,
             tunnel: Outer::default(),
         }

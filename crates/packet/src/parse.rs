@@ -163,8 +163,9 @@ impl MiniflowBuf {
         self.clear();
         let md = &packet.md;
         self.push_metadata(md);
-        let plain = md.ct_state == 0 && md.packet_type == PT_ETH;
-        let parsed = if plain && fast::push(self, packet.data(), &mut layers) {
+        let ct = ct_orig(md);
+        let plain = md.packet_type == PT_ETH && ct.is_none_or(|ct| !ct.ipv6);
+        let parsed = if plain && fast::push(self, packet.data(), ct, &mut layers) {
             Parsed::Complete
         } else {
             self.push_headers(packet.data(), md, &mut layers)
@@ -538,7 +539,7 @@ fn ether_type(data: &[u8], ofs: usize) -> (u16, usize) {
 
 /// Walks the extension headers of a whole IPv6 packet: the upper protocol, the offset of its header, and what
 /// kind of fragment it is. None if a header does not fit.
-pub(crate) fn skip_ipv6_extensions(ip: &[u8]) -> Option<(u8, usize, u8)> {
+pub fn skip_ipv6_extensions(ip: &[u8]) -> Option<(u8, usize, u8)> {
     let (mut proto, mut ofs) = (ip[6], 40);
     let mut nw_frag = 0;
     loop {

@@ -3,8 +3,10 @@
 //! What is pushed is what the general parser would push, word for word.
 
 use super::{
-    Layers, W_ARP, W_ETH, W_IPV4, W_NW, W_TP, offset, tcp_header, u16_at, word_at, word_of,
+    Layers, W_ARP, W_CT_IPV4, W_ETH, W_IPV4, W_NW, W_TP, offset, tcp_header, u16_at, word_at,
+    word_of,
 };
+use crate::buffer::CtOrigTuple;
 use crate::miniflow::{FlowMap, MiniflowBuf, ipv4_5tuple};
 use crate::types::ip_proto;
 
@@ -24,11 +26,33 @@ const fn map(words: &[usize]) -> FlowMap {
 
 const UDP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_NW, W_TP]);
 const TCP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_NW, W_ARP + 1, W_TP]);
-const _: () = assert!(W_ETH + 1 < W_IPV4 && W_IPV4 < W_NW && W_NW < W_ARP && W_ARP + 1 < W_TP);
+const CT_UDP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_CT_IPV4, W_NW, W_TP]);
+const CT_TCP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_CT_IPV4, W_NW, W_ARP + 1, W_TP]);
+const _: () = assert!(
+    W_ETH + 1 < W_IPV4
+        && W_IPV4 < W_CT_IPV4
+        && W_CT_IPV4 < W_NW
+        && W_NW < W_ARP
+        && W_ARP + 1 < W_TP
+);
 
-/// Pushes the headers of an ordinary frame of no tracked connection; false, with nothing pushed, for any other.
+/// The words of a connection's tuple: its addresses, and its ports as they stand beside those of the packet.
 #[inline]
-pub(super) fn push(buf: &mut MiniflowBuf, data: &[u8], layers: &mut Layers) -> bool {
+fn connection(ct: &CtOrigTuple) -> (u64, [u8; 4]) {
+    let four = |a: &[u8; 16]| [a[0], a[1], a[2], a[3]];
+    let ([a, b], [c, d]) = (ct.tp_src.to_be_bytes(), ct.tp_dst.to_be_bytes());
+    (word_of(four(&ct.src), four(&ct.dst)), [a, b, c, d])
+}
+
+/// Pushes the headers of an ordinary frame, of a connection over IPv4 perhaps; false, with nothing pushed, for any
+/// other.
+#[inline]
+pub(super) fn push(
+    buf: &mut MiniflowBuf,
+    data: &[u8],
+    ct: Option<&CtOrigTuple>,
+    layers: &mut Layers,
+) -> bool {
     let Some(head) = data.first_chunk::<{ L4 + 8 }>() else {
         return false;
     };
@@ -53,16 +77,26 @@ pub(super) fn push(buf: &mut MiniflowBuf, data: &[u8], layers: &mut Layers) -> b
     let eth = [word_at(head, 0), u64::from_ne_bytes(mac)];
     let ipv4 = word_at(head, ETH + 12);
     let nw = word_of([0; 4], [0, head[ETH + 1], head[ETH + 8], proto]);
-    let tp = word_of(ports, [0; 4]);
+    let ct = ct.map(connection);
+    let tp = word_of(ports, ct.map_or([0; 4], |(_, ports)| ports));
     match proto {
-        ip_proto::UDP => buf.append(UDP_WORDS, [eth[0], eth[1], ipv4, nw, tp]),
+        ip_proto::UDP => match ct {
+            None => buf.append(UDP_WORDS, [eth[0], eth[1], ipv4, nw, tp]),
+            Some((ct, _)) => buf.append(CT_UDP_WORDS, [eth[0], eth[1], ipv4, ct, nw, tp]),
+        },
         ip_proto::TCP => {
             let tcp = &data[L4..ETH + total];
             if tcp.len() < tcp_header(tcp) {
                 return false;
             }
             let flags = word_of([0; 4], [tcp[12] & 0x0f, tcp[13], 0, 0]);
-            buf.append(TCP_WORDS, [eth[0], eth[1], ipv4, nw, flags, tp]);
+            match ct {
+                None => buf.append(TCP_WORDS, [eth[0], eth[1], ipv4, nw, flags, tp]),
+                Some((ct, _)) => {
+                    let words = [eth[0], eth[1], ipv4, ct, nw, flags, tp];
+                    buf.append(CT_TCP_WORDS, words);
+                }
+            }
         }
         _ => return false,
     }
@@ -71,4 +105,50 @@ pub(super) fn push(buf: &mut MiniflowBuf, data: &[u8], layers: &mut Layers) -> b
     layers.l4 = L4 as u16;
     layers.l2_pad = offset(data.len() - ETH - total);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::buffer::{Metadata, Packet};
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_in_one_piece_is_what_the_general_parser_pushes(
+            tcp in any::<bool>(),
+            tracked in any::<bool>(),
+            ipv6 in any::<bool>(),
+            words in any::<[u8; 40]>(),
+            state in 1u8..,
+        ) {
+            let mut data = vec![0; 80];
+            data[..12].copy_from_slice(&words[..12]);
+            data[12..15].copy_from_slice(&[8, 0, 0x45]);
+            data[16..18].copy_from_slice(&[0, 50]);
+            (data[15], data[22], data[23]) = (words[12], words[13], if tcp { 6 } else { 17 });
+            data[26..38].copy_from_slice(&words[14..26]);
+            data[46..48].copy_from_slice(&[0x50, words[27]]);
+            let mut md = Metadata::default();
+            if tracked {
+                md.ct_state = state;
+                md.ct_orig.ipv6 = ipv6;
+                md.ct_orig.proto = words[28];
+                md.ct_orig.src[..4].copy_from_slice(&words[29..33]);
+                md.ct_orig.dst[..4].copy_from_slice(&words[33..37]);
+                (md.ct_orig.tp_src, md.ct_orig.tp_dst) = (words[37].into(), words[38].into());
+            }
+            let mut packet = Packet::from_slice(&data);
+            (packet.md.ct_state, packet.md.ct_orig) = (md.ct_state, md.ct_orig);
+            let (mut fast, mut general) = (MiniflowBuf::new(), MiniflowBuf::new());
+            fast.extract(&mut packet);
+            general.push_metadata(&packet.md);
+            let mut layers = Layers { l2_5: 0, l3: 0, l4: 0, l2_pad: 0 };
+            general.push_headers(packet.data(), &packet.md, &mut layers);
+            prop_assert!(fast.view().same(general.view()));
+            prop_assert_eq!((packet.l3, packet.l4, packet.l2_pad), (layers.l3, layers.l4, layers.l2_pad));
+            prop_assert_eq!(fast.hash_5tuple(), general.view().hash_5tuple(0));
+        }
+    }
 }
