@@ -2,7 +2,7 @@
 //!
 //! Flows and packets go down as [`Op`]s, in batches; flows are read by [`Dpif::dump`], which lends them and can be
 //! shared by several readers, a shard each. What not every datapath has is a trait of its own
-//! ([`Dpif::meters`]): a datapath that gives none is one that Open vSwitch says "Operation not supported" of.
+//! ([`Dpif::meters`], [`Dpif::conntrack`]): a datapath that gives none is one that Open vSwitch says "Operation not supported" of.
 //!
 //! Every method can be called from any thread. Packets do not wait for these calls, but for [`Dpif::quiesce`] and for
 //! ports that go: there a thread hands back what it holds.
@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use ferrovs_packet::types::DpPort;
 
+use crate::conntrack::Conntrack;
 use crate::features::DpFeatures;
 use crate::upcall::UpcallHandler;
 
@@ -119,6 +120,11 @@ pub trait Dpif: Send + Sync {
 
     /// Meters, if it has them.
     fn meters(&self) -> Option<&dyn Meters> {
+        None
+    }
+
+    /// Connection tracking, if it has that.
+    fn conntrack(&self) -> Option<&dyn Conntrack> {
         None
     }
 

@@ -51,6 +51,7 @@ pub fn apply(action: &Action, packet: &mut Packet) -> Outcome {
             (md.ct_state, md.ct_zone, md.ct_mark) = (0, 0, 0);
             md.ct_label = [0; 16];
             md.ct_orig = Default::default();
+            md.ct_conn = Default::default();
         }
         _ => return Outcome::NotAnEdit,
     }

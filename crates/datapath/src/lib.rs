@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod conntrack;
 pub mod dpif;
 pub mod edit;
 mod errno;
