@@ -123,6 +123,8 @@ events! {
     HMAP_RESERVE "hmap_reserve";
     HMAP_SHRINK "hmap_shrink";
     IPF_L3CSUM_ERR "ipf_l3csum_err";
+    IPF_STUCK_FRAG_LIST_EXPIRED "ipf_stuck_frag_list_expired";
+    IPF_STUCK_FRAG_LIST_PURGED "ipf_stuck_frag_list_purged";
     LOCKFILE_LOCK "lockfile_lock";
     LOCKFILE_UNLOCK "lockfile_unlock";
     MAC_LEARNING_EVICTED "mac_learning_evicted";

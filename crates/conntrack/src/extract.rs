@@ -1,0 +1,310 @@
+//! From a packet to what the tracker needs of it.
+//!
+//! Relies on the layer offsets that the parser left in the packet. A packet of which no connection can be told (not
+//! IP, a fragment, a header cut short, a wrong checksum, an ICMP message that is neither a query nor an error) yields
+//! nothing: it is invalid. ICMP errors yield the tuple of the packet that they quote, reversed, so that they are found
+//! as the answer that they are (RFC 792, RFC 4443).
+
+use ferrovs_packet::buffer::{Checksum, Packet};
+use ferrovs_packet::checksum::{Sum, checksum, crc32c_add, pseudo_v4, pseudo_v6};
+use ferrovs_packet::parse::skip_ipv6_extensions;
+use ferrovs_packet::types::ip_proto;
+
+use crate::tuple::{Tuple, addr4};
+
+/// Flags of a TCP header.
+pub const FIN: u8 = 0x01;
+pub const SYN: u8 = 0x02;
+pub const RST: u8 = 0x04;
+pub const PSH: u8 = 0x08;
+pub const ACK: u8 = 0x10;
+pub const URG: u8 = 0x20;
+
+/// What window tracking looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    pub flags: u8,
+    pub seq: u32,
+    pub ack: u32,
+    pub window: u16,
+    /// Bytes of payload.
+    pub len: u32,
+    /// Of the window scale option (RFC 7323), in segments with SYN.
+    pub wscale: Option<u8>,
+}
+
+/// What a packet is to the tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Of the packet, or, if `related`, the reverse of the one that it quotes.
+    pub tuple: Tuple,
+    /// An ICMP error.
+    pub related: bool,
+    pub tcp: Segment,
+}
+
+/// Why a packet is invalid, for counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    NotIp,
+    NetworkHeader,
+    NetworkChecksum,
+    Fragment,
+    TransportHeader,
+    TransportChecksum,
+    /// An ICMP message that belongs to no connection.
+    Icmp,
+}
+
+fn u16_at(data: &[u8], ofs: usize) -> u16 {
+    u16::from_be_bytes([data[ofs], data[ofs + 1]])
+}
+
+fn u32_at(data: &[u8], ofs: usize) -> u32 {
+    u32::from_be_bytes([data[ofs], data[ofs + 1], data[ofs + 2], data[ofs + 3]])
+}
+
+/// Where the transport header of a network packet begins, which protocol it is, and the addresses as a tuple.
+struct Network {
+    tuple: Tuple,
+    l4: usize,
+    end: usize,
+}
+
+/// Reads a network header. `data` may go on behind the packet; a packet that is quoted may be cut short.
+fn network(data: &[u8], quoted: bool) -> Result<Network, Invalid> {
+    let mut tuple = Tuple::default();
+    match data.first().map(|b| b >> 4) {
+        Some(4) => {
+            let h = data.first_chunk::<20>().ok_or(Invalid::NetworkHeader)?;
+            let l4 = usize::from(h[0] & 15) * 4;
+            let end = usize::from(u16_at(h, 2));
+            let end = if quoted { end.min(data.len()) } else { end };
+            if l4 < 20 || l4 > end || end > data.len() {
+                return Err(Invalid::NetworkHeader);
+            }
+            if !quoted && checksum(&data[..l4]) != 0 {
+                return Err(Invalid::NetworkChecksum);
+            }
+            if u16_at(h, 6) & 0x3fff != 0 {
+                return Err(Invalid::Fragment);
+            }
+            (tuple.src, tuple.dst, tuple.proto) = (addr4(&h[12..]), addr4(&h[16..]), h[9]);
+            Ok(Network { tuple, l4, end })
+        }
+        Some(6) => {
+            let h = data.first_chunk::<40>().ok_or(Invalid::NetworkHeader)?;
+            let end = 40 + usize::from(u16_at(h, 4));
+            let end = if quoted { end.min(data.len()) } else { end };
+            if end > data.len() {
+                return Err(Invalid::NetworkHeader);
+            }
+            let (proto, l4, frag) =
+                skip_ipv6_extensions(&data[..end]).ok_or(Invalid::NetworkHeader)?;
+            if frag != 0 {
+                return Err(Invalid::Fragment);
+            }
+            tuple.src.copy_from_slice(&h[8..24]);
+            tuple.dst.copy_from_slice(&h[24..40]);
+            (tuple.proto, tuple.ipv6) = (proto, true);
+            Ok(Network { tuple, l4, end })
+        }
+        _ => Err(Invalid::NotIp),
+    }
+}
+
+/// The type of message that answers one; none for one that is no query.
+fn answer_to(ipv6: bool, icmp_type: u8) -> Option<u8> {
+    Some(match (ipv6, icmp_type) {
+        (false, 8) => 0,
+        (false, 0) => 8,
+        (false, 13) => 14,
+        (false, 14) => 13,
+        (false, 15) => 16,
+        (false, 16) => 15,
+        (true, 128) => 129,
+        (true, 129) => 128,
+        _ => return None,
+    })
+}
+
+/// Whether the first packet of a connection can be such a message.
+pub fn is_query(ipv6: bool, icmp_type: u8) -> bool {
+    match ipv6 {
+        false => matches!(icmp_type, 8 | 13 | 15),
+        true => icmp_type == 128,
+    }
+}
+
+fn is_error(ipv6: bool, icmp_type: u8) -> bool {
+    match ipv6 {
+        false => matches!(icmp_type, 3 | 4 | 5 | 11 | 12),
+        true => matches!(icmp_type, 1..=4),
+    }
+}
+
+/// Whether the first chunk behind an SCTP header is there (RFC 9260, section 3).
+fn has_chunk(l4: &[u8]) -> bool {
+    l4.get(12..16).is_some_and(|chunk| {
+        let len = usize::from(u16_at(chunk, 2));
+        len >= 4 && 12 + len <= l4.len()
+    })
+}
+
+/// Adds to the tuple what the transport header says. What is quoted has its first eight bytes at least.
+fn transport(tuple: &mut Tuple, l4: &[u8], quoted: bool) -> Result<(), Invalid> {
+    let short = Err(Invalid::TransportHeader);
+    match tuple.proto {
+        ip_proto::TCP => {
+            if l4.len() < 8 {
+                return short;
+            }
+            if !quoted {
+                let header = l4.get(12).map_or(0, |b| usize::from(b >> 4) * 4);
+                if header < 20 || header > l4.len() {
+                    return short;
+                }
+            }
+            (tuple.src_l4, tuple.dst_l4) = (u16_at(l4, 0).into(), u16_at(l4, 2).into());
+        }
+        ip_proto::UDP => {
+            if l4.len() < 8 {
+                return short;
+            }
+            let len = usize::from(u16_at(l4, 4));
+            if !quoted && (len < 8 || len != l4.len()) {
+                return short;
+            }
+            (tuple.src_l4, tuple.dst_l4) = (u16_at(l4, 0).into(), u16_at(l4, 2).into());
+        }
+        ip_proto::SCTP => {
+            if l4.len() < 8 || !quoted && !has_chunk(l4) {
+                return short;
+            }
+            (tuple.src_l4, tuple.dst_l4) = (u16_at(l4, 0).into(), u16_at(l4, 2).into());
+        }
+        proto if proto == icmp_of(tuple.ipv6) => {
+            if l4.len() < 8 {
+                return short;
+            }
+            let (ty, code) = (l4[0], l4[1]);
+            let answer = answer_to(tuple.ipv6, ty).filter(|_| code == 0);
+            let answer = answer.ok_or(Invalid::Icmp)?;
+            let id = u32::from(u16_at(l4, 4)) << 16;
+            tuple.src_l4 = id | u32::from(ty) << 8;
+            tuple.dst_l4 = id | u32::from(answer) << 8;
+        }
+        // Of the others there is one connection between two hosts.
+        _ => {}
+    }
+    Ok(())
+}
+
+fn icmp_of(ipv6: bool) -> u8 {
+    match ipv6 {
+        false => ip_proto::ICMP,
+        true => ip_proto::ICMPV6,
+    }
+}
+
+/// Whether the transport checksum holds, where the protocol has one and the sender put one in.
+fn sum_holds(t: &Tuple, l4: &[u8]) -> bool {
+    let pseudo = || {
+        let len = l4.len() as u32;
+        match (t.src.first_chunk::<4>(), t.dst.first_chunk::<4>()) {
+            (Some(src), Some(dst)) if !t.ipv6 => pseudo_v4(*src, *dst, t.proto, len),
+            _ => pseudo_v6(&t.src, &t.dst, t.proto, len),
+        }
+    };
+    match t.proto {
+        ip_proto::TCP => pseudo().add(l4).finish() == 0,
+        ip_proto::UDP => {
+            // Only over IPv4 may it be absent (RFC 768, RFC 8200).
+            let absent = l4.len() >= 8 && u16_at(l4, 6) == 0;
+            (absent && !t.ipv6) || pseudo().add(l4).finish() == 0
+        }
+        ip_proto::SCTP if l4.len() >= 12 => {
+            let crc = crc32c_add(!0, &l4[..8]);
+            let crc = !crc32c_add(crc32c_add(crc, &[0; 4]), &l4[12..]);
+            u32::from_le_bytes([l4[8], l4[9], l4[10], l4[11]]) == crc
+        }
+        ip_proto::ICMP if !t.ipv6 => Sum::ZERO.add(l4).finish() == 0,
+        ip_proto::ICMPV6 if t.ipv6 => pseudo().add(l4).finish() == 0,
+        _ => true,
+    }
+}
+
+/// The tuple of the packet that an ICMP error quotes, reversed. Whoever got the error must have sent the packet.
+fn quoted(outer: &Tuple, l4: &[u8]) -> Result<Tuple, Invalid> {
+    let inner = l4.get(8..).unwrap_or_default();
+    let net = network(inner, true)?;
+    let mut t = net.tuple;
+    if t.src != outer.dst || t.ipv6 != outer.ipv6 {
+        return Err(Invalid::Icmp);
+    }
+    transport(&mut t, &inner[net.l4..net.end], true)?;
+    Ok(t.reversed())
+}
+
+/// The window scale option.
+fn wscale(options: &[u8]) -> Option<u8> {
+    let mut rest = options;
+    loop {
+        match rest {
+            [0, ..] | [] => return None,
+            [1, after @ ..] => rest = after,
+            [3, 3, shift, ..] => return Some((*shift).min(14)),
+            [_, len, ..] if *len >= 2 => rest = rest.get(usize::from(*len)..)?,
+            _ => return None,
+        }
+    }
+}
+
+fn segment(l4: &[u8]) -> Segment {
+    let Some(h) = l4.first_chunk::<20>() else {
+        return Segment::default();
+    };
+    let header = usize::from(h[12] >> 4) * 4;
+    let flags = h[13];
+    Segment {
+        flags,
+        seq: u32_at(h, 4),
+        ack: u32_at(h, 8),
+        window: u16_at(h, 14),
+        len: l4.len().saturating_sub(header) as u32,
+        wscale: match flags & SYN {
+            0 => None,
+            _ => l4.get(20..header).and_then(wscale),
+        },
+    }
+}
+
+/// Reads a packet for `zone`.
+pub fn key(packet: &Packet, zone: u16) -> Result<Key, Invalid> {
+    let l3 = packet.l3_data();
+    let net = network(l3, false)?;
+    let mut tuple = net.tuple;
+    tuple.zone = zone;
+    let l4 = &l3[net.l4..net.end];
+    let icmp = tuple.proto == icmp_of(tuple.ipv6);
+    let is_error = icmp && l4.len() >= 8 && is_error(tuple.ipv6, l4[0]);
+    let outer = tuple;
+    if is_error {
+        tuple = quoted(&outer, l4)?;
+        tuple.zone = zone;
+    } else {
+        transport(&mut tuple, l4, false)?;
+    }
+    // What the receiver has verified or the sender left to the hardware is not looked at.
+    if packet.offload.checksum == Checksum::Unknown && !sum_holds(&outer, l4) {
+        return Err(Invalid::TransportChecksum);
+    }
+    Ok(Key {
+        tuple,
+        related: is_error,
+        tcp: match outer.proto {
+            ip_proto::TCP => segment(l4),
+            _ => Segment::default(),
+        },
+    })
+}

@@ -1,0 +1,484 @@
+//! Where connections are: shards, each with a lock of its own, a slab and an index.
+//!
+//! A connection lives in the shard that the hash of its original tuple says. The hash is the same for both directions,
+//! so one entry of the index serves both, unless addresses are translated: then the tuple of replies has an entry of
+//! its own, an alias, which lives in the shard that *its* hash says and names the place of the connection.
+//!
+//! ```text
+//!   hash(packet) --> shard --> index --> slot of slab: Conn
+//!                                  \---> alias { tuple, place } --> other shard's slot
+//! ```
+//!
+//! No thread holds the locks of two shards. So an alias may name a place whose connection is gone: whoever follows one
+//! compares the tuple with what is there.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
+
+use crate::conn::{Conn, flag};
+use crate::tuple::Tuple;
+
+/// Number of shards, a power of two.
+pub const SHARDS: usize = 128;
+/// Connections that are allocated together.
+const CHUNK: usize = 64;
+/// In [`Slot::at`]: an alias.
+const ALIAS: u32 = 1 << 31;
+
+/// Where a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub shard: u16,
+    pub slot: u32,
+}
+
+/// An entry of an index.
+#[derive(Clone, Copy)]
+struct Slot {
+    hash: u32,
+    at: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Alias {
+    tuple: Tuple,
+    place: Place,
+}
+
+/// What a tuple leads to in a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The connection, and whether the tuple is that of replies.
+    Here(u32, bool),
+    /// Perhaps a connection in another shard, or in this one, to which the tuple is that of replies.
+    There(Place),
+}
+
+/// Places of one type, in chunks, so that growing moves nothing and wastes little.
+struct Slab<T> {
+    chunks: Vec<Box<[T]>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab {
+            chunks: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+}
+
+impl<T> Slab<T> {
+    #[inline]
+    fn get(&self, i: u32) -> Option<&T> {
+        self.chunks.get(i as usize / CHUNK)?.get(i as usize % CHUNK)
+    }
+
+    #[inline]
+    fn get_mut(&mut self, i: u32) -> Option<&mut T> {
+        let chunk = self.chunks.get_mut(i as usize / CHUNK)?;
+        chunk.get_mut(i as usize % CHUNK)
+    }
+
+    /// A free place.
+    fn take(&mut self, new: impl Fn() -> T) -> u32 {
+        if let Some(i) = self.free.pop() {
+            return i;
+        }
+        let first = (self.chunks.len() * CHUNK) as u32;
+        self.chunks.push((0..CHUNK).map(|_| new()).collect());
+        self.free.extend((first + 1..first + CHUNK as u32).rev());
+        first
+    }
+
+    fn give(&mut self, i: u32) {
+        self.free.push(i);
+    }
+
+    fn len(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+}
+
+/// See the module's text.
+#[derive(Default)]
+pub struct Shard {
+    index: HashTable<Slot>,
+    conns: Slab<Conn>,
+    aliases: Slab<Alias>,
+    serial: u32,
+}
+
+/// What the index is ordered by: all bits of it depend on the 32 that it keeps.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Shard {
+    /// What packets with the tuple belong to.
+    #[inline]
+    pub fn find(&self, hash: u64, t: &Tuple) -> Option<Found> {
+        let short = hash as u32;
+        let mut reply = false;
+        let slot = self.index.find(spread(short), |slot| {
+            if slot.hash != short {
+                return false;
+            }
+            match slot.at & ALIAS {
+                0 => match self.conns.get(slot.at).and_then(|c| c.direction_of(t)) {
+                    Some(direction) => {
+                        reply = direction;
+                        true
+                    }
+                    None => false,
+                },
+                _ => self
+                    .aliases
+                    .get(slot.at & !ALIAS)
+                    .is_some_and(|a| a.tuple == *t),
+            }
+        })?;
+        match slot.at & ALIAS {
+            0 => Some(Found::Here(slot.at, reply)),
+            _ => self
+                .aliases
+                .get(slot.at & !ALIAS)
+                .map(|a| Found::There(a.place)),
+        }
+    }
+
+    #[inline]
+    pub fn get(&self, slot: u32) -> Option<&Conn> {
+        self.conns.get(slot)
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Conn> {
+        self.conns.get_mut(slot)
+    }
+
+    /// A place for a connection to come, which nobody finds yet.
+    pub fn reserve(&mut self) -> u32 {
+        self.conns.take(Conn::default)
+    }
+
+    /// Gives a reserved place back.
+    pub fn release(&mut self, slot: u32) {
+        self.conns.give(slot);
+    }
+
+    /// Puts a connection into its reserved place, where it is found from now on. Returns its serial number.
+    pub fn put(&mut self, slot: u32, hash: u64, mut conn: Conn) -> u32 {
+        self.serial = self.serial.wrapping_add(1).max(1);
+        conn.serial = self.serial;
+        conn.flags |= flag::USED;
+        if let Some(place) = self.conns.get_mut(slot) {
+            *place = conn;
+        }
+        self.enter(hash, slot);
+        self.serial
+    }
+
+    fn enter(&mut self, hash: u64, at: u32) {
+        let hash = hash as u32;
+        let rehash = |s: &Slot| spread(s.hash);
+        self.index
+            .insert_unique(spread(hash), Slot { hash, at }, rehash);
+    }
+
+    fn leave(&mut self, hash: u64, at: u32) -> bool {
+        let hash = spread(hash as u32);
+        match self.index.find_entry(hash, |s| s.at == at) {
+            Ok(entry) => {
+                entry.remove();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Takes a connection out.
+    fn take(&mut self, slot: u32, key: u64) -> Option<Conn> {
+        let conn = self.conns.get_mut(slot).filter(|c| c.has(flag::USED))?;
+        let conn = std::mem::take(conn);
+        self.leave(conn.orig.hash(key), slot);
+        self.conns.give(slot);
+        Some(conn)
+    }
+
+    /// Enters the tuple of replies of a connection elsewhere, unless the tuple is taken.
+    fn add_alias(&mut self, hash: u64, tuple: &Tuple, place: Place) -> bool {
+        if self.find(hash, tuple).is_some() {
+            return false;
+        }
+        let alias = Alias {
+            tuple: *tuple,
+            place,
+        };
+        let i = self.aliases.take(|| alias);
+        if let Some(a) = self.aliases.get_mut(i) {
+            *a = alias;
+        }
+        self.enter(hash, i | ALIAS);
+        true
+    }
+
+    fn remove_alias(&mut self, hash: u64, tuple: &Tuple, place: Place) {
+        let short = hash as u32;
+        let found = self.index.find(spread(short), |s| {
+            let alias = self.aliases.get(s.at & !ALIAS);
+            s.hash == short
+                && s.at & ALIAS != 0
+                && alias.is_some_and(|a| a.tuple == *tuple && a.place == place)
+        });
+        if let Some(at) = found.map(|s| s.at)
+            && self.leave(hash, at)
+        {
+            self.aliases.give(at & !ALIAS);
+        }
+    }
+
+    /// Places that there are, used or not.
+    pub fn places(&self) -> u32 {
+        self.conns.len()
+    }
+}
+
+/// All shards, and how many connections they hold.
+pub struct Table {
+    key: u64,
+    shards: Box<[Mutex<Shard>]>,
+    count: AtomicU32,
+    /// By zone.
+    zones: Box<[AtomicU32]>,
+}
+
+impl Table {
+    /// With the key of its hashes.
+    pub fn new(key: u64) -> Table {
+        Table {
+            key,
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            count: AtomicU32::new(0),
+            zones: (0..=u16::MAX).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    #[inline]
+    pub fn hash(&self, t: &Tuple) -> u64 {
+        t.hash(self.key)
+    }
+
+    #[inline]
+    pub fn shard_of(hash: u64) -> u16 {
+        (hash >> 40) as u16 % SHARDS as u16
+    }
+
+    #[inline]
+    pub fn lock(&self, shard: u16) -> MutexGuard<'_, Shard> {
+        let shard = &self.shards[usize::from(shard) % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn count(&self) -> u32 {
+        self.count.load(Relaxed)
+    }
+
+    pub fn count_in(&self, zone: u16) -> u32 {
+        self.zones[usize::from(zone)].load(Relaxed)
+    }
+
+    /// Counts a connection that is to come, unless there are `max` already.
+    pub fn count_one(&self, zone: u16, max: u32) -> bool {
+        let more = |n| (n < max).then_some(n + 1);
+        let counted = self.count.fetch_update(Relaxed, Relaxed, more).is_ok();
+        if counted {
+            self.zones[usize::from(zone)].fetch_add(1, Relaxed);
+        }
+        counted
+    }
+
+    /// Takes back what [`Table::count_one`] counted.
+    pub fn uncount_one(&self, zone: u16) {
+        self.count.fetch_sub(1, Relaxed);
+        self.zones[usize::from(zone)].fetch_sub(1, Relaxed);
+    }
+
+    /// Enters the tuple of replies of a connection at `place`, unless the tuple is taken.
+    pub fn alias(&self, tuple: &Tuple, place: Place) -> bool {
+        let hash = self.hash(tuple);
+        let mut shard = self.lock(Self::shard_of(hash));
+        shard.add_alias(hash, tuple, place)
+    }
+
+    pub fn unalias(&self, tuple: &Tuple, place: Place) {
+        let hash = self.hash(tuple);
+        let mut shard = self.lock(Self::shard_of(hash));
+        shard.remove_alias(hash, tuple, place);
+    }
+
+    /// Takes a connection out of a shard that the caller holds. What is given back is to be handed to
+    /// [`Table::forget`] when the shard is no longer held.
+    #[must_use]
+    pub fn take(&self, shard: &mut Shard, place: Place) -> Option<Gone> {
+        let conn = shard.take(place.slot, self.key)?;
+        self.uncount_one(conn.orig.zone);
+        let reply = conn.has(flag::ALIASED).then_some(conn.reply);
+        Some(Gone { reply, place })
+    }
+
+    /// Forgets what is left of a connection that was taken out.
+    pub fn forget(&self, gone: Option<Gone>) {
+        if let Some(Gone {
+            reply: Some(reply),
+            place,
+        }) = gone
+        {
+            self.unalias(&reply, place);
+        }
+    }
+
+    /// Whether no connection has the tuple, in either direction.
+    pub fn is_free(&self, tuple: &Tuple) -> bool {
+        let hash = self.hash(tuple);
+        self.lock(Self::shard_of(hash)).find(hash, tuple).is_none()
+    }
+
+    /// Takes out of one shard the connections among the places from `first` on, `n` at most, that `which` says.
+    /// Returns how many, and whether the shard has further places.
+    pub fn sweep(
+        &self,
+        shard: u16,
+        first: u32,
+        n: u32,
+        which: &mut dyn FnMut(&Conn) -> bool,
+    ) -> (usize, bool) {
+        let mut gone = Vec::new();
+        let mut guard = self.lock(shard);
+        let places = guard.places();
+        let end = first.saturating_add(n).min(places);
+        let mut taken = 0;
+        for slot in first..end {
+            let conn = guard.get(slot).filter(|c| c.has(flag::USED));
+            if conn.is_some_and(&mut *which) {
+                let one = self.take(&mut guard, Place { shard, slot });
+                taken += 1;
+                gone.extend(one.filter(|g| g.reply.is_some()));
+            }
+        }
+        drop(guard);
+        for one in gone {
+            self.forget(Some(one));
+        }
+        (taken, end < places)
+    }
+}
+
+/// What is left of a connection that was taken out.
+pub struct Gone {
+    reply: Option<Tuple>,
+    place: Place,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuple::addr4;
+
+    fn tuple(a: u8, port: u16) -> Tuple {
+        Tuple {
+            src: addr4(&[10, 0, 0, a]),
+            dst: addr4(&[10, 0, 0, 2]),
+            src_l4: port.into(),
+            dst_l4: 80,
+            zone: 1,
+            proto: 17,
+            ipv6: false,
+        }
+    }
+
+    fn add(table: &Table, orig: Tuple, reply: Tuple) -> Place {
+        let hash = table.hash(&orig);
+        let shard = Table::shard_of(hash);
+        assert!(table.count_one(orig.zone, 1000));
+        let slot = table.lock(shard).reserve();
+        let place = Place { shard, slot };
+        let mut conn = Conn {
+            orig,
+            reply,
+            ..Conn::default()
+        };
+        if reply != orig.reversed() {
+            conn.flags = flag::SRC_NAT | flag::ALIASED;
+            assert!(table.alias(&reply, place));
+        }
+        table.lock(shard).put(slot, hash, conn);
+        place
+    }
+
+    fn find(table: &Table, t: &Tuple) -> Option<(Place, bool)> {
+        let hash = table.hash(t);
+        let shard = Table::shard_of(hash);
+        match table.lock(shard).find(hash, t)? {
+            Found::Here(slot, reply) => Some((Place { shard, slot }, reply)),
+            Found::There(place) => Some((place, true)),
+        }
+    }
+
+    #[test]
+    fn connections_are_found_from_both_sides_until_they_are_taken_out() {
+        let table = Table::new(3);
+        let plain = tuple(1, 5);
+        let translated = tuple(3, 5);
+        let answer = tuple(9, 700).reversed();
+        let a = add(&table, plain, plain.reversed());
+        let b = add(&table, translated, answer);
+        assert_eq!(find(&table, &plain), Some((a, false)));
+        assert_eq!(find(&table, &plain.reversed()), Some((a, true)));
+        assert_eq!(find(&table, &translated), Some((b, false)));
+        assert_eq!(find(&table, &answer), Some((b, true)));
+        // What was translated does not come back as it went.
+        assert_eq!(find(&table, &translated.reversed()), None);
+        assert!(!table.is_free(&answer) && !table.alias(&answer, a));
+        let mut guard = table.lock(b.shard);
+        let gone = table.take(&mut guard, b);
+        drop(guard);
+        table.forget(gone);
+        assert!(table.is_free(&answer) && table.is_free(&translated));
+        assert_eq!((table.count(), table.count_in(1)), (1, 1));
+    }
+
+    #[test]
+    fn sweeps_see_each_place_once() {
+        let table = Table::new(3);
+        for port in 0..500 {
+            let t = tuple(1, port);
+            add(&table, t, t.reversed());
+        }
+        let mut seen = 0;
+        for shard in 0..SHARDS as u16 {
+            let (mut first, mut more) = (0, true);
+            while more {
+                let odd = &mut |c: &Conn| {
+                    seen += 1;
+                    c.orig.src_l4 % 2 == 1
+                };
+                (_, more) = table.sweep(shard, first, 3, odd);
+                first += 3;
+            }
+        }
+        assert_eq!((seen, table.count()), (500, 250));
+        // Their places are used again.
+        let places = |t: &Table| (0..SHARDS as u16).map(|s| t.lock(s).places()).sum::<u32>();
+        let before = places(&table);
+        for port in (0..500).filter(|p| p % 2 == 1) {
+            let t = tuple(1, port);
+            add(&table, t, t.reversed());
+        }
+        assert_eq!(places(&table), before);
+    }
+}

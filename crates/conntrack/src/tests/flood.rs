@@ -1,0 +1,72 @@
+//! What a flood costs, and whom.
+
+use super::*;
+
+#[test]
+fn a_flood_is_bounded_and_leaves_connections_that_stand_alone() {
+    let mut lab = Lab::new();
+    let (a, b) = ((A, 1000), (B, 80));
+    lab.state(tcp(a, b, SYN, 100, 0, b""), &commit());
+    lab.state(tcp(b, a, SYN | ACK, 500, 101, b""), &look());
+    lab.state(tcp(a, b, ACK, 101, 501, b""), &look());
+    lab.tracker.set_max_count(1000);
+    for i in 0..5000u32 {
+        let [_, _, x, y] = i.to_be_bytes();
+        let src = ([172, 16, x, y], 7);
+        assert_eq!(lab.state(tcp(src, b, SYN, 1, 0, b""), &commit()), CS_NEW);
+    }
+    assert_eq!(lab.tracker.count(), 1000);
+    assert_eq!(
+        lab.state(tcp(a, b, ACK, 101, 501, b""), &look()),
+        CS_ESTABLISHED
+    );
+    // The flood is forgotten within its timeout and one interval of the sweep.
+    lab.wait(31);
+    let end = lab.now + Duration::from_secs(21);
+    while let Some(due) = lab.tracker.sweep(lab.now).filter(|_| lab.now < end) {
+        lab.now = due.max(lab.now + Duration::from_millis(1));
+    }
+    assert_eq!(lab.tracker.count(), 1);
+    assert_eq!(
+        lab.state(tcp(a, b, ACK, 101, 501, b""), &look()),
+        CS_ESTABLISHED
+    );
+    lab.tracker.flush(&CtFilter::default());
+    assert_eq!(lab.tracker.sweep(lab.now), None);
+}
+
+#[test]
+fn a_zone_has_no_more_than_its_limit() {
+    let lab = Lab::new();
+    lab.tracker.set_limit(Some(5), 2);
+    for port in 1..=4 {
+        assert_eq!(lab.state(udp((A, port), (B, 53), b""), &commit()), CS_NEW);
+    }
+    assert_eq!(lab.entries().len(), 2);
+    let [limit] = lab.tracker.limits(Some(5))[..] else {
+        panic!("no limit")
+    };
+    assert_eq!((limit.limit, limit.count), (2, 2));
+    let other = Ct {
+        zone: 6,
+        ..commit()
+    };
+    lab.state(udp((A, 1), (B, 53), b""), &other);
+    assert_eq!(lab.tracker.count(), 3);
+    lab.tracker.set_limit(None, 1);
+    lab.state(udp((A, 2), (B, 53), b""), &other);
+    lab.tracker.delete_limit(Some(5));
+    assert_eq!(
+        (lab.tracker.count(), lab.tracker.limits(Some(5))[0].limit),
+        (3, 1)
+    );
+}
+
+#[test]
+fn a_connection_takes_less_than_300_bytes() {
+    // A place, its number among the free ones, an entry of the index at its emptiest, and an alias with its own.
+    let entry = size_of::<[u32; 2]>() * 16 / 7 + 3;
+    let alias = 52 + 4 + entry;
+    let all = size_of::<crate::conn::Conn>() + 4 + entry;
+    assert!(all + alias < 300, "{all} + {alias}");
+}

@@ -1,0 +1,556 @@
+//! What happens to a packet in the tracker.
+//!
+//! ```text
+//!   packet --key--> shard --find--> connection --update--> state, mark, labels in the packet --> translation
+//!              \                       \ expired, over, or to be forced: taken out
+//!               \ none: invalid         --> none: new; with `commit` it is entered
+//! ```
+//!
+//! A batch is handled packet by packet, in order; as long as packets belong to one shard its lock is kept. A packet of
+//! a connection that is there is looked up once, and nothing is allocated for it.
+
+use std::sync::MutexGuard;
+
+use ferrovs_datapath::action::{Ct, NatKind};
+use ferrovs_packet::buffer::{BATCH, Batch, CtConn, Packet};
+use ferrovs_packet::flow::{
+    CS_DST_NAT, CS_ESTABLISHED, CS_INVALID, CS_NEW, CS_RELATED, CS_REPLY_DIR, CS_SRC_NAT,
+    CS_TRACKED,
+};
+use ferrovs_runtime::vlog::RateLimit;
+use ferrovs_runtime::vlog::modules::CONNTRACK;
+use ferrovs_runtime::{coverage, vlog};
+
+use crate::Tracker;
+use crate::alg::Helper;
+use crate::conn::{Conn, Extra, Proto, flag};
+use crate::control::Watched;
+use crate::expect::Expected;
+use crate::extract::{self, Invalid, Key};
+use crate::frag::{self, Added};
+use crate::nat;
+use crate::rewrite;
+use crate::table::{Found, Place, Shard, Table};
+use crate::tcp::Verdict;
+use crate::timeouts::DEFAULT_POLICY;
+use crate::tuple::Tuple;
+
+const CS_NAT: u8 = CS_SRC_NAT | CS_DST_NAT;
+
+/// The lock of the shard that was looked at last.
+struct Held<'a> {
+    table: &'a Table,
+    last: Option<(u16, MutexGuard<'a, Shard>)>,
+}
+
+impl<'a> Held<'a> {
+    #[inline]
+    fn lock(&mut self, shard: u16) -> &mut Shard {
+        if self.last.as_ref().is_some_and(|(s, _)| *s != shard) {
+            // Two are never held.
+            self.last = None;
+        }
+        let table = self.table;
+        &mut self
+            .last
+            .get_or_insert_with(|| (shard, table.lock(shard)))
+            .1
+    }
+
+    fn release(&mut self) {
+        self.last = None;
+    }
+}
+
+/// One batch and what is asked for it.
+pub struct Run<'a> {
+    tracker: &'a Tracker,
+    ct: &'a Ct,
+    now_ms: u64,
+    checked: bool,
+    held: Held<'a>,
+}
+
+/// What is left to do with a packet of a connection.
+enum Next {
+    Done,
+    /// The connection is over.
+    Renew,
+    /// A helper wants to see the packet.
+    Watch(Box<Watched>),
+}
+
+impl<'a> Run<'a> {
+    pub fn new(tracker: &'a Tracker, ct: &'a Ct, now_ms: u64) -> Run<'a> {
+        Run {
+            tracker,
+            ct,
+            now_ms,
+            checked: tracker.checks_sequence(),
+            held: Held {
+                table: &tracker.table,
+                last: None,
+            },
+        }
+    }
+
+    /// Tracks all packets of a batch; see [`Tracker::execute`].
+    pub fn batch(&mut self, batch: &mut Batch) -> Vec<Packet> {
+        if batch.iter().any(frag::is_fragment) {
+            return self.fragments(batch);
+        }
+        for packet in batch {
+            self.packet(packet);
+        }
+        Vec::new()
+    }
+
+    /// Tracks a batch that has fragments in it.
+    #[cold]
+    fn fragments(&mut self, batch: &mut Batch) -> Vec<Packet> {
+        let mut out = Vec::new();
+        for mut packet in batch.drain(..) {
+            if !frag::is_fragment(&packet) {
+                self.packet(&mut packet);
+                out.push(packet);
+                continue;
+            }
+            self.held.release();
+            match self.tracker.frags.add(packet, self.ct.zone, self.now_ms) {
+                Added::Waits => {}
+                Added::Refused(mut packet) => {
+                    self.describe(&mut packet, CS_INVALID, None, None);
+                    out.push(packet);
+                }
+                Added::Complete(mut all) => {
+                    self.packet(&mut all.whole);
+                    out.extend(all.finish());
+                }
+            }
+        }
+        let rest = out.split_off(out.len().min(BATCH));
+        batch.extend(out);
+        rest
+    }
+
+    fn packet(&mut self, packet: &mut Packet) {
+        let (before, zone) = (packet.md.ct_state, self.ct.zone);
+        let same_zone = before & CS_TRACKED != 0 && packet.md.ct_zone == zone;
+        if same_zone && packet.md.ct_conn.is_some() && !self.ct.force && self.again(packet) {
+            return;
+        }
+        if before & CS_INVALID != 0 {
+            return self.describe(packet, CS_INVALID, None, None);
+        }
+        let key = match extract::key(packet, zone) {
+            Ok(key) => key,
+            Err(why) => {
+                count_invalid(why);
+                return self.describe(packet, CS_INVALID, None, None);
+            }
+        };
+        // What has been translated for this zone is not translated for it again.
+        let done = if same_zone { before & CS_NAT } else { 0 };
+        let hash = self.tracker.table.hash(&key.tuple);
+        let mut found = self.find(hash, &key.tuple);
+        if found.is_none() && done != 0 && self.ct.nat.is_none() {
+            found = self.find_original(packet, before);
+        }
+        if let Some((place, reply)) = found {
+            let now_ms = self.now_ms;
+            let forced = self.ct.force && reply;
+            let (tracker, ct, checked) = (self.tracker, self.ct, self.checked);
+            let shard = self.held.lock(place.shard);
+            if let Some(conn) = shard.get_mut(place.slot)
+                && !conn.has_expired(now_ms)
+                && !forced
+            {
+                let hit = Hit {
+                    tracker,
+                    ct,
+                    now_ms,
+                    checked,
+                    place,
+                    reply,
+                    done,
+                };
+                match hit.update(conn, packet, &key) {
+                    Next::Done => return,
+                    Next::Watch(watched) => {
+                        self.held.release();
+                        return self.tracker.watch(packet, &watched, self.ct);
+                    }
+                    Next::Renew => {}
+                }
+            }
+            self.remove(place);
+        }
+        self.begin(packet, &key, hash);
+    }
+
+    /// The connection that packets with the tuple belong to, and whether they are replies.
+    #[inline]
+    fn find(&mut self, hash: u64, tuple: &Tuple) -> Option<(Place, bool)> {
+        let shard = Table::shard_of(hash);
+        match self.held.lock(shard).find(hash, tuple)? {
+            Found::Here(slot, reply) => Some((Place { shard, slot }, reply)),
+            Found::There(place) => {
+                let conn = self.held.lock(place.shard).get(place.slot);
+                let is_reply = conn.and_then(|c| c.direction_of(tuple)) == Some(true);
+                is_reply.then_some((place, true))
+            }
+        }
+    }
+
+    /// The connection of a packet that was translated before, by what the packet shows of it.
+    #[cold]
+    fn find_original(&mut self, packet: &Packet, before: u8) -> Option<(Place, bool)> {
+        let tuple = Tuple::of_flow(&packet.md.ct_orig, packet.md.ct_zone)?;
+        let (place, _) = self.find(self.tracker.table.hash(&tuple), &tuple)?;
+        Some((place, before & CS_REPLY_DIR != 0))
+    }
+
+    /// A packet that was tracked in this zone comes again: it counts once.
+    fn again(&mut self, packet: &mut Packet) -> bool {
+        let known = packet.md.ct_conn;
+        let place = Place {
+            shard: known.shard,
+            slot: known.slot,
+        };
+        let ct = self.ct;
+        let conn = self.held.lock(place.shard).get_mut(place.slot);
+        let Some(conn) = conn.filter(|c| c.serial == known.serial && c.has(flag::USED)) else {
+            return false;
+        };
+        let mut state = packet.md.ct_state;
+        if ct.nat.is_some() && conn.has(flag::NAT) && state & CS_NAT == 0 {
+            let reply = state & CS_REPLY_DIR != 0;
+            let related = known.related;
+            state |= translate(packet, conn, reply, related);
+        }
+        describe_conn(packet, conn, ct, state);
+        true
+    }
+
+    /// Takes a connection out of the table.
+    #[cold]
+    fn remove(&mut self, place: Place) {
+        let shard = self.held.lock(place.shard);
+        let gone = self.tracker.take(shard, place);
+        self.held.release();
+        self.tracker.table.forget(gone);
+    }
+
+    /// Writes into a packet what is known without a connection.
+    fn describe(
+        &self,
+        packet: &mut Packet,
+        state: u8,
+        orig: Option<&Tuple>,
+        expected: Option<&Expected>,
+    ) {
+        let md = &mut packet.md;
+        md.ct_state = state | CS_TRACKED;
+        md.ct_zone = self.ct.zone;
+        (md.ct_mark, md.ct_label) = (0, [0; 16]);
+        let shown = expected.map(|e| &e.parent).or(orig);
+        md.ct_orig = shown.map(|t| t.to_flow()).unwrap_or_default();
+        md.ct_conn = CtConn::default();
+    }
+
+    /// A packet that belongs to no connection.
+    fn begin(&mut self, packet: &mut Packet, key: &Key, hash: u64) {
+        let began = match key.related {
+            // There is nothing that it could be about.
+            true => None,
+            false => Proto::begin(key),
+        };
+        let Some((proto, class)) = began else {
+            return self.describe(packet, CS_INVALID, None, None);
+        };
+        let expected = self.tracker.expectations.find(&key.tuple);
+        let state = match expected {
+            Some(_) => CS_NEW | CS_RELATED,
+            None => CS_NEW,
+        };
+        let conn = self.ct.commit.then(|| Conn {
+            orig: key.tuple,
+            reply: key.tuple.reversed(),
+            expires: self.now_ms + self.tracker.policies.time_ms(self.policy(), class),
+            policy: self.policy(),
+            helper: self
+                .ct
+                .helper
+                .as_deref()
+                .map_or(Helper::None, Helper::named),
+            proto,
+            ..Conn::default()
+        });
+        let entered = conn.is_some_and(|conn| {
+            let conn = match expected {
+                Some(e) => announced(conn, &e),
+                None => conn,
+            };
+            self.enter(packet, conn, hash, expected.as_ref(), state)
+        });
+        if !entered {
+            self.describe(packet, state, Some(&key.tuple), expected.as_ref());
+        }
+    }
+
+    fn policy(&self) -> u32 {
+        let name = self.ct.timeout.as_deref();
+        name.and_then(|n| n.parse().ok()).unwrap_or(DEFAULT_POLICY)
+    }
+
+    /// Enters a new connection, whose first packet it is; false if there is no room for it.
+    fn enter(
+        &mut self,
+        packet: &mut Packet,
+        mut conn: Conn,
+        hash: u64,
+        expected: Option<&Expected>,
+        state: u8,
+    ) -> bool {
+        let tracker = self.tracker;
+        let zone = conn.orig.zone;
+        let limit = tracker.limits.of(zone);
+        if limit != 0 && tracker.table.count_in(zone) >= limit {
+            coverage::CONNTRACK_ZONE_FULL.inc();
+            return false;
+        }
+        if !tracker.table.count_one(zone, tracker.limits.max()) {
+            coverage::CONNTRACK_FULL.inc();
+            return false;
+        }
+        let shard = Table::shard_of(hash);
+        let slot = self.held.lock(shard).reserve();
+        let place = Place { shard, slot };
+        if !self.choose_reply(&mut conn, place, expected) {
+            self.held.lock(shard).release(slot);
+            tracker.table.uncount_one(zone);
+            static RL: RateLimit = RateLimit::new(60, 5);
+            vlog::warn_rl!(
+                RL,
+                CONNTRACK,
+                "Unable to NAT due to tuple space exhaustion - if DoS attack, use firewalling and/or zone partitioning."
+            );
+            return false;
+        }
+        let shard = self.held.lock(shard);
+        if shard.find(hash, &conn.orig).is_some() {
+            // Another thread was faster; what it entered holds for the packets to come.
+            shard.release(slot);
+            self.held.release();
+            tracker.table.uncount_one(zone);
+            if conn.has(flag::ALIASED) {
+                tracker.table.unalias(&conn.reply, place);
+            }
+            return false;
+        }
+        let serial = shard.put(slot, hash, conn);
+        let mut watched = None;
+        if let Some(conn) = shard.get_mut(slot) {
+            watched = (conn.helper != Helper::None)
+                .then(|| Watched::new(conn, place, serial, false))
+                .filter(|w| w.wants(packet));
+            let state = match conn.has(flag::NAT) {
+                true => state | translate(packet, conn, false, false),
+                false => state,
+            };
+            describe_conn(packet, conn, self.ct, state);
+            packet.md.ct_conn = CtConn::new(place.shard, place.slot, serial, false);
+        }
+        if let Some(watched) = watched {
+            self.held.release();
+            tracker.watch(packet, &watched, self.ct);
+        }
+        true
+    }
+
+    /// Decides the tuple of a connection's replies and, where it is not that of the connection reversed, enters it.
+    fn choose_reply(&mut self, conn: &mut Conn, place: Place, expected: Option<&Expected>) -> bool {
+        let Some(nat) = &self.ct.nat else {
+            return true;
+        };
+        let plain = conn.orig.reversed();
+        let table = &self.tracker.table;
+        let mut aliased = false;
+        let mut free = |t: &Tuple| {
+            if *t == plain {
+                return table.is_free(t);
+            }
+            aliased = table.alias(t, place);
+            aliased
+        };
+        if let Some(e) = expected {
+            // As the connection that announced it is translated, so is this one.
+            let (src, dst, port) = e.reply;
+            let mut reply = Tuple {
+                src,
+                dst,
+                src_l4: port.into(),
+                ..plain
+            };
+            if reply == plain {
+                return true;
+            }
+            let mut flags = 0;
+            flags |= if dst != plain.dst { flag::SRC_NAT } else { 0 };
+            let moved = src != plain.src || reply.src_l4 != plain.src_l4;
+            flags |= if moved { flag::DST_NAT } else { 0 };
+            self.held.release();
+            let found = nat::next_port(&mut reply, &mut || self.tracker.random(), &mut free);
+            conn.flags |= flags | if aliased { flag::ALIASED } else { 0 };
+            conn.reply = reply;
+            return found;
+        }
+        let flags = match nat.kind {
+            NatKind::Existing => return true,
+            NatKind::Src => flag::SRC_NAT,
+            NatKind::Dst => flag::DST_NAT,
+        };
+        self.held.release();
+        let random = &mut || self.tracker.random();
+        let chosen = nat::choose(&conn.orig, nat, self.tracker.key, random, &mut free);
+        let Some(reply) = chosen else { return false };
+        conn.reply = reply;
+        conn.flags |= flags | if aliased { flag::ALIASED } else { 0 };
+        true
+    }
+}
+
+/// A connection that was announced takes over from the one that did.
+fn announced(conn: Conn, e: &Expected) -> Conn {
+    let extra = Extra {
+        parent: Some(e.parent),
+        ..Extra::default()
+    };
+    Conn {
+        flags: conn.flags | flag::RELATED,
+        mark: e.mark,
+        labels: e.labels,
+        extra: Some(Box::new(extra)),
+        ..conn
+    }
+}
+
+fn count_invalid(why: Invalid) {
+    match why {
+        Invalid::NetworkChecksum => coverage::CONNTRACK_L3CSUM_ERR.inc(),
+        Invalid::TransportChecksum => coverage::CONNTRACK_L4CSUM_ERR.inc(),
+        _ => {}
+    }
+}
+
+/// Translates a packet as its connection says; returns the bits of its state that tell so.
+fn translate(packet: &mut Packet, conn: &Conn, reply: bool, related: bool) -> u8 {
+    let (from, to) = match reply {
+        false => (conn.orig, conn.reply.reversed()),
+        true => (conn.reply, conn.orig.reversed()),
+    };
+    match related {
+        false => rewrite::translate(packet, &from, &to),
+        true => rewrite::translate_error(packet, &from, &to),
+    }
+    // What is the source one way is the destination the other way.
+    let (src, dst) = match reply {
+        false => (flag::SRC_NAT, flag::DST_NAT),
+        true => (flag::DST_NAT, flag::SRC_NAT),
+    };
+    let bit = |flag, state| if conn.has(flag) { state } else { 0 };
+    bit(src, CS_SRC_NAT) | bit(dst, CS_DST_NAT)
+}
+
+/// Writes into a packet what is known of its connection, and into the connection what the action says.
+#[inline]
+fn describe_conn(packet: &mut Packet, conn: &mut Conn, ct: &Ct, state: u8) {
+    let md = &mut packet.md;
+    if let Some(m) = ct.mark {
+        conn.mark = m.value & m.mask | conn.mark & !m.mask;
+    }
+    if let Some(m) = ct.labels {
+        for (label, (value, mask)) in conn.labels.iter_mut().zip(m.value.iter().zip(m.mask)) {
+            *label = value & mask | *label & !mask;
+        }
+    }
+    md.ct_state = state | CS_TRACKED;
+    md.ct_zone = ct.zone;
+    (md.ct_mark, md.ct_label) = (conn.mark, conn.labels);
+    md.ct_orig = conn.shown().to_flow();
+}
+
+/// A packet that belongs to a connection.
+struct Hit<'a> {
+    tracker: &'a Tracker,
+    ct: &'a Ct,
+    now_ms: u64,
+    checked: bool,
+    place: Place,
+    reply: bool,
+    /// Translation that the packet has had.
+    done: u8,
+}
+
+impl Hit<'_> {
+    fn update(&self, conn: &mut Conn, packet: &mut Packet, key: &Key) -> Next {
+        let (ct, reply) = (self.ct, self.reply);
+        let mut state = self.done;
+        state |= if reply { CS_REPLY_DIR } else { 0 };
+        let mut shift = None;
+        if key.related {
+            state |= CS_RELATED;
+        } else {
+            state |= if conn.has(flag::RELATED) {
+                CS_RELATED
+            } else {
+                0
+            };
+            let shifted;
+            let mut key = key;
+            if let Some(extra) = &conn.extra {
+                shift = extra.shift_for(&key.tcp, reply);
+                if let Some(s) = shift {
+                    // The sender of what was acknowledged counts as it sent.
+                    let mut other = *key;
+                    other.tcp.ack = s.ack;
+                    shifted = other;
+                    key = &shifted;
+                }
+            }
+            let class = match conn.proto.update(key, reply, self.checked) {
+                Verdict::Valid(class) => {
+                    state |= CS_ESTABLISHED;
+                    class
+                }
+                Verdict::ValidNew(class) => {
+                    state |= CS_NEW;
+                    class
+                }
+                Verdict::New => return Next::Renew,
+                Verdict::Invalid => {
+                    describe_conn(packet, conn, ct, CS_INVALID | self.done);
+                    packet.md.ct_conn = CtConn::default();
+                    return Next::Done;
+                }
+            };
+            conn.expires = self.now_ms + self.tracker.policies.time_ms(conn.policy, class);
+        }
+        let watched = (conn.helper != Helper::None && !key.related)
+            .then(|| Watched::new(conn, self.place, conn.serial, reply))
+            .filter(|w| w.wants(packet));
+        if let Some(shift) = shift {
+            shift.apply(packet);
+        }
+        if ct.nat.is_some() && conn.has(flag::NAT) && self.done == 0 {
+            state |= translate(packet, conn, reply, key.related);
+        }
+        describe_conn(packet, conn, ct, state);
+        let Place { shard, slot } = self.place;
+        packet.md.ct_conn = CtConn::new(shard, slot, conn.serial, key.related);
+        match watched {
+            Some(watched) => Next::Watch(Box::new(watched)),
+            None => Next::Done,
+        }
+    }
+}

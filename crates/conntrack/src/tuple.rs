@@ -1,0 +1,169 @@
+//! What identifies one direction of a connection, and its keyed hash.
+//!
+//! The hash is the same for both directions, so that a connection whose addresses are not translated is found by
+//! packets of either under one entry. It is keyed: who does not know the key cannot choose tuples that collide.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ferrovs_datapath::conntrack::{CtL4, CtTuple};
+use ferrovs_packet::buffer::CtOrigTuple;
+use ferrovs_packet::hash::mix;
+use ferrovs_packet::types::ip_proto;
+
+/// An address: IPv4 in the first four bytes, the others zero.
+pub type Addr = [u8; 16];
+
+/// One direction of a connection.
+///
+/// `src_l4` and `dst_l4` are ports; for ICMP and ICMPv6 each holds the identifier in its upper half, then the type and
+/// code of messages that this end sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Tuple {
+    pub src: Addr,
+    pub dst: Addr,
+    pub src_l4: u32,
+    pub dst_l4: u32,
+    pub zone: u16,
+    pub proto: u8,
+    pub ipv6: bool,
+}
+
+#[inline]
+fn words(a: &Addr) -> [u64; 2] {
+    let (low, high) = a.split_at(8);
+    let word = |b: &[u8]| b.try_into().map_or(0, u64::from_le_bytes);
+    [word(low), word(high)]
+}
+
+impl Tuple {
+    /// That of packets the other way.
+    #[inline]
+    pub fn reversed(&self) -> Tuple {
+        Tuple {
+            src: self.dst,
+            dst: self.src,
+            src_l4: self.dst_l4,
+            dst_l4: self.src_l4,
+            ..*self
+        }
+    }
+
+    pub fn is_icmp(&self) -> bool {
+        matches!(self.proto, ip_proto::ICMP | ip_proto::ICMPV6)
+    }
+
+    /// Whether the protocol tells connections apart by ports, which translation may change.
+    pub fn has_ports(&self) -> bool {
+        matches!(self.proto, ip_proto::TCP | ip_proto::UDP | ip_proto::SCTP)
+    }
+
+    /// See the module's text.
+    #[inline]
+    pub fn hash(&self, key: u64) -> u64 {
+        let end = |a: &Addr, l4: u32| {
+            let [low, high] = words(a);
+            let h = mix(key ^ u64::from(l4), low);
+            match self.ipv6 {
+                true => mix(h, high),
+                false => h,
+            }
+        };
+        let ends = end(&self.src, self.src_l4).wrapping_add(end(&self.dst, self.dst_l4));
+        mix(ends, u64::from(self.zone) << 8 | u64::from(self.proto))
+    }
+
+    /// As keys of flows show the tuple.
+    #[inline]
+    pub fn to_flow(self) -> CtOrigTuple {
+        let (tp_src, tp_dst) = match self.is_icmp() {
+            true => (self.src_l4 as u16 >> 8, self.src_l4 as u16 & 0xff),
+            false => (self.src_l4 as u16, self.dst_l4 as u16),
+        };
+        CtOrigTuple {
+            ipv6: self.ipv6,
+            src: self.src,
+            dst: self.dst,
+            proto: self.proto,
+            tp_src,
+            tp_dst,
+        }
+    }
+
+    /// From what the key of a flow shows; none for protocols of which it does not show enough.
+    pub fn of_flow(t: &CtOrigTuple, zone: u16) -> Option<Tuple> {
+        let tuple = Tuple {
+            src: t.src,
+            dst: t.dst,
+            src_l4: t.tp_src.into(),
+            dst_l4: t.tp_dst.into(),
+            zone,
+            proto: t.proto,
+            ipv6: t.ipv6,
+        };
+        (t.proto != 0 && !tuple.is_icmp()).then_some(tuple)
+    }
+
+    pub fn to_entry(self) -> CtTuple {
+        CtTuple {
+            src: ip(&self.src, self.ipv6),
+            dst: ip(&self.dst, self.ipv6),
+            proto: self.proto,
+            l4: match self.is_icmp() {
+                true => CtL4::Icmp {
+                    id: (self.src_l4 >> 16) as u16,
+                    icmp_type: (self.src_l4 >> 8) as u8,
+                    code: self.src_l4 as u8,
+                },
+                false => CtL4::Ports {
+                    src: self.src_l4 as u16,
+                    dst: self.dst_l4 as u16,
+                },
+            },
+        }
+    }
+}
+
+fn ip(a: &Addr, ipv6: bool) -> IpAddr {
+    match ipv6 {
+        true => Ipv6Addr::from(*a).into(),
+        false => Ipv4Addr::new(a[0], a[1], a[2], a[3]).into(),
+    }
+}
+
+/// An IPv4 address as tuples hold it.
+#[inline]
+pub fn addr4(bytes: &[u8]) -> Addr {
+    let mut a = [0; 16];
+    if let Some(four) = bytes.first_chunk::<4>() {
+        a[..4].copy_from_slice(four);
+    }
+    a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_have_one_hash_and_ends_do_not_cancel_out() {
+        let t = Tuple {
+            src: addr4(&[10, 0, 0, 1]),
+            dst: addr4(&[10, 0, 0, 2]),
+            src_l4: 1000,
+            dst_l4: 80,
+            zone: 5,
+            proto: 6,
+            ipv6: false,
+        };
+        assert_eq!(t.hash(7), t.reversed().hash(7));
+        assert_eq!(t.reversed().reversed(), t);
+        assert_ne!(t.hash(7), t.hash(8));
+        let swapped = Tuple {
+            src_l4: 80,
+            dst_l4: 1000,
+            ..t
+        };
+        assert_ne!(t.hash(7), swapped.hash(7));
+        assert_ne!(t.hash(7), Tuple { zone: 6, ..t }.hash(7));
+    }
+}
