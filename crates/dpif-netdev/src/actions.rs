@@ -4,10 +4,10 @@
 //! themselves, an earlier one duplicates, which share the bytes until somebody changes them. What an action needs
 //! beyond the packets, ports and lookups and who answers questions, is [`Around`] it.
 
-use ferrovs_datapath::action::{Action, DropReason, HashAlg, TunnelPush, Userspace};
+use ferrovs_datapath::action::{Action, Ct, DropReason, HashAlg, TunnelPush, Userspace};
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::help::MIN_TRUNCATED;
-use ferrovs_packet::buffer::{Batch, Packet};
+use ferrovs_packet::buffer::{BATCH, Batch, Packet};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
 use ferrovs_packet::hash::{HashFields, fold32, mix};
@@ -31,6 +31,9 @@ pub trait Around {
     fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush);
     /// Takes the outer headers off and looks the packets up as ones that the tunnel port received.
     fn tunnel_pop(&mut self, batch: &mut Batch, port: DpPort, depth: u32);
+    /// Has the packets tracked. Fragments may stay away until their packet is whole; what then finds no room in the
+    /// batch is given back.
+    fn track(&mut self, batch: &mut Batch, ct: &Ct) -> Vec<Packet>;
     /// Any number.
     fn chance(&mut self) -> u32;
 }
@@ -87,6 +90,18 @@ impl<A: Around> Run<'_, A> {
                 }
                 Action::Clone(_) | Action::Sample { .. } | Action::CheckPktLen { .. } => {
                     self.nested(lend(batch, &mut copy, last), action, nesting + 1);
+                }
+                Action::Ct(ct) => {
+                    let mut rest = self.around.track(batch, ct);
+                    if !rest.is_empty() {
+                        let after = &actions[i + 1..];
+                        self.list(batch, after, nesting);
+                        while !rest.is_empty() {
+                            let mut next: Batch = rest.drain(..rest.len().min(BATCH)).collect();
+                            self.list(&mut next, after, nesting);
+                        }
+                        batch.clear();
+                    }
                 }
                 Action::Meter(id) => self.around.meter(batch, *id),
                 // Without an action behind it the packets would go nowhere.
@@ -146,9 +161,7 @@ fn change(batch: &mut Batch, action: &Action) {
             coverage::DATAPATH_DROP_INVALID_BOND.add(batch.len() as u64);
             batch.clear();
         }
-        // Connection tracking is not part of this datapath yet: its feature probe says so, and what comes here
-        // nevertheless goes no further.
-        Action::Ct(_) | Action::DecTtl { .. } | Action::Psample { .. } => {
+        Action::DecTtl { .. } | Action::Psample { .. } => {
             coverage::DATAPATH_DROP_USERSPACE_ACTION_ERROR.add(batch.len() as u64);
             batch.clear();
         }
@@ -243,6 +256,10 @@ mod tests {
         fn tunnel_pop(&mut self, batch: &mut Batch, port: DpPort, _: u32) {
             self.note(format!("pop {}", port.0), batch);
         }
+        fn track(&mut self, batch: &mut Batch, ct: &Ct) -> Vec<Packet> {
+            self.note(format!("ct {}", ct.zone), batch);
+            (0..ct.zone).map(|_| Packet::from_slice(&[0; 70])).collect()
+        }
         fn chance(&mut self) -> u32 {
             self.0.len() as u32
         }
@@ -278,6 +295,21 @@ mod tests {
         assert_eq!(
             seen(a, "trunc(100),1,2,meter(1),tnl_pop(4),drop,5"),
             list(&[("out 1", &[60, 100]), ("out 2", a), ("pop 4", &[60])])
+        );
+        assert_eq!(
+            seen(a, "ct(commit),recirc(9)"),
+            list(&[("ct 0", a), ("recirc 9 2", a)])
+        );
+        // Fragments that had to wait for each other come out together.
+        let (full, rest) = ([70; BATCH], [70; 8]);
+        assert_eq!(
+            seen(a, "ct(zone=40),recirc(9)"),
+            list(&[
+                ("ct 40", a),
+                ("recirc 9 2", a),
+                ("recirc 9 2", &full),
+                ("recirc 9 2", &rest)
+            ])
         );
         assert_eq!(
             seen(a, "userspace(pid=0,userdata(01)),3"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use ferrovs_datapath::conntrack::Conntrack;
 use ferrovs_datapath::dpif::{
     DpPortInfo, DpStats, Dpif, DumpWant, Errno, FlowView, Op, PmdId, PortEvents, PortLog,
     PortStats, Shard,
@@ -31,26 +32,26 @@ const FEATURES: DpFeatures = DpFeatures {
     trunc: true,
     clone: true,
     sample_nesting: 10,
-    ct_eventmask: false,
-    ct_clear: false,
+    ct_eventmask: true,
+    ct_clear: true,
     max_hash_alg: 1,
     check_pkt_len: true,
-    ct_timeout: false,
+    ct_timeout: true,
     explicit_drop_action: true,
     lb_output_action: false,
-    ct_zero_snat: false,
+    ct_zero_snat: true,
     add_mpls: true,
     psample: false,
     max_vlan_headers: 1,
     max_mpls_depth: 3,
     recirc: true,
-    ct_state: false,
-    ct_zone: false,
-    ct_mark: false,
-    ct_label: false,
-    ct_state_nat: false,
-    ct_orig_tuple: false,
-    ct_orig_tuple6: false,
+    ct_state: true,
+    ct_zone: true,
+    ct_mark: true,
+    ct_label: true,
+    ct_state_nat: true,
+    ct_orig_tuple: true,
+    ct_orig_tuple6: true,
     nd_ext: true,
 };
 
@@ -414,6 +415,10 @@ impl Dpif for Datapath {
 
     fn meters(&self) -> Option<&dyn ferrovs_datapath::dpif::Meters> {
         Some(&self.shared.meters)
+    }
+
+    fn conntrack(&self) -> Option<&dyn Conntrack> {
+        Some(&self.shared.conntrack)
     }
 
     fn destroy(&self) {

@@ -1,6 +1,6 @@
 //! What a thread puts around actions: its ports, its lookup, and who answers questions.
 
-use ferrovs_datapath::action::{Action, Cookie, TunnelPush, Userspace};
+use ferrovs_datapath::action::{Action, Cookie, Ct, TunnelPush, Userspace};
 use ferrovs_datapath::upcall::{Upcall, UpcallKind};
 use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::flow::Flow;
@@ -89,6 +89,10 @@ impl Around for Worker {
 
     fn meter(&mut self, batch: &mut Batch, id: u32) {
         self.shared.meters.run(id, batch, self.now);
+    }
+
+    fn track(&mut self, batch: &mut Batch, ct: &Ct) -> Vec<Packet> {
+        self.shared.conntrack.execute(batch, ct, self.now)
     }
 
     fn chance(&mut self) -> u32 {

@@ -17,6 +17,7 @@ use ferrovs_runtime::vlog::{Level, RateLimit};
 use ferrovs_runtime::{clock, vlog};
 
 use ferrovs_datapath::action::Action;
+use ferrovs_datapath::conntrack::Conntrack;
 use ferrovs_datapath::dpif::{
     DpPortInfo, DpStats, Dpif, DumpWant, Errno, Execute, FlowPut, FlowStats, FlowView, Meter,
     Meters, Op, PortEvents, PortStats, RefusedPut, Shard, Ufid,
@@ -387,6 +388,10 @@ impl Dpif for Logged {
 
     fn meters(&self) -> Option<&dyn Meters> {
         self.dp.meters().map(|_| self as &dyn Meters)
+    }
+
+    fn conntrack(&self) -> Option<&dyn Conntrack> {
+        self.dp.conntrack()
     }
 
     fn destroy(&self) {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use ferrovs_conntrack::Tracker;
 use ferrovs_datapath::upcall::UpcallHandler;
 use ferrovs_runtime::clock;
 
@@ -19,6 +20,7 @@ pub struct Shared {
     /// Threads are told when it is another.
     pub config: ArcSwap<Config>,
     pub meters: Meters,
+    pub conntrack: Tracker,
     handler: ArcSwap<Option<Arc<dyn UpcallHandler>>>,
     /// Whether the handler is asked.
     recv: AtomicBool,
@@ -26,11 +28,13 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(name: &str) -> Arc<Shared> {
+        let epoch = clock::now();
         Arc::new(Shared {
             name: name.to_owned(),
-            epoch: clock::now(),
+            epoch,
             config: ArcSwap::default(),
             meters: Meters::default(),
+            conntrack: Tracker::new(epoch),
             handler: ArcSwap::from_pointee(None),
             recv: AtomicBool::new(true),
         })

@@ -217,15 +217,21 @@ impl Worker {
                 self.now = clock::now();
                 self.tx.flush_due(self.now);
             }
+            self.now = clock::now();
             self.sleep(&mut ready);
         }
     }
 
     /// Sleeps until a queue or the mailbox has something; tells the slots of the queues that have.
     fn sleep(&mut self, ready: &mut Vec<usize>) {
-        // Packets that wait for others to be sent with may wait so long.
+        // Packets that wait for others to be sent with may wait so long, and connections to be forgotten.
+        let swept = self.shared.conntrack.sweep(self.now);
+        let due = match (self.tx.due(), swept) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
         let left = |at: Instant| at.saturating_duration_since(self.now);
-        self.rx.wait(self.tx.due().map(left), ready);
+        self.rx.wait(due.map(left), ready);
     }
 
     fn mail(&mut self) {
@@ -406,6 +412,10 @@ impl Worker {
             self.hz = Some(cycles::now().wrapping_sub(count) as f64 / seconds);
         }
         self.lookup.sweep();
+        if self.me.is_pmd() {
+            // The others do it before they sleep.
+            self.shared.conntrack.sweep(self.now);
+        }
     }
 }
 
