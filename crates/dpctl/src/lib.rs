@@ -107,7 +107,7 @@ commands! {
     "ct-disable-tcp-seq-chk", "[dp]", 0, 1, true, conntrack::disable_seq_check;
     "ct-get-tcp-seq-chk", "[dp]", 0, 1, false, conntrack::seq_check;
     "ct-set-limits", "[dp] [default=L] [zone=N,limit=L]...", 1, MANY, true, conntrack::set_limits;
-    "ct-del-limits", "[dp] zone=N1[,N2]...", 1, 2, true, conntrack::del_limits;
+    "ct-del-limits", "[dp] [default] [zone=N1[,N2]...]", 1, 3, true, conntrack::del_limits;
     "ct-get-limits", "[dp] [zone=N1[,N2]...]", 0, 2, false, conntrack::limits;
     "ct-get-sweep-interval", "[dp]", 0, 1, false, conntrack::sweep_interval;
     "ct-set-sweep-interval", "[dp] ms", 1, 2, true, conntrack::set_sweep_interval;
