@@ -13,6 +13,7 @@ use ferrovs_sync::Snapshot;
 use crate::meters::MAX_METERS;
 use crate::udpif::{Settings, Udpif};
 use crate::xlate::snapshot::{DpFeatures, XlateSnapshot};
+use crate::zones::{Applied, Policies, Zones};
 
 /// A port of the datapath that stands for all tunnels of one type and port number.
 struct TunnelPort {
@@ -85,8 +86,9 @@ pub struct Backer {
     pub dpif: Arc<dyn Dpif>,
     pub udpif: Arc<Udpif>,
     pub snapshot: Arc<Snapshot<XlateSnapshot>>,
-    features: Mutex<DpFeatures>,
+    features: DpFeatures,
     tunnels: Mutex<BTreeMap<String, TunnelPort>>,
+    zones: Mutex<Applied>,
     meter_ids: Mutex<MeterIds>,
 }
 
@@ -103,24 +105,29 @@ impl Backer {
             dpif,
             udpif,
             snapshot,
-            features: Mutex::new(features),
+            features,
             tunnels: Mutex::default(),
+            zones: Mutex::default(),
             meter_ids: Mutex::default(),
         })
     }
 
     /// What the datapath can do.
     pub fn features(&self) -> DpFeatures {
-        *self.features.lock().unwrap_or_else(PoisonError::into_inner)
+        self.features
     }
 
-    /// Makes the switch believe that the datapath tracks connections, so that tests can translate what it would be
-    /// asked to do. It still cannot: packets are lost.
-    pub fn pretend_conntrack(&self) {
-        let mut f = self.features.lock().unwrap_or_else(PoisonError::into_inner);
-        (f.ct_state, f.ct_zone, f.ct_mark, f.ct_label) = (true, true, true, true);
-        (f.ct_state_nat, f.ct_orig_tuple, f.ct_orig_tuple6) = (true, true, true);
-        (f.ct_clear, f.ct_eventmask, f.ct_timeout, f.ct_zero_snat) = (true, true, true, true);
+    /// Configures the zones of connection tracking; returns whether translations have to know.
+    pub fn set_zones(&self, wanted: &Zones) -> bool {
+        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        let conntrack = self.dpif.conntrack();
+        conntrack.is_some_and(|c| zones.apply(wanted, c))
+    }
+
+    /// Which zones have timeouts of their own.
+    pub fn zone_policies(&self) -> Arc<Policies> {
+        let zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        zones.policies()
     }
 
     fn tunnels(&self) -> MutexGuard<'_, BTreeMap<String, TunnelPort>> {

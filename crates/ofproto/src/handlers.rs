@@ -6,11 +6,13 @@
 
 use std::time::Instant;
 
+use ferrovs_datapath::action::Masked;
+use ferrovs_datapath::conntrack::{CtFilter, CtPattern};
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::message::Message;
-use ferrovs_openflow::switch::Role;
+use ferrovs_openflow::switch::{CtFlush, CtTuple, Role};
 use ferrovs_openflow::version::Version;
-use ferrovs_runtime::coverage;
+use ferrovs_runtime::{coverage, vlog};
 
 use crate::connmgr::{Answer, Notice, OfConn, Reply};
 use crate::ofproto::Ofproto;
@@ -140,19 +142,67 @@ impl Request<'_> {
             }
             Message::TlvTableMod(m) => self.tlv_table_mod(m),
             Message::TlvTableRequest => self.tlv_table(),
-            Message::CtFlushZone(_) | Message::CtFlush(_) => self.ct_flush(),
+            Message::CtFlushZone(zone) => self.ct_flush_zone(zone),
+            Message::CtFlush(f) => self.ct_flush(&f),
             _ => Err(OfpErr::OFPBRC_BAD_TYPE),
         }
     }
 }
 
 impl Request<'_> {
-    /// A datapath that tracks no connection has none left afterwards.
-    fn ct_flush(&self) -> Handled {
-        match self.ofproto.backer.features().ct_state {
-            false => Ok(Reply::None),
-            true => Err(OfpErr::OFPBRC_BAD_TYPE),
+    fn ct_flush_zone(&self, zone: u16) -> Handled {
+        let filter = CtFilter {
+            zone: Some(zone),
+            ..CtFilter::default()
+        };
+        Ok(self.forget(&filter))
+    }
+
+    fn ct_flush(&self, f: &CtFlush) -> Handled {
+        Ok(self.forget(&filter_of(f)))
+    }
+
+    /// Forgets connections of the datapath; one that tracks none has none left afterwards.
+    fn forget(&self, filter: &CtFilter) -> Reply {
+        let dpif = &self.ofproto.backer.dpif;
+        if let Some(conntrack) = dpif.conntrack() {
+            let (kind, name) = (dpif.kind(), dpif.name());
+            vlog::dbg!(vlog::modules::CT_DPIF, "{kind}@{name}: ct_flush: {filter}");
+            conntrack.flush(filter);
         }
+        Reply::None
+    }
+}
+
+/// The connections that a message wants forgotten. Parts of a tuple that are zero say nothing.
+fn filter_of(f: &CtFlush) -> CtFilter {
+    let pattern = |t: &CtTuple| {
+        let some = |n: u16| (n != 0).then_some(n);
+        let icmp =
+            matches!(f.ip_proto, 1 | 58) && (t.icmp_id, t.icmp_type, t.icmp_code) != (0, 0, 0);
+        CtPattern {
+            src: t.src.filter(|a| !a.is_unspecified()),
+            dst: t.dst.filter(|a| !a.is_unspecified()),
+            proto: (f.ip_proto != 0).then_some(f.ip_proto),
+            tp_src: some(t.src_port),
+            tp_dst: some(t.dst_port),
+            icmp_id: icmp.then_some(t.icmp_id),
+            icmp_type: icmp.then_some(t.icmp_type),
+            icmp_code: icmp.then_some(t.icmp_code),
+        }
+    };
+    CtFilter {
+        zone: f.zone,
+        mark: (f.mark_mask != 0).then_some(Masked {
+            value: f.mark,
+            mask: f.mark_mask,
+        }),
+        labels: (f.labels_mask != 0).then_some(Masked {
+            value: f.labels.to_be_bytes(),
+            mask: f.labels_mask.to_be_bytes(),
+        }),
+        orig: pattern(&f.orig),
+        reply: pattern(&f.reply),
     }
 }
 

@@ -40,3 +40,4 @@ pub mod trace;
 pub mod udpif;
 pub mod unixctl;
 pub mod xlate;
+pub mod zones;

@@ -29,6 +29,7 @@ use crate::monitor::{Monitor, PortMachines, VlanChange};
 use crate::ofproto::{Ofproto, Port, PortError};
 use crate::publication::Publication;
 use crate::udpif::Settings;
+use crate::zones::Zones;
 
 static RL: vlog::RateLimit = vlog::RateLimit::new(1, 5);
 
@@ -274,12 +275,10 @@ impl Ofprotos {
         self.monitor.take_vlan_changes()
     }
 
-    /// For tests of translation: see [`Backer::pretend_conntrack`]. Dummy datapaths alone can be lied about.
-    pub fn pretend_conntrack(&mut self) {
-        for backer in self.backers.values().filter(|b| b.kind == "dummy") {
-            backer.pretend_conntrack();
-        }
-        self.republish = true;
+    /// Configures the zones of connection tracking of the datapath of a kind.
+    pub fn set_zones(&mut self, kind: &str, zones: &Zones) {
+        let backer = self.backers.get(kind);
+        self.republish |= backer.is_some_and(|b| b.set_zones(zones));
     }
 
     /// Makes what changed visible to translations, and lets installed flows be checked against it.
@@ -331,9 +330,7 @@ impl Ofprotos {
             changed |= !ofproto.toggled;
             (ofproto.dirty, ofproto.toggled) = (false, false);
         }
-        backer
-            .snapshot
-            .publish(publication.snapshot(&backer.features()));
+        backer.snapshot.publish(publication.snapshot(backer));
         backer.udpif.changed_by(match toggled && !changed {
             true => &coverage::REV_PORT_TOGGLED,
             false => &coverage::REV_RECONFIGURE,

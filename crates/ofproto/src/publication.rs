@@ -11,10 +11,11 @@ use ferrovs_encap::TunnelConfig;
 use ferrovs_packet::types::{DpPort, OfPort};
 use ferrovs_runtime::vlog;
 
+use crate::backer::Backer;
 use crate::bridge::Bridge;
 use crate::ofproto::{Ofproto, Port};
 use crate::xlate::describe;
-use crate::xlate::snapshot::{BridgeId, DpFeatures, XPort, XlateSnapshot};
+use crate::xlate::snapshot::{BridgeId, XPort, XlateSnapshot};
 
 type Place = (BridgeId, OfPort);
 
@@ -178,8 +179,9 @@ impl Publication {
     }
 
     /// What is to be published.
-    pub fn snapshot(&mut self, features: &DpFeatures) -> XlateSnapshot {
-        self.next.features = *features;
+    pub fn snapshot(&mut self, backer: &Backer) -> XlateSnapshot {
+        self.next.features = backer.features();
+        self.next.zone_policies = backer.zone_policies();
         self.next.clone()
     }
 }

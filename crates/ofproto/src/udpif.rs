@@ -33,7 +33,7 @@ use ferrovs_runtime::{Poller, clock, coverage};
 use ferrovs_sync::{Seq, Snapshot};
 
 use crate::trace::{Scene, tell};
-use crate::xlate::recirc::{Recirc, RecircTable};
+use crate::xlate::recirc::{Recirc, RecircTable, clear_conntrack};
 use crate::xlate::snapshot::{AsyncPacketIn, XBridge, XlateSnapshot};
 use crate::xlate::tunnel::Request;
 use crate::xlate::xcache::{PacketCount, Records, XCache};
@@ -467,6 +467,9 @@ impl Udpif {
         let bridge = snapshot.bridges.get(&recirc.state.bridge)?;
         let mut flow = *upcall.flow;
         recirc.state.metadata.restore(&mut flow);
+        if !recirc.state.conntracked {
+            clear_conntrack(&mut flow);
+        }
         if !dont_send {
             bridge.packet_ins.send(AsyncPacketIn {
                 data: upcall.packet.data().to_vec(),

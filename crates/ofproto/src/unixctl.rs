@@ -105,8 +105,7 @@ const COMMANDS: &[Row] = &[
 ];
 
 /// What only tests ask for is not listed.
-const HIDDEN: [(&str, Handler); 3] = [
-    ("dpif-dummy/pretend-conntrack", bridge::pretend_conntrack),
+const HIDDEN: [(&str, Handler); 2] = [
     ("revalidator/pause", upcall::pause),
     ("revalidator/resume", upcall::resume),
 ];

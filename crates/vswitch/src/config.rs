@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ferrovs_idl::Uuid;
+use ferrovs_ofproto::zones::Zones;
 use ferrovs_packet::types::MacAddr;
 
 /// A map column of strings.
@@ -32,6 +33,8 @@ pub struct Config {
     pub tls: Option<(String, String, String, bool)>,
     /// `Datapath` rows by the type of datapath.
     pub datapaths: BTreeMap<String, Uuid>,
+    /// Zones of connection tracking by the type of datapath.
+    pub zones: BTreeMap<String, Zones>,
     /// Bridges by name.
     pub bridges: BTreeMap<String, BridgeConfig>,
     /// Where each interface is: a device can be in one place only.

@@ -83,8 +83,8 @@ const NONE: Feature = Feature {
 
 /// Everything that is not built, in the documents' order.
 pub const NOT_BUILT: &[Feature] = &[
-    BONDS, MIRRORS, QOS, STP, SNOOPING, EXPORTERS, MONITORING, IN_BAND, CONNTRACK, TUNNELS,
-    OFFLOAD, DPDK, THREADS, OTHER,
+    BONDS, MIRRORS, QOS, STP, SNOOPING, EXPORTERS, MONITORING, IN_BAND, TUNNELS, OFFLOAD, DPDK,
+    THREADS, OTHER,
 ];
 
 const BONDS: Feature = Feature {
@@ -256,17 +256,6 @@ const IN_BAND: Feature = Feature {
         other("Bridge", "in-band-queue"),
         column("Manager", "connection_mode").unless("out-of-band"),
     ],
-    ..NONE
-};
-
-const CONNTRACK: Feature = Feature {
-    name: "connection tracking",
-    why: "connections are not tracked yet",
-    settings: &[
-        column("Datapath", "ct_zones"),
-        column("Datapath", "ct_zone_default_limit"),
-    ],
-    tables: &["CT_Zone", "CT_Timeout_Policy"],
     ..NONE
 };
 

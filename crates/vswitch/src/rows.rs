@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use ferrovs_datapath::conntrack::{CT_TIMEOUTS, CtTimeouts};
 use ferrovs_idl::kind::{Int, MapView, SetView, Str};
 use ferrovs_idl::open_vswitch as db;
 use ferrovs_idl::{Idl, Row, Uuid};
+use ferrovs_ofproto::zones::{Zone, Zones};
 use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::vlog::{self, RateLimit};
@@ -56,7 +58,34 @@ pub(crate) fn read_root(idl: &Idl, root: Row<'_, db::OpenVSwitch>) -> Config {
         other_config: pairs(root.other_config()),
         tls,
         datapaths: datapaths.iter().map(|(k, u)| (k.to_string(), u)).collect(),
+        zones: datapaths
+            .iter()
+            .filter_map(|(kind, u)| Some((kind.to_string(), read_zones(idl, idl.row(u)?))))
+            .collect(),
         ..Config::default()
+    }
+}
+
+/// The zones of a `Datapath` row.
+fn read_zones(idl: &Idl, row: Row<'_, db::Datapath>) -> Zones {
+    let number = |n: i64| u32::try_from(n).ok();
+    let zones = row.ct_zones();
+    let zones = zones.iter().filter_map(|(zone, u)| {
+        let row = idl.row::<db::CtZone>(u)?;
+        let policy = row.timeout_policy();
+        let policy = policy.and_then(|u| idl.row::<db::CtTimeoutPolicy>(u));
+        let timeouts = policy.map(|p| {
+            let times = p.timeouts();
+            let time = |name: &str| times.iter().find(|(key, _)| *key == name);
+            let time = |name: &str| time(name).and_then(|(_, n)| number(n));
+            CtTimeouts(CT_TIMEOUTS.map(time))
+        });
+        let limit = row.limit().and_then(number);
+        Some((u16::try_from(zone).ok()?, Zone { limit, timeouts }))
+    });
+    Zones {
+        default_limit: row.ct_zone_default_limit().and_then(number),
+        zones: zones.collect(),
     }
 }
 

@@ -14,6 +14,7 @@ use ferrovs_idl::open_vswitch::{self as db, OPEN_VSWITCH};
 use ferrovs_idl::{Idl, Options, Status, Txn};
 use ferrovs_netdev::Changes;
 use ferrovs_ofproto::ofprotos::{DEFAULT_KIND, Ofprotos};
+use ferrovs_ofproto::zones::Zones;
 use ferrovs_packet::parse;
 use ferrovs_runtime::memory::Usage;
 use ferrovs_runtime::options::Ssl;
@@ -311,6 +312,7 @@ impl Switch {
         self.hold_while_restoring();
         self.auto_attach
             .configure(&mut self.ofprotos, &self.config, &self.scope);
+        self.configure_zones();
         self.ofprotos.publish();
         self.note_broken();
         // Who is told that a port went finds no device of its name any more.
@@ -323,6 +325,18 @@ impl Switch {
         }
         let scope = std::mem::take(&mut self.scope);
         self.tell(&scope, &outcome);
+    }
+
+    /// Datapaths without a row have no zones of their own.
+    fn configure_zones(&mut self) {
+        let kinds: Vec<String> = self.ofprotos.backers().map(|b| b.kind.clone()).collect();
+        let none = Zones::default();
+        for kind in kinds {
+            let mut rows = self.config.zones.iter();
+            let row = rows.find(|(wanted, _)| self.datapath_kind(wanted) == kind);
+            let zones = row.map_or(&none, |(_, zones)| zones);
+            self.ofprotos.set_zones(&kind, zones);
+        }
     }
 
     /// Reads what changed, and finds out what has to go and come.

@@ -6,7 +6,7 @@ use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::packet_in::{NO_BUFFER, PacketIn, PacketInReason};
 use ferrovs_openflow::switch::AsyncType;
 use ferrovs_openflow::version::Version;
-use ferrovs_packet::flow::{Flow, Match};
+use ferrovs_packet::flow::{CS_ESTABLISHED, CS_NEW, CS_REPLY_DIR, Flow, Match};
 use ferrovs_packet::types::OfPort;
 
 use super::OfConn;
@@ -58,6 +58,22 @@ fn metadata_of(flow: &Flow) -> Match {
     copy!(ct_zone, u16::MAX);
     copy!(ct_mark, u32::MAX);
     copy!(ct_label, [0xff; 16]);
+    if flow.ct_state != 0 {
+        // Without it what follows could not be understood.
+        m.flow.dl_type = flow.dl_type;
+        m.wc.masks.dl_type = u16::MAX.into();
+    }
+    if flow.ct_state & (CS_NEW | CS_ESTABLISHED | CS_REPLY_DIR) != 0 && flow.ct_nw_proto != 0 {
+        copy!(ct_nw_proto, u8::MAX);
+        // Ports may be 0: of ICMP they are type and code.
+        (m.flow.ct_tp_src, m.flow.ct_tp_dst) = (flow.ct_tp_src, flow.ct_tp_dst);
+        m.wc.masks.ct_tp_src = u16::MAX.into();
+        m.wc.masks.ct_tp_dst = u16::MAX.into();
+        copy!(ct_nw_src, u32::MAX.into());
+        copy!(ct_nw_dst, u32::MAX.into());
+        copy!(ct_ipv6_src, [0xff; 16]);
+        copy!(ct_ipv6_dst, [0xff; 16]);
+    }
     m
 }
 

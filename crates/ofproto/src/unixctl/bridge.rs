@@ -34,11 +34,6 @@ pub fn reconnect(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     text("")
 }
 
-pub fn pretend_conntrack(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
-    ofprotos.pretend_conntrack();
-    text("")
-}
-
 /// Every flow, also those that OpenFlow does not see.
 pub fn dump_flows(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let mut offload_stats = false;

@@ -91,7 +91,10 @@ impl Ctx<'_> {
                 69 => Some("tftp".into()),
                 _ => None,
             },
-            timeout: None,
+            timeout: match ct.commit {
+                true => self.snapshot.zone_policies.get(&zone).map(u32::to_string),
+                false => None,
+            },
             nat: self.ct_nat.take(),
         };
         (self.flow.ct_mark, self.flow.ct_label) = flow_before;

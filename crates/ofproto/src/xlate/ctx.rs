@@ -30,7 +30,7 @@ use super::ct::CtResume;
 use super::describe;
 use super::freeze::Freeze;
 use super::met::Met;
-use super::recirc::{FrozenState, Recirc, RecircTable};
+use super::recirc::{self, FrozenState, Recirc, RecircTable};
 use super::snapshot::{BridgeId, FragHandling, XBridge, XPort, XlateSnapshot};
 use super::trace::{NodeKind, Trace};
 use super::tunnel::Request;
@@ -353,18 +353,7 @@ impl<'a> Ctx<'a> {
     }
 
     pub fn clear_conntrack(&mut self) {
-        let flow = &mut self.flow;
-        flow.ct_state = 0;
-        flow.ct_zone = 0;
-        flow.ct_mark = 0;
-        flow.ct_label = [0; 16];
-        flow.ct_nw_proto = 0;
-        flow.ct_tp_src = Be16::ZERO;
-        flow.ct_tp_dst = Be16::ZERO;
-        flow.ct_nw_src = 0.into();
-        flow.ct_nw_dst = 0.into();
-        flow.ct_ipv6_src = [0; 16];
-        flow.ct_ipv6_dst = [0; 16];
+        recirc::clear_conntrack(&mut self.flow);
     }
 
     /// Members that every megaflow names.

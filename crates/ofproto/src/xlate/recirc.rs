@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use ferrovs_openflow::action::Action;
 use ferrovs_packet::field::FieldValue;
 use ferrovs_packet::flow::{FLOW_N_REGS, Flow, FlowTnl};
-use ferrovs_packet::types::{Be64, OfPort};
+use ferrovs_packet::types::{Be16, Be64, OfPort};
 use hashbrown::HashMap;
 
 use super::snapshot::BridgeId;
@@ -61,6 +61,21 @@ pub struct FrozenState {
     pub userdata: Vec<u8>,
     pub rule_cookie: u64,
     pub ingress: OfPort,
+}
+
+/// Makes a key that of a packet which no tracker has seen.
+pub fn clear_conntrack(flow: &mut Flow) {
+    flow.ct_state = 0;
+    flow.ct_zone = 0;
+    flow.ct_mark = 0;
+    flow.ct_label = [0; 16];
+    flow.ct_nw_proto = 0;
+    flow.ct_tp_src = Be16::ZERO;
+    flow.ct_tp_dst = Be16::ZERO;
+    flow.ct_nw_src = 0.into();
+    flow.ct_nw_dst = 0.into();
+    flow.ct_ipv6_src = [0; 16];
+    flow.ct_ipv6_dst = [0; 16];
 }
 
 /// A number in use, and its state.

@@ -25,6 +25,7 @@ pub use ferrovs_datapath::features::DpFeatures;
 use super::shared::SharedMap;
 use crate::port_order;
 use crate::tables::Tables;
+use crate::zones::Policies;
 
 /// Identifies a bridge across snapshots.
 pub type BridgeId = u128;
@@ -42,6 +43,8 @@ pub struct XlateSnapshot {
     pub dp_ports: SharedMap<DpPort, (BridgeId, OfPort)>,
     pub tunnels: Arc<TunnelMap>,
     pub features: DpFeatures,
+    /// Timeout policies of zones of connection tracking.
+    pub zone_policies: Arc<Policies>,
 }
 
 impl XlateSnapshot {
