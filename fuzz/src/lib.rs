@@ -4,6 +4,7 @@
 //! ```text
 //! input        bytes as choices for testkit's generator of databases
 //! model        what must hold of a database after each transaction; views of monitoring clients
+//! conntrack    frames through the connection tracker: states, translation, announcements, fragments
 //! flow_text    flows, groups, meters: printed and read again = the same; a message carries them
 //! frames       frames with odd virtio-net headers: keys, edits, tunnels, segments
 //! json         text: pushed in pieces = parsed whole, printed and parsed again = the same
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bridge;
+pub mod conntrack;
 pub mod flow_text;
 pub mod frames;
 pub mod input;

@@ -66,6 +66,12 @@ fn frames_come_out_bounded() {
 }
 
 #[test]
+fn connections_are_counted() {
+    replay("conntrack", ferrovs_fuzz::conntrack::run);
+    mutate("conntrack", ferrovs_fuzz::conntrack::run);
+}
+
+#[test]
 fn json_text_is_parsed_one_way() {
     replay("json", ferrovs_fuzz::json::run);
 }

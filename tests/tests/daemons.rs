@@ -6,6 +6,8 @@ mod bridge;
 mod clock;
 #[path = "daemons/connections.rs"]
 mod connections;
+#[path = "daemons/conntrack.rs"]
+mod conntrack;
 #[path = "daemons/counters.rs"]
 mod counters;
 #[path = "daemons/ctl.rs"]

@@ -111,22 +111,6 @@ fn flows_made_by_hand_stay_while_revalidators_pause() {
 }
 
 #[test]
-fn a_datapath_without_connection_tracking_says_so() {
-    let sw = two_ports();
-    for (command, message) in [
-        ("dump-conntrack", "starting conntrack dump"),
-        ("flush-conntrack", "failed to flush conntrack"),
-        ("ct-get-nconns", "nconns could not be retrieved"),
-        ("ct-get-maxconns", "maxconns could not be retrieved"),
-    ] {
-        let got = sw.client("ovs-appctl", &[&format!("dpctl/{command}")]);
-        assert_eq!(got.code, 2, "{command}");
-        let want = format!("ovs-vswitchd: {message} (Operation not supported)\n");
-        assert!(got.stderr.starts_with(&want), "{}", got.stderr);
-    }
-}
-
-#[test]
 fn two_tunnels_never_take_the_same_packets() {
     let sw = Switch::start(Cast::all(Programs::ours()), &["--enable-dummy"]);
     sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy");

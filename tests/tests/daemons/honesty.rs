@@ -129,16 +129,6 @@ fn asking_for(s: &Setting) -> String {
             return "--id=@b get Bridge br0 -- create Flow_Sample_Collector_Set id=1 bridge=@b"
                 .into();
         }
-        ("Datapath", "ct_zones", _) => {
-            return "--id=@z create CT_Zone external_ids:a=b -- --id=@d create Datapath datapath_version=x ct_zones:1=@z \
-                    -- set Open_vSwitch . datapaths:system=@d"
-                .into();
-        }
-        ("Datapath", ..) => {
-            return "--id=@e create Datapath datapath_version=x ct_zone_default_limit=5 \
-                    -- set Open_vSwitch . datapaths:netdev=@e"
-                .into();
-        }
         ("Manager", ..) => {
             return "--id=@t create Manager target=\"ptcp:0:127.0.0.1\" connection_mode=in-band \
                     -- set Open_vSwitch . manager_options=@t"
