@@ -354,15 +354,15 @@ fn parse(
     };
     let mut fm = FlowMod {
         command,
-        new_cookie: if command == FlowModCommand::Add {
-            0
-        } else {
-            u64::MAX
-        },
+        new_cookie: 0,
         modify_cookie: false,
         ..Default::default()
     };
     parse_keys(keys, &mut fm, what, names, usable)?;
+    // Modifications in 1.0 carry a cookie always: flows that are chosen by theirs keep it, others have none afterwards.
+    if command != FlowModCommand::Add && fm.cookie_mask != 0 && !fm.modify_cookie {
+        fm.new_cookie = u64::MAX;
+    }
     ipv6_protocols(&fm.match_, usable);
     if what.has_actions() && usable.is_empty() {
         // No format can carry the match, so none can carry the actions with it.
