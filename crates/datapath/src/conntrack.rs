@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use crate::action::Masked;
-use crate::dpif::Errno;
+use crate::errno::Errno;
 
 /// Addresses and transport identifiers of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
