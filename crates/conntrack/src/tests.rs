@@ -13,6 +13,7 @@ use crate::Tracker;
 use crate::extract::{ACK, FIN, PSH, RST, SYN};
 
 mod alg;
+mod bytes;
 mod flood;
 mod frags;
 mod nat;
