@@ -4,12 +4,15 @@ mod subject;
 
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+use ferrovs_datapath::action::{Nat, NatKind};
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::text::parse_action::parse_actions;
 use ferrovs_openflow::version::{Protocol, Version};
 use ferrovs_packet::field::{CT_STATE_FLAGS, format_flags};
 use ferrovs_packet::flow::{CS_NEW, CS_TRACKED, Flow, FlowWildcards, Match};
+use ferrovs_packet::types::Be32;
 use ferrovs_runtime::unixctl::{Output, Reply, Request};
 
 use crate::handlers::check::Check;
@@ -105,10 +108,14 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
         let line = "=".repeat(79);
         let _ = write!(
             out,
-            "\n\n{line}\nrecirc({:#x}) - resume conntrack with {default}ct_state={names}{how}\n{line}\n\n",
+            "\n\n{line}\nrecirc({:#x}) - resume conntrack with {default}ct_state={names}{how}\n",
             resume.recirc_id
         );
         let mut flow = resume.flow;
+        if let Some(nat) = &resume.nat {
+            translate(&mut flow, nat, &mut out);
+        }
+        let _ = write!(out, "{line}\n\n");
         flow.recirc_id = resume.recirc_id;
         flow.ct_state = state;
         flow.ct_zone = resume.zone;
@@ -118,4 +125,48 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
         held.extend(result.recircs);
     }
     out
+}
+/// Gives a packet the first address and port of a range, where the tracker would choose one, and tells so.
+fn translate(flow: &mut Flow, nat: &Nat, out: &mut String) {
+    let describe = |flow: &Flow| {
+        let (sp, dp) = (flow.tp_src.get(), flow.tp_dst.get());
+        if nat.ip_min == [0; 16] {
+            return String::new();
+        }
+        match nat.ipv6 {
+            true => {
+                let (src, dst) = (Ipv6Addr::from(flow.ipv6_src), Ipv6Addr::from(flow.ipv6_dst));
+                format!("ipv6_src=[{src}],tp_src={sp},ipv6_dst=[{dst}],tp_dst={dp}")
+            }
+            false => {
+                let ip = |a: Be32| Ipv4Addr::from(a.get());
+                let (src, dst) = (ip(flow.nw_src), ip(flow.nw_dst));
+                format!("nw_src={src},tp_src={sp},nw_dst={dst},tp_dst={dp}")
+            }
+        }
+    };
+    let before = describe(flow);
+    let source = nat.kind == NatKind::Src;
+    if nat.ip_min != [0; 16] {
+        let [.., a, b, c, d] = nat.ip_min;
+        match (nat.ipv6, source) {
+            (true, true) => flow.ipv6_src = nat.ip_min,
+            (true, false) => flow.ipv6_dst = nat.ip_min,
+            (false, true) => flow.nw_src = Be32::from_bytes([a, b, c, d]),
+            (false, false) => flow.nw_dst = Be32::from_bytes([a, b, c, d]),
+        }
+    }
+    if nat.port_min != 0 {
+        let port = if source {
+            &mut flow.tp_src
+        } else {
+            &mut flow.tp_dst
+        };
+        port.set(nat.port_min);
+    }
+    let after = describe(flow);
+    let _ = write!(
+        out,
+        "Replacing src/dst IP/ports to simulate NAT:\n Initial flow: {before}\n Modified flow: {after}\n"
+    );
 }

@@ -19,6 +19,7 @@ use super::recirc::{FrozenMetadata, FrozenState};
 pub struct CtResume {
     pub recirc_id: u32,
     pub zone: u16,
+    pub nat: Option<DpNat>,
     pub flow: Flow,
 }
 
@@ -97,6 +98,7 @@ impl Ctx<'_> {
             },
             nat: self.ct_nat.take(),
         };
+        let nat = action.nat.clone().filter(|_| self.trace.is_some());
         (self.flow.ct_mark, self.flow.ct_label) = flow_before;
         (self.wc.masks.ct_mark, self.wc.masks.ct_label) = wc_before;
         self.actions.push(DpAction::Ct(Box::new(action)));
@@ -105,7 +107,7 @@ impl Ctx<'_> {
                 "A clone of the packet is forked to recirculate. The forked pipeline will be resumed at table {}.",
                 ct.recirc_table
             ));
-            self.fork_at(ct.recirc_table, zone);
+            self.fork_at(ct.recirc_table, zone, nat);
         }
         self.report("Sets the packet to an untracked state, and clears all the conntrack fields.");
         self.clear_conntrack();
@@ -117,7 +119,7 @@ impl Ctx<'_> {
     }
 
     /// A copy of the packet comes back and goes on in `table_id`.
-    fn fork_at(&mut self, table_id: u8, zone: u16) {
+    fn fork_at(&mut self, table_id: u8, zone: u16, nat: Option<DpNat>) {
         let recirc = self.recirc_table.alloc(FrozenState {
             bridge: self.bridge.id,
             table_id,
@@ -134,6 +136,7 @@ impl Ctx<'_> {
             self.ct_resumes.push(CtResume {
                 recirc_id: recirc.id,
                 zone,
+                nat,
                 flow: self.flow,
             });
         }
