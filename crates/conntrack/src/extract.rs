@@ -143,12 +143,13 @@ fn is_error(ipv6: bool, icmp_type: u8) -> bool {
     }
 }
 
-/// Whether the first chunk behind an SCTP header is there (RFC 9260, section 3).
-fn has_chunk(l4: &[u8]) -> bool {
-    l4.get(12..16).is_some_and(|chunk| {
-        let len = usize::from(u16_at(chunk, 2));
-        len >= 4 && 12 + len <= l4.len()
-    })
+/// Whether an SCTP header is there, and the first chunk behind it as long as it says (RFC 9260, section 3).
+fn is_sctp(l4: &[u8]) -> bool {
+    l4.len() >= 12
+        && l4.get(12..16).is_none_or(|chunk| {
+            let len = usize::from(u16_at(chunk, 2));
+            len >= 4 && 12 + len <= l4.len()
+        })
 }
 
 /// Adds to the tuple what the transport header says. What is quoted has its first eight bytes at least.
@@ -178,7 +179,7 @@ fn transport(tuple: &mut Tuple, l4: &[u8], quoted: bool) -> Result<(), Invalid> 
             (tuple.src_l4, tuple.dst_l4) = (u16_at(l4, 0).into(), u16_at(l4, 2).into());
         }
         ip_proto::SCTP => {
-            if l4.len() < 8 || !quoted && !has_chunk(l4) {
+            if l4.len() < 8 || !quoted && !is_sctp(l4) {
                 return short;
             }
             (tuple.src_l4, tuple.dst_l4) = (u16_at(l4, 0).into(), u16_at(l4, 2).into());

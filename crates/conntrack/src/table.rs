@@ -15,6 +15,7 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ferrovs_sys::prefetch;
 use hashbrown::HashTable;
 
 use crate::conn::{Conn, flag};
@@ -148,6 +149,17 @@ impl Shard {
                 .aliases
                 .get(slot.at & !ALIAS)
                 .map(|a| Found::There(a.place)),
+        }
+    }
+
+    /// Says that the connection with the hash will be asked for soon.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        let short = hash as u32;
+        let slot = self.index.find(spread(short), |slot| slot.hash == short);
+        if let Some(conn) = slot.and_then(|slot| self.conns.get(slot.at)) {
+            prefetch::read(&conn.orig);
+            prefetch::read(&conn.proto);
         }
     }
 

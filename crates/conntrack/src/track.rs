@@ -11,8 +11,10 @@
 
 use std::sync::MutexGuard;
 
+use arrayvec::ArrayVec;
 use ferrovs_datapath::action::{Ct, NatKind};
-use ferrovs_packet::buffer::{BATCH, Batch, CtConn, Packet};
+use ferrovs_packet::buffer::{BATCH, Batch, Checksum, CtConn, Packet};
+use ferrovs_packet::edit;
 use ferrovs_packet::flow::{
     CS_DST_NAT, CS_ESTABLISHED, CS_INVALID, CS_NEW, CS_RELATED, CS_REPLY_DIR, CS_SRC_NAT,
     CS_TRACKED,
@@ -37,10 +39,16 @@ use crate::tuple::Tuple;
 
 const CS_NAT: u8 = CS_SRC_NAT | CS_DST_NAT;
 
+/// Connections from which on those of a batch are fetched before the first is looked at: fewer are in the processor's
+/// caches anyway.
+const MANY: u32 = 8192;
+
 /// The lock of the shard that was looked at last.
 struct Held<'a> {
     table: &'a Table,
     last: Option<(u16, MutexGuard<'a, Shard>)>,
+    /// How often one was taken.
+    taken: u32,
 }
 
 impl<'a> Held<'a> {
@@ -50,11 +58,12 @@ impl<'a> Held<'a> {
             // Two are never held.
             self.last = None;
         }
-        let table = self.table;
-        &mut self
-            .last
-            .get_or_insert_with(|| (shard, table.lock(shard)))
-            .1
+        let (table, taken) = (self.table, &mut self.taken);
+        let lock = || {
+            *taken += 1;
+            (shard, table.lock(shard))
+        };
+        &mut self.last.get_or_insert_with(lock).1
     }
 
     fn release(&mut self) {
@@ -69,6 +78,18 @@ pub struct Run<'a> {
     now_ms: u64,
     checked: bool,
     held: Held<'a>,
+    sums: Sums,
+    /// Which taking of a lock the last search was under: as long as that lasts nobody else enters what was not found.
+    searched: u32,
+}
+
+/// Checksums that were looked at, and that were wrong.
+#[derive(Default)]
+struct Sums {
+    network: u64,
+    network_wrong: u64,
+    transport: u64,
+    transport_wrong: u64,
 }
 
 /// What is left to do with a packet of a connection.
@@ -90,7 +111,10 @@ impl<'a> Run<'a> {
             held: Held {
                 table: &tracker.table,
                 last: None,
+                taken: 0,
             },
+            sums: Sums::default(),
+            searched: 0,
         }
     }
 
@@ -99,10 +123,37 @@ impl<'a> Run<'a> {
         if batch.iter().any(frag::is_fragment) {
             return self.fragments(batch);
         }
-        for packet in batch {
-            self.packet(packet);
+        if batch.len() > 1 && self.tracker.table.count() > MANY {
+            self.many(batch);
+        } else {
+            for packet in batch {
+                self.packet(packet);
+            }
         }
+        self.sums.count();
         Vec::new()
+    }
+
+    /// Tracks a batch whose connections are far from the processor: all of them are asked for before the first is
+    /// waited for.
+    fn many(&mut self, batch: &mut Batch) {
+        let mut keys: ArrayVec<_, BATCH> = ArrayVec::new();
+        for packet in batch.iter() {
+            let key = match self.may_come_again(packet) {
+                true => None,
+                false => Some(self.key(packet)),
+            };
+            if let Some(Ok((_, hash))) = &key {
+                self.held.lock(Table::shard_of(*hash)).prefetch(*hash);
+            }
+            keys.push(key);
+        }
+        for (packet, key) in batch.iter_mut().zip(keys) {
+            match key {
+                Some(key) => self.keyed(packet, key),
+                None => self.packet(packet),
+            }
+        }
     }
 
     /// Tracks a batch that has fragments in it.
@@ -128,30 +179,51 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        self.sums.count();
         let rest = out.split_off(out.len().min(BATCH));
         batch.extend(out);
         rest
     }
 
     fn packet(&mut self, packet: &mut Packet) {
-        let (before, zone) = (packet.md.ct_state, self.ct.zone);
-        let same_zone = before & CS_TRACKED != 0 && packet.md.ct_zone == zone;
-        if same_zone && packet.md.ct_conn.is_some() && !self.ct.force && self.again(packet) {
+        if self.may_come_again(packet) && self.again(packet) {
             return;
         }
-        if before & CS_INVALID != 0 {
+        let key = self.key(packet);
+        self.keyed(packet, key);
+    }
+
+    /// Whether the packet has been tracked in this zone.
+    #[inline]
+    fn is_of_zone(&self, packet: &Packet) -> bool {
+        packet.md.ct_state & CS_TRACKED != 0 && packet.md.ct_zone == self.ct.zone
+    }
+
+    /// Whether it was found to be of a connection there.
+    #[inline]
+    fn may_come_again(&self, packet: &Packet) -> bool {
+        self.is_of_zone(packet) && packet.md.ct_conn.is_some() && !self.ct.force
+    }
+
+    /// What a packet is, and the hash of that.
+    #[inline]
+    fn key(&mut self, packet: &Packet) -> Result<(Key, u64), Invalid> {
+        let key = extract::key(packet, self.ct.zone);
+        self.sums.note(packet, &key);
+        key.map(|key| (key, self.tracker.table.hash(&key.tuple)))
+    }
+
+    /// Tracks a packet of which is known what it is.
+    fn keyed(&mut self, packet: &mut Packet, key: Result<(Key, u64), Invalid>) {
+        let Ok((key, hash)) = key else {
             return self.describe(packet, CS_INVALID, None, None);
-        }
-        let key = match extract::key(packet, zone) {
-            Ok(key) => key,
-            Err(why) => {
-                count_invalid(why);
-                return self.describe(packet, CS_INVALID, None, None);
-            }
         };
+        let before = packet.md.ct_state;
         // What has been translated for this zone is not translated for it again.
-        let done = if same_zone { before & CS_NAT } else { 0 };
-        let hash = self.tracker.table.hash(&key.tuple);
+        let done = match self.is_of_zone(packet) {
+            true => before & CS_NAT,
+            false => 0,
+        };
         let mut found = self.find(hash, &key.tuple);
         if found.is_none() && done != 0 && self.ct.nat.is_none() {
             found = self.find_original(packet, before);
@@ -192,7 +264,9 @@ impl<'a> Run<'a> {
     #[inline]
     fn find(&mut self, hash: u64, tuple: &Tuple) -> Option<(Place, bool)> {
         let shard = Table::shard_of(hash);
-        match self.held.lock(shard).find(hash, tuple)? {
+        let found = self.held.lock(shard).find(hash, tuple);
+        self.searched = self.held.taken;
+        match found? {
             Found::Here(slot, reply) => Some((Place { shard, slot }, reply)),
             Found::There(place) => {
                 let conn = self.held.lock(place.shard).get(place.slot);
@@ -337,8 +411,9 @@ impl<'a> Run<'a> {
             );
             return false;
         }
+        let alone = self.held.taken == self.searched;
         let shard = self.held.lock(shard);
-        if shard.find(hash, &conn.orig).is_some() {
+        if !alone && shard.find(hash, &conn.orig).is_some() {
             // Another thread was faster; what it entered holds for the packets to come.
             shard.release(slot);
             self.held.release();
@@ -435,11 +510,41 @@ fn announced(conn: Conn, e: &Expected) -> Conn {
     }
 }
 
-fn count_invalid(why: Invalid) {
-    match why {
-        Invalid::NetworkChecksum => coverage::CONNTRACK_L3CSUM_ERR.inc(),
-        Invalid::TransportChecksum => coverage::CONNTRACK_L4CSUM_ERR.inc(),
-        _ => {}
+impl Sums {
+    /// Notes what was looked at in a packet with such a key.
+    #[inline]
+    fn note(&mut self, packet: &Packet, key: &Result<Key, Invalid>) {
+        let asked = u64::from(packet.offload.checksum == Checksum::Unknown);
+        match key {
+            Ok(key) => {
+                self.network += u64::from(!key.tuple.ipv6);
+                self.transport += asked;
+            }
+            Err(Invalid::NetworkChecksum) => {
+                self.network += 1;
+                self.network_wrong += 1;
+            }
+            Err(Invalid::TransportChecksum) => {
+                self.network += u64::from(edit::ipv4(packet).is_some());
+                self.transport += 1;
+                self.transport_wrong += 1;
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Tells the counters.
+    fn count(&self) {
+        for (event, n) in [
+            (&coverage::CONNTRACK_L3CSUM_CHECKED, self.network),
+            (&coverage::CONNTRACK_L3CSUM_ERR, self.network_wrong),
+            (&coverage::CONNTRACK_L4CSUM_CHECKED, self.transport),
+            (&coverage::CONNTRACK_L4CSUM_ERR, self.transport_wrong),
+        ] {
+            if n > 0 {
+                event.add(n);
+            }
+        }
     }
 }
 

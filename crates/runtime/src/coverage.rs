@@ -63,7 +63,9 @@ events! {
     CMAP_EXPAND "cmap_expand";
     CMAP_SHRINK "cmap_shrink";
     CONNTRACK_FULL "conntrack_full";
+    CONNTRACK_L3CSUM_CHECKED "conntrack_l3csum_checked";
     CONNTRACK_L3CSUM_ERR "conntrack_l3csum_err";
+    CONNTRACK_L4CSUM_CHECKED "conntrack_l4csum_checked";
     CONNTRACK_L4CSUM_ERR "conntrack_l4csum_err";
     CONNTRACK_LONG_CLEANUP "conntrack_long_cleanup";
     CONNTRACK_ZONE_FULL "conntrack_zone_full";

@@ -70,3 +70,27 @@ fn a_connection_takes_less_than_300_bytes() {
     let all = size_of::<crate::conn::Conn>() + 4 + entry;
     assert!(all + alias < 300, "{all} + {alias}");
 }
+
+#[test]
+fn a_large_table_is_tracked_as_a_small_one() {
+    let lab = Lab::new();
+    let udp_to = |n: u16| udp((A, n), (B, 53), b"");
+    let track = |ports: std::ops::Range<u16>, ct: &Ct| -> Vec<u8> {
+        let mut states = Vec::new();
+        for first in ports.clone().step_by(32) {
+            let mut batch: Batch = (first..(first + 32).min(ports.end)).map(udp_to).collect();
+            _ = lab.tracker.execute(&mut batch, ct, lab.now);
+            // What comes again counts once, here too.
+            _ = lab.tracker.execute(&mut batch, ct, lab.now);
+            states.extend(batch.iter().map(|p| p.md.ct_state & !CS_TRACKED));
+        }
+        states
+    };
+    assert!(track(0..10_000, &commit()).iter().all(|s| *s == CS_NEW));
+    assert_eq!(lab.tracker.count(), 10_000);
+    assert!(track(0..10_000, &look()).iter().all(|s| *s == CS_NEW));
+    assert_eq!(lab.entries().len(), 10_000);
+    // New ones and known ones in one batch.
+    assert_eq!(track(9_990..10_010, &commit()).len(), 20);
+    assert_eq!(lab.tracker.count(), 10_010);
+}

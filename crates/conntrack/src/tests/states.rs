@@ -164,6 +164,23 @@ fn a_packet_that_comes_again_counts_once() {
 }
 
 #[test]
+fn what_is_invalid_in_one_zone_may_be_valid_in_another() {
+    let lab = Lab::new();
+    let (a, b) = ((A, 1000), (B, 80));
+    let other = Ct {
+        zone: 6,
+        ..commit()
+    };
+    lab.state(tcp(a, b, SYN, 100, 0, b""), &commit());
+    lab.state(tcp(b, a, SYN | ACK, 500, 101, b""), &look());
+    lab.state(tcp(a, b, ACK, 101, 501, b""), &look());
+    let p = lab.track(tcp(a, b, ACK | PSH, 10_000_101, 501, b"x"), &look());
+    assert_eq!(p.md.ct_state, CS_INVALID | CS_TRACKED);
+    let p = lab.track(p, &other);
+    assert_eq!(p.md.ct_state, CS_NEW | CS_TRACKED);
+}
+
+#[test]
 fn force_begins_anew_from_the_other_side() {
     let lab = Lab::new();
     let (a, b) = ((A, 1000), (B, 53));
