@@ -27,8 +27,8 @@ pub trait Around {
     fn userspace(&mut self, packet: Packet, what: &Userspace, actions: &[Action], depth: u32);
     /// Takes out what exceeds a meter.
     fn meter(&mut self, batch: &mut Batch, id: u32);
-    /// Puts an outer header in front of the packets.
-    fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush);
+    /// Puts an outer header in front of the packets; what they are cut into may not fit in the batch.
+    fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush, more: &mut Vec<Packet>);
     /// Takes the outer headers off and looks the packets up as ones that the tunnel port received.
     fn tunnel_pop(&mut self, batch: &mut Batch, port: DpPort, depth: u32);
     /// Has the packets tracked. Fragments may stay away until their packet is whole; what then finds no room in the
@@ -106,7 +106,15 @@ impl<A: Around> Run<'_, A> {
                 Action::Meter(id) => self.around.meter(batch, *id),
                 // Without an action behind it the packets would go nowhere.
                 Action::TunnelPush(_) if last => {}
-                Action::TunnelPush(push) => self.around.tunnel_push(batch, push),
+                Action::TunnelPush(push) => {
+                    let mut more = Vec::new();
+                    self.around.tunnel_push(batch, push, &mut more);
+                    let mut more = more.into_iter().peekable();
+                    while more.peek().is_some() {
+                        let mut rest: Batch = more.by_ref().take(BATCH).collect();
+                        self.list(&mut rest, &actions[i + 1..], nesting);
+                    }
+                }
                 _ => change(batch, action),
             }
         }
@@ -250,7 +258,7 @@ mod tests {
         fn meter(&mut self, batch: &mut Batch, id: u32) {
             batch.truncate(id as usize);
         }
-        fn tunnel_push(&mut self, batch: &mut Batch, _: &TunnelPush) {
+        fn tunnel_push(&mut self, batch: &mut Batch, _: &TunnelPush, _: &mut Vec<Packet>) {
             self.note("push".to_owned(), batch);
         }
         fn tunnel_pop(&mut self, batch: &mut Batch, port: DpPort, _: u32) {

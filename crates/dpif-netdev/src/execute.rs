@@ -99,9 +99,9 @@ impl Around for Worker {
         self.random.next()
     }
 
-    fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush) {
+    fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush, more: &mut Vec<Packet>) {
         if let Some(port) = self.tx.port(push.tnl_port) {
-            crate::tunnel::push_batch(batch, push, port.netdev.class());
+            crate::tunnel::push_batch(batch, push, port.netdev.class(), more);
         } else {
             coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
             batch.clear();

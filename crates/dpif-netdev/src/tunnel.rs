@@ -1,20 +1,34 @@
 //! Outer headers of tunnels, put on and taken off as the types of tunnels say.
 
+use std::time::UNIX_EPOCH;
+
 use ferrovs_datapath::action::TunnelPush;
 use ferrovs_encap::{pop, push};
 use ferrovs_netdev::PortClass;
-use ferrovs_packet::buffer::Batch;
+use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::types::DpPort;
-use ferrovs_runtime::coverage;
+use ferrovs_runtime::{clock, coverage};
 
 /// Puts the header in front of the packets, which go through `port`; those for which that cannot be done are dropped.
-pub fn push_batch(batch: &mut Batch, action: &TunnelPush, port: &PortClass) {
+/// Packets that have to be cut may become more than there is room for: these go to `more`.
+pub fn push_batch(
+    batch: &mut Batch,
+    action: &TunnelPush,
+    port: &PortClass,
+    more: &mut Vec<Packet>,
+) {
     let dropped = |n: usize| coverage::DATAPATH_DROP_TUNNEL_PUSH_ERROR.add(n as u64);
     let header = &action.header;
     let state = match port {
         PortClass::Tunnel(tunnel) => Some(tunnel.state()),
         _ => None,
     };
+    if header.ty.timed
+        && let Some(state) = state
+        && let Ok(since_epoch) = clock::wall().duration_since(UNIX_EPOCH)
+    {
+        state.set_clock(since_epoch);
+    }
     if batch.iter().all(|p| push::fits(p, header)) {
         let before = batch.len();
         batch.retain(|p| {
@@ -26,14 +40,13 @@ pub fn push_batch(batch: &mut Batch, action: &TunnelPush, port: &PortClass) {
         }
         return;
     }
-    // Large packets that become too long are split; there may be no room for all parts.
     for packet in std::mem::take(batch) {
         let mut parts = 0;
         push::push(packet, header, state, |mut p| {
             p.md.in_port = action.out_port;
-            match batch.try_push(p) {
-                Ok(()) => parts += 1,
-                Err(_) => dropped(1),
+            parts += 1;
+            if let Err(full) = batch.try_push(p) {
+                more.push(full.element());
             }
         });
         if parts == 0 {

@@ -16,7 +16,7 @@ use ferrovs_packet::flow::{FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FlowTnl};
 use ferrovs_packet::types::{MacAddr, eth_type, ip_proto};
 
 use crate::config::TunnelConfig;
-use crate::row::{HeaderType, TunnelType};
+use crate::row::{HeaderType, Inside, TunnelType};
 
 /// Sizes of headers in bytes.
 pub const ETH_LEN: usize = 14;
@@ -67,20 +67,21 @@ pub struct TunnelHeader {
     pub bytes: Vec<u8>,
 }
 
-/// The header of a tunnel type for the destination, key, flags and so on in `tnl`. None when the addresses do not fit
-/// together.
+/// The header of a tunnel type for the destination, key, flags and so on that the flow says. None when the addresses do
+/// not fit together, or the type has no header for that.
 pub fn build(
     ty: &TunnelType,
     config: &TunnelConfig,
-    tnl: &FlowTnl,
+    inside: &Inside<'_>,
     link: &Link,
 ) -> Option<TunnelHeader> {
+    let tnl = inside.tnl;
     let mut bytes = outer_ip(tnl, link, ty.transport.protocol)?;
     let v6 = link.src.is_ipv6();
     if ty.transport.protocol == ip_proto::UDP {
         outer_udp(&mut bytes, config, tnl, v6);
     }
-    (ty.build)(&mut bytes, config, tnl)?;
+    (ty.build)(&mut bytes, config, inside)?;
     let ty = if v6 { ty.header6 } else { ty.header };
     Some(TunnelHeader { ty, bytes })
 }
@@ -146,6 +147,11 @@ mod tests {
     use super::*;
     use crate::types::vxlan;
 
+    fn made(config: &TunnelConfig, tnl: &FlowTnl, link: &Link) -> Option<TunnelHeader> {
+        let packet_type = ferrovs_packet::flow::PT_ETH;
+        build(&vxlan::PORT, config, &Inside { tnl, packet_type }, link)
+    }
+
     #[test]
     fn a_vxlan_header_is_what_open_vswitch_builds() {
         let tnl = FlowTnl {
@@ -161,7 +167,7 @@ mod tests {
             src: "172.31.1.1".parse().unwrap(),
         };
         let config = TunnelConfig::new(&vxlan::PORT);
-        let h = build(&vxlan::PORT, &config, &tnl, &link).unwrap();
+        let h = made(&config, &tnl, &link).unwrap();
         assert_eq!((h.ty.number, h.bytes.len()), (4, 50));
         assert_eq!(h.bytes[14..24], [0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17]);
         assert_eq!(checksum(&h.bytes[14..34]), 0);
@@ -173,7 +179,7 @@ mod tests {
             exts: 2,
             ..config.clone()
         };
-        let h = build(&vxlan::PORT, &gpe, &tnl, &link).unwrap();
+        let h = made(&gpe, &tnl, &link).unwrap();
         assert_eq!(h.bytes[42..46], [0x0c, 0, 0, 3]);
         let gbp = TunnelConfig {
             exts: 1,
@@ -184,7 +190,7 @@ mod tests {
             gbp_flags: 0x08,
             ..tnl
         };
-        let h = build(&vxlan::PORT, &gbp, &marked, &link).unwrap();
+        let h = made(&gbp, &marked, &link).unwrap();
         assert_eq!(h.bytes[42..46], [0x88, 0x08, 0x12, 0x34]);
         let six = FlowTnl {
             ip_dst: 0.into(),
@@ -192,12 +198,12 @@ mod tests {
             ip_tos: 0x28,
             ..tnl
         };
-        assert_eq!(build(&vxlan::PORT, &config, &six, &link), None);
+        assert_eq!(made(&config, &six, &link), None);
         let link = Link {
             src: "fd00::1".parse().unwrap(),
             ..link
         };
-        let h = build(&vxlan::PORT, &config, &six, &link).unwrap();
+        let h = made(&config, &six, &link).unwrap();
         assert_eq!(h.bytes.len(), 70);
         assert_eq!(h.bytes[14..18], [0x62, 0x80, 0, 0]);
         assert_eq!(h.bytes[60..62], [0xff, 0xff]);

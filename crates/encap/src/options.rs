@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ferrovs_packet::types::eth_type;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::{NETDEV_VPORT, SOCKET_UTIL};
 
-use crate::config::{PacketTypeMode, TunnelConfig};
-use crate::row::TunnelType;
+use crate::config::{Erspan, FlowLabel, PacketTypeMode, Setting, TunnelConfig};
+use crate::row::{Carries, TunnelType};
 
 /// The outcome of parsing: without a configuration the messages are the error, else warnings.
 pub struct Parsed {
@@ -74,12 +75,110 @@ fn key(options: &BTreeMap<String, String>, name: &str) -> (bool, bool, u64) {
     }
 }
 
+/// The member of ERSPAN's header that an option is for, its greatest value, and what errors call it.
+fn erspan_member<'a>(
+    e: &'a mut Erspan,
+    option: &str,
+) -> Option<(&'a mut Setting, u32, &'static str)> {
+    Some(match option {
+        "erspan_ver" => (&mut e.ver, 2, "version"),
+        "erspan_idx" => (&mut e.idx, 0xf_ffff, "index"),
+        "erspan_dir" => (&mut e.dir, 1, "direction"),
+        "erspan_hwid" => (&mut e.hwid, 0x3f, "hardware ID"),
+        _ => return None,
+    })
+}
+
+fn set_erspan(e: &mut Erspan, option: &str, text: &str) -> Result<(), String> {
+    if option == "erspan_ver" && text == "flow" {
+        // Which members there are is open, and so are they.
+        (e.ver, e.idx, e.dir, e.hwid) =
+            (Setting::Flow, Setting::Flow, Setting::Flow, Setting::Flow);
+        return Ok(());
+    }
+    let Some((member, max, called)) = erspan_member(e, option) else {
+        return Ok(());
+    };
+    if text == "flow" {
+        *member = Setting::Flow;
+        return Ok(());
+    }
+    let value = match option {
+        "erspan_ver" | "erspan_dir" => atoi(text),
+        _ => hexadecimal(text),
+    };
+    let least = i64::from(option == "erspan_ver");
+    if value < least || value > i64::from(max) {
+        return Err(format!("invalid erspan {called}: {text}"));
+    }
+    // Once the version is left to the flow, the members are.
+    if *member != Setting::Flow || option == "erspan_ver" {
+        *member = Setting::Is(value as u32);
+    }
+    Ok(())
+}
+
+/// A number as strtol(3) reads it with base 16.
+fn hexadecimal(text: &str) -> i64 {
+    let t = text.trim_start();
+    let t = t.strip_prefix("0x").or(t.strip_prefix("0X")).unwrap_or(t);
+    let end = t.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(t.len());
+    match end {
+        0 => 0,
+        _ => i64::from_str_radix(&t[..end], 16).unwrap_or(i64::MAX),
+    }
+}
+
+/// Addresses between commas.
+fn segments(text: &str) -> Option<Vec<Ipv6Addr>> {
+    const MAX: usize = 6;
+    let parts = text.split(',').filter(|s| !s.is_empty());
+    let segments: Option<Vec<_>> = parts.map(|s| s.parse().ok()).collect();
+    segments.filter(|s| s.len() <= MAX)
+}
+
+/// An EtherType, or the name of one.
+fn payload_type(text: &str) -> Option<u16> {
+    match text {
+        "mpls" => Some(eth_type::MPLS),
+        "ip" => Some(eth_type::IP),
+        _ => match number(text) {
+            (ty, true) if ty >= eth_type::MIN.into() => u16::try_from(ty).ok(),
+            _ => None,
+        },
+    }
+}
+
+/// How packets look to the bridge: as asked, if the tunnel carries such packets.
+fn set_mode(
+    c: &mut TunnelConfig,
+    carries: Carries,
+    asked: Option<PacketTypeMode>,
+) -> Result<(), String> {
+    let mode = asked.unwrap_or(carries.default_mode());
+    let (can, layer) = match mode {
+        PacketTypeMode::LegacyL2 => (carries.l2, "L2"),
+        PacketTypeMode::LegacyL3 => (carries.l3, "L3"),
+        PacketTypeMode::Ptap => (true, ""),
+    };
+    if !can {
+        return Err(format!(
+            "{} configured on {} tunnel that cannot carry {layer} traffic",
+            mode.as_str(),
+            carries.called
+        ));
+    }
+    c.packet_type = mode;
+    Ok(())
+}
+
 /// Reads the options of the port `name`.
 pub fn parse(ty: &TunnelType, name: &str, options: &BTreeMap<String, String>) -> Parsed {
     let kind = ty.kind;
     let mut c = TunnelConfig::new(ty);
     let mut messages = Vec::new();
     let mut fatal = false;
+    let mut mode = None;
     for (k, v) in options {
         match k.as_str() {
             "remote_ip" => match address(v) {
@@ -124,12 +223,38 @@ pub fn parse(ty: &TunnelType, name: &str, options: &BTreeMap<String, String>) ->
                     }
                 }
             }
-            "packet_type" => match v.as_str() {
-                "legacy_l2" => c.packet_type = PacketTypeMode::LegacyL2,
-                "legacy_l3" => c.packet_type = PacketTypeMode::LegacyL3,
-                "ptap" => c.packet_type = PacketTypeMode::Ptap,
-                _ => {
+            "packet_type" => match PacketTypeMode::named(v) {
+                Some(m) => mode = Some(m),
+                None => {
                     messages.push(format!("{name}: unknown packet_type '{v}'"));
+                    fatal = true;
+                }
+            },
+            k if k.starts_with("erspan_") && erspan_member(&mut c.erspan, k).is_some() => {
+                if let Err(text) = set_erspan(&mut c.erspan, k, v) {
+                    messages.push(format!("{name}: {text}"));
+                    fatal = true;
+                    break;
+                }
+            }
+            "srv6_segs" => match segments(v) {
+                Some(segments) => c.srv6_segs = segments,
+                None => {
+                    let first = v.split(',').next().unwrap_or_default();
+                    messages.push(format!("{name}: bad {first} 'srv6_segs'"));
+                }
+            },
+            "srv6_flowlabel" => {
+                c.srv6_flowlabel = match v.as_str() {
+                    "zero" => FlowLabel::Zero,
+                    "compute" => FlowLabel::Compute,
+                    _ => FlowLabel::Copy,
+                }
+            }
+            "payload_type" => match payload_type(v) {
+                Some(ty) => c.payload_type = ty,
+                None => {
+                    messages.push(format!("{name}: bad {v} 'payload_type'"));
                     fatal = true;
                 }
             },
@@ -151,7 +276,8 @@ pub fn parse(ty: &TunnelType, name: &str, options: &BTreeMap<String, String>) ->
         ));
         fatal = true;
     }
-    if let Err(text) = (ty.check)(&c)
+    let carries = (ty.carries)(&c);
+    if let Err(text) = set_mode(&mut c, carries, mode)
         && !fatal
     {
         messages.push(format!("{name}: {text}"));
@@ -232,7 +358,7 @@ pub fn to_options(ty: &TunnelType, c: &TunnelConfig) -> BTreeMap<String, String>
     if c.seq {
         add("seq", "true".into());
     }
-    if c.packet_type != PacketTypeMode::LegacyL2 {
+    if c.packet_type != (ty.carries)(c).default_mode() {
         add("packet_type", c.packet_type.as_str().into());
     }
     if !c.dont_fragment {
@@ -240,6 +366,22 @@ pub fn to_options(ty: &TunnelType, c: &TunnelConfig) -> BTreeMap<String, String>
     }
     if let Some(mark) = c.egress_pkt_mark {
         add("egress_pkt_mark", mark.to_string());
+    }
+    if ty.options.erspan {
+        let e = &c.erspan;
+        let shown = |s: Setting, hex: bool| match s {
+            Setting::Flow => "flow".to_owned(),
+            Setting::Is(n) if hex => format!("{n:#x}"),
+            Setting::Is(n) => n.to_string(),
+        };
+        add("erspan_ver", shown(e.ver, false));
+        if matches!(e.ver, Setting::Is(1) | Setting::Flow) {
+            add("erspan_idx", shown(e.idx, true));
+        }
+        if matches!(e.ver, Setting::Is(2) | Setting::Flow) {
+            add("erspan_dir", shown(e.dir, false));
+            add("erspan_hwid", shown(e.hwid, true));
+        }
     }
     o
 }

@@ -16,7 +16,7 @@ use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::NATIVE_TNL;
 
 use crate::header::{ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN};
-use crate::row::{PopError, TunnelType};
+use crate::row::{PopError, Received, TunnelType};
 
 pub(crate) static RL: RateLimit = RateLimit::new(60, 5);
 
@@ -24,13 +24,27 @@ pub(crate) static RL: RateLimit = RateLimit::new(60, 5);
 /// to be dropped.
 pub fn pop(ty: &TunnelType, packet: &mut Packet) -> Result<(), PopError> {
     let mut tnl = FlowTnl::default();
-    let (mut at, end) = ip(packet, &mut tnl)?;
-    if ty.transport.protocol == ip_proto::UDP {
+    let (mut at, end, protocol) = ip(packet, &mut tnl)?;
+    let transport = &ty.transport;
+    if protocol != transport.protocol && !transport.listens.contains(&protocol) {
+        return Err(PopError::Header);
+    }
+    if protocol == ip_proto::UDP {
         udp(packet, at, end, &mut tnl)?;
         at += UDP_LEN;
     }
-    let inner = (ty.pop)(&packet.data()[at..end], &mut tnl)?;
-    strip(packet, at + inner.at, end, inner.packet_type, tnl);
+    let received = Received {
+        bytes: packet.data().get(at..end).unwrap_or_default(),
+        protocol,
+        trusted: matches!(packet.offload.checksum, Checksum::Partial { .. }),
+    };
+    let inner = (ty.pop)(&received, &mut tnl)?;
+    match inner.at {
+        Some(own) if at + own > end => return Err(PopError::Truncated),
+        Some(own) => strip(packet, at + own, end, inner.packet_type),
+        None => packet.md.packet_type = inner.packet_type,
+    }
+    packet.md.tunnel.set(&tnl);
     Ok(())
 }
 
@@ -42,8 +56,8 @@ fn get32(data: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]])
 }
 
-/// Reads and checks the outer IP header; returns the offset of its payload and the end of it.
-fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize), PopError> {
+/// Reads and checks the outer IP header; returns the offset of its payload, the end of it, and the protocol.
+fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize, u8), PopError> {
     let data = packet.data();
     let l3 = if packet.l3 == NO_OFFSET {
         ETH_LEN
@@ -78,6 +92,14 @@ fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize), PopError> {
             if total < header {
                 return Err(PopError::Truncated);
             }
+            if header > IPV4_LEN {
+                vlog::warn_rl!(
+                    RL,
+                    NATIVE_TNL,
+                    "ip options not supported on tunnel packets ({header} bytes)"
+                );
+                return Err(PopError::Header);
+            }
             tnl.ip_src = get32(data, l3 + 12).into();
             tnl.ip_dst = get32(data, l3 + 16).into();
             tnl.ip_tos = data[l3 + 1];
@@ -85,7 +107,7 @@ fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize), PopError> {
             if get(data, l3 + 6) & 0x4000 != 0 {
                 tnl.flags |= FLOW_TNL_F_DONT_FRAGMENT;
             }
-            Ok((l3 + header, l3 + total))
+            Ok((l3 + header, l3 + total, data[l3 + 9]))
         }
         eth_type::IPV6 => {
             if data.len() < l3 + IPV6_LEN {
@@ -99,7 +121,7 @@ fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize), PopError> {
             tnl.ipv6_dst.copy_from_slice(&data[l3 + 24..l3 + 40]);
             tnl.ip_tos = (get(data, l3) >> 4) as u8;
             tnl.ip_ttl = data[l3 + 7];
-            Ok((l3 + IPV6_LEN, end))
+            Ok((l3 + IPV6_LEN, end, data[l3 + 6]))
         }
         _ => Err(PopError::Header),
     }
@@ -149,7 +171,7 @@ fn addresses(tnl: &FlowTnl) -> (IpAddr, IpAddr) {
 }
 
 /// Removes everything before `inner` and behind `end`.
-fn strip(packet: &mut Packet, inner: usize, end: usize, packet_type: u32, tnl: FlowTnl) {
+fn strip(packet: &mut Packet, inner: usize, end: usize, packet_type: u32) {
     packet.truncate(end);
     // A checksum that was vouched for, or is left open, belongs to the outer header if it begins
     // there, and so do segments; then nothing is known of the inner one.
@@ -162,7 +184,6 @@ fn strip(packet: &mut Packet, inner: usize, end: usize, packet_type: u32, tnl: F
     (packet.l2_5, packet.l3, packet.l4, packet.l2_pad) = (NO_OFFSET, NO_OFFSET, NO_OFFSET, 0);
     packet.rss_hash = None;
     packet.md.packet_type = packet_type;
-    packet.md.tunnel.set(&tnl);
 }
 
 #[cfg(test)]

@@ -11,23 +11,25 @@
 
 use ferrovs_packet::buffer::{Checksum, NO_OFFSET, Packet};
 use ferrovs_packet::checksum::{Sum, pseudo_v4, pseudo_v6};
+use ferrovs_packet::flow::PT_ETH;
 use ferrovs_packet::gso;
 use ferrovs_packet::hash::{fold32, mix};
 use ferrovs_packet::types::{eth_type, ip_proto};
 
-use crate::header::{self, ETH_LEN, IPV4_LEN, IPV6_LEN, TunnelHeader, UDP_LEN};
+use crate::header::{self, ETH_LEN, IPV4_LEN, IPV6_LEN, TunnelHeader};
 use crate::row::{Outer, PortState};
 
 /// Greatest length of an IP packet.
 const IP_MAX: usize = 65535;
 
-/// Whether the encapsulated packet is not longer than an IP packet can be.
+/// Whether the packet gets the header as it is: it need not be cut, and becomes no longer than an IP packet can be.
 #[inline]
 pub fn fits(packet: &Packet, header: &TunnelHeader) -> bool {
     packet.size() + header.bytes.len() - ETH_LEN <= IP_MAX
+        && (header.ty.large || packet.offload.gso.is_none())
 }
 
-/// Encapsulates `packet`; emits one frame or, when a large one would become too long, several.
+/// Encapsulates `packet`; emits one frame or, when a large one has to be cut, several.
 /// Nothing comes out of a packet that cannot be encapsulated.
 pub fn push(
     mut packet: Packet,
@@ -35,16 +37,26 @@ pub fn push(
     state: Option<&PortState>,
     mut emit: impl FnMut(Packet),
 ) {
-    if fits(&packet, header) {
-        if push_in_place(&mut packet, header, state) {
-            emit(packet);
+    let mut one = |mut part: Packet| {
+        if fits(&part, header) && push_in_place(&mut part, header, state) {
+            emit(part);
         }
-    } else if packet.offload.gso.is_some() {
-        gso::split(packet, IP_MAX / 2, |mut part| {
-            if fits(&part, header) && push_in_place(&mut part, header, state) {
-                emit(part);
-            }
+    };
+    if packet.offload.gso.is_none() || fits(&packet, header) {
+        one(packet);
+    } else if packet.md.packet_type != PT_ETH {
+        // What cuts packets finds their headers behind one of Ethernet.
+        let ty = packet.md.packet_type as u16;
+        packet.push(ETH_LEN)[12..].copy_from_slice(&ty.to_be_bytes());
+        gso::segment(packet, |mut part| {
+            part.pull(ETH_LEN);
+            part.l3 = 0;
+            one(part);
         });
+    } else if header.ty.large {
+        gso::split(packet, IP_MAX / 2, one);
+    } else {
+        gso::segment(packet, one);
     }
 }
 
@@ -69,6 +81,7 @@ pub fn push_in_place(p: &mut Packet, header: &TunnelHeader, state: Option<&PortS
         p.offload.checksum = Checksum::Unknown;
     }
     p.md.tunnel.clear();
+    p.md.packet_type = PT_ETH;
     let len = p.size();
     let data = p.data_mut();
     if v6 {
@@ -116,8 +129,22 @@ fn pseudo(data: &[u8], v6: bool, len: usize) -> Sum {
     }
 }
 
-/// Of headers that leave nothing open beyond IP.
-pub fn finish_nothing(_: &mut Packet, _: &Outer<'_>) {}
+/// The checksum of everything from `at` on. Of a packet whose own checksum is still to be completed, as if it were.
+pub fn sum_to_the_end(p: &Packet, at: usize) -> u16 {
+    sum_from(p, at, Sum::ZERO).finish()
+}
+
+fn sum_from(p: &Packet, at: usize, sum: Sum) -> Sum {
+    let data = p.data();
+    if let Checksum::Partial { start, offset } = p.offload.checksum {
+        let inner = usize::from(start);
+        let field = inner + usize::from(offset);
+        if field + 2 <= data.len() && inner >= at {
+            return sum.add(&data[at..inner]).add_u16(!get(data, field));
+        }
+    }
+    sum.add(&data[at..])
+}
 
 /// Of UDP headers: source port, length, checksum.
 pub fn finish_udp(p: &mut Packet, outer: &Outer<'_>) {
@@ -134,16 +161,10 @@ pub fn finish_udp(p: &mut Packet, outer: &Outer<'_>) {
     if offload.gso.is_some() {
         // Not zero, so that every segment gets one; its value is computed for each.
         put(data, udp + 6, pseudo.fold().max(1));
-    } else if let Checksum::Partial { start, offset } = offload.checksum {
-        let inner = usize::from(start);
-        let field = inner + usize::from(offset);
-        if field + 2 > data.len() || inner < udp + UDP_LEN {
-            return;
-        }
+    } else if matches!(offload.checksum, Checksum::Partial { .. }) {
         put(data, udp + 6, 0);
-        let rest = !get(data, field);
-        let sum = pseudo.add(&data[udp..inner]).add_u16(rest).finish();
-        put(data, udp + 6, if sum == 0 { 0xffff } else { sum });
+        let sum = sum_from(p, udp, pseudo).finish();
+        put(p.data_mut(), udp + 6, if sum == 0 { 0xffff } else { sum });
     } else {
         put(data, udp + 6, pseudo.fold());
         p.offload.checksum = Checksum::Partial {
@@ -200,6 +221,7 @@ mod tests {
     use super::*;
     use crate::config::TunnelConfig;
     use crate::pop;
+    use crate::row::Inside;
     use crate::types::vxlan;
 
     fn header(csum: bool, v6: bool) -> TunnelHeader {
@@ -224,7 +246,11 @@ mod tests {
             eth_dst: "02:00:00:00:00:02".parse().unwrap(),
             src,
         };
-        header::build(&vxlan::PORT, &config, &tnl, &link).unwrap()
+        let inside = Inside {
+            tnl: &tnl,
+            packet_type: PT_ETH,
+        };
+        header::build(&vxlan::PORT, &config, &inside, &link).unwrap()
     }
 
     /// An inner UDP datagram whose checksum is partial.

@@ -5,13 +5,14 @@
 //! the datapath, what its packets are addressed to, its options and their checks, how its header is built and how one
 //! is taken off. Whoever handles a port or a header holds a reference to its row and never looks at a name again.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::FlowTnl;
 use ferrovs_packet::text::Cursor;
 
-use crate::config::TunnelConfig;
+use crate::config::{PacketTypeMode, TunnelConfig};
 
 /// A kind of outer header.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub struct HeaderType {
     pub parse: fn(&mut Cursor<'_>, &mut Vec<u8>) -> Option<()>,
     /// Fills in what depends on the packet, beyond the IP header.
     pub finish: fn(&mut Packet, &Outer<'_>),
+    /// Whoever cuts a large packet into segments makes the header right in each. Without that, only segments get it.
+    pub large: bool,
+    /// It tells the time of day.
+    pub timed: bool,
 }
 
 impl PartialEq for HeaderType {
@@ -39,6 +44,8 @@ pub struct Transport {
     pub protocol: u8,
     /// For protocols with ports: the port unless configured.
     pub port: Option<u16>,
+    /// The IP protocols of packets that it takes.
+    pub listens: &'static [u8],
 }
 
 impl Transport {
@@ -55,6 +62,67 @@ pub struct Options {
     pub seq: bool,
     /// Names and bits of `exts`.
     pub exts: &'static [(&'static str, u32)],
+    /// The members of ERSPAN's header, which all types take but only these show.
+    pub erspan: bool,
+    /// Headers have options of type, length and value.
+    pub tlv: bool,
+}
+
+impl Options {
+    pub const NONE: Options = Options {
+        csum: false,
+        seq: false,
+        exts: &[],
+        erspan: false,
+        tlv: false,
+    };
+}
+
+/// Which packets a tunnel carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carries {
+    /// Ethernet frames.
+    pub l2: bool,
+    /// Packets without an Ethernet header.
+    pub l3: bool,
+    /// What the tunnel is called where that is told.
+    pub called: &'static str,
+}
+
+impl Carries {
+    /// Nothing but Ethernet frames.
+    pub const fn l2(called: &'static str) -> Carries {
+        Carries {
+            l2: true,
+            l3: false,
+            called,
+        }
+    }
+
+    /// Nothing but packets without an Ethernet header.
+    pub const fn l3(called: &'static str) -> Carries {
+        Carries {
+            l2: false,
+            l3: true,
+            called,
+        }
+    }
+
+    pub const fn both(called: &'static str) -> Carries {
+        Carries {
+            l2: true,
+            l3: true,
+            called,
+        }
+    }
+
+    /// How packets look to the bridge unless configured.
+    pub fn default_mode(&self) -> PacketTypeMode {
+        match self.l2 {
+            true => PacketTypeMode::LegacyL2,
+            false => PacketTypeMode::LegacyL3,
+        }
+    }
 }
 
 /// A type of tunnel port.
@@ -68,17 +136,18 @@ pub struct TunnelType {
     pub options: Options,
     /// TTL of outer headers unless configured.
     pub ttl: u8,
-    /// Says what is wrong with a configuration, beyond what would be wrong with one of any type.
-    pub check: fn(&TunnelConfig) -> Result<(), &'static str>,
+    /// What a tunnel with this configuration carries.
+    pub carries: fn(&TunnelConfig) -> Carries,
     /// Says why two tunnels cannot share one transport port.
     pub clash: fn(&TunnelConfig, &TunnelConfig) -> Option<&'static str>,
     /// The header over IPv4 and over IPv6.
     pub header: &'static HeaderType,
     pub header6: &'static HeaderType,
-    /// Appends what follows the outer IP header, or the UDP header where that is the transport.
-    pub build: fn(&mut Vec<u8>, &TunnelConfig, &FlowTnl) -> Option<()>,
+    /// Appends what follows the outer IP header, or the UDP header where that is the transport. None where what the flow
+    /// says makes no header.
+    pub build: fn(&mut Vec<u8>, &TunnelConfig, &Inside<'_>) -> Option<()>,
     /// Reads the same, which goes on to the end of the packet.
-    pub pop: fn(&[u8], &mut FlowTnl) -> Result<Inner, PopError>,
+    pub pop: fn(&Received<'_>, &mut FlowTnl) -> Result<Inner, PopError>,
 }
 
 impl PartialEq for TunnelType {
@@ -100,8 +169,28 @@ impl TunnelType {
 /// What changes with the packets that go through a port of the datapath.
 #[derive(Debug, Default)]
 pub struct PortState {
-    /// The last sequence number sent, for headers that have one.
-    pub sequence: AtomicU32,
+    /// The next sequence number, for headers that have one.
+    sequence: AtomicU32,
+    /// Time of day in units of 100 microseconds, for headers that tell it.
+    clock: AtomicU32,
+}
+
+impl PortState {
+    /// The number of the next packet.
+    pub fn next(&self) -> u32 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells the time of day.
+    pub fn set_clock(&self, since_epoch: Duration) {
+        let stamp = (since_epoch.as_micros() / 100) as u32;
+        self.clock.store(stamp, Ordering::Relaxed);
+    }
+
+    /// The time that was last told, in units of 100 microseconds.
+    pub fn stamp(&self) -> u32 {
+        self.clock.load(Ordering::Relaxed)
+    }
 }
 
 impl TunnelConfig {
@@ -111,9 +200,29 @@ impl TunnelConfig {
             dst_port: ty.transport.port.unwrap_or(0),
             ttl: ty.ttl,
             dont_fragment: true,
+            packet_type: (ty.carries)(&TunnelConfig::default()).default_mode(),
             ..TunnelConfig::default()
         }
     }
+}
+
+/// What a header is built for.
+#[derive(Debug)]
+pub struct Inside<'a> {
+    /// What the flow says of the outer header.
+    pub tnl: &'a FlowTnl,
+    /// Type of the packets, as in `packet_type`.
+    pub packet_type: u32,
+}
+
+/// What is behind the outer IP header, or the UDP header where that is the transport.
+#[derive(Debug)]
+pub struct Received<'a> {
+    pub bytes: &'a [u8],
+    /// IP protocol.
+    pub protocol: u8,
+    /// A checksum need not be verified: someone has, or the packet comes from this host.
+    pub trusted: bool,
 }
 
 /// What is known of a packet that has just got its header.
@@ -145,8 +254,8 @@ pub enum PopError {
 /// What a type's header says of what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inner {
-    /// Length of the type's own header.
-    pub at: usize,
+    /// Length of the type's own header; none where the packet stays as it came.
+    pub at: Option<usize>,
     /// Type of the inner packet, as in `packet_type`.
     pub packet_type: u32,
 }

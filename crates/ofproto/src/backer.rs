@@ -19,10 +19,26 @@ use crate::zones::{Applied, Policies, Zones};
 struct TunnelPort {
     dp_port: DpPort,
     users: usize,
-    /// IP protocol and port number that outer packets are addressed to; 0 for protocols without ports.
-    listens: (u8, u16),
+    /// IP protocols and port number that outer packets are addressed to; 0 for protocols without ports.
+    listens: (&'static [u8], u16),
     /// Keeps the device open.
     _netdev: Arc<dyn Netdev>,
+}
+
+impl TunnelPort {
+    /// Packets to the port are to be decapsulated, for one user more.
+    fn listen(&self, name: &str) {
+        for proto in self.listens.0 {
+            ferrovs_tunnel::ports::insert(self.dp_port, *proto, self.listens.1, name);
+        }
+    }
+
+    /// For one user less.
+    fn unlisten(&self) {
+        for proto in self.listens.0 {
+            ferrovs_tunnel::ports::remove(self.dp_port, *proto, self.listens.1);
+        }
+    }
 }
 
 /// Which meters of the datapath are taken: those below `next` that were not given back.
@@ -145,27 +161,24 @@ impl Backer {
         };
         let (ty, config) = (tunnel.ty(), tunnel.config());
         let name = ty.dpif_port_name(&config);
-        let listens = (ty.transport.protocol, ty.transport.listens_on(&config));
+        let listens = (ty.transport.listens, ty.transport.listens_on(&config));
         let mut tunnels = self.tunnels();
         if let Some(tunnel) = tunnels.get_mut(&name) {
             tunnel.users += 1;
-            let (proto, port) = tunnel.listens;
-            ferrovs_tunnel::ports::insert(tunnel.dp_port, proto, port, &name);
+            tunnel.listen(&name);
             return Ok((tunnel.dp_port, Some(name)));
         }
         let shared = ferrovs_netdev::open(&name, netdev.kind())
             .map_err(|e| Errno(e.raw_os_error().unwrap_or(Errno::EINVAL.0)))?;
         let dp_port = self.add(&name, netdev.kind())?;
-        ferrovs_tunnel::ports::insert(dp_port, listens.0, listens.1, &name);
-        tunnels.insert(
-            name.clone(),
-            TunnelPort {
-                dp_port,
-                users: 1,
-                listens,
-                _netdev: shared,
-            },
-        );
+        let tunnel = TunnelPort {
+            dp_port,
+            users: 1,
+            listens,
+            _netdev: shared,
+        };
+        tunnel.listen(&name);
+        tunnels.insert(name.clone(), tunnel);
         Ok((dp_port, Some(name)))
     }
 
@@ -194,7 +207,7 @@ impl Backer {
             let mut tunnels = self.tunnels();
             if let Some(t) = tunnels.get_mut(name) {
                 t.users -= 1;
-                ferrovs_tunnel::ports::remove(t.dp_port, t.listens.0, t.listens.1);
+                t.unlisten();
                 if t.users > 0 {
                     return Ok(());
                 }

@@ -82,6 +82,11 @@ pub struct TunMetadata {
     pub opts: [u8; TUN_METADATA_BYTES],
 }
 
+impl TunMetadata {
+    /// No options.
+    pub const NONE: TunMetadata = zerocopy::transmute!([0u64; size_of::<TunMetadata>() / 8]);
+}
+
 /// The outer header of a packet that came through a tunnel, or shall leave through one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

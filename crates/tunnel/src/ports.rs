@@ -161,29 +161,37 @@ impl Map {
     }
 
     fn matches(&self) -> String {
-        let mut out = String::from("Listening ports:\n");
-        for l in &self.listeners {
-            for d in &self.devices {
-                for a in &d.addresses {
-                    let (ty, ip) = if a.is_ipv4() {
-                        (0x0800, "ipv4")
-                    } else {
-                        (0x86dd, "ipv6")
-                    };
-                    let _ = write!(
-                        out,
-                        "{} ({}) : eth(dst={}),eth_type(0x{ty:04x}),{ip}(dst={a},proto={},frag=no)",
-                        l.name, l.dp_port.0, d.mac, l.nw_proto
-                    );
-                    if l.tp_port != 0 {
-                        let proto = if l.nw_proto == 6 { "tcp" } else { "udp" };
-                        let _ = write!(out, ",{proto}(dst={})", l.tp_port);
-                    }
-                    out.push('\n');
+        let mut lines = Vec::new();
+        for (i, l) in self.listeners.iter().enumerate() {
+            // Of two that listen to the same, the first gets it.
+            let same = |o: &Listener| (o.nw_proto, o.tp_port) == (l.nw_proto, l.tp_port);
+            if self.listeners[..i].iter().any(same) {
+                continue;
+            }
+            let addresses = |d: &Device| d.addresses.clone().into_iter();
+            for (d, a) in self
+                .devices
+                .iter()
+                .flat_map(|d| addresses(d).map(move |a| (d, a)))
+            {
+                let (ty, ip) = if a.is_ipv4() {
+                    (0x0800, "ipv4")
+                } else {
+                    (0x86dd, "ipv6")
+                };
+                let mut line = format!(
+                    "{} ({}) : eth(dst={}),eth_type(0x{ty:04x}),{ip}(dst={a},proto={},frag=no)",
+                    l.name, l.dp_port.0, d.mac, l.nw_proto
+                );
+                if l.tp_port != 0 {
+                    let proto = if l.nw_proto == 6 { "tcp" } else { "udp" };
+                    let _ = write!(line, ",{proto}(dst={})", l.tp_port);
                 }
+                lines.push(line + "\n");
             }
         }
-        out
+        lines.sort();
+        format!("Listening ports:\n{}", lines.concat())
     }
 }
 

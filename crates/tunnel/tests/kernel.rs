@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use ferrovs_encap::header::{self, Link};
+use ferrovs_encap::row::Inside;
 use ferrovs_encap::types::vxlan;
 use ferrovs_encap::{TunnelConfig, pop, push};
 use ferrovs_netdev::{Netdev, Rxq, Txq};
 use ferrovs_packet::buffer::{Batch, MAX_DATA};
-use ferrovs_packet::flow::FlowTnl;
+use ferrovs_packet::flow::{FlowTnl, PT_ETH};
 use ferrovs_sys::netns::NetNs;
 
 fn sh(script: &str) {
@@ -66,7 +67,16 @@ fn switch(ready: &mpsc::Sender<()>, stop: &AtomicBool) -> (usize, usize) {
         src: "172.31.1.1".parse().unwrap(),
     };
     let config = TunnelConfig::new(&vxlan::PORT);
-    let header = header::build(&vxlan::PORT, &config, &tnl, &link).unwrap();
+    let header = header::build(
+        &vxlan::PORT,
+        &config,
+        &Inside {
+            tnl: &tnl,
+            packet_type: PT_ETH,
+        },
+        &link,
+    )
+    .unwrap();
     ready.send(()).unwrap();
     let (mut pushed, mut popped) = (0, 0);
     let mut batch = Batch::new();

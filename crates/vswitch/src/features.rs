@@ -260,7 +260,7 @@ const IN_BAND: Feature = Feature {
 };
 
 const TUNNELS: Feature = Feature {
-    name: "tunnels but VXLAN, policy routing",
+    name: "policy routing of tunnels",
     commands: &[
         "ovs/route/rule/add",
         "ovs/route/rule/del",

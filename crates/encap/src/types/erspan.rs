@@ -6,12 +6,24 @@
 
 use std::fmt::Write;
 
+use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::flow::{FLOW_TNL_F_KEY, FlowTnl, PT_ETH};
 use ferrovs_packet::text::Cursor;
+use ferrovs_runtime::vlog;
+use ferrovs_runtime::vlog::modules::NATIVE_TNL;
 
-use super::gre::SEQ;
+use super::gre::{Head, SEQ, TRANSPORT, number};
+use crate::config::{DEFAULT_TTL, TunnelConfig};
 use crate::pieces::be32;
-use crate::push;
-use crate::row::HeaderType;
+use crate::pop::RL;
+use crate::row::{
+    Carries, HeaderType, Inner, Inside, Options, Outer, PopError, PortState, Received, TunnelType,
+};
+
+/// Members of the header's words.
+const SESSION: u32 = 0x3ff;
+const INDEX: u32 = 0xf_ffff;
+const HARDWARE: u32 = 0x3f;
 
 /// GRE's protocol for version 1 and 2.
 const PROTO_V1: u16 = 0x88be;
@@ -21,13 +33,107 @@ pub static ERSPAN: HeaderType = HeaderType {
     number: 107,
     format,
     parse,
-    finish: push::finish_nothing,
+    finish,
+    large: false,
+    timed: true,
 };
 
 pub static IP6ERSPAN: HeaderType = HeaderType {
     number: 108,
     ..ERSPAN
 };
+
+pub static PORT: TunnelType = TunnelType {
+    kind: "erspan",
+    dpif_port: "erspan_sys",
+    transport: TRANSPORT,
+    options: Options {
+        erspan: true,
+        ..Options::NONE
+    },
+    ttl: DEFAULT_TTL,
+    carries: |_| Carries::l2("erspan"),
+    clash: |_, _| None,
+    header: &ERSPAN,
+    header6: &IP6ERSPAN,
+    build,
+    pop,
+};
+
+pub static IP6_PORT: TunnelType = TunnelType {
+    kind: "ip6erspan",
+    dpif_port: "ip6erspan_sys",
+    carries: |_| Carries::l2("ip6erspan"),
+    ..PORT
+};
+
+fn build(bytes: &mut Vec<u8>, config: &TunnelConfig, inside: &Inside<'_>) -> Option<()> {
+    let (tnl, own) = (inside.tnl, &config.erspan);
+    let ver = own.ver.or(tnl.erspan_ver.into());
+    let protocol = match ver {
+        1 => PROTO_V1,
+        2 => PROTO_V2,
+        _ => return None,
+    };
+    bytes.extend(SEQ.to_be_bytes());
+    bytes.extend(protocol.to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend((ver << 28 | tnl.tun_id.get() as u32 & SESSION).to_be_bytes());
+    if ver == 1 {
+        bytes.extend((own.idx.or(tnl.erspan_idx) & INDEX).to_be_bytes());
+    } else {
+        let dir = own.dir.or(tnl.erspan_dir.into()) & 1;
+        let hwid = own.hwid.or(tnl.erspan_hwid.into()) & HARDWARE;
+        bytes.extend([0; 4]);
+        bytes.extend((hwid << 4 | dir << 3).to_be_bytes());
+    }
+    Some(())
+}
+
+fn finish(p: &mut Packet, outer: &Outer<'_>) {
+    number(p, outer.l4 + 4, outer);
+    if be32(p.data(), outer.l4 + 8).is_some_and(|base| base >> 28 == 2) {
+        let stamp = outer.state.map_or(0, PortState::stamp);
+        if let Some(field) = p.data_mut().get_mut(outer.l4 + 12..outer.l4 + 16) {
+            field.copy_from_slice(&stamp.to_be_bytes());
+        }
+    }
+}
+
+fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
+    let bytes = received.bytes;
+    let mut head = Head::read(received)?;
+    if head.protocol != PROTO_V1 && head.protocol != PROTO_V2 || head.flags & !SEQ != 0 {
+        return Err(PopError::Header);
+    }
+    head.take(bytes, SEQ)?;
+    let word = |at: usize| be32(bytes, at).ok_or(PopError::Truncated);
+    let base = word(head.at)?;
+    let ver = base >> 28;
+    let len = match ver {
+        1 => {
+            tnl.erspan_idx = word(head.at + 4)? & INDEX;
+            8
+        }
+        2 => {
+            let own = word(head.at + 8)?;
+            tnl.erspan_dir = (own >> 3 & 1) as u8;
+            tnl.erspan_hwid = (own >> 4 & HARDWARE) as u8;
+            12
+        }
+        _ => {
+            vlog::warn_rl!(RL, NATIVE_TNL, "ERSPAN version error {ver}");
+            return Err(PopError::Header);
+        }
+    };
+    tnl.erspan_ver = ver as u8;
+    tnl.tun_id = u64::from(base & SESSION).into();
+    tnl.flags |= FLOW_TNL_F_KEY;
+    Ok(Inner {
+        at: Some(head.at + len),
+        packet_type: PT_ETH,
+    })
+}
 
 fn format(out: &mut String, l4: &[u8]) -> Option<()> {
     let base = be32(l4, 8)?;

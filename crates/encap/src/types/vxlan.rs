@@ -1,5 +1,5 @@
-//! VXLAN (RFC 7348), with group based policy (draft-smith-vxlan-group-policy) and the generic protocol extension
-//! (draft-ietf-nvo3-vxlan-gpe) for Ethernet.
+//! VXLAN (RFC 7348), with group based policy (draft-smith-vxlan-group-policy) or the generic protocol extension
+//! (draft-ietf-nvo3-vxlan-gpe).
 //!
 //! ```text
 //!   | flags 4, the lower half a group | identifier 3 | 0 |
@@ -7,18 +7,19 @@
 
 use std::fmt::Write;
 
-use ferrovs_packet::flow::{FLOW_TNL_F_KEY, FlowTnl, PT_ETH};
+use ferrovs_packet::flow::{FLOW_TNL_F_KEY, FlowTnl, PT_ETH, packet_type};
 use ferrovs_packet::text::Cursor;
-use ferrovs_packet::types::ip_proto;
+use ferrovs_packet::types::{eth_type, ip_proto};
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::NATIVE_TNL;
 
-use crate::config::{DEFAULT_TTL, PacketTypeMode, TunnelConfig};
-use crate::header::ETH_LEN;
+use crate::config::{DEFAULT_TTL, TunnelConfig};
 use crate::pieces::{be32, format_udp, parse_udp};
 use crate::pop::RL;
 use crate::push;
-use crate::row::{HeaderType, Inner, Options, PopError, Transport, TunnelType};
+use crate::row::{
+    Carries, HeaderType, Inner, Inside, Options, PopError, Received, Transport, TunnelType,
+};
 
 /// `exts`: group based policy, and the generic protocol extension.
 const EXT_GBP: u32 = 1 << 0;
@@ -31,14 +32,25 @@ const FLAG_I: u32 = 0x0800_0000;
 const FLAG_G: u32 = 0x8000_0000;
 const GBP_DONT_LEARN: u32 = 0x0040_0000;
 const GBP_APPLIED: u32 = 0x0008_0000;
-/// The next protocol is given, and it is Ethernet.
-const FLAG_P_ETHERNET: u32 = 0x0400_0003;
+/// The next protocol is given, in the last eight bits.
+const FLAG_P: u32 = 0x0400_0000;
+const NEXT_MASK: u32 = 0xff;
+
+/// The next protocol, and the type of the inner packet.
+const NEXT: [(u8, u32); 4] = [
+    (1, packet_type(1, eth_type::IP)),
+    (2, packet_type(1, eth_type::IPV6)),
+    (3, PT_ETH),
+    (4, packet_type(1, eth_type::NSH)),
+];
 
 pub static HEADER: HeaderType = HeaderType {
     number: 4,
     format,
     parse,
     finish: push::finish_udp,
+    large: true,
+    timed: false,
 };
 
 pub static PORT: TunnelType = TunnelType {
@@ -47,14 +59,15 @@ pub static PORT: TunnelType = TunnelType {
     transport: Transport {
         protocol: ip_proto::UDP,
         port: Some(4789),
+        listens: &[ip_proto::UDP],
     },
     options: Options {
         csum: true,
-        seq: false,
         exts: &[("gbp", EXT_GBP), ("gpe", EXT_GPE)],
+        ..Options::NONE
     },
     ttl: DEFAULT_TTL,
-    check,
+    carries,
     clash,
     header: &HEADER,
     header6: &HEADER,
@@ -62,13 +75,11 @@ pub static PORT: TunnelType = TunnelType {
     pop,
 };
 
-fn check(c: &TunnelConfig) -> Result<(), &'static str> {
-    if c.packet_type == PacketTypeMode::LegacyL3 && c.exts & EXT_GPE == 0 {
-        return Err(
-            "legacy_l3 configured on VXLAN (without GPE) tunnel that cannot carry L3 traffic",
-        );
+fn carries(c: &TunnelConfig) -> Carries {
+    match c.exts & EXT_GPE {
+        0 => Carries::l2("VXLAN (without GPE)"),
+        _ => Carries::both("VXLAN-GPE"),
     }
-    Ok(())
 }
 
 /// What arrives with a group could not be told from what arrives without.
@@ -77,10 +88,12 @@ fn clash(a: &TunnelConfig, b: &TunnelConfig) -> Option<&'static str> {
         .then_some("VXLAN-GBP, and non-VXLAN-GBP tunnels can't be configured on the same dst_port")
 }
 
-fn build(bytes: &mut Vec<u8>, config: &TunnelConfig, tnl: &FlowTnl) -> Option<()> {
+fn build(bytes: &mut Vec<u8>, config: &TunnelConfig, inside: &Inside<'_>) -> Option<()> {
+    let tnl = inside.tnl;
     let mut flags = FLAG_I;
     if config.exts & EXT_GPE != 0 {
-        flags |= FLAG_P_ETHERNET;
+        let next = NEXT.iter().find(|(_, ty)| *ty == inside.packet_type)?.0;
+        flags |= FLAG_P | u32::from(next);
     } else if config.exts & EXT_GBP != 0 {
         flags |= FLAG_G | u32::from(tnl.gbp_id.get());
         let gbp = u32::from(tnl.gbp_flags);
@@ -91,28 +104,35 @@ fn build(bytes: &mut Vec<u8>, config: &TunnelConfig, tnl: &FlowTnl) -> Option<()
     Some(())
 }
 
-fn pop(bytes: &[u8], tnl: &mut FlowTnl) -> Result<Inner, PopError> {
-    if bytes.len() < LEN + ETH_LEN {
+fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
+    let bytes = received.bytes;
+    let (Some(flags), Some(vni)) = (be32(bytes, 0), be32(bytes, 4)) else {
         return Err(PopError::Truncated);
-    }
-    let word = |at: usize| u32::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
-    let (flags, vni) = (word(0), word(4));
-    if flags & FLAG_G != 0 && flags & FLAG_I != 0 {
+    };
+    let mut packet_type = Some(PT_ETH);
+    let with_group = flags & FLAG_G != 0 && flags & FLAG_I != 0;
+    if with_group {
         tnl.gbp_id = (flags as u16).into();
         tnl.gbp_flags = (flags >> 16) as u8;
-    } else if flags != FLAG_I && flags != FLAG_I | FLAG_P_ETHERNET || vni & 0xff != 0 {
+    } else if flags & !NEXT_MASK == FLAG_I | FLAG_P {
+        let next = NEXT.iter().find(|(n, _)| *n == flags as u8);
+        packet_type = next.map(|(_, ty)| *ty);
+    } else if flags != FLAG_I {
+        packet_type = None;
+    }
+    let Some(packet_type) = packet_type.filter(|_| with_group || vni & 0xff == 0) else {
         vlog::warn_rl!(
             RL,
             NATIVE_TNL,
             "invalid vxlan flags={flags:#x} vni={vni:#x}"
         );
         return Err(PopError::Header);
-    }
+    };
     tnl.tun_id = u64::from(vni >> 8).into();
     tnl.flags |= FLOW_TNL_F_KEY;
     Ok(Inner {
-        at: LEN,
-        packet_type: PT_ETH,
+        at: Some(LEN),
+        packet_type,
     })
 }
 

@@ -6,7 +6,7 @@ use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::packet_in::{NO_BUFFER, PacketIn, PacketInReason};
 use ferrovs_openflow::switch::AsyncType;
 use ferrovs_openflow::version::Version;
-use ferrovs_packet::flow::{CS_ESTABLISHED, CS_NEW, CS_REPLY_DIR, Flow, Match};
+use ferrovs_packet::flow::{CS_ESTABLISHED, CS_NEW, CS_REPLY_DIR, TUN_METADATA_BYTES, Flow, Match};
 use ferrovs_packet::types::OfPort;
 
 use super::OfConn;
@@ -52,6 +52,12 @@ fn metadata_of(flow: &Flow) -> Match {
     copy!(tunnel.ipv6_dst, [0xff; 16]);
     copy!(tunnel.gbp_id, u16::MAX.into());
     copy!(tunnel.gbp_flags, u8::MAX);
+    let options = flow.tunnel.metadata.present;
+    if options != 0 {
+        m.flow.tunnel.metadata = flow.tunnel.metadata;
+        m.wc.masks.tunnel.metadata.present = options;
+        m.wc.masks.tunnel.metadata.opts = [0xff; TUN_METADATA_BYTES];
+    }
     copy!(metadata, u64::MAX.into());
     copy!(pkt_mark, u32::MAX);
     copy!(ct_state, u8::MAX);

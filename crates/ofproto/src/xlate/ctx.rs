@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath};
 use ferrovs_datapath::text::message_size;
+use ferrovs_encap::PacketTypeMode;
 use ferrovs_openflow::action::{Action, TABLE_ALL};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_openflow::switch::TableMiss;
@@ -19,7 +20,8 @@ use ferrovs_openflow::tun::Tun;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::field::{FieldValue, NoPorts, SubField};
 use ferrovs_packet::flow::{
-    CS_TRACKED, Flow, FlowTnl, FlowWildcards, IP_ECN_MASK, NW_FRAG_LATER, NW_FRAG_MASK,
+    CS_TRACKED, Flow, FlowTnl, FlowWildcards, IP_ECN_MASK, NW_FRAG_LATER, NW_FRAG_MASK, PT_ETH,
+    TunMetadata,
 };
 use ferrovs_packet::types::{Be16, MacAddr, OfPort, eth_type, ip_proto};
 use ferrovs_runtime::coverage;
@@ -37,6 +39,8 @@ use super::tunnel::Request;
 use super::xcache::{Credit, PacketCount, XCache, credit_found};
 use crate::rule::Rule;
 use crate::time::to_ms;
+
+static ECN_RL: RateLimit = RateLimit::new(60, 5);
 
 /// Nested resubmits, bridges and clones.
 pub const MAX_DEPTH: usize = 64;
@@ -161,6 +165,8 @@ pub struct Ctx<'a> {
     pub orig_skb_priority: u32,
     /// The tunnel through which the packet came.
     pub orig_tunnel: FlowTnl,
+    /// Its header has options, or could have.
+    has_options: bool,
 }
 
 /// How a table is looked up, and what is done with the rule found.
@@ -242,11 +248,14 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         ct_resumes: Vec::new(),
         ct_nat: None,
         orig_tunnel: xin.flow.tunnel,
+        has_options: false,
         requests: Vec::new(),
         orig_skb_priority: xin.flow.skb_priority,
     };
     ctx.init_wildcards();
-    ctx.run(xin.start);
+    if ctx.name_options() {
+        ctx.run(xin.start);
+    }
     if ctx.error == DropReason::Ok || ctx.trace.is_none() {
         ctx.finish_wildcards(&xin.flow);
     }
@@ -302,7 +311,7 @@ impl<'a> Ctx<'a> {
                 let port = self.bridge.ports.get(&in_port).cloned();
                 if let Some(port) = &port {
                     self.credit_rx(port);
-                    if self.process_special(port) {
+                    if !self.enter_from_tunnel(port) || self.process_special(port) {
                         return;
                     }
                     // The packet is looked up and counted all the same.
@@ -356,6 +365,56 @@ impl<'a> Ctx<'a> {
         recirc::clear_conntrack(&mut self.flow);
     }
 
+    /// Options of the tunnel's header become the fields that they are in this bridge. False if they cannot be
+    /// understood, and so the packet is not.
+    fn name_options(&mut self) -> bool {
+        let in_port = OfPort(self.flow.in_port as u16);
+        let tunnel = self
+            .bridge
+            .ports
+            .get(&in_port)
+            .and_then(|p| p.tunnel.as_ref());
+        let raw = self.flow.tunnel.metadata;
+        self.has_options = raw.len != 0 || tunnel.is_some_and(|t| t.ty.options.tlv);
+        if raw.len == 0 {
+            return true;
+        }
+        match self.bridge.tun_table.fields_of(&raw) {
+            Some(fields) => self.flow.tunnel.metadata = fields,
+            None => self.fail(DropReason::InvalidTunnelMetadata, "Invalid tunnel metadata"),
+        }
+        self.error == DropReason::Ok
+    }
+
+    /// What comes through a tunnel is looked up as what the bridge takes: packets without an Ethernet header get an empty
+    /// one, and congestion that the outer header tells of becomes the packet's own. False if that cannot be, for
+    /// packets whose hosts do not understand it.
+    fn enter_from_tunnel(&mut self, port: &XPort) -> bool {
+        let Some(tunnel) = &port.tunnel else {
+            return true;
+        };
+        let flow = &mut self.flow;
+        if is_ip_any(flow) && flow.tunnel.ip_tos & IP_ECN_MASK == IP_ECN_MASK {
+            self.wc.masks.nw_tos |= IP_ECN_MASK;
+            if flow.nw_tos & IP_ECN_MASK == 0 {
+                vlog::warn_rl!(
+                    ECN_RL,
+                    vlog::modules::TUNNEL,
+                    "dropping tunnel packet marked ECN CE but is not ECN capable"
+                );
+                self.fail(DropReason::CongestionDrop, "congestion drop");
+                return false;
+            }
+            flow.nw_tos |= IP_ECN_MASK;
+        }
+        if !flow.is_ethernet() && tunnel.config.packet_type == PacketTypeMode::LegacyL3 {
+            flow.packet_type = PT_ETH.into();
+            flow.dl_src = MacAddr::ZERO;
+            flow.dl_dst = MacAddr::ZERO;
+        }
+        true
+    }
+
     /// Members that every megaflow names.
     fn init_wildcards(&mut self) {
         let m = &mut self.wc.masks;
@@ -396,6 +455,12 @@ impl<'a> Ctx<'a> {
         m.conj_id = 0;
         if !orig.tunnel.dst_is_set() {
             m.tunnel = FlowTnl::default();
+        }
+        let (raw, looked_at) = (&orig.tunnel.metadata, &mut m.tunnel.metadata);
+        if self.has_options {
+            *looked_at = self.bridge.tun_table.options_mask(raw, looked_at);
+        } else if raw.present == 0 {
+            *looked_at = TunMetadata::NONE;
         }
         if !orig.is_ethernet() {
             m.dl_src = MacAddr::ZERO;

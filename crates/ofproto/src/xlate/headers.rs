@@ -63,6 +63,9 @@ impl Ctx<'_> {
             Action::DecNshTtl => self.dec_nsh_ttl(),
             Action::DeleteField(field) => {
                 self.set_field_value(*field, &FieldValue::ZERO);
+                if let Some(i) = field.tun_metadata_index() {
+                    self.flow.tunnel.metadata.present &= !(1 << i);
+                }
             }
             Action::SetTunnel { id, .. } => self.flow.tunnel.tun_id = (*id).into(),
             _ => {}

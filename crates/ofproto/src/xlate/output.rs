@@ -105,10 +105,7 @@ impl Ctx<'_> {
             return;
         }
         if !self.flow.is_ethernet() {
-            self.warn(
-                "Trying to send non-Ethernet packet through legacy L2 port. Dropping packet.",
-            );
-            return;
+            return self.warn_no_ethernet();
         }
         if max_len > 0 {
             self.actions.push(DpAction::Trunc(max_len));
@@ -119,6 +116,10 @@ impl Ctx<'_> {
             return;
         }
         self.actions.push(DpAction::Output(port.dp_port));
+    }
+
+    pub(super) fn warn_no_ethernet(&mut self) {
+        self.warn("Trying to send non-Ethernet packet through legacy L2 port. Dropping packet.");
     }
 
     /// Goes on in the bridge at the other end, with nothing but the packet itself.

@@ -7,11 +7,12 @@
 use std::net::IpAddr;
 
 use ferrovs_datapath::action::{Action as DpAction, DropReason, TunnelPush};
-use ferrovs_encap::{TunnelConfig, header};
+use ferrovs_encap::row::Inside;
+use ferrovs_encap::{PacketTypeMode, TunnelConfig, TunnelHeader, header};
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::compose::{Payload, compose};
 use ferrovs_packet::flow::{
-    FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FLOW_TNL_F_KEY, FLOW_TNL_F_MASK,
+    self, FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FLOW_TNL_F_KEY, FLOW_TNL_F_MASK,
     FLOW_TNL_PUB_F_MASK, Flow, FlowTnl, IP_DSCP_MASK, IP_ECN_MASK,
 };
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort, eth_type, ip_proto};
@@ -61,13 +62,18 @@ impl Ctx<'_> {
         let Some(tunnel) = port.tunnel.clone() else {
             return;
         };
+        if !self.flow.is_ethernet() && tunnel.config.packet_type == PacketTypeMode::LegacyL2 {
+            return self.warn_no_ethernet();
+        }
         let before = self.flow.tunnel;
         let (mark, tos) = (self.flow.pkt_mark, self.flow.nw_tos);
+        let packet_type = self.flow.packet_type;
+        if self.flow.is_ethernet() && tunnel.config.packet_type == PacketTypeMode::LegacyL3 {
+            // The name space of EtherTypes.
+            self.flow.packet_type = flow::packet_type(1, self.flow.dl_type.get()).into();
+        }
         self.fill_tunnel(&tunnel.config);
-        let own = &self.orig_tunnel;
-        if destination(&self.flow.tunnel).is_none() {
-            self.warn("Tunneling decided against output");
-        } else if own.dst_is_set() && destination(own) == destination(&self.flow.tunnel) {
+        if destination(&self.orig_tunnel) == destination(&self.flow.tunnel) {
             self.warn("Not tunneling to our own address");
         } else {
             self.credit_tx(port);
@@ -78,6 +84,7 @@ impl Ctx<'_> {
         self.flow.tunnel = before;
         self.flow.pkt_mark = mark;
         self.flow.nw_tos = tos;
+        self.flow.packet_type = packet_type;
     }
 
     /// What the configuration says about the outer header; what it leaves to the flow stays.
@@ -182,7 +189,7 @@ impl Ctx<'_> {
             eth_dst,
             src: hop.src,
         };
-        let Some(header) = header::build(tunnel.ty, &tunnel.config, &tnl, &link) else {
+        let Some(header) = self.outer_header(tunnel, &tnl, &link) else {
             return self.cannot(
                 DropReason::TunnelHeaderBuildFailed,
                 "native tunnel header build failed",
@@ -195,6 +202,23 @@ impl Ctx<'_> {
         };
         let outer = outer_flow(&self.flow, &tnl, &link, tunnel);
         self.send_outer(bridge, push, outer, max_len);
+    }
+
+    fn outer_header(
+        &self,
+        tunnel: &XTunnel,
+        tnl: &FlowTnl,
+        link: &header::Link,
+    ) -> Option<TunnelHeader> {
+        let mut tnl = *tnl;
+        if tnl.metadata.present != 0 {
+            tnl.metadata = self.bridge.tun_table.options_of(&tnl.metadata)?;
+        }
+        let inside = Inside {
+            tnl: &tnl,
+            packet_type: self.flow.packet_type.get(),
+        };
+        header::build(tunnel.ty, &tunnel.config, &inside, link)
     }
 
     /// The encapsulated packet goes through the tables of the bridge that owns the way. What those look at is the
@@ -331,7 +355,12 @@ fn outer_flow(inner: &Flow, tnl: &FlowTnl, link: &header::Link, tunnel: &XTunnel
         skb_priority: inner.skb_priority,
         dl_src: link.eth_src,
         dl_dst: link.eth_dst,
-        nw_proto: transport.protocol,
+        nw_proto: match transport.listens {
+            // What is in the packet decides.
+            [over_ip, ..] if inner.dl_type.get() == eth_type::IP => *over_ip,
+            [.., other] => *other,
+            [] => transport.protocol,
+        },
         nw_tos: tnl.ip_tos,
         nw_ttl: tnl.ip_ttl,
         tp_dst: transport.listens_on(&tunnel.config).into(),
