@@ -89,6 +89,48 @@ fn erspan_member<'a>(
     })
 }
 
+struct Wrong {
+    text: String,
+    /// Nothing can be made of the configuration; else only the option has no effect.
+    fatal: bool,
+}
+
+/// Options of one type of tunnel, which no other type objects to. None if the option is none of these.
+fn of_one_type(c: &mut TunnelConfig, option: &str, text: &str) -> Option<Result<(), Wrong>> {
+    let wrong = |text: String, fatal: bool| Err(Wrong { text, fatal });
+    Some(match option {
+        "erspan_ver" | "erspan_idx" | "erspan_dir" | "erspan_hwid" => {
+            set_erspan(&mut c.erspan, option, text).or_else(|text| wrong(text, true))
+        }
+        "srv6_segs" => match segments(text) {
+            Some(segments) => {
+                c.srv6_segs = segments;
+                Ok(())
+            }
+            None => {
+                let first = text.split(',').next().unwrap_or_default();
+                wrong(format!("bad {first} 'srv6_segs'"), false)
+            }
+        },
+        "srv6_flowlabel" => {
+            c.srv6_flowlabel = match text {
+                "zero" => FlowLabel::Zero,
+                "compute" => FlowLabel::Compute,
+                _ => FlowLabel::Copy,
+            };
+            Ok(())
+        }
+        "payload_type" => match payload_type(text) {
+            Some(ty) => {
+                c.payload_type = ty;
+                Ok(())
+            }
+            None => wrong(format!("bad {text} 'payload_type'"), true),
+        },
+        _ => return None,
+    })
+}
+
 fn set_erspan(e: &mut Erspan, option: &str, text: &str) -> Result<(), String> {
     if option == "erspan_ver" && text == "flow" {
         // Which members there are is open, and so are they.
@@ -230,38 +272,18 @@ pub fn parse(ty: &TunnelType, name: &str, options: &BTreeMap<String, String>) ->
                     fatal = true;
                 }
             },
-            k if k.starts_with("erspan_") && erspan_member(&mut c.erspan, k).is_some() => {
-                if let Err(text) = set_erspan(&mut c.erspan, k, v) {
-                    messages.push(format!("{name}: {text}"));
-                    fatal = true;
-                    break;
-                }
-            }
-            "srv6_segs" => match segments(v) {
-                Some(segments) => c.srv6_segs = segments,
-                None => {
-                    let first = v.split(',').next().unwrap_or_default();
-                    messages.push(format!("{name}: bad {first} 'srv6_segs'"));
-                }
-            },
-            "srv6_flowlabel" => {
-                c.srv6_flowlabel = match v.as_str() {
-                    "zero" => FlowLabel::Zero,
-                    "compute" => FlowLabel::Compute,
-                    _ => FlowLabel::Copy,
-                }
-            }
-            "payload_type" => match payload_type(v) {
-                Some(ty) => c.payload_type = ty,
-                None => {
-                    messages.push(format!("{name}: bad {v} 'payload_type'"));
-                    fatal = true;
-                }
-            },
             // Read below, or by the IPsec daemon.
             "key" | "in_key" | "out_key" | "psk" | "remote_cert" | "remote_name" => {}
             k if k.starts_with("ipsec_") => {}
-            _ => messages.push(format!("{name}: unknown {kind} argument '{k}'")),
+            _ => match of_one_type(&mut c, k, v) {
+                None => messages.push(format!("{name}: unknown {kind} argument '{k}'")),
+                Some(Ok(())) => {}
+                Some(Err(_)) if fatal => {}
+                Some(Err(wrong)) => {
+                    messages.push(format!("{name}: {}", wrong.text));
+                    fatal |= wrong.fatal;
+                }
+            },
         }
     }
     if c.dst.is_none() && !c.ip_dst_flow && !fatal {

@@ -35,6 +35,7 @@ pub fn pop(ty: &TunnelType, packet: &mut Packet) -> Result<(), PopError> {
     }
     let received = Received {
         bytes: packet.data().get(at..end).unwrap_or_default(),
+        behind: at,
         protocol,
         trusted: matches!(packet.offload.checksum, Checksum::Partial { .. }),
     };

@@ -219,6 +219,8 @@ pub struct Inside<'a> {
 #[derive(Debug)]
 pub struct Received<'a> {
     pub bytes: &'a [u8],
+    /// Length of the headers in front of that.
+    pub behind: usize,
     /// IP protocol.
     pub protocol: u8,
     /// A checksum need not be verified: someone has, or the packet comes from this host.

@@ -14,11 +14,12 @@ pub mod erspan;
 pub mod geneve;
 pub mod gre;
 pub mod gtpu;
+pub mod lisp;
 pub mod srv6;
 pub mod vxlan;
 
 /// Every kind of outer header.
-static HEADERS: [&HeaderType; 8] = [
+static HEADERS: [&HeaderType; 10] = [
     &gre::GRE,
     &vxlan::HEADER,
     &geneve::HEADER,
@@ -27,10 +28,12 @@ static HEADERS: [&HeaderType; 8] = [
     &gre::IP6GRE,
     &gtpu::HEADER,
     &srv6::HEADER,
+    &gre::GRE64,
+    &lisp::HEADER,
 ];
 
 /// Every type of port.
-static PORTS: [&TunnelType; 9] = [
+static PORTS: [&TunnelType; 11] = [
     &vxlan::PORT,
     &geneve::PORT,
     &gre::PORT,
@@ -40,6 +43,8 @@ static PORTS: [&TunnelType; 9] = [
     &gtpu::PORT,
     &srv6::PORT,
     &bareudp::PORT,
+    &gre::PORT64,
+    &lisp::PORT,
 ];
 
 /// The kind of header with that number.

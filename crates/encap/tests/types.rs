@@ -177,6 +177,32 @@ fn gre_checks_its_checksum_and_knows_what_is_inside() {
 }
 
 #[test]
+fn gre64_has_an_identifier_of_64_bits() {
+    let head = [0x30, 0, 0x65, 0x58, 0, 0, 0, 7, 0, 0, 0, 9];
+    let frame = outer(47, &with(&head, &ETHERNET));
+    let (p, t) = popped("gre64", &frame).unwrap();
+    assert_eq!((p.data(), t.tun_id.get()), (&ETHERNET[..], 9 << 32 | 7));
+    refused_when_cut("gre64", &frame, frame.len() - ETHERNET.len());
+    let without = outer(47, &with(&[0x20, 0, 0x65, 0x58, 0, 0, 0, 7], &ETHERNET));
+    assert_eq!(popped("gre64", &without).err(), Some(PopError::Header));
+}
+
+#[test]
+fn lisp_carries_packets_of_an_instance() {
+    let inner = [0x60, 0, 0, 0, 0, 0, 59, 64];
+    let frame = udp(4341, &with(&[0x48, 0, 0, 0, 0, 0, 9, 1], &inner));
+    let (p, t) = popped("lisp", &frame).unwrap();
+    assert_eq!((p.data(), p.md.packet_type), (&inner[..], IPV6));
+    assert_eq!(
+        (t.tun_id.get(), t.flags & FLOW_TNL_F_KEY),
+        (9, FLOW_TNL_F_KEY)
+    );
+    refused_when_cut("lisp", &frame, 51);
+    let nonce = udp(4341, &with(&[0x80, 1, 2, 3, 0, 0, 0, 1], &inner));
+    assert_eq!(popped("lisp", &nonce).unwrap().1.tun_id.get(), 0);
+}
+
+#[test]
 fn erspan_of_both_versions_tells_its_session() {
     let one = [
         0x10, 0, 0x88, 0xbe, 0, 0, 0, 5, // GRE with a sequence number
@@ -249,8 +275,10 @@ fn srv6_takes_only_what_has_arrived() {
     let (p, _) = popped("srv6", &frame).unwrap();
     assert_eq!((p.data(), p.md.packet_type), (&inner[..], IPV6));
     refused_when_cut("srv6", &frame, 79);
-    let (p, _) = popped("srv6", &outer6(41, &inner)).unwrap();
-    assert_eq!((p.data(), p.md.packet_type), (&inner[..], IPV6));
+    assert_eq!(
+        popped("srv6", &outer6(41, &inner)).err(),
+        Some(PopError::Header)
+    );
     let got = popped("srv6", &outer6(43, &with(&routing(1), &inner)));
     assert_eq!(got.err(), Some(PopError::Header));
     assert_eq!(
@@ -310,7 +338,7 @@ fn what_is_put_on_comes_off() {
     let eth = [PT_ETH].as_slice();
     let ip = [IPV4].as_slice();
     let both = [PT_ETH, IPV4].as_slice();
-    let all: [(&str, &[(&str, &str)], &[u32]); 14] = [
+    let all: [(&str, &[(&str, &str)], &[u32]); 17] = [
         ("vxlan", &[("csum", "true")], eth),
         ("vxlan", &[("exts", "gbp")], eth),
         ("vxlan", &[("exts", "gpe")], both),
@@ -337,6 +365,9 @@ fn what_is_put_on_comes_off() {
         ("gtpu", &[("key", "42")], ip),
         ("srv6", &[("srv6_flowlabel", "compute")], ip),
         ("srv6", &[], ip),
+        ("gre64", &[("csum", "true")], eth),
+        ("gre64", &[], eth),
+        ("lisp", &[("csum", "true")], ip),
     ];
     for (kind, list, inside) in all {
         for v6 in [false, true] {

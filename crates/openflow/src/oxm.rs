@@ -127,7 +127,8 @@ fn entry(
     };
     let variable = field.id.tun_metadata_index().is_some();
     if variable {
-        if width == 0 || width > usize::from(field.n_bytes) {
+        // No value at all asks whether the option is there.
+        if width > usize::from(field.n_bytes) {
             return Err(OfpErr::OFPBMC_BAD_LEN);
         }
         tun.ensure(field, width)?;
@@ -144,6 +145,9 @@ fn entry(
             return Err(OfpErr::OFPBMC_BAD_MASK);
         }
         mask
+    } else if variable && width > 0 && !tun.is_auto() {
+        // Leading zeros were left out.
+        FieldValue::ones(tun.bits(field))
     } else {
         FieldValue::ones(width * 8)
     };

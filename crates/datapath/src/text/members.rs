@@ -459,13 +459,15 @@ fn nested(w: &mut FieldWriter<'_>, name: &str) {
 /// What only one kind of tunnel has.
 fn write_tunnel_kind(w: &mut FieldWriter<'_>, k: &FlowTnl, m: &FlowTnl) {
     let verbose = w.verbose;
-    if k.erspan_ver != 0 && (verbose || m.erspan_ver != 0) {
+    if k.erspan_ver != 0 {
         nested(w, "erspan");
         let mut n = FieldWriter::new(w.out, verbose);
         n.dec("ver", k.erspan_ver.into(), m.erspan_ver.into(), U8);
         if k.erspan_ver == 1 {
-            n.hex(
-                "idx",
+            // Shown even where it does not matter.
+            n.begin("idx", false);
+            write_masked(
+                n.raw(),
                 k.erspan_idx.into(),
                 m.erspan_idx.into(),
                 u32::MAX.into(),
@@ -485,14 +487,12 @@ fn write_tunnel_kind(w: &mut FieldWriter<'_>, k: &FlowTnl, m: &FlowTnl) {
         n.hex("flags", k.gbp_flags.into(), m.gbp_flags.into(), U8);
         w.out.push_str("))");
     }
-    if k.metadata.len != 0 {
+    if k.metadata.len != 0 || m.metadata.len != 0 {
         nested(w, "geneve");
-        write_geneve_options(w.out, k, m);
+        write_geneve_options(w.out, k, m, verbose);
         w.out.push(')');
     }
-    if (k.gtpu_flags != 0 || k.gtpu_msgtype != 0)
-        && (verbose || m.gtpu_flags != 0 || m.gtpu_msgtype != 0)
-    {
+    if k.gtpu_flags != 0 || k.gtpu_msgtype != 0 {
         nested(w, "gtpu");
         let mut n = FieldWriter::new(w.out, verbose);
         n.hex("flags", k.gtpu_flags.into(), m.gtpu_flags.into(), U8);
@@ -518,31 +518,48 @@ fn write_tunnel_flags(w: &mut FieldWriter<'_>, k: &FlowTnl, m: &FlowTnl) {
     }
 }
 
-/// Raw Geneve TLVs as `{class=..,type=..,len=..,data}`.
-fn write_geneve_options(out: &mut String, k: &FlowTnl, m: &FlowTnl) {
+/// Raw Geneve TLVs as `{class=..,type=..,len=..,data}`; as `{}` where none of their data matters.
+fn write_geneve_options(out: &mut String, k: &FlowTnl, m: &FlowTnl, verbose: bool) {
     let len = usize::from(k.metadata.len);
     let (opts, masks) = (&k.metadata.opts[..len], &m.metadata.opts[..len]);
+    let size_at = |at: usize| usize::from(opts[at + 3] & 0x1f) * 4;
+    let data_matters = |at: usize| {
+        let end = (at + 4 + size_at(at)).min(len);
+        masks[at + 4..end].iter().any(|&b| b != 0)
+    };
+    let mut all = Vec::new();
     let mut at = 0;
     while at + 4 <= len {
+        all.push(at);
+        at += 4 + size_at(at);
+    }
+    let named = verbose || all.iter().any(|&at| data_matters(at));
+    for at in all {
+        let (size, left) = (size_at(at), len - at);
+        if 4 + size > left {
+            _ = write!(out, "opt len {} greater than remaining {left}", 4 + size);
+            return;
+        }
+        if !named {
+            out.push_str("{}");
+            continue;
+        }
         let class = u16::from_be_bytes([opts[at], opts[at + 1]]);
-        let size = usize::from(opts[at + 3] & 0x1f) * 4;
-        let end = (at + 4 + size).min(len);
         out.push_str("{class=");
         hex(out, class.into());
         out.push_str(",type=");
         hex(out, opts[at + 2].into());
         _ = write!(out, ",len={size}");
-        if size != 0 {
+        if size != 0 && (verbose || data_matters(at)) {
+            let (data, mask) = (&opts[at + 4..][..size], &masks[at + 4..][..size]);
             out.push(',');
-            write_long_hex(out, &opts[at + 4..end]);
-            let mask = &masks[at + 4..end];
+            write_long_hex(out, data);
             if mask.iter().any(|&b| b != 0xff) {
                 out.push('/');
                 write_long_hex(out, mask);
             }
         }
         out.push('}');
-        at = end;
     }
 }
 

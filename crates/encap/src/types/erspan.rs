@@ -102,21 +102,25 @@ fn finish(p: &mut Packet, outer: &Outer<'_>) {
 
 fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     let bytes = received.bytes;
-    let mut head = Head::read(received)?;
+    let head = Head::read(received)?;
     if head.protocol != PROTO_V1 && head.protocol != PROTO_V2 || head.flags & !SEQ != 0 {
         return Err(PopError::Header);
     }
-    head.take(bytes, SEQ)?;
+    // There is a sequence number; without one there would be no header of ERSPAN either.
+    let at = 8;
     let word = |at: usize| be32(bytes, at).ok_or(PopError::Truncated);
-    let base = word(head.at)?;
-    let ver = base >> 28;
+    let base = word(at)?;
+    let ver = match head.flags & SEQ {
+        0 => 0,
+        _ => base >> 28,
+    };
     let len = match ver {
         1 => {
-            tnl.erspan_idx = word(head.at + 4)? & INDEX;
+            tnl.erspan_idx = word(at + 4)? & INDEX;
             8
         }
         2 => {
-            let own = word(head.at + 8)?;
+            let own = word(at + 8)?;
             tnl.erspan_dir = (own >> 3 & 1) as u8;
             tnl.erspan_hwid = (own >> 4 & HARDWARE) as u8;
             12
@@ -130,7 +134,7 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     tnl.tun_id = u64::from(base & SESSION).into();
     tnl.flags |= FLOW_TNL_F_KEY;
     Ok(Inner {
-        at: Some(head.at + len),
+        at: Some(at + len),
         packet_type: PT_ETH,
     })
 }

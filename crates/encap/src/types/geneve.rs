@@ -13,6 +13,7 @@ use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::NATIVE_TNL;
 
 use crate::config::{DEFAULT_TTL, TunnelConfig};
+use crate::header::UDP_LEN;
 use crate::pieces::{be32, format_udp, parse_udp};
 use crate::pop::RL;
 use crate::push;
@@ -96,6 +97,13 @@ fn critical(options: &[u8]) -> bool {
 fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     let bytes = received.bytes;
     let (Some(first), Some(vni)) = (be32(bytes, 0), be32(bytes, 4)) else {
+        vlog::warn_rl!(
+            RL,
+            NATIVE_TNL,
+            "geneve packet too small: min header={} packet size={}",
+            UDP_LEN + LEN,
+            UDP_LEN + bytes.len()
+        );
         return Err(PopError::Truncated);
     };
     let version = first >> 30;
@@ -105,8 +113,8 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
             RL,
             NATIVE_TNL,
             "geneve packet too small: header len={} packet size={}",
-            LEN + len,
-            bytes.len()
+            received.behind + LEN + len,
+            received.behind + bytes.len()
         );
         return Err(PopError::Truncated);
     };

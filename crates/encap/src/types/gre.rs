@@ -67,6 +67,60 @@ pub static IP6_PORT: TunnelType = TunnelType {
     ..PORT
 };
 
+/// GRE whose identifiers have 64 bits: the lower half in the key, the upper one where the sequence number would be.
+pub static GRE64: HeaderType = HeaderType {
+    number: 104,
+    finish: |p, outer| finish_checksum(p, outer.l4),
+    ..GRE
+};
+
+pub static PORT64: TunnelType = TunnelType {
+    kind: "gre64",
+    dpif_port: "gre64_sys",
+    options: Options {
+        csum: true,
+        ..Options::NONE
+    },
+    carries: |_| Carries::l2("gre64"),
+    header: &GRE64,
+    header6: &GRE64,
+    build: build64,
+    pop: pop64,
+    ..PORT
+};
+
+fn build64(bytes: &mut Vec<u8>, _: &TunnelConfig, inside: &Inside<'_>) -> Option<()> {
+    let csum = inside.tnl.flags & FLOW_TNL_F_CSUM != 0;
+    let flags = KEY | SEQ | if csum { CSUM } else { 0 };
+    bytes.extend(flags.to_be_bytes());
+    bytes.extend(eth_type::TEB.to_be_bytes());
+    if csum {
+        bytes.extend([0; 4]);
+    }
+    let id = inside.tnl.tun_id.get();
+    bytes.extend((id as u32).to_be_bytes());
+    bytes.extend(((id >> 32) as u32).to_be_bytes());
+    Some(())
+}
+
+fn pop64(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
+    let bytes = received.bytes;
+    let mut head = Head::read(received)?;
+    if head.flags & CSUM != 0 {
+        tnl.flags |= FLOW_TNL_F_CSUM;
+    }
+    let (key, upper) = (head.take(bytes, KEY)?, head.take(bytes, SEQ)?);
+    let (Some(key), Some(upper), eth_type::TEB) = (key, upper, head.protocol) else {
+        return Err(PopError::Header);
+    };
+    tnl.tun_id = (u64::from(upper) << 32 | u64::from(key)).into();
+    tnl.flags |= FLOW_TNL_F_KEY;
+    Ok(Inner {
+        at: Some(head.at),
+        packet_type: PT_ETH,
+    })
+}
+
 fn build(bytes: &mut Vec<u8>, config: &TunnelConfig, inside: &Inside<'_>) -> Option<()> {
     let protocol = match inside.packet_type {
         PT_ETH => eth_type::TEB,
@@ -108,7 +162,11 @@ fn finish(p: &mut Packet, outer: &Outer<'_>) {
         let skip = |flag: u16| if flags & flag != 0 { 4 } else { 0 };
         number(p, at + 4 + skip(CSUM) + skip(KEY), outer);
     }
-    if flags & CSUM != 0 {
+    finish_checksum(p, at);
+}
+
+fn finish_checksum(p: &mut Packet, at: usize) {
+    if be16(p.data(), at).is_some_and(|flags| flags & CSUM != 0) {
         let sum = push::sum_to_the_end(p, at);
         p.data_mut()[at + 4..at + 6].copy_from_slice(&sum.to_be_bytes());
     }

@@ -5,6 +5,7 @@
 //! ```
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{FLOW_TNL_F_KEY, FlowTnl, PT_ETH, packet_type};
@@ -21,6 +22,9 @@ use crate::push;
 use crate::row::{
     Carries, HeaderType, Inner, Inside, Options, Outer, PopError, Received, Transport, TunnelType,
 };
+
+/// That other messages arrive is told once.
+static TOLD: AtomicBool = AtomicBool::new(false);
 
 const LEN: usize = 8;
 /// Sequence number, N-PDU number and type of the next extension header, there if any of three flags is set.
@@ -98,6 +102,9 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     tnl.tun_id = u64::from(endpoint).into();
     tnl.flags |= FLOW_TNL_F_KEY;
     if message != G_PDU {
+        if !TOLD.swap(true, Ordering::Relaxed) {
+            vlog::warn!(NATIVE_TNL, "Receive non-GPDU msgtype: {message}");
+        }
         return Ok(Inner {
             at: None,
             packet_type: PT_ETH,

@@ -110,21 +110,20 @@ fn inner_label(data: &[u8], routing: usize) -> u32 {
 
 fn pop(received: &Received<'_>, _: &mut FlowTnl) -> Result<Inner, PopError> {
     let bytes = received.bytes;
-    let (mut next, mut at) = (received.protocol, 0);
-    if next == ip_proto::ROUTING {
-        let [after, len, kind, left, ..] = *bytes else {
-            return Err(PopError::Truncated);
-        };
-        if kind != SEGMENTS {
-            return Err(PopError::Header);
-        }
-        if left > 0 {
-            vlog::warn_rl!(RL, NATIVE_TNL, "invalid srv6 segments_left={left}");
-            return Err(PopError::Header);
-        }
-        next = after;
-        at = 8 + usize::from(len) * 8;
+    if received.protocol != ip_proto::ROUTING {
+        return Err(PopError::Header);
     }
+    let [next, len, kind, left, ..] = *bytes else {
+        return Err(PopError::Truncated);
+    };
+    if kind != SEGMENTS {
+        return Err(PopError::Header);
+    }
+    if left > 0 {
+        vlog::warn_rl!(RL, NATIVE_TNL, "invalid srv6 segments_left={left}");
+        return Err(PopError::Header);
+    }
+    let at = 8 + usize::from(len) * 8;
     if at >= bytes.len() {
         return Err(PopError::Truncated);
     }

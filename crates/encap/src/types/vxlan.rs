@@ -116,7 +116,7 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
         tnl.gbp_flags = (flags >> 16) as u8;
     } else if flags & !NEXT_MASK == FLAG_I | FLAG_P {
         let next = NEXT.iter().find(|(n, _)| *n == flags as u8);
-        packet_type = next.map(|(_, ty)| *ty);
+        packet_type = Some(next.ok_or(PopError::Header)?.1);
     } else if flags != FLAG_I {
         packet_type = None;
     }

@@ -402,7 +402,7 @@ impl<'a> Ctx<'a> {
                     vlog::modules::TUNNEL,
                     "dropping tunnel packet marked ECN CE but is not ECN capable"
                 );
-                self.fail(DropReason::CongestionDrop, "congestion drop");
+                self.fail_with(DropReason::CongestionDrop, None);
                 return false;
             }
             flow.nw_tos |= IP_ECN_MASK;

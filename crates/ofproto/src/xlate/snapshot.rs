@@ -11,11 +11,15 @@ use std::time::Instant;
 use ferrovs_datapath::action::SlowPath;
 use ferrovs_encap::{PacketTypeMode, TunnelConfig, TunnelType};
 use ferrovs_netdev::Netdev;
+use ferrovs_openflow::text::Names;
+use ferrovs_openflow::text::key::format_flow;
+use ferrovs_openflow::tun::Tun;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::field::TunTable;
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::types::{DpPort, MacAddr, OfPort};
 use ferrovs_protocols::mac_learning::MacTable;
+use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_tunnel::neigh;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -26,6 +30,8 @@ use super::shared::SharedMap;
 use crate::port_order;
 use crate::tables::Tables;
 use crate::zones::Policies;
+
+static RL: RateLimit = RateLimit::new(60, 5);
 
 /// Identifies a bridge across snapshots.
 pub type BridgeId = u128;
@@ -58,7 +64,15 @@ impl XlateSnapshot {
         let (bridge, port) = match self.tunnels.receive(flow, dp_port) {
             Some(found) => found,
             // What a tunnel brings is for a port of its own.
-            None if flow.tunnel.dst_is_set() => return None,
+            None if flow.tunnel.dst_is_set() => {
+                vlog::warn_rl!(
+                    RL,
+                    vlog::modules::TUNNEL,
+                    "receive tunnel port not found ({})",
+                    format_flow(flow, &Names::none(&Tun::auto()))
+                );
+                return None;
+            }
             None => *self.dp_ports.get(&dp_port)?,
         };
         Some((self.bridges.get(&bridge)?, port))
