@@ -11,8 +11,7 @@ use std::sync::LazyLock;
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::text::parse_actions;
-use ferrovs_encap::types::vxlan;
-use ferrovs_encap::{pop, push};
+use ferrovs_encap::{pop, push, types};
 use ferrovs_netdev::offload;
 use ferrovs_packet::buffer::{Checksum, Packet};
 use ferrovs_packet::flow::Flow;
@@ -54,12 +53,46 @@ static EDITS: LazyLock<Vec<Action>> = LazyLock::new(|| {
     parsed.flatten().collect()
 });
 
+/// One of each kind of outer header.
 static PUSH: LazyLock<Vec<Action>> = LazyLock::new(|| {
-    let udp = "eth(dst=00:00:00:00:00:02,src=00:00:00:00:00:01,dl_type=0x0800),\
-               ipv4(src=10.9.0.1,dst=10.9.0.2,proto=17,tos=0,ttl=64,frag=0x4000),udp(src=0,dst=4789,csum=0x0),\
-               vxlan(flags=0x8000000,vni=0x5)";
-    let text = format!("tnl_push(tnl_port(1),header(size=50,type=4,{udp}),out_port(2))");
-    parse_actions(&text, None).unwrap_or_default()
+    let kinds = [
+        (
+            50,
+            4,
+            17,
+            "udp(src=0,dst=4789,csum=0x0),vxlan(flags=0x8000000,vni=0x5)",
+        ),
+        (50, 5, 17, "udp(src=0,dst=6081,csum=0xffff),geneve(vni=0x5)"),
+        (
+            50,
+            3,
+            47,
+            "gre((flags=0xb000,proto=0x6558),csum=0x0,key=0x5,seq=0x0)",
+        ),
+        (54, 107, 47, "erspan(ver=2,sid=0x4,dir=1,hwid=0x9)"),
+        (
+            50,
+            110,
+            17,
+            "udp(src=0,dst=2152,csum=0x0),gtpu(flags=0x30,msgtype=255,teid=0x9)",
+        ),
+        (
+            50,
+            105,
+            17,
+            "udp(src=0,dst=4341,csum=0xffff),lisp(flags=0x48000000,instance_id=0x5,lsb=0x1)",
+        ),
+    ];
+    let parsed = kinds.into_iter().flat_map(|(size, ty, proto, header)| {
+        let outer = format!(
+            "eth(dst=00:00:00:00:00:02,src=00:00:00:00:00:01,dl_type=0x0800),\
+             ipv4(src=10.9.0.1,dst=10.9.0.2,proto={proto},tos=0,ttl=64,frag=0x4000)"
+        );
+        let header = format!("header(size={size},type={ty},{outer},{header})");
+        let text = format!("tnl_push(tnl_port(1),{header},out_port(2))");
+        parse_actions(&text, None).unwrap_or_default()
+    });
+    parsed.collect()
 });
 
 fn header(input: &mut Input<'_>) -> VnetHdr {
@@ -107,7 +140,7 @@ pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let hdr = header(&mut input);
     let shift = if input.below(4) == 0 { 4 } else { 0 };
-    let (tunnel, n_edits) = (input.below(4), input.below(6));
+    let (tunnel, n_edits) = (input.below(32), input.below(6));
     let edits: Vec<usize> = (0..n_edits).map(|_| input.below(EDITS.len())).collect();
     // A long payload costs the fuzzer one byte.
     let zeros = input.below(256) * 256;
@@ -131,17 +164,17 @@ pub fn run(data: &[u8]) {
         // What an action leaves is what the next lookup reads.
         _ = Flow::from_packet(&mut packet);
     }
-    match tunnel {
-        1 if pop::pop(&vxlan::PORT, &mut packet).is_err() => return,
-        2 => {
-            let mut parts = Vec::new();
-            if let Some(Action::TunnelPush(action)) = PUSH.first() {
-                push::push(packet.duplicate(), &action.header, None, |p| parts.push(p));
-            }
-            parts.into_iter().for_each(|p| leave(p));
+    // The first numbers are types to take off, the last ones headers to put on.
+    if let Some(ty) = types::ports().nth(tunnel) {
+        if pop::pop(ty, &mut packet).is_err() {
             return;
         }
-        _ => {}
+        _ = Flow::from_packet(&mut packet);
+    } else if let Some(Action::TunnelPush(action)) = PUSH.get(31 - tunnel) {
+        let mut parts = Vec::new();
+        push::push(packet.duplicate(), &action.header, None, |p| parts.push(p));
+        parts.into_iter().for_each(leave);
+        return;
     }
     leave(packet);
 }

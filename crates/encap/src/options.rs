@@ -171,6 +171,18 @@ fn hexadecimal(text: &str) -> i64 {
     }
 }
 
+/// The bits of the extensions that are named.
+fn extensions(ty: &TunnelType, text: &str) -> u32 {
+    let mut bits = 0;
+    for ext in text.split(',').map(str::trim).filter(|e| !e.is_empty()) {
+        match ty.options.exts.iter().find(|(n, _)| *n == ext) {
+            Some((_, bit)) => bits |= bit,
+            None => vlog::warn!(NETDEV_VPORT, "unknown extension '{ext}'"),
+        }
+    }
+    bits
+}
+
 /// Addresses between commas.
 fn segments(text: &str) -> Option<Vec<Ipv6Addr>> {
     const MAX: usize = 6;
@@ -257,14 +269,7 @@ pub fn parse(ty: &TunnelType, name: &str, options: &BTreeMap<String, String>) ->
             "seq" if ty.options.seq => c.seq = v == "true",
             "df_default" => c.dont_fragment = v == "true",
             "egress_pkt_mark" => c.egress_pkt_mark = Some(number(v).0 as u32),
-            "exts" if !ty.options.exts.is_empty() => {
-                for ext in v.split(',').map(str::trim).filter(|e| !e.is_empty()) {
-                    match ty.options.exts.iter().find(|(n, _)| *n == ext) {
-                        Some((_, bit)) => c.exts |= bit,
-                        None => vlog::warn!(NETDEV_VPORT, "unknown extension '{ext}'"),
-                    }
-                }
-            }
+            "exts" if !ty.options.exts.is_empty() => c.exts |= extensions(ty, v),
             "packet_type" => match PacketTypeMode::named(v) {
                 Some(m) => mode = Some(m),
                 None => {
