@@ -38,5 +38,7 @@ mod packets;
 mod pki;
 #[path = "daemons/polled.rs"]
 mod polled;
+#[path = "daemons/tunnels.rs"]
+mod tunnels;
 #[path = "daemons/user.rs"]
 mod user;
