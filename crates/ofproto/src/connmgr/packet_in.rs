@@ -6,7 +6,10 @@ use ferrovs_openflow::message::{Message, Msg};
 use ferrovs_openflow::packet_in::{NO_BUFFER, PacketIn, PacketInReason};
 use ferrovs_openflow::switch::AsyncType;
 use ferrovs_openflow::version::Version;
-use ferrovs_packet::flow::{CS_ESTABLISHED, CS_NEW, CS_REPLY_DIR, TUN_METADATA_BYTES, Flow, Match};
+use ferrovs_packet::field::FieldId;
+use ferrovs_packet::flow::{
+    CS_ESTABLISHED, CS_NEW, CS_REPLY_DIR, FLOW_TNL_PUB_F_MASK, Flow, Match, TUN_METADATA_BYTES,
+};
 use ferrovs_packet::types::OfPort;
 
 use super::OfConn;
@@ -25,6 +28,17 @@ fn reason_for(reason: PacketInReason, version: Version) -> PacketInReason {
         other => other,
     }
 }
+
+/// Fields of the packet, or of the tunnel that it came through, that few packets have.
+const ONLY_IF_SET: [FieldId; 7] = [
+    FieldId::PacketType,
+    FieldId::TunErspanVer,
+    FieldId::TunErspanIdx,
+    FieldId::TunErspanDir,
+    FieldId::TunErspanHwid,
+    FieldId::TunGtpuFlags,
+    FieldId::TunGtpuMsgtype,
+];
 
 /// What a packet-in tells of the packet's key beyond its bytes: everything that is not zero.
 fn metadata_of(flow: &Flow) -> Match {
@@ -52,6 +66,14 @@ fn metadata_of(flow: &Flow) -> Match {
     copy!(tunnel.ipv6_dst, [0xff; 16]);
     copy!(tunnel.gbp_id, u16::MAX.into());
     copy!(tunnel.gbp_flags, u8::MAX);
+    for id in ONLY_IF_SET {
+        let field = id.field();
+        if !field.is_zero(flow) {
+            field.set_match_exact(&field.value(flow), &mut m);
+        }
+    }
+    let shown = flow.tunnel.flags & FLOW_TNL_PUB_F_MASK;
+    (m.flow.tunnel.flags, m.wc.masks.tunnel.flags) = (shown, shown);
     let options = flow.tunnel.metadata.present;
     if options != 0 {
         m.flow.tunnel.metadata = flow.tunnel.metadata;
