@@ -174,7 +174,7 @@ fn mask_tunnel(tunnel: &FlowTnl, m: &mut FlowTnl) {
     m.erspan_hwid = u8::MAX;
     m.gtpu_flags = u8::MAX;
     m.gtpu_msgtype = u8::MAX;
-    m.metadata.present = u64::MAX;
+    m.metadata.present = tunnel.metadata.present;
     m.metadata.len = u8::MAX;
     m.metadata.opts = [0xff; crate::flow::TUN_METADATA_BYTES];
 }

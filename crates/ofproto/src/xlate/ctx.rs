@@ -381,7 +381,10 @@ impl<'a> Ctx<'a> {
         }
         match self.bridge.tun_table.fields_of(&raw) {
             Some(fields) => self.flow.tunnel.metadata = fields,
-            None => self.fail(DropReason::InvalidTunnelMetadata, "Invalid tunnel metadata"),
+            None => self.fail(
+                DropReason::InvalidTunnelMetadata,
+                "Invalid Geneve tunnel metadata",
+            ),
         }
         self.error == DropReason::Ok
     }
