@@ -375,7 +375,12 @@ impl<'a> Ctx<'a> {
             .get(&in_port)
             .and_then(|p| p.tunnel.as_ref());
         let raw = self.flow.tunnel.metadata;
-        self.has_options = raw.len != 0 || tunnel.is_some_and(|t| t.ty.options.tlv);
+        // A packet that somebody described may have the fields at once.
+        let could_have = || {
+            let by_fields = raw.present != 0 || !self.flow.tunnel.dst_is_set();
+            !by_fields && tunnel.is_some_and(|t| t.ty.options.tlv)
+        };
+        self.has_options = raw.len != 0 || could_have();
         if raw.len == 0 {
             return true;
         }

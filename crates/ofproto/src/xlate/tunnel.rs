@@ -211,7 +211,7 @@ impl Ctx<'_> {
         link: &header::Link,
     ) -> Option<TunnelHeader> {
         let mut tnl = *tnl;
-        if tnl.metadata.present != 0 {
+        if tunnel.ty.options.tlv {
             tnl.metadata = self.bridge.tun_table.options_of(&tnl.metadata)?;
         }
         let inside = Inside {
