@@ -92,16 +92,8 @@ impl<A: Around> Run<'_, A> {
                     self.nested(lend(batch, &mut copy, last), action, nesting + 1);
                 }
                 Action::Ct(ct) => {
-                    let mut rest = self.around.track(batch, ct);
-                    if !rest.is_empty() {
-                        let after = &actions[i + 1..];
-                        self.list(batch, after, nesting);
-                        while !rest.is_empty() {
-                            let mut next: Batch = rest.drain(..rest.len().min(BATCH)).collect();
-                            self.list(&mut next, after, nesting);
-                        }
-                        batch.clear();
-                    }
+                    let rest = self.around.track(batch, ct);
+                    self.go_on(batch, rest, &actions[i + 1..], nesting);
                 }
                 Action::Meter(id) => self.around.meter(batch, *id),
                 // Without an action behind it the packets would go nowhere.
@@ -109,15 +101,26 @@ impl<A: Around> Run<'_, A> {
                 Action::TunnelPush(push) => {
                     let mut more = Vec::new();
                     self.around.tunnel_push(batch, push, &mut more);
-                    let mut more = more.into_iter().peekable();
-                    while more.peek().is_some() {
-                        let mut rest: Batch = more.by_ref().take(BATCH).collect();
-                        self.list(&mut rest, &actions[i + 1..], nesting);
-                    }
+                    self.go_on(batch, more, &actions[i + 1..], nesting);
                 }
                 _ => change(batch, action),
             }
         }
+    }
+
+    /// Runs what is left of a list on packets of which some found no room in the batch, in their order. Without such
+    /// the list simply goes on.
+    fn go_on(&mut self, batch: &mut Batch, rest: Vec<Packet>, after: &[Action], nesting: u32) {
+        if rest.is_empty() {
+            return;
+        }
+        self.list(batch, after, nesting);
+        let mut rest = rest.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut next: Batch = rest.by_ref().take(BATCH).collect();
+            self.list(&mut next, after, nesting);
+        }
+        batch.clear();
     }
 
     /// Runs the actions that an action holds.
