@@ -262,6 +262,31 @@ fn packets_of_a_tunnel_that_came_as_one_frame_are_taken_out_one_by_one() {
 }
 
 #[test]
+fn large_frames_that_a_header_cannot_carry_are_cut_and_keep_their_order() {
+    let dp = datapath(
+        "dp-gre",
+        &[("gre1", "memory"), ("gre2", "memory"), ("gre_sys", "gre")],
+    );
+    switch(&dp, &[]);
+    let number = dp.port_by_name("gre_sys").unwrap().port.0;
+    let mut packet = large();
+    packet.offload.gso = packet.offload.gso.map(|gso| Gso { size: 50, ..gso });
+    // More segments than there is room for in a batch.
+    let push = format!(
+        "tnl_push(tnl_port({number}),header(size=42,type=3,\
+         eth(dst=02:00:00:00:00:08,src=02:00:00:00:00:09,dl_type=0x0800),\
+         ipv4(src=1.1.2.88,dst=1.1.2.92,proto=47,tos=0,ttl=64,frag=0x4000),\
+         gre((flags=0x1000,proto=0x6558),seq=0x0)),out_port(1)),2"
+    );
+    execute(&dp, packet, &push);
+    let frames = sent("gre2");
+    let numbers: Vec<u8> = frames.iter().map(|f| f[41]).collect();
+    assert_eq!(numbers, (0..50).collect::<Vec<u8>>());
+    assert!(frames.iter().all(|f| f.len() == 42 + 54 + 50));
+    dp.destroy();
+}
+
+#[test]
 fn meters_drop_what_exceeds_them() {
     let dp = datapath("dp-f", &[("f1", "memory"), ("f2", "memory")]);
     switch(&dp, &[(0, "meter(3),2")]);
