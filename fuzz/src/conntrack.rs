@@ -31,7 +31,9 @@ static ACTIONS: LazyLock<Vec<Ct>> = LazyLock::new(|| {
         "ct(commit,zone=1,nat(src=fd00::1-fd00::ffff,random))",
         "ct(force_commit,zone=1,mark=0x7/0xf)",
     ];
-    let parsed = texts.iter().flat_map(|t| parse_actions(t, None).unwrap_or_default());
+    let parsed = texts
+        .iter()
+        .flat_map(|t| parse_actions(t, None).unwrap_or_default());
     let ct = |action| match action {
         Action::Ct(ct) => Some(*ct),
         _ => None,

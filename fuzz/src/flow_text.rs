@@ -234,7 +234,9 @@ fn flow(text: &str, command: usize) {
     // The address 0 is none: ports alone can be written so, and no switch takes them.
     let ports_alone = printed.contains("nat(src=:") || printed.contains("nat(dst=:");
     // Some bits of a port print as bits of an ICMP type or code, all of which are its low byte when they are read.
-    let bits_of_icmp = ["icmp_type=0x", "icmp_code=0x"].iter().any(|f| printed.contains(f));
+    let bits_of_icmp = ["icmp_type=0x", "icmp_code=0x"]
+        .iter()
+        .any(|f| printed.contains(f));
     if !command.is_delete() && says_all(&fm) && !ports_alone && !bits_of_icmp {
         match read(&printed) {
             Ok((.., again)) => assert_eq!(again, printed, "from {text}"),
