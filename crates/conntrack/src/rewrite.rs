@@ -122,7 +122,9 @@ fn quoted(inner: &mut [u8], to: &Tuple) {
             None => return,
         }
     };
-    if l4 > inner.len() {
+    let (first, size) = if to.ipv6 { (8, 16) } else { (12, 4) };
+    // Whoever found the tuple has seen the addresses; a header that says less than it holds is not rewritten.
+    if l4 > inner.len() || l4 < first + 2 * size {
         return;
     }
     let (ip, transport) = inner.split_at_mut(l4);
@@ -130,13 +132,11 @@ fn quoted(inner: &mut [u8], to: &Tuple) {
     let csum = match to.proto {
         ip_proto::TCP => (transport.len() >= 18).then_some(16),
         ip_proto::UDP => (transport.len() >= 8 && transport[6..8] != [0, 0]).then_some(6),
-        ip_proto::ICMP if !to.ipv6 => Some(2),
-        ip_proto::ICMPV6 if to.ipv6 => Some(2),
+        ip_proto::ICMP if !to.ipv6 => (transport.len() >= 4).then_some(2),
+        ip_proto::ICMPV6 if to.ipv6 => (transport.len() >= 4).then_some(2),
         _ => None,
     };
     let over_addresses = csum.filter(|_| to.ipv6 || to.proto != ip_proto::ICMP);
-    let size = if to.ipv6 { 16 } else { 4 };
-    let first = if to.ipv6 { 8 } else { 12 };
     for (at, new) in [(first, &to.src[..size]), (first + size, &to.dst[..size])] {
         if let Some(c) = over_addresses {
             let old = u16::from_be_bytes([transport[c], transport[c + 1]]);
@@ -156,5 +156,39 @@ fn quoted(inner: &mut [u8], to: &Tuple) {
         let csum = csum.filter(|_| to.proto != ip_proto::SCTP);
         put(transport, 0, &(to.src_l4 as u16).to_be_bytes(), csum);
         put(transport, 2, &(to.dst_l4 as u16).to_be_bytes(), csum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuple::addr4;
+
+    #[test]
+    fn a_quotation_may_end_anywhere() {
+        let v4 = Tuple {
+            src: addr4(&[10, 0, 0, 1]),
+            dst: addr4(&[10, 0, 0, 2]),
+            ..Tuple::default()
+        };
+        let v6 = Tuple {
+            ipv6: true,
+            ..Tuple::default()
+        };
+        for (tuple, version) in [(v4, 0x40), (v6, 0x60)] {
+            for proto in [1, 6, 17, 58, 132] {
+                let to = Tuple { proto, ..tuple };
+                for words in 0..16 {
+                    for len in 1..80 {
+                        let mut inner = vec![1; len];
+                        inner[0] = version | words;
+                        if let Some(next) = inner.get_mut(if to.ipv6 { 6 } else { 9 }) {
+                            *next = proto;
+                        }
+                        quoted(&mut inner, &to);
+                    }
+                }
+            }
+        }
     }
 }
