@@ -22,7 +22,10 @@ use ferrovs_sync::{Counter, Seq, Waker};
 
 use crate::changes::changed;
 use crate::registry::{self, Class};
-use crate::{Capabilities, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload};
+use crate::{
+    Capabilities, Features, Flags, Layout, Loss, LossCounters, LossSums, Losses, Netdev, Rxq,
+    Stats, Txq, offload,
+};
 
 mod commands;
 mod conn;
@@ -132,6 +135,7 @@ struct Dummy {
     poked: AtomicU64,
     rx: Vec<QueueStats>,
     tx: Vec<QueueStats>,
+    rx_losses: LossCounters,
 }
 
 /// Queue counters are allocated once; more queues than this are refused.
@@ -199,6 +203,7 @@ fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
         poked: AtomicU64::new(0),
         rx: QueueStats::all(),
         tx: QueueStats::all(),
+        rx_losses: LossCounters::default(),
     });
     DEVICES
         .lock()
@@ -249,10 +254,16 @@ impl Dummy {
             .collect();
         let last = targets.pop();
         for q in targets {
-            q.push(packet.duplicate());
+            self.push(&q, packet.duplicate());
         }
         if let Some(q) = last {
-            q.push(packet);
+            self.push(&q, packet);
+        }
+    }
+
+    fn push(&self, queue: &Queue, packet: Packet) {
+        if !queue.push(packet) {
+            self.rx_losses.add(Loss::QueueFull, 1);
         }
     }
 
@@ -277,14 +288,16 @@ impl Dummy {
         Some(reply)
     }
 
-    fn transmit(&self, queue: usize, frame: &[u8]) -> io::Result<()> {
-        const EMSGSIZE: i32 = 90;
+    fn transmit(&self, queue: usize, frame: &[u8]) -> Result<(), Loss> {
         let mut st = self.state();
         let vlan =
             frame.len() > ETH_HEADER_LEN + 4 && matches!(frame[12..14], [0x81, 0] | [0x88, 0xa8]);
         let max = st.mtu as usize + ETH_HEADER_LEN + if vlan { 4 } else { 0 };
-        if frame.len() < ETH_HEADER_LEN || frame.len() > max {
-            return Err(io::Error::from_raw_os_error(EMSGSIZE));
+        if frame.len() < ETH_HEADER_LEN {
+            return Err(Loss::Malformed);
+        }
+        if frame.len() > max {
+            return Err(Loss::OverMtu);
         }
         let q = &self.tx[queue.min(COUNTED_QUEUES - 1)];
         q.packets.add(1);
@@ -306,13 +319,16 @@ impl Dummy {
 }
 
 impl Queue {
-    fn push(&self, packet: Packet) {
+    /// False if it is full.
+    fn push(&self, packet: Packet) -> bool {
         let mut p = self.packets.lock().unwrap_or_else(PoisonError::into_inner);
-        if p.len() < MAX_QUEUE {
+        let fits = p.len() < MAX_QUEUE;
+        if fits {
             p.push_back(packet);
             self.len.store(p.len(), Ordering::Release);
             self.waker.wake();
         }
+        fits
     }
 }
 
@@ -515,6 +531,10 @@ impl Netdev for Device {
         })
     }
 
+    fn rx_losses(&self) -> LossSums {
+        self.0.rx_losses.sums()
+    }
+
     fn features(&self) -> io::Result<Features> {
         unsupported()
     }
@@ -539,16 +559,16 @@ struct DummyTxq {
 }
 
 impl Txq for DummyTxq {
-    fn send(&mut self, batch: &mut Batch) -> io::Result<()> {
+    fn send(&mut self, batch: &mut Batch) -> Losses {
         // Nothing behind a dummy device finishes what a sender left open.
         offload::complete(batch, Capabilities::empty(), |packets| {
-            let mut result = Ok(());
+            let mut losses = Losses::default();
             for p in packets {
-                if let Err(e) = self.device.transmit(self.id, p.data()) {
-                    result = Err(e);
+                if let Err(loss) = self.device.transmit(self.id, p.data()) {
+                    losses.add(loss);
                 }
             }
-            result
+            losses
         })
     }
 }

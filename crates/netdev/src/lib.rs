@@ -17,6 +17,7 @@
 mod changes;
 pub mod dummy;
 mod linux;
+mod loss;
 pub mod offload;
 mod registry;
 mod replay;
@@ -26,6 +27,7 @@ mod vport;
 pub use changes::{Changes, change_seq};
 pub use linux::LinkStats;
 pub use linux::closing::set_keep_devices;
+pub use loss::{Loss, LossCounters, LossSums, Losses};
 pub use offload::Capabilities;
 pub use registry::{
     Class, exists, finish_closing, is_in_use, kinds, lookup, open, register, wait_for,
@@ -99,8 +101,8 @@ pub trait Rxq: Send {
 
 /// A transmit queue, owned by the one thread that sends through it.
 pub trait Txq: Send {
-    /// Sends and empties the batch; packets that could not be sent are counted by the device.
-    fn send(&mut self, batch: &mut Batch) -> io::Result<()>;
+    /// Sends and empties the batch; tells what could not be sent, which the device counts too.
+    fn send(&mut self, batch: &mut Batch) -> Losses;
 }
 
 /// What a port is; settled when it is opened.
@@ -224,6 +226,10 @@ pub trait Netdev: Send + Sync {
         None
     }
     fn stats(&self) -> io::Result<Stats>;
+    /// What the device received and could not hand on.
+    fn rx_losses(&self) -> LossSums {
+        LossSums::default()
+    }
     /// The same for one device among several, whose links are asked for at once.
     fn stats_among(&self, _links: &LinkStats) -> io::Result<Stats> {
         self.stats()

@@ -30,7 +30,10 @@ use ferrovs_sys::rtnetlink::{self, Rtnl};
 use ferrovs_sys::tap::{Tap, TapOptions};
 
 use crate::changes::changed;
-use crate::{Capabilities, Features, Flags, Layout, Netdev, Rxq, Stats, Txq, offload};
+use crate::{
+    Capabilities, Features, Flags, Layout, Loss, LossCounters, LossSums, Netdev, Rxq, Stats, Txq,
+    offload,
+};
 
 pub(crate) mod closing;
 mod features;
@@ -68,7 +71,7 @@ struct Linux {
     carrier_resets: AtomicU64,
     seq: AtomicU64,
     tx_dropped: Counter,
-    rx_dropped: Counter,
+    rx_losses: LossCounters,
     /// We turned promiscuous mode on and turn it off when the device is closed.
     promisc: AtomicBool,
 }
@@ -147,7 +150,7 @@ impl Device {
             carrier_resets: 0.into(),
             seq: 1.into(),
             tx_dropped: Counter::new(),
-            rx_dropped: Counter::new(),
+            rx_losses: LossCounters::default(),
             promisc: false.into(),
         }))
     }
@@ -207,6 +210,16 @@ impl Linux {
 }
 
 impl Linux {
+    /// What was lost behind the device: its sockets count what found no room in their rings.
+    fn losses(&self) -> LossSums {
+        if let Io::Socket(binders) = &self.io {
+            for b in lock(binders).iter() {
+                self.rx_losses.add(Loss::QueueFull, b.take_drops());
+            }
+        }
+        self.rx_losses.sums()
+    }
+
     /// The device's counters, by those of its link.
     fn stats_of(&self, s: &rtnetlink::LinkStats) -> Stats {
         let mut out = Stats {
@@ -237,15 +250,12 @@ impl Linux {
                 out.tx_bytes = Some(s.rx_bytes);
                 out.rx_errors = Some(s.tx_errors);
                 out.tx_errors = Some(s.rx_errors);
-                out.rx_dropped = Some(s.tx_dropped);
+                out.rx_dropped = Some(s.tx_dropped + self.losses().total());
                 // The kernel may count a write to a device that is down; so do we, each time.
                 out.tx_dropped = Some(s.rx_dropped.max(self.tx_dropped.sum()));
             }
-            Io::Socket(binders) => {
-                for b in lock(binders).iter() {
-                    self.rx_dropped.add(b.take_drops());
-                }
-                out.rx_dropped = Some(s.rx_dropped + self.rx_dropped.sum());
+            Io::Socket(_) => {
+                out.rx_dropped = Some(s.rx_dropped + self.losses().total());
                 out.tx_dropped = Some(s.tx_dropped + self.tx_dropped.sum());
             }
         }
@@ -406,6 +416,17 @@ impl Netdev for Device {
         Ok(self.0.stats_of(&Rtnl::open()?.link(&self.0.name)?.stats))
     }
 
+    fn rx_losses(&self) -> LossSums {
+        let mut losses = self.0.losses();
+        if let Io::Tap(_) = &self.0.io
+            && let Ok(link) = Rtnl::open().and_then(|mut rtnl| rtnl.link(&self.0.name))
+        {
+            // What the host sent and nobody read in time.
+            losses.add(Loss::QueueFull, link.stats.tx_dropped);
+        }
+        losses
+    }
+
     fn stats_among(&self, links: &LinkStats) -> io::Result<Stats> {
         match self.ifindex().and_then(|index| links.of(index)) {
             Some(s) => Ok(self.0.stats_of(s)),
@@ -469,6 +490,7 @@ impl Netdev for Device {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Losses;
     use ferrovs_packet::buffer::{Batch, Checksum, Packet};
 
     /// A namespace of the test's own with the veth pair a0 - b0, both up.
@@ -482,7 +504,7 @@ mod tests {
         assert!(status.success(), "{script}");
     }
 
-    fn send(device: &Device, packets: &mut Batch) -> io::Result<()> {
+    fn send(device: &Device, packets: &mut Batch) -> Losses {
         device.txq_open(0).unwrap().send(packets)
     }
 
@@ -531,7 +553,7 @@ mod tests {
             offset: 6,
         };
         let mut batch: Batch = [p].into_iter().collect();
-        send(&a, &mut batch).unwrap();
+        assert!(send(&a, &mut batch).is_empty());
         assert!(batch.is_empty());
         let got = next(&mut *q).unwrap();
         assert_eq!((got.size(), got.data()[59]), (60, 7));
@@ -549,7 +571,7 @@ mod tests {
         let mut tagged = vec![0xffu8; 12];
         tagged.extend_from_slice(&[0x81, 0, 0x20, 5, 0x88, 0xb5]);
         tagged.resize(64, 9);
-        send(&a, &mut [Packet::from_slice(&tagged)].into_iter().collect()).unwrap();
+        send(&a, &mut [Packet::from_slice(&tagged)].into_iter().collect());
         let got = next_of(&mut *q, [0x81, 0]).unwrap();
         assert_eq!(got.data(), tagged);
     }
@@ -585,7 +607,7 @@ mod tests {
         );
         assert!(b.flags().unwrap().contains(Flags::PROMISC));
         let a = existing("a0", "system").unwrap();
-        send(&a, &mut [frame(3)].into_iter().collect()).unwrap();
+        send(&a, &mut [frame(3)].into_iter().collect());
         assert_eq!(next(&mut *q).unwrap().data()[59], 3);
         assert!(crate::lookup("b0").is_some());
         drop(b);
@@ -597,10 +619,11 @@ mod tests {
         ferrovs_sys::netns::unshare().unwrap();
         let t = tap("t0", "tap").unwrap();
         let mut q = t.rxq_open(0).unwrap();
-        assert!(send(&t, &mut [frame(1), frame(2)].into_iter().collect()).is_err());
+        let losses = send(&t, &mut [frame(1), frame(2)].into_iter().collect());
+        assert_eq!(losses, Losses::all(Loss::Down, 2));
         assert_eq!(t.stats().unwrap().tx_dropped, Some(2));
         t.update_flags(Flags::empty(), Flags::UP).unwrap();
-        send(&t, &mut [frame(1)].into_iter().collect()).unwrap();
+        send(&t, &mut [frame(1)].into_iter().collect());
         let s = t.stats().unwrap();
         assert_eq!((s.tx_packets, s.tx_bytes), (Some(1), Some(60)));
         // The host sends a large packet: it arrives in one piece.

@@ -2,7 +2,6 @@
 //! becomes the virtio-net header of TAP devices and packet sockets and back.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, Offload, Packet};
 use ferrovs_packet::gso::{self, MAX_SEGMENTS};
@@ -11,6 +10,8 @@ use ferrovs_sys::vnet::{
     VNET_F_DATA_VALID, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_NONE, VNET_GSO_TCPV4,
     VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VnetHdr,
 };
+
+use crate::{Loss, Losses};
 
 bitflags::bitflags! {
     /// Work that a device takes off those who send through it.
@@ -60,25 +61,25 @@ pub fn status(can: Capabilities) -> BTreeMap<String, String> {
 }
 
 /// Gives `send` the packets of a batch when nothing is left to do with them but what the device can. The batch is
-/// empty afterwards.
+/// empty afterwards. A packet that makes several frames is lost, once, if one of them is.
 pub fn complete(
     batch: &mut Batch,
     can: Capabilities,
-    mut send: impl FnMut(&[Packet]) -> io::Result<()>,
-) -> io::Result<()> {
+    mut send: impl FnMut(&[Packet]) -> Losses,
+) -> Losses {
     if batch.iter().all(|p| is_done(p, can)) {
-        let result = send(batch);
+        let losses = send(batch);
         batch.clear();
-        return result;
+        return losses;
     }
-    let mut result = Ok(());
-    // One at a time, while it is in the cache.
-    let mut one = |p: Packet| {
-        if let Err(e) = send(std::slice::from_ref(&p)) {
-            result = Err(e);
-        }
-    };
+    let mut losses = Losses::default();
     for p in batch.drain(..) {
+        let (mut frames, mut lost) = (0, None);
+        // One at a time, while it is in the cache.
+        let mut one = |p: Packet| {
+            frames += 1;
+            lost = lost.or(send(std::slice::from_ref(&p)).first());
+        };
         if is_done(&p, can) {
             one(p);
         } else if can.contains(Capabilities::UDP_SEG) && gso::is_tunnel(&p) {
@@ -86,8 +87,15 @@ pub fn complete(
         } else {
             gso::finish(p, &mut one);
         }
+        if frames == 0 {
+            // It could not be cut.
+            lost = Some(Loss::Malformed);
+        }
+        if let Some(loss) = lost {
+            losses.add(loss);
+        }
     }
-    result
+    losses
 }
 
 /// Whether the device can do all that was left to it.
@@ -235,12 +243,13 @@ mod tests {
                 .into_iter()
                 .collect();
             let (mut seen, mut n) = (Vec::new(), 0);
-            let result = complete(&mut batch, can, |packets| {
+            let losses = complete(&mut batch, can, |packets| {
                 n += 1;
                 seen.extend(packets.iter().map(|p| p.offload.checksum));
-                Err(io::Error::from_raw_os_error(5))
+                Losses::all(Loss::Down, packets.len())
             });
-            assert!(result.is_err() && batch.is_empty());
+            assert!(batch.is_empty());
+            assert_eq!(losses, Losses::all(Loss::Down, 3));
             assert_eq!((n, seen.len()), (calls, 3));
             let left = matches!(seen[1], Checksum::Partial { .. });
             assert_eq!(left, can == Capabilities::KERNEL);

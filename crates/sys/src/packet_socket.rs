@@ -355,17 +355,6 @@ pub struct TxFrame<'a> {
     pub data: &'a [u8],
 }
 
-/// What became of a batch.
-#[derive(Debug, Default)]
-pub struct TxResult {
-    /// Frames the kernel took.
-    pub sent: usize,
-    /// Frames it refused.
-    pub dropped: usize,
-    /// Why it refused the last of these.
-    pub error: Option<io::Error>,
-}
-
 /// Puts frames on the wire of one device.
 #[derive(Debug)]
 pub struct PacketTx {
@@ -393,24 +382,26 @@ impl PacketTx {
         })
     }
 
-    /// Sends all `frames`, in order; those that the kernel refuses are dropped.
-    pub fn send<'a>(&mut self, frames: impl IntoIterator<Item = TxFrame<'a>>) -> TxResult {
+    /// Sends all `frames`, in order; those that the kernel refuses are dropped, and it is told why.
+    pub fn send<'a>(
+        &mut self,
+        frames: impl IntoIterator<Item = TxFrame<'a>>,
+        mut refused: impl FnMut(io::Error),
+    ) {
         let mut frames = frames.into_iter();
-        let mut res = TxResult::default();
         MESSAGES.with_borrow_mut(|m| {
             loop {
                 let n = m.fill(&mut frames);
-                self.send_messages(m, n, &mut res);
+                self.send_messages(m, n, &mut refused);
                 if n < TX_BATCH {
                     return;
                 }
             }
         });
-        res
     }
 
     /// Sends the first `n` messages.
-    fn send_messages(&self, m: &mut Messages, n: usize, res: &mut TxResult) {
+    fn send_messages(&self, m: &mut Messages, n: usize, refused: &mut impl FnMut(io::Error)) {
         let mut done = 0;
         while done < n {
             let rest = &mut m.msgs[done..n];
@@ -427,7 +418,6 @@ impl PacketTx {
             };
             if rc > 0 {
                 done += rc as usize;
-                res.sent += rc as usize;
                 continue;
             }
             let e = io::Error::last_os_error();
@@ -436,8 +426,7 @@ impl PacketTx {
             }
             // The first of the rest was refused: drop it and go on with the others.
             done += 1;
-            res.dropped += 1;
-            res.error = Some(e);
+            refused(e);
         }
     }
 }
@@ -554,13 +543,11 @@ mod tests {
         let mut rx = PacketRx::open(ifindex, 64).unwrap();
         let mut tx = PacketTx::open(ifindex).unwrap();
         let f = frame(60);
-        let r = tx.send(
-            [TxFrame {
-                vnet: VnetHdr::default(),
-                data: &f,
-            }; 100],
-        );
-        assert_eq!((r.sent, r.dropped), (100, 0));
+        let one = TxFrame {
+            vnet: VnetHdr::default(),
+            data: &f,
+        };
+        tx.send([one; 100], |error| panic!("{error}"));
         let mut tagged = frame(64);
         tagged.copy_within(12..60, 16);
         tagged[12..16].copy_from_slice(&[0x81, 0x00, 0x20, 0x2a]);
@@ -592,11 +579,13 @@ mod tests {
             Some(libc::ENETDOWN)
         );
         let f = frame(60);
-        let r = tx.send([TxFrame {
+        let one = TxFrame {
             vnet: VnetHdr::default(),
             data: &f,
-        }]);
-        assert_eq!(r.dropped, 1);
+        };
+        let mut refused = 0;
+        tx.send([one], |_| refused += 1);
+        assert_eq!(refused, 1);
         assert_eq!(
             PacketRx::open(ifindex, 64).unwrap_err().raw_os_error(),
             Some(libc::ENODEV)

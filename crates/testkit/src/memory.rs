@@ -15,7 +15,7 @@ use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{Dpif, DpifClass, PackedMatch, PmdId, Ufid};
 use ferrovs_datapath::text::parse_actions;
 use ferrovs_datapath::upcall::{Install, Upcall, UpcallHandler, UpcallKind, UpcallReply, complete};
-use ferrovs_netdev::{Class, Features, Flags, Layout, Netdev, Rxq, Stats, Txq};
+use ferrovs_netdev::{Class, Features, Flags, Layout, Loss, Losses, Netdev, Rxq, Stats, Txq};
 use ferrovs_packet::buffer::{BATCH, Batch, Packet};
 use ferrovs_packet::flow::{FlowWildcards, Match};
 use ferrovs_packet::types::MacAddr;
@@ -33,6 +33,14 @@ pub enum Look {
     Ends(usize),
 }
 
+/// What a device loses of what is sent through it.
+struct Loses {
+    /// One frame in so many; 0: none.
+    every: u64,
+    loss: Loss,
+    tried: u64,
+}
+
 type Watch = Box<dyn FnMut(Look) + Send>;
 
 /// A device in memory, from outside.
@@ -44,6 +52,7 @@ pub struct Device {
     /// Whether frames that are sent are thrown away.
     is_sink: AtomicBool,
     n_sent: AtomicU64,
+    loses: Mutex<Loses>,
     watch: Mutex<Option<Watch>>,
     n_rxq: AtomicUsize,
     wanted_rxq: AtomicUsize,
@@ -72,6 +81,11 @@ pub fn device(name: &str) -> Arc<Device> {
             something_sent: Condvar::new(),
             is_sink: AtomicBool::new(false),
             n_sent: AtomicU64::new(0),
+            loses: Mutex::new(Loses {
+                every: 0,
+                loss: Loss::Failed,
+                tried: 0,
+            }),
             watch: Mutex::default(),
             n_rxq: AtomicUsize::new(1),
             wanted_rxq: AtomicUsize::new(1),
@@ -120,6 +134,12 @@ impl Device {
     /// Throws away what is sent from now on, and only counts it.
     pub fn become_sink(&self) {
         self.is_sink.store(true, SeqCst);
+    }
+
+    /// Loses one frame in so many that are sent from now on; 0: none.
+    pub fn lose(&self, every: u64, loss: Loss) {
+        let mut loses = lock(&self.loses);
+        (loses.every, loses.loss) = (every, loss);
     }
 
     /// Frames that were ever sent.
@@ -208,15 +228,26 @@ impl Rxq for In {
 struct Out(Open);
 
 impl Txq for Out {
-    fn send(&mut self, batch: &mut Batch) -> io::Result<()> {
+    fn send(&mut self, batch: &mut Batch) -> Losses {
         let device = &self.0.0;
-        device.n_sent.fetch_add(batch.len() as u64, SeqCst);
+        let mut tried = lock(&device.loses);
+        let Loses { every, loss, .. } = *tried;
+        let mut losses = Losses::default();
+        batch.retain(|_| {
+            tried.tried += 1;
+            let lost = every > 0 && tried.tried.is_multiple_of(every);
+            match lost {
+                true => losses.add(loss),
+                false => _ = device.n_sent.fetch_add(1, SeqCst),
+            }
+            !lost
+        });
         if !device.is_sink.load(SeqCst) {
             lock(&device.sent).extend(batch.iter().map(|p| p.data().to_vec()));
             device.something_sent.notify_all();
         }
         batch.clear();
-        Ok(())
+        losses
     }
 }
 

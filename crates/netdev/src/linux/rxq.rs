@@ -11,7 +11,7 @@ use ferrovs_sys::packet_socket::{PacketRx, RxMeta, Slot};
 use ferrovs_sys::vnet::VnetHdr;
 
 use super::{Io, Linux, lock};
-use crate::{Rxq, offload};
+use crate::{Loss, Rxq, offload};
 
 /// Slots (2 KB each) of a receive ring: a longer burst is dropped by the kernel.
 const SLOTS: usize = 1024;
@@ -142,7 +142,7 @@ impl Rxq for SocketRxq {
                     batch.push(p);
                     n += 1;
                 }
-                None => self.device.rx_dropped.add(1),
+                None => self.device.rx_losses.add(Loss::Malformed, 1),
             }
             self.empty = 0;
         }
@@ -216,7 +216,7 @@ impl Rxq for TapRxq {
                         batch.push(p);
                         n += 1;
                     }
-                    Ok(None) => self.0.rx_dropped.add(1),
+                    Ok(None) => self.0.rx_losses.add(Loss::Malformed, 1),
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock || n > 0 => break,
                     Err(e) => return Err(e),

@@ -12,7 +12,7 @@ use ferrovs_sys::packet_socket::{PacketTx, TxFrame};
 use ferrovs_sys::tap::Tap;
 
 use super::{Io, Linux, lock};
-use crate::{Capabilities, Txq, offload};
+use crate::{Capabilities, Loss, Losses, Txq, offload};
 
 pub(super) fn open(device: &Arc<Linux>) -> io::Result<Box<dyn Txq>> {
     let device = device.clone();
@@ -33,16 +33,18 @@ struct SocketTxq {
 }
 
 impl Txq for SocketTxq {
-    fn send(&mut self, batch: &mut Batch) -> io::Result<()> {
+    fn send(&mut self, batch: &mut Batch) -> Losses {
         offload::complete(batch, Capabilities::KERNEL, |packets| {
-            let r = self.tx.send(packets.iter().map(|p| TxFrame {
+            let mut losses = Losses::default();
+            let frames = packets.iter().map(|p| TxFrame {
                 vnet: offload::to_vnet(&p.offload, false),
                 data: p.data(),
-            }));
-            if r.dropped > 0 {
-                self.device.tx_dropped.add(r.dropped as u64);
+            });
+            self.tx.send(frames, |error| losses.add(Loss::of(&error)));
+            if !losses.is_empty() {
+                self.device.tx_dropped.add(losses.total());
             }
-            r.error.map_or(Ok(()), Err)
+            losses
         })
     }
 }
@@ -59,21 +61,21 @@ impl Drop for SocketTxq {
 struct TapTxq(Arc<Linux>);
 
 impl Txq for TapTxq {
-    fn send(&mut self, batch: &mut Batch) -> io::Result<()> {
+    fn send(&mut self, batch: &mut Batch) -> Losses {
         let Io::Tap(tap) = &self.0.io else {
+            let losses = Losses::all(Loss::Failed, batch.len());
             batch.clear();
-            return Ok(());
+            return losses;
         };
         offload::complete(batch, Capabilities::KERNEL, |packets| {
-            let mut result = Ok(());
+            let mut losses = Losses::default();
             for p in packets {
                 if let Err(e) = write(tap, p) {
-                    // EIO: the host has set the device down.
                     self.0.tx_dropped.add(1);
-                    result = Err(e);
+                    losses.add(Loss::of(&e));
                 }
             }
-            result
+            losses
         })
     }
 }
