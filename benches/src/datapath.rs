@@ -65,6 +65,16 @@ pub const BENCHES: &[Bench] = &[
         );
         forward(&dp, 64)
     }),
+    ("datapath/drop", || {
+        let dp = datapath("1");
+        put(
+            &dp,
+            1,
+            "in_port(1),eth(),eth_type(0x0800),ipv4(frag=no)",
+            "drop",
+        );
+        forward(&dp, 64)
+    }),
     ("datapath/recirculation", || {
         let dp = datapath("1");
         let key = "recirc_id(0),in_port(1),eth(),eth_type(0x0800),ipv4(frag=no)";

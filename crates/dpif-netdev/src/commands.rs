@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ferrovs_datapath::dpif::{DpifClass, PmdId};
-use ferrovs_runtime::unixctl::{Commands, Output, Reply, Request};
+use ferrovs_runtime::unixctl::{Commands, Format, Output, Reply, Request};
 
+use crate::account::Account;
 use crate::class::open_datapaths;
 use crate::datapath::Datapath;
 use crate::perf;
@@ -76,6 +77,14 @@ pub fn register_commands<S: 'static>(commands: &mut Commands<S>, classes: &[Arc<
             Ok("pmd rxq rebalance requested.\n".into())
         },
     );
+    commands.register("dpif-netdev/drops", "[dp]", 0, 1, |_, request| {
+        let (dp, ..) = select(request)?;
+        let account = Account::new(&dp);
+        Ok(match request.format {
+            Format::Text => account.text().into(),
+            Format::Json => Output::Json(account.json()),
+        })
+    });
     commands.register(
         "dpif-netdev/bond-show",
         "[dp]",

@@ -13,6 +13,12 @@ use ferrovs_sys::cycles;
 pub enum Count {
     /// Packets that ports received.
     Recv,
+    /// Packets that were given to the thread from above.
+    Executed,
+    /// Copies of packets, less the originals that ended because a copy had gone where they should.
+    Copied,
+    /// Packets that whoever answers questions kept.
+    TakenUp,
     /// Packets that came again by recirculation.
     Recirc,
     SimpleHit,
@@ -41,7 +47,7 @@ pub enum Count {
     SleptUs,
 }
 
-const N_COUNTS: usize = Count::SleptUs as usize + 1;
+pub const N_COUNTS: usize = Count::SleptUs as usize + 1;
 
 /// Counts of one thread.
 #[derive(Debug)]
@@ -74,6 +80,11 @@ impl Counters {
     /// Since the thread began.
     pub fn total(&self, count: Count) -> u64 {
         self.now[count as usize].load(Relaxed)
+    }
+
+    /// All of them, since the thread began.
+    pub fn totals(&self) -> [u64; N_COUNTS] {
+        std::array::from_fn(|i| self.now[i].load(Relaxed))
     }
 
     /// Since the last clear.

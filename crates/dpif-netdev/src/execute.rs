@@ -2,6 +2,7 @@
 
 use ferrovs_datapath::action::{Action, Cookie, Ct, TunnelPush, Userspace};
 use ferrovs_datapath::upcall::{Upcall, UpcallKind};
+use ferrovs_netdev::PortClass;
 use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
@@ -9,6 +10,8 @@ use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
 
 use crate::actions::{self, Around};
+use crate::counters::Count;
+use crate::drops::Reason;
 use crate::worker::Worker;
 
 /// Segments of one large frame that a controller gets: all of what hosts send.
@@ -25,10 +28,11 @@ impl Worker {
     fn tunnel_pop_segments(&mut self, batch: &mut Batch, port: DpPort, depth: u32) {
         let mut parts = Batch::new();
         for packet in batch.drain(..) {
+            let mut n = 0;
             let mut add = |part| {
+                n += 1;
                 if parts.is_full() {
                     self.tunnel_pop(&mut parts, port, depth);
-                    parts.clear();
                 }
                 parts.push(part);
             };
@@ -36,8 +40,26 @@ impl Worker {
                 true => gso::segment(packet, add),
                 false => add(packet),
             }
+            self.became(n, port);
         }
         self.tunnel_pop(&mut parts, port, depth);
+    }
+
+    /// A packet that an action sent up got no answer.
+    fn lost_above(&self, port: DpPort, copy: bool) {
+        let reason = match copy {
+            true => Reason::UserspaceCopyLost,
+            false => Reason::UserspaceActionError,
+        };
+        self.count_drops(reason, port, 1);
+    }
+
+    /// A packet was cut into `n`.
+    fn became(&mut self, n: usize, port: DpPort) {
+        match n {
+            0 => self.count_drops(Reason::NotSegmentable, port, 1),
+            n => self.copied(n - 1),
+        }
     }
 
     fn userspace_one(
@@ -46,6 +68,7 @@ impl Worker {
         what: &Userspace,
         actions: &[Action],
         depth: u32,
+        copy: bool,
     ) {
         let flow = Flow::from_packet(&mut packet);
         if packet.cutlen > 0 {
@@ -69,9 +92,16 @@ impl Worker {
             })
         });
         let Some(reply) = reply else {
-            coverage::DATAPATH_DROP_USERSPACE_ACTION_ERROR.inc();
-            return;
+            return self.lost_above(packet.md.in_port, copy);
         };
+        if reply.actions.is_empty() && !matches!(what.cookie, Cookie::SlowPath { .. }) {
+            self.me.counters.add(Count::TakenUp, 1);
+            if !copy {
+                // Open vSwitch counts that there is nothing left to do for the packet.
+                coverage::DATAPATH_DROP_USERSPACE_ACTION_ERROR.inc();
+            }
+            return;
+        }
         let mut batch = Batch::new();
         batch.push(packet);
         self.execute(&mut batch, &reply.actions, depth);
@@ -81,6 +111,9 @@ impl Worker {
 impl Around for Worker {
     fn output(&mut self, batch: &mut Batch, port: DpPort) {
         self.tx.output(batch, port);
+        if !batch.is_empty() {
+            self.drop_all(Reason::InvalidPort, batch);
+        }
     }
 
     fn recirculate(&mut self, batch: &mut Batch, depth: u32) {
@@ -88,7 +121,10 @@ impl Around for Worker {
     }
 
     fn meter(&mut self, batch: &mut Batch, id: u32) {
+        let port = batch.first().map_or(DpPort::NONE, |p| p.md.in_port);
+        let before = batch.len();
         self.shared.meters.run(id, batch, self.now);
+        self.count_drops(Reason::Meter, port, before - batch.len());
     }
 
     fn track(&mut self, batch: &mut Batch, ct: &Ct) -> Vec<Packet> {
@@ -100,24 +136,26 @@ impl Around for Worker {
     }
 
     fn tunnel_push(&mut self, batch: &mut Batch, push: &TunnelPush, more: &mut Vec<Packet>) {
-        if let Some(port) = self.tx.port(push.tnl_port) {
-            crate::tunnel::push_batch(batch, push, port.netdev.class(), more);
-        } else {
-            coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
-            batch.clear();
-        }
+        let port = self.tx.port(push.tnl_port).map(|p| p.netdev.class());
+        let Some(PortClass::Tunnel(tunnel)) = port else {
+            return self.drop_all(Reason::TunnelPushError, batch);
+        };
+        let before = batch.len();
+        let dropped = crate::tunnel::push_batch(batch, push, tunnel, more);
+        self.count_drops(Reason::TunnelPushError, push.tnl_port, dropped);
+        self.copied((batch.len() + more.len()) - (before - dropped));
     }
 
     fn tunnel_pop(&mut self, batch: &mut Batch, port: DpPort, depth: u32) {
         if batch.iter().any(gso::is_uso) {
             return self.tunnel_pop_segments(batch, port, depth);
         }
-        let Some(tunnel) = self.tx.port(port) else {
-            coverage::DATAPATH_DROP_INVALID_TNL_PORT.add(batch.len() as u64);
-            batch.clear();
-            return;
+        let class = self.tx.port(port).map(|p| p.netdev.class());
+        let Some(PortClass::Tunnel(tunnel)) = class else {
+            return self.drop_all(Reason::InvalidTnlPort, batch);
         };
-        crate::tunnel::pop_batch(batch, port, tunnel.netdev.class());
+        let dropped = crate::tunnel::pop_batch(batch, port, tunnel);
+        self.count_drops(Reason::TunnelPopError, port, dropped);
         if !batch.is_empty() {
             self.look_up_again(batch, depth);
         }
@@ -125,22 +163,46 @@ impl Around for Worker {
 
     /// Sends a packet up. What goes up is complete: whoever looks at it, or keeps it and gives it back, does not
     /// know of checksums and segments that were left to the hardware.
-    fn userspace(&mut self, mut packet: Packet, what: &Userspace, actions: &[Action], depth: u32) {
+    fn userspace(
+        &mut self,
+        mut packet: Packet,
+        what: &Userspace,
+        actions: &[Action],
+        depth: u32,
+        copy: bool,
+    ) {
         let max = packet.size().saturating_sub(packet.cutlen as usize);
         packet.cutlen = 0;
         let limit = match what.cookie {
             Cookie::Controller { .. } => CONTROLLER_SEGMENTS,
             _ => usize::MAX,
         };
+        let in_port = packet.md.in_port;
         let mut n = 0;
         gso::finish(packet, |mut packet| {
             n += 1;
             if n > limit {
-                coverage::DATAPATH_DROP_USERSPACE_ACTION_ERROR.inc();
-                return;
+                return self.lost_above(in_port, copy);
             }
             packet.cutlen = packet.size().saturating_sub(max) as u32;
-            self.userspace_one(packet, what, actions, depth);
+            self.userspace_one(packet, what, actions, depth, copy);
         });
+        self.became(n, in_port);
+    }
+
+    fn dropped(&mut self, reason: Reason, batch: &mut Batch) {
+        self.drop_all(reason, batch);
+    }
+
+    fn copied(&mut self, n: usize) {
+        if n > 0 {
+            self.me.counters.add(Count::Copied, n as u64);
+        }
+    }
+
+    fn spent(&mut self, n: usize) {
+        self.me
+            .counters
+            .add(Count::Copied, (n as u64).wrapping_neg());
     }
 }

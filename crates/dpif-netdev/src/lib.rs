@@ -16,6 +16,7 @@
 //! What a flow holds about OpenFlow is nothing: only `ferrovs-datapath`'s language is spoken here.
 #![forbid(unsafe_code)]
 
+mod account;
 mod actions;
 mod assign;
 mod balance;
@@ -26,6 +27,7 @@ mod commands;
 mod config;
 mod counters;
 mod datapath;
+mod drops;
 mod execute;
 mod flow;
 mod flow_table;
@@ -48,5 +50,7 @@ mod tunnel;
 mod tx;
 mod worker;
 
+pub use account::Account;
 pub use class::{Dummy, classes, quiesce_all};
 pub use commands::register_commands;
+pub use drops::{Dropped, Reason};

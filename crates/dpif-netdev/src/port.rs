@@ -9,6 +9,7 @@ use ferrovs_netdev::Netdev;
 use ferrovs_packet::types::DpPort;
 
 use crate::counters::Load;
+use crate::drops::PortDrops;
 
 pub struct Port {
     pub number: DpPort,
@@ -22,6 +23,8 @@ pub struct Port {
     pub config: Mutex<BTreeMap<String, String>>,
     /// Loads of the receive queues; they stay when a queue moves to another thread.
     pub loads: Mutex<Vec<Arc<Load>>>,
+    /// Packets that were dropped on the way from it, or to it.
+    pub drops: PortDrops,
 }
 
 impl Port {
@@ -30,6 +33,7 @@ impl Port {
             number,
             name: name.to_owned(),
             kind: kind.to_owned(),
+            drops: PortDrops::since(netdev.rx_losses()),
             netdev,
             emc: AtomicBool::new(true),
             config: Mutex::default(),

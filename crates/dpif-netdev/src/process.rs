@@ -12,6 +12,7 @@ use ferrovs_runtime::coverage;
 use ferrovs_sys::cycles;
 
 use crate::counters::Count;
+use crate::drops::Reason;
 use crate::flow::{Actions, DpFlow};
 use crate::lookup::{How, Keys, tcp_flags};
 use crate::worker::Worker;
@@ -41,6 +42,7 @@ impl Worker {
             self.execute(batch, &actions, depth);
             return;
         }
+        self.count_drops(Reason::RxInvalid, how.in_port, found.invalid);
         let mut packets: ArrayVec<Option<Packet>, BATCH> = batch.drain(..).map(Some).collect();
         for i in found.misses.drain(..).map(usize::from) {
             if let Some(packet) = packets[i].take() {
@@ -92,13 +94,12 @@ impl Worker {
                 mru: 0,
             })
         });
-        let c = &self.me.counters;
         let Some(reply) = reply else {
-            c.add(Count::Lost, 1);
-            coverage::DATAPATH_DROP_UPCALL_ERROR.inc();
+            self.me.counters.add(Count::Lost, 1);
+            self.count_drops(Reason::UpcallError, packet.md.in_port, 1);
             return;
         };
-        c.add(Count::Miss, 1);
+        self.me.counters.add(Count::Miss, 1);
         if let Some(install) = reply.install {
             let actions = reply.flow_actions.as_ref().unwrap_or(&reply.actions);
             let installed = self.install(&install, actions);
@@ -131,9 +132,7 @@ impl Worker {
     /// Looks packets up again, after an action changed their recirculation id or port.
     pub fn look_up_again(&mut self, batch: &mut Batch, depth: u32) {
         if depth >= MAX_RECIRC_DEPTH {
-            coverage::DATAPATH_DROP_RECIRC_ERROR.add(batch.len() as u64);
-            batch.clear();
-            return;
+            return self.drop_all(Reason::RecircError, batch);
         }
         self.me.counters.add(Count::Recirc, batch.len() as u64);
         let emc = batch

@@ -10,6 +10,7 @@ use ferrovs_datapath::upcall::UpcallHandler;
 use ferrovs_runtime::clock;
 
 use crate::config::Config;
+use crate::drops::Ledger;
 use crate::meter::Meters;
 
 pub struct Shared {
@@ -21,6 +22,7 @@ pub struct Shared {
     pub config: ArcSwap<Config>,
     pub meters: Meters,
     pub conntrack: Tracker,
+    pub drops: Arc<Ledger>,
     handler: ArcSwap<Option<Arc<dyn UpcallHandler>>>,
     /// Whether the handler is asked.
     recv: AtomicBool,
@@ -35,6 +37,7 @@ impl Shared {
             config: ArcSwap::default(),
             meters: Meters::default(),
             conntrack: Tracker::new(epoch),
+            drops: Arc::default(),
             handler: ArcSwap::from_pointee(None),
             recv: AtomicBool::new(true),
         })

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ferrovs_datapath::dpif::{DpStats, Errno, PmdId};
 
-use crate::counters::Count;
+use crate::counters::{Count, N_COUNTS};
 use crate::port::Ports;
 use crate::shared::Shared;
 use crate::thread::{Message, Thread};
@@ -24,7 +24,7 @@ pub struct Threads {
     list: ArcSwap<Vec<Arc<Thread>>>,
     handles: Mutex<HashMap<PmdId, JoinHandle<()>>>,
     /// Totals of threads that have ended.
-    retired: Mutex<DpStats>,
+    retired: Mutex<[u64; N_COUNTS]>,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -43,7 +43,7 @@ impl Threads {
             shared,
             list: ArcSwap::default(),
             handles: Mutex::default(),
-            retired: Mutex::default(),
+            retired: Mutex::new([0; N_COUNTS]),
         }
     }
 
@@ -98,7 +98,10 @@ impl Threads {
             // A thread that panicked has said so; there is nothing more to do here.
             _ = handle.join();
         }
-        add_stats(&mut lock(&self.retired), thread);
+        let retired = &mut *lock(&self.retired);
+        for (sum, n) in retired.iter_mut().zip(thread.counters.totals()) {
+            *sum = sum.wrapping_add(n);
+        }
     }
 
     pub fn tell(&self, message: impl Fn() -> Message) {
@@ -122,28 +125,25 @@ impl Threads {
         }
     }
 
-    /// Totals of all threads that there are and were.
-    pub fn stats(&self) -> DpStats {
-        let mut stats = *lock(&self.retired);
-        for thread in self.list.load().iter() {
-            add_stats(&mut stats, thread);
-            stats.n_flows += thread.flows.len() as u64;
-        }
-        stats
+    /// What all threads have counted that there are and were.
+    pub fn total(&self, count: Count) -> u64 {
+        let list = self.list.load();
+        let running = list.iter().map(|t| t.counters.total(count));
+        running.fold(lock(&self.retired)[count as usize], u64::wrapping_add)
     }
-}
 
-fn add_stats(stats: &mut DpStats, thread: &Thread) {
-    let c = &thread.counters;
-    stats.n_hit += [
-        Count::SimpleHit,
-        Count::EmcHit,
-        Count::SmcHit,
-        Count::MegaflowHit,
-    ]
-    .map(|hit| c.total(hit))
-    .iter()
-    .sum::<u64>();
-    stats.n_missed += c.total(Count::Miss);
-    stats.n_lost += c.total(Count::Lost);
+    pub fn stats(&self) -> DpStats {
+        let hits = [
+            Count::SimpleHit,
+            Count::EmcHit,
+            Count::SmcHit,
+            Count::MegaflowHit,
+        ];
+        DpStats {
+            n_hit: hits.map(|hit| self.total(hit)).iter().sum(),
+            n_missed: self.total(Count::Miss),
+            n_lost: self.total(Count::Lost),
+            n_flows: self.list.load().iter().map(|t| t.flows.len() as u64).sum(),
+        }
+    }
 }

@@ -4,27 +4,23 @@ use std::time::UNIX_EPOCH;
 
 use ferrovs_datapath::action::TunnelPush;
 use ferrovs_encap::{pop, push};
-use ferrovs_netdev::PortClass;
+use ferrovs_netdev::TunnelPort;
 use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::types::DpPort;
-use ferrovs_runtime::{clock, coverage};
+use ferrovs_runtime::clock;
 
 /// Puts the header in front of the packets, which go through `port`; those for which that cannot be done are dropped.
-/// Packets that have to be cut may become more than there is room for: these go to `more`.
+/// Packets that have to be cut may become more than there is room for: these go to `more`. Returns how many were
+/// dropped.
 pub fn push_batch(
     batch: &mut Batch,
     action: &TunnelPush,
-    port: &PortClass,
+    tunnel: &TunnelPort,
     more: &mut Vec<Packet>,
-) {
-    let dropped = |n: usize| coverage::DATAPATH_DROP_TUNNEL_PUSH_ERROR.add(n as u64);
+) -> usize {
     let header = &action.header;
-    let state = match port {
-        PortClass::Tunnel(tunnel) => Some(tunnel.state()),
-        _ => None,
-    };
+    let state = tunnel.state();
     if header.ty.timed
-        && let Some(state) = state
         && let Ok(since_epoch) = clock::wall().duration_since(UNIX_EPOCH)
     {
         state.set_clock(since_epoch);
@@ -33,38 +29,32 @@ pub fn push_batch(
         let before = batch.len();
         batch.retain(|p| {
             p.md.in_port = action.out_port;
-            push::push_in_place(p, header, state)
+            push::push_in_place(p, header, Some(state))
         });
-        if batch.len() != before {
-            dropped(before - batch.len());
-        }
-        return;
+        return before - batch.len();
     }
+    let mut dropped = 0;
     for packet in std::mem::take(batch) {
         let mut parts = 0;
-        push::push(packet, header, state, |mut p| {
+        push::push(packet, header, Some(state), |mut p| {
             p.md.in_port = action.out_port;
             parts += 1;
             if let Err(full) = batch.try_push(p) {
                 more.push(full.element());
             }
         });
-        if parts == 0 {
-            dropped(1);
-        }
+        dropped += usize::from(parts == 0);
     }
+    dropped
 }
 
-/// Takes the headers of a tunnel port off: what is left came from `number`. Drops what is none of the tunnel's, and
-/// everything if the port is no tunnel.
-pub fn pop_batch(batch: &mut Batch, number: DpPort, port: &PortClass) {
+/// Takes the headers of a tunnel port off: what is left came from `number`. Drops what is none of the tunnel's;
+/// returns how many.
+pub fn pop_batch(batch: &mut Batch, number: DpPort, tunnel: &TunnelPort) -> usize {
     let before = batch.len();
-    match port {
-        PortClass::Tunnel(tunnel) => batch.retain(|packet| {
-            packet.md.in_port = number;
-            pop::pop(tunnel.ty(), packet).is_ok()
-        }),
-        _ => batch.clear(),
-    }
-    coverage::DATAPATH_DROP_TUNNEL_POP_ERROR.add((before - batch.len()) as u64);
+    batch.retain(|packet| {
+        packet.md.in_port = number;
+        pop::pop(tunnel.ty(), packet).is_ok()
+    });
+    before - batch.len()
 }

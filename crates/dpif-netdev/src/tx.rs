@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use ferrovs_netdev::Txq;
+use ferrovs_netdev::{Loss, Losses, Txq};
 use ferrovs_packet::buffer::{BATCH, Batch};
 use ferrovs_packet::gso;
 use ferrovs_packet::types::DpPort;
@@ -19,6 +19,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::counters::Count;
+use crate::drops::Reason;
 use crate::port::Port;
 use crate::thread::Thread;
 
@@ -76,11 +77,9 @@ impl TxSet {
         self.ports.get(&number.0).map(|tx| &tx.port)
     }
 
-    /// Takes packets that shall go out of a port.
+    /// Takes packets that shall go out of a port; leaves them where they are if there is no such port.
     pub fn output(&mut self, batch: &mut Batch, number: DpPort) {
         let Some(tx) = self.ports.get_mut(&number.0) else {
-            coverage::DATAPATH_DROP_INVALID_PORT.add(batch.len() as u64);
-            batch.clear();
             return;
         };
         if tx.batch.is_empty() {
@@ -146,11 +145,16 @@ fn send(port: &Port, queue: &mut Option<Box<dyn Txq>>, batch: &mut Batch, me: &T
     if queue.is_none() {
         *queue = open(port, me);
     }
-    if let Some(queue) = queue {
-        // The device counts what it could not send.
-        _ = queue.send(batch);
-    }
+    let losses = match queue {
+        Some(queue) => queue.send(batch),
+        None => Losses::all(Loss::Failed, batch.len()),
+    };
     batch.clear();
+    if !losses.is_empty() {
+        for (loss, n) in losses.iter() {
+            port.drops.add(Reason::sending(loss), n);
+        }
+    }
 }
 
 #[cold]
@@ -236,7 +240,9 @@ mod tests {
         let gone = ports.get(DpPort(1)).unwrap();
         tx.output(&mut packets(1), DpPort(1));
         tx.remove(gone);
-        tx.output(&mut packets(1), DpPort(1));
+        let mut late = packets(1);
+        tx.output(&mut late, DpPort(1));
+        assert_eq!(late.len(), 1);
         tx.flush();
         // What was on its way out when the port was taken away still went.
         assert_eq!(sent(&ports, 1), 1);

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::Execute;
 use ferrovs_packet::buffer::{BATCH, Batch};
+use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, coverage, vlog};
 use ferrovs_sys::cycles;
 
 use crate::counters::{Count, INTERVAL};
+use crate::drops::Reason;
 use crate::lookup::{Keys, Lookup};
 use crate::perf::{self, Metrics, Work};
 use crate::random::Random;
@@ -318,6 +320,7 @@ impl Worker {
         let actions = execute.actions.clone();
         let mut batch = Batch::new();
         batch.push(execute.into_packet());
+        self.me.counters.add(Count::Executed, 1);
         self.execute(&mut batch, &actions, 0);
     }
 
@@ -380,6 +383,23 @@ impl Worker {
             }
         }
         total
+    }
+
+    /// Counts packets that are dropped on their way from, or to, a port.
+    pub fn count_drops(&self, reason: Reason, port: DpPort, n: usize) {
+        if n == 0 {
+            return;
+        }
+        let port = self.tx.port(port).map(|p| &p.drops);
+        port.unwrap_or(&self.shared.drops.others)
+            .add(reason, n as u64);
+    }
+
+    /// Drops the packets of a batch, which came from one port.
+    pub fn drop_all(&self, reason: Reason, batch: &mut Batch) {
+        let port = batch.first().map_or(DpPort::NONE, |p| p.md.in_port);
+        self.count_drops(reason, port, batch.len());
+        batch.clear();
     }
 
     /// A queue whose device is gone would keep the thread awake for ever: it is not waited for any more.

@@ -28,6 +28,11 @@ impl Event {
         }
     }
 
+    /// What `coverage/show` calls it.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The event happened.
     #[inline]
     pub fn inc(&self) {
