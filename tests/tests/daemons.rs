@@ -14,6 +14,8 @@ mod counters;
 mod ctl;
 #[path = "daemons/datapath.rs"]
 mod datapath;
+#[path = "daemons/drops.rs"]
+mod drops;
 #[path = "daemons/honesty.rs"]
 mod honesty;
 #[path = "daemons/hosts.rs"]
