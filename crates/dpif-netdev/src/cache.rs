@@ -5,35 +5,42 @@
 //! is that of the packet and compares what the flow matches. So a packet of a stream that was seen before compares
 //! one flow instead of walking all masks.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-
 use ferrovs_packet::miniflow::{FlowMap, MiniRef};
 use ferrovs_sys::prefetch;
-use smallvec::SmallVec;
 
-use crate::classifier::{Dense, Units};
-use crate::flow::DpFlow;
+use crate::slots::{FlowRef, Slots};
 
 /// Entries of the exact-match cache, a power of two.
 const EMC_ENTRIES: usize = 8192;
+/// Words that a key in the exact-match cache has at most: those of all but odd packets.
+const WORDS: usize = 12;
 
-#[derive(Debug, Default)]
-#[repr(C)]
+/// Two cache lines.
+#[derive(Clone, Debug, Default)]
+#[repr(C, align(64))]
 struct EmcEntry {
     hash: u32,
+    /// Number of words; 0 in an entry that is free.
+    len: u32,
+    flow: FlowRef,
     map: FlowMap,
-    values: SmallVec<[u64; 12]>,
-    flow: Option<Arc<DpFlow>>,
+    values: [u64; WORDS],
+}
+
+impl EmcEntry {
+    #[inline]
+    fn is(&self, hash: u32, key: MiniRef<'_>) -> bool {
+        self.hash == hash
+            && self.map == key.map
+            && self.len as usize == key.values.len()
+            && self.values.iter().zip(key.values).all(|(a, b)| a == b)
+    }
 }
 
 /// Exact-match cache: whole keys, each in one of two places that its hash says.
 #[derive(Debug, Default)]
 pub struct Emc {
     entries: Vec<EmcEntry>,
-    /// Where the sweep is, and how many entries it has still to look at.
-    swept: usize,
-    stale: usize,
 }
 
 impl Emc {
@@ -47,88 +54,49 @@ impl Emc {
     /// A lookup of this hash will follow.
     #[inline]
     pub fn prefetch(&self, hash: u32) {
-        if let Some(e) = self.entries.get(Emc::places(hash)[0]) {
+        let [first, second] = Emc::places(hash);
+        if let Some(e) = self.entries.get(first) {
             prefetch::read(&e.hash);
-            prefetch::read(&e.flow);
+            prefetch::read(&e.values[WORDS / 2]);
+        }
+        if let Some(e) = self.entries.get(second) {
+            prefetch::read(&e.hash);
         }
     }
 
     #[inline]
-    pub fn lookup(&self, hash: u32, key: MiniRef<'_>) -> Option<&Arc<DpFlow>> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        for at in Emc::places(hash) {
-            let e = &self.entries[at];
-            if e.hash == hash
-                && e.map == key.map
-                && let Some(flow) = &e.flow
-                && e.values[..] == *key.values
-                && !flow.is_dead()
-            {
-                return Some(flow);
-            }
-        }
-        None
+    pub fn lookup(&self, hash: u32, key: MiniRef<'_>) -> Option<FlowRef> {
+        let places = Emc::places(hash);
+        let mut entries = places.iter().filter_map(|at| self.entries.get(*at));
+        let entry = entries.find(|e| e.is(hash, key) && e.len != 0)?;
+        Some(entry.flow)
     }
 
-    pub fn insert(&mut self, hash: u32, key: MiniRef<'_>, flow: &Arc<DpFlow>) {
+    pub fn insert(&mut self, hash: u32, key: MiniRef<'_>, flow: FlowRef, flows: &Slots) {
+        if key.values.len() > WORDS {
+            return;
+        }
         if self.entries.is_empty() {
-            self.entries.resize_with(EMC_ENTRIES, EmcEntry::default);
+            self.entries.resize(EMC_ENTRIES, EmcEntry::default());
         }
-        let mut victim = None;
-        for at in Emc::places(hash) {
+        let [first, second] = Emc::places(hash);
+        let free = |at: usize| {
             let e = &self.entries[at];
-            let alive = e.flow.as_ref().is_some_and(|f| !f.is_dead());
-            if e.hash == hash && e.map == key.map && e.values[..] == *key.values {
-                victim = Some(at);
-                break;
-            }
-            // A free or dead place first, else the one with the smaller hash: the choice is only to be stable.
-            victim = match victim {
-                None => Some(at),
-                Some(v) if !alive && self.entries[v].flow.is_some() => Some(at),
-                Some(v)
-                    if alive && self.entries[v].flow.is_some() && e.hash < self.entries[v].hash =>
-                {
-                    Some(at)
-                }
-                keep => keep,
-            };
-        }
-        let Some(at) = victim else { return };
+            e.len == 0 || !flows.is(e.flow)
+        };
+        let is = |at: usize| self.entries[at].is(hash, key);
+        // The place that it has; else a free place; else the one with the smaller hash: the choice is only to be stable.
+        let at = match (is(first), is(second)) {
+            (true, _) => first,
+            (_, true) => second,
+            _ if free(first) => first,
+            _ if free(second) => second,
+            _ if self.entries[second].hash < self.entries[first].hash => second,
+            _ => first,
+        };
         let e = &mut self.entries[at];
-        e.hash = hash;
-        e.map = key.map;
-        e.values.clear();
-        e.values.extend_from_slice(key.values);
-        e.flow = Some(flow.clone());
-    }
-
-    /// Some flow has died; entries may hold it.
-    pub fn flow_died(&mut self) {
-        self.stale = self.entries.len();
-    }
-
-    /// Lets go of flows that are dead, a part of the cache at each call; nothing when none has died.
-    #[inline]
-    pub fn slow_sweep(&mut self) {
-        if self.stale > 0 {
-            self.sweep();
-        }
-    }
-
-    #[cold]
-    fn sweep(&mut self) {
-        let n = self.stale.min(64);
-        self.stale -= n;
-        for _ in 0..n {
-            let e = &mut self.entries[self.swept];
-            if e.flow.as_ref().is_some_and(|f| f.is_dead()) {
-                e.flow = None;
-            }
-            self.swept = (self.swept + 1) % EMC_ENTRIES;
-        }
+        (e.hash, e.len, e.flow, e.map) = (hash, key.values.len() as u32, flow, key.map);
+        e.values[..key.values.len()].copy_from_slice(key.values);
     }
 }
 
@@ -152,17 +120,20 @@ impl SignatureCache {
         (hash ^ hash >> 16) as usize & (BUCKETS - 1)
     }
 
+    /// A lookup of this hash will follow.
     #[inline]
-    pub fn lookup<'a>(
-        &self,
-        hash: u32,
-        key: &Dense,
-        flows: &'a FlowSlots,
-    ) -> Option<&'a Arc<DpFlow>> {
+    pub fn prefetch(&self, hash: u32) {
+        if let Some(bucket) = self.buckets.get(SignatureCache::bucket(hash)) {
+            prefetch::read(bucket);
+        }
+    }
+
+    /// The number of a flow that may match.
+    #[inline]
+    pub fn lookup(&self, hash: u32) -> Option<u32> {
         let bucket = self.buckets.get(SignatureCache::bucket(hash))?;
         let &(_, slot) = bucket.iter().find(|p| p.0 == hash && p.1 != 0)?;
-        let (flow, mask) = flows.slots.get(slot as usize - 1)?.as_ref()?;
-        (key.matches(mask, flow.values()) && !flow.is_dead()).then_some(flow)
+        Some(slot - 1)
     }
 
     /// Takes the place of an older entry with the same hash, a free place, or any.
@@ -179,71 +150,5 @@ impl SignatureCache {
             self.victim
         });
         bucket[at] = (hash, slot + 1);
-    }
-}
-
-/// Small numbers for the flows of a thread, and the mask of each.
-#[derive(Debug, Default)]
-pub struct FlowSlots {
-    slots: Vec<Option<(Arc<DpFlow>, Arc<Units>)>>,
-    free: Vec<u32>,
-}
-
-impl FlowSlots {
-    pub fn insert(&mut self, flow: &Arc<DpFlow>, mask: Arc<Units>) {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() as u32 - 1
-        });
-        self.slots[slot as usize] = Some((flow.clone(), mask));
-        flow.slot.store(slot, Relaxed);
-    }
-
-    pub fn remove(&mut self, flow: &Arc<DpFlow>) {
-        let slot = flow.slot.load(Relaxed);
-        if let Some(place) = self.slots.get_mut(slot as usize)
-            && place.as_ref().is_some_and(|(f, _)| Arc::ptr_eq(f, flow))
-        {
-            *place = None;
-            self.free.push(slot);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ferrovs_datapath::dpif::Ufid;
-    use ferrovs_packet::flow::Flow;
-    use ferrovs_packet::miniflow::Miniflow;
-    use ferrovs_runtime::clock;
-
-    use super::*;
-
-    #[test]
-    fn the_sweep_lets_go_of_dead_flows_and_then_rests() {
-        let key = Miniflow::new(&Flow {
-            in_port: 1,
-            ..Flow::default()
-        });
-        let flow = |n| {
-            let new = DpFlow::new(Ufid(n), Arc::default(), Arc::default(), clock::now());
-            Arc::new(new)
-        };
-        let (dies, lives) = (flow(1), flow(2));
-        let mut emc = Emc::default();
-        emc.insert(0x1_2345, key.view(), &dies);
-        emc.insert(0x1_2346, key.view(), &lives);
-        dies.dead.store(true, Relaxed);
-        emc.slow_sweep();
-        assert_eq!(emc.stale, 0);
-        assert_eq!(Arc::strong_count(&dies), 2);
-        emc.flow_died();
-        while emc.stale > 0 {
-            emc.slow_sweep();
-        }
-        assert_eq!(
-            (Arc::strong_count(&dies), Arc::strong_count(&lives)),
-            (1, 2)
-        );
     }
 }

@@ -12,140 +12,35 @@
 
 use std::sync::Arc;
 
-use ferrovs_packet::flow::FLOW_WORDS;
 use ferrovs_packet::hash::{self, mix};
-use ferrovs_packet::miniflow::{MiniRef, Minimask};
+use ferrovs_packet::miniflow::{MiniflowBuf, Minimask};
 use ferrovs_packet::parse::Brief;
 use hashbrown::HashTable;
 
 use crate::flow::DpFlow;
-
-/// The words of a mask, each with its place in a key.
-#[derive(Debug)]
-pub struct Units(Box<[(usize, u64)]>);
-
-/// A key in which each word has its place, so that masks find theirs without counting bits. All zero between
-/// uses.
-pub struct Dense {
-    words: Box<[u64; FLOW_WORDS]>,
-    /// The key under the mask that was looked at last.
-    masked: Box<[u64; FLOW_WORDS]>,
-    /// What hashes in masks begin with.
-    seed: u64,
-}
-
-/// A hash of words, of which every other goes into one of two halves: each step waits for the one before, and so two can
-/// be under way.
-struct Lanes(u64, u64);
-
-impl Lanes {
-    #[inline]
-    fn new(seed: u64) -> Lanes {
-        Lanes(seed, seed)
-    }
-
-    #[inline]
-    fn pair(&mut self, [a, b]: [u64; 2]) {
-        *self = Lanes(mix(self.0, a), mix(self.1, b));
-    }
-
-    #[inline]
-    fn last(&mut self, word: u64) {
-        self.0 = mix(self.0, word);
-    }
-
-    #[inline]
-    fn hash(self) -> u64 {
-        mix(self.0, self.1)
-    }
-}
-
-impl Default for Dense {
-    fn default() -> Dense {
-        Dense {
-            words: Box::new([0; FLOW_WORDS]),
-            masked: Box::new([0; FLOW_WORDS]),
-            seed: hash::seed(),
-        }
-    }
-}
-
-impl Dense {
-    #[inline]
-    pub fn fill(&mut self, key: MiniRef<'_>) {
-        for (i, word) in key.iter() {
-            self.words[i] = word;
-        }
-    }
-
-    /// Undoes [`Dense::fill`].
-    #[inline]
-    pub fn clear(&mut self, key: MiniRef<'_>) {
-        for i in key.map.iter() {
-            self.words[i] = 0;
-        }
-    }
-
-    /// Puts the key under a mask: its words there, and their hash.
-    #[inline]
-    fn mask(&mut self, mask: &Units) -> (&[u64], u64) {
-        let Dense {
-            words,
-            masked,
-            seed,
-        } = self;
-        let mut lanes = Lanes::new(*seed);
-        let (pairs, last) = mask.0.as_chunks::<2>();
-        let places = masked.as_chunks_mut::<2>().0;
-        for (place, [(i, m), (j, n)]) in places.iter_mut().zip(pairs) {
-            *place = [words[*i] & m, words[*j] & n];
-            lanes.pair(*place);
-        }
-        let len = mask.0.len();
-        if let [(i, m)] = last {
-            masked[len - 1] = words[*i] & m;
-            lanes.last(masked[len - 1]);
-        }
-        (&masked[..len], lanes.hash())
-    }
-
-    /// Whether the key has these words under the mask.
-    #[inline]
-    pub fn matches(&self, mask: &Units, want: &[u64]) -> bool {
-        let mut pairs = mask.0.iter().zip(want);
-        pairs.all(|((i, m), want)| self.words[*i] & m == *want)
-    }
-}
+use crate::plan::{self, Masked, Plans};
+use crate::slots::Slots;
 
 /// Flows that share a mask.
 #[derive(Debug)]
 pub struct Subtable {
     mask: Minimask,
-    units: Arc<Units>,
-    /// With their hashes, so that neither growth nor a lookup reads other flows.
-    flows: HashTable<(u64, Arc<DpFlow>)>,
+    plan: u32,
+    /// By number, with their hashes, so that neither growth nor a lookup reads other flows.
+    flows: HashTable<(u64, u32)>,
+    /// The flow that was hit last.
+    last: u32,
     /// Hits since the last ranking.
     hits: u64,
 }
 
-impl Subtable {
-    fn new(mask: &Minimask) -> Subtable {
-        Subtable {
-            mask: mask.clone(),
-            units: Arc::new(Units(mask.view().iter().collect())),
-            flows: HashTable::new(),
-            hits: 0,
-        }
-    }
-}
-
-/// As [`Dense::mask`] has it.
-fn flow_hash(flow: &DpFlow) -> u64 {
-    let mut lanes = Lanes::new(hash::seed());
-    let (pairs, last) = flow.values().as_chunks::<2>();
-    pairs.iter().for_each(|pair| lanes.pair(*pair));
-    last.iter().for_each(|word| lanes.last(*word));
-    lanes.hash()
+/// What a lookup needs to know of the flows of its thread.
+pub struct Known<'a> {
+    pub slots: &'a Slots,
+    pub plans: &'a mut Plans,
+    pub room: &'a mut Masked,
+    /// What hashes in masks begin with.
+    pub seed: u64,
 }
 
 fn brief_hash(brief: Brief) -> u64 {
@@ -158,7 +53,7 @@ pub struct Dpcls {
     subtables: Vec<Subtable>,
     n_flows: usize,
     /// Those of the flows that can be found without a whole key.
-    simple: HashTable<(Brief, Arc<DpFlow>)>,
+    simple: HashTable<(Brief, u32)>,
 }
 
 impl Dpcls {
@@ -169,23 +64,36 @@ impl Dpcls {
 
     /// The flow that matches, if [`Dpcls::is_simple`].
     #[inline]
-    pub fn simple(&self, brief: Brief) -> Option<&Arc<DpFlow>> {
-        let same = |(b, flow): &(Brief, Arc<DpFlow>)| *b == brief && !flow.is_dead();
+    pub fn simple(&self, brief: Brief, slots: &Slots) -> Option<u32> {
+        let same = |&(b, slot): &(Brief, u32)| b == brief && slots.alive(slot).is_some();
         let found = self.simple.find(brief_hash(brief), same);
-        found.map(|(_, flow)| flow)
+        found.map(|&(_, slot)| slot)
     }
 
     /// The flow that matches, and how many masks were tried.
     #[inline]
-    pub fn lookup(&mut self, key: &mut Dense) -> (Option<&Arc<DpFlow>>, usize) {
-        let tried = self.subtables.len();
+    pub fn lookup(&mut self, key: &MiniflowBuf, known: &mut Known<'_>) -> (Option<u32>, usize) {
+        let (tried, slots) = (self.subtables.len(), known.slots);
         for (i, table) in self.subtables.iter_mut().enumerate() {
-            let (masked, hash) = key.mask(&table.units);
-            let same =
-                |(h, f): &(u64, Arc<DpFlow>)| *h == hash && f.values() == masked && !f.is_dead();
-            if let Some((_, flow)) = table.flows.find(hash, same) {
+            let Some(plan) = known.plans.get(table.plan) else {
+                continue;
+            };
+            let masked = plan.under(key, known.room);
+            let is = |slot: u32| {
+                let flow = slots.alive(slot);
+                flow.is_some_and(|(f, plan)| plan == table.plan && f.values() == masked)
+            };
+            // Packets for the same flow often follow each other.
+            if is(table.last) {
                 table.hits += 1;
-                return (Some(flow), i + 1);
+                return (Some(table.last), i + 1);
+            }
+            let hash = plan::hash(masked, known.seed);
+            let same = |&(h, slot): &(u64, u32)| h == hash && is(slot);
+            if let Some(&(_, slot)) = table.flows.find(hash, same) {
+                table.hits += 1;
+                table.last = slot;
+                return (Some(slot), i + 1);
             }
         }
         (None, tried)
@@ -195,44 +103,53 @@ impl Dpcls {
         self.subtables.len()
     }
 
-    /// Adds a flow and gives its mask, as tables have it.
-    pub fn insert(&mut self, flow: Arc<DpFlow>) -> Arc<Units> {
-        self.n_flows += 1;
-        if let Some(brief) = flow.brief() {
-            let hash = brief_hash(brief);
-            let again = |(b, _): &(Brief, Arc<DpFlow>)| brief_hash(*b);
-            self.simple
-                .insert_unique(hash, (brief, flow.clone()), again);
-        }
+    /// Adds a flow, and gives it a number.
+    pub fn insert(&mut self, flow: &Arc<DpFlow>, slots: &mut Slots, plans: &mut Plans, seed: u64) {
         let at = self.subtables.iter().position(|t| t.mask == *flow.mask());
         let at = at.unwrap_or_else(|| {
-            self.subtables.push(Subtable::new(flow.mask()));
+            self.subtables.push(Subtable {
+                mask: flow.mask().clone(),
+                plan: plans.add(flow.mask()),
+                flows: HashTable::new(),
+                last: u32::MAX,
+                hits: 0,
+            });
             self.subtables.len() - 1
         });
         let table = &mut self.subtables[at];
-        let hash = flow_hash(&flow);
-        table.flows.insert_unique(hash, (hash, flow), |(h, _)| *h);
-        table.units.clone()
+        let slot = slots.insert(flow, table.plan);
+        let hash = plan::hash(flow.values(), seed);
+        table.flows.insert_unique(hash, (hash, slot), |(h, _)| *h);
+        self.n_flows += 1;
+        if let Some(brief) = flow.brief() {
+            let again = |(b, _): &(Brief, u32)| brief_hash(*b);
+            let new = (brief, slot);
+            self.simple.insert_unique(brief_hash(brief), new, again);
+        }
     }
 
-    pub fn remove(&mut self, flow: &Arc<DpFlow>) {
-        let Some(at) = self.subtables.iter().position(|t| t.mask == *flow.mask()) else {
+    /// Forgets a flow and its number.
+    pub fn remove(&mut self, flow: &Arc<DpFlow>, slots: &mut Slots, plans: &mut Plans, seed: u64) {
+        let (Some(at), Some(slot)) = (
+            self.subtables.iter().position(|t| t.mask == *flow.mask()),
+            slots.remove(flow),
+        ) else {
             return;
         };
         let table = &mut self.subtables[at];
-        let found = table
-            .flows
-            .find_entry(flow_hash(flow), |(_, f)| Arc::ptr_eq(f, flow));
-        let Ok(entry) = found else { return };
-        entry.remove();
+        let hash = plan::hash(flow.values(), seed);
+        if let Ok(entry) = table.flows.find_entry(hash, |(_, s)| *s == slot) {
+            entry.remove();
+        }
         self.n_flows -= 1;
         if table.flows.is_empty() {
+            plans.remove(table.plan);
             self.subtables.remove(at);
         }
         if let Some(brief) = flow.brief()
             && let Ok(entry) = self
                 .simple
-                .find_entry(brief_hash(brief), |(_, f)| Arc::ptr_eq(f, flow))
+                .find_entry(brief_hash(brief), |(_, s)| *s == slot)
         {
             entry.remove();
         }
@@ -257,12 +174,11 @@ mod tests {
 
     use ferrovs_datapath::dpif::{PackedMatch, Ufid};
     use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
-    use ferrovs_packet::miniflow::Miniflow;
     use proptest::prelude::*;
     use std::sync::atomic::Ordering::Relaxed;
 
     use super::*;
-    use crate::cache::{Emc, FlowSlots, SignatureCache};
+    use crate::cache::{Emc, SignatureCache};
 
     /// Keys and masks that often meet: a few members, few bits.
     fn key() -> impl Strategy<Value = Flow> {
@@ -301,23 +217,11 @@ mod tests {
             ..exact
         };
         let places = |seed: u64| {
-            let dense = |ip| {
-                let mut dense = Dense {
-                    seed,
-                    ..Dense::default()
-                };
-                dense.fill(Miniflow::new(&key(ip)).view());
-                let flow = flow(0, &(key(ip), mask));
-                let table = Subtable::new(flow.mask());
-                dense.mask(&table.units).1 & 0xff
-            };
-            (1..100).map(dense).collect::<Vec<_>>()
+            let place = |ip| plan::hash(flow(0, &(key(ip), mask)).values(), seed) & 0xff;
+            (1..100).map(place).collect::<Vec<_>>()
         };
         assert_ne!(places(1), places(2));
-        let seed = hash::seed();
-        assert_eq!(places(seed), places(seed));
-        let rules = (1..100).map(|ip| flow_hash(&flow(0, &(key(ip), mask))) & 0xff);
-        assert_eq!(rules.collect::<Vec<_>>(), places(seed));
+        assert_eq!(places(1), places(1));
     }
 
     proptest! {
@@ -329,45 +233,46 @@ mod tests {
         ) {
             let flows: Vec<_> = rules.iter().enumerate().map(|(n, r)| flow(n, r)).collect();
             let (mut dpcls, mut emc) = (Dpcls::default(), Emc::default());
-            let mut dense = Dense::default();
-            let (mut cache, mut slots) = (SignatureCache::default(), FlowSlots::default());
+            let (mut cache, mut slots) = (SignatureCache::default(), Slots::default());
+            let (mut plans, mut room, seed) = (Plans::default(), Masked::default(), hash::seed());
             for f in &flows {
-                let mask = dpcls.insert(f.clone());
-                slots.insert(f, mask);
+                dpcls.insert(f, &mut slots, &mut plans, seed);
             }
             for round in 0..2 {
                 if round == 1 {
                     for (f, _) in flows.iter().zip(&removed).filter(|(_, r)| **r) {
                         f.dead.store(true, Relaxed);
-                        dpcls.remove(f);
-                        slots.remove(f);
+                    }
+                    // Some are dead already and still there.
+                    for (f, _) in flows.iter().zip(&removed).filter(|(_, r)| **r).step_by(2) {
+                        dpcls.remove(f, &mut slots, &mut plans, seed);
                     }
                     dpcls.rank();
                 }
                 for packet in &packets {
-                    let mini = Miniflow::new(packet);
-                    let key = mini.view();
-                    dense.fill(key);
-                    let wanted = flows.iter().any(|f| !f.is_dead() && f.matches(key));
+                    let mut key = MiniflowBuf::new();
+                    key.set_flow(packet);
+                    let view = key.view();
+                    let wanted = flows.iter().any(|f| !f.is_dead() && f.matches(view));
                     // A hash with few values makes entries of the caches meet.
                     let hash = packet.nw_src.get() << 13 | u32::from(packet.nw_proto);
-                    if let Some(f) = emc.lookup(hash, key) {
-                        prop_assert!(f.matches(key) && !f.is_dead());
+                    if let Some(name) = emc.lookup(hash, view).filter(|f| slots.is(*f)) {
+                        prop_assert!(slots.get(name.slot).unwrap().matches(view));
                     }
-                    if let Some(f) = cache.lookup(hash, &dense, &slots) {
-                        prop_assert!(f.matches(key) && !f.is_dead());
-                    }
-                    let found = dpcls.lookup(&mut dense).0.cloned();
+                    let mut known = Known { slots: &slots, plans: &mut plans, room: &mut room, seed };
+                    let found = dpcls.lookup(&key, &mut known).0;
                     prop_assert_eq!(found.is_some(), wanted);
-                    if let Some(f) = found {
-                        prop_assert!(f.matches(key) && !f.is_dead());
-                        emc.insert(hash, key, &f);
-                        prop_assert!(Arc::ptr_eq(emc.lookup(hash, key).unwrap(), &f));
-                        cache.insert(hash, f.slot.load(Relaxed));
-                        prop_assert!(cache.lookup(hash, &dense, &slots).is_some());
+                    if let Some(slot) = found {
+                        let (f, plan) = slots.alive(slot).unwrap();
+                        prop_assert!(f.matches(view));
+                        prop_assert!(plans.get(plan).unwrap().matches(&key, f.values()));
+                        emc.insert(hash, view, slots.name(slot), &slots);
+                        // The key of nothing is not worth a place.
+                        let kept = (!view.values.is_empty()).then(|| slots.name(slot));
+                        prop_assert_eq!(emc.lookup(hash, view), kept);
+                        cache.insert(hash, slot);
+                        prop_assert_eq!(cache.lookup(hash), Some(slot));
                     }
-                    dense.clear(key);
-                    prop_assert!(dense.words.iter().all(|w| *w == 0));
                 }
             }
         }

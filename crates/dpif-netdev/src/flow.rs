@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{FlowAttrs, FlowStats, FlowView, PackedMatch, PmdId, Ufid};
 use ferrovs_datapath::text::miniflow_bits;
 use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
 use ferrovs_packet::miniflow::Minimask;
 use ferrovs_packet::parse::Brief;
+use ferrovs_packet::types::DpPort;
+use ferrovs_sys::prefetch;
 use smallvec::SmallVec;
 
 /// A list of actions that can be replaced while packets run through it.
@@ -38,7 +40,9 @@ pub struct DpFlow {
     used: AtomicU64,
     tcp_flags: AtomicU64,
     epoch: Instant,
-    pub actions: ArcSwap<Actions>,
+    /// The port that the packets are sent to, if that is all that is done with them.
+    output: AtomicU32,
+    actions: ArcSwap<Actions>,
     pub ufid: Ufid,
     /// Flows that were made earlier have smaller numbers.
     pub serial: u64,
@@ -58,6 +62,7 @@ impl DpFlow {
             serial: SERIAL.fetch_add(1, Relaxed),
             brief: Brief::of_packed(key, mask),
             match_,
+            output: AtomicU32::new(only_output(&actions)),
             actions: ArcSwap::from_pointee(actions),
             dead: AtomicBool::new(false),
             slot: AtomicU32::new(u32::MAX),
@@ -78,6 +83,30 @@ impl DpFlow {
     /// What a packet must have, if its headers need not be read further than that.
     pub fn brief(&self) -> Option<Brief> {
         self.brief
+    }
+
+    /// The flow will be looked at.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch::read(&self.values);
+        prefetch::read(&self.dead);
+    }
+
+    /// The port that the packets are sent to, if that is all that is done with them.
+    #[inline]
+    pub fn output(&self) -> Option<DpPort> {
+        let port = DpPort(self.output.load(Relaxed));
+        (port != DpPort::NONE).then_some(port)
+    }
+
+    pub fn actions(&self) -> Guard<Arc<Actions>> {
+        self.actions.load()
+    }
+
+    /// Gives the flow other actions; returns those that it had.
+    pub fn replace_actions(&self, actions: Actions) -> Arc<Actions> {
+        self.output.store(only_output(&actions), Relaxed);
+        self.actions.swap(Arc::new(actions))
     }
 
     /// The bits that a packet must have.
@@ -138,6 +167,13 @@ impl DpFlow {
     /// The whole key and the mask.
     pub fn match_(&self) -> Match {
         self.match_.expand()
+    }
+}
+
+fn only_output(actions: &[Action]) -> u32 {
+    match actions {
+        [Action::Output(port)] => port.0,
+        _ => DpPort::NONE.0,
     }
 }
 

@@ -93,7 +93,7 @@ fn put_one(thread: &Thread, epoch: Instant, put: &FlowPut<'_>) -> Result<(), Err
         if !put.put.modifies() {
             return Err(Errno::EEXIST);
         }
-        let old = flow.actions.swap(Arc::new(put.actions.clone()));
+        let old = flow.replace_actions(put.actions.clone());
         crate::log::flow_changed(&flow, &old, &put.actions);
         if put.zero_stats {
             flow.zero_stats();

@@ -3,79 +3,112 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use ferrovs_datapath::upcall::{Install, Upcall, UpcallKind};
-use ferrovs_packet::buffer::{BATCH, Batch, Packet};
-use ferrovs_packet::miniflow::MiniRef;
+use ferrovs_packet::buffer::{Batch, Packet};
+use ferrovs_packet::miniflow::MiniflowBuf;
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
 use ferrovs_sys::cycles;
 
+use crate::actions::Around;
 use crate::counters::Count;
 use crate::drops::Reason;
 use crate::flow::{Actions, DpFlow};
-use crate::lookup::{How, Keys, tcp_flags};
+use crate::lookup::{Group, How, Scratch, tcp_flags};
 use crate::worker::Worker;
 
 impl Worker {
     /// Looks up the flows of a batch, whose packets came from one port or one recirculation, and runs their
     /// actions. Leaves the batch empty.
     pub fn process(&mut self, batch: &mut Batch, emc: bool, depth: u32) {
-        let mut keys = self.keys.pop().unwrap_or_else(Keys::new);
+        let mut scratch = self.scratch.pop().unwrap_or_else(Scratch::new);
         let how = How {
             in_port: batch.first().map_or(DpPort::NONE, |p| p.md.in_port),
             emc_inverse: if emc { self.emc_inverse } else { 0 },
             smc: self.smc,
             fresh: depth == 0,
         };
-        let mut found = self.lookup.find(batch, how, &mut keys);
+        self.lookup.find(batch, how, &mut scratch);
         coverage::FLOW_EXTRACT.add(batch.len() as u64);
-        found.count(&self.me.counters);
-        if found.invalid == 0
-            && found.misses.is_empty()
-            && let [g] = &found.groups[..]
-        {
+        scratch.found.count(&self.me.counters);
+        match scratch.found.one_stream() {
             // The common case: the batch is one stream, and nothing has to move.
-            self.keys.push(keys);
-            g.flow.count(g.packets, g.bytes, g.tcp_flags, self.now);
-            let actions = g.flow.actions.load();
-            self.execute(batch, &actions, depth);
-            return;
+            Some(group) => self.run_group(&group, batch, depth),
+            None => self.run_groups(batch, &mut scratch, how.in_port, depth),
         }
-        self.count_drops(Reason::RxInvalid, how.in_port, found.invalid);
-        let mut packets: ArrayVec<Option<Packet>, BATCH> = batch.drain(..).map(Some).collect();
-        for i in found.misses.drain(..).map(usize::from) {
-            if let Some(packet) = packets[i].take() {
-                self.miss(packet, keys.view(i), depth);
+        self.scratch.push(scratch);
+    }
+
+    /// Handles packets that hit several flows, or none.
+    fn run_groups(
+        &mut self,
+        batch: &mut Batch,
+        scratch: &mut Scratch,
+        in_port: DpPort,
+        depth: u32,
+    ) {
+        let found = &scratch.found;
+        self.count_drops(Reason::RxInvalid, in_port, found.invalid);
+        for i in found.misses.iter().map(|i| usize::from(*i)) {
+            let packet = batch[i].take();
+            self.miss(packet, scratch.key(i), depth);
+        }
+        // Flows that send to the same port, one after the other, share a batch.
+        let (mut same, mut port) = (Batch::new(), None);
+        for group in &found.groups {
+            let quick = self.lookup.flow(group.slot).and_then(|f| f.output());
+            if port != quick
+                && let Some(port) = port
+            {
+                self.output(&mut same, port);
+            }
+            port = quick;
+            same.extend(found.packets(group).map(|i| batch[i].take()));
+            match quick {
+                Some(_) => self.count(group),
+                None => self.run_group(group, &mut same, depth),
             }
         }
-        self.keys.push(keys);
-        for (n, g) in found.groups.iter().enumerate() {
-            let mut same = Batch::new();
-            for (i, packet) in packets.iter_mut().enumerate() {
-                if found.is_of(i, n)
-                    && let Some(packet) = packet.take()
-                {
-                    same.push(packet);
-                }
+        if let Some(port) = port {
+            self.output(&mut same, port);
+        }
+        batch.clear();
+    }
+
+    #[inline]
+    fn count(&self, group: &Group) {
+        if let Some(flow) = self.lookup.flow(group.slot) {
+            flow.count(group.packets.into(), group.bytes, group.tcp_flags, self.now);
+        }
+    }
+
+    /// Runs the actions of a flow on its packets, and leaves the batch empty.
+    fn run_group(&mut self, group: &Group, batch: &mut Batch, depth: u32) {
+        self.count(group);
+        match self.lookup.flow(group.slot) {
+            Some(flow) if let Some(port) = flow.output() => self.output(batch, port),
+            Some(flow) => {
+                let actions = flow.actions();
+                self.execute(batch, &actions, depth);
             }
-            g.flow.count(g.packets, g.bytes, g.tcp_flags, self.now);
-            let actions = g.flow.actions.load();
-            self.execute(&mut same, &actions, depth);
+            // A flow stays as long as the batch that hit it.
+            None => self.dropped(Reason::UpcallError, batch),
         }
     }
 
     /// Asks what to do with a packet that no flow matched.
-    fn miss(&mut self, mut packet: Packet, key: MiniRef<'_>, depth: u32) {
+    fn miss(&mut self, mut packet: Packet, key: &MiniflowBuf, depth: u32) {
         // An earlier packet of the batch may have had the flow installed.
-        if let Some((flow, masks)) = self.lookup.find_one(packet.md.in_port, key) {
+        if let Some((slot, masks)) = self.lookup.find_one(packet.md.in_port, key)
+            && let Some(flow) = self.lookup.flow(slot)
+        {
             let c = &self.me.counters;
             c.add(Count::MegaflowHit, 1);
             c.add(Count::MaskLookup, masks as u64);
-            flow.count(1, packet.size() as u64, tcp_flags(key), self.now);
+            flow.count(1, packet.size() as u64, tcp_flags(key.view()), self.now);
+            let actions = flow.actions();
             let mut batch = Batch::new();
             batch.push(packet);
-            let actions = flow.actions.load();
             self.execute(&mut batch, &actions, depth);
             return;
         }
@@ -125,7 +158,7 @@ impl Worker {
             return false;
         }
         crate::log::flow_added(&flow, actions);
-        self.lookup.adopt(flow);
+        self.lookup.adopt(&flow);
         true
     }
 

@@ -18,7 +18,7 @@ use ferrovs_sys::cycles;
 
 use crate::counters::{Count, INTERVAL};
 use crate::drops::Reason;
-use crate::lookup::{Keys, Lookup};
+use crate::lookup::{Lookup, Scratch};
 use crate::perf::{self, Metrics, Work};
 use crate::random::Random;
 use crate::rx::RxSet;
@@ -39,7 +39,7 @@ pub struct Worker {
     rx: RxSet,
     pub tx: TxSet,
     pub lookup: Lookup,
-    pub keys: Vec<Box<Keys>>,
+    pub scratch: Vec<Box<Scratch>>,
     pub now: Instant,
     pub random: Random,
     /// `emc-insert-inv-prob` and `smc-enable`, as last looked at.
@@ -70,7 +70,7 @@ impl Worker {
             tx: TxSet::new(me.clone()),
             me,
             lookup: Lookup::default(),
-            keys: Vec::new(),
+            scratch: Vec::new(),
             now,
             emc_inverse: 0,
             smc: false,
@@ -243,7 +243,7 @@ impl Worker {
             match message {
                 Message::Insert(flow) => {
                     if !flow.is_dead() {
-                        self.lookup.adopt(flow);
+                        self.lookup.adopt(&flow);
                     }
                 }
                 Message::Remove(flow) => self.lookup.remove(&flow),
@@ -431,7 +431,6 @@ impl Worker {
             let seconds = self.now.saturating_duration_since(at).as_secs_f64();
             self.hz = Some(cycles::now().wrapping_sub(count) as f64 / seconds);
         }
-        self.lookup.sweep();
         if self.me.is_pmd() {
             // The others do it before they sleep.
             self.shared.conntrack.sweep(self.now);

@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ferrovs_packet::buffer::{Batch, Packet};
+use ferrovs_packet::buffer::{self, Batch};
 use ferrovs_packet::types::MacAddr;
 
 use crate::changes::changed;
@@ -97,7 +97,7 @@ struct Queue {
 
 impl Rxq for Queue {
     fn recv(&mut self, batch: &mut Batch) -> io::Result<usize> {
-        let (mut n, mut bytes) = (0, 0);
+        let before = batch.len();
         while !batch.is_full() {
             if self.next == self.frames.len() {
                 if !self.again || self.frames.is_empty() {
@@ -105,16 +105,16 @@ impl Rxq for Queue {
                 }
                 self.next = 0;
             }
-            let frame = &self.frames[self.next];
-            self.next += 1;
-            n += 1;
-            bytes += frame.len() as u64;
-            batch.push(Packet::from_slice(frame));
+            let had = batch.len();
+            buffer::copy(self.frames[self.next..].iter().map(|f| &f[..]), batch);
+            self.next += batch.len() - had;
         }
+        let new = &batch[before..];
+        let (n, bytes) = (new.len(), new.iter().map(|p| p.size() as u64).sum());
         if n > 0 {
-            self.stats.account((n, bytes), (0, 0));
+            self.stats.account((n as u64, bytes), (0, 0));
         }
-        Ok(n as usize)
+        Ok(n)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -132,7 +132,7 @@ impl Txq for Sink {
     fn send(&mut self, batch: &mut Batch) -> Losses {
         let bytes = batch.iter().map(|p| p.size() as u64).sum();
         self.0.account((0, 0), (batch.len() as u64, bytes));
-        batch.clear();
+        buffer::free(batch);
         Losses::default()
     }
 }

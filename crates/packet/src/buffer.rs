@@ -14,7 +14,6 @@
 //! to a free list of the thread with their buffers, so that the packet path does not allocate. Duplicates share the
 //! bytes; whoever changes them first gets a copy of its own. A packet is owned by exactly one stage at a time.
 
-use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 use arrayvec::ArrayVec;
@@ -22,6 +21,10 @@ use ferrovs_sys::bytes::SharedBytes;
 
 use crate::flow::{Flow, FlowTnl, PT_ETH};
 use crate::types::{DpPort, eth_type};
+
+mod pool;
+
+pub use pool::{copy, free};
 
 /// Packets that a stage handles at once.
 pub const BATCH: usize = 32;
@@ -135,26 +138,30 @@ impl CtConn {
 }
 
 /// What is known of a packet beyond its bytes. Reset for each packet that a port receives.
+// What all packets set comes first, and what few have last.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Metadata {
     pub in_port: DpPort,
     pub recirc_id: u32,
     pub dp_hash: u32,
     pub skb_priority: u32,
     pub pkt_mark: u32,
-    pub ct_state: u8,
-    pub ct_zone: u16,
-    pub ct_mark: u32,
-    pub ct_label: [u8; 16],
-    pub ct_orig: CtOrigTuple,
-    pub ct_conn: CtConn,
     pub packet_type: u32,
+    pub ct_mark: u32,
+    pub ct_conn: CtConn,
+    pub ct_label: [u8; 16],
+    pub ct_zone: u16,
+    pub ct_state: u8,
     pub tunnel: Outer,
+    /// Nothing without a state.
+    pub ct_orig: CtOrigTuple,
 }
 
 /// The outer header, when the packet came through a tunnel or an action set one. It is part of the packet, so that
 /// to set it allocates nothing.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Outer {
     is_set: bool,
     header: FlowTnl,
@@ -184,6 +191,7 @@ impl Outer {
 
 impl Metadata {
     /// Forgets everything.
+    #[inline]
     fn reset(&mut self) {
         let Metadata {
             in_port,
@@ -202,9 +210,10 @@ impl Metadata {
         } = self;
         *in_port = DpPort::NONE;
         (*recirc_id, *dp_hash, *skb_priority, *pkt_mark) = (0, 0, 0, 0);
-        // Without a state the rest of a connection is not looked at, but it is cheap to be sure.
+        if *ct_state != 0 {
+            *ct_orig = CtOrigTuple::default();
+        }
         (*ct_state, *ct_zone, *ct_mark, *ct_label) = (0, 0, 0, [0; 16]);
-        *ct_orig = CtOrigTuple::default();
         *ct_conn = CtConn::default();
         *packet_type = PT_ETH;
         tunnel.clear();
@@ -266,7 +275,9 @@ impl Default for Metadata {
 pub struct Packet(Option<Box<PacketBuf>>);
 
 /// What a [`Packet`] holds.
+// What is set for each packet that comes, and forgotten when it goes, is in two cache lines.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct PacketBuf {
     storage: SharedBytes,
     start: u32,
@@ -284,6 +295,11 @@ pub struct PacketBuf {
     pub offload: Offload,
     pub md: Metadata,
 }
+
+const _: () = assert!(
+    std::mem::offset_of!(PacketBuf, md) + std::mem::offset_of!(Metadata, tunnel) < 2 * 64,
+    "whether there is a tunnel is in the second cache line"
+);
 
 impl Deref for Packet {
     type Target = PacketBuf;
@@ -317,12 +333,7 @@ impl Drop for Packet {
     #[inline]
     fn drop(&mut self) {
         if let Some(buf) = self.0.take() {
-            // A thread that is ending has no pool any more; the buffer is then simply freed.
-            let _ = POOL.try_with(|pool| {
-                if let Ok(mut pool) = pool.try_borrow_mut() {
-                    pool.give(buf);
-                }
-            });
+            pool::with(|pool| pool.give(buf));
         }
     }
 }
@@ -335,7 +346,7 @@ impl Packet {
 
     /// An empty packet in a buffer of that size at least.
     fn alloc(size: usize, headroom: usize) -> Packet {
-        let mut buf = POOL.with_borrow_mut(|pool| pool.take(size));
+        let mut buf = pool::take(size);
         (buf.start, buf.end) = (headroom as u32, headroom as u32);
         Packet(Some(buf))
     }
@@ -346,9 +357,15 @@ impl Packet {
         packet
     }
 
+    /// Takes the packet out; what is left holds none, and is only to be dropped.
+    #[inline]
+    pub fn take(&mut self) -> Packet {
+        Packet(self.0.take())
+    }
+
     /// Another packet with the same bytes, which they share until one of them changes them.
     pub fn duplicate(&self) -> Packet {
-        let mut copy = POOL.with_borrow_mut(Pool::take_bare);
+        let mut copy = pool::take_bare();
         copy.storage = self.storage.clone();
         (copy.start, copy.end) = (self.start, self.end);
         copy.take_after(self);
@@ -522,85 +539,6 @@ impl PacketBuf {
     }
 }
 
-/// Sizes of pooled buffers: ordinary frames, and GSO frames.
-const SMALL: usize = 2048 + HEADROOM;
-const LARGE: usize = MAX_DATA + HEADROOM;
-/// Buffers of each size that a thread keeps.
-const KEEP_SMALL: usize = 1024;
-const KEEP_LARGE: usize = 96;
-const KEEP_BARE: usize = 1024;
-
-/// Packets that a thread can use again: with a buffer of either size, and without one.
-// The boxes are what packets are handed out in.
-#[allow(clippy::vec_box)]
-struct Pool {
-    small: Vec<Box<PacketBuf>>,
-    large: Vec<Box<PacketBuf>>,
-    bare: Vec<Box<PacketBuf>>,
-}
-
-thread_local! {
-    static POOL: RefCell<Pool> = const {
-        RefCell::new(Pool {
-            small: Vec::new(),
-            large: Vec::new(),
-            bare: Vec::new(),
-        })
-    };
-}
-
-impl Pool {
-    #[inline]
-    fn take(&mut self, size: usize) -> Box<PacketBuf> {
-        let list = match size {
-            0..=SMALL => &mut self.small,
-            _ => &mut self.large,
-        };
-        match list.pop() {
-            Some(buf) if size <= LARGE => buf,
-            other => {
-                list.extend(other);
-                self.make(size)
-            }
-        }
-    }
-
-    /// A packet with a new buffer.
-    #[cold]
-    fn make(&mut self, size: usize) -> Box<PacketBuf> {
-        let size = match size {
-            0..=SMALL => SMALL,
-            n if n <= LARGE => LARGE,
-            _ => size,
-        };
-        let mut buf = self.take_bare();
-        buf.storage = SharedBytes::new(size);
-        buf
-    }
-
-    /// A packet without a buffer.
-    fn take_bare(&mut self) -> Box<PacketBuf> {
-        let bare = self.bare.pop();
-        bare.unwrap_or_else(|| PacketBuf::new(SharedBytes::default()))
-    }
-
-    #[inline]
-    fn give(&mut self, mut buf: Box<PacketBuf>) {
-        buf.reset();
-        if !buf.storage.is_shared() {
-            match buf.storage.len() {
-                SMALL if self.small.len() < KEEP_SMALL => return self.small.push(buf),
-                LARGE if self.large.len() < KEEP_LARGE => return self.large.push(buf),
-                _ => {}
-            }
-        }
-        if self.bare.len() < KEEP_BARE {
-            buf.storage = SharedBytes::default();
-            self.bare.push(buf);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -666,7 +604,7 @@ mod tests {
 
     #[test]
     fn what_packets_held_is_used_again() {
-        let held = || POOL.with_borrow(|p| (p.small.len(), p.large.len(), p.bare.len()));
+        let held = || pool::with(|p| (p.small.len(), p.large.len(), p.bare.len())).unwrap();
         let round = || {
             let batch: Vec<_> = (0..8).map(|_| Packet::from_slice(&[1; 60])).collect();
             let copies: Vec<_> = batch.iter().map(Packet::duplicate).collect();

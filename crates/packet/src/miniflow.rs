@@ -329,14 +329,37 @@ impl MiniMatch {
     }
 }
 
+/// Places in a [`MiniflowBuf`], more than there are words.
+const PLACES: usize = 128;
+const _: () = assert!(FLOW_WORDS < PLACES);
+
+/// Where a packed key has a word: see [`MiniflowBuf::at`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u8);
+
+impl Place {
+    /// Of `word` in keys that have these words.
+    pub fn new(map: FlowMap, word: usize) -> Place {
+        let at = if map.contains(word) {
+            map.rank(word)
+        } else {
+            PLACES - 1
+        };
+        Place(at as u8)
+    }
+}
+
 /// Room for a packed key that is filled many times.
+// What every key has comes first.
 #[derive(Clone)]
+#[repr(C)]
 pub struct MiniflowBuf {
     map: FlowMap,
     len: usize,
     /// Hash of addresses and ports, where the parser had them at hand.
     pub(crate) tuple_hash: Option<u32>,
-    values: [u64; FLOW_WORDS],
+    /// The words that are there; behind them is what earlier keys left, and zero in the last place.
+    values: [u64; PLACES],
 }
 
 impl Default for MiniflowBuf {
@@ -345,7 +368,7 @@ impl Default for MiniflowBuf {
             map: FlowMap::EMPTY,
             len: 0,
             tuple_hash: None,
-            values: [0; FLOW_WORDS],
+            values: [0; PLACES],
         }
     }
 }
@@ -398,6 +421,18 @@ impl MiniflowBuf {
             map: self.map,
             values: &self.values[..self.len],
         }
+    }
+
+    /// Which words are there.
+    #[inline]
+    pub fn map(&self) -> FlowMap {
+        self.map
+    }
+
+    /// The word at a place of keys that have the words of this one; zero if it is not there.
+    #[inline]
+    pub fn at(&self, place: Place) -> u64 {
+        self.values[usize::from(place.0) % PLACES]
     }
 
     /// Takes the words of a flow that are not zero.
