@@ -54,13 +54,9 @@ impl Emc {
     /// A lookup of this hash will follow.
     #[inline]
     pub fn prefetch(&self, hash: u32) {
-        let [first, second] = Emc::places(hash);
-        if let Some(e) = self.entries.get(first) {
+        if let Some(e) = self.entries.get(Emc::places(hash)[0]) {
             prefetch::read(&e.hash);
             prefetch::read(&e.values[WORDS / 2]);
-        }
-        if let Some(e) = self.entries.get(second) {
-            prefetch::read(&e.hash);
         }
     }
 

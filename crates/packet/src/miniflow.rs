@@ -397,6 +397,16 @@ impl MiniflowBuf {
         self.len += 1;
     }
 
+    /// Makes these the words.
+    #[inline]
+    pub(crate) fn set<const N: usize>(&mut self, map: FlowMap, words: [u64; N]) {
+        debug_assert_eq!(map.count(), N);
+        (self.map, self.len) = (map, N);
+        if let Some(room) = self.values.first_chunk_mut::<N>() {
+            *room = words;
+        }
+    }
+
     /// Adds words that are higher than those before.
     #[inline]
     pub(crate) fn append<const N: usize>(&mut self, map: FlowMap, words: [u64; N]) {

@@ -139,12 +139,33 @@ fn word_of(low: [u8; 4], high: [u8; 4]) -> u64 {
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
+/// Two halves of a word, the first in memory first.
+#[inline]
+fn word_from(low: u32, high: u32) -> u64 {
+    let (low, high) = match cfg!(target_endian = "little") {
+        true => (low, high),
+        false => (high, low),
+    };
+    u64::from(low) | u64::from(high) << 32
+}
+
 /// Offsets of layers as the walk finds them.
+#[derive(Clone, Copy)]
 struct Layers {
     l2_5: u16,
     l3: u16,
     l4: u16,
     l2_pad: u16,
+}
+
+impl Layers {
+    #[inline]
+    fn say(&self, packet: &mut Packet) {
+        packet.l2_5 = self.l2_5;
+        packet.l3 = self.l3;
+        packet.l4 = self.l4;
+        packet.l2_pad = self.l2_pad;
+    }
 }
 
 fn offset(ofs: usize) -> u16 {
@@ -153,35 +174,47 @@ fn offset(ofs: usize) -> u16 {
 
 impl MiniflowBuf {
     /// Fills the buffer with the key of `packet` and sets the packet's layer offsets.
+    #[inline]
     pub fn extract(&mut self, packet: &mut Packet) -> Parsed {
+        if fast::is_bare(&packet.md)
+            && let Some(layers) =
+                fast::fill(self, packet.md.in_port, packet.md.dp_hash, packet.data())
+        {
+            layers.say(packet);
+            return Parsed::Complete;
+        }
+        self.extract_any(packet)
+    }
+
+    /// The same for any packet.
+    #[inline(never)]
+    fn extract_any(&mut self, packet: &mut Packet) -> Parsed {
+        self.clear();
+        let md = &packet.md;
+        self.push_metadata(md);
+        let ct = ct_orig(md);
+        if md.packet_type == PT_ETH
+            && ct.is_none_or(|ct| !ct.ipv6)
+            && let Some(layers) = fast::push(self, packet.data(), ct)
+        {
+            layers.say(packet);
+            return Parsed::Complete;
+        }
         let mut layers = Layers {
             l2_5: NO_OFFSET,
             l3: NO_OFFSET,
             l4: NO_OFFSET,
             l2_pad: 0,
         };
-        self.clear();
-        let md = &packet.md;
-        self.push_metadata(md);
-        let ct = ct_orig(md);
-        let plain = md.packet_type == PT_ETH && ct.is_none_or(|ct| !ct.ipv6);
-        let parsed = if plain && fast::push(self, packet.data(), ct, &mut layers) {
-            Parsed::Complete
-        } else {
-            self.push_headers(packet.data(), md, &mut layers)
-        };
-        packet.l2_5 = layers.l2_5;
-        packet.l3 = layers.l3;
-        packet.l4 = layers.l4;
-        packet.l2_pad = layers.l2_pad;
+        let parsed = self.push_headers(packet.data(), md, &mut layers);
+        layers.say(packet);
         parsed
     }
 
     #[inline]
     fn push_metadata(&mut self, md: &Metadata) {
-        let rare = md.skb_priority | md.pkt_mark | md.recirc_id | md.packet_type;
-        if rare | u32::from(md.ct_state) == 0 && !md.tunnel.is_set() {
-            let port = word_of(md.dp_hash.to_ne_bytes(), md.in_port.0.to_ne_bytes());
+        if fast::is_bare(md) {
+            let port = word_from(md.dp_hash, md.in_port.0);
             self.push(W_PORT, port);
             return;
         }
@@ -196,13 +229,9 @@ impl MiniflowBuf {
             }
         }
         if md.skb_priority != 0 || md.pkt_mark != 0 {
-            let pair = (md.skb_priority.to_ne_bytes(), md.pkt_mark.to_ne_bytes());
-            self.push(W_MARK, word_of(pair.0, pair.1));
+            self.push(W_MARK, word_from(md.skb_priority, md.pkt_mark));
         }
-        self.push(
-            W_PORT,
-            word_of(md.dp_hash.to_ne_bytes(), md.in_port.0.to_ne_bytes()),
-        );
+        self.push(W_PORT, word_from(md.dp_hash, md.in_port.0));
         if md.recirc_id != 0 || md.ct_state != 0 {
             let [zone0, zone1] = md.ct_zone.to_ne_bytes();
             let ct = [

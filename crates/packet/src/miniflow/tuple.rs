@@ -15,9 +15,15 @@ const W_TP: usize = w(std::mem::offset_of!(Flow, tp_src));
 const W_ETH: usize = w(std::mem::offset_of!(Flow, dl_dst));
 
 /// The word of `ports` without the connection's, that is the first four bytes in memory.
-fn packet_ports(word: u64) -> u64 {
+fn packet_ports(word: u64) -> u32 {
     let bytes = word.to_ne_bytes();
-    u64::from(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// The transport's part of the hash in one word, for each step of a hash waits for the one before.
+#[inline]
+fn transport(proto: u8, ports: u32) -> u64 {
+    u64::from(proto) << 32 | u64::from(ports)
 }
 
 impl MiniRef<'_> {
@@ -41,9 +47,9 @@ impl MiniRef<'_> {
         let proto = nw.to_ne_bytes()[7];
         if self.map.contains(W_IPV6) {
             let hash = ipv6.into_iter().fold(basis, mix);
-            fold32(mix(mix(hash, proto.into()), packet_ports(tp)))
+            fold32(mix(hash, transport(proto, packet_ports(tp))))
         } else if self.map.contains(W_IPV4) {
-            ipv4_5tuple(ipv4, proto, tp, basis)
+            ipv4_5tuple(ipv4, proto, packet_ports(tp), basis)
         } else {
             fold32(mix(mix(basis, eth[0]), eth[1]))
         }
@@ -52,8 +58,8 @@ impl MiniRef<'_> {
 
 /// [`MiniRef::hash_5tuple`] of IPv4, from the words of the key.
 #[inline]
-pub(crate) fn ipv4_5tuple(ipv4: u64, proto: u8, tp: u64, basis: u64) -> u32 {
-    fold32(mix(mix(mix(basis, ipv4), proto.into()), packet_ports(tp)))
+pub(crate) fn ipv4_5tuple(ipv4: u64, proto: u8, ports: u32, basis: u64) -> u32 {
+    fold32(mix(mix(basis, ipv4), transport(proto, ports)))
 }
 
 /// [`MiniRef::hash_5tuple`] of a full key.

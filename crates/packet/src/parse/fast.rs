@@ -3,12 +3,12 @@
 //! What is pushed is what the general parser would push, word for word.
 
 use super::{
-    Layers, W_ARP, W_CT_IPV4, W_ETH, W_IPV4, W_NW, W_TP, offset, tcp_header, u16_at, word_at,
-    word_of,
+    Layers, W_ARP, W_CT_IPV4, W_ETH, W_IPV4, W_NW, W_PORT, W_TP, offset, tcp_header, u16_at,
+    word_at, word_from, word_of,
 };
-use crate::buffer::CtOrigTuple;
+use crate::buffer::{CtOrigTuple, Metadata, NO_OFFSET};
 use crate::miniflow::{FlowMap, MiniflowBuf, ipv4_5tuple};
-use crate::types::ip_proto;
+use crate::types::{DpPort, ip_proto};
 
 const ETH: usize = 14;
 const IP: usize = 20;
@@ -24,12 +24,15 @@ const fn map(words: &[usize]) -> FlowMap {
     FlowMap(map)
 }
 
+const BARE_UDP: FlowMap = map(&[W_PORT, W_ETH, W_ETH + 1, W_IPV4, W_NW, W_TP]);
+const BARE_TCP: FlowMap = map(&[W_PORT, W_ETH, W_ETH + 1, W_IPV4, W_NW, W_ARP + 1, W_TP]);
 const UDP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_NW, W_TP]);
 const TCP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_NW, W_ARP + 1, W_TP]);
 const CT_UDP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_CT_IPV4, W_NW, W_TP]);
 const CT_TCP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_CT_IPV4, W_NW, W_ARP + 1, W_TP]);
 const _: () = assert!(
-    W_ETH + 1 < W_IPV4
+    W_PORT < W_ETH
+        && W_ETH + 1 < W_IPV4
         && W_IPV4 < W_CT_IPV4
         && W_CT_IPV4 < W_NW
         && W_NW < W_ARP
@@ -38,73 +41,119 @@ const _: () = assert!(
 
 /// The words of a connection's tuple: its addresses, and its ports as they stand beside those of the packet.
 #[inline]
-fn connection(ct: &CtOrigTuple) -> (u64, [u8; 4]) {
+fn connection(ct: &CtOrigTuple) -> (u64, u32) {
     let four = |a: &[u8; 16]| [a[0], a[1], a[2], a[3]];
     let ([a, b], [c, d]) = (ct.tp_src.to_be_bytes(), ct.tp_dst.to_be_bytes());
-    (word_of(four(&ct.src), four(&ct.dst)), [a, b, c, d])
+    let ports = u32::from_ne_bytes([a, b, c, d]);
+    (word_of(four(&ct.src), four(&ct.dst)), ports)
 }
 
-/// Pushes the headers of an ordinary frame, of a connection over IPv4 perhaps; false, with nothing pushed, for any
-/// other.
+/// What the words of an ordinary frame are made of.
+struct Ordinary {
+    eth: [u64; 2],
+    ipv4: u64,
+    nw: u64,
+    ports: u32,
+    /// TCP's flags as the key has them; None for UDP.
+    tcp: Option<u64>,
+    proto: u8,
+    layers: Layers,
+}
+
 #[inline]
-pub(super) fn push(
-    buf: &mut MiniflowBuf,
-    data: &[u8],
-    ct: Option<&CtOrigTuple>,
-    layers: &mut Layers,
-) -> bool {
-    let Some(head) = data.first_chunk::<{ L4 + 8 }>() else {
-        return false;
-    };
+fn read(data: &[u8]) -> Option<Ordinary> {
+    let head = data.first_chunk::<{ L4 + 8 }>()?;
     // IPv4 without options, not a fragment.
     if head[12..15] != [8, 0, 0x45] || u16_at(head, ETH + 6) & 0x3fff != 0 {
-        return false;
+        return None;
     }
     let total = usize::from(u16_at(head, ETH + 2));
     if total < IP + 8 || total > data.len() - ETH {
-        return false;
+        return None;
     }
-    let (proto, ports) = (
-        head[ETH + 9],
-        [head[L4], head[L4 + 1], head[L4 + 2], head[L4 + 3]],
-    );
+    let proto = head[ETH + 9];
+    let ports = u32::from_ne_bytes([head[L4], head[L4 + 1], head[L4 + 2], head[L4 + 3]]);
     // A word that is all zero is left out.
-    if ports == [0; 4] {
-        return false;
+    if ports == 0 {
+        return None;
     }
-    let mut mac = [0; 8];
-    mac[..6].copy_from_slice(&head[8..14]);
-    let eth = [word_at(head, 0), u64::from_ne_bytes(mac)];
-    let ipv4 = word_at(head, ETH + 12);
-    let nw = word_of([0; 4], [0, head[ETH + 1], head[ETH + 8], proto]);
-    let ct = ct.map(connection);
-    let tp = word_of(ports, ct.map_or([0; 4], |(_, ports)| ports));
-    match proto {
-        ip_proto::UDP => match ct {
-            None => buf.append(UDP_WORDS, [eth[0], eth[1], ipv4, nw, tp]),
-            Some((ct, _)) => buf.append(CT_UDP_WORDS, [eth[0], eth[1], ipv4, ct, nw, tp]),
-        },
+    let tcp = match proto {
+        ip_proto::UDP => None,
         ip_proto::TCP => {
             let tcp = &data[L4..ETH + total];
             if tcp.len() < tcp_header(tcp) {
-                return false;
+                return None;
             }
-            let flags = word_of([0; 4], [tcp[12] & 0x0f, tcp[13], 0, 0]);
-            match ct {
-                None => buf.append(TCP_WORDS, [eth[0], eth[1], ipv4, nw, flags, tp]),
-                Some((ct, _)) => {
-                    let words = [eth[0], eth[1], ipv4, ct, nw, flags, tp];
-                    buf.append(CT_TCP_WORDS, words);
-                }
-            }
+            Some(word_of([0; 4], [tcp[12] & 0x0f, tcp[13], 0, 0]))
         }
-        _ => return false,
+        _ => return None,
+    };
+    let tail = u32::from_ne_bytes([head[8], head[9], head[10], head[11]]);
+    let dl_type = u32::from_ne_bytes([head[12], head[13], 0, 0]);
+    let nw = u32::from_ne_bytes([0, head[ETH + 1], head[ETH + 8], proto]);
+    Some(Ordinary {
+        eth: [word_at(head, 0), word_from(tail, dl_type)],
+        ipv4: word_at(head, ETH + 12),
+        nw: word_from(0, nw),
+        ports,
+        tcp,
+        proto,
+        layers: Layers {
+            l2_5: NO_OFFSET,
+            l3: ETH as u16,
+            l4: L4 as u16,
+            l2_pad: offset(data.len() - ETH - total),
+        },
+    })
+}
+
+/// Whether nothing is known of a packet but where it came from.
+#[inline]
+pub(super) fn is_bare(md: &Metadata) -> bool {
+    let rare = md.skb_priority | md.pkt_mark | md.recirc_id | md.packet_type;
+    rare | u32::from(md.ct_state) == 0 && !md.tunnel.is_set()
+}
+
+/// Fills the buffer with the key of an ordinary frame of which nothing else is known; None, with nothing done, for any
+/// other.
+#[inline]
+pub(super) fn fill(
+    buf: &mut MiniflowBuf,
+    in_port: DpPort,
+    dp_hash: u32,
+    data: &[u8],
+) -> Option<Layers> {
+    let o = read(data)?;
+    let port = word_from(dp_hash, in_port.0);
+    let tp = word_from(o.ports, 0);
+    match o.tcp {
+        None => buf.set(BARE_UDP, [port, o.eth[0], o.eth[1], o.ipv4, o.nw, tp]),
+        Some(tcp) => buf.set(BARE_TCP, [port, o.eth[0], o.eth[1], o.ipv4, o.nw, tcp, tp]),
     }
-    buf.tuple_hash = Some(ipv4_5tuple(ipv4, proto, tp, 0));
-    layers.l3 = ETH as u16;
-    layers.l4 = L4 as u16;
-    layers.l2_pad = offset(data.len() - ETH - total);
-    true
+    buf.tuple_hash = Some(ipv4_5tuple(o.ipv4, o.proto, o.ports, 0));
+    Some(o.layers)
+}
+
+/// Pushes the headers of an ordinary frame, of a connection over IPv4 perhaps; None, with nothing pushed, for any
+/// other.
+#[inline]
+pub(super) fn push(buf: &mut MiniflowBuf, data: &[u8], ct: Option<&CtOrigTuple>) -> Option<Layers> {
+    let o = read(data)?;
+    let ct = ct.map(connection);
+    let tp = word_from(o.ports, ct.map_or(0, |(_, ports)| ports));
+    match (o.tcp, ct) {
+        (None, None) => buf.append(UDP_WORDS, [o.eth[0], o.eth[1], o.ipv4, o.nw, tp]),
+        (None, Some((ct, _))) => {
+            buf.append(CT_UDP_WORDS, [o.eth[0], o.eth[1], o.ipv4, ct, o.nw, tp]);
+        }
+        (Some(tcp), None) => buf.append(TCP_WORDS, [o.eth[0], o.eth[1], o.ipv4, o.nw, tcp, tp]),
+        (Some(tcp), Some((ct, _))) => {
+            let words = [o.eth[0], o.eth[1], o.ipv4, ct, o.nw, tcp, tp];
+            buf.append(CT_TCP_WORDS, words);
+        }
+    }
+    buf.tuple_hash = Some(ipv4_5tuple(o.ipv4, o.proto, o.ports, 0));
+    Some(o.layers)
 }
 
 #[cfg(test)]
