@@ -9,7 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::Execute;
-use ferrovs_packet::buffer::{BATCH, Batch};
+use ferrovs_packet::buffer::{self, BATCH, Batch};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
@@ -399,7 +399,7 @@ impl Worker {
     pub fn drop_all(&self, reason: Reason, batch: &mut Batch) {
         let port = batch.first().map_or(DpPort::NONE, |p| p.md.in_port);
         self.count_drops(reason, port, batch.len());
-        batch.clear();
+        buffer::free(batch);
     }
 
     /// A queue whose device is gone would keep the thread awake for ever: it is not waited for any more.
