@@ -80,7 +80,10 @@ impl Helper<'_> {
                     let max = (*max).max(MIN_TRUNCATED);
                     packet.cutlen = (packet.size() as u32).saturating_sub(max);
                 }
-                Action::Clone(inner) => self.actions(packet.duplicate(), inner, nesting + 1),
+                Action::Clone(inner) => {
+                    self.actions(packet.duplicate(), inner, nesting + 1);
+                    packet.cutlen = 0;
+                }
                 Action::CheckPktLen {
                     size,
                     greater,
@@ -94,7 +97,7 @@ impl Helper<'_> {
                 }
                 Action::Output(_) | Action::Userspace(_) | Action::Recirc(_) => {
                     self.piece(packet.duplicate(), std::slice::from_ref(action));
-                    // A truncation holds for one output.
+                    // A truncation holds for one output, or for what a clone does.
                     packet.cutlen = 0;
                 }
                 edit => match edit::apply(edit, &mut packet) {
@@ -200,6 +203,7 @@ mod tests {
                 "1 100 8;3 100 8",
             ),
             ("trunc(60),2,2".to_string(), "2 60 0;2 100 8"),
+            ("trunc(60),clone(1),2".to_string(), "1 60 0;2 100 8"),
             (format!("{set},meter(4),2,3"), "meter(4),2,3 100 3"),
             (
                 "push_vlan(vid=5,pcp=0),2,pop_vlan,2".to_string(),

@@ -123,6 +123,9 @@ impl<A: Around> Run<'_, A> {
                 Action::Clone(_) | Action::Sample { .. } | Action::CheckPktLen { .. } => {
                     let packets = self.lend(batch, &mut copy, last, &mut spare);
                     self.nested(packets, action, nesting + 1, spare);
+                    if matches!(action, Action::Clone(_)) {
+                        uncut(batch);
+                    }
                 }
                 Action::Ct(ct) => {
                     let rest = self.around.track(batch, ct);
@@ -274,7 +277,7 @@ fn hash(packet: &mut Packet, alg: HashAlg, basis: u32) -> u32 {
     }
 }
 
-/// A truncation holds for one output.
+/// A truncation holds for one output, or for what a clone does.
 fn uncut(batch: &mut Batch) {
     for packet in batch {
         packet.cutlen = 0;
@@ -383,6 +386,19 @@ mod tests {
                 ("out 2", a),
                 ("pop 4", &[60]),
                 ("of-pipeline", &[60])
+            ])
+        );
+        assert_eq!(
+            seen(
+                a,
+                "trunc(100),clone(1,2),3,trunc(100),sample(sample=100.0%,actions(1)),2"
+            ),
+            list(&[
+                ("out 1", &[60, 100]),
+                ("out 2", a),
+                ("out 3", a),
+                ("out 1", &[60, 100]),
+                ("out 2", &[60, 100])
             ])
         );
         assert_eq!(

@@ -89,6 +89,7 @@ fn actions_that_open_vswitch_refuses_are_refused() {
         "userspace(pid=1,slow_path(0x80))",
         "psample(group=1,cookie=0x)",
         "psample(group=1,cookie=12)",
+        "set(tunnel(tun_id=1,ttl=64,flags(key)))",
     ] {
         assert_eq!(actions(bad), Err(ActionsError), "{bad}");
     }

@@ -158,11 +158,14 @@ set_rows! {
         write(out): members::write_nsh_set(&mut writer(out), &m.value, &m.mask),
         read(c): Box::new(members::read_nsh(c)?),
     }
-    // Set wholly, without a mask.
+    // Set wholly, without a mask; a header that goes nowhere cannot be put on.
     "tunnel" Set::Tunnel(m) => {
         size: attribute(64),
         write(out): members::write_tunnel(out, m, None, false),
-        read(c): Box::new(members::read_tunnel(c)?.value),
+        read(c): {
+            let tunnel = members::read_tunnel(c)?.value;
+            Box::new(tunnel.dst_is_set().then_some(tunnel)?)
+        },
     }
 }
 
