@@ -7,7 +7,9 @@ use ferrovs_datapath::upcall::{Install, Upcall, UpcallKind};
 use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::miniflow::MiniflowBuf;
 use ferrovs_packet::types::DpPort;
-use ferrovs_runtime::coverage;
+use ferrovs_runtime::vlog::RateLimit;
+use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
+use ferrovs_runtime::{coverage, vlog};
 use ferrovs_sys::cycles;
 
 use crate::actions::Around;
@@ -165,6 +167,9 @@ impl Worker {
     /// Looks packets up again, after an action changed their recirculation id or port.
     pub fn look_up_again(&mut self, batch: &mut Batch, depth: u32) {
         if depth >= MAX_RECIRC_DEPTH {
+            static RL: RateLimit = RateLimit::new(60, 5);
+            let text = "Packet dropped. Max recirculation depth exceeded.";
+            vlog::warn_rl!(RL, DPIF_NETDEV, "{text}");
             return self.drop_all(Reason::RecircError, batch);
         }
         self.me.counters.add(Count::Recirc, batch.len() as u64);

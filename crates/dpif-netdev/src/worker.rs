@@ -402,8 +402,10 @@ impl Worker {
         buffer::free(batch);
     }
 
-    /// A queue whose device is gone would keep the thread awake for ever: it is not waited for any more.
+    /// A queue whose device is gone would keep the thread awake for ever: it is not waited for any more, unless the
+    /// device is only down.
     fn failed(&mut self, slot: usize, error: &std::io::Error) {
+        const ENETDOWN: i32 = 100;
         static RL: RateLimit = RateLimit::new(60, 5);
         if let Some(q) = self.rx.get_mut(slot) {
             vlog::err_rl!(
@@ -413,7 +415,9 @@ impl Worker {
                 q.port.name,
                 ferrovs_runtime::text::errno(error)
             );
-            self.rx.give_up(slot);
+            if error.raw_os_error() != Some(ENETDOWN) {
+                self.rx.give_up(slot);
+            }
         }
     }
 

@@ -91,7 +91,8 @@ pub struct Features {
 
 /// A receive queue, owned by the one thread that polls it.
 pub trait Rxq: Send {
-    /// Appends up to the room in the batch; 0 when nothing waits. Sets no `in_port`.
+    /// Appends up to the room in the batch; 0 when nothing waits. Sets no `in_port`. After ENETDOWN there may be
+    /// packets again, when the device is up.
     fn recv(&mut self, batch: &mut Batch) -> io::Result<usize>;
     /// What to poll for the next packet; None for a queue that must be polled busily.
     fn fd(&self) -> Option<BorrowedFd<'_>>;

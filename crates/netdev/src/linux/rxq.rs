@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ferrovs_packet::buffer::{Batch, MAX_DATA, Packet};
+use ferrovs_runtime::text;
+use ferrovs_runtime::vlog::modules::NETDEV_LINUX;
+use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_sys::packet_socket::{PacketRx, RxMeta, Slot};
 use ferrovs_sys::vnet::VnetHdr;
 
@@ -92,12 +95,23 @@ fn vlan((tpid, tci): (u16, u16)) -> [u8; 4] {
 impl SocketRxq {
     /// A pending error (the device is down or gone, which the monitor reports) keeps poll(2) awake
     /// until it is taken. Looking for one costs a system call, so only after a while.
-    fn found_nothing(&mut self) {
+    fn found_nothing(&mut self) -> io::Result<()> {
         const PATIENCE: u32 = 64;
         self.empty += 1;
-        if self.empty.is_multiple_of(PATIENCE) {
-            let _ = self.rx.take_error();
+        if !self.empty.is_multiple_of(PATIENCE) {
+            return Ok(());
         }
+        let pending = self.rx.take_error();
+        pending.inspect_err(|error| {
+            static RL: RateLimit = RateLimit::new(20, 5);
+            vlog::warn_rl!(
+                RL,
+                NETDEV_LINUX,
+                "error receiving Ethernet packet on {}: {}",
+                self.device.name,
+                text::errno(error)
+            );
+        })
     }
 
     /// Fetches a frame that did not fit its slot.
@@ -128,7 +142,7 @@ impl Rxq for SocketRxq {
             let got = match self.rx.peek() {
                 Slot::Empty => {
                     if n == 0 {
-                        self.found_nothing();
+                        self.found_nothing()?;
                     }
                     break;
                 }

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ferrovs_packet::buffer::{Batch, Packet};
+use ferrovs_runtime::text;
+use ferrovs_runtime::vlog::modules::NETDEV_LINUX;
+use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_sys::packet_socket::{PacketTx, TxFrame};
 use ferrovs_sys::tap::Tap;
 
@@ -40,7 +43,9 @@ impl Txq for SocketTxq {
                 vnet: offload::to_vnet(&p.offload, false),
                 data: p.data(),
             });
-            self.tx.send(frames, |error| losses.add(Loss::of(&error)));
+            let name = &self.device.name;
+            self.tx
+                .send(frames, |error| losses.add(refused(name, &error)));
             if !losses.is_empty() {
                 self.device.tx_dropped.add(losses.total());
             }
@@ -55,6 +60,22 @@ impl Drop for SocketTxq {
             lock(binders).retain(|b| !b.is_of_tx(&self.tx));
         }
     }
+}
+
+/// Says in the log that a frame was not sent; a full queue is no news.
+#[cold]
+fn refused(name: &str, error: &io::Error) -> Loss {
+    static RL: RateLimit = RateLimit::new(20, 5);
+    let loss = Loss::of(error);
+    if loss != Loss::QueueFull {
+        let error = text::errno(error);
+        vlog::warn_rl!(
+            RL,
+            NETDEV_LINUX,
+            "error sending Ethernet packet on {name}: {error}"
+        );
+    }
+    loss
 }
 
 #[derive(Debug)]
@@ -72,7 +93,11 @@ impl Txq for TapTxq {
             for p in packets {
                 if let Err(e) = write(tap, p) {
                     self.0.tx_dropped.add(1);
-                    losses.add(Loss::of(&e));
+                    losses.add(match Loss::of(&e) {
+                        // The host has set it down, which is its business.
+                        Loss::Down => Loss::Down,
+                        _ => refused(&self.0.name, &e),
+                    });
                 }
             }
             losses
