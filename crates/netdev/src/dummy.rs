@@ -497,6 +497,10 @@ impl Netdev for Device {
         Ok(())
     }
 
+    fn carrier(&self) -> bool {
+        self.0.state().flags.contains(Flags::UP)
+    }
+
     fn ifindex(&self) -> Option<u32> {
         self.0.state().ifindex
     }
