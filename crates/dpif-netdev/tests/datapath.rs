@@ -1,13 +1,14 @@
 //! The datapath with devices in memory and a made-up switch above it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{
     Dpif, Errno, Execute, FlowPut, Meter, MeterBand, PackedMatch, PmdId, Put, Ufid,
 };
 use ferrovs_datapath::text::{packet_from_text, parse_actions, parse_key};
+use ferrovs_datapath::upcall::{Install, Upcall, UpcallHandler, UpcallReply};
 use ferrovs_dpif_netdev::{Dummy, classes};
 use ferrovs_packet::buffer::{Checksum, Gso, GsoType, Offload, Packet};
 use ferrovs_packet::flow::Flow;
@@ -114,6 +115,77 @@ fn packets_without_an_answer_are_lost_and_counted() {
     let stats = dp.stats();
     assert_eq!((stats.n_hit, stats.n_missed, stats.n_lost), (0, 0, 2));
     dp.destroy();
+}
+
+/// A switch that asks to be told of every packet, and notes from which port each came and its last byte.
+#[derive(Default)]
+struct Notes {
+    /// Whether the first question is to wait until this is true.
+    may_go_on: (Mutex<bool>, Condvar),
+    seen: Mutex<Vec<(u32, u8)>>,
+}
+
+impl UpcallHandler for Notes {
+    fn upcall(&self, upcall: Upcall<'_>) -> Option<UpcallReply> {
+        let (may, told) = &self.may_go_on;
+        drop(told.wait_while(may.lock().unwrap(), |may| !*may).unwrap());
+        let last = *upcall.packet.data().last().unwrap();
+        self.seen.lock().unwrap().push((upcall.flow.in_port, last));
+        Some(UpcallReply {
+            actions: parse_actions("3", None).unwrap().into(),
+            flow_actions: None,
+            install: None,
+        })
+    }
+
+    fn installed(&self, _: Install, _: PmdId, _: bool) {}
+}
+
+#[test]
+fn a_port_that_asks_without_end_does_not_keep_others_from_asking() {
+    for kind in ["memory", "memory-pmd"] {
+        let name = |n: u8| format!("{}{n}", kind.replace("memory", "fair"));
+        let ports: Vec<_> = (1..=3).map(name).collect();
+        let list: Vec<_> = ports.iter().map(|port| (port.as_str(), kind)).collect();
+        let dp = datapath(kind, &list);
+        let switch = Arc::new(Notes::default());
+        dp.set_upcall_handler(Some(switch.clone()));
+        let frame = |n: u8| {
+            let mut frame = packet_from_text(UDP, None).unwrap().data().to_vec();
+            frame.push(n);
+            frame
+        };
+        // All frames are there before the first is asked about.
+        for batch in 0..40u8 {
+            device(&ports[0]).receive([(0..32).map(|n| frame(batch ^ n)).collect()]);
+        }
+        for n in 0..3 {
+            device(&ports[1]).receive_one(&frame(n));
+        }
+        *switch.may_go_on.0.lock().unwrap() = true;
+        switch.may_go_on.1.notify_all();
+        device(&ports[2]).wait_sent_frames(40 * 32 + 3);
+        let seen = switch.seen.lock().unwrap();
+        let places = |port| {
+            let numbered = seen.iter().enumerate();
+            numbered.filter(move |(_, s)| s.0 == port).map(|(n, _)| n)
+        };
+        // The port that floods has a turn, of four batches, each time before the other has.
+        let second = places(2).max().unwrap();
+        assert!(second <= 2 * 128 + 3, "{second}");
+        // What was received first is asked about first.
+        let order: Vec<_> = seen.iter().filter(|s| s.0 == 1).map(|s| s.1).collect();
+        let want: Vec<_> = (0..40u8)
+            .flat_map(|b| (0..32).map(move |n| b ^ n))
+            .collect();
+        assert_eq!(order, want);
+        let sent = device(&ports[2]).sent();
+        let sent: Vec<_> = sent.iter().map(|frame| *frame.last().unwrap()).collect();
+        let asked: Vec<_> = seen.iter().map(|s| s.1).collect();
+        assert_eq!(sent, asked);
+        drop(seen);
+        dp.destroy();
+    }
 }
 
 #[test]

@@ -131,6 +131,16 @@ impl Device {
         std::mem::take(&mut sent)
     }
 
+    /// Waits until so many frames were sent since the last call of [`Device::sent`].
+    pub fn wait_sent_frames(&self, n: usize) {
+        let sent = lock(&self.sent);
+        let wait = self
+            .something_sent
+            .wait_timeout_while(sent, PATIENCE, |sent| sent.len() < n);
+        let timeout = wait.unwrap_or_else(PoisonError::into_inner).1;
+        assert!(!timeout.timed_out(), "not all was sent");
+    }
+
     /// Throws away what is sent from now on, and only counts it.
     pub fn become_sink(&self) {
         self.is_sink.store(true, SeqCst);
