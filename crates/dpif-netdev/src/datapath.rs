@@ -121,6 +121,7 @@ impl Datapath {
         }
         let mut new = Port::new(DpPort(number), name, &old.kind, old.netdev.clone());
         new.emc = AtomicBool::new(old.emc_enabled());
+        new.spread = AtomicBool::new(old.spread.load(Ordering::Relaxed));
         new.config = Mutex::new(lock(&old.config).clone());
         self.take_out(old.number);
         self.put_in(Arc::new(new));
@@ -333,19 +334,16 @@ impl Dpif for Datapath {
         let _guard = lock(&self.changing);
         let port = self.ports().get(port).cloned().ok_or(Errno::ENODEV)?;
         let other_queues = port.netdev.requested() != port.netdev.layout();
-        {
-            let mut now = lock(&port.config);
-            if *now == *config && !other_queues {
-                return Ok(());
-            }
-            now.clone_from(config);
+        let old = std::mem::replace(&mut *lock(&port.config), config.clone());
+        if old == *config && !other_queues {
+            return Ok(());
         }
+        let name = &port.name;
         if other_queues {
             self.reconfigure(&port);
         }
         let emc = config.get("emc-enable").is_none_or(|v| v != "false");
         if port.emc.swap(emc, Ordering::Relaxed) != emc {
-            let name = &port.name;
             match self.shared.config.load().emc_inverse {
                 _ if !emc => vlog::info!(DPIF_NETDEV, "{name}: EMC has been disabled."),
                 0 => vlog::info!(
@@ -359,7 +357,18 @@ impl Dpif for Datapath {
                 ),
             }
         }
-        if port.netdev.is_pmd() {
+        let spread = config.get("tx-steering").is_some_and(|mode| mode == "hash");
+        let steers = port.spread.swap(spread, Ordering::Relaxed) != spread;
+        if steers {
+            let mode = if spread { "hash" } else { "thread" };
+            vlog::info!(
+                DPIF_NETDEV,
+                "{name}: Tx packet steering mode has been set to '{mode}'."
+            );
+        }
+        let is_pinned = |config: &BTreeMap<_, _>| config.get("pmd-rxq-affinity").cloned();
+        let pins = port.netdev.is_pmd() && is_pinned(&old) != is_pinned(config);
+        if (other_queues || pins || steers) && self.any_polled() {
             self.reassign();
         }
         Ok(())

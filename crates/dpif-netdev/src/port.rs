@@ -19,6 +19,8 @@ pub struct Port {
     pub netdev: Arc<dyn Netdev>,
     /// Whether packets that it receives may enter the exact-match cache.
     pub emc: AtomicBool,
+    /// `tx-steering`: whether the packets of a thread are spread over the device's transmit queues by their hashes.
+    pub spread: AtomicBool,
     /// `Interface.other_config` that concerns the datapath.
     pub config: Mutex<BTreeMap<String, String>>,
     /// Loads of the receive queues; they stay when a queue moves to another thread.
@@ -36,6 +38,7 @@ impl Port {
             drops: PortDrops::since(netdev.rx_losses()),
             netdev,
             emc: AtomicBool::new(true),
+            spread: AtomicBool::new(false),
             config: Mutex::default(),
             loads: Mutex::default(),
         }

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use ferrovs_netdev::{Loss, Losses, Txq};
 use ferrovs_packet::buffer::{BATCH, Batch};
+use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
+use ferrovs_packet::miniflow::hash_5tuple;
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
@@ -27,9 +30,17 @@ use crate::thread::Thread;
 const DIRECT: usize = BATCH / 2;
 
 struct TxPort {
-    port: Arc<Port>,
-    queue: Option<Box<dyn Txq>>,
+    out: Out,
     batch: Batch,
+}
+
+/// A port's way out.
+struct Out {
+    port: Arc<Port>,
+    /// The thread's own queue.
+    queue: Option<Box<dyn Txq>>,
+    /// All of the device's queues, once packets are spread over them.
+    all: Vec<Box<dyn Txq>>,
 }
 
 /// The ports that a thread can send to.
@@ -57,8 +68,11 @@ impl TxSet {
 
     pub fn add(&mut self, port: &Arc<Port>) {
         let tx = TxPort {
-            port: port.clone(),
-            queue: None,
+            out: Out {
+                port: port.clone(),
+                queue: None,
+                all: Vec::new(),
+            },
             batch: Batch::new(),
         };
         self.ports.insert(port.number.0, tx);
@@ -74,7 +88,7 @@ impl TxSet {
     }
 
     pub fn port(&self, number: DpPort) -> Option<&Arc<Port>> {
-        self.ports.get(&number.0).map(|tx| &tx.port)
+        self.ports.get(&number.0).map(|tx| &tx.out.port)
     }
 
     /// Takes packets that shall go out of a port; leaves them where they are if there is no such port.
@@ -87,7 +101,7 @@ impl TxSet {
                 && self.interval.is_zero()
                 && batch.iter().all(|p| p.cutlen == 0)
             {
-                send(&tx.port, &mut tx.queue, batch, &self.me);
+                tx.out.send(batch, &self.me);
                 return;
             }
             self.dirty.push(number.0);
@@ -98,7 +112,7 @@ impl TxSet {
             }
             tx.batch.push(packet);
             if tx.batch.is_full() {
-                send(&tx.port, &mut tx.queue, &mut tx.batch, &self.me);
+                tx.out.send(&mut tx.batch, &self.me);
             }
         }
     }
@@ -131,20 +145,64 @@ impl TxSet {
             if let Some(tx) = self.ports.get_mut(&number)
                 && !tx.batch.is_empty()
             {
-                send(&tx.port, &mut tx.queue, &mut tx.batch, &self.me);
+                tx.out.send(&mut tx.batch, &self.me);
             }
         }
     }
 }
 
-/// Sends and empties a batch.
-fn send(port: &Port, queue: &mut Option<Box<dyn Txq>>, batch: &mut Batch, me: &Thread) {
-    me.counters.add(Count::SentPackets, batch.len() as u64);
-    me.counters.add(Count::SentBatches, 1);
-    coverage::NETDEV_SENT.inc();
-    if queue.is_none() {
-        *queue = open(port, me);
+impl Out {
+    /// Sends and empties a batch.
+    fn send(&mut self, batch: &mut Batch, me: &Thread) {
+        me.counters.add(Count::SentPackets, batch.len() as u64);
+        me.counters.add(Count::SentBatches, 1);
+        coverage::NETDEV_SENT.inc();
+        if self.port.spread.load(Relaxed) {
+            return self.spread(batch);
+        }
+        if self.queue.is_none() {
+            // With fewer queues than threads some share one.
+            let n = self.port.netdev.layout().n_txq.max(1);
+            self.queue = open(&self.port, me.tx_id.load(Relaxed) % n);
+        }
+        send(&self.port, self.queue.as_mut(), batch);
     }
+
+    /// Sends packets each through the queue that its hash chooses.
+    #[cold]
+    fn spread(&mut self, batch: &mut Batch) {
+        if self.all.is_empty() {
+            let n = self.port.netdev.layout().n_txq;
+            self.all = (0..n).filter_map(|queue| open(&self.port, queue)).collect();
+        }
+        let n = self.all.len() as u32;
+        if n == 0 {
+            return send(&self.port, None, batch);
+        }
+        let mut hashes = [0; BATCH];
+        for (hash, packet) in hashes.iter_mut().zip(batch.iter_mut()) {
+            let known = packet.rss_hash;
+            *hash = known.unwrap_or_else(|| hash_5tuple(&Flow::from_packet(packet), 0)) % n;
+        }
+        let mut packets: ArrayVec<_, BATCH> = batch.drain(..).zip(hashes).collect();
+        for (i, queue) in self.all.iter_mut().enumerate() {
+            let mut others = ArrayVec::new();
+            for (packet, hash) in packets {
+                match hash == i as u32 {
+                    true => batch.push(packet),
+                    false => others.push((packet, hash)),
+                }
+            }
+            packets = others;
+            if !batch.is_empty() {
+                send(&self.port, Some(queue), batch);
+            }
+        }
+    }
+}
+
+/// Sends and empties a batch, and counts what could not be sent.
+fn send(port: &Port, queue: Option<&mut Box<dyn Txq>>, batch: &mut Batch) {
     let losses = match queue {
         Some(queue) => queue.send(batch),
         None => Losses::all(Loss::Failed, batch.len()),
@@ -158,10 +216,8 @@ fn send(port: &Port, queue: &mut Option<Box<dyn Txq>>, batch: &mut Batch, me: &T
 }
 
 #[cold]
-fn open(port: &Port, me: &Thread) -> Option<Box<dyn Txq>> {
+fn open(port: &Port, queue: usize) -> Option<Box<dyn Txq>> {
     static RL: RateLimit = RateLimit::new(60, 5);
-    // With fewer queues than threads some share one.
-    let queue = me.tx_id.load(Relaxed) % port.netdev.layout().n_txq.max(1);
     let opened = port.netdev.txq_open(queue);
     let failed = |error: &std::io::Error| {
         vlog::warn_rl!(
@@ -177,6 +233,7 @@ fn open(port: &Port, me: &Thread) -> Option<Box<dyn Txq>> {
 #[cfg(test)]
 mod tests {
     use ferrovs_datapath::dpif::PmdId;
+    use ferrovs_netdev::dummy;
     use ferrovs_packet::buffer::Packet;
     use ferrovs_runtime::clock;
 
@@ -232,6 +289,39 @@ mod tests {
         assert_eq!(tx.due(), Some(now + tx.interval));
         tx.flush_due(now + tx.interval);
         assert_eq!((sent(&ports, 1), tx.due()), (20, None));
+    }
+
+    #[test]
+    fn packets_are_spread_over_all_queues_by_their_hashes_if_told_so() {
+        dummy::enable(dummy::Replace::Nothing);
+        let netdev = ferrovs_netdev::open("tx-h", "dummy-pmd").unwrap();
+        let queues = [("n_txq".to_owned(), "3".to_owned())];
+        netdev.set_config(&queues.into()).unwrap();
+        netdev.reconfigure().unwrap();
+        let port = Arc::new(Port::new(DpPort(1), "tx-h", "dummy-pmd", netdev.clone()));
+        let mut tx = TxSet::new(Arc::new(Thread::new(PmdId::NON_PMD, 0).unwrap()));
+        tx.add(&port);
+        let sent = || {
+            let custom = netdev.stats().unwrap().custom;
+            [0, 1, 2].map(|q| {
+                let name = format!("tx_q{q}_packets");
+                custom.iter().find(|(n, _)| *n == name).unwrap().1
+            })
+        };
+        let mut send = || {
+            for hash in 0..20 {
+                let mut packet = Packet::from_slice(&[0; 60]);
+                packet.rss_hash = Some(hash);
+                tx.output(&mut [packet].into_iter().collect(), DpPort(1));
+            }
+            tx.flush();
+            sent()
+        };
+        assert_eq!(send(), [20, 0, 0]);
+        port.spread.store(true, Relaxed);
+        assert_eq!(send(), [27, 7, 6]);
+        port.spread.store(false, Relaxed);
+        assert_eq!(send(), [47, 7, 6]);
     }
 
     #[test]

@@ -311,7 +311,6 @@ const THREADS: Feature = Feature {
     settings: &[
         other("Open_vSwitch", "n-handler-threads"),
         other("Open_vSwitch", "userspace-tso-enable").unless("true"),
-        other("Interface", "tx-steering").unless("thread"),
     ],
     commands: &[
         "dpif-netdev/dpif-impl-get",

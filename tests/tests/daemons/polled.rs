@@ -261,3 +261,33 @@ fn with_metrics_iterations_are_shown_one_by_one_and_in_histograms() {
     );
     logs(&sw, "|WARN|Neighborhood of suspicious iteration:\n   iter ");
 }
+
+#[test]
+fn packets_are_spread_over_the_queues_of_a_port_that_is_steered_by_hash() {
+    let sw = polled();
+    sw.vsctl("set Interface p2 options:n_txq=3");
+    sw.vsctl("set Interface p2 other_config:tx-steering=hash");
+    logs(&sw, "p2: Tx packet steering mode has been set to 'hash'.");
+    sw.ofctl("add-flow br0 in_port=p1,actions=p2");
+    for source in 1..=40 {
+        sw.appctl(&format!(
+            "netdev-dummy/receive p1 eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),\
+             ipv4(src=10.0.0.{source},dst=10.0.0.99,proto=17,ttl=64,frag=no),udp(src=1,dst=2)"
+        ));
+    }
+    // By thread all would go through one; so none is left out.
+    let sent = || {
+        let stats = sw.vsctl("get Interface p2 statistics");
+        [0, 1, 2].map(|queue| {
+            let key = format!("tx_q{queue}_packets=");
+            let value = stats.split(&key).nth(1).unwrap_or_default();
+            let value: String = value.chars().take_while(char::is_ascii_digit).collect();
+            value.parse().unwrap_or(0)
+        })
+    };
+    let all = || sent().iter().sum::<u32>() == 40;
+    assert!(wait_for(Duration::from_secs(20), all), "{:?}", sent());
+    assert!(sent().iter().all(|n| *n > 0), "{:?}", sent());
+    sw.vsctl("set Interface p2 other_config:tx-steering=thread");
+    logs(&sw, "p2: Tx packet steering mode has been set to 'thread'.");
+}
