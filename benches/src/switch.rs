@@ -50,6 +50,8 @@ pub const BENCHES: &[Bench] = &[
     }),
     ("upcall/1-table", || new_streams(1)),
     ("upcall/20-tables", || new_streams(20)),
+    ("upcall/1-short-table", || exact_streams(1)),
+    ("upcall/20-short-tables", || exact_streams(20)),
 ];
 
 /// Flows that hand packets from table to table, 50 in each, and send them.
@@ -131,15 +133,32 @@ fn flows(what: &str) -> Vec<FlowMod> {
     (0..4000).map(flow).collect()
 }
 
+/// Tables of one flow, each of which hands packets to the next; megaflows are off, so that each stream has a flow.
+fn exact_streams(tables: u32) -> u64 {
+    let table = |t: u32| match t + 1 {
+        next if next == tables => format!("table={t},priority=1,in_port=1,actions=output:2"),
+        next => format!(
+            "table={t},priority=1,in_port=1,actions=load:{t}->NXM_NX_REG0[],resubmit(,{next})"
+        ),
+    };
+    let ofprotos = switch(&(0..tables).map(table).collect::<Vec<_>>());
+    bridge(&ofprotos).backer.udpif.set_megaflows(false);
+    upcalls(&ofprotos)
+}
+
 /// Packets that no flow of the datapath matches, one a batch: each is translated, and its flow installed.
 fn new_streams(tables: u32) -> u64 {
-    const STREAMS: u16 = 200;
     let mut flows = pipeline(tables);
     // All of the address decides: each stream gets a flow of its own.
     let address = "priority=40,ip,reg9=0,actions=move:NXM_OF_IP_DST[]->NXM_NX_REG9[],set_field:1/1->reg9,resubmit(,0)";
     flows.push(address.to_owned());
-    let ofprotos = switch(&flows);
-    let dpif = bridge(&ofprotos).backer.dpif.clone();
+    upcalls(&switch(&flows))
+}
+
+/// Receives packets of new streams, each of which needs an upcall.
+fn upcalls(ofprotos: &Ofprotos) -> u64 {
+    const STREAMS: u16 = 200;
+    let dpif = bridge(ofprotos).backer.dpif.clone();
     let frames = (0..STREAMS).map(|stream| packet(&udp(stream)).data().to_vec());
     counted_receive(&memory::device("p1"), frames.map(|frame| vec![frame]));
     dpif.quiesce();
