@@ -42,7 +42,7 @@ pub use value::{FieldValue, MAX_VALUE_BYTES};
 use crate::flow::{Flow, FlowWildcards, Match};
 use crate::hash::NameHasher;
 use crate::miniflow::FlowMap;
-use location::Location;
+use location::{Location, Place};
 
 /// Which masks a field accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,8 @@ pub struct Field {
     location: Location,
     /// The words of a flow key that it has a part of; of options, where it says that they are there.
     pub words: FlowMap,
+    /// Where it lies if that is in one word.
+    place: Option<Place>,
     /// Code points on the wire, OXM before NXM.
     pub oxms: &'static [Oxm],
 }
@@ -207,11 +209,18 @@ impl Field {
         flow: &mut Flow,
         tab: &TunTable,
     ) {
+        // Nearly all fields are numbers in one word.
+        if let Some(place) = &self.place {
+            let (bits, mask) = (place.bits(value), place.bits(mask));
+            let word = &mut flow.words_mut()[usize::from(place.word)];
+            *word = *word & !mask | bits & mask;
+            return;
+        }
         if let Location::TunMetadata(_) = self.location {
             let value = self.value_in(flow, tab).with_masked(value, mask);
             return self.set_value_in(&value, flow, tab);
         }
-        // Nearly all fields are numbers, much smaller than the greatest value.
+        // The others are much smaller than the greatest value.
         let (value, mask) = (value.to_u128(), mask.to_u128());
         let number = self.location.number(flow) & !mask | value & mask;
         self.location.write_number(flow, number);
@@ -340,6 +349,10 @@ impl Field {
 
     /// Makes the bits of `mask` matter in addition to those that do already.
     pub fn mask_field_bits_in(&self, mask: &FieldValue, wc: &mut FlowWildcards, tab: &TunTable) {
+        if let Some(place) = &self.place {
+            wc.masks.words_mut()[usize::from(place.word)] |= place.bits(mask);
+            return;
+        }
         if let Location::Bits { .. } = self.location {
             let bits = self.location.number(&wc.masks) | mask.to_u128();
             return self.location.write_number(&mut wc.masks, bits);

@@ -45,6 +45,32 @@ pub enum Location {
     TunMetadata(u8),
 }
 
+/// Where in one word of a flow key a field lies that is a number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub word: u8,
+    mask: u64,
+    /// Bits below the number in its integer.
+    shift: u8,
+    /// Bits that an integer in network order is shorter than a word.
+    unused: Option<u8>,
+    /// The first bit of the integer.
+    start: u8,
+}
+
+impl Place {
+    /// The bits of a number as they stand in the word.
+    #[inline]
+    pub fn bits(&self, number: &FieldValue) -> u64 {
+        let integer = (number.to_u64() & self.mask) << self.shift;
+        let integer = match self.unused {
+            Some(unused) => integer.swap_bytes() >> unused,
+            None => integer,
+        };
+        integer << self.start
+    }
+}
+
 /// An integer of `len` bytes in network order at `ofs`.
 pub(super) const fn be(ofs: usize, len: u8) -> Location {
     bits(ofs, len, false)
@@ -130,6 +156,26 @@ impl Location {
             map.0[(first + 1) / 64] |= 1 << ((first + 1) % 64);
         }
         map
+    }
+
+    /// Where a number lies that is in one word.
+    pub(super) const fn place(self) -> Option<Place> {
+        match self {
+            Location::Bits {
+                ofs,
+                len,
+                host_order,
+                shift,
+                mask,
+            } if ofs % 8 + len as u16 <= 8 && cfg!(target_endian = "little") => Some(Place {
+                word: (ofs / 8) as u8,
+                mask: mask as u64,
+                shift,
+                unused: if host_order { None } else { Some(64 - 8 * len) },
+                start: (ofs % 8) as u8 * 8,
+            }),
+            _ => None,
+        }
     }
 
     /// The field's value in `flow`, or with a mask as `flow` its mask.

@@ -58,6 +58,7 @@ macro_rules! fields {
             prefix_trie: trie!($trie),
             location: $location,
             words: $location.words(),
+            place: $location.place(),
             oxms: &[$(Oxm::new($oxm, $nr, $min, $since)),*],
         }),*];
 

@@ -269,6 +269,27 @@ proptest! {
     }
 
     #[test]
+    fn bits_change_where_the_number_is(
+        field in any_field(),
+        [old, value, mask] in prop::array::uniform3(any::<u128>()),
+        ones: bool,
+    ) {
+        prop_assume!(matches!(field.location, Location::Bits { .. }));
+        let mut flow = Flow::default();
+        flow.words_mut().fill(if ones { u64::MAX } else { 0 });
+        field.location.write_number(&mut flow, old);
+        let mut wc = FlowWildcards { masks: flow };
+        let old = field.location.number(&flow);
+        let mut want = [flow, flow];
+        field.location.write_number(&mut want[0], old & !mask | value & mask);
+        field.location.write_number(&mut want[1], old | mask);
+        let (value, mask) = (FieldValue::from(value), FieldValue::from(mask));
+        field.set_bits_in(&value, &mask, &mut flow, &NO_TUN_TABLE);
+        field.mask_field_bits_in(&mask, &mut wc, &NO_TUN_TABLE);
+        prop_assert!([flow, wc.masks] == want);
+    }
+
+    #[test]
     fn a_match_is_exact_wild_or_as_masked(field in any_field(), bytes in prop::array::uniform16(any::<u8>())) {
         prop_assume!(field.id.tun_metadata_index().is_none());
         let mut m = Match::catchall();
