@@ -33,7 +33,7 @@ fn xlate(flows: &[String]) -> u64 {
             snapshot: &snapshot,
             recircs: &recircs,
             bridge: xbridge,
-            flow: *flow,
+            flow,
             packet: None,
             start: Start::Tables,
             version: None,

@@ -41,7 +41,7 @@ use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_packet::miniflow::FlowMap;
 use hashbrown::{Equivalent, HashMap};
 
-pub use rule::{ClsEntry, ClsRule, Conjunction, MatchRef};
+pub use rule::{ClsEntry, ClsRule, Conjunction, Found, MatchRef};
 
 use subtable::{Hit, Subtable, is_replaced};
 use trie::{TrieCtx, TrieField};
@@ -102,6 +102,8 @@ struct Ranked<T> {
     /// Length of the prefix that the mask has in each trie's field; 0 when it has none.
     prefix_lens: [u8; MAX_TRIES],
     subtable: Arc<Subtable<T>>,
+    /// The rule of a subtable that has one, which then need not be searched for.
+    only: Option<Arc<T>>,
     /// As in [`Owned`].
     seq: usize,
 }
@@ -112,6 +114,7 @@ impl<T> Clone for Ranked<T> {
             max_priority: self.max_priority,
             prefix_lens: self.prefix_lens,
             subtable: self.subtable.clone(),
+            only: self.only.clone(),
             seq: self.seq,
         }
     }
@@ -187,11 +190,24 @@ struct Owned<T> {
     subtable: Arc<Subtable<T>>,
     /// Number of rules of each priority.
     priorities: BTreeMap<i32, usize>,
+    /// Rules of all versions, also those that others stand for.
+    n_rules: usize,
+    /// Whether readers have the only rule at hand: they must hear of a second.
+    is_at_hand: bool,
     /// Age, which orders subtables of equal priority.
     seq: usize,
 }
 
+/// With at most so many masks readers have the only rules of masks at hand: others would be dear to publish.
+const FEW_MASKS: usize = 32;
+
 impl<T> Owned<T> {
+    /// Notes another rule; true if readers must hear of it.
+    fn grow(&mut self) -> bool {
+        self.n_rules += 1;
+        self.is_at_hand
+    }
+
     fn max_priority(&self) -> i32 {
         self.priorities
             .last_key_value()
@@ -251,30 +267,25 @@ impl<T: ClsEntry> Classifier<T> {
         flow: &Flow,
         wc: Option<&mut FlowWildcards>,
     ) -> Option<Arc<T>> {
-        self.lookup_telling(version, flow, wc, None)
+        let mut scratch = FlowWildcards::default();
+        let wc = wc.unwrap_or(&mut scratch);
+        self.lookup_with(version, flow, wc, None, |rule| rule.into_arc())
     }
 
-    /// The same; the conjunctive rules whose clauses made up an ID are added to `conj_rules`, also those of an ID that
-    /// no rule then matched.
-    pub fn lookup_telling(
+    /// The same; `found` gets the rule while it is there in any case. The conjunctive rules whose clauses made up an ID
+    /// are added to `conj_rules`, also those of an ID that no rule then matched.
+    pub fn lookup_with<R>(
         &self,
         version: u64,
         flow: &Flow,
-        wc: Option<&mut FlowWildcards>,
+        wc: &mut FlowWildcards,
         conj_rules: Option<&mut Vec<Arc<T>>>,
-    ) -> Option<Arc<T>> {
-        let mut scratch;
-        let wc = match wc {
-            Some(wc) => wc,
-            None => {
-                scratch = FlowWildcards::default();
-                &mut scratch
-            }
-        };
+        found: impl FnOnce(Found<'_, T>) -> R,
+    ) -> Option<R> {
         let state = self.state.load();
         let state = state.of(version);
-        let mut tries: [TrieCtx; MAX_TRIES] = Default::default();
-        let mut hard: Option<Arc<T>> = None;
+        let mut tries = None;
+        let mut hard: Option<Found<'_, T>> = None;
         let mut soft = Vec::new();
         for ranked in &state.subtables {
             let hard_priority = hard.as_ref().map_or(i32::MIN, |r| r.priority());
@@ -290,12 +301,14 @@ impl<T: ClsEntry> Classifier<T> {
             }
         }
         if soft.is_empty() {
-            return hard;
+            return hard.map(found);
         }
-        conj::resolve(hard, soft, conj_rules, |conj_id| {
+        let hard = hard.map(Found::into_arc);
+        let rule = conj::resolve(hard, soft, conj_rules, |conj_id| {
             let flow = Flow { conj_id, ..*flow };
             self.lookup_hard(state, version, &flow, wc)
-        })
+        });
+        rule.map(|rule| found(Found::Own(rule)))
     }
 
     /// A lookup that takes conjunctive rules for rules that match nothing.
@@ -306,7 +319,7 @@ impl<T: ClsEntry> Classifier<T> {
         flow: &Flow,
         wc: &mut FlowWildcards,
     ) -> Option<Arc<T>> {
-        let mut tries: [TrieCtx; MAX_TRIES] = Default::default();
+        let mut tries = None;
         let mut best: Option<Arc<T>> = None;
         for ranked in &state.subtables {
             let priority = best.as_ref().map(|r| r.priority());
@@ -314,7 +327,7 @@ impl<T: ClsEntry> Classifier<T> {
                 break;
             }
             let hit = match ranked.find(version, flow, &state.tries, &mut tries, wc) {
-                Some(Hit::Hard(rule)) => Some(rule),
+                Some(Hit::Hard(rule)) => Some(rule.into_arc()),
                 Some(Hit::Soft(list)) => list.into_iter().find(|r| r.conjunctions().is_empty()),
                 None => None,
             };
@@ -361,12 +374,13 @@ impl<T: ClsEntry> Classifier<T> {
         *owned.priorities.entry(rule.priority()).or_insert(0) += 1;
         let grown = owned.max_priority() != before;
         owned.subtable.insert(rule.clone());
+        let told = owned.grow() || grown;
         writer.n_rules += 1;
         for trie in &self.state.load().tries {
             trie.insert(rule.match_ref());
         }
-        if grown || writer.by_mask.len() != n {
-            self.publish(&writer, None);
+        if told || writer.by_mask.len() != n {
+            self.publish(&mut writer, None);
         }
     }
 
@@ -378,6 +392,8 @@ impl<T: ClsEntry> Classifier<T> {
         Owned {
             subtable: Arc::new(Subtable::new(m)),
             priorities: BTreeMap::new(),
+            n_rules: 0,
+            is_at_hand: false,
             seq: old.map_or(seq, |old| old.seq),
         }
     }
@@ -386,17 +402,22 @@ impl<T: ClsEntry> Classifier<T> {
     /// seeing until it is removed: much cheaper than inserting one and removing the other.
     pub fn replace(&self, old: &T, rule: Arc<T>) {
         let mut writer = self.writer();
-        if let Some(owned) = writer.by_mask.get(&MaskRef::of(old.match_ref())) {
+        if let Some(owned) = writer.by_mask.get_mut(&MaskRef::of(old.match_ref())) {
             owned.subtable.replace(old, rule);
+            let told = owned.grow();
             writer.n_rules += 1;
+            if told {
+                self.publish(&mut writer, None);
+            }
         }
     }
 
     /// Takes [`Classifier::replace`] back.
     pub fn unreplace(&self, old: &T, rule: &Arc<T>) {
         let mut writer = self.writer();
-        if let Some(owned) = writer.by_mask.get(&MaskRef::of(old.match_ref())) {
+        if let Some(owned) = writer.by_mask.get_mut(&MaskRef::of(old.match_ref())) {
             owned.subtable.unreplace(old, rule);
+            owned.n_rules -= 1;
             writer.n_rules -= 1;
         }
     }
@@ -406,7 +427,7 @@ impl<T: ClsEntry> Classifier<T> {
         let mut writer = self.writer();
         let (found, ranks_changed) = self.take_out(&mut writer, rule);
         if ranks_changed {
-            self.publish(&writer, None);
+            self.publish(&mut writer, None);
         }
         found
     }
@@ -420,7 +441,7 @@ impl<T: ClsEntry> Classifier<T> {
         if rules.len() > 1 && rules.len() == writer.n_rules && ended > writer.since {
             let rest = std::mem::take(&mut writer.by_mask);
             writer.n_rules = 0;
-            self.publish(&writer, Some(self.empty_tries()));
+            self.publish(&mut writer, Some(self.empty_tries()));
             return Some(Rest {
                 _subtables: rest,
                 _state: None,
@@ -431,7 +452,7 @@ impl<T: ClsEntry> Classifier<T> {
             ranks_changed |= self.take_out(&mut writer, rule).1;
         }
         if ranks_changed {
-            self.publish(&writer, None);
+            self.publish(&mut writer, None);
         }
         None
     }
@@ -500,6 +521,7 @@ impl<T: ClsEntry> Classifier<T> {
     /// Removes a rule from the writer's side: whether it was there, and whether readers must hear of it.
     fn take_out(&self, writer: &mut Writer<T>, rule: &Arc<T>) -> (bool, bool) {
         let key = MaskRef::of(rule.match_ref());
+        let few = writer.by_mask.len() <= FEW_MASKS;
         let Some(owned) = writer.by_mask.get_mut(&key) else {
             return (false, false);
         };
@@ -507,8 +529,10 @@ impl<T: ClsEntry> Classifier<T> {
             return (false, false);
         }
         writer.n_rules -= 1;
+        owned.n_rules -= 1;
+        let alone = few && owned.n_rules == 1;
         if is_replaced(&**rule) {
-            return (true, false);
+            return (true, alone);
         }
         let before = owned.max_priority();
         if let Some(n) = owned.priorities.get_mut(&rule.priority()) {
@@ -525,7 +549,7 @@ impl<T: ClsEntry> Classifier<T> {
         for trie in &self.state.load().tries {
             trie.remove(rule.match_ref());
         }
-        (true, gone || after != before)
+        (true, alone || gone || after != before)
     }
 
     /// Sets the fields that have a prefix trie, at most [`MAX_TRIES`] of those with
@@ -537,7 +561,7 @@ impl<T: ClsEntry> Classifier<T> {
             .filter(|f| f.field().prefix_trie)
             .take(MAX_TRIES)
             .collect();
-        let writer = self.writer();
+        let mut writer = self.writer();
         let old: Vec<_> = self.state.load().tries.iter().map(|t| t.field()).collect();
         if old == fields {
             return false;
@@ -554,7 +578,7 @@ impl<T: ClsEntry> Classifier<T> {
                 tries.iter().for_each(|trie| trie.insert(rule.match_ref()));
             });
         }
-        self.publish(&writer, Some(tries));
+        self.publish(&mut writer, Some(tries));
         true
     }
 
@@ -616,10 +640,11 @@ impl<T: ClsEntry> Classifier<T> {
     }
 
     /// Makes the writer's view that of the readers.
-    fn publish(&self, writer: &Writer<T>, tries: Option<Vec<Arc<TrieField>>>) {
+    fn publish(&self, writer: &mut Writer<T>, tries: Option<Vec<Arc<TrieField>>>) {
         let old = self.state.load();
         let tries = tries.unwrap_or_else(|| old.tries.clone());
-        let mut owned: Vec<_> = writer.by_mask.values().collect();
+        let few = writer.by_mask.len() <= FEW_MASKS;
+        let mut owned: Vec<_> = writer.by_mask.values_mut().collect();
         owned.sort_unstable_by_key(|o| (std::cmp::Reverse(o.max_priority()), o.seq));
         let subtables = owned
             .into_iter()
@@ -628,10 +653,16 @@ impl<T: ClsEntry> Classifier<T> {
                 for (len, trie) in prefix_lens.iter_mut().zip(&tries) {
                     *len = trie.prefix_len(owned.subtable.mask());
                 }
+                let only = match few && owned.n_rules == 1 {
+                    true => owned.subtable.first(),
+                    false => None,
+                };
+                owned.is_at_hand = only.is_some();
                 Ranked {
                     max_priority: owned.max_priority(),
                     prefix_lens,
                     subtable: owned.subtable.clone(),
+                    only,
                     seq: owned.seq,
                 }
             })
@@ -651,18 +682,35 @@ impl<T: ClsEntry> Ranked<T> {
         version: u64,
         flow: &Flow,
         tries: &[Arc<TrieField>],
-        ctx: &mut [TrieCtx; MAX_TRIES],
+        ctx: &mut Option<[TrieCtx; MAX_TRIES]>,
         wc: &mut FlowWildcards,
-    ) -> Option<Hit<T>> {
-        let has_prefix = self.prefix_lens != [0; MAX_TRIES];
-        let mut hopeless = |start: usize, end: usize, wc: &mut FlowWildcards| {
+    ) -> Option<Hit<'_, T>> {
+        if self.prefix_lens == [0; MAX_TRIES] {
+            return self.search(version, flow, |_, _, _| false, wc);
+        }
+        let ctx = ctx.get_or_insert_default();
+        let hopeless = |start: usize, end: usize, wc: &mut FlowWildcards| {
             let mut all = tries.iter().zip(ctx.iter_mut()).zip(self.prefix_lens);
-            has_prefix
-                && all.any(|((trie, ctx), len)| {
-                    len > 0 && trie.is_in(start, end) && trie.rules_out(ctx, flow, len, wc)
-                })
+            all.any(|((trie, ctx), len)| {
+                len > 0 && trie.is_in(start, end) && trie.rules_out(ctx, flow, len, wc)
+            })
         };
-        self.subtable.find(version, flow, &mut hopeless, wc)
+        self.search(version, flow, hopeless, wc)
+    }
+
+    /// See [`Subtable::find`].
+    #[inline]
+    fn search(
+        &self,
+        version: u64,
+        flow: &Flow,
+        hopeless: impl FnMut(usize, usize, &mut FlowWildcards) -> bool,
+        wc: &mut FlowWildcards,
+    ) -> Option<Hit<'_, T>> {
+        match &self.only {
+            Some(only) => self.subtable.meet(only, version, flow, hopeless, wc),
+            None => self.subtable.find(version, flow, hopeless, wc),
+        }
     }
 }
 

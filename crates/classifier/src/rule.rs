@@ -1,5 +1,7 @@
 //! What a classifier holds, and matches in packed form.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use ferrovs_packet::flow::Match;
@@ -83,6 +85,35 @@ pub trait ClsEntry {
     /// The parts that the rule plays in conjunctive matches; not empty means that it matches only by them.
     fn conjunctions(&self) -> &[Conjunction] {
         &[]
+    }
+}
+
+/// A rule that a lookup found.
+pub enum Found<'a, T> {
+    /// The classifier holds it until the lookup ends.
+    Lent(&'a Arc<T>),
+    Own(Arc<T>),
+}
+
+impl<T> Found<'_, T> {
+    /// The rule, to keep.
+    pub fn into_arc(self) -> Arc<T> {
+        match self {
+            Found::Lent(rule) => rule.clone(),
+            Found::Own(rule) => rule,
+        }
+    }
+}
+
+impl<T> Deref for Found<'_, T> {
+    type Target = Arc<T>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<T> {
+        match self {
+            Found::Lent(rule) => rule,
+            Found::Own(rule) => rule,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use ferrovs_packet::miniflow::FlowMap;
 use papaya::HashMap;
 use smallvec::SmallVec;
 
-use crate::rule::{ClsEntry, MatchRef};
+use crate::rule::{ClsEntry, Found, MatchRef};
 use crate::trie::Trie;
 
 /// Words at which the stages end.
@@ -34,9 +34,9 @@ const STAGE_ENDS: [usize; 4] = [
 const PORTS_WORD: usize = offset_of!(Flow, tp_src) / 8;
 
 /// What a packet meets in a subtable.
-pub(crate) enum Hit<T> {
+pub(crate) enum Hit<'a, T> {
     /// A rule that matches by itself.
-    Hard(Arc<T>),
+    Hard(Found<'a, T>),
     /// Visible rules by falling priority, the first of them conjunctive, up to one that matches by itself.
     Soft(Vec<Arc<T>>),
 }
@@ -150,6 +150,14 @@ impl Ports {
     }
 }
 
+/// Whether a key has these values in the words, each under its mask.
+#[inline]
+fn agree(flow: &Flow, words: &[(usize, u64)], values: &[u64]) -> bool {
+    // Word by word: there are few, and a call would take longer.
+    let mut pairs = std::iter::zip(words, values);
+    pairs.all(|(&(i, mask), &value)| flow.words()[i] & mask == value)
+}
+
 pub(crate) struct Subtable<T> {
     map: FlowMap,
     masks: Box<[u64]>,
@@ -240,14 +248,13 @@ impl<T: ClsEntry> Subtable<T> {
 
     /// What `flow` meets here in `version`. `hopeless` tells of a range of the key's words whether a trie rules
     /// them out; bits that decided are added to `wc`.
-    pub fn find(
+    pub fn find<'a>(
         &self,
         version: u64,
         flow: &Flow,
-        hopeless: &mut dyn FnMut(usize, usize, &mut FlowWildcards) -> bool,
+        mut hopeless: impl FnMut(usize, usize, &mut FlowWildcards) -> bool,
         wc: &mut FlowWildcards,
-    ) -> Option<Hit<T>> {
-        let mut values: SmallVec<[u64; 16]> = SmallVec::new();
+    ) -> Option<Hit<'a, T>> {
         let (mut hash, mut start, mut done) = (self.seed, 0, 0);
         for (stage, (&n, &end)) in self.stages.iter().zip(&self.stage_ends).enumerate() {
             if hopeless(start, end, wc) {
@@ -255,9 +262,7 @@ impl<T: ClsEntry> Subtable<T> {
                 return None;
             }
             for &(i, mask) in &self.words[done..n] {
-                let value = flow.words()[i] & mask;
-                hash = mix(hash, value);
-                values.push(value);
+                hash = mix(hash, flow.words()[i] & mask);
             }
             (start, done) = (end, n);
             if let Some(index) = self.indices.get(stage)
@@ -270,8 +275,7 @@ impl<T: ClsEntry> Subtable<T> {
         let rules = self.rules.pin();
         let chain = rules.get(&hash);
         let met = chain.map_or(&[][..], Rules::as_slice).iter();
-        // Word by word: there are few, and a call would take longer.
-        let same = |r: &Arc<T>| std::iter::zip(r.match_ref().values, &values).all(|(a, b)| a == b);
+        let same = |r: &Arc<T>| agree(flow, &self.words, r.match_ref().values);
         let mut visible = met.filter(|r| r.visible_in(version) && same(r));
         let Some(first) = visible.next() else {
             self.fold_miss(flow, wc);
@@ -279,7 +283,7 @@ impl<T: ClsEntry> Subtable<T> {
         };
         self.fold(done, wc);
         if first.conjunctions().is_empty() {
-            return Some(Hit::Hard(first.clone()));
+            return Some(Hit::Hard(Found::Own(first.clone())));
         }
         let mut list = vec![first.clone()];
         for rule in visible {
@@ -289,6 +293,50 @@ impl<T: ClsEntry> Subtable<T> {
             }
         }
         Some(Hit::Soft(list))
+    }
+
+    /// The same, if `only` is the only rule.
+    pub fn meet<'a>(
+        &self,
+        only: &'a Arc<T>,
+        version: u64,
+        flow: &Flow,
+        mut hopeless: impl FnMut(usize, usize, &mut FlowWildcards) -> bool,
+        wc: &mut FlowWildcards,
+    ) -> Option<Hit<'a, T>> {
+        let values = only.match_ref().values;
+        let (mut start, mut done) = (0, 0);
+        for (&n, &end) in self.stages.iter().zip(&self.stage_ends) {
+            if hopeless(start, end, wc) {
+                self.fold(done, wc);
+                return None;
+            }
+            let same = agree(flow, &self.words[done..n], &values[done..n]);
+            (start, done) = (end, n);
+            if !same && n < self.words.len() {
+                self.fold(done, wc);
+                return None;
+            } else if !same {
+                self.fold_miss(flow, wc);
+                return None;
+            }
+        }
+        if !only.visible_in(version) {
+            self.fold_miss(flow, wc);
+            return None;
+        }
+        self.fold(done, wc);
+        Some(match only.conjunctions() {
+            [] => Hit::Hard(Found::Lent(only)),
+            _ => Hit::Soft(vec![only.clone()]),
+        })
+    }
+
+    /// A rule, if there is one.
+    pub fn first(&self) -> Option<Arc<T>> {
+        let rules = self.rules.pin();
+        let first = rules.values().next()?;
+        first.as_slice().first().cloned()
     }
 
     /// The first `n` words of the mask matter.

@@ -1,4 +1,4 @@
-use ferrovs_packet::flow::Match;
+use ferrovs_packet::flow::{FLOW_WORDS, Match};
 use ferrovs_packet::miniflow::MiniMatch;
 use ferrovs_packet::types::eth_type;
 use proptest::prelude::*;
@@ -143,6 +143,36 @@ proptest! {
             let mini = MiniMatch::new(m);
             let found = cls.find_exactly(MatchRef::from(&mini), rule.priority(), 2);
             prop_assert!(found.is_some_and(|f| f.mini_match() == rule.mini_match()));
+        }
+    }
+
+    #[test]
+    fn a_rule_at_hand_is_met_as_if_it_were_searched_for(
+        rules in prop::collection::vec((any_match(), any::<bool>(), 1u64..3), 1..12),
+        flows in prop::collection::vec(any_flow(), 1..12),
+        hopeless_from in 0..FLOW_WORDS,
+    ) {
+        let cls = Classifier::new();
+        for (data, (m, remove, added)) in rules.iter().enumerate() {
+            let rule = Arc::new(Rule::new(m, 1, *added, data));
+            cls.insert(rule.clone());
+            if *remove {
+                cls.remove(&rule);
+            }
+        }
+        for ranked in &cls.state.load().subtables {
+            let mut n = 0;
+            ranked.subtable.for_all(&mut |_| n += 1);
+            prop_assert_eq!(ranked.only.is_some(), n == 1);
+            let Some(only) = &ranked.only else { continue };
+            for (flow, version) in flows.iter().zip([1, 2].into_iter().cycle()) {
+                let hopeless = |start: usize, _: usize, _: &mut FlowWildcards| start >= hopeless_from;
+                let (mut met, mut searched) = (FlowWildcards::default(), FlowWildcards::default());
+                let a = ranked.subtable.meet(only, version, flow, hopeless, &mut met);
+                let b = ranked.subtable.find(version, flow, hopeless, &mut searched);
+                prop_assert_eq!(a.is_some(), b.is_some());
+                prop_assert_eq!(met, searched);
+            }
         }
     }
 
@@ -314,7 +344,8 @@ fn conjunctive_rules_match_together_at_their_priority() {
             ..Flow::default()
         };
         let mut parts = Vec::new();
-        let rule = cls.lookup_telling(1, &flow, None, Some(&mut parts));
+        let mut wc = FlowWildcards::default();
+        let rule = cls.lookup_with(1, &flow, &mut wc, Some(&mut parts), |rule| rule.into_arc());
         let mut parts: Vec<_> = parts.iter().map(|r| r.data).collect();
         parts.sort_unstable();
         (rule.map(|r| r.data), parts)
@@ -528,4 +559,43 @@ fn what_is_cleared_goes_for_later_versions_only() {
     drop(cleared);
     assert_eq!(old.iter().map(Arc::strong_count).max(), Some(1));
     assert_eq!((listed(2), find(3, 2).0), (vec![19, 13, 11], Some(13)));
+}
+
+#[test]
+fn a_rule_is_at_hand_while_it_is_the_only_one_of_its_mask() {
+    let rule = |metadata: u64, data| {
+        let mut m = Match::default();
+        (m.flow.metadata, m.wc.masks.metadata) = (metadata.into(), u64::MAX.into());
+        Arc::new(Rule::new(&m, 1, 1, data))
+    };
+    let cls = Classifier::new();
+    let at_hand = || {
+        let state: &State<Rule> = &cls.state.load();
+        state.subtables[0].only.as_ref().map(|r| r.data)
+    };
+    let (a, b, newer) = (rule(1, 1), rule(2, 2), rule(1, 3));
+    cls.insert(a.clone());
+    assert_eq!(at_hand(), Some(1));
+    cls.insert(b.clone());
+    assert_eq!(at_hand(), None);
+    cls.remove(&b);
+    assert_eq!(at_hand(), Some(1));
+    cls.replace(&a, newer.clone());
+    assert_eq!(at_hand(), None);
+    cls.remove(&a);
+    assert_eq!(at_hand(), Some(3));
+    cls.replace(&newer, a.clone());
+    cls.unreplace(&newer, &a);
+    cls.insert(b.clone());
+    cls.remove_all(&[b], 1);
+    assert_eq!(at_hand(), Some(3));
+    // Many masks would be dear to publish with each.
+    let other = |i: usize| {
+        let mut m = Match::default();
+        m.wc.masks.regs[i] = u32::MAX;
+        Arc::new(Rule::new(&m, 1, 1, 100 + i))
+    };
+    (0..32).for_each(|i| cls.insert(other(i)));
+    assert_eq!(cls.n_subtables(), FEW_MASKS + 1);
+    assert_eq!(at_hand(), None);
 }

@@ -74,14 +74,15 @@ impl FlowEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedMatch {
     pub key: Miniflow,
-    pub mask: Minimask,
+    /// Many flows share theirs.
+    pub mask: Arc<Minimask>,
 }
 
 impl PackedMatch {
     pub fn new(m: &Match) -> PackedMatch {
         PackedMatch {
             key: Miniflow::new(&m.flow),
-            mask: Minimask::new(&m.wc),
+            mask: Arc::new(Minimask::new(&m.wc)),
         }
     }
 

@@ -3,6 +3,8 @@
 //! A flow belongs to one thread, which alone looks it up and counts its packets; others read its counters,
 //! replace its actions, or mark it dead so that the thread takes it out at its next step.
 
+use std::mem::offset_of;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -11,8 +13,8 @@ use arc_swap::{ArcSwap, Guard};
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{FlowAttrs, FlowStats, FlowView, PackedMatch, PmdId, Ufid};
 use ferrovs_datapath::text::miniflow_bits;
-use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
-use ferrovs_packet::miniflow::Minimask;
+use ferrovs_packet::flow::{FLOW_N_REGS, Flow, FlowWildcards, Match};
+use ferrovs_packet::miniflow::{MiniRef, Minimask};
 use ferrovs_packet::parse::Brief;
 use ferrovs_packet::types::DpPort;
 use ferrovs_sys::prefetch;
@@ -23,6 +25,21 @@ pub type Actions = Arc<[Action]>;
 
 /// Words of a match that lie in the flow itself: those of all but long ones.
 const INLINE: usize = 10;
+
+/// Whether a word of a key can be something in the key of a packet: what only tables see is zero there, and need not be
+/// compared. A flow that matches its packet exactly has all of that in its mask.
+fn is_of_packets(word: usize) -> bool {
+    const METADATA: usize = offset_of!(Flow, metadata) / 8;
+    const REGS: Range<usize> =
+        offset_of!(Flow, regs) / 8..(offset_of!(Flow, regs) + 4 * FLOW_N_REGS) / 8;
+    const _: () = assert!(offset_of!(Flow, metadata) % 8 == 0 && offset_of!(Flow, regs) % 8 == 0);
+    word != METADATA && !REGS.contains(&word)
+}
+
+/// The words of a mask that packets are compared in.
+pub fn mask_words(mask: MiniRef<'_>) -> impl Iterator<Item = (usize, u64)> {
+    mask.iter().filter(|(i, _)| is_of_packets(*i))
+}
 
 // In the order in which a lookup reads the members, so that a packet touches few cache lines.
 #[derive(Debug)]
@@ -56,8 +73,14 @@ impl DpFlow {
     pub fn new(ufid: Ufid, match_: Arc<PackedMatch>, actions: Actions, epoch: Instant) -> DpFlow {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let (key, mask) = (match_.key.view(), match_.mask.view());
+        let mut values = SmallVec::with_capacity(mask_words(mask).count());
+        key.under(mask, |i, value, _| {
+            if is_of_packets(i) {
+                values.push(value);
+            }
+        });
         DpFlow {
-            values: key.under(mask).map(|(value, _)| value).collect(),
+            values,
             ufid,
             serial: SERIAL.fetch_add(1, Relaxed),
             brief: Brief::of_packed(key, mask),
@@ -74,7 +97,7 @@ impl DpFlow {
         }
     }
 
-    /// The words of the mask that a packet must have.
+    /// What a packet must have in the [words of the mask](mask_words).
     #[inline]
     pub fn values(&self) -> &[u64] {
         &self.values
@@ -116,8 +139,8 @@ impl DpFlow {
 
     /// The input port that it matches.
     pub fn in_port(&self) -> u32 {
-        const WORD: usize = std::mem::offset_of!(Flow, in_port) / 8;
-        const _: () = assert!(std::mem::offset_of!(Flow, in_port) % 8 == 4);
+        const WORD: usize = offset_of!(Flow, in_port) / 8;
+        const _: () = assert!(offset_of!(Flow, in_port) % 8 == 4);
         let bytes = self.match_.key.view().word(WORD).to_ne_bytes();
         u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]])
     }
@@ -161,7 +184,8 @@ impl DpFlow {
 
     #[cfg(test)]
     pub fn matches(&self, key: ferrovs_packet::miniflow::MiniRef<'_>) -> bool {
-        key.matches(&self.values, self.mask().view())
+        let mut words = mask_words(self.mask().view()).zip(&self.values);
+        words.all(|((i, mask), value)| key.word(i) & mask == *value)
     }
 
     /// The whole key and the mask.

@@ -6,6 +6,8 @@
 use ferrovs_packet::hash::mix;
 use ferrovs_packet::miniflow::{FlowMap, MiniflowBuf, Minimask, Place};
 
+use crate::flow::mask_words;
+
 /// Words of a key under a mask, at most.
 const WORDS: usize = 128;
 /// Kinds of keys that a mask remembers.
@@ -14,7 +16,7 @@ const KINDS: usize = 4;
 /// A mask that keys are put under.
 #[derive(Debug)]
 pub struct Plan {
-    /// What matters of each word that the mask looks at.
+    /// What matters of each [word that packets are compared in](mask_words).
     masks: Box<[u64]>,
     /// Which words these are.
     words: Box<[u8]>,
@@ -39,10 +41,10 @@ impl Default for Masked {
 
 impl Plan {
     pub fn new(mask: &Minimask) -> Plan {
-        let mask = mask.view();
-        let words: Box<[u8]> = mask.map.iter().map(|word| word as u8).collect();
+        let of_packets = || mask_words(mask.view());
+        let words: Box<[u8]> = of_packets().map(|(word, _)| word as u8).collect();
         Plan {
-            masks: mask.values.into(),
+            masks: of_packets().map(|(_, mask)| mask).collect(),
             kinds: std::array::from_fn(|_| Kind {
                 map: FlowMap::EMPTY,
                 places: places(&words, FlowMap::EMPTY),
@@ -161,7 +163,8 @@ mod tests {
             for key in keys.iter().chain(&keys) {
                 buf.set_flow(key);
                 let view = Miniflow::new(key);
-                let want: Vec<u64> = view.view().under(mask.view()).map(|(w, _)| w).collect();
+                let under = |(i, mask)| view.view().word(i) & mask;
+                let want: Vec<u64> = mask_words(mask.view()).map(under).collect();
                 prop_assert_eq!(plan.under(&buf, &mut room), &want[..]);
                 prop_assert!(plan.matches(&buf, &want));
                 if let Some(first) = want.first() {

@@ -104,6 +104,10 @@ impl Table {
         }
     }
 
+    pub(crate) fn index(&self) -> &cls::Index {
+        &self.index
+    }
+
     pub fn miss(&self) -> MissConfig {
         match self.miss.load(Relaxed) {
             1 => MissConfig::Controller,
@@ -337,20 +341,7 @@ impl Tables {
         flow: &Flow,
         wc: Option<&mut FlowWildcards>,
     ) -> Option<Arc<Rule>> {
-        self.lookup_telling(table_id, version, flow, wc, None)
-    }
-
-    /// The same; the flows that match together, if that is how it matched, are added to `conj_rules`.
-    pub fn lookup_telling(
-        &self,
-        table_id: u8,
-        version: u64,
-        flow: &Flow,
-        wc: Option<&mut FlowWildcards>,
-        conj_rules: Option<&mut Vec<Arc<Rule>>>,
-    ) -> Option<Arc<Rule>> {
-        let index = &self.table(table_id)?.index;
-        index.lookup_telling(version, flow, wc, conj_rules)
+        self.table(table_id)?.index.lookup(version, flow, wc)
     }
 
     /// Counts `n` packets that were looked up, and whether they met a rule.

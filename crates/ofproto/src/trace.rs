@@ -51,7 +51,7 @@ pub fn tell(scene: &Scene<'_>, flow: &Flow, start: Start<'_>) -> (String, XlateO
         snapshot: &snapshot,
         recircs: scene.recircs,
         bridge: scene.bridge,
-        flow: *flow,
+        flow,
         packet: scene.packet,
         start,
         version: None,
@@ -63,7 +63,7 @@ pub fn tell(scene: &Scene<'_>, flow: &Flow, start: Start<'_>) -> (String, XlateO
     });
     out += &trace.text();
     out += "\nFinal flow: ";
-    let mut last = result.final_flow;
+    let mut last = result.final_flow.as_deref().copied().unwrap_or(*flow);
     if last.actset_output == u32::from(OfPort::UNSET.0) {
         last.actset_output = flow.actset_output;
     }

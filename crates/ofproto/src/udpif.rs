@@ -9,6 +9,7 @@
 mod crew;
 mod limit;
 mod look;
+mod masks;
 pub mod revalidator;
 mod show;
 mod ukey;
@@ -26,7 +27,7 @@ use ferrovs_datapath::upcall::{self, Install, Upcall, UpcallHandler, UpcallKind,
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowWildcards};
-use ferrovs_packet::miniflow::{Miniflow, Minimask};
+use ferrovs_packet::miniflow::Miniflow;
 use ferrovs_packet::types::{DpPort, OfPort};
 use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_runtime::{Poller, clock, coverage};
@@ -36,7 +37,7 @@ use crate::trace::{Scene, tell};
 use crate::xlate::recirc::{Recirc, RecircTable, clear_conntrack};
 use crate::xlate::snapshot::{AsyncPacketIn, XBridge, XlateSnapshot};
 use crate::xlate::tunnel::Request;
-use crate::xlate::xcache::{PacketCount, Records, XCache};
+use crate::xlate::xcache::{Draft, PacketCount, Records, XCache};
 use crate::xlate::{Start, XlateIn, XlateOut, translate};
 use ukey::{Translation, Ukey};
 use ukeys::Ukeys;
@@ -89,6 +90,7 @@ pub struct Udpif {
     pub settings: Arc<Settings>,
     ukeys: Ukeys,
     records: Records,
+    masks: masks::Masks,
     /// Changes whenever installed flows may be stale.
     reval_seq: Seq,
     limit: limit::FlowLimit,
@@ -121,6 +123,7 @@ impl Udpif {
             settings,
             ukeys: Ukeys::default(),
             records: Records::default(),
+            masks: masks::Masks::default(),
             reval_seq: Seq::new(),
             limit: limit::FlowLimit::default(),
             enable_megaflows: AtomicBool::new(true),
@@ -178,7 +181,7 @@ impl Udpif {
             snapshot: &snapshot,
             recircs: &self.recircs,
             bridge,
-            flow: *flow,
+            flow,
             packet: Some(&packet),
             start: Start::Actions(actions),
             version: None,
@@ -215,12 +218,12 @@ impl Udpif {
         version: Option<u64>,
     ) -> Result<Translated, DropReason> {
         let snapshot = self.snapshot.load_full();
-        let mut credits = XCache::default();
+        let mut credits = Draft::default();
         let out = translate(XlateIn {
             snapshot: &snapshot,
             recircs: &self.recircs,
             bridge,
-            flow: *flow,
+            flow,
             packet: Some(&packet),
             start: Start::Actions(actions),
             version,
@@ -237,7 +240,7 @@ impl Udpif {
             packet,
             flow: key_of(bridge, flow),
             out,
-            credits,
+            credits: credits.record,
         })
     }
 
@@ -280,23 +283,24 @@ impl Udpif {
 
     /// Where a packet with this datapath key is to be translated, and the key with its OpenFlow port.
     fn origin<'s>(&self, snapshot: &'s XlateSnapshot, dp_flow: &Flow) -> Option<Origin<'s>> {
-        let mut flow = *dp_flow;
-        if dp_flow.recirc_id != 0 {
-            let recirc = self.recircs.find(dp_flow.recirc_id)?;
-            let bridge = snapshot.bridges.get(&recirc.state.bridge)?;
-            flow.in_port = recirc.state.metadata.in_port;
-            return Some(Origin {
-                bridge,
-                flow,
-                recirc: Some(recirc),
-            });
-        }
-        let (bridge, port) = snapshot.receive(dp_flow)?;
-        flow.in_port = u32::from(port.0);
+        let (bridge, in_port, recirc) = match dp_flow.recirc_id {
+            0 => {
+                let (bridge, port) = snapshot.receive(dp_flow)?;
+                (bridge, port.0.into(), None)
+            }
+            id => {
+                let recirc = self.recircs.find(id)?;
+                let bridge = snapshot.bridges.get(&recirc.state.bridge)?;
+                (bridge, recirc.state.metadata.in_port, Some(recirc))
+            }
+        };
         Some(Origin {
             bridge,
-            flow,
-            recirc: None,
+            flow: Flow {
+                in_port,
+                ..*dp_flow
+            },
+            recirc,
         })
     }
 
@@ -306,13 +310,13 @@ impl Udpif {
         origin: &Origin<'_>,
         packet: Option<&Packet>,
         count: Option<PacketCount>,
-        xcache: Option<&mut XCache>,
+        xcache: Option<&mut Draft>,
     ) -> XlateOut {
         translate(XlateIn {
             snapshot,
             recircs: &self.recircs,
             bridge: origin.bridge,
-            flow: origin.flow,
+            flow: &origin.flow,
             packet,
             start: origin.start(),
             version: None,
@@ -347,14 +351,14 @@ impl Udpif {
         let snapshot = self.snapshot.load_full();
         // A port that no bridge has yet, or no more: a flow would drop what comes when it has one.
         let origin = self.origin(&snapshot, upcall.flow)?;
-        let mut xcache = XCache::default();
+        let mut draft = self.records.begin(&origin.flow);
         let count = PacketCount::one(upcall.packet, 0);
         let mut out = self.translate(
             &snapshot,
             &origin,
             Some(upcall.packet),
             Some(count),
-            Some(&mut xcache),
+            Some(&mut draft),
         );
         self.tell_failure(&origin, out.error);
         self.after(&snapshot, &mut out.requests, out.learned);
@@ -362,11 +366,12 @@ impl Udpif {
             out.wc.fold(&FlowWildcards::for_packet(upcall.flow));
         }
         upcall::complete(&mut out.wc);
-        let actions: Arc<[Action]> = out.actions.into();
+        let record = self.records.end(draft, &origin.flow);
+        let actions = record.share_actions(out.actions);
         let flow_actions = (!out.slow.is_none()).then(|| slow_path_actions(&out.slow, &origin));
         let translation = Translation {
             actions: flow_actions.clone().unwrap_or_else(|| actions.clone()),
-            xcache: Some(self.records.share(xcache)),
+            xcache: Some(record),
             recircs: out.recircs,
             reval_seq: seq,
         };
@@ -422,7 +427,7 @@ impl Udpif {
         }
         let match_ = Arc::new(PackedMatch {
             key: Miniflow::new(upcall.flow),
-            mask: Minimask::new(wc),
+            mask: self.masks.pack(wc),
         });
         let ufid = upcall.ufid.unwrap_or_else(|| ukey::ufid_of(&match_));
         let key = Arc::new(Ukey::new(ufid, upcall.pmd, match_.clone(), translation));

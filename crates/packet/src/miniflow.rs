@@ -39,12 +39,19 @@ impl FlowMap {
 
     /// The words of `flow` that are not zero.
     pub fn of(flow: &Flow) -> FlowMap {
-        let (low, high) = flow.words().split_at(FLOW_WORDS.min(64));
-        let bits = |words: &[u64]| {
-            let bit = |(i, w): (usize, &u64)| u64::from(*w != 0) << i;
-            words.iter().enumerate().map(bit).fold(0, |a, b| a | b)
-        };
-        FlowMap([bits(low), bits(high)])
+        const GROUP: usize = 4;
+        const _: () = assert!(FLOW_WORDS.is_multiple_of(GROUP) && 64 % GROUP == 0);
+        let mut map = FlowMap::EMPTY;
+        let (groups, _) = flow.words().as_chunks::<GROUP>();
+        for (start, words) in (0..).step_by(GROUP).zip(groups) {
+            // Most words are zero, and so are their neighbours.
+            if words.iter().fold(0, |a, b| a | b) != 0 {
+                let bit = |(i, w): (usize, &u64)| u64::from(*w != 0) << i;
+                let bits = words.iter().enumerate().map(bit).fold(0, |a, b| a | b);
+                map.0[start / 64] |= bits << (start % 64);
+            }
+        }
+        map
     }
 
     /// Whether there is a word in both.
@@ -130,6 +137,21 @@ impl Iterator for FlowMapIter {
         }
     }
 
+    #[inline]
+    fn fold<B, F: FnMut(B, usize) -> B>(self, init: B, mut f: F) -> B {
+        let FlowMap([mut low, mut high]) = self.0;
+        let mut all = init;
+        while low != 0 {
+            all = f(all, low.trailing_zeros() as usize);
+            low &= low - 1;
+        }
+        while high != 0 {
+            all = f(all, 64 + high.trailing_zeros() as usize);
+            high &= high - 1;
+        }
+        all
+    }
+
     // What is collected from here is allocated once, in its size.
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -186,16 +208,29 @@ impl<'a> MiniRef<'a> {
         pairs.fold(basis, |h, (i, m)| hash::mix(h, self.word(i) & m))
     }
 
-    /// For each word that `mask` has, this key's under it, and it.
+    /// Calls `visit` for each word that `mask` has with its index, this key's word under it, and it.
     #[inline]
-    pub fn under(self, mask: MiniRef<'a>) -> impl Iterator<Item = (u64, u64)> + 'a {
+    pub fn under(self, mask: MiniRef<'_>, mut visit: impl FnMut(usize, u64, u64)) {
+        let (mut words, mut masks) = (self.values.iter(), mask.values.iter());
         // Both are walked side by side, which is less work than counting bits for each word.
-        let mut own = self.iter().peekable();
-        mask.iter().map(move |(i, m)| {
-            while own.next_if(|(at, _)| *at < i).is_some() {}
-            let word = own.next_if(|(at, _)| *at == i).map_or(0, |(_, word)| word);
-            (word & m, m)
-        })
+        for (start, (own, wanted)) in [0, 64]
+            .into_iter()
+            .zip(self.map.0.into_iter().zip(mask.map.0))
+        {
+            let mut both = own | wanted;
+            while both != 0 {
+                let bit = both & both.wrapping_neg();
+                both ^= bit;
+                let word = match own & bit {
+                    0 => 0,
+                    _ => words.next().copied().unwrap_or(0),
+                };
+                if wanted & bit != 0 {
+                    let mask = masks.next().copied().unwrap_or(0);
+                    visit(start + bit.trailing_zeros() as usize, word & mask, mask);
+                }
+            }
+        }
     }
 
     /// Whether the masked words are `want`, which are as many as `mask` has.
@@ -233,10 +268,16 @@ impl Miniflow {
 
     /// From the words of `flow` that `map` names, zero or not.
     pub fn with_map(flow: &Flow, map: FlowMap) -> Miniflow {
-        Miniflow {
-            map,
-            values: map.iter().map(|i| flow.words()[i]).collect(),
-        }
+        let mut values = Vec::with_capacity(map.count());
+        map.iter().for_each(|i| values.push(flow.words()[i]));
+        let values = values.into();
+        Miniflow { map, values }
+    }
+
+    /// Whether it is what would be packed from the words of `flow` that `map` names.
+    fn is(&self, map: FlowMap, flow: &Flow) -> bool {
+        let mut words = map.iter().zip(&self.values);
+        self.map == map && words.all(|(i, word)| flow.words()[i] == *word)
     }
 
     #[inline]
@@ -288,6 +329,11 @@ impl Minimask {
 
     pub fn is_catchall(&self) -> bool {
         self.0.map.is_empty()
+    }
+
+    /// Whether it is the packed form of `wc`, whose words that are not zero are those of `map`.
+    pub fn is(&self, map: FlowMap, wc: &FlowWildcards) -> bool {
+        self.0.is(map, &wc.masks)
     }
 
     /// Whether every bit of `other` is in `self`.

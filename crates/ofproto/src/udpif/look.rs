@@ -11,7 +11,7 @@ use ferrovs_runtime::coverage;
 
 use super::ukey::{Translation, Ukey, UkeyState};
 use super::{Udpif, limit};
-use crate::xlate::xcache::{PacketCount, XCache};
+use crate::xlate::xcache::{Draft, PacketCount};
 
 /// With more flows than the limit, idle ones go after this long.
 const HASTY_IDLE: Duration = Duration::from_millis(100);
@@ -139,14 +139,15 @@ impl Look {
                 Verdict::Delete
             };
         };
-        let mut xcache = XCache::default();
-        let out = udpif.translate(&snapshot, &origin, None, None, Some(&mut xcache));
+        let mut draft = Draft::guessing(state.xcache.clone());
+        let out = udpif.translate(&snapshot, &origin, None, None, Some(&mut draft));
         // What cannot be translated any more is told by the packet that comes next.
         if out.error != DropReason::Ok || out.avoid_caching || key.is_too_wide_for(&out.wc) {
             return Verdict::Delete;
         }
+        let record = udpif.records.share(draft);
         let actions = match out.slow.is_none() {
-            true => out.actions.into(),
+            true => record.share_actions(out.actions),
             false => super::slow_path_actions(&out.slow, &origin),
         };
         let same = state.actions == actions;
@@ -154,7 +155,7 @@ impl Look {
             stats: state.stats,
             ..UkeyState::from(Translation {
                 actions,
-                xcache: Some(udpif.records.share(xcache)),
+                xcache: Some(record),
                 recircs: out.recircs,
                 reval_seq: seq,
             })
@@ -171,7 +172,7 @@ pub(super) fn adopt(flow: &dyn FlowView) -> Ukey {
     coverage::DUMPED_NEW_FLOW.inc();
     let match_ = Arc::new(PackedMatch {
         key: Miniflow::new(&flow.key()),
-        mask: Minimask::new(&flow.mask()),
+        mask: Arc::new(Minimask::new(&flow.mask())),
     });
     let translation = Translation {
         actions: flow.actions(),

@@ -15,7 +15,6 @@
 //! The phase and the round in which the flow was last known to be there are read without the lock, which a
 //! translation holds for long.
 
-use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -23,6 +22,7 @@ use std::time::Instant;
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{FlowStats, PackedMatch, PmdId, Ufid};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
+use ferrovs_packet::hash::{self, mix};
 use ferrovs_runtime::clock;
 
 use crate::xlate::recirc::Recirc;
@@ -162,21 +162,18 @@ impl Ukey {
 /// The identifier of a megaflow.
 pub fn ufid_of(m: &PackedMatch) -> Ufid {
     // The same for all threads and over restarts of a thread, so that equal megaflows meet.
-    let process = ferrovs_packet::hash::seed();
-    let mut halves = [0x6675_6c6c, 0x666c_6f77].map(|seed| {
-        let state = foldhash::quality::FixedState::with_seed(seed ^ process);
-        let mut hasher = state.build_hasher();
-        m.mask.map().hash(&mut hasher);
-        hasher
+    let seed = hash::seed();
+    let [low, high] = m.mask.map().0;
+    let begin = |lane| mix(mix(seed ^ lane, low), high);
+    // Each step waits for the one before in its lane: values and masks go side by side.
+    let mut values = [begin(0x6675_6c6c), begin(0x666c_6f77)];
+    let mut masks = [begin(0x6d61_736b), begin(0x7766_6c6f)];
+    m.key.view().under(m.mask.view(), |_, value, mask| {
+        values = values.map(|lane| mix(lane, value));
+        masks = masks.map(|lane| mix(lane, mask));
     });
-    for (value, mask) in m.key.view().under(m.mask.view()) {
-        for half in &mut halves {
-            half.write_u64(value);
-            half.write_u64(mask);
-        }
-    }
-    let [high, low] = halves.map(|half| u128::from(half.finish()));
-    Ufid::from_hash(high << 64 | low)
+    let half = |i: usize| u128::from(mix(values[i], masks[i]));
+    Ufid::from_hash(half(0) << 64 | half(1))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use super::recirc::{self, FrozenState, Recirc, RecircTable};
 use super::snapshot::{BridgeId, FragHandling, XBridge, XPort, XlateSnapshot};
 use super::trace::{NodeKind, Trace};
 use super::tunnel::Request;
-use super::xcache::{Credit, PacketCount, XCache, credit_found};
+use super::xcache::{Credit, Draft, PacketCount, credit_found};
 use crate::rule::Rule;
 use crate::time::to_ms;
 
@@ -59,7 +59,7 @@ pub struct XlateIn<'a> {
     pub recircs: &'a RecircTable,
     pub bridge: &'a Arc<XBridge>,
     /// With an OpenFlow port as `in_port`.
-    pub flow: Flow,
+    pub flow: &'a Flow,
     /// The packet itself, if there is one; actions that look beyond the key need it.
     pub packet: Option<&'a Packet>,
     pub start: Start<'a>,
@@ -69,7 +69,7 @@ pub struct XlateIn<'a> {
     pub side_effects: bool,
     /// Packets to credit to rules and ports at once.
     pub count: Option<PacketCount>,
-    pub xcache: Option<&'a mut XCache>,
+    pub xcache: Option<&'a mut Draft>,
     pub trace: Option<&'a mut Trace>,
     pub now: Instant,
 }
@@ -93,8 +93,8 @@ pub struct XlateOut {
     pub error: DropReason,
     /// Numbers that the actions use; they stay valid as long as these are held.
     pub recircs: Vec<Arc<Recirc>>,
-    /// The flow as it was at the end.
-    pub final_flow: Flow,
+    /// The flow as it was at the end; told to traces only.
+    pub final_flow: Option<Box<Flow>>,
     /// A MAC address or neighbour became known: other flows may be stale.
     pub learned: bool,
     /// The result holds for this packet only: no flow is to be installed.
@@ -154,9 +154,10 @@ pub struct Ctx<'a> {
     pub packet: Option<&'a Packet>,
     pub side_effects: bool,
     pub count: Option<PacketCount>,
-    pub xcache: Option<&'a mut XCache>,
+    pub xcache: Option<&'a mut Draft>,
     pub trace: Option<&'a mut Trace>,
     pub now: Instant,
+    now_ms: i64,
     pub learned: bool,
     /// The result holds for this packet only: no flow is to be installed.
     pub avoid_caching: bool,
@@ -200,10 +201,8 @@ pub fn is_ip_any(flow: &Flow) -> bool {
 pub fn translate(xin: XlateIn<'_>) -> XlateOut {
     coverage::XLATE_ACTIONS.inc();
     let pin = xin.bridge.tables.pin();
-    let met = Met::default();
     let mut xcache = xin.xcache;
-    let mut base = xin.flow;
-    base.tunnel = Default::default();
+    let met = Met::guessing(xcache.as_deref());
     let mut ctx = Ctx {
         snapshot: xin.snapshot,
         recirc_table: xin.recircs,
@@ -211,8 +210,8 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         home: xin.bridge.id,
         version: xin.version.unwrap_or(pin.version),
         unpublished: xin.version,
-        flow: xin.flow,
-        base,
+        flow: *xin.flow,
+        base: *xin.flow,
         wc: FlowWildcards::default(),
         actions: Vec::new(),
         action_set: Vec::new(),
@@ -243,6 +242,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         xcache: xcache.as_deref_mut(),
         trace: xin.trace,
         now: xin.now,
+        now_ms: to_ms(xin.now),
         learned: false,
         avoid_caching: false,
         ct_resumes: Vec::new(),
@@ -252,12 +252,13 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         requests: Vec::new(),
         orig_skb_priority: xin.flow.skb_priority,
     };
+    ctx.base.tunnel = Default::default();
     ctx.init_wildcards();
     if ctx.name_options() {
         ctx.run(xin.start);
     }
     if ctx.error == DropReason::Ok || ctx.trace.is_none() {
-        ctx.finish_wildcards(&xin.flow);
+        ctx.finish_wildcards(xin.flow);
     }
     if ctx.is_oversized() {
         ctx.slow |= SlowPath::ACTION;
@@ -284,14 +285,14 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         slow: ctx.slow,
         error: ctx.error,
         recircs: ctx.recircs,
-        final_flow: ctx.flow,
+        final_flow: ctx.trace.is_some().then(|| Box::new(ctx.flow)),
         learned: ctx.learned,
         avoid_caching: ctx.avoid_caching,
         ct_resumes: ctx.ct_resumes,
         requests: ctx.requests,
     };
     if let Some(xcache) = xcache {
-        xcache.ways.extend(met.ways());
+        met.note(xcache);
     }
     out
 }
@@ -609,14 +610,16 @@ impl<'a> Ctx<'a> {
         let found = loop {
             let tables = &self.bridge.tables;
             let told = self.trace.is_some().then_some(&mut conj_rules);
-            let rule =
-                tables.lookup_telling(table_id, self.version, &self.flow, Some(&mut self.wc), told);
+            let index = tables.table(table_id).map(|table| table.index());
+            let rule = index.and_then(|index| {
+                let (flow, wc, met) = (&self.flow, &mut self.wc, self.met);
+                index.lookup_with(self.version, flow, wc, told, |rule| met.add(tables, rule))
+            });
             if let Some(rule) = rule {
                 self.table_id = table_id;
                 if let Some(count) = self.count {
-                    credit_found(tables, &rule, count, to_ms(self.now));
+                    credit_found(tables, rule, count, self.now_ms);
                 }
-                let rule = self.met.add(tables, rule);
                 self.trace_rule(table_id, rule, &conj_rules);
                 break Found::Rule(rule);
             }
@@ -690,7 +693,7 @@ impl<'a> Ctx<'a> {
             credit.push(count, self.now);
         }
         if let Some(cache) = &mut self.xcache {
-            cache.credits.push(credit);
+            cache.record.credits.push(credit);
         }
     }
 

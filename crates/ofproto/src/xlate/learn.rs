@@ -148,7 +148,7 @@ impl Ctx<'_> {
         if !learned {
             self.report("Limit exceeded, learn failed");
         } else if let Some(cache) = &mut self.xcache {
-            cache.credits.push(Credit::Learn {
+            cache.record.credits.push(Credit::Learn {
                 tables: tables.clone(),
                 flow_mod: fm,
                 limit: learn.limit,
@@ -174,7 +174,7 @@ impl Ctx<'_> {
             self.bridge.tables.reduce_timeouts(rule, idle, hard);
         }
         if let Some(cache) = &mut self.xcache {
-            cache.credits.push(Credit::FinTimeout {
+            cache.record.credits.push(Credit::FinTimeout {
                 tables: self.bridge.tables.clone(),
                 rule: rule.clone(),
                 idle,

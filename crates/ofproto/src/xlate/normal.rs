@@ -336,7 +336,7 @@ impl Ctx<'_> {
             self.learned = true;
         }
         if let Some(cache) = &mut self.xcache {
-            cache.credits.push(credit);
+            cache.record.credits.push(credit);
         }
     }
 

@@ -27,7 +27,7 @@ use super::snapshot::{
     XlateSnapshot,
 };
 use super::trace::Trace;
-use super::xcache::{PacketCount, XCache};
+use super::xcache::{Draft, PacketCount};
 use super::{Start, XlateIn, XlateOut, translate};
 use crate::groups::Group;
 use crate::tables::{ChangeHook, Requester, Tables};
@@ -205,7 +205,7 @@ fn run_from(
         snapshot,
         recircs,
         bridge,
-        flow: *flow,
+        flow,
         packet: None,
         start,
         version: None,
@@ -471,13 +471,13 @@ fn a_limit_of_learned_flows_lets_the_first_pass_and_counts_no_flow_twice() {
             snapshot: &snapshot,
             recircs: &recircs,
             bridge: &bridge,
-            flow,
+            flow: &flow,
             packet: None,
             start: Start::Tables,
             version: None,
             side_effects: packet,
             count: None,
-            xcache: Some(&mut XCache::default()),
+            xcache: Some(&mut Draft::default()),
             trace: None,
             now: origin(),
         });
@@ -513,12 +513,12 @@ fn each_bucket_that_a_packet_runs_through_counts_it() {
         dl_type: 0x1234.into(),
         ..Flow::default()
     };
-    let mut cache = XCache::default();
+    let mut cache = Draft::default();
     let out = translate(XlateIn {
         snapshot: &snapshot,
         recircs: &recircs,
         bridge: &bridge,
-        flow,
+        flow: &flow,
         packet: None,
         start: Start::Tables,
         version: None,
@@ -535,7 +535,7 @@ fn each_bucket_that_a_packet_runs_through_counts_it() {
         bytes: 300,
         tcp_flags: 0,
     };
-    cache.push(count, origin());
+    cache.record.push(count, origin());
     for id in [1, 2] {
         let group = bridge.tables.groups().find(id).expect("it was added");
         assert_eq!(group.counters.read(), (5, 300));
@@ -588,7 +588,7 @@ fn what_goes_in_circles_ends_after_as_many_tables_as_in_open_vswitch() {
             snapshot: &snapshot,
             recircs: &RecircTable::default(),
             bridge: &bridge,
-            flow,
+            flow: &flow,
             packet: None,
             start: actions.as_deref().map_or(Start::Tables, Start::Actions),
             version: None,
@@ -618,7 +618,7 @@ fn traced_with(flows: &[&str], flow: &Flow, mut trace: Trace) -> String {
         snapshot: &snapshot,
         recircs: &RecircTable::default(),
         bridge: &bridge,
-        flow: *flow,
+        flow,
         packet: None,
         start: Start::Tables,
         version: None,
@@ -809,11 +809,25 @@ impl Datapath<'_> {
         let mut packet = packet.duplicate();
         let mut flow = Flow::from_packet(&mut packet);
         flow.in_port = 1;
-        let out = run_from(self.snapshot, &self.recircs, self.bridge, &flow, start);
+        let mut trace = Trace::default();
+        let out = translate(XlateIn {
+            snapshot: self.snapshot,
+            recircs: &self.recircs,
+            bridge: self.bridge,
+            flow: &flow,
+            packet: None,
+            start,
+            version: None,
+            side_effects: false,
+            count: None,
+            xcache: None,
+            trace: Some(&mut trace),
+            now: origin(),
+        });
         // A packet whose TTL ran out goes to the controller, and no further.
         let whole = |a: &DpAction| !matches!(a, DpAction::Userspace(_) | DpAction::Recirc(_));
         let done = out.error == DropReason::Ok && out.actions.iter().all(whole);
-        self.last = done.then_some(out.final_flow);
+        self.last = out.final_flow.filter(|_| done).map(|flow| *flow);
         self.execute(&out.actions, &mut packet);
     }
 

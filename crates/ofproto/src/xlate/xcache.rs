@@ -5,12 +5,15 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
+use ferrovs_datapath::action::Action as DpAction;
 use ferrovs_datapath::dpif::FlowStats;
 use ferrovs_openflow::flow::FlowMod;
 use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::flow::Flow;
+use ferrovs_packet::hash::mix;
 use ferrovs_packet::types::MacAddr;
 
 use ferrovs_protocols::mac_learning::GratuitousArp;
@@ -27,6 +30,7 @@ use crate::time::to_ms;
 pub const TCP_FIN_RST: u16 = 0x5;
 
 /// Rules of one bridge that lookups found.
+#[derive(Clone)]
 pub struct Way {
     pub tables: Arc<Tables>,
     pub rules: Box<[Arc<Rule>]>,
@@ -79,22 +83,85 @@ pub enum Credit {
 pub struct XCache {
     pub ways: Vec<Way>,
     pub credits: Vec<Credit>,
+    /// What came of the first translation that had this record.
+    actions: OnceLock<Arc<[DpAction]>>,
 }
 
-/// Records that were made lately, by hash, for as long as flows have them.
-pub struct Records([Mutex<Weak<XCache>>; 256]);
+/// A record in the making.
+#[derive(Default)]
+pub struct Draft {
+    pub record: XCache,
+    /// What the record will be if this packet goes the way of the last one like it.
+    pub guess: Option<Arc<XCache>>,
+    /// The rules are those of the guess, and not written down.
+    pub is_guess: bool,
+}
 
-impl Default for Records {
-    fn default() -> Records {
-        Records([const { Mutex::new(Weak::new()) }; 256])
+impl Draft {
+    /// Begins one that likely will be like `guess`.
+    pub fn guessing(guess: Option<Arc<XCache>>) -> Draft {
+        Draft {
+            guess,
+            ..Draft::default()
+        }
     }
 }
 
+/// Records that were made lately, for as long as flows have them.
+pub struct Records {
+    /// By their hash.
+    by_hash: [Mutex<Weak<XCache>>; 256],
+    /// The last for each kind of packet.
+    by_kind: [Mutex<Weak<XCache>>; 256],
+}
+
+impl Default for Records {
+    fn default() -> Records {
+        Records {
+            by_hash: [const { Mutex::new(Weak::new()) }; 256],
+            by_kind: [const { Mutex::new(Weak::new()) }; 256],
+        }
+    }
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Records {
+    /// Begins the record of a packet with this key.
+    pub fn begin(&self, flow: &Flow) -> Draft {
+        Draft::guessing(lock(self.last_like(flow)).upgrade())
+    }
+
+    /// The record of the last packet of that kind: one that came the same way and has the same protocols.
+    fn last_like(&self, flow: &Flow) -> &Mutex<Weak<XCache>> {
+        let from = u64::from(flow.in_port) << 32 | u64::from(flow.recirc_id);
+        let what = u64::from(flow.dl_type.get()) << 8 | u64::from(flow.nw_proto);
+        &self.by_kind[mix(from, what) as usize % self.by_kind.len()]
+    }
+
+    /// Ends the record that was begun for a packet with this key.
+    pub fn end(&self, draft: Draft, flow: &Flow) -> Arc<XCache> {
+        let guess = draft.guess.clone();
+        let record = self.share(draft);
+        if guess.is_none_or(|guess| !Arc::ptr_eq(&guess, &record)) {
+            *lock(self.last_like(flow)) = Arc::downgrade(&record);
+        }
+        record
+    }
+
     /// The record to keep: that of other flows if theirs is the same.
-    pub fn share(&self, mut record: XCache) -> Arc<XCache> {
-        let place = &self.0[record.hash() as usize % self.0.len()];
-        let mut recent = place.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn share(&self, draft: Draft) -> Arc<XCache> {
+        let mut record = draft.record;
+        if let Some(guess) = draft.guess.filter(|_| draft.is_guess) {
+            if record.credits_same(&guess) {
+                return guess;
+            }
+            record.ways = guess.ways.clone();
+        }
+        let place = &self.by_hash[record.hash() as usize % self.by_hash.len()];
+        let mut recent = lock(place);
         let other = recent.upgrade();
         if let Some(same) = other.as_ref().filter(|other| other.is_same(&record)) {
             return same.clone();
@@ -150,6 +217,15 @@ impl XCache {
         }
     }
 
+    /// The actions to keep: those of other flows if theirs are the same.
+    pub fn share_actions(&self, actions: Vec<DpAction>) -> Arc<[DpAction]> {
+        match self.actions.get() {
+            Some(first) if **first == *actions => first.clone(),
+            Some(_) => actions.into(),
+            None => self.actions.get_or_init(|| actions.into()).clone(),
+        }
+    }
+
     fn hash(&self) -> u64 {
         let mut hasher = FixedState::default().build_hasher();
         for way in &self.ways {
@@ -162,12 +238,17 @@ impl XCache {
     }
 
     fn is_same(&self, other: &XCache) -> bool {
-        let (credits, others) = (self.credits.iter(), other.credits.iter());
         self.ways.len() == other.ways.len()
             && std::iter::zip(&self.ways, &other.ways).all(|(a, b)| a.identity().eq(b.identity()))
-            && credits
-                .map(Credit::identity)
-                .eq(others.map(Credit::identity))
+            && self.credits_same(other)
+    }
+
+    /// Whether what there is to credit besides rules is the same.
+    fn credits_same(&self, other: &XCache) -> bool {
+        let (credits, others) = (self.credits.iter(), other.credits.iter());
+        credits
+            .map(Credit::identity)
+            .eq(others.map(Credit::identity))
     }
 }
 
@@ -289,8 +370,6 @@ impl Credit {
 
 #[cfg(test)]
 mod tests {
-    use ferrovs_packet::flow::Flow;
-
     use super::super::recirc::RecircTable;
     use super::super::snapshot::{XBridge, XlateSnapshot};
     use super::super::{Start, XlateIn, tests, translate};
@@ -303,23 +382,27 @@ mod tests {
         tcp_flags: 0,
     };
 
-    fn record(snapshot: &XlateSnapshot, bridge: &Arc<XBridge>, flow: Flow) -> XCache {
-        let mut xcache = XCache::default();
+    fn record(
+        snapshot: &XlateSnapshot,
+        bridge: &Arc<XBridge>,
+        flow: Flow,
+        mut draft: Draft,
+    ) -> Draft {
         translate(XlateIn {
             snapshot,
             recircs: &RecircTable::default(),
             bridge,
-            flow,
+            flow: &flow,
             packet: None,
             start: Start::Tables,
             version: None,
             side_effects: false,
             count: None,
-            xcache: Some(&mut xcache),
+            xcache: Some(&mut draft),
             trace: None,
             now: ferrovs_runtime::clock::now(),
         });
-        xcache
+        draft
     }
 
     #[test]
@@ -333,15 +416,18 @@ mod tests {
             "table=1,priority=2,tcp,actions=resubmit(,9),output:2",
             "br1:actions=output:3",
         ]);
-        let from = |in_port, source: u8, dl_type: u16, nw_proto| {
-            let flow = Flow {
-                in_port,
-                dl_src: MacAddr([2, 0, 0, 0, 0, source]),
-                dl_type: dl_type.into(),
-                nw_proto,
-                ..Flow::default()
-            };
-            records.share(record(&snapshot, &bridge, flow))
+        let flow = |in_port, source: u8, dl_type: u16, nw_proto| Flow {
+            in_port,
+            dl_src: MacAddr([2, 0, 0, 0, 0, source]),
+            dl_type: dl_type.into(),
+            nw_proto,
+            ..Flow::default()
+        };
+        let from = |in_port, source, dl_type, nw_proto| {
+            let flow = flow(in_port, source, dl_type, nw_proto);
+            // Whatever it was that was guessed.
+            let draft = records.begin(&flow);
+            records.end(record(&snapshot, &bridge, flow, draft), &flow)
         };
         // Two packets each; what does not matter may differ.
         let kinds = [
@@ -355,6 +441,17 @@ mod tests {
             assert!(Arc::ptr_eq(a, b), "{i}");
             let same = kinds.iter().flatten().filter(|b| Arc::ptr_eq(a, b));
             assert_eq!(same.count(), 2, "{i}");
+        }
+        // A wrong guess costs time and nothing else.
+        let first = [(1, 1, 17), (1, 1, 6), (2, 1, 6), (2, 2, 6), (3, 1, 6)];
+        for (i, guess) in kinds.iter().enumerate() {
+            for (j, (in_port, source, proto)) in first.into_iter().enumerate() {
+                let draft = Draft::guessing(Some(guess[0].clone()));
+                let flow = flow(in_port, source, 0x800, proto);
+                let again = record(&snapshot, &bridge, flow, draft);
+                assert!(again.is_guess || i != j);
+                assert!(records.share(again).is_same(&kinds[j][0]), "{i} {j}");
+            }
         }
         kinds[1][0].push(COUNT, ferrovs_runtime::clock::now());
         let looked = |id: usize| {
@@ -385,7 +482,7 @@ mod tests {
             dl_type: 0x1234.into(),
             ..Flow::default()
         };
-        let record = record(&snapshot, &bridge, flow);
+        let record = record(&snapshot, &bridge, flow, Draft::default()).record;
         record.push(COUNT, ferrovs_runtime::clock::now());
         let rules = bridge.tables.collect_rules(&Criteria::all());
         assert_eq!(rules.len(), 100);
