@@ -13,6 +13,7 @@ pub mod coverage;
 pub mod daemon;
 pub mod dirs;
 pub mod fatal_signal;
+mod linger;
 pub mod memory;
 pub mod numa;
 pub mod options;
@@ -23,6 +24,7 @@ pub mod version;
 pub mod vlog;
 
 pub use fatal_signal::set_timeout;
+pub use linger::Linger;
 pub use poller::{Interest, Poller, Wants, is_quiet};
 pub use text::{fatal, fatal_io, program_error};
 

@@ -20,6 +20,7 @@ use ferrovs_sys::fd::{Events, PollEntry, poll};
 use ferrovs_sys::process::{Usage, thread_usage};
 
 use crate::clock::{self, Sleeper};
+use crate::linger::{LINGER, Linger};
 use crate::vlog::modules::{POLL_LOOP, TIMEVAL};
 use crate::vlog::{self, RateLimit};
 use crate::{coverage, fatal_signal};
@@ -69,9 +70,9 @@ pub struct Wants {
     pub wake_now: bool,
 }
 
-/// So long a poller that lingers looks again before it sleeps: about what going to sleep and being
-/// woken costs the two sides, so that a wait costs at most twice what it would without.
-const LINGER: Duration = Duration::from_micros(50);
+/// What the thread has used is known so exactly at a wake-up, for the log of long intervals: asking each time would cost
+/// more than many of them have to do.
+const USAGE_AGE: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// Descriptors that the thread's last sleep waited to read from in vain, one bit each.
@@ -102,10 +103,12 @@ pub struct Poller {
     wake_now: Option<&'static Location<'static>>,
     sleeper: Arc<Sleeper>,
     main: bool,
-    /// Whether this poller may linger, and whether that paid the last time (or would have).
-    may_linger: bool,
-    linger: bool,
-    woke: Option<(Instant, Usage)>,
+    linger: Linger,
+    /// The memory of what is handed to poll(2).
+    fds: Vec<PollEntry>,
+    woke: Option<Instant>,
+    /// What the thread had used lately: see [`USAGE_AGE`].
+    usage: (Instant, Usage),
     /// Start of the second over which the CPU share is measured, and the CPU time at its start.
     share: (Instant, Duration),
     cpu_percent: Option<u32>,
@@ -138,17 +141,18 @@ impl Poller {
         if !main {
             clock::register(&sleeper);
         }
-        let usage = thread_usage();
+        let (now, usage) = (clock::real_now(), thread_usage());
         Poller {
             wanted: Vec::new(),
             deadline: None,
             wake_now: None,
             sleeper,
             main,
-            may_linger: false,
-            linger: false,
+            linger: Linger::default(),
+            fds: Vec::new(),
             woke: None,
-            share: (clock::real_now(), usage.user + usage.system),
+            share: (now, usage.user + usage.system),
+            usage: (now, usage),
             cpu_percent: None,
         }
     }
@@ -159,12 +163,8 @@ impl Poller {
     }
 
     /// Lets the poller look again for a short while before it sleeps, as long as sleeps are short.
-    ///
-    /// Whoever sends to a thread that sleeps pays for waking it, and the thread answers late: a
-    /// server that is faster than its clients would sleep between any two requests, and slow
-    /// them down.
     pub fn let_linger(&mut self) {
-        self.may_linger = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+        self.linger = Linger::new();
     }
 
     /// Wakes when `fd` is ready for `interest`, in trouble, or hung up.
@@ -219,6 +219,28 @@ impl Poller {
 
     /// Sleeps until something that was asked for happens, then forgets everything.
     pub fn block(&mut self) {
+        let timeout = self.fall_asleep();
+        self.poll(timeout);
+        self.wake_up();
+    }
+
+    /// The same for a poller that waits for one thing only: while it lingers, `look` looks for that itself. Returns
+    /// what it found.
+    pub fn block_looking<T>(&mut self, look: impl FnMut() -> Option<T>) -> Option<T> {
+        let timeout = self.fall_asleep();
+        let found = may_linger(timeout)
+            .then(|| self.linger.look(look))
+            .flatten();
+        match &found {
+            Some(_) => QUIET.with_borrow_mut(|quiet| quiet.fill(0)),
+            None => self.poll(timeout),
+        }
+        self.wake_up();
+        found
+    }
+
+    /// What is to be done before a sleep; how long it may last.
+    fn fall_asleep(&mut self) -> Option<Duration> {
         coverage::POLL_CREATE_NODE.add(self.wanted.len() as u64);
         if self.main {
             fatal_signal::run();
@@ -231,13 +253,22 @@ impl Poller {
         if timeout == Some(Duration::ZERO) {
             coverage::POLL_ZERO_TIMEOUT.inc();
         }
-        if self.poll(timeout) {
-            self.sleeper.waker.drain();
-        }
+        self.sleeper.sleeps.fetch_add(1, SeqCst);
+        self.sleeper.asleep.store(true, SeqCst);
+        timeout
+    }
+
+    /// What is to be done after a sleep.
+    fn wake_up(&mut self) {
+        self.sleeper.asleep.store(false, SeqCst);
         self.wanted.clear();
         self.deadline = None;
         self.wake_now = None;
-        self.woke = Some((clock::real_now(), thread_usage()));
+        let now = clock::real_now();
+        if now.saturating_duration_since(self.usage.0) >= USAGE_AGE {
+            self.usage = (now, thread_usage());
+        }
+        self.woke = Some(now);
         if self.main {
             coverage::run();
             fatal_signal::run();
@@ -262,10 +293,11 @@ impl Poller {
         timeout
     }
 
-    /// Sleeps; true unless it is sure that the waker did not end the sleep.
-    fn poll(&mut self, timeout: Option<Duration>) -> bool {
+    /// Sleeps.
+    fn poll(&mut self, timeout: Option<Duration>) {
         let extra = if self.main { 2 } else { 1 };
-        let mut fds: Vec<PollEntry> = Vec::with_capacity(self.wanted.len() + extra);
+        let mut fds = std::mem::take(&mut self.fds);
+        fds.clear();
         let waker = self.sleeper.waker.as_fd().as_raw_fd();
         fds.push(PollEntry::new(waker, Events::IN));
         if self.main {
@@ -274,22 +306,34 @@ impl Poller {
         }
         let wanted = self.wanted.iter();
         fds.extend(wanted.map(|w| PollEntry::new(w.fd, w.flags)));
-        self.sleeper.sleeps.fetch_add(1, SeqCst);
-        self.sleeper.asleep.store(true, SeqCst);
-        let lingered = self.linger.then(|| linger(&mut fds, timeout)).flatten();
-        let before = clock::real_now();
-        let result = lingered.unwrap_or_else(|| poll(&mut fds, timeout));
-        let slept = clock::real_now().saturating_duration_since(before);
-        self.sleeper.asleep.store(false, SeqCst);
+        let look = || match poll(&mut fds, Some(Duration::ZERO)) {
+            Ok(0) => None,
+            result => Some(result),
+        };
+        let found = match may_linger(timeout) {
+            true => self.linger.look(look),
+            false => {
+                self.linger.waits();
+                None
+            }
+        };
+        let result = found.unwrap_or_else(|| poll(&mut fds, timeout));
+        self.linger.came();
         QUIET.with_borrow_mut(|quiet| note_quiet(quiet, &self.wanted, &fds[extra..]));
-        let ready: Vec<(usize, Events)> = fds[extra..]
-            .iter()
-            .enumerate()
-            .filter(|(_, f)| !f.revents().is_empty())
-            .map(|(i, f)| (i, f.revents()))
-            .collect();
-        let woken = result.is_err() || !fds[0].revents().is_empty();
-        self.linger = self.may_linger && pays_to_linger(slept);
+        self.log_result(&result, &fds[extra..], timeout);
+        if result.is_err() || !fds[0].revents().is_empty() {
+            self.sleeper.waker.drain();
+        }
+        self.fds = fds;
+    }
+
+    /// Says what ended the sleep; `found` is what happened to what was wanted.
+    fn log_result(
+        &self,
+        result: &io::Result<usize>,
+        found: &[PollEntry],
+        timeout: Option<Duration>,
+    ) {
         match result {
             Ok(0) => match (self.wake_now, self.deadline) {
                 (Some(l), _) => self.log_wakeup(l, None, Some(Duration::ZERO)),
@@ -297,30 +341,30 @@ impl Poller {
                 (None, None) => {}
             },
             Ok(_) => {
-                for (i, flags) in ready {
-                    if flags.contains(Events::NVAL) {
+                let all = self.wanted.iter().zip(found);
+                for (wanted, found) in all.filter(|(_, found)| !found.revents().is_empty()) {
+                    if found.revents().contains(Events::NVAL) {
                         vlog::err!(
                             POLL_LOOP,
                             "fd {} was closed while it was waited for",
-                            self.wanted[i].fd
+                            wanted.fd
                         );
                     }
-                    let l = self.wanted[i].location;
-                    self.log_wakeup(l, Some((self.wanted[i].fd, flags)), None);
+                    let why = Some((wanted.fd, found.revents()));
+                    self.log_wakeup(wanted.location, why, None);
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => {
                 static RL: RateLimit = RateLimit::new(5, 1);
-                vlog::err_rl!(RL, POLL_LOOP, "poll: {}", crate::text::errno(&e));
+                vlog::err_rl!(RL, POLL_LOOP, "poll: {}", crate::text::errno(e));
             }
         }
-        woken
     }
 
     /// Says why the loop woke: at level DBG, or INFO when the thread uses much CPU.
     fn log_wakeup(
-        &mut self,
+        &self,
         at: &Location<'_>,
         fd: Option<(RawFd, Events)>,
         timeout: Option<Duration>,
@@ -373,14 +417,14 @@ impl Poller {
                 .then(|| (used.as_millis() * 100 / span.as_millis()) as u32);
             self.share = (now, cpu);
         }
-        let Some((woke, before)) = self.woke.take() else {
+        let Some(woke) = self.woke.take() else {
             return;
         };
         let took = now.saturating_duration_since(woke);
         if took <= Duration::from_millis(1000) || clock::is_stopped() {
             return;
         }
-        let usage = thread_usage();
+        let (before, usage) = (self.usage.1, thread_usage());
         vlog::warn!(
             TIMEVAL,
             "Unreasonably long {}ms poll interval ({}ms user, {}ms system)",
@@ -436,26 +480,9 @@ fn note_quiet(quiet: &mut Vec<u64>, wanted: &[Wanted], found: &[PollEntry]) {
     }
 }
 
-/// Whether lingering before a sleep of this length would have made it unnecessary. What came while the poller
-/// lingered was no sleep at all.
-fn pays_to_linger(slept: Duration) -> bool {
-    slept < LINGER
-}
-
-/// Looks for events for a while without sleeping; none if there are none.
-fn linger(fds: &mut [PollEntry], timeout: Option<Duration>) -> Option<io::Result<usize>> {
-    if timeout.is_some_and(|t| t < LINGER) {
-        return None;
-    }
-    let end = clock::real_now() + LINGER;
-    while clock::real_now() < end {
-        match poll(fds, Some(Duration::ZERO)) {
-            // Who is to send may be waiting for this very processor.
-            Ok(0) => std::thread::yield_now(),
-            result => return Some(result),
-        }
-    }
-    None
+/// Whether a sleep may last long enough to linger before it.
+fn may_linger(timeout: Option<Duration>) -> bool {
+    timeout.is_none_or(|t| t >= LINGER)
 }
 
 #[cfg(test)]
@@ -496,31 +523,41 @@ mod tests {
     }
 
     #[test]
-    fn a_poller_lingers_only_while_sleeps_are_short() {
-        assert!(pays_to_linger(Duration::ZERO) && pays_to_linger(LINGER / 2));
-        assert!(!pays_to_linger(LINGER) && !pays_to_linger(Duration::from_secs(1)));
+    fn a_poller_that_lingers_finds_what_is_there_without_sleep() {
         // A timeout that is over before a look would be is waited for as usual.
-        assert!(linger(&mut [], Some(LINGER / 2)).is_none());
-        // Nothing came: it has to sleep.
-        assert!(linger(&mut [], None).is_none());
-        // What is there is found without sleep.
-        let w = Waker::new().unwrap();
-        w.wake();
-        let mut ready = [PollEntry::new(w.as_fd().as_raw_fd(), Events::IN)];
-        assert_eq!(linger(&mut ready, None).unwrap().unwrap(), 1);
+        assert!(!may_linger(Some(LINGER / 2)) && may_linger(Some(LINGER)) && may_linger(None));
+        let (mut p, w) = (Poller::new(), Waker::new().unwrap());
+        p.let_linger();
+        for _ in 0..3 {
+            w.wake();
+            p.wait_fd(w.as_fd(), Interest::READ);
+            p.block();
+            assert!(!is_quiet(w.as_fd()) && w.drain());
+        }
     }
 
     #[test]
-    fn a_poller_that_may_linger_learns_from_its_last_sleep() {
+    fn what_is_looked_for_ends_a_sleep_either_way() {
+        let (mut p, w) = (Poller::new(), Waker::new().unwrap());
+        p.let_linger();
+        for _ in 0..3 {
+            w.wake();
+            p.wait_fd(w.as_fd(), Interest::READ);
+            match p.block_looking(|| w.drain().then_some(())) {
+                Some(()) => assert!(!is_quiet(w.as_fd())),
+                None => assert!(w.drain()),
+            }
+        }
+    }
+
+    #[test]
+    fn usage_at_a_wake_up_is_at_most_so_old() {
         let mut p = Poller::new();
-        p.may_linger = true;
-        // A sleep that lasts at least as long as its timeout, however busy the machine is.
-        p.wait_until(clock::real_now() + 20 * LINGER);
-        p.linger = false;
-        p.poll(Some(20 * LINGER));
-        assert!(!p.linger);
-        p.may_linger = false;
-        p.poll(Some(Duration::ZERO));
-        assert!(!p.linger);
+        for _ in 0..3 {
+            p.wait_until(clock::real_now() + USAGE_AGE);
+            p.block();
+            let woke = p.woke.unwrap();
+            assert!(woke.saturating_duration_since(p.usage.0) < USAGE_AGE);
+        }
     }
 }
