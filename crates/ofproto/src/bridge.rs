@@ -10,9 +10,9 @@
 //! What a message did to the switch is told to all connections before the next message is read.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ferrovs_runtime::{Poller, coverage};
+use ferrovs_runtime::{Poller, clock, coverage};
 use ferrovs_sync::Waker;
 
 use crate::backer::Backer;
@@ -27,6 +27,8 @@ mod tests;
 
 /// Messages that one connection may have handled before others get their turn.
 const MESSAGES_PER_TURN: usize = 500;
+/// So long one that waits for the answer to each message may go on before that.
+const DIALOGUE: Duration = Duration::from_micros(250);
 
 /// See the module's text.
 pub struct Bridge {
@@ -106,10 +108,14 @@ impl Bridge {
         if !self.connmgr.run_conn(i, &self.ofproto, now) {
             return;
         }
+        let (mut now, end) = (now, clock::real_now() + DIALOGUE);
         for _ in 0..MESSAGES_PER_TURN {
             let (conn, _) = self.connmgr.conn_mut(i);
-            if !conn.recv(&mut self.message, now) {
-                break;
+            while !conn.recv(&mut self.message, now) {
+                if clock::real_now() >= end || !conn.flush_and_listen(now) {
+                    return conn.rconn.flush(now);
+                }
+                now = clock::now();
             }
             // Whoever speaks now may be the controller that the bridge was waiting for.
             if self.connmgr.is_fail_open() {

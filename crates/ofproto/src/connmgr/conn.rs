@@ -178,6 +178,12 @@ impl OfConn {
         self.may_read() && self.rconn.recv(message, now)
     }
 
+    /// Sends what waits, and waits a moment for the next message of a peer that used to go on at once: see
+    /// [`Rconn::flush_and_listen`].
+    pub fn flush_and_listen(&mut self, now: Instant) -> bool {
+        self.may_read() && self.rconn.flush_and_listen(now)
+    }
+
     /// Takes a message that arrived, which may be a part of one.
     pub fn input<'a>(&mut self, now: Instant, message: &'a [u8]) -> Input<'a> {
         self.multipart.input(now, message)

@@ -21,7 +21,7 @@ use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use ferrovs_openflow::version::Versions;
-use ferrovs_runtime::{Poller, coverage, vlog};
+use ferrovs_runtime::{Linger, Poller, coverage, vlog};
 use ferrovs_stream::Stream;
 use ferrovs_stream::reconnect::State;
 
@@ -55,6 +55,8 @@ pub struct Rconn {
     inbox: Inbox,
     outbox: Outbox,
     tx_limit: usize,
+    /// Whether the peer is quick to say the next thing once it is answered.
+    linger: Linger,
     snoopers: Vec<Rconn>,
 }
 
@@ -90,6 +92,7 @@ impl Rconn {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             tx_limit: TX_LIMIT,
+            linger: Linger::new(),
             snoopers: Vec::new(),
         }
     }
@@ -252,11 +255,38 @@ impl Rconn {
             };
             match read {
                 Ok(0) => return false,
-                Ok(_) => {}
+                Ok(_) => self.linger.came(),
                 Err(e) => self.broken(&e, now),
             }
         }
         false
+    }
+
+    /// Sends what waits. If those are answers, and the peer is one that waits for them and then goes on at once,
+    /// waits a moment for what it says next; true if something came.
+    pub fn flush_and_listen(&mut self, now: Instant) -> bool {
+        let is_answered = !self.outbox.is_empty();
+        self.flush(now);
+        let is_sent = is_answered && self.outbox.is_empty();
+        let Some(stream) = self.stream.as_mut().filter(|_| is_sent) else {
+            return false;
+        };
+        let inbox = &mut self.inbox;
+        let came = self.linger.look(|| {
+            inbox.rearm();
+            match inbox.fill(stream) {
+                Ok(0) => None,
+                result => Some(result),
+            }
+        });
+        match came {
+            Some(Ok(_)) => true,
+            Some(Err(e)) => {
+                self.broken(&e, now);
+                false
+            }
+            None => false,
+        }
     }
 
     /// Queues a message, or several in a row; without a connection they are lost.

@@ -165,3 +165,32 @@ fn a_peer_that_speaks_no_common_version_is_told_why() {
     let text = String::from_utf8_lossy(&buffer[..n]);
     assert!(text.ends_with("no common versions."), "{text}");
 }
+
+#[test]
+fn a_peer_that_goes_on_as_soon_as_it_is_answered_is_heard_in_the_same_turn() {
+    const ECHO: [u8; 8] = [4, 2, 0, 8, 0, 0, 0, 1];
+    let (mut rconn, mut peer) = pair();
+    let now = clock::now();
+    rconn.run(now);
+    let (mut message, mut buffer) = (Vec::new(), [0; 64]);
+    let mut is_heard = false;
+    // Nobody waits for a peer that is not known to be quick, nor on a machine without a processor for it.
+    let mut tries = std::thread::available_parallelism().map_or(1, |n| 1000 * (n.get() - 1));
+    while tries > 0 && !is_heard {
+        peer.send(&ECHO).unwrap();
+        assert!(!rconn.flush_and_listen(now), "nothing was answered");
+        rconn.send(vec![4, 3, 0, 8, 0, 0, 0, 1], now);
+        is_heard = rconn.flush_and_listen(now);
+        rconn.run(now);
+        assert!(rconn.recv(&mut message, now) && message == ECHO);
+        assert!(peer.recv(&mut buffer).unwrap() > 0, "the answer has left");
+        tries -= 1;
+    }
+    assert!(is_heard || tries == 0 && std::thread::available_parallelism().unwrap().get() == 1);
+    // One that goes away meanwhile is gone.
+    drop(peer);
+    rconn.send(vec![4, 3, 0, 8, 0, 0, 0, 1], now);
+    rconn.flush_and_listen(now);
+    rconn.run(now);
+    assert!(!rconn.recv(&mut message, now) && !rconn.is_alive());
+}
