@@ -20,7 +20,7 @@ use ferrovs_runtime::{fatal, fatal_io};
 
 use super::names::SwitchNames;
 use super::vconn::{self, Vconn};
-use super::{Options, names, noreply};
+use super::{Options, die_of, names, noreply};
 
 /// The formats in which this command may work, or the end of the program.
 fn allowed(usable: Protocol, opt: &Options) -> Protocol {
@@ -200,10 +200,12 @@ fn send_flows(
         return super::bundle::send_flows(switch, flows, usable, n, opt);
     }
     let (mut v, p) = open_for(switch, usable, opt);
-    for fm in flows {
-        let m = v.encode(flow_mod_message(fm, p), &n.tun);
-        // An error about one flow must not hide behind the next.
-        noreply(&mut v, &[m], n.names(), opt);
+    // An error about one flow must not hide behind the next.
+    let messages = flows.map(|fm| flow_mod_message(fm, p));
+    match v.transact_each(messages, &n.tun) {
+        Ok(None) => {}
+        Ok(Some(error)) => die_of(&error, n.names(), opt),
+        Err(e) => vconn::talking(&v, &e),
     }
 }
 

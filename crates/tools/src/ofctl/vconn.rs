@@ -3,6 +3,7 @@
 //! Transaction ids come from one counter for the whole program, hellos included, as in Open vSwitch: the numbers
 //! that are printed with replies are the same.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -155,10 +156,9 @@ impl Vconn {
     /// Sends messages, waiting as long as that takes.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         let sent = self.send_all(bytes);
-        let how = sent
-            .as_ref()
-            .err()
-            .map_or("Success".into(), ferrovs_stream::error_text);
+        let how = sent.as_ref().err().map_or(Cow::from("Success"), |e| {
+            ferrovs_stream::error_text(e).into()
+        });
         let mut rest = bytes;
         while let Some(Ok(len)) = frame_len(rest)
             && len <= rest.len()
@@ -197,29 +197,13 @@ impl Vconn {
 
     /// Takes a whole message from what has arrived, without waiting.
     pub fn try_recv(&mut self) -> io::Result<Option<Vec<u8>>> {
-        if let Some(m) = self.stash.pop_front() {
-            return Ok(Some(m));
-        }
         loop {
-            match frame_len(&self.rx) {
-                Some(Err(_)) => return Err(ferrovs_stream::protocol_error()),
-                Some(Ok(len)) if self.rx.len() >= len => {
-                    let rest = self.rx.split_off(len);
-                    let message = std::mem::replace(&mut self.rx, rest);
-                    self.log(format_args!("received"), &message);
-                    return Ok(Some(message));
-                }
-                _ => {}
+            if let Some(m) = self.take()? {
+                return Ok(Some(m));
             }
-            match self.stream.recv(&mut self.buffer) {
-                Ok(0) if !self.rx.is_empty() => {
-                    vlog::err!(modules::VCONN_STREAM, "connection dropped mid-packet");
-                    return Err(ferrovs_stream::protocol_error());
-                }
-                Ok(0) => return Err(ferrovs_stream::eof_error()),
-                Ok(n) => self.rx.extend_from_slice(&self.buffer[..n]),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(e) => return Err(e),
+            match read(&mut self.stream, &mut self.buffer) {
+                Some(got) => self.received(got)?,
+                None => return Ok(None),
             }
         }
     }
@@ -227,11 +211,47 @@ impl Vconn {
     /// Waits for the next message.
     pub fn recv(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            if let Some(m) = self.try_recv()? {
+            if let Some(m) = self.take()? {
                 return Ok(m);
             }
             self.stream.recv_wait(&mut self.poller);
-            self.poller.block();
+            let (stream, buffer) = (&mut self.stream, &mut self.buffer);
+            let got = self.poller.block_looking(|| read(stream, buffer));
+            if let Some(got) = got.or_else(|| read(stream, buffer)) {
+                self.received(got)?;
+            }
+        }
+    }
+
+    /// The next whole message, if it is there.
+    fn take(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if let Some(m) = self.stash.pop_front() {
+            return Ok(Some(m));
+        }
+        match frame_len(&self.rx) {
+            Some(Err(_)) => Err(ferrovs_stream::protocol_error()),
+            Some(Ok(len)) if self.rx.len() >= len => {
+                let rest = self.rx.split_off(len);
+                let message = std::mem::replace(&mut self.rx, rest);
+                self.log(format_args!("received"), &message);
+                Ok(Some(message))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes in what a read brought.
+    fn received(&mut self, got: io::Result<usize>) -> io::Result<()> {
+        match got? {
+            0 if !self.rx.is_empty() => {
+                vlog::err!(modules::VCONN_STREAM, "connection dropped mid-packet");
+                Err(ferrovs_stream::protocol_error())
+            }
+            0 => Err(ferrovs_stream::eof_error()),
+            n => {
+                self.rx.extend_from_slice(&self.buffer[..n]);
+                Ok(())
+            }
         }
     }
 
@@ -317,6 +337,34 @@ impl Vconn {
         Ok(self.errors_before(barrier, is_sent)?.into_iter().next())
     }
 
+    /// Sends messages that have no reply one by one, each with a barrier of its own; the first error that comes back
+    /// ends that. The next message is made while the peer is at work on one.
+    pub fn transact_each(
+        &mut self,
+        messages: impl IntoIterator<Item = Message>,
+        tun: &Tun<'_>,
+    ) -> io::Result<Option<Vec<u8>>> {
+        let mut messages = messages.into_iter();
+        let mut next = messages.next().map(|m| self.encode_with_barrier(m, tun));
+        while let Some(((xid, barrier), bytes)) = next {
+            self.send_bytes(&bytes)?;
+            next = messages.next().map(|m| self.encode_with_barrier(m, tun));
+            let errors = self.errors_before(barrier, |sent| sent == xid)?;
+            if let Some(error) = errors.into_iter().next() {
+                return Ok(Some(error));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A message and the barrier that follows it: their transaction ids, and their bytes.
+    fn encode_with_barrier(&self, message: Message, tun: &Tun<'_>) -> ((u32, u32), Vec<u8>) {
+        let (xid, mut bytes) = self.encode(message, tun);
+        let (barrier, more) = self.encode(Message::BarrierRequest, tun);
+        bytes.extend_from_slice(&more);
+        ((xid, barrier), bytes)
+    }
+
     /// Sends a barrier; gives the errors that come back before its reply about messages that were sent.
     pub fn barrier(&mut self, is_sent: impl Fn(u32) -> bool) -> io::Result<Vec<Vec<u8>>> {
         let (barrier, bytes) = self.encode(Message::BarrierRequest, &Tun::none());
@@ -342,6 +390,14 @@ impl Vconn {
                 self.answer_echo(&m)?;
             }
         }
+    }
+}
+
+/// Reads what has arrived; nothing if nothing has.
+fn read(stream: &mut Stream, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+    match stream.recv(buffer) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+        got => Some(got),
     }
 }
 
@@ -423,4 +479,74 @@ pub fn try_protocol(v: &mut Vconn, want: Protocol, current: &mut Protocol) -> bo
         *current = current.with_tid(want.has_tid());
     }
     *current == want
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFPT_ERROR: u8 = 1;
+    const BARRIER: u8 = 18;
+    const BARRIER_REPLY: u8 = 19;
+
+    /// A peer that answers barriers, and the second also with an error about the message before it. Returns the types
+    /// and transaction ids of what it got in one piece each time.
+    fn answer(mut stream: Stream) -> Vec<Vec<(u8, u32)>> {
+        let (mut poller, mut buffer, mut got) = (Poller::new(), vec![0; READ_SIZE], Vec::new());
+        stream.send(&encode_hello(Versions::ALL)).unwrap();
+        loop {
+            stream.recv_wait(&mut poller);
+            poller.block();
+            let Some(Ok(n)) = read(&mut stream, &mut buffer) else {
+                continue;
+            };
+            let mut rest = &buffer[..n];
+            let mut piece = Vec::new();
+            while let Some(Ok(len)) = frame_len(rest) {
+                piece.push((
+                    rest[1],
+                    u32::from_be_bytes([rest[4], rest[5], rest[6], rest[7]]),
+                ));
+                rest = &rest[len..];
+            }
+            let is_over = piece.is_empty();
+            if let [.., (_, about), (BARRIER, barrier)] = piece[..] {
+                let mut reply = Vec::new();
+                if got.len() == 2 {
+                    reply.extend([1, OFPT_ERROR, 0, 12]);
+                    reply.extend(about.to_be_bytes());
+                    reply.extend([0; 4]);
+                }
+                reply.extend([1, BARRIER_REPLY, 0, 8]);
+                reply.extend(barrier.to_be_bytes());
+                stream.send(&reply).unwrap();
+            }
+            if is_over {
+                return got;
+            }
+            got.push(piece);
+        }
+    }
+
+    #[test]
+    fn messages_are_sent_one_by_one_until_there_is_an_error() {
+        let (ours, theirs) = Stream::pair().unwrap();
+        let peer = std::thread::spawn(move || answer(theirs));
+        let mut v = Vconn::complete(ours, "peer", Versions::of(Version::V10)).unwrap();
+        let messages = (0..4).map(|n| Message::SetFlowFormat { nxm: n % 2 == 0 });
+        let error = v.transact_each(messages, &Tun::none()).unwrap().unwrap();
+        drop(v);
+        let got = peer.join().unwrap();
+        // The hello, then each message with the barrier that was made right after it.
+        assert_eq!(got.len(), 3);
+        let first = got[1][0].1;
+        for (n, piece) in (0..).zip(&got[1..]) {
+            let [(kind, xid), (BARRIER, barrier)] = piece[..] else {
+                panic!("{piece:?}");
+            };
+            assert_eq!((kind, xid, barrier), (4, first + 2 * n, first + 2 * n + 1));
+        }
+        assert_eq!(error[1], OFPT_ERROR);
+        assert_eq!(error[4..8], got[2][0].1.to_be_bytes());
+    }
 }
