@@ -152,12 +152,14 @@ fn is_sctp(l4: &[u8]) -> bool {
         })
 }
 
-/// Adds to the tuple what the transport header says. What is quoted has its first eight bytes at least.
+/// Adds to the tuple what the transport header says. What is quoted has its first eight bytes at least; all of TCP's
+/// where ICMPv6 quotes it, which quotes as much as there is room for (RFC 4443, section 3).
 fn transport(tuple: &mut Tuple, l4: &[u8], quoted: bool) -> Result<(), Invalid> {
     let short = Err(Invalid::TransportHeader);
     match tuple.proto {
         ip_proto::TCP => {
-            if l4.len() < 8 {
+            let least = if quoted && tuple.ipv6 { 20 } else { 8 };
+            if l4.len() < least {
                 return short;
             }
             if !quoted {

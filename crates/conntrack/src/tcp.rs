@@ -49,6 +49,8 @@ pub struct Tcp([Peer; 2]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Valid(Class),
+    /// It fits, but not so well that the connection would live longer for it.
+    Tolerated,
     /// The connection is still the one that a first packet asked for.
     ValidNew(Class),
     Invalid,
@@ -221,9 +223,7 @@ fn follow(src: &mut Peer, dst: &mut Peer, s: &Segment, checked: bool) -> Verdict
         },
     };
     // Stacks that reset, or end, what they never knew have nothing to acknowledge.
-    let acks_nothing = flags & ACK == 0
-        || (s.ack == 0 && flags & (ACK | RST) == ACK | RST)
-        || dst.state < TcpState::SynSent;
+    let acks_nothing = flags & ACK == 0 || (s.ack == 0 && flags & (ACK | RST) == ACK | RST);
     let ack = if acks_nothing { dst.seqlo } else { s.ack };
     if seq == end {
         // What carries nothing need not be in order.
@@ -260,7 +260,7 @@ fn follow(src: &mut Peer, dst: &mut Peer, s: &Segment, checked: bool) -> Verdict
     if flags & RST != 0 {
         (src.state, dst.state) = (TcpState::TimeWait, TcpState::TimeWait);
     }
-    Verdict::Valid(class(src, dst))
+    Verdict::Tolerated
 }
 
 /// Moves the windows along.

@@ -343,6 +343,7 @@ impl<'a> Run<'a> {
             return self.describe(packet, CS_INVALID, None, None);
         };
         let expected = self.tracker.expectations.find(&key.tuple);
+        let expected = expected.filter(|e| self.is_alive(e.place, e.serial));
         let state = match expected {
             Some(_) => CS_NEW | CS_RELATED,
             None => CS_NEW,
@@ -370,6 +371,14 @@ impl<'a> Run<'a> {
         if !entered {
             self.describe(packet, state, Some(&key.tuple), expected.as_ref());
         }
+    }
+
+    /// Whether the connection that was at a place is there still.
+    #[cold]
+    fn is_alive(&mut self, place: Place, serial: u32) -> bool {
+        let now_ms = self.now_ms;
+        let conn = self.held.lock(place.shard).get(place.slot);
+        conn.is_some_and(|c| c.has(flag::USED) && c.serial == serial && !c.has_expired(now_ms))
     }
 
     fn policy(&self) -> u32 {
@@ -468,6 +477,11 @@ impl<'a> Run<'a> {
                 ..plain
             };
             if reply == plain {
+                // It is said to be translated all the same: what might have been is its client's address.
+                conn.flags |= match conn.orig.dst == e.parent.dst {
+                    true => flag::SRC_NAT,
+                    false => flag::DST_NAT,
+                };
                 return true;
             }
             let mut flags = 0;
@@ -601,10 +615,10 @@ impl Hit<'_> {
     fn update(&self, conn: &mut Conn, packet: &mut Packet, key: &Key) -> Next {
         let (ct, reply) = (self.ct, self.reply);
         let mut state = self.done;
-        state |= if reply { CS_REPLY_DIR } else { 0 };
+        let direction = if reply { CS_REPLY_DIR } else { 0 };
         let mut shift = None;
         if key.related {
-            state |= CS_RELATED;
+            state |= CS_RELATED | direction;
         } else {
             state |= if conn.has(flag::RELATED) {
                 CS_RELATED
@@ -625,21 +639,29 @@ impl Hit<'_> {
             }
             let class = match conn.proto.update(key, reply, self.checked) {
                 Verdict::Valid(class) => {
-                    state |= CS_ESTABLISHED;
-                    class
+                    state |= CS_ESTABLISHED | direction;
+                    Some(class)
+                }
+                Verdict::Tolerated => {
+                    state |= CS_ESTABLISHED | direction;
+                    None
                 }
                 Verdict::ValidNew(class) => {
                     state |= CS_NEW;
-                    class
+                    Some(class)
                 }
                 Verdict::New => return Next::Renew,
                 Verdict::Invalid => {
-                    describe_conn(packet, conn, ct, CS_INVALID | self.done);
+                    // Whoever lets it pass has it translated as the others are.
+                    let state = CS_INVALID | self.done | self.translate(packet, conn, false);
+                    describe_conn(packet, conn, ct, state);
                     packet.md.ct_conn = CtConn::default();
                     return Next::Done;
                 }
             };
-            conn.expires = self.now_ms + self.tracker.policies.time_ms(conn.policy, class);
+            if let Some(class) = class {
+                conn.expires = self.now_ms + self.tracker.policies.time_ms(conn.policy, class);
+            }
         }
         let watched = (conn.helper != Helper::None && !key.related)
             .then(|| Watched::new(conn, self.place, conn.serial, reply))
@@ -647,15 +669,21 @@ impl Hit<'_> {
         if let Some(shift) = shift {
             shift.apply(packet);
         }
-        if ct.nat.is_some() && conn.has(flag::NAT) && self.done == 0 {
-            state |= translate(packet, conn, reply, key.related);
-        }
+        state |= self.translate(packet, conn, key.related);
         describe_conn(packet, conn, ct, state);
         let Place { shard, slot } = self.place;
         packet.md.ct_conn = CtConn::new(shard, slot, conn.serial, key.related);
         match watched {
             Some(watched) => Next::Watch(Box::new(watched)),
             None => Next::Done,
+        }
+    }
+
+    /// Translates the packet if that is asked for and has not been done; returns what its state has of it.
+    fn translate(&self, packet: &mut Packet, conn: &Conn, related: bool) -> u8 {
+        match self.ct.nat.is_some() && conn.has(flag::NAT) && self.done == 0 {
+            true => translate(packet, conn, self.reply, related),
+            false => 0,
         }
     }
 }
