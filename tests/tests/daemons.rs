@@ -40,6 +40,8 @@ mod packets;
 mod pki;
 #[path = "daemons/polled.rs"]
 mod polled;
+#[path = "daemons/traces.rs"]
+mod traces;
 #[path = "daemons/tunnels.rs"]
 mod tunnels;
 #[path = "daemons/user.rs"]

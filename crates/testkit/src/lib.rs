@@ -21,6 +21,7 @@ pub mod pcap;
 pub mod programs;
 pub mod switch;
 pub mod text;
+pub mod trace;
 
 pub use command::Outcome;
 pub use netns::{Host, Netns};
