@@ -33,6 +33,8 @@ mod trie;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -52,7 +54,14 @@ pub const MAX_TRIES: usize = 4;
 /// The classifier; see the crate's text.
 pub struct Classifier<T> {
     state: ArcSwap<State<T>>,
+    /// Where in memory the [only rule](State::only) is; 0 if there is none. Who holds that rule need not look at the
+    /// state.
+    only: AtomicUsize,
     writer: Mutex<Writer<T>>,
+}
+
+fn address<T>(rule: &Arc<T>) -> usize {
+    Arc::as_ptr(rule).addr()
 }
 
 /// What a lookup needs at hand: replaced when subtables come, go or change their priority.
@@ -84,6 +93,21 @@ impl<T> State<T> {
             state = before;
         }
         state
+    }
+}
+
+impl<T: ClsEntry> State<T> {
+    /// The only rule, with its mask, if there is no more to it.
+    fn only(&self) -> Option<(&Subtable<T>, &Arc<T>)> {
+        match &self.subtables[..] {
+            [ranked] if ranked.prefix_lens == [0; MAX_TRIES] => {
+                let only = ranked.only.as_ref()?;
+                only.conjunctions()
+                    .is_empty()
+                    .then_some((&*ranked.subtable, only))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -219,6 +243,7 @@ impl<T> Default for Classifier<T> {
     fn default() -> Self {
         Classifier {
             state: ArcSwap::from_pointee(State::empty(Vec::new(), 0, None)),
+            only: AtomicUsize::new(0),
             writer: Mutex::new(Writer {
                 by_mask: HashMap::new(),
                 n_rules: 0,
@@ -269,21 +294,34 @@ impl<T: ClsEntry> Classifier<T> {
     ) -> Option<Arc<T>> {
         let mut scratch = FlowWildcards::default();
         let wc = wc.unwrap_or(&mut scratch);
-        self.lookup_with(version, flow, wc, None, |rule| rule.into_arc())
+        self.lookup_with(version, flow, wc, None, None, |rule| rule.into_arc())
     }
 
-    /// The same; `found` gets the rule while it is there in any case. The conjunctive rules whose clauses made up an ID
-    /// are added to `conj_rules`, also those of an ID that no rule then matched.
+    /// The same; `found` gets the rule while it is there in any case. A rule that is `expected` to be found costs less if
+    /// there is no other. The conjunctive rules whose clauses made up an ID are added to `conj_rules`, also those of an
+    /// ID that no rule then matched.
     pub fn lookup_with<R>(
         &self,
         version: u64,
         flow: &Flow,
         wc: &mut FlowWildcards,
+        expected: Option<&Arc<T>>,
         conj_rules: Option<&mut Vec<Arc<T>>>,
         found: impl FnOnce(Found<'_, T>) -> R,
     ) -> Option<R> {
+        if let Some(rule) = expected
+            && self.only.load(Acquire) == address(rule)
+            && rule.visible_in(version)
+            && rule.match_ref().takes(flow, wc)
+        {
+            return Some(found(Found::Lent(rule)));
+        }
         let state = self.state.load();
         let state = state.of(version);
+        if let Some((subtable, only)) = state.only() {
+            let is_met = subtable.meets(only, version, flow, wc);
+            return is_met.then(|| found(Found::Lent(only)));
+        }
         let mut tries = None;
         let mut hard: Option<Found<'_, T>> = None;
         let mut soft = Vec::new();
@@ -479,7 +517,7 @@ impl<T: ClsEntry> Classifier<T> {
         };
         writer.since = version;
         let state = State::empty(self.empty_tries(), version, before);
-        self.state.store(Arc::new(state));
+        self.show(Arc::new(state));
         cleared
     }
 
@@ -495,7 +533,7 @@ impl<T: ClsEntry> Classifier<T> {
         writer.by_mask = cleared.by_mask;
         writer.n_rules = cleared.n_rules;
         writer.since = cleared.state.since;
-        self.state.store(cleared.state);
+        self.show(cleared.state);
     }
 
     /// Forgets what was cleared up to version `oldest`, when nobody reads an earlier version any more. What it was
@@ -506,7 +544,7 @@ impl<T: ClsEntry> Classifier<T> {
         if state.before.is_none() || writer.since > oldest {
             return None;
         }
-        self.state.store(Arc::new(State {
+        self.show(Arc::new(State {
             subtables: state.subtables.clone(),
             tries: state.tries.clone(),
             since: state.since,
@@ -639,6 +677,14 @@ impl<T: ClsEntry> Classifier<T> {
         found
     }
 
+    /// Lets readers see a state.
+    fn show(&self, state: Arc<State<T>>) {
+        // A rule that is not alone any more is known to be before another is visible.
+        let only = state.only().map_or(0, |(_, only)| address(only));
+        self.only.store(only, Release);
+        self.state.store(state);
+    }
+
     /// Makes the writer's view that of the readers.
     fn publish(&self, writer: &mut Writer<T>, tries: Option<Vec<Arc<TrieField>>>) {
         let old = self.state.load();
@@ -667,7 +713,7 @@ impl<T: ClsEntry> Classifier<T> {
                 }
             })
             .collect();
-        self.state.store(Arc::new(State {
+        self.show(Arc::new(State {
             subtables,
             tries,
             since: old.since,
@@ -685,32 +731,29 @@ impl<T: ClsEntry> Ranked<T> {
         ctx: &mut Option<[TrieCtx; MAX_TRIES]>,
         wc: &mut FlowWildcards,
     ) -> Option<Hit<'_, T>> {
-        if self.prefix_lens == [0; MAX_TRIES] {
-            return self.search(version, flow, |_, _, _| false, wc);
-        }
-        let ctx = ctx.get_or_insert_default();
+        let has_prefix = self.prefix_lens != [0; MAX_TRIES];
         let hopeless = |start: usize, end: usize, wc: &mut FlowWildcards| {
+            let ctx = ctx.get_or_insert_default();
             let mut all = tries.iter().zip(ctx.iter_mut()).zip(self.prefix_lens);
             all.any(|((trie, ctx), len)| {
                 len > 0 && trie.is_in(start, end) && trie.rules_out(ctx, flow, len, wc)
             })
         };
-        self.search(version, flow, hopeless, wc)
-    }
-
-    /// See [`Subtable::find`].
-    #[inline]
-    fn search(
-        &self,
-        version: u64,
-        flow: &Flow,
-        hopeless: impl FnMut(usize, usize, &mut FlowWildcards) -> bool,
-        wc: &mut FlowWildcards,
-    ) -> Option<Hit<'_, T>> {
-        match &self.only {
-            Some(only) => self.subtable.meet(only, version, flow, hopeless, wc),
-            None => self.subtable.find(version, flow, hopeless, wc),
-        }
+        let table = &*self.subtable;
+        let Some(only) = &self.only else {
+            return match has_prefix {
+                true => table.find(version, flow, hopeless, wc),
+                false => table.find(version, flow, |_, _, _| false, wc),
+            };
+        };
+        let is_met = match has_prefix {
+            true => table.meets_in_stages(only, version, flow, hopeless, wc),
+            false => table.meets(only, version, flow, wc),
+        };
+        is_met.then(|| match only.conjunctions() {
+            [] => Hit::Hard(Found::Lent(only)),
+            _ => Hit::Soft(vec![only.clone()]),
+        })
     }
 }
 

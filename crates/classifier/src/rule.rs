@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use ferrovs_packet::flow::Match;
+use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
 use ferrovs_packet::miniflow::{FlowMap, MiniMatch};
 
 /// A packed match: which words of the key matter, their masks, and their masked values.
@@ -33,6 +33,18 @@ impl MatchRef<'_> {
                 let (mine, mask) = (self.map.rank(i), wider.masks[at]);
                 self.masks[mine] & mask == mask && self.values[mine] & mask == wider.values[at]
             })
+    }
+
+    /// Whether a packet meets it; if so all that it looks at is noted.
+    #[inline]
+    pub(crate) fn takes(self, flow: &Flow, wc: &mut FlowWildcards) -> bool {
+        let words = || self.map.iter().zip(self.masks);
+        let mut values = words().zip(self.values);
+        let takes = values.all(|((i, mask), value)| flow.words()[i] & mask == *value);
+        if takes {
+            words().for_each(|(i, mask)| wc.masks.words_mut()[i] |= mask);
+        }
+        takes
     }
 
     /// Whether some packet meets both.

@@ -295,41 +295,49 @@ impl<T: ClsEntry> Subtable<T> {
         Some(Hit::Soft(list))
     }
 
-    /// The same, if `only` is the only rule.
-    pub fn meet<'a>(
+    /// Whether a packet meets `only`, which is the only rule here, if no trie can rule it out.
+    #[inline]
+    pub fn meets(&self, only: &T, version: u64, flow: &Flow, wc: &mut FlowWildcards) -> bool {
+        if agree(flow, &self.words, only.match_ref().values) && only.visible_in(version) {
+            self.fold(self.words.len(), wc);
+            return true;
+        }
+        // The stage in which they differ tells what decided.
+        self.meets_in_stages(only, version, flow, |_, _, _| false, wc)
+    }
+
+    /// The same; `hopeless` as in [`Subtable::find`].
+    pub fn meets_in_stages(
         &self,
-        only: &'a Arc<T>,
+        only: &T,
         version: u64,
         flow: &Flow,
         mut hopeless: impl FnMut(usize, usize, &mut FlowWildcards) -> bool,
         wc: &mut FlowWildcards,
-    ) -> Option<Hit<'a, T>> {
+    ) -> bool {
         let values = only.match_ref().values;
         let (mut start, mut done) = (0, 0);
         for (&n, &end) in self.stages.iter().zip(&self.stage_ends) {
             if hopeless(start, end, wc) {
                 self.fold(done, wc);
-                return None;
+                return false;
             }
             let same = agree(flow, &self.words[done..n], &values[done..n]);
             (start, done) = (end, n);
             if !same && n < self.words.len() {
                 self.fold(done, wc);
-                return None;
+                return false;
             } else if !same {
                 self.fold_miss(flow, wc);
-                return None;
+                return false;
             }
         }
         if !only.visible_in(version) {
             self.fold_miss(flow, wc);
-            return None;
+            return false;
         }
         self.fold(done, wc);
-        Some(match only.conjunctions() {
-            [] => Hit::Hard(Found::Lent(only)),
-            _ => Hit::Soft(vec![only.clone()]),
-        })
+        true
     }
 
     /// A rule, if there is one.

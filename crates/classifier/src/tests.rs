@@ -123,6 +123,14 @@ proptest! {
             for flow in &flows {
                 let mut wc = FlowWildcards::default();
                 let found = cls.lookup(version, flow, Some(&mut wc));
+                // It makes no difference what is expected.
+                for (_, rule) in &model.rules {
+                    let mut same = FlowWildcards::default();
+                    let keep = |rule: Found<'_, Rule>| rule.into_arc();
+                    let again = cls.lookup_with(version, flow, &mut same, Some(rule), None, keep);
+                    prop_assert_eq!(again.map(|r| r.data), found.as_ref().map(|r| r.data));
+                    prop_assert_eq!(same, wc);
+                }
                 let want = model.lookup(version, flow);
                 match &found {
                     Some(rule) => prop_assert!(want.contains(&rule.data)),
@@ -168,10 +176,14 @@ proptest! {
             for (flow, version) in flows.iter().zip([1, 2].into_iter().cycle()) {
                 let hopeless = |start: usize, _: usize, _: &mut FlowWildcards| start >= hopeless_from;
                 let (mut met, mut searched) = (FlowWildcards::default(), FlowWildcards::default());
-                let a = ranked.subtable.meet(only, version, flow, hopeless, &mut met);
+                let a = ranked.subtable.meets_in_stages(only, version, flow, hopeless, &mut met);
                 let b = ranked.subtable.find(version, flow, hopeless, &mut searched);
-                prop_assert_eq!(a.is_some(), b.is_some());
-                prop_assert_eq!(met, searched);
+                prop_assert_eq!((a, met), (b.is_some(), searched));
+                let never = |_: usize, _: usize, _: &mut FlowWildcards| false;
+                let (mut met, mut searched) = (FlowWildcards::default(), FlowWildcards::default());
+                let a = ranked.subtable.meets(only, version, flow, &mut met);
+                let b = ranked.subtable.find(version, flow, never, &mut searched);
+                prop_assert_eq!((a, met), (b.is_some(), searched));
             }
         }
     }
@@ -345,7 +357,9 @@ fn conjunctive_rules_match_together_at_their_priority() {
         };
         let mut parts = Vec::new();
         let mut wc = FlowWildcards::default();
-        let rule = cls.lookup_with(1, &flow, &mut wc, Some(&mut parts), |rule| rule.into_arc());
+        let rule = cls.lookup_with(1, &flow, &mut wc, None, Some(&mut parts), |rule| {
+            rule.into_arc()
+        });
         let mut parts: Vec<_> = parts.iter().map(|r| r.data).collect();
         parts.sort_unstable();
         (rule.map(|r| r.data), parts)
@@ -576,8 +590,10 @@ fn a_rule_is_at_hand_while_it_is_the_only_one_of_its_mask() {
     let (a, b, newer) = (rule(1, 1), rule(2, 2), rule(1, 3));
     cls.insert(a.clone());
     assert_eq!(at_hand(), Some(1));
+    assert_eq!(cls.only.load(Acquire), address(&a));
     cls.insert(b.clone());
     assert_eq!(at_hand(), None);
+    assert_eq!(cls.only.load(Acquire), 0);
     cls.remove(&b);
     assert_eq!(at_hand(), Some(1));
     cls.replace(&a, newer.clone());

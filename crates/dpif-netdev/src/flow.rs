@@ -4,7 +4,6 @@
 //! replace its actions, or mark it dead so that the thread takes it out at its next step.
 
 use std::mem::offset_of;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -13,8 +12,8 @@ use arc_swap::{ArcSwap, Guard};
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{FlowAttrs, FlowStats, FlowView, PackedMatch, PmdId, Ufid};
 use ferrovs_datapath::text::miniflow_bits;
-use ferrovs_packet::flow::{FLOW_N_REGS, Flow, FlowWildcards, Match};
-use ferrovs_packet::miniflow::{MiniRef, Minimask};
+use ferrovs_packet::flow::{FLOW_N_REGS, FLOW_WORDS, Flow, FlowWildcards, Match};
+use ferrovs_packet::miniflow::{FlowMap, MiniRef, Minimask};
 use ferrovs_packet::parse::Brief;
 use ferrovs_packet::types::DpPort;
 use ferrovs_sys::prefetch;
@@ -26,19 +25,22 @@ pub type Actions = Arc<[Action]>;
 /// Words of a match that lie in the flow itself: those of all but long ones.
 const INLINE: usize = 10;
 
-/// Whether a word of a key can be something in the key of a packet: what only tables see is zero there, and need not be
-/// compared. A flow that matches its packet exactly has all of that in its mask.
-fn is_of_packets(word: usize) -> bool {
-    const METADATA: usize = offset_of!(Flow, metadata) / 8;
-    const REGS: Range<usize> =
-        offset_of!(Flow, regs) / 8..(offset_of!(Flow, regs) + 4 * FLOW_N_REGS) / 8;
-    const _: () = assert!(offset_of!(Flow, metadata) % 8 == 0 && offset_of!(Flow, regs) % 8 == 0);
-    word != METADATA && !REGS.contains(&word)
-}
-
-/// The words of a mask that packets are compared in.
+/// The words of a mask that packets are compared in. What only tables see (metadata, registers) is zero in their keys; a
+/// flow that matches its packet exactly has all of it in its mask.
 pub fn mask_words(mask: MiniRef<'_>) -> impl Iterator<Item = (usize, u64)> {
-    mask.iter().filter(|(i, _)| is_of_packets(*i))
+    const START: usize = offset_of!(Flow, metadata) / 8;
+    const END: usize = offset_of!(Flow, skb_priority) / 8;
+    const _: () = assert!(offset_of!(Flow, regs) == START * 8 + 8);
+    const _: () = assert!(END * 8 == offset_of!(Flow, regs) + 4 * FLOW_N_REGS);
+    let part = |start, end| mask.map.and(FlowMap::range(start, end));
+    let (below, above) = (part(0, START), part(END, FLOW_WORDS));
+    let masks = mask.values;
+    let [low, high] = [
+        &masks[..below.count()],
+        &masks[masks.len() - above.count()..],
+    ];
+    let words = |map: FlowMap, masks| map.iter().zip(Iterator::copied(<[u64]>::iter(masks)));
+    words(below, low).chain(words(above, high))
 }
 
 // In the order in which a lookup reads the members, so that a packet touches few cache lines.
@@ -73,12 +75,9 @@ impl DpFlow {
     pub fn new(ufid: Ufid, match_: Arc<PackedMatch>, actions: Actions, epoch: Instant) -> DpFlow {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         let (key, mask) = (match_.key.view(), match_.mask.view());
-        let mut values = SmallVec::with_capacity(mask_words(mask).count());
-        key.under(mask, |i, value, _| {
-            if is_of_packets(i) {
-                values.push(value);
-            }
-        });
+        let (flow, words) = (key.expand(), mask_words(mask));
+        let mut values = SmallVec::with_capacity(words.size_hint().0);
+        words.for_each(|(i, mask)| values.push(flow.words()[i] & mask));
         DpFlow {
             values,
             ufid,

@@ -37,7 +37,7 @@ use crate::trace::{Scene, tell};
 use crate::xlate::recirc::{Recirc, RecircTable, clear_conntrack};
 use crate::xlate::snapshot::{AsyncPacketIn, XBridge, XlateSnapshot};
 use crate::xlate::tunnel::Request;
-use crate::xlate::xcache::{Draft, PacketCount, Records, XCache};
+use crate::xlate::xcache::{Draft, PacketCount, Records, XCache, kind_of};
 use crate::xlate::{Start, XlateIn, XlateOut, translate};
 use ukey::{Translation, Ukey};
 use ukeys::Ukeys;
@@ -425,11 +425,13 @@ impl Udpif {
             self.ukeys.hold(&translation.recircs);
             return None;
         }
-        let match_ = Arc::new(PackedMatch {
-            key: Miniflow::new(upcall.flow),
-            mask: self.masks.pack(wc),
-        });
-        let ufid = upcall.ufid.unwrap_or_else(|| ukey::ufid_of(&match_));
+        let key = Miniflow::new(upcall.flow);
+        let shared = self.masks.pack(wc, kind_of(upcall.flow));
+        let ufid = upcall
+            .ufid
+            .unwrap_or_else(|| ukey::ufid_of(&key, wc, shared.hash));
+        let mask = shared.mask;
+        let match_ = Arc::new(PackedMatch { key, mask });
         let key = Arc::new(Ukey::new(ufid, upcall.pmd, match_.clone(), translation));
         if !self.ukeys.insert(key.clone()) {
             coverage::HANDLER_DUPLICATE_UPCALL.inc();

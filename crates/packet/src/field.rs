@@ -201,21 +201,24 @@ impl Field {
         self.location.write(flow, value, tab);
     }
 
-    /// Sets the bits of `mask` in a flow key, as an action would.
+    /// Sets the bits of `mask` in a flow key, as an action would, and makes them matter.
     pub fn set_bits_in(
         &self,
         value: &FieldValue,
         mask: &FieldValue,
         flow: &mut Flow,
+        wc: &mut FlowWildcards,
         tab: &TunTable,
     ) {
         // Nearly all fields are numbers in one word.
         if let Some(place) = &self.place {
-            let (bits, mask) = (place.bits(value), place.bits(mask));
-            let word = &mut flow.words_mut()[usize::from(place.word)];
+            let (bits, mask, i) = (place.bits(value), place.bits(mask), usize::from(place.word));
+            wc.masks.words_mut()[i] |= mask;
+            let word = &mut flow.words_mut()[i];
             *word = *word & !mask | bits & mask;
             return;
         }
+        self.mask_field_bits_in(mask, wc, tab);
         if let Location::TunMetadata(_) = self.location {
             let value = self.value_in(flow, tab).with_masked(value, mask);
             return self.set_value_in(&value, flow, tab);

@@ -208,31 +208,6 @@ impl<'a> MiniRef<'a> {
         pairs.fold(basis, |h, (i, m)| hash::mix(h, self.word(i) & m))
     }
 
-    /// Calls `visit` for each word that `mask` has with its index, this key's word under it, and it.
-    #[inline]
-    pub fn under(self, mask: MiniRef<'_>, mut visit: impl FnMut(usize, u64, u64)) {
-        let (mut words, mut masks) = (self.values.iter(), mask.values.iter());
-        // Both are walked side by side, which is less work than counting bits for each word.
-        for (start, (own, wanted)) in [0, 64]
-            .into_iter()
-            .zip(self.map.0.into_iter().zip(mask.map.0))
-        {
-            let mut both = own | wanted;
-            while both != 0 {
-                let bit = both & both.wrapping_neg();
-                both ^= bit;
-                let word = match own & bit {
-                    0 => 0,
-                    _ => words.next().copied().unwrap_or(0),
-                };
-                if wanted & bit != 0 {
-                    let mask = masks.next().copied().unwrap_or(0);
-                    visit(start + bit.trailing_zeros() as usize, word & mask, mask);
-                }
-            }
-        }
-    }
-
     /// Whether the masked words are `want`, which are as many as `mask` has.
     #[inline]
     pub fn matches(self, want: &[u64], mask: MiniRef<'_>) -> bool {

@@ -23,6 +23,7 @@ use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{FlowStats, PackedMatch, PmdId, Ufid};
 use ferrovs_packet::flow::{Flow, FlowWildcards};
 use ferrovs_packet::hash::{self, mix};
+use ferrovs_packet::miniflow::{Miniflow, Minimask};
 use ferrovs_runtime::clock;
 
 use crate::xlate::recirc::Recirc;
@@ -159,21 +160,23 @@ impl Ukey {
     }
 }
 
-/// The identifier of a megaflow.
-pub fn ufid_of(m: &PackedMatch) -> Ufid {
-    // The same for all threads and over restarts of a thread, so that equal megaflows meet.
+/// The identifier of a megaflow: of what its key is under its mask, whose [hash](hash_mask) is given too.
+pub fn ufid_of(key: &Miniflow, wc: &FlowWildcards, mask_hash: [u64; 2]) -> Ufid {
+    let mut halves = mask_hash;
+    for (i, word) in key.view().iter() {
+        let word = word & wc.masks.words()[i];
+        if word != 0 {
+            halves = halves.map(|half| mix(half.wrapping_add(i as u64), word));
+        }
+    }
+    let [high, low] = halves.map(u128::from);
+    Ufid::from_hash(high << 64 | low)
+}
+
+/// Two hashes of a mask. They are the same for all threads and over restarts of a thread, so that equal megaflows meet.
+pub fn hash_mask(mask: &Minimask) -> [u64; 2] {
     let seed = hash::seed();
-    let [low, high] = m.mask.map().0;
-    let begin = |lane| mix(mix(seed ^ lane, low), high);
-    // Each step waits for the one before in its lane: values and masks go side by side.
-    let mut values = [begin(0x6675_6c6c), begin(0x666c_6f77)];
-    let mut masks = [begin(0x6d61_736b), begin(0x7766_6c6f)];
-    m.key.view().under(m.mask.view(), |_, value, mask| {
-        values = values.map(|lane| mix(lane, value));
-        masks = masks.map(|lane| mix(lane, mask));
-    });
-    let half = |i: usize| u128::from(mix(values[i], masks[i]));
-    Ufid::from_hash(half(0) << 64 | half(1))
+    [0x6675_6c6c, 0x666c_6f77].map(|half| mask.view().hash(seed ^ half))
 }
 
 #[cfg(test)]

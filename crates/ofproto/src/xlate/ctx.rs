@@ -613,7 +613,10 @@ impl<'a> Ctx<'a> {
             let index = tables.table(table_id).map(|table| table.index());
             let rule = index.and_then(|index| {
                 let (flow, wc, met) = (&self.flow, &mut self.wc, self.met);
-                index.lookup_with(self.version, flow, wc, told, |rule| met.add(tables, rule))
+                let expected = met.expected();
+                index.lookup_with(self.version, flow, wc, expected, told, |rule| {
+                    met.add(tables, rule)
+                })
             });
             if let Some(rule) = rule {
                 self.table_id = table_id;
@@ -864,6 +867,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// Tells an action that is about to be done.
+    #[inline]
     pub fn trace_action(&mut self, action: &Action) {
         if self.trace.is_some() {
             let text = self.with_names(|names| describe::action(action, names));

@@ -127,17 +127,19 @@ impl Ctx<'_> {
     }
 
     fn set_field(&mut self, set: &SetField) {
-        if !self.prereqs_ok(set.field) {
-            self.warn(&format!(
-                "unmet prerequisites for {}, set_field ignored",
-                set.field.field().name
-            ));
-            return;
-        }
-        self.mask_protocol_of(set.field);
-        self.mask_field_bits(set.field, &set.mask);
         let (bridge, field) = (self.bridge, set.field.field());
-        field.set_bits_in(&set.value, &set.mask, &mut self.flow, &bridge.tun_table);
+        if field.prereq != Prereq::None {
+            if !self.prereqs_ok(set.field) {
+                self.warn(&format!(
+                    "unmet prerequisites for {}, set_field ignored",
+                    field.name
+                ));
+                return;
+            }
+            self.mask_protocol_of(set.field);
+        }
+        let (flow, wc) = (&mut self.flow, &mut self.wc);
+        field.set_bits_in(&set.value, &set.mask, flow, wc, &bridge.tun_table);
     }
 
     fn reg_move(&mut self, src: &SubField, dst: &SubField) {

@@ -51,8 +51,7 @@ impl Met {
 
     /// Adds a rule of these tables.
     pub fn add(&self, tables: &Arc<Tables>, rule: Found<'_, Rule>) -> &Arc<Rule> {
-        if self.len.get() == 0
-            && let Some(guessed) = self.expected()
+        if let Some(guessed) = self.expected()
             && Arc::ptr_eq(guessed, &rule)
         {
             let (way, n) = self.as_guessed.get();
@@ -62,8 +61,11 @@ impl Met {
         self.add_own(tables, rule.into_arc())
     }
 
-    /// The rule that comes next if the guess is right.
-    fn expected(&self) -> Option<&Arc<Rule>> {
+    /// The rule that comes next if the guess is right; none once it was not.
+    pub fn expected(&self) -> Option<&Arc<Rule>> {
+        if self.len.get() > 0 {
+            return None;
+        }
         let ways = &self.guess.as_ref()?.ways;
         let (way, n) = self.as_guessed.get();
         let rules = &ways.get(way)?.rules;

@@ -128,17 +128,22 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A hash of what packets have in common that likely go the same way: where they came from, and their protocols.
+pub fn kind_of(flow: &Flow) -> usize {
+    let from = u64::from(flow.in_port) << 32 | u64::from(flow.recirc_id);
+    let what = u64::from(flow.dl_type.get()) << 8 | u64::from(flow.nw_proto);
+    mix(from, what) as usize
+}
+
 impl Records {
     /// Begins the record of a packet with this key.
     pub fn begin(&self, flow: &Flow) -> Draft {
         Draft::guessing(lock(self.last_like(flow)).upgrade())
     }
 
-    /// The record of the last packet of that kind: one that came the same way and has the same protocols.
+    /// The record of the last packet of that kind.
     fn last_like(&self, flow: &Flow) -> &Mutex<Weak<XCache>> {
-        let from = u64::from(flow.in_port) << 32 | u64::from(flow.recirc_id);
-        let what = u64::from(flow.dl_type.get()) << 8 | u64::from(flow.nw_proto);
-        &self.by_kind[mix(from, what) as usize % self.by_kind.len()]
+        &self.by_kind[kind_of(flow) % self.by_kind.len()]
     }
 
     /// Ends the record that was begun for a packet with this key.

@@ -284,9 +284,10 @@ proptest! {
         field.location.write_number(&mut want[0], old & !mask | value & mask);
         field.location.write_number(&mut want[1], old | mask);
         let (value, mask) = (FieldValue::from(value), FieldValue::from(mask));
-        field.set_bits_in(&value, &mask, &mut flow, &NO_TUN_TABLE);
-        field.mask_field_bits_in(&mask, &mut wc, &NO_TUN_TABLE);
-        prop_assert!([flow, wc.masks] == want);
+        let mut looked_at = wc;
+        field.mask_field_bits_in(&mask, &mut looked_at, &NO_TUN_TABLE);
+        field.set_bits_in(&value, &mask, &mut flow, &mut wc, &NO_TUN_TABLE);
+        prop_assert!([flow, wc.masks] == want && looked_at == wc);
     }
 
     #[test]
