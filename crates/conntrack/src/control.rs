@@ -4,6 +4,7 @@
 //! When that changes the length of a payload, sequence numbers behind it differ from then on: what the sender sends is
 //! shifted, and what the other side acknowledges shifted back.
 
+use arrayvec::ArrayVec;
 use ferrovs_datapath::action::Ct;
 use ferrovs_packet::buffer::{Checksum, Packet};
 use ferrovs_packet::checksum::{pseudo_v4, pseudo_v6, update};
@@ -13,7 +14,7 @@ use crate::Tracker;
 use crate::alg::{self, Announced, Helper};
 use crate::conn::{Conn, Extra, Shift, flag};
 use crate::expect::Expected;
-use crate::extract::Segment;
+use crate::extract::{ACK, Segment};
 use crate::table::Place;
 use crate::tuple::{Addr, Tuple};
 
@@ -41,6 +42,20 @@ pub struct Shifted {
     seq: u32,
     /// What the segment acknowledges, in the numbers of whoever sent it.
     pub ack: u32,
+    /// How the numbers of what is acknowledged were shifted.
+    other: Shift,
+}
+
+impl Shift {
+    /// A number of the sender's of which the other side has spoken.
+    fn back(self, number: u32) -> u32 {
+        let own = number.wrapping_sub(self.before as u32);
+        let by = match behind(own, self.at) {
+            true => self.after,
+            false => self.before,
+        };
+        number.wrapping_sub(by as u32)
+    }
 }
 
 impl Extra {
@@ -60,15 +75,13 @@ impl Extra {
         } else {
             own.before
         };
-        let ack = s.ack.wrapping_sub(other.before as u32);
-        let back = if behind(ack, other.at) {
-            other.after
-        } else {
-            other.before
-        };
         Some(Shifted {
             seq: s.seq.wrapping_add(by as u32),
-            ack: s.ack.wrapping_sub(back as u32),
+            ack: match s.flags & ACK {
+                0 => s.ack,
+                _ => other.back(s.ack),
+            },
+            other,
         })
     }
 
@@ -102,17 +115,61 @@ impl Shifted {
         new[..4].copy_from_slice(&self.seq.to_be_bytes());
         new[4..].copy_from_slice(&self.ack.to_be_bytes());
         let old = *old;
-        if old == new || packet.l4_data().len() < 20 {
+        if packet.l4_data().len() < 20 {
             return;
         }
         let is_partial = matches!(packet.offload.checksum, Checksum::Partial { .. });
         let tcp = &mut packet.data_mut()[at..];
-        tcp[4..12].copy_from_slice(&new);
-        if !is_partial {
-            let sum = update(u16::from_be_bytes([tcp[16], tcp[17]]), &old, &new);
-            tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+        let write = |tcp: &mut [u8], at: usize, old: &[u8], new: &[u8]| {
+            tcp[at..at + new.len()].copy_from_slice(new);
+            if !is_partial {
+                let sum = update(u16::from_be_bytes([tcp[16], tcp[17]]), old, new);
+                tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+            }
+        };
+        if old != new {
+            write(tcp, 4, &old, &new);
+        }
+        if self.other == Shift::default() {
+            return;
+        }
+        // What was received beyond the acknowledgement (RFC 2018), in the same numbers.
+        for at in sack_edges(tcp) {
+            let old = [tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]];
+            let new = self.other.back(u32::from_be_bytes(old)).to_be_bytes();
+            // The checksum's words begin at even places, options anywhere.
+            let odd = at % 2;
+            let span = at - odd..at + 4 + odd;
+            let before: ArrayVec<u8, 6> = tcp[span.clone()].iter().copied().collect();
+            let mut after = before.clone();
+            after[odd..odd + 4].copy_from_slice(&new);
+            write(tcp, span.start, &before, &after);
         }
     }
+}
+
+/// Where the numbers of a segment's selective acknowledgements are.
+fn sack_edges(tcp: &[u8]) -> ArrayVec<usize, 8> {
+    let mut edges = ArrayVec::new();
+    let header = usize::from(tcp[12] >> 4) * 4;
+    let mut at = 20;
+    while at + 1 < header.min(tcp.len()) {
+        let len = match tcp[at] {
+            0 => break,
+            1 => 1,
+            _ => usize::from(tcp[at + 1]),
+        };
+        if len == 0 || at + len > header.min(tcp.len()) {
+            break;
+        }
+        if tcp[at] == 5 {
+            let all = (at + 2..at + len).step_by(4).filter(|e| e + 4 <= at + len);
+            // As many as options have room for.
+            edges.extend(all.take(edges.remaining_capacity()));
+        }
+        at += len;
+    }
+    edges
 }
 
 /// Where the payload of a packet begins behind its transport header.

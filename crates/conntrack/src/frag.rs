@@ -241,9 +241,10 @@ impl Frags {
             return Added::Refused(packet);
         };
         let family = &self.families[usize::from(h.key.ipv6)];
-        // What is behind a fragment begins at a multiple of eight.
-        let fits =
-            h.end <= usize::from(u16::MAX) && (!h.more || (h.end - h.start).is_multiple_of(8));
+        // What is behind a fragment begins at a multiple of eight, and the whole packet can say its length.
+        let head = h.payload - if h.key.ipv6 { 48 } else { 0 };
+        let fits = head + h.end <= usize::from(u16::MAX)
+            && (!h.more || (h.end - h.start).is_multiple_of(8));
         if !family.enabled.load(Relaxed) || !fits {
             return Added::Refused(packet);
         }
@@ -257,6 +258,7 @@ impl Frags {
         if inner.n >= self.max.load(Relaxed) as usize {
             return Added::Refused(packet);
         }
+        inner.tidy();
         let list = inner.lists.entry(h.key).or_insert_with(|| {
             inner.order.push_back((now_ms, h.key));
             List {
@@ -333,6 +335,12 @@ impl Frags {
         }
     }
 
+    /// Lists that are remembered, there or not.
+    #[cfg(test)]
+    pub fn remembered(&self) -> usize {
+        self.lock().order.len()
+    }
+
     /// Whether any wait.
     pub fn is_empty(&self) -> bool {
         self.lock().n == 0
@@ -386,6 +394,18 @@ impl Frags {
         }
         self.max.store(max, Relaxed);
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Forgets what the order remembers of lists that are gone, before it is much longer than what is there: behind one
+    /// list that waits any number may become complete.
+    fn tidy(&mut self) {
+        if self.order.len() > 2 * self.lists.len() + 64 {
+            let lists = &self.lists;
+            self.order
+                .retain(|(since, key)| lists.get(key).is_some_and(|l| l.since_ms == *since));
+        }
     }
 }
 
@@ -467,23 +487,28 @@ impl Assembled {
         Assembled { whole, parts }
     }
 
-    /// The fragments, with what was found out of the whole packet and what was changed in it.
-    pub fn finish(self) -> impl Iterator<Item = Packet> {
+    /// The fragments, with what was found out of the whole packet and what was changed in it. Where a helper changed
+    /// its length they are no longer parts of it: then it goes on as it is.
+    pub fn finish(self) -> Vec<Packet> {
         let Assembled { whole, parts } = self;
-        let (head, _) = network_head(&whole);
-        let same_size = whole.l3_data().len() >= head + parts.last().map_or(0, |f| f.end);
-        parts.into_iter().map(move |f| {
+        let head = match network_head(&parts[0].packet) {
+            (head, None) => head,
+            (head, Some(_)) => head - 8,
+        };
+        if whole.l3_data().len() != head + parts.last().map_or(0, |f| f.end) {
+            return vec![whole];
+        }
+        let part = |f: Frag| {
             let mut packet = f.packet;
             let from = &whole.md;
             (packet.md.ct_state, packet.md.ct_zone) = (from.ct_state, from.ct_zone);
             (packet.md.ct_mark, packet.md.ct_label) = (from.ct_mark, from.ct_label);
             (packet.md.ct_orig, packet.md.ct_conn) = (from.ct_orig, from.ct_conn);
-            if same_size {
-                let payload = &whole.l3_data()[head + f.start..head + f.end];
-                rewrite(&mut packet, whole.l3_data(), payload);
-            }
+            let payload = &whole.l3_data()[head + f.start..head + f.end];
+            rewrite(&mut packet, whole.l3_data(), payload);
             packet
-        })
+        };
+        parts.into_iter().map(part).collect()
     }
 }
 

@@ -42,9 +42,10 @@ use crate::expect::Expectations;
 use crate::frag::Frags;
 use crate::limits::Limits;
 use crate::sweep::Sweeper;
-use crate::table::{Gone, Place, Shard, Table};
+use crate::table::{Found, Gone, Place, Shard, Table};
 use crate::timeouts::Policies;
 use crate::track::Run;
+use crate::tuple::Tuple;
 
 /// All connections of a datapath.
 pub struct Tracker {
@@ -111,6 +112,29 @@ impl Tracker {
             self.expectations.forget(&parent);
         }
         self.table.take(shard, place)
+    }
+
+    /// Takes the connection with the tuple out if it has expired: nobody need wait for the sweep. The caller holds no
+    /// shard.
+    fn free_expired(&self, t: &Tuple, now_ms: u64) -> bool {
+        let hash = self.table.hash(t);
+        let shard = Table::shard_of(hash);
+        let place = match self.table.lock(shard).find(hash, t) {
+            Some(Found::Here(slot, _)) => Place { shard, slot },
+            Some(Found::There(place)) => place,
+            None => return false,
+        };
+        let mut held = self.table.lock(place.shard);
+        let expired = held
+            .get(place.slot)
+            .is_some_and(|c| c.has_expired(now_ms) && c.direction_of(t).is_some());
+        if !expired {
+            return false;
+        }
+        let gone = self.take(&mut held, place);
+        drop(held);
+        self.table.forget(gone);
+        true
     }
 }
 

@@ -432,6 +432,25 @@ mod tests {
     }
 
     #[test]
+    fn a_side_that_was_not_heard_yet_has_the_window_that_the_other_side_tells() {
+        for ack in [1000, 1_500_000_000, 2_500_000_000, 4_000_000_000] {
+            let mut t = Tcp::begin(&seg(ACK, 7000, ack, 10));
+            t.update(&seg(ACK, 7010, ack, 10), false, true);
+            let answer = t.update(&seg(ACK, ack, 7020, 10), true, true);
+            assert_eq!(answer, Verdict::Valid(Class::TcpOpening), "{ack}");
+        }
+    }
+
+    #[test]
+    fn what_is_only_tolerated_does_not_prolong_a_connection() {
+        let mut t = established();
+        t.update(&seg(FIN | ACK, 101, 501, 0), false, true);
+        t.update(&seg(FIN | ACK, 501, 102, 0), true, true);
+        let late = t.update(&seg(ACK, 102 + 2000, 502, 10), false, true);
+        assert_eq!(late, Verdict::Tolerated);
+    }
+
+    #[test]
     fn a_connection_does_not_begin_with_an_answer() {
         assert!(can_begin(&seg(SYN, 1, 0, 0)) && can_begin(&seg(ACK, 1, 0, 0)));
         assert!(!can_begin(&seg(SYN | ACK, 1, 1, 0)));

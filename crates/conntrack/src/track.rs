@@ -458,13 +458,15 @@ impl<'a> Run<'a> {
             return true;
         };
         let plain = conn.orig.reversed();
-        let table = &self.tracker.table;
+        let (tracker, now_ms) = (self.tracker, self.now_ms);
+        let table = &tracker.table;
         let mut aliased = false;
         let mut free = |t: &Tuple| {
             if *t == plain {
-                return table.is_free(t);
+                return table.is_free(t) || tracker.free_expired(t, now_ms) && table.is_free(t);
             }
-            aliased = table.alias(t, place);
+            aliased =
+                table.alias(t, place) || tracker.free_expired(t, now_ms) && table.alias(t, place);
             aliased
         };
         if let Some(e) = expected {

@@ -126,6 +126,57 @@ fn announcements_of_hidden_clients_are_translated_and_numbers_follow() {
 }
 
 #[test]
+fn selective_acknowledgements_are_shifted_back() {
+    let lab = Lab::new();
+    let mut addr = [0; 16];
+    addr[12..].copy_from_slice(&X);
+    let nat = Nat {
+        kind: NatKind::Src,
+        ip_min: addr,
+        ip_max: addr,
+        ..Nat::default()
+    };
+    let (ct, back) = control(&lab, Some(nat));
+    let text = b"PORT 10,0,0,1,4,5\r\n";
+    let next = 101 + text.len() as u32;
+    lab.track(tcp((A, 1000), (B, 21), ACK | PSH, 101, 501, text), &ct);
+    let (from, grown) = ((B, 21), 6);
+    for nops in [1, 2] {
+        // The server lacks what follows the line, and has what follows that.
+        let edges = [next + grown + 8, next + grown + 20];
+        let mut options = vec![1; nops];
+        options.extend([5, 10]);
+        options.extend(edges.iter().flat_map(|e| e.to_be_bytes()));
+        options.resize(12, 0);
+        let mut l4 = tcp(from, (X, 1000), ACK, 501, next + grown, b"")
+            .l4_data()
+            .to_vec();
+        l4.extend(options);
+        (l4[12], l4[16], l4[17]) = (0x80, 0, 0);
+        let l4 = summed(B, X, 6, 16, l4);
+        let p = lab.track(ip(B, X, 6, &l4), &back);
+        assert_eq!(ends(&p), (from, (A, 1000)));
+        assert_eq!(seq_ack(&p), (501, next));
+        let at = 20 + nops + 2;
+        let edge = |at: usize| u32::from_be_bytes(p.l4_data()[at..at + 4].try_into().unwrap());
+        assert_eq!((edge(at), edge(at + 4)), (next + 8, next + 20));
+    }
+}
+
+#[test]
+fn what_an_expired_connection_announced_is_forgotten() {
+    let mut lab = Lab::new();
+    let ct = Ct {
+        helper: Some("tftp".into()),
+        ..commit()
+    };
+    lab.track(udp((A, 5000), (B, 69), b"\0\x01file\0octet\0"), &ct);
+    lab.wait(61);
+    let p = udp((B, 777), (A, 5000), b"\0\x03data");
+    assert_eq!(lab.state(p, &look()), CS_NEW);
+}
+
+#[test]
 fn a_file_server_answers_from_any_port() {
     let lab = Lab::new();
     let ct = Ct {

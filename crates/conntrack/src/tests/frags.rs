@@ -170,3 +170,30 @@ fn many_fragments_come_out_in_several_batches() {
     assert_eq!(out.len(), 50);
     assert!(out.iter().all(|p| p.md.ct_state == CS_NEW | CS_TRACKED));
 }
+
+#[test]
+fn what_is_remembered_of_fragments_does_not_grow_behind_one_that_waits() {
+    let lab = Lab::new();
+    all(&lab, cut(&big(), 1, &THREE[..1]), &look());
+    for id in 2..2000 {
+        assert_eq!(all(&lab, cut(&big(), id, &THREE), &look()).len(), 3);
+    }
+    assert_eq!(lab.tracker.frag_status().frags, 1);
+    assert!(lab.tracker.frags.remembered() < 100);
+}
+
+#[test]
+fn a_packet_that_could_not_say_its_length_is_refused() {
+    let lab = Lab::new();
+    // The last fragment would end at 65,535, behind a header of 20 bytes.
+    let (at, len) = (65_528, 7);
+    let mut last = cut(&big(), 3, &[(0, len, false)]).remove(0);
+    let ip = &mut last.data_mut()[14..];
+    ip[6..8].copy_from_slice(&((at / 8) as u16).to_be_bytes());
+    ip[10..12].fill(0);
+    let sum = checksum(&ip[..20]).to_be_bytes();
+    ip[10..12].copy_from_slice(&sum);
+    let out = all(&lab, vec![last], &look());
+    assert_eq!(out[0].md.ct_state, CS_INVALID | CS_TRACKED);
+    assert_eq!(lab.tracker.frag_status().frags, 0);
+}

@@ -105,6 +105,33 @@ fn a_full_range_refuses_and_lets_the_packet_go_on() {
 }
 
 #[test]
+fn a_port_is_free_when_its_connection_has_expired() {
+    let mut lab = Lab::new();
+    let ct = with(nat(NatKind::Src, X, 5000), commit());
+    lab.track(udp((A, 1), (B, 53), b""), &ct);
+    lab.wait(61);
+    // Nothing has been swept.
+    let p = lab.track(udp((A, 2), (B, 53), b""), &ct);
+    assert_eq!((ends(&p).0, lab.tracker.count()), ((X, 5000), 1));
+    // A name that a connection without translation had is free likewise.
+    lab.wait(61);
+    lab.track(udp((X, 5000), (B, 53), b""), &commit());
+    lab.wait(61);
+    let p = lab.track(udp((A, 2), (B, 53), b""), &ct);
+    assert_eq!((ends(&p).0, lab.tracker.count()), ((X, 5000), 1));
+}
+
+#[test]
+fn invalid_packets_of_a_connection_are_translated() {
+    let lab = Lab::new();
+    let ct = with(nat(NatKind::Src, X, 5000), commit());
+    lab.track(tcp((A, 1), (B, 80), SYN, 100, 0, b""), &ct);
+    let p = lab.track(tcp((A, 1), (B, 80), SYN | FIN, 101, 0, b""), &ct);
+    assert_eq!(p.md.ct_state, CS_INVALID | CS_SRC_NAT | CS_TRACKED);
+    assert_eq!(ends(&p).0, (X, 5000));
+}
+
+#[test]
 fn a_connection_that_expired_gives_its_translation_back() {
     let mut lab = Lab::new();
     let ct = with(nat(NatKind::Src, X, 0), commit());

@@ -246,3 +246,11 @@ fn resets_of_strangers_end_nothing() {
     }
     assert_eq!(lab.only().timeout_s, 86_400);
 }
+
+#[test]
+fn who_answers_a_request_with_a_request_has_no_direction_yet() {
+    let lab = Lab::new();
+    lab.state(tcp((A, 1), (B, 2), SYN, 100, 0, b""), &commit());
+    let crossing = tcp((B, 2), (A, 1), SYN, 500, 0, b"");
+    assert_eq!(lab.state(crossing, &look()), CS_NEW);
+}
