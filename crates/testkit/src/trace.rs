@@ -262,7 +262,8 @@ fn impair(random: &mut Random, kind: Kind, rough: bool, events: Vec<Event>) -> V
                     8 => 20,
                     _ => 40,
                 };
-                let first = if rough { 14 } else { 14 + header };
+                // Not the version, which Open vSwitch takes from the frame's type.
+                let first = if rough { 15 } else { 14 + header };
                 let at = first + random.below(e.frame.len() - first);
                 e.frame[at] ^= 1 << random.below(8);
             }

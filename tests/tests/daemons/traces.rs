@@ -1,7 +1,7 @@
 //! Connection tracking beside the oracle's, on generated traces: the same states, entries, counters and frames.
 //!
-//! Time stands still but for what the trace says. `FERROVS_TRACE=N[:SEED]` asks for so many conversations instead of
-//! the few of every day, rough ones, for a release from 4.0 on that `FERROVS_ORACLE` names.
+//! Time stands still but for what the trace says. `FERROVS_TRACE=N:SEED[:rough]` asks for so many conversations
+//! instead of the few of every day; rough ones need a release from 4.0 on, which `FERROVS_ORACLE` names.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -295,12 +295,10 @@ fn assert_same(theirs: &Told, ours: &Told) {
 #[test]
 fn connections_of_a_trace_are_what_the_oracle_says() {
     let asked = std::env::var("FERROVS_TRACE").unwrap_or_default();
-    let (n, seed) = asked.split_once(':').unwrap_or((&asked, "1"));
-    let steps = trace(
-        n.parse().unwrap_or(300),
-        seed.parse().unwrap_or(1),
-        !n.is_empty(),
-    );
+    let mut words = asked.split(':');
+    let mut number = |default| words.next().and_then(|w| w.parse().ok()).unwrap_or(default);
+    let (n, seed) = (number(300), number(1));
+    let steps = trace(n as usize, seed, words.next() == Some("rough"));
     let (theirs, ours) = std::thread::scope(|s| {
         let theirs = s.spawn(|| run(Cast::all(oracle()), &steps));
         let ours = run(Cast::all(Programs::ours()), &steps);
