@@ -5,7 +5,8 @@ use std::time::UNIX_EPOCH;
 use ferrovs_datapath::action::TunnelPush;
 use ferrovs_encap::{pop, push};
 use ferrovs_netdev::TunnelPort;
-use ferrovs_packet::buffer::{Batch, Packet};
+use ferrovs_packet::buffer::{Batch, IpChecksum, Packet};
+use ferrovs_packet::gso;
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::clock;
 
@@ -24,6 +25,12 @@ pub fn push_batch(
         && let Ok(since_epoch) = clock::wall().duration_since(UNIX_EPOCH)
     {
         state.set_clock(since_epoch);
+    }
+    for packet in batch.iter_mut() {
+        // It is an inner header from now on.
+        if packet.md.ip_checksum != IpChecksum::AsIs {
+            gso::complete_ip_checksum(packet);
+        }
     }
     if batch.iter().all(|p| push::fits(p, header)) {
         let before = batch.len();
@@ -54,6 +61,7 @@ pub fn pop_batch(batch: &mut Batch, number: DpPort, tunnel: &TunnelPort) -> usiz
     let before = batch.len();
     batch.retain(|packet| {
         packet.md.in_port = number;
+        packet.md.ip_checksum = IpChecksum::AsIs;
         pop::pop(tunnel.ty(), packet).is_ok()
     });
     before - batch.len()

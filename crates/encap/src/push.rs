@@ -77,7 +77,7 @@ pub fn push_in_place(p: &mut Packet, header: &TunnelHeader, state: Option<&PortS
     p.l4 = l4 as u16;
     p.l2_pad = 0;
     p.rss_hash = Some(hash);
-    if p.offload.checksum == Checksum::Good {
+    if matches!(p.offload.checksum, Checksum::Good | Checksum::Claimed) {
         p.offload.checksum = Checksum::Unknown;
     }
     p.md.tunnel.clear();

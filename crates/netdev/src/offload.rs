@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, Offload, Packet};
+use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, IpChecksum, Offload, Packet};
 use ferrovs_packet::gso::{self, MAX_SEGMENTS};
 use ferrovs_runtime::coverage;
 use ferrovs_sys::vnet::{
@@ -73,7 +73,7 @@ pub fn complete(
         return losses;
     }
     let mut losses = Losses::default();
-    for p in batch.drain(..) {
+    for mut p in batch.drain(..) {
         let (mut frames, mut lost) = (0, None);
         // One at a time, while it is in the cache.
         let mut one = |p: Packet| {
@@ -83,6 +83,7 @@ pub fn complete(
         if is_done(&p, can) {
             one(p);
         } else if can.contains(Capabilities::UDP_SEG) && gso::is_tunnel(&p) {
+            gso::complete_ip_checksum(&mut p);
             gso::to_uso(p, &mut one);
         } else {
             gso::finish(p, &mut one);
@@ -111,7 +112,10 @@ fn is_done(p: &Packet, can: Capabilities) -> bool {
     };
     // A sum is stored wherever the packet says, whatever the protocol.
     let sums = Capabilities::TCP_CSUM.union(Capabilities::UDP_CSUM);
-    segments && (can.contains(sums) || !matches!(p.offload.checksum, Checksum::Partial { .. }))
+    let ip = p.md.ip_checksum != IpChecksum::Open || can.contains(Capabilities::IP_CSUM);
+    segments
+        && ip
+        && (can.contains(sums) || !matches!(p.offload.checksum, Checksum::Partial { .. }))
 }
 
 /// What the header of a received frame of `len` bytes says, the frame having been shifted by
@@ -183,7 +187,7 @@ fn read(h: &VnetHdr, len: usize, shift: u16) -> Option<Offload> {
 pub fn to_vnet(offload: &Offload, trust: bool) -> VnetHdr {
     let mut h = VnetHdr::default();
     match offload.checksum {
-        Checksum::Unknown => {}
+        Checksum::Unknown | Checksum::Claimed => {}
         Checksum::Good if trust => h.flags = VNET_F_DATA_VALID,
         Checksum::Good => {}
         Checksum::Partial { start, offset } => {

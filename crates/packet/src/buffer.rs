@@ -46,9 +46,24 @@ pub enum Checksum {
     Unknown,
     /// The receiver has verified the transport checksum.
     Good,
+    /// The receiver says so of a checksum that may be wrong, as only devices for tests do: when what it covers
+    /// changes, it is computed anew.
+    Claimed,
     /// The transport checksum is still to be computed: sum from `start` to the end, stored at `start + offset`
     /// (both from the beginning of the packet); the field holds the pseudo-header's sum.
     Partial { start: u16, offset: u16 },
+}
+
+/// What is known of the checksum of the IPv4 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum IpChecksum {
+    /// It is as it came, and follows changes of the header.
+    #[default]
+    AsIs,
+    /// As [`Checksum::Claimed`].
+    Claimed,
+    /// It is still to be computed.
+    Open,
 }
 
 /// Segmentation that is left to the port that sends the packet.
@@ -153,6 +168,7 @@ pub struct Metadata {
     pub ct_label: [u8; 16],
     pub ct_zone: u16,
     pub ct_state: u8,
+    pub ip_checksum: IpChecksum,
     pub tunnel: Outer,
     /// Nothing without a state.
     pub ct_orig: CtOrigTuple,
@@ -200,6 +216,7 @@ impl Metadata {
             skb_priority,
             pkt_mark,
             ct_state,
+            ip_checksum,
             ct_zone,
             ct_mark,
             ct_label,
@@ -214,6 +231,7 @@ impl Metadata {
             *ct_orig = CtOrigTuple::default();
         }
         (*ct_state, *ct_zone, *ct_mark, *ct_label) = (0, 0, 0, [0; 16]);
+        *ip_checksum = IpChecksum::AsIs;
         *ct_conn = CtConn::default();
         *packet_type = PT_ETH;
         tunnel.clear();
@@ -228,6 +246,7 @@ impl Metadata {
             skb_priority,
             pkt_mark,
             ct_state,
+            ip_checksum,
             ct_zone,
             ct_mark,
             ct_label,
@@ -241,6 +260,7 @@ impl Metadata {
         (*skb_priority, *pkt_mark) = (other.skb_priority, other.pkt_mark);
         (*ct_state, *ct_zone, *ct_mark) = (other.ct_state, other.ct_zone, other.ct_mark);
         (*ct_label, *ct_orig) = (other.ct_label, other.ct_orig);
+        *ip_checksum = other.ip_checksum;
         *ct_conn = other.ct_conn;
         *packet_type = other.packet_type;
         match other.tunnel.get() {
@@ -259,6 +279,7 @@ impl Default for Metadata {
             skb_priority: 0,
             pkt_mark: 0,
             ct_state: 0,
+            ip_checksum: IpChecksum::AsIs,
             ct_zone: 0,
             ct_mark: 0,
             ct_label: [0; 16],

@@ -23,7 +23,8 @@ pub use l4::{
 pub use nsh::{pop_nsh, push_nsh, set_nsh};
 
 use crate::buffer::{Checksum, Packet};
-use crate::checksum;
+use crate::checksum::{self, pseudo_v4, pseudo_v6};
+use crate::parse::skip_ipv6_extensions;
 use crate::types::ip_proto;
 
 /// Fields of an ARP packet.
@@ -52,9 +53,56 @@ fn replace_summed(data: &mut [u8], ofs: usize, new: &[u8], csum: usize) {
 }
 
 /// Whether the sender left the transport checksum to the hardware: that of the transport header which the packet shows,
-/// not one of a packet inside of it.
-fn is_partial(packet: &Packet) -> bool {
-    matches!(packet.offload.checksum, Checksum::Partial { start, .. } if start == packet.l4)
+/// not one of a packet inside of it. One that is only claimed to be right is left to it now, for it is about to change.
+fn is_partial(packet: &mut Packet) -> bool {
+    match packet.offload.checksum {
+        Checksum::Partial { start, .. } => start == packet.l4,
+        Checksum::Claimed => open_transport(packet),
+        _ => false,
+    }
+}
+
+/// Leaves the transport checksum to whoever sends the packet; false if it has none.
+#[cold]
+pub fn open_transport(packet: &mut Packet) -> bool {
+    let Some((at, sum)) = pseudo_header(packet) else {
+        return false;
+    };
+    let start = packet.l4;
+    put_u16(packet.data_mut(), usize::from(start) + at, sum);
+    packet.offload.checksum = Checksum::Partial {
+        start,
+        offset: at as u16,
+    };
+    true
+}
+
+/// Where the transport checksum is in its header, and the sum of the pseudo-header that it covers.
+fn pseudo_header(packet: &Packet) -> Option<(usize, u16)> {
+    let (l3, l4) = (packet.l3_data(), packet.l4_data());
+    let len = l4.len() as u32;
+    let (proto, pseudo) = match l3.first()? >> 4 {
+        4 => {
+            let h = l3.first_chunk::<20>()?;
+            let whole = u16_at(h, 6) & 0x3fff == 0;
+            let pseudo = pseudo_v4(ip::take(h, 12), ip::take(h, 16), h[9], len);
+            whole.then_some((h[9], pseudo))?
+        }
+        6 => {
+            let h = l3.first_chunk::<40>()?;
+            let (proto, _, frag) = skip_ipv6_extensions(l3)?;
+            let pseudo = pseudo_v6(&ip::take(h, 8), &ip::take(h, 24), proto, len);
+            (frag == 0).then_some((proto, pseudo))?
+        }
+        _ => return None,
+    };
+    let (at, header) = match proto {
+        ip_proto::ICMP => return (l4.len() >= 8).then_some((2, 0)),
+        proto => l4_checksum(proto)?,
+    };
+    // A UDP sender need not compute one.
+    let has = l4.len() >= header && (proto != ip_proto::UDP || u16_at(l4, at) != 0);
+    has.then(|| (at, pseudo.fold()))
 }
 
 /// Where the transport checksum of `proto` is in its header, and how long the header is.

@@ -19,7 +19,7 @@
 //! Headers are found from the frame's bytes, never trusted: what does not parse is given back
 //! unchanged ([`Shape`] is None) for the caller to drop.
 
-use crate::buffer::{Checksum, Gso, GsoType, Offload, Packet};
+use crate::buffer::{Checksum, Gso, GsoType, IpChecksum, Offload, Packet};
 use crate::checksum::{Sum, pseudo_v4, pseudo_v6};
 use crate::types::{eth_type, ip_proto};
 
@@ -58,6 +58,7 @@ fn put_u16(data: &mut [u8], ofs: usize, value: u16) {
 
 /// Carries out a truncation that was asked for.
 pub fn cut(packet: &mut Packet) {
+    complete_ip_checksum(packet);
     if packet.offload.gso.is_none() {
         complete_checksum(packet);
     }
@@ -384,8 +385,24 @@ pub fn complete_checksum(packet: &mut Packet) {
     }
 }
 
+/// Computes the checksum of the IPv4 header if that was put off.
+pub fn complete_ip_checksum(packet: &mut Packet) {
+    if packet.md.ip_checksum == IpChecksum::Open {
+        let l3 = usize::from(packet.l3);
+        let words = packet.l3_data().first().map_or(0, |b| usize::from(b & 0xf));
+        let header = packet.data_mut().get_mut(l3..l3 + words * 4);
+        if let Some(header) = header.filter(|h| h.len() >= 20 && h[0] >> 4 == 4) {
+            put_u16(header, 10, 0);
+            let sum = Sum::ZERO.add(header).finish();
+            put_u16(header, 10, sum);
+        }
+    }
+    packet.md.ip_checksum = IpChecksum::AsIs;
+}
+
 /// Leaves nothing to the hardware: emits ordinary frames with complete checksums.
 pub fn finish(mut packet: Packet, mut emit: impl FnMut(Packet)) {
+    complete_ip_checksum(&mut packet);
     if packet.offload.gso.is_some() {
         segment(packet, emit);
     } else {

@@ -1,7 +1,7 @@
 //! IPv4 and IPv6 headers.
 
 use super::{replace_summed, u16_at, update_pseudo};
-use crate::buffer::Packet;
+use crate::buffer::{IpChecksum, Packet};
 use crate::parse::skip_ipv6_extensions;
 use crate::types::ip_proto;
 
@@ -30,7 +30,7 @@ fn header<const N: usize>(packet: &Packet, version: u8) -> Option<[u8; N]> {
     (header[0] >> 4 == version).then_some(header)
 }
 
-fn take<const N: usize>(data: &[u8], ofs: usize) -> [u8; N] {
+pub(super) fn take<const N: usize>(data: &[u8], ofs: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&data[ofs..ofs + N]);
     out
@@ -49,6 +49,9 @@ pub fn ipv4(packet: &Packet) -> Option<Ipv4Fields> {
 
 /// Sets the fields of an IPv4 header.
 pub fn set_ipv4(packet: &mut Packet, new: &Ipv4Fields) {
+    if packet.md.ip_checksum != IpChecksum::AsIs {
+        return set_open_ipv4(packet, new);
+    }
     let Some(h) = header::<20>(packet, 4) else {
         return;
     };
@@ -69,6 +72,20 @@ pub fn set_ipv4(packet: &mut Packet, new: &Ipv4Fields) {
     }
     if h[8] != new.ttl {
         replace_summed(&mut packet.data_mut()[l3..], 8, &[new.ttl, h[9]], 10);
+    }
+}
+
+/// Sets the fields of an IPv4 header whose checksum is computed later, or has to be then.
+#[cold]
+fn set_open_ipv4(packet: &mut Packet, new: &Ipv4Fields) {
+    let changes = ipv4(packet).is_some_and(|old| old != *new);
+    let was = std::mem::take(&mut packet.md.ip_checksum);
+    let at = usize::from(packet.l3) + 10;
+    let sum: Option<[u8; 2]> = packet.l3_data().get(10..12).and_then(|s| s.try_into().ok());
+    set_ipv4(packet, new);
+    packet.md.ip_checksum = if changes { IpChecksum::Open } else { was };
+    if let Some(sum) = sum {
+        packet.data_mut()[at..at + 2].copy_from_slice(&sum);
     }
 }
 

@@ -37,7 +37,7 @@ pub fn set_udp_ports(packet: &mut Packet, src: u16, dst: u16) {
     if l4.len() < 8 {
         return;
     }
-    if is_partial(packet) || u16_at(l4, 6) == 0 {
+    if u16_at(l4, 6) == 0 || is_partial(packet) {
         l4_mut(packet)[..4].copy_from_slice(&joined(src, dst));
         return;
     }
@@ -49,14 +49,14 @@ pub fn set_udp_ports(packet: &mut Packet, src: u16, dst: u16) {
 }
 
 pub fn set_sctp_ports(packet: &mut Packet, src: u16, dst: u16) {
-    let sctp = packet.l4_data();
-    if sctp.len() < 12 {
+    if packet.l4_data().len() < 12 {
         return;
     }
     if is_partial(packet) {
         l4_mut(packet)[..4].copy_from_slice(&joined(src, dst));
         return;
     }
+    let sctp = packet.l4_data();
     // A checksum that was wrong stays wrong by the same bits.
     let crc = |header: &[u8], rest: &[u8]| {
         let crc = crc32c_add(!0, header);
