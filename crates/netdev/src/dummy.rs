@@ -29,10 +29,12 @@ use crate::{
 
 mod commands;
 mod conn;
+mod offloads;
 mod pcap;
 
 pub use commands::register as register_commands;
 use conn::Conn;
+use offloads::Offloads;
 use pcap::PcapWriter;
 
 /// Packets that wait in a queue before more are dropped.
@@ -168,6 +170,7 @@ struct State {
     layout: Layout,
     requested: Layout,
     conn: Conn,
+    offloads: Offloads,
     rxq_pcap: Option<Arc<PcapWriter>>,
     tx_pcap: Option<Arc<PcapWriter>>,
     addresses: Vec<(IpAddr, u8)>,
@@ -194,6 +197,7 @@ fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
             layout: Layout::SINGLE,
             requested: Layout::SINGLE,
             conn: Conn::None,
+            offloads: Offloads::default(),
             rxq_pcap: None,
             tx_pcap: None,
             addresses: Vec::new(),
@@ -241,10 +245,14 @@ impl Dummy {
     }
 
     /// A frame arrives at receive queue `queue`.
-    fn receive(&self, queue: usize, packet: Packet) {
-        if let Some(pcap) = self.state().rxq_pcap.clone() {
+    fn receive(&self, queue: usize, mut packet: Packet) {
+        let st = self.state();
+        let (pcap, offloads) = (st.rxq_pcap.clone(), st.offloads);
+        drop(st);
+        if let Some(pcap) = pcap {
             pcap.write(packet.data());
         }
+        offloads.mark(&mut packet);
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.retain(|(_, q)| q.strong_count() > 0);
         let mut targets: Vec<Arc<Queue>> = queues
@@ -364,6 +372,7 @@ impl Netdev for Device {
         let mut st = d.state();
         st.ifindex = u32::try_from(int(options, "ifindex", -1)).ok();
         st.conn.configure(text("pstream"), text("stream"));
+        st.offloads = Offloads::read(options);
         d.streams(!matches!(st.conn, Conn::None));
         match text("pcap") {
             Some(_) => {
@@ -397,6 +406,7 @@ impl Netdev for Device {
         if let Some((key, name)) = st.conn.config() {
             c.insert(key.to_owned(), name.to_owned());
         }
+        c.extend(st.offloads.config());
         if self.is_pmd() {
             let Layout {
                 n_rxq,
@@ -444,6 +454,10 @@ impl Netdev for Device {
             id: queue,
             device: self.0.clone(),
         }))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.state().offloads.does
     }
 
     fn etheraddr(&self) -> io::Result<MacAddr> {
@@ -564,11 +578,13 @@ struct DummyTxq {
 
 impl Txq for DummyTxq {
     fn send(&mut self, batch: &mut Batch) -> Losses {
-        // Nothing behind a dummy device finishes what a sender left open.
-        offload::complete(batch, Capabilities::empty(), |packets| {
+        let offloads = self.device.state().offloads;
+        offload::complete(batch, offloads.does, |packets| {
             let mut losses = Losses::default();
             for p in packets {
-                if let Err(loss) = self.device.transmit(self.id, p.data()) {
+                let completed = offloads.complete(p);
+                let data = completed.as_ref().unwrap_or(p).data();
+                if let Err(loss) = self.device.transmit(self.id, data) {
                     losses.add(loss);
                 }
             }

@@ -120,3 +120,75 @@ fn two_ports_joined_by_a_stream_exchange_frames() {
     settle();
     assert_eq!(device("sb").unwrap().state().conn.connected(), Some(false));
 }
+
+/// A UDP packet from 10.0.0.SRC with these checksums of IP and UDP.
+fn udp(src: u8, ip: u16, udp: u16) -> Packet {
+    let mut f = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    f.extend_from_slice(&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 0x40, 17]);
+    f.extend_from_slice(&ip.to_be_bytes());
+    f.extend_from_slice(&[10, 0, 0, src, 10, 0, 0, 2, 0, 7, 0, 9, 0, 20]);
+    f.extend_from_slice(&udp.to_be_bytes());
+    f.extend_from_slice(b"hello world!");
+    Packet::from_slice(&f)
+}
+
+#[test]
+fn checksums_are_what_the_options_of_both_devices_make_of_them() {
+    use ferrovs_packet::edit::{ipv4, set_ipv4};
+    use ferrovs_packet::miniflow::MiniflowBuf;
+    const RIGHT: (u16, u16) = (0x26c3, 0x59c4);
+    const WRONG: (u16, u16) = (0x34f7, 0x1ae5);
+    // Of the packet from 10.0.0.9: computed anew, and followed from the wrong ones.
+    const ANEW: (u16, u16) = (0x26bb, 0x59bc);
+    const FOLLOWED: (u16, u16) = (0x34ef, 0x1add);
+    let (a, b) = (open("ol0", "dummy").unwrap(), open("ol1", "dummy").unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sent.pcap");
+    let mut q = a.rxq_open(0).unwrap();
+    let set = |d: &dyn Netdev, pcap: &str, names: &[&str]| {
+        let mut list = vec![(pcap, path.to_str().unwrap())];
+        list.extend(names.iter().map(|n| (*n, "true")));
+        d.set_config(&options(&list)).unwrap();
+    };
+    // What goes out unchanged and with another source, if both checksums were wrong.
+    let good = ["ol_ip_rx_csum_set_good", "ol_l4_rx_csum_set_good"];
+    let bad = ["ol_ip_rx_csum_set_bad", "ol_l4_rx_csum_set_bad"];
+    let partial = ["ol_ip_rx_csum_set_partial", "ol_l4_rx_csum_set_partial"];
+    let does = ["ol_ip_tx_csum", "ol_l4_tx_csum"];
+    let leaves = ["ol_ip_tx_csum", "ol_ip_tx_csum_disabled"];
+    for (rx, tx, unchanged, changed) in [
+        (&[][..], &[][..], WRONG, FOLLOWED),
+        (&good, &[], WRONG, ANEW),
+        (&bad, &does, WRONG, FOLLOWED),
+        (&partial, &[], RIGHT, ANEW),
+        (&good, &does, WRONG, ANEW),
+        (&partial, &does, RIGHT, ANEW),
+        (&partial[..1], &leaves, WRONG, (WRONG.0, FOLLOWED.1)),
+        (
+            &partial[..1],
+            &leaves[1..],
+            (RIGHT.0, WRONG.1),
+            (ANEW.0, FOLLOWED.1),
+        ),
+    ] {
+        set(&*a, "rxq_pcap", rx);
+        set(&*b, "tx_pcap", tx);
+        for (src, want) in [(1, unchanged), (9, changed)] {
+            device("ol0").unwrap().receive(0, udp(1, WRONG.0, WRONG.1));
+            let mut batch = Batch::new();
+            assert_eq!(q.recv(&mut batch).unwrap(), 1);
+            MiniflowBuf::new().extract(&mut batch[0]);
+            let mut fields = ipv4(&batch[0]).unwrap();
+            fields.src[3] = src;
+            set_ipv4(&mut batch[0], &fields);
+            assert!(send(&*b, &mut batch).is_empty());
+            let file = std::fs::read(&path).unwrap();
+            let sent = &file[file.len() - 54..];
+            assert_eq!(sent, udp(src, want.0, want.1).data(), "{rx:?} {tx:?} {src}");
+        }
+    }
+    assert_eq!(b.config(), BTreeMap::new());
+    set(&*b, "tx_pcap", &leaves);
+    assert_eq!(b.config().into_keys().collect::<Vec<_>>(), leaves);
+    assert_eq!(b.status()["tx_ip_csum_offload"], "true");
+}
