@@ -102,3 +102,78 @@ fn what_becomes_of_packets_is_told_to_the_last_one() {
     let count = sw.appctl("coverage/read-counter drop_action_of_pipeline");
     assert_eq!(count.trim(), "2");
 }
+
+/// What a UDP packet from p1 is dropped for, if a flow with these actions is made by hand: our name and Open vSwitch's.
+const DROPPED: &[(&str, &str, &str)] = &[
+    ("drop", "of-pipeline", "drop_action_of_pipeline"),
+    ("2,99", "invalid-port", "datapath_drop_invalid_port"),
+    (
+        "2,sample(sample=0.0%,actions(2))",
+        "sample-error",
+        "datapath_drop_sample_error",
+    ),
+    ("recirc(0)", "recirc-error", "datapath_drop_recirc_error"),
+    ("recirc(7)", "upcall-error", "datapath_drop_upcall_error"),
+    ("lb_output(7)", "invalid-bond", "datapath_drop_invalid_bond"),
+    (
+        "tnl_pop(2)",
+        "invalid-tnl-port",
+        "datapath_drop_invalid_tnl_port",
+    ),
+    (
+        "tnl_pop(77)",
+        "invalid-tnl-port",
+        "datapath_drop_invalid_tnl_port",
+    ),
+    (
+        "tnl_push(tnl_port(2),header(size=50,type=4,eth(dst=02:00:00:00:00:03,src=02:00:00:00:00:04,dl_type=0x0800),\
+         ipv4(src=1.1.2.88,dst=1.1.2.92,proto=17,tos=0,ttl=64,frag=0x4000),udp(src=0,dst=4789,csum=0x0),\
+         vxlan(flags=0x8000000,vni=0x1c7)),out_port(1)),2",
+        "tunnel-push-error",
+        "datapath_drop_tunnel_push_error",
+    ),
+    (
+        "userspace(pid=0,userdata(01))",
+        "userspace-action-error",
+        "datapath_drop_userspace_action_error",
+    ),
+];
+
+#[test]
+fn drops_have_the_names_that_open_vswitch_counts_them_under() {
+    let sw = Switch::dummy();
+    sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=dummy fail-mode=secure");
+    for port in 1..=2 {
+        sw.vsctl(&format!(
+            "add-port br0 p{port} -- set Interface p{port} type=dummy ofport_request={port}"
+        ));
+    }
+    sw.appctl("revalidator/pause");
+    let count = |reason: &str| {
+        let drops = even(&sw);
+        let row = drops.iter().find(|d| d.split(' ').next() == Some(reason));
+        row.map_or(0, |d| d.rsplit_once(' ').expect(d).1.parse().expect(d))
+    };
+    let event = |name: &str| -> i64 {
+        let text = sw.appctl(&format!("coverage/read-counter {name}"));
+        text.trim().parse().expect(&text)
+    };
+    for (actions, reason, name) in DROPPED {
+        sw.appctl("dpctl/del-flows");
+        let key = "recirc_id(0),in_port(1),eth(),eth_type(0x0800),ipv4(frag=no)";
+        let actions: String = actions.split_whitespace().collect();
+        sw.appctl(&format!("dpctl/add-flow {key} {actions}"));
+        let before: (i64, i64) = (count(reason), event(name));
+        sw.appctl(
+            "netdev-dummy/receive p1 eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x0800),\
+             ipv4(src=10.0.0.1,dst=10.0.0.2,proto=17,ttl=64,frag=no),udp(src=1,dst=2)",
+        );
+        let after = (count(reason), event(name));
+        assert_eq!(
+            after,
+            (before.0 + 1, before.1 + 1),
+            "{actions}: {:?}",
+            even(&sw)
+        );
+    }
+}
