@@ -242,6 +242,9 @@ fn show_stats(out: &mut String, s: &PortStats) {
     human_size(out, s.rx_bytes);
     number(out, "  TX bytes:", s.tx_bytes);
     human_size(out, s.tx_bytes);
+    // No datapath here counts them by port.
+    number(out, "\n    UPCALL packets:", None);
+    number(out, " errors:", None);
     out.push('\n');
 }
 
@@ -270,5 +273,29 @@ pub fn cache_set_size(cx: &mut Context<'_>, args: &[&str]) {
     match args[2].parse::<u32>() {
         Ok(_) => cx.error("Setting caches not supported", Some(Errno::EOPNOTSUPP)),
         Err(_) => cx.error("size is malformed", Some(Errno::EINVAL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_port_cannot_tell_is_a_question_mark() {
+        let stats = PortStats {
+            rx_packets: Some(7),
+            tx_bytes: Some(3588),
+            ..PortStats::default()
+        };
+        let mut out = String::new();
+        show_stats(&mut out, &stats);
+        assert_eq!(
+            out,
+            "    RX packets:7 errors:? dropped:? overruns:? frame:?\n    \
+             TX packets:? errors:? dropped:? aborted:? carrier:?\n    \
+             collisions:?\n    \
+             RX bytes:?  TX bytes:3588 (3.5 KiB)\n    \
+             UPCALL packets:? errors:?\n"
+        );
     }
 }
