@@ -42,6 +42,8 @@ mod pki;
 mod polled;
 #[path = "daemons/traces.rs"]
 mod traces;
+#[path = "daemons/translated.rs"]
+mod translated;
 #[path = "daemons/tunnels.rs"]
 mod tunnels;
 #[path = "daemons/user.rs"]

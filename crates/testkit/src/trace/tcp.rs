@@ -49,12 +49,14 @@ impl Script<'_> {
                 0 => None,
                 _ => Some(self.random.below(15) as u8),
             },
-            // Open vSwitch counts 65,536 as 0 when it takes back the scale of a larger one.
-            window: *self.random.pick(&[0, 512, 8192, 29_200, 49_000]),
+            window: *self.random.pick(&[0, 512, 8192, 29_200, 65_535]),
         };
-        Connection {
-            sides: [side(client, by_client), side(server, !by_client)],
+        let mut sides = [side(client, by_client), side(server, !by_client)];
+        if sides[0].wscale.is_some() && sides[1].wscale.is_none() {
+            // Open vSwitch counts a window beyond 65,535 from its start when it takes back the scale.
+            (sides[0].wscale, sides[0].window) = (Some(1), sides[0].window.min(29_200));
         }
+        Connection { sides }
     }
 
     /// One segment of side `i`, as it says.
