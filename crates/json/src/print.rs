@@ -95,31 +95,40 @@ fn pretty(out: &mut Vec<u8>, v: &Value, indent: usize) {
 /// Appends a quoted string. What was not UTF-8 in it is U+FFFD.
 pub fn write_str(out: &mut Vec<u8>, s: &str) {
     out.push(b'"');
-    let b = crate::utf8::printable(s).as_bytes();
-    let mut from = 0;
-    for (i, &c) in b.iter().enumerate() {
-        let escape: &[u8] = match c {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            8 => b"\\b",
-            12 => b"\\f",
-            b'\n' => b"\\n",
-            b'\r' => b"\\r",
-            b'\t' => b"\\t",
-            c if c < 0x20 => {
-                out.extend_from_slice(&b[from..i]);
-                out.extend_from_slice(format!("\\u{c:04x}").as_bytes());
-                from = i + 1;
-                continue;
-            }
-            _ => continue,
-        };
-        out.extend_from_slice(&b[from..i]);
-        out.extend_from_slice(escape);
-        from = i + 1;
+    let mut rest = crate::utf8::printable(s).as_bytes();
+    while let Some(n) = rest.iter().position(|&c| IS_ESCAPED[usize::from(c)]) {
+        out.extend_from_slice(&rest[..n]);
+        write_escaped(out, rest[n]);
+        rest = &rest[n + 1..];
     }
-    out.extend_from_slice(&b[from..]);
+    out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// Bytes of text that do not stand for themselves.
+const IS_ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut c = 0;
+    while c < 0x20 {
+        table[c] = true;
+        c += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
+fn write_escaped(out: &mut Vec<u8>, c: u8) {
+    let short = match c {
+        8 => b'b',
+        12 => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        b'"' | b'\\' => c,
+        _ => return out.extend_from_slice(format!("\\u{c:04x}").as_bytes()),
+    };
+    out.extend_from_slice(&[b'\\', short]);
 }
 
 pub fn write_integer(out: &mut Vec<u8>, v: i64) {
