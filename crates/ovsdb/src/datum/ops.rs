@@ -46,6 +46,16 @@ fn merge<'a, T>(
     b[j..].iter().for_each(|x| f(Side::Right(x)));
 }
 
+/// What is left of two sets without the members that both begin and end with: of a large set of which a few members
+/// came or went, little.
+fn differing<'a>(a: &'a [Atom], b: &'a [Atom]) -> (&'a [Atom], &'a [Atom]) {
+    let same = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    let ends = a.iter().rev().zip(b.iter().rev());
+    let same = ends.take_while(|(a, b)| a == b).count();
+    (&a[..a.len() - same], &b[..b.len() - same])
+}
+
 fn by_key(a: &(Atom, Atom), b: &(Atom, Atom)) -> Ordering {
     a.0.cmp(&b.0)
 }
@@ -87,8 +97,9 @@ impl Datum {
             };
             return Self::from_pairs(m.iter().filter(keep).cloned().collect());
         }
-        let mut out = Vec::with_capacity(self.len());
-        merge(self.atoms(), other.atoms(), Atom::cmp, |s| {
+        let (own, other) = differing(self.atoms(), other.atoms());
+        let mut out = Vec::with_capacity(own.len());
+        merge(own, other, Atom::cmp, |s| {
             if let Side::Left(x) = s {
                 out.push(x.clone());
             }
@@ -129,8 +140,9 @@ impl Datum {
             });
             return Self::from_pairs(out);
         }
-        let mut out = Vec::new();
-        merge(self.atoms(), new.atoms(), Atom::cmp, |s| {
+        let (old, new) = differing(self.atoms(), new.atoms());
+        let mut out = Vec::with_capacity(old.len().max(new.len()));
+        merge(old, new, Atom::cmp, |s| {
             if let Side::Left(x) | Side::Right(x) = s {
                 out.push(x.clone());
             }
