@@ -192,6 +192,11 @@ impl Backer {
         }
     }
 
+    /// Whether tunnels share the port of the datapath that is called so.
+    pub fn is_shared(&self, name: &str) -> bool {
+        self.tunnels().contains_key(name)
+    }
+
     /// Takes a device's place back; a tunnel's shared port goes with the last that uses it. What is kept stays only in a
     /// datapath that outlives the process: in another it would be in the way of whoever opens the device next.
     pub fn detach(

@@ -279,11 +279,13 @@ impl Ofproto {
             PortChanges::Any => self.ports.keys().copied().collect(),
             PortChanges::Named(names) => {
                 let own = names.iter().filter_map(|name| self.port_names.get(&**name));
-                let shared = self.ports.values().filter(|p| {
-                    let name = p.tunnel_port.as_deref();
-                    name.is_some_and(|name| names.iter().any(|n| &**n == name))
+                // Several tunnels may share a port of the datapath, which few names are.
+                let shared = names.iter().filter(|name| self.backer.is_shared(name));
+                let sharing = shared.flat_map(|name| {
+                    let ports = self.ports.values();
+                    ports.filter(|p| p.tunnel_port.as_deref() == Some(name))
                 });
-                own.copied().chain(shared.map(|p| p.ofport)).collect()
+                own.copied().chain(sharing.map(|p| p.ofport)).collect()
             }
         };
         let (mut lost, mut moved) = (Vec::new(), Vec::new());
