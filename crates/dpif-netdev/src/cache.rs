@@ -96,30 +96,33 @@ impl Emc {
     }
 }
 
-/// Buckets of the signature cache, a power of two, and places in each.
+/// Buckets of the signature cache at first and at most, powers of two, and places in each.
 const BUCKETS: usize = 1 << 14;
+const MAX_BUCKETS: usize = 1 << 19;
 const WAYS: usize = 4;
 
 /// A hash and the slot of a flow, plus one; 0 for none.
 type Place = (u32, u32);
 
-/// Signature cache: which flow a packet with this hash hit last.
+/// Signature cache: which flow a packet with this hash hit last. It grows while there are more streams than places.
 #[derive(Debug, Default)]
 pub struct SignatureCache {
     buckets: Vec<[Place; WAYS]>,
     victim: usize,
+    /// Places that were taken from others of late.
+    evicted: usize,
 }
 
 impl SignatureCache {
     #[inline]
-    fn bucket(hash: u32) -> usize {
-        (hash ^ hash >> 16) as usize & (BUCKETS - 1)
+    fn bucket(&self, hash: u32) -> usize {
+        (hash ^ hash >> 16) as usize & self.buckets.len().wrapping_sub(1)
     }
 
     /// A lookup of this hash will follow.
     #[inline]
     pub fn prefetch(&self, hash: u32) {
-        if let Some(bucket) = self.buckets.get(SignatureCache::bucket(hash)) {
+        if let Some(bucket) = self.buckets.get(self.bucket(hash)) {
             prefetch::read(bucket);
         }
     }
@@ -127,7 +130,7 @@ impl SignatureCache {
     /// The number of a flow that may match.
     #[inline]
     pub fn lookup(&self, hash: u32) -> Option<u32> {
-        let bucket = self.buckets.get(SignatureCache::bucket(hash))?;
+        let bucket = self.buckets.get(self.bucket(hash))?;
         let &(_, slot) = bucket.iter().find(|p| p.0 == hash && p.1 != 0)?;
         Some(slot - 1)
     }
@@ -135,16 +138,70 @@ impl SignatureCache {
     /// Takes the place of an older entry with the same hash, a free place, or any.
     #[inline]
     pub fn insert(&mut self, hash: u32, slot: u32) {
-        if self.buckets.is_empty() {
-            self.buckets.resize(BUCKETS, [(0, 0); WAYS]);
+        if self.evicted >= self.buckets.len() * WAYS {
+            self.grow();
         }
-        let bucket = &mut self.buckets[SignatureCache::bucket(hash)];
+        let at = self.bucket(hash);
+        let bucket = &mut self.buckets[at];
         let same = bucket.iter().position(|p| p.0 == hash && p.1 != 0);
         let at = same.or_else(|| bucket.iter().position(|p| p.1 == 0));
         let at = at.unwrap_or_else(|| {
+            self.evicted += 1;
             self.victim = (self.victim + 1) % WAYS;
             self.victim
         });
         bucket[at] = (hash, slot + 1);
+    }
+
+    /// Every second: what was pushed out long ago counts for less.
+    pub fn age(&mut self) {
+        self.evicted /= 2;
+    }
+
+    /// Makes room for twice as many, or for the first. What was known is soon known again.
+    #[cold]
+    fn grow(&mut self) {
+        let n = (self.buckets.len() * 2).clamp(BUCKETS, MAX_BUCKETS);
+        if n != self.buckets.len() {
+            self.buckets = vec![[(0, 0); WAYS]; n];
+        }
+        self.evicted = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrovs_packet::hash::{fold32, mix};
+
+    use super::*;
+
+    #[test]
+    fn the_signature_cache_grows_while_streams_push_each_other_out() {
+        let mut cache = SignatureCache::default();
+        let hash = |n: u32| fold32(mix(1, n.into()));
+        let known = |cache: &SignatureCache, n| {
+            (0..n)
+                .filter(|i| cache.lookup(hash(*i)) == Some(*i))
+                .count()
+        };
+        let round = |cache: &mut SignatureCache, n| {
+            for i in (0..n).map(|i: u32| (hash(i), i)) {
+                if cache.lookup(i.0) != Some(i.1) {
+                    cache.insert(i.0, i.1);
+                }
+            }
+        };
+        round(&mut cache, 30_000);
+        assert_eq!(cache.buckets.len(), BUCKETS);
+        assert!(known(&cache, 30_000) > 29_000);
+        for _ in 0..20 {
+            round(&mut cache, 300_000);
+        }
+        assert!(cache.buckets.len() > BUCKETS && known(&cache, 300_000) > 280_000);
+        // There is an end to it.
+        for i in 0..10_000_000 {
+            cache.insert(hash(i), i);
+        }
+        assert_eq!(cache.buckets.len(), MAX_BUCKETS);
     }
 }

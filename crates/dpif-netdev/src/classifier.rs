@@ -5,6 +5,7 @@
 //!   key, hash --> EMC: whole key equal --------------------------------------------------> flow
 //!             --> signature cache: hash -> candidate, verified by mask ------------------> flow
 //!             --> for each mask of the port, most used first: its hash table ------------> flow
+//!                 (of more than a few, for those that a tree says may have it)
 //! ```
 //!
 //! The caches are in [`cache`](crate::cache). Flows are told apart by what is left of a key under a mask: a table
@@ -13,18 +14,22 @@
 use std::sync::Arc;
 
 use ferrovs_packet::hash::{self, mix};
-use ferrovs_packet::miniflow::{MiniflowBuf, Minimask};
+use ferrovs_packet::miniflow::{FlowMap, MiniRef, MiniflowBuf, Minimask};
 use ferrovs_packet::parse::Brief;
-use hashbrown::HashTable;
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashTable};
 
-use crate::flow::DpFlow;
+use crate::flow::{DpFlow, mask_words};
+use crate::masks::{self, Masks, Tables};
 use crate::plan::{self, Masked, Plans};
 use crate::slots::Slots;
 
 /// Flows that share a mask.
 #[derive(Debug)]
 pub struct Subtable {
-    mask: Minimask,
+    /// The words that packets are compared in, and what matters of each.
+    words: FlowMap,
+    masks: Box<[u64]>,
     plan: u32,
     /// By number, with their hashes, so that neither growth nor a lookup reads other flows.
     flows: HashTable<(u64, u32)>,
@@ -47,10 +52,66 @@ fn brief_hash(brief: Brief) -> u64 {
     mix(hash::seed(), brief.0)
 }
 
-/// The masks and flows of one input port, the most used mask first.
+impl Subtable {
+    fn new(mask: &Minimask, plan: u32) -> Subtable {
+        let mut words = FlowMap::EMPTY;
+        mask_words(mask.view()).for_each(|(i, _)| words.set(i));
+        Subtable {
+            words,
+            masks: mask_words(mask.view()).map(|(_, mask)| mask).collect(),
+            plan,
+            flows: HashTable::new(),
+            last: u32::MAX,
+            hits: 0,
+        }
+    }
+
+    fn mask(&self) -> MiniRef<'_> {
+        MiniRef {
+            map: self.words,
+            values: &self.masks,
+        }
+    }
+
+    /// What a packet must have for one of the flows.
+    fn words<'a>(&self, flow: &'a DpFlow) -> MiniRef<'a> {
+        MiniRef {
+            map: self.words,
+            values: flow.values(),
+        }
+    }
+
+    /// The flow that matches.
+    #[inline(always)]
+    fn lookup(&mut self, key: &MiniflowBuf, known: &mut Known<'_>) -> Option<u32> {
+        let plan = known.plans.get(self.plan)?;
+        let own = |slot: u32| {
+            let flow = known.slots.alive(slot);
+            flow.filter(|(_, plan)| *plan == self.plan).map(|(f, _)| f)
+        };
+        // Packets for the same flow often follow each other.
+        if own(self.last).is_none_or(|f| !plan.matches(key, f.values())) {
+            let masked = plan.under(key, known.room);
+            let hash = plan::hash(masked, known.seed);
+            let is = |f: &DpFlow| f.values().iter().eq(masked.iter());
+            let same = |&(h, slot): &(u64, u32)| h == hash && own(slot).is_some_and(is);
+            self.last = self.flows.find(hash, same)?.1;
+        }
+        self.hits += 1;
+        Some(self.last)
+    }
+}
+
+/// The masks and flows of one input port.
 #[derive(Debug, Default)]
 pub struct Dpcls {
-    subtables: Vec<Subtable>,
+    subtables: Vec<Option<Subtable>>,
+    free: Vec<u32>,
+    by_mask: HashMap<Minimask, u32, RandomState>,
+    /// The subtables that there are, the most used first.
+    ranked: Vec<u32>,
+    /// Tells them apart where there are more than a few.
+    tree: Option<Masks>,
     n_flows: usize,
     /// Those of the flows that can be found without a whole key.
     simple: HashTable<(Brief, u32)>,
@@ -73,50 +134,45 @@ impl Dpcls {
     /// The flow that matches, and how many masks were tried.
     #[inline]
     pub fn lookup(&mut self, key: &MiniflowBuf, known: &mut Known<'_>) -> (Option<u32>, usize) {
-        let (tried, slots) = (self.subtables.len(), known.slots);
-        for (i, table) in self.subtables.iter_mut().enumerate() {
-            let Some(plan) = known.plans.get(table.plan) else {
-                continue;
-            };
-            let masked = plan.under(key, known.room);
-            let is = |slot: u32| {
-                let flow = slots.alive(slot);
-                flow.is_some_and(|(f, plan)| plan == table.plan && f.values() == masked)
-            };
-            // Packets for the same flow often follow each other.
-            if is(table.last) {
-                table.hits += 1;
-                return (Some(table.last), i + 1);
-            }
-            let hash = plan::hash(masked, known.seed);
-            let same = |&(h, slot): &(u64, u32)| h == hash && is(slot);
-            if let Some(&(_, slot)) = table.flows.find(hash, same) {
-                table.hits += 1;
-                table.last = slot;
+        if self.tree.is_some() {
+            return self.lookup_in_tree(key, known);
+        }
+        for (i, at) in self.ranked.iter().enumerate() {
+            if let Some(table) = &mut self.subtables[*at as usize]
+                && let Some(slot) = table.lookup(key, known)
+            {
                 return (Some(slot), i + 1);
             }
         }
-        (None, tried)
+        (None, self.ranked.len())
+    }
+
+    #[inline(never)]
+    fn lookup_in_tree(&mut self, key: &MiniflowBuf, known: &mut Known<'_>) -> (Option<u32>, usize) {
+        let mut tried = 0;
+        let subtables = &mut self.subtables;
+        let mut look = |at: u32| {
+            tried += 1;
+            subtables.get_mut(at as usize)?.as_mut()?.lookup(key, known)
+        };
+        let tree = self.tree.as_ref();
+        let hit = tree.and_then(|tree| tree.find(key.view(), &mut look));
+        (hit, tried)
     }
 
     pub fn masks(&self) -> usize {
-        self.subtables.len()
+        self.ranked.len()
     }
 
     /// Adds a flow, and gives it a number.
     pub fn insert(&mut self, flow: &Arc<DpFlow>, slots: &mut Slots, plans: &mut Plans, seed: u64) {
-        let at = self.subtables.iter().position(|t| t.mask == *flow.mask());
-        let at = at.unwrap_or_else(|| {
-            self.subtables.push(Subtable {
-                mask: flow.mask().clone(),
-                plan: plans.add(flow.mask()),
-                flows: HashTable::new(),
-                last: u32::MAX,
-                hits: 0,
-            });
-            self.subtables.len() - 1
-        });
-        let table = &mut self.subtables[at];
+        let at = match self.by_mask.get(flow.mask()) {
+            Some(at) => *at,
+            None => self.add_mask(flow.mask(), plans),
+        };
+        let Some(table) = &mut self.subtables[at as usize] else {
+            return;
+        };
         let slot = slots.insert(flow, table.plan);
         let hash = plan::hash(flow.values(), seed);
         table.flows.insert_unique(hash, (hash, slot), |(h, _)| *h);
@@ -126,25 +182,53 @@ impl Dpcls {
             let new = (brief, slot);
             self.simple.insert_unique(brief_hash(brief), new, again);
         }
+        let tables = View(&self.subtables, slots);
+        match (&mut self.tree, tables.get(at)) {
+            (Some(tree), Some(table)) => tree.insert(at, table.words(flow), &tables),
+            (None, _) if self.ranked.len() > masks::FEW => {
+                self.tree = Some(Masks::new(self.ranked.iter().copied(), &tables));
+            }
+            _ => {}
+        }
+    }
+
+    #[cold]
+    fn add_mask(&mut self, mask: &Minimask, plans: &mut Plans) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.subtables.push(None);
+            self.subtables.len() as u32 - 1
+        });
+        self.subtables[at as usize] = Some(Subtable::new(mask, plans.add(mask)));
+        self.by_mask.insert(mask.clone(), at);
+        self.ranked.push(at);
+        at
     }
 
     /// Forgets a flow and its number.
     pub fn remove(&mut self, flow: &Arc<DpFlow>, slots: &mut Slots, plans: &mut Plans, seed: u64) {
-        let (Some(at), Some(slot)) = (
-            self.subtables.iter().position(|t| t.mask == *flow.mask()),
-            slots.remove(flow),
-        ) else {
+        let (Some(&at), Some(slot)) = (self.by_mask.get(flow.mask()), slots.remove(flow)) else {
             return;
         };
-        let table = &mut self.subtables[at];
+        let Some(table) = &mut self.subtables[at as usize] else {
+            return;
+        };
         let hash = plan::hash(flow.values(), seed);
         if let Ok(entry) = table.flows.find_entry(hash, |(_, s)| *s == slot) {
             entry.remove();
         }
         self.n_flows -= 1;
+        if let Some(tree) = &mut self.tree {
+            tree.remove(at, table.words(flow), table.mask());
+        }
         if table.flows.is_empty() {
             plans.remove(table.plan);
-            self.subtables.remove(at);
+            self.subtables[at as usize] = None;
+            self.free.push(at);
+            self.by_mask.remove(flow.mask());
+            self.ranked.retain(|other| *other != at);
+            if self.ranked.len() <= masks::FEW / 2 {
+                self.tree = None;
+            }
         }
         if let Some(brief) = flow.brief()
             && let Ok(entry) = self
@@ -157,14 +241,45 @@ impl Dpcls {
 
     /// Puts the masks that were hit most first and begins to count anew.
     pub fn rank(&mut self) {
-        self.subtables.sort_by_key(|t| std::cmp::Reverse(t.hits));
-        for table in &mut self.subtables {
+        let hits = |at: &u32| self.subtables[*at as usize].as_ref().map_or(0, |t| t.hits);
+        self.ranked.sort_by_key(|at| std::cmp::Reverse(hits(at)));
+        for table in self.subtables.iter_mut().flatten() {
             table.hits = 0;
         }
     }
 
     pub fn is_empty(&self) -> bool {
         self.n_flows == 0
+    }
+}
+
+/// The tables as the tree over their masks sees them.
+struct View<'a>(&'a [Option<Subtable>], &'a Slots);
+
+impl View<'_> {
+    fn get(&self, table: u32) -> Option<&Subtable> {
+        self.0.get(table as usize)?.as_ref()
+    }
+}
+
+impl Tables for View<'_> {
+    fn mask(&self, table: u32) -> MiniRef<'_> {
+        const NONE: MiniRef<'_> = MiniRef {
+            map: FlowMap::EMPTY,
+            values: &[],
+        };
+        self.get(table).map_or(NONE, Subtable::mask)
+    }
+
+    fn len(&self, table: u32) -> usize {
+        self.get(table).map_or(0, |t| t.flows.len())
+    }
+
+    fn for_each(&self, table: u32, visit: &mut dyn FnMut(MiniRef<'_>)) {
+        let Some(table) = self.get(table) else { return };
+        for flow in table.flows.iter().filter_map(|(_, slot)| self.1.get(*slot)) {
+            visit(table.words(flow));
+        }
     }
 }
 

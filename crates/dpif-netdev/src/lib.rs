@@ -35,6 +35,7 @@ mod flows;
 mod log;
 mod logged;
 mod lookup;
+mod masks;
 mod meter;
 mod perf;
 mod plan;

@@ -247,8 +247,9 @@ impl Lookup {
         self.slots.get(slot)
     }
 
-    /// Now and then: puts the masks that are hit most first.
+    /// Every second: puts the masks that are hit most first.
     pub fn rank(&mut self) {
+        self.signatures.age();
         self.ports.values_mut().for_each(Dpcls::rank);
     }
 

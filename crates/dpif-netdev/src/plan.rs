@@ -16,18 +16,16 @@ const KINDS: usize = 4;
 /// A mask that keys are put under.
 #[derive(Debug)]
 pub struct Plan {
-    /// What matters of each [word that packets are compared in](mask_words).
-    masks: Box<[u64]>,
-    /// Which words these are.
-    words: Box<[u8]>,
+    /// The [words that packets are compared in](mask_words), and what matters of each.
+    words: Box<[(u8, u64)]>,
     kinds: [Kind; KINDS],
 }
 
-/// Where keys that have the words of `map` have those of the mask.
+/// Where keys that have the words of `map` have those of the mask, and what matters of each.
 #[derive(Debug, Default)]
 struct Kind {
     map: FlowMap,
-    places: Box<[Place]>,
+    places: Box<[(u64, Place)]>,
 }
 
 /// Room for a key under a mask.
@@ -41,10 +39,9 @@ impl Default for Masked {
 
 impl Plan {
     pub fn new(mask: &Minimask) -> Plan {
-        let of_packets = || mask_words(mask.view());
-        let words: Box<[u8]> = of_packets().map(|(word, _)| word as u8).collect();
+        let of_packets = mask_words(mask.view()).map(|(word, mask)| (word as u8, mask));
+        let words: Box<[_]> = of_packets.collect();
         Plan {
-            masks: of_packets().map(|(_, mask)| mask).collect(),
             kinds: std::array::from_fn(|_| Kind {
                 map: FlowMap::EMPTY,
                 places: places(&words, FlowMap::EMPTY),
@@ -54,7 +51,7 @@ impl Plan {
     }
 
     #[inline]
-    fn kind(&mut self, map: FlowMap) -> (&[u64], &[Place]) {
+    fn places(&mut self, map: FlowMap) -> &[(u64, Place)] {
         let [low, high] = map.0;
         let at = (low ^ high.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62;
         let kind = &mut self.kinds[at as usize % KINDS];
@@ -62,15 +59,15 @@ impl Plan {
             kind.map = map;
             kind.places = places(&self.words, map);
         }
-        (&self.masks, &kind.places)
+        &kind.places
     }
 
     /// The words of the key that the mask looks at, under it.
     #[inline]
     pub fn under<'a>(&mut self, key: &MiniflowBuf, room: &'a mut Masked) -> &'a [u64] {
-        let (masks, places) = self.kind(key.map());
-        let room = &mut room.0[..masks.len()];
-        for ((word, mask), place) in room.iter_mut().zip(masks).zip(places) {
+        let places = self.places(key.map());
+        let room = &mut room.0[..places.len()];
+        for (word, (mask, place)) in room.iter_mut().zip(places) {
             *word = key.at(*place) & mask;
         }
         room
@@ -79,15 +76,14 @@ impl Plan {
     /// Whether the key has these words under the mask.
     #[inline]
     pub fn matches(&mut self, key: &MiniflowBuf, want: &[u64]) -> bool {
-        let (masks, places) = self.kind(key.map());
-        let mut pairs = want.iter().zip(masks).zip(places);
-        pairs.all(|((want, mask), place)| key.at(*place) & mask == *want)
+        let mut pairs = want.iter().zip(self.places(key.map()));
+        pairs.all(|(want, (mask, place))| key.at(*place) & mask == *want)
     }
 }
 
 #[cold]
-fn places(words: &[u8], map: FlowMap) -> Box<[Place]> {
-    let place = |word: &u8| Place::new(map, usize::from(*word));
+fn places(words: &[(u8, u64)], map: FlowMap) -> Box<[(u64, Place)]> {
+    let place = |(word, mask): &(u8, u64)| (*mask, Place::new(map, usize::from(*word)));
     words.iter().map(place).collect()
 }
 
