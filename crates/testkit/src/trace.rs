@@ -47,10 +47,6 @@ impl Kind {
     fn is_rewritten(self) -> bool {
         matches!(self, Kind::FtpSnat | Kind::FtpDnat)
     }
-
-    fn is_ftp(self) -> bool {
-        self == Kind::Ftp || self.is_rewritten()
-    }
 }
 
 /// Bytes behind packets that may grow.
@@ -304,7 +300,7 @@ impl Script<'_> {
         let mac = |last| [2, 0, 0, 0, 0, last];
         let mut frame =
             crate::packets::ethernet(mac(kind), mac(self.mark as u8), ethertype, packet);
-        if self.ends.kind.is_ftp() {
+        if self.ends.kind.is_rewritten() {
             // Open vSwitch writes over the end of a buffer without room for lines that grow.
             frame.extend([0; PADDING]);
         }

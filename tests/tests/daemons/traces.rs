@@ -52,8 +52,10 @@ fn flows() -> String {
                 Kind::FtpSnat | Kind::FtpDnat => "push_vlan:0x8100,output:8,pop_vlan,",
                 _ => "",
             };
+            // Open vSwitch writes over the end of buffers where lines are looked at for a translation that is none.
+            let back = if kind == Kind::Ftp { "" } else { ",nat" };
             add(format!(
-                "table=0,priority=10,{ip},{any},actions={room}ct(table=1,zone={zone},nat)"
+                "table=0,priority=10,{ip},{any},actions={room}ct(table=1,zone={zone}{back})"
             ));
             let nat = match kind {
                 Kind::Snat | Kind::FtpSnat => format!(",nat(src={})", SNAT[i]),
@@ -82,7 +84,7 @@ fn flows() -> String {
                     "table=1,priority=10,{first},{client},ct_state=+new-rel,actions=ct(commit,zone={zone},table=2{nat}{more})"
                 ));
                 add(format!(
-                    "table=1,priority=10,{ip},{any},ct_state=+new+rel,actions=ct(commit,zone={zone},table=2,nat)"
+                    "table=1,priority=10,{ip},{any},ct_state=+new+rel,actions=ct(commit,zone={zone},table=2{back})"
                 ));
             }
             if kind == Kind::TwoZones {
