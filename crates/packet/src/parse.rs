@@ -186,14 +186,15 @@ impl MiniflowBuf {
         self.extract_any(packet)
     }
 
-    /// The same for any packet.
+    /// The same for packets that are not ordinary frames of which nothing else is known.
     #[inline(never)]
     fn extract_any(&mut self, packet: &mut Packet) -> Parsed {
         self.clear();
         let md = &packet.md;
         self.push_metadata(md);
         let ct = ct_orig(md);
-        if md.packet_type == PT_ETH
+        if !fast::is_bare(md)
+            && md.packet_type == PT_ETH
             && ct.is_none_or(|ct| !ct.ipv6)
             && let Some(layers) = fast::push(self, packet.data(), ct)
         {
