@@ -139,7 +139,7 @@ impl Datapath {
 
     /// Adds a port and has the threads serve it. The caller holds `changing`.
     fn put_in(&self, port: Arc<Port>) {
-        self.shared.drops.open(&port);
+        self.shared.drops.open(&port.drops);
         self.ports_mut().insert(port.clone());
         self.port_log.note(&port.name);
         self.threads.tell(|| Message::PortAdded(port.clone()));

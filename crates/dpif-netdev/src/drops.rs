@@ -3,12 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ferrovs_datapath::action::DropReason;
-use ferrovs_netdev::{Loss, LossSums};
+use ferrovs_netdev::{Loss, LossSums, Netdev};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage::{self, Event};
 use ferrovs_sync::Counter;
-
-use crate::port::Port;
 
 /// A reason as users see it.
 struct Row {
@@ -159,10 +157,38 @@ impl Default for Counts {
     }
 }
 
-/// What one port has lost. It takes memory when the first packet is dropped.
+/// Drops of one origin. It takes memory when the first packet is dropped.
 #[derive(Debug, Default)]
+pub struct Tally(OnceLock<Box<Counts>>);
+
+impl Tally {
+    /// Counts `n` packets.
+    #[inline]
+    pub fn add(&self, reason: Reason, n: u64) {
+        if let Some(event) = reason.row().event {
+            event.add(n);
+        }
+        self.add_silently(reason, n);
+    }
+
+    /// The same for packets that have been told of already.
+    #[inline]
+    fn add_silently(&self, reason: Reason, n: u64) {
+        self.0.get_or_init(Box::default).0[reason as usize].add(n);
+    }
+
+    fn sum(&self, reason: Reason) -> u64 {
+        let counts = self.0.get();
+        counts.map_or(0, |counts| counts.0[reason as usize].sum())
+    }
+}
+
+/// What one port has lost.
 pub struct PortDrops {
-    counts: OnceLock<Box<Counts>>,
+    pub tally: Tally,
+    number: DpPort,
+    name: String,
+    netdev: Arc<dyn Netdev>,
     /// Told by the device before the port was there.
     before: LossSums,
     /// Who counts on when the port is gone.
@@ -170,35 +196,45 @@ pub struct PortDrops {
 }
 
 impl PortDrops {
-    /// Of a port whose device has lost so many already.
-    pub fn since(before: LossSums) -> PortDrops {
+    pub fn new(number: DpPort, name: &str, netdev: Arc<dyn Netdev>) -> PortDrops {
         PortDrops {
-            before,
-            ..PortDrops::default()
+            tally: Tally::default(),
+            number,
+            name: name.to_owned(),
+            before: netdev.rx_losses(),
+            netdev,
+            heir: OnceLock::new(),
         }
     }
 
-    /// Counts `n` packets.
-    #[inline]
-    pub fn add(&self, reason: Reason, n: u64) {
-        if let Some(event) = reason.row().event {
-            event.add(n);
-        }
-        self.counts.get_or_init(Box::default).0[reason as usize].add(n);
+    /// By reason, what the device received and lost since the port is there included.
+    fn sums(&self) -> impl Iterator<Item = (Reason, u64)> {
+        let (now, before) = (self.netdev.rx_losses(), self.before);
+        let lost = move |loss| {
+            let n = now.of(loss).saturating_sub(before.of(loss));
+            (Reason::receiving(loss), n)
+        };
+        let own = Reason::ALL.iter().map(|r| (*r, self.tally.sum(*r)));
+        own.chain(Loss::ALL.into_iter().map(lost))
     }
+}
 
-    fn sum(&self, reason: Reason) -> u64 {
-        let counts = self.counts.get();
-        counts.map_or(0, |counts| counts.0[reason as usize].sum())
+impl Drop for PortDrops {
+    fn drop(&mut self) {
+        if let Some(heir) = self.heir.get() {
+            for (reason, n) in self.sums().filter(|(_, n)| *n > 0) {
+                heir.others.add_silently(reason, n);
+            }
+        }
     }
 }
 
 /// All drops of a datapath.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Ledger {
-    ports: Mutex<Vec<Weak<Port>>>,
+    ports: Mutex<Vec<Weak<PortDrops>>>,
     /// Of packets that belong to no port, or to one that is gone.
-    pub others: PortDrops,
+    pub others: Tally,
 }
 
 /// How many packets a port lost for a reason.
@@ -216,23 +252,11 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Ledger {
     /// Tells of a port's drops from now on, and keeps them when the port is gone.
-    pub fn open(self: &Arc<Ledger>, port: &Arc<Port>) {
-        _ = port.drops.heir.set(self.clone());
+    pub fn open(self: &Arc<Ledger>, port: &Arc<PortDrops>) {
+        _ = port.heir.set(self.clone());
         let mut ports = lock(&self.ports);
         ports.retain(|p| p.strong_count() > 0);
         ports.push(Arc::downgrade(port));
-    }
-
-    /// Takes over what a port has lost that goes.
-    fn inherit(&self, port: &Port) {
-        let own = |r: &Reason| (*r, port.drops.sum(*r));
-        let counts = self.others.counts.get_or_init(Box::default);
-        let device = received(port);
-        for (reason, n) in Reason::ALL.iter().map(own).chain(device) {
-            if n > 0 {
-                counts.0[reason as usize].add(n);
-            }
-        }
     }
 
     /// What was dropped, by reason and port; those without drops are left out.
@@ -241,8 +265,7 @@ impl Ledger {
         ports.sort_by_key(|p| p.number.0);
         let mut sums: Vec<Dropped> = Vec::new();
         for port in &ports {
-            let own = Reason::ALL.iter().map(|r| (*r, port.drops.sum(*r)));
-            for (reason, packets) in own.chain(received(port)) {
+            for (reason, packets) in port.sums() {
                 sums.push(Dropped {
                     reason,
                     port: Some((port.number, port.name.clone())),
@@ -259,24 +282,4 @@ impl Ledger {
         sums.sort_by_key(|d| d.reason as usize);
         sums
     }
-}
-
-impl Drop for Port {
-    fn drop(&mut self) {
-        if let Some(heir) = self.drops.heir.get() {
-            heir.inherit(self);
-        }
-    }
-}
-
-/// What a port's device received and lost since the port is there.
-fn received(port: &Port) -> impl Iterator<Item = (Reason, u64)> {
-    let (now, before) = (port.netdev.rx_losses(), port.drops.before);
-    let lost = move |loss| {
-        (
-            Reason::receiving(loss),
-            now.of(loss).saturating_sub(before.of(loss)),
-        )
-    };
-    Loss::ALL.into_iter().map(lost)
 }

@@ -26,7 +26,7 @@ pub struct Port {
     /// Loads of the receive queues; they stay when a queue moves to another thread.
     pub loads: Mutex<Vec<Arc<Load>>>,
     /// Packets that were dropped on the way from it, or to it.
-    pub drops: PortDrops,
+    pub drops: Arc<PortDrops>,
 }
 
 impl Port {
@@ -35,7 +35,7 @@ impl Port {
             number,
             name: name.to_owned(),
             kind: kind.to_owned(),
-            drops: PortDrops::since(netdev.rx_losses()),
+            drops: Arc::new(PortDrops::new(number, name, netdev.clone())),
             netdev,
             emc: AtomicBool::new(true),
             spread: AtomicBool::new(false),

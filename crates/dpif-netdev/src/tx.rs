@@ -210,7 +210,7 @@ fn send(port: &Port, queue: Option<&mut Box<dyn Txq>>, batch: &mut Batch) {
     batch.clear();
     if !losses.is_empty() {
         for (loss, n) in losses.iter() {
-            port.drops.add(Reason::sending(loss), n);
+            port.drops.tally.add(Reason::sending(loss), n);
         }
     }
 }

@@ -390,7 +390,7 @@ impl Worker {
         if n == 0 {
             return;
         }
-        let port = self.tx.port(port).map(|p| &p.drops);
+        let port = self.tx.port(port).map(|p| &p.drops.tally);
         port.unwrap_or(&self.shared.drops.others)
             .add(reason, n as u64);
     }
