@@ -84,12 +84,6 @@ impl Account {
         self.dropped.iter().map(|d| d.packets).sum()
     }
 
-    /// How many were dropped for a reason.
-    pub fn n_dropped_as(&self, name: &str) -> u64 {
-        let those = self.dropped.iter().filter(|d| d.reason.name() == name);
-        those.map(|d| d.packets).sum()
-    }
-
     /// Whether every packet that came is where a packet can end: true when nothing is under way.
     pub fn is_even(&self) -> bool {
         let came = self
