@@ -40,6 +40,8 @@ mod packets;
 mod pki;
 #[path = "daemons/polled.rs"]
 mod polled;
+#[path = "daemons/routes.rs"]
+mod routes;
 #[path = "daemons/traces.rs"]
 mod traces;
 #[path = "daemons/translated.rs"]

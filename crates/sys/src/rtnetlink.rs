@@ -19,7 +19,7 @@ use std::mem::size_of;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
 mod parse;
 
@@ -114,8 +114,25 @@ pub struct Route {
     pub scope: u8,
     /// There are several next hops; `gateway` and `oif` are the first.
     pub multipath: bool,
-    /// The next hop is an object of its own, which may change without a word about the route.
-    pub shared_hop: bool,
+    /// The next hop is an object with this number, which may change without a word about the route.
+    pub shared_hop: Option<u32>,
+}
+
+/// A rule that says which routing table is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// For IPv4, or for IPv6.
+    pub ipv4: bool,
+    /// Lower ones are asked first.
+    pub priority: u32,
+    /// The table.
+    pub table: u32,
+    /// The sources that it is for; all without.
+    pub src: Option<(IpAddr, u8)>,
+    /// It is for the others.
+    pub invert: bool,
+    /// It does look up the table, and whether it does depends on the source alone.
+    pub plain: bool,
 }
 
 /// A neighbour (ARP or ND) entry.
@@ -150,10 +167,12 @@ pub enum Event {
     NewNeigh(Neigh),
     /// A neighbour went away.
     DelNeigh(Neigh),
-    /// A routing rule changed.
-    Rule,
-    /// A next hop that routes may share changed or went away.
-    Hop,
+    /// A routing rule appeared.
+    NewRule(Rule),
+    /// A routing rule went away.
+    DelRule(Rule),
+    /// A next hop that routes may share appeared or went away, or is another now if `replaces`.
+    Hop { id: u32, replaces: bool },
     /// Changes were lost: dump again.
     Lost,
 }
@@ -171,10 +190,15 @@ pub struct Groups {
     pub neighs: bool,
 }
 
+/// The group of messages about rules of IPv6, RTNLGRP_IPV6_RULE, as a bit.
+const RTMGRP_IPV6_RULE: libc::c_int = 1 << 18;
 /// The group of messages about next hops, RTNLGRP_NEXTHOP, as a bit.
 const RTMGRP_NEXTHOP: libc::c_int = 1 << 31;
 const RTM_NEWNEXTHOP: u16 = 104;
 const RTM_DELNEXTHOP: u16 = 105;
+
+/// Room for what was not heard yet, in bytes.
+const ROOM: usize = 16 << 20;
 
 fn socket(groups: u32) -> io::Result<OwnedFd> {
     // NETLINK_ROUTE is 0, and so the default of the family.
@@ -363,6 +387,11 @@ impl Rtnl {
         self.dump(libc::RTM_GETROUTE, 12, Route::parse)
     }
 
+    /// Every rule of both families.
+    pub fn rules(&mut self) -> io::Result<Vec<Rule>> {
+        self.dump(libc::RTM_GETRULE, 12, Rule::parse)
+    }
+
     /// Every neighbour.
     pub fn neighs(&mut self) -> io::Result<Vec<Neigh>> {
         self.dump(libc::RTM_GETNEIGH, 12, Neigh::parse)
@@ -391,6 +420,7 @@ impl Monitor {
                 libc::RTMGRP_IPV4_ROUTE
                     | libc::RTMGRP_IPV6_ROUTE
                     | libc::RTMGRP_IPV4_RULE
+                    | RTMGRP_IPV6_RULE
                     | RTMGRP_NEXTHOP,
             ),
             (groups.neighs, libc::RTMGRP_NEIGH),
@@ -399,8 +429,12 @@ impl Monitor {
                 bits |= b as u32;
             }
         }
+        let fd = socket(bits)?;
+        // Who may, has room for the burst of a routing daemon that starts; memory that nobody fills costs nothing.
+        let _ = sockopt::set_socket_recv_buffer_size_force(&fd, ROOM)
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(&fd, ROOM));
         Ok(Monitor {
-            fd: socket(bits)?,
+            fd,
             buf: vec![0; 16384],
         })
     }
@@ -442,9 +476,12 @@ fn event(m: Message<'_>) -> Option<Event> {
         libc::RTM_DELROUTE => Event::DelRoute(Route::parse(body)?),
         libc::RTM_NEWNEIGH => Event::NewNeigh(Neigh::parse(body)?),
         libc::RTM_DELNEIGH => Event::DelNeigh(Neigh::parse(body)?),
-        libc::RTM_NEWRULE | libc::RTM_DELRULE => Event::Rule,
-        RTM_NEWNEXTHOP if replaces => Event::Hop,
-        RTM_DELNEXTHOP => Event::Hop,
+        libc::RTM_NEWRULE => Event::NewRule(Rule::parse(body)?),
+        libc::RTM_DELRULE => Event::DelRule(Rule::parse(body)?),
+        RTM_NEWNEXTHOP | RTM_DELNEXTHOP => Event::Hop {
+            id: parse::hop_id(body)?,
+            replaces,
+        },
         _ => return None,
     })
 }

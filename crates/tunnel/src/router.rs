@@ -1,27 +1,35 @@
-//! The routing table: through which device, by which gateway and from which address a tunnel
+//! The routing tables: through which device, by which gateway and from which address a tunnel
 //! remote is reached.
 //!
 //! Routes are of two kinds: "Cached" ones mirror the kernel (unless [`disable_system`]), "User"
-//! ones are added by `ovs/route/add` and go before cached ones of the same length. Addresses of
-//! both families live in one 128-bit space, IPv4 as ::ffff:a.b.c.d.
+//! ones are added by `ovs/route/add` and go before cached ones of the same length. Policy rules
+//! ([`rules`]) say which tables are asked. Addresses of both families live in one 128-bit space,
+//! IPv4 as ::ffff:a.b.c.d.
 //!
-//! Lookups read, under a short lock, one hash table for each priority, from masked destination to
-//! route. The main thread changes those entries for which the routes changed.
+//! Lookups read, under a short lock, what [`table`] describes. The main thread changes those entries
+//! for which the routes changed, and tells the others if anybody asked for an address there ([`asked`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use ferrovs_packet::types::MacAddr;
 use ferrovs_runtime::{Interest, Poller, is_quiet};
 use ferrovs_sys::rtnetlink::{Groups, Monitor};
 
+mod asked;
 mod commands;
 mod kernel;
+mod rules;
+mod table;
 
+use asked::Asked;
 use kernel::{Kernel, Unclear};
+use rules::{Rule, Rules};
+use table::{Network, RT_TABLE_LOCAL, RT_TABLE_MAIN, Route, Tables};
 
 pub use commands::register;
 
@@ -29,39 +37,12 @@ pub use commands::register;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
     /// Name of the device: usually a bridge's local port.
-    pub dev: String,
+    pub dev: Arc<str>,
     /// Next hop, unless the destination is on the link.
     pub gateway: Option<IpAddr>,
     /// Source address to use.
     pub src: IpAddr,
 }
-
-/// A network: its address, masked, and the length of the prefix.
-type Network = (u128, u8);
-
-/// One route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Route {
-    /// Destination network, masked.
-    dst: u128,
-    plen: u8,
-    mark: u32,
-    table: u32,
-    user: bool,
-    local: bool,
-    metric: u32,
-    hop: Hop,
-}
-
-/// Whether lookups use the routes of a table.
-fn is_used(table: u32) -> bool {
-    matches!(table, RT_TABLE_MAIN | RT_TABLE_LOCAL | RT_TABLE_DEFAULT)
-}
-
-/// Tables of the kernel.
-const RT_TABLE_DEFAULT: u32 = 253;
-const RT_TABLE_MAIN: u32 = 254;
-const RT_TABLE_LOCAL: u32 = 255;
 
 fn to_bits(a: IpAddr) -> u128 {
     match a {
@@ -92,192 +73,113 @@ fn mask(bits: u128, plen: u8) -> u128 {
     }
 }
 
-impl Route {
-    /// Longer prefixes go first; the host's own addresses and the user's routes have a head start.
-    fn priority(&self) -> u16 {
-        let bonus = if self.local {
-            64
-        } else if self.user {
-            32
-        } else {
-            0
-        };
-        u16::from(self.plen) + bonus
-    }
-}
-
-/// The routing table.
-#[derive(Debug, Default, PartialEq)]
-struct Table {
-    /// By falling priority; within one, a network and a mark lead to one route.
-    groups: Vec<Group>,
-    /// How many routes lead through each device.
-    devices: BTreeMap<String, usize>,
-}
-
-#[derive(Debug, PartialEq)]
-struct Group {
-    priority: u16,
-    plen: u8,
-    routes: HashMap<(u128, u32), Route>,
-}
-
-impl Table {
-    const fn new() -> Table {
-        Table {
-            groups: Vec::new(),
-            devices: BTreeMap::new(),
-        }
-    }
-
-    /// Adds routes. Of several for one entry that with the smallest metric counts, of equal ones the latest.
-    fn extend(&mut self, routes: impl Iterator<Item = Route>) {
-        for r in routes.filter(|r| is_used(r.table)) {
-            let of = (r.priority(), r.plen);
-            let place = self
-                .groups
-                .binary_search_by(|g| of.cmp(&(g.priority, g.plen)));
-            let place = place.unwrap_or_else(|place| {
-                let group = Group {
-                    priority: of.0,
-                    plen: of.1,
-                    routes: HashMap::new(),
-                };
-                self.groups.insert(place, group);
-                place
-            });
-            let routes = &mut self.groups[place].routes;
-            let entry = (r.dst, r.mark);
-            if routes.get(&entry).is_none_or(|old| r.metric <= old.metric) {
-                *self.devices.entry(r.hop.dev.clone()).or_default() += 1;
-                if let Some(old) = routes.insert(entry, r) {
-                    self.leave(&old.hop.dev);
-                }
-            }
-        }
-    }
-
-    /// What there is for a network and a mark: at most one for each priority.
-    fn at(&self, (dst, plen): Network, mark: u32) -> Vec<Route> {
-        let groups = self.groups.iter().filter(|g| g.plen == plen);
-        let routes = groups.filter_map(|g| g.routes.get(&(dst, mark)));
-        routes.cloned().collect()
-    }
-
-    /// Replaces that by the best of `routes`. True if it is another now.
-    fn replace(
-        &mut self,
-        network: Network,
-        mark: u32,
-        routes: impl Iterator<Item = Route>,
-    ) -> bool {
-        let old = self.at(network, mark);
-        for g in self.groups.iter_mut().filter(|g| g.plen == network.1) {
-            g.routes.remove(&(network.0, mark));
-        }
-        old.iter().for_each(|r| self.leave(&r.hop.dev));
-        self.extend(routes);
-        self.groups.retain(|g| !g.routes.is_empty());
-        old != self.at(network, mark)
-    }
-
-    /// One route less leads through a device.
-    fn leave(&mut self, dev: &str) {
-        if let Some(n) = self.devices.get_mut(dev) {
-            *n -= 1;
-            if *n == 0 {
-                self.devices.remove(dev);
-            }
-        }
-    }
-
-    fn find(&self, mark: u32, dst: u128) -> Option<&Route> {
-        self.groups
-            .iter()
-            .find_map(|g| g.routes.get(&(mask(dst, g.plen), mark)))
-    }
-
-    fn lookup(&self, mark: u32, dst: IpAddr, src: Option<IpAddr>) -> Option<Hop> {
-        if let Some(src) = src {
-            // A source address must be one of ours.
-            self.find(mark, to_bits(src)).filter(|r| r.local)?;
-        }
-        let mut hop = self.find(mark, to_bits(dst))?.hop.clone();
-        if let Some(src) = src {
-            hop.src = src;
-        }
-        Some(hop)
-    }
-}
+/// What tells routes apart that were given: the network, the mark, the table, whether the user gave it.
+type Key = (Network, u32, u32, bool);
 
 /// Everything that only the main thread touches.
 #[derive(Debug, Default)]
 struct State {
-    user: Vec<Route>,
-    /// The networks of dummy devices.
-    connected: Vec<Route>,
+    /// The user's routes and the networks of dummy devices, each with the place in which it came.
+    given: BTreeMap<Key, (u64, Route)>,
+    came: u64,
     kernel: Kernel,
     monitor: Option<Monitor>,
     started: bool,
 }
 
-static TABLE: RwLock<Table> = RwLock::new(Table::new());
+static TABLES: RwLock<Tables> = RwLock::new(Tables::new(Rules::none()));
+static ASKED: RwLock<Asked> = RwLock::new(Asked::new());
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 static SYSTEM: AtomicBool = AtomicBool::new(true);
 
 fn state<T>(f: impl FnOnce(&mut State) -> T) -> T {
     let mut guard: MutexGuard<'_, Option<State>> =
         STATE.lock().unwrap_or_else(PoisonError::into_inner);
-    f(guard.get_or_insert_with(State::default))
+    f(guard.get_or_insert_with(|| {
+        change_tables(|tables| {
+            tables.rules.follow(std::iter::empty());
+            None
+        });
+        State::default()
+    }))
 }
 
-fn table() -> RwLockReadGuard<'static, Table> {
-    TABLE.read().unwrap_or_else(PoisonError::into_inner)
+fn tables() -> RwLockReadGuard<'static, Tables> {
+    TABLES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a change of the tables may have made another.
+enum Changed {
+    All,
+    To(Vec<Network>),
 }
 
 impl State {
-    /// All routes: those that were given, then those of the kernel.
+    /// All routes: those of the kernel, then those that were given, in their order.
     fn routes(&self) -> impl Iterator<Item = Route> {
-        let given = self.user.iter().chain(&self.connected).cloned();
-        given.chain(self.kernel.routes())
+        let mut given: Vec<&(u64, Route)> = self.given.values().collect();
+        given.sort_by_key(|(came, _)| *came);
+        let given = given.into_iter().map(|(_, r)| r.clone());
+        self.kernel.routes().chain(given)
     }
 
-    /// Brings the table up to date with all routes.
+    /// Brings the tables up to date with all routes and rules.
     fn publish(&self) {
-        let mut new = Table::new();
-        new.extend(self.routes());
-        change_table(|table| std::mem::replace(table, new) != *table);
+        change_tables(|tables| {
+            let mut new = Tables::new(tables.rules.clone());
+            new.rules.follow(self.kernel.rules());
+            new.extend(self.routes());
+            let old = std::mem::replace(tables, new);
+            (old != *tables).then_some(Changed::All)
+        });
     }
 
-    /// Brings the table up to date with the routes to some networks with some marks.
+    /// Brings the tables up to date with the routes to some networks with some marks.
     fn publish_some(&self, changed: impl IntoIterator<Item = (Network, u32)>) {
-        change_table(|table| {
-            let mut differs = false;
+        change_tables(|tables| {
+            let devices = tables.n_devices();
+            let mut differ = Vec::new();
             for (network, mark) in changed {
-                let given = self.user.iter().chain(&self.connected).cloned();
-                let kernel = self.kernel.to(network);
-                let all = given.chain(kernel);
-                let routes = all.filter(|r| ((r.dst, r.plen), r.mark) == (network, mark));
-                differs |= table.replace(network, mark, routes);
+                let at = (network, mark, 0, false)..=(network, mark, u32::MAX, true);
+                let given = self.given.range(at).map(|(_, (_, r))| r.clone());
+                let kernel = self.kernel.to(network).filter(|_| mark == 0);
+                if tables.replace(network, mark, kernel.chain(given)) {
+                    differ.push(network);
+                }
             }
-            differs
+            match tables.n_devices() == devices {
+                true => Some(Changed::To(differ)),
+                false => Some(Changed::All),
+            }
         });
     }
 }
 
-/// Changes the table; `f` says whether anything is different now.
-fn change_table(f: impl FnOnce(&mut Table) -> bool) {
-    let mut table = TABLE.write().unwrap_or_else(PoisonError::into_inner);
-    let differs = f(&mut table);
-    drop(table);
-    if differs {
+/// Changes the tables; `f` says what may be different now.
+fn change_tables(f: impl FnOnce(&mut Tables) -> Option<Changed>) {
+    let mut tables = TABLES.write().unwrap_or_else(PoisonError::into_inner);
+    let changed = f(&mut tables);
+    drop(tables);
+    let asked = || ASKED.read().unwrap_or_else(PoisonError::into_inner);
+    let concerns = match changed {
+        None => false,
+        Some(Changed::All) => true,
+        Some(Changed::To(networks)) => {
+            let asked = asked();
+            networks.into_iter().any(|n| asked.any_in(n))
+        }
+    };
+    if concerns {
+        let mut asked = ASKED.write().unwrap_or_else(PoisonError::into_inner);
+        asked.forget_too_many();
+        drop(asked);
         crate::change_seq().change();
         // The device that a tunnel leaves by may be another now.
         ferrovs_netdev::tunnels_changed();
     }
 }
 
-/// Leaves the kernel's routes alone (`--disable-system-route`).
+/// Leaves the kernel's routes and rules alone (`--disable-system-route`).
 pub fn disable_system() {
     SYSTEM.store(false, Ordering::Relaxed);
 }
@@ -285,12 +187,20 @@ pub fn disable_system() {
 /// The way to `dst` for packets with mark `mark` (routes of other marks do not count), from `src`
 /// if that is given and ours.
 pub fn lookup(mark: u32, dst: IpAddr, src: Option<IpAddr>) -> Option<Hop> {
-    table().lookup(mark, dst, src)
+    for address in [Some(dst), src].into_iter().flatten().map(to_bits) {
+        let asked = ASKED.read().unwrap_or_else(PoisonError::into_inner);
+        if !asked.knows(address) {
+            drop(asked);
+            let mut asked = ASKED.write().unwrap_or_else(PoisonError::into_inner);
+            asked.note(address);
+        }
+    }
+    tables().lookup(mark, dst, src)
 }
 
 /// Names of the devices that routes lead through.
-pub fn devices() -> Vec<String> {
-    table().devices.keys().cloned().collect()
+pub(crate) fn devices() -> Vec<Arc<str>> {
+    tables().devices()
 }
 
 /// The Ethernet address and the IP addresses of a device of the kernel.
@@ -352,72 +262,88 @@ pub(crate) fn add(
         local: false,
         metric: 0,
         hop: Hop {
-            dev: dev.to_owned(),
+            dev: dev.into(),
             gateway,
             src,
         },
     };
-    state(|s| {
-        let at = (route.network(), route.mark);
-        s.user.retain(|r| !r.same_key(&route));
-        s.user.push(route);
-        s.publish_some([at]);
-    });
+    give(route);
     true
 }
 
-impl Route {
-    fn network(&self) -> Network {
-        (self.dst, self.plen)
-    }
-
-    fn same_key(&self, other: &Route) -> bool {
-        (self.dst, self.plen, self.mark, self.table)
-            == (other.dst, other.plen, other.mark, other.table)
-    }
+/// Takes a route in, in the place of one to the same.
+fn give(route: Route) {
+    state(|s| {
+        let network = route.network();
+        let mark = route.mark;
+        s.came += 1;
+        let came = s.came;
+        match s.given.entry((network, mark, route.table, route.user)) {
+            Entry::Occupied(mut old) => old.get_mut().1 = route,
+            Entry::Vacant(new) => _ = new.insert((came, route)),
+        }
+        s.publish_some([(network, mark)]);
+    });
 }
 
 /// Removes a route of the user. False if there is none.
 pub(crate) fn del((dst, plen): (IpAddr, u8), mark: u32, table: u32) -> bool {
     let plen = common_len(dst, plen);
-    let key = (mask(to_bits(dst), plen), plen, mark, table);
+    let network = (mask(to_bits(dst), plen), plen);
     state(|s| {
-        let before = s.user.len();
-        s.user.retain(|r| (r.dst, r.plen, r.mark, r.table) != key);
-        let removed = s.user.len() != before;
+        let removed = s.given.remove(&(network, mark, table, true)).is_some();
         if removed {
-            s.publish_some([((key.0, key.1), mark)]);
+            s.publish_some([(network, mark)]);
         }
         removed
     })
 }
 
-/// An address was given to a dummy device: its network is directly reachable.
+/// An address was given to a dummy device: the device has it, and its network is directly reachable.
 pub(crate) fn add_connected(dev: &str, addr: IpAddr, plen: u8) {
-    let plen = common_len(addr, plen);
-    let route = Route {
-        dst: mask(to_bits(addr), plen),
-        plen,
-        mark: 0,
-        table: RT_TABLE_LOCAL,
-        user: false,
-        local: true,
-        metric: 0,
-        hop: Hop {
-            dev: dev.to_owned(),
-            gateway: None,
-            src: addr,
-        },
-    };
-    state(|s| {
-        let at = (route.network(), route.mark);
-        s.connected.retain(|r| !r.same_key(&route));
-        s.connected.push(route);
-        s.publish_some([at]);
+    let whole = common_len(addr, 128);
+    let reachable = (common_len(addr, plen), RT_TABLE_MAIN);
+    for (plen, table) in [(whole, RT_TABLE_LOCAL), reachable] {
+        give(Route {
+            dst: mask(to_bits(addr), plen),
+            plen,
+            mark: 0,
+            table,
+            user: false,
+            local: table == RT_TABLE_LOCAL,
+            metric: 0,
+            hop: Hop {
+                dev: dev.into(),
+                gateway: None,
+                src: addr,
+            },
+        });
+    }
+}
+
+/// Adds a rule of the user.
+fn add_rule(rule: Rule) {
+    state(|_| {
+        change_tables(|tables| {
+            tables.rules.add(rule);
+            Some(Changed::All)
+        });
     });
 }
 
-/// Follows the kernel's links, addresses and routes.
+/// Removes a rule of the user. False if there is none.
+fn del_rule(rule: &Rule) -> bool {
+    state(|_| {
+        let mut removed = false;
+        change_tables(|tables| {
+            removed = tables.rules.del(rule);
+            removed.then_some(Changed::All)
+        });
+        removed
+    })
+}
+
+/// Follows the kernel's links, addresses, routes and rules.
 pub(crate) fn run() {
     state(|s| {
         if !s.started {
@@ -434,7 +360,15 @@ pub(crate) fn run() {
         if let Some(m) = s.monitor.as_mut().filter(|m| !is_quiet(m.as_fd())) {
             let events = m.recv().unwrap_or_default();
             match s.kernel.apply(events) {
-                Ok(touched) => s.publish_some(touched.into_iter().map(|network| (network, 0))),
+                Ok(kernel::Touched { networks, rules }) => {
+                    s.publish_some(networks.into_iter().map(|network| (network, 0)));
+                    if rules {
+                        change_tables(|tables| {
+                            tables.rules.follow(s.kernel.rules());
+                            Some(Changed::All)
+                        });
+                    }
+                }
                 Err(Unclear) => s.read_kernel(),
             }
         }
@@ -443,6 +377,7 @@ pub(crate) fn run() {
 
 impl State {
     fn read_kernel(&mut self) {
+        ferrovs_runtime::coverage::ROUTE_TABLE_DUMP.inc();
         if let Ok(mut kernel) = Kernel::read(SYSTEM.load(Ordering::Relaxed)) {
             kernel.version = self.kernel.version + 1;
             self.kernel = kernel;
@@ -467,66 +402,6 @@ mod tests {
         s.parse().unwrap()
     }
 
-    fn route(dst: &str, plen: u8, dev: &str, gw: Option<&str>, src: &str) -> Route {
-        let plen = common_len(ip(dst), plen);
-        Route {
-            dst: mask(to_bits(ip(dst)), plen),
-            plen,
-            mark: 0,
-            table: RT_TABLE_MAIN,
-            user: false,
-            local: false,
-            metric: 0,
-            hop: Hop {
-                dev: dev.into(),
-                gateway: gw.map(ip),
-                src: ip(src),
-            },
-        }
-    }
-
-    fn table_of(routes: Vec<Route>) -> Table {
-        let mut table = Table::new();
-        table.extend(routes.into_iter());
-        table
-    }
-
-    #[test]
-    fn the_user_goes_before_the_kernel_then_length_and_metric_count() {
-        let mut user = route("172.0.0.0", 8, "user", None, "10.0.0.1");
-        user.user = true;
-        let mut slow = route("10.1.0.0", 16, "slow", None, "10.1.0.1");
-        slow.metric = 9;
-        let mut marked = route("10.0.0.0", 8, "marked", None, "10.0.0.1");
-        marked.mark = 5;
-        let t = table_of(vec![
-            route("0.0.0.0", 0, "default", Some("10.0.0.9"), "10.0.0.1"),
-            route("10.0.0.0", 8, "eight", None, "10.0.0.1"),
-            slow,
-            route("10.1.0.0", 16, "sixteen", None, "10.1.0.1"),
-            route("fc00::", 64, "six", None, "fc00::1"),
-            user,
-            route("172.16.0.0", 16, "kernel", None, "10.0.0.1"),
-            marked,
-        ]);
-        let dev = |mark, dst: &str| t.lookup(mark, ip(dst), None).map(|h| h.dev);
-        assert_eq!(dev(0, "10.1.2.3").as_deref(), Some("sixteen"));
-        assert_eq!(dev(0, "172.16.2.3").as_deref(), Some("user"));
-        assert_eq!(dev(5, "10.2.2.3").as_deref(), Some("marked"));
-        assert_eq!(dev(0, "9.9.9.9").as_deref(), Some("default"));
-        assert_eq!(dev(0, "fc00::5").as_deref(), Some("six"));
-        assert_eq!(dev(0, "fc01::5"), None);
-    }
-
-    #[test]
-    fn a_source_must_be_an_address_of_the_host() {
-        let mut own = route("10.0.0.1", 32, "br0", None, "10.0.0.1");
-        own.local = true;
-        let t = table_of(vec![own, route("10.0.0.0", 24, "br0", None, "10.0.0.1")]);
-        assert!(t.lookup(0, ip("10.0.0.2"), Some(ip("10.0.0.1"))).is_some());
-        assert!(t.lookup(0, ip("10.0.0.2"), Some(ip("10.0.0.3"))).is_none());
-    }
-
     #[test]
     fn the_source_is_in_the_network_of_the_next_hop() {
         let a = [
@@ -541,19 +416,24 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_routes_are_mirrored() {
+    fn the_kernels_routes_and_rules_are_mirrored() {
         ferrovs_sys::netns::unshare().unwrap();
         let st = std::process::Command::new("sh")
             .args([
                 "-ec",
                 "ip link add a0 type veth peer name b0; ip link set a0 up; ip link set b0 up
                 ip addr add 172.31.1.1/24 dev a0; ip route add 192.0.2.0/24 via 172.31.1.77
-                ip route add blackhole 192.0.4.0/24",
+                ip route add blackhole 192.0.4.0/24
+                ip route add 192.0.2.0/24 via 172.31.1.78 table 77
+                ip rule add from 172.31.1.0/24 table 77",
             ])
             .status()
             .unwrap();
         assert!(st.success());
-        let t = table_of(Kernel::read(true).unwrap().routes().collect());
+        let kernel = Kernel::read(true).unwrap();
+        let mut t = Tables::new(Rules::none());
+        t.rules.follow(kernel.rules());
+        t.extend(kernel.routes());
         let hop = t.lookup(0, ip("192.0.2.9"), None).unwrap();
         assert_eq!(
             hop,
@@ -563,13 +443,13 @@ mod tests {
                 src: ip("172.31.1.1")
             }
         );
-        assert_eq!(
-            t.lookup(0, ip("172.31.1.9"), Some(ip("172.31.1.1")))
+        let by = |dst: &str| {
+            t.lookup(0, ip(dst), Some(ip("172.31.1.1")))
                 .unwrap()
-                .gateway,
-            None
-        );
+                .gateway
+        };
+        assert_eq!(by("172.31.1.9"), None);
+        assert_eq!(by("192.0.2.9"), Some(ip("172.31.1.78")));
         assert_eq!(t.lookup(0, ip("192.0.4.1"), None), None);
-        assert!(t.find(0, to_bits(ip("172.31.1.1"))).unwrap().local);
     }
 }

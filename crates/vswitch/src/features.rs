@@ -83,8 +83,8 @@ const NONE: Feature = Feature {
 
 /// Everything that is not built, in the documents' order.
 pub const NOT_BUILT: &[Feature] = &[
-    BONDS, MIRRORS, QOS, STP, SNOOPING, EXPORTERS, MONITORING, IN_BAND, TUNNELS, OFFLOAD, DPDK,
-    THREADS, OTHER,
+    BONDS, MIRRORS, QOS, STP, SNOOPING, EXPORTERS, MONITORING, IN_BAND, OFFLOAD, DPDK, THREADS,
+    OTHER,
 ];
 
 const BONDS: Feature = Feature {
@@ -255,16 +255,6 @@ const IN_BAND: Feature = Feature {
         other("Bridge", "disable-in-band").unless("true"),
         other("Bridge", "in-band-queue"),
         column("Manager", "connection_mode").unless("out-of-band"),
-    ],
-    ..NONE
-};
-
-const TUNNELS: Feature = Feature {
-    name: "policy routing of tunnels",
-    commands: &[
-        "ovs/route/rule/add",
-        "ovs/route/rule/del",
-        "ovs/route/rule/show",
     ],
     ..NONE
 };

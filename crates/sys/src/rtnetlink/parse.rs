@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Addr, Link, LinkStats, Neigh, Route};
+use super::{Addr, Link, LinkStats, Neigh, Route, Rule};
 
 /// One netlink message.
 pub(super) struct Message<'a> {
@@ -181,7 +181,7 @@ impl Route {
             protocol: b[5],
             scope: b[6],
             multipath: false,
-            shared_hop: false,
+            shared_hop: None,
         };
         for (kind, v) in attrs(b, 12) {
             match kind {
@@ -194,7 +194,7 @@ impl Route {
                 // RTA_VIA: a gateway of the other address family.
                 18 => r.gateway = v.get(2..).and_then(addr),
                 // RTA_NH_ID
-                30 => r.shared_hop = true,
+                30 => r.shared_hop = u32_at(v, 0),
                 libc::RTA_MULTIPATH => {
                     // The first of several next hops: rtnexthop {len, flags, hops, ifindex}.
                     r.multipath = true;
@@ -211,6 +211,47 @@ impl Route {
         }
         Some(r)
     }
+}
+
+impl Rule {
+    pub(super) fn parse(b: &[u8]) -> Option<Rule> {
+        const FRA_SRC: u16 = 2;
+        const FRA_PRIORITY: u16 = 6;
+        const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
+        const FRA_TABLE: u16 = 15;
+        const FRA_PAD: u16 = 18;
+        const FRA_PROTOCOL: u16 = 21;
+        const FR_ACT_TO_TBL: u8 = 1;
+        const FIB_RULE_INVERT: u32 = 2;
+        // fib_rule_hdr: family, dst_len, src_len, tos, table, two bytes, action, flags.
+        let header: &[u8; 12] = b.first_chunk()?;
+        let [family, dst_len, src_len, tos, table, _, _, action, ..] = *header;
+        let mut r = Rule {
+            ipv4: unspecified(family)?.is_ipv4(),
+            priority: 0,
+            table: table.into(),
+            src: (src_len > 0).then_some((unspecified(family)?, src_len)),
+            invert: u32_at(b, 8)? & FIB_RULE_INVERT != 0,
+            plain: action == FR_ACT_TO_TBL && dst_len == 0 && tos == 0,
+        };
+        for (kind, v) in attrs(b, 12) {
+            match kind {
+                FRA_SRC => r.src = Some((addr(v)?, src_len)),
+                FRA_PRIORITY => r.priority = u32_at(v, 0)?,
+                FRA_TABLE => r.table = u32_at(v, 0)?,
+                FRA_SUPPRESS_PREFIXLEN | FRA_PROTOCOL | FRA_PAD => {}
+                _ => r.plain = false,
+            }
+        }
+        Some(r)
+    }
+}
+
+/// The number of a next hop that routes may share.
+pub(super) fn hop_id(b: &[u8]) -> Option<u32> {
+    const NHA_ID: u16 = 1;
+    let mut attributes = attrs(b, 8);
+    attributes.find_map(|(kind, v)| u32_at(v, 0).filter(|_| kind == NHA_ID))
 }
 
 impl Neigh {
@@ -249,6 +290,7 @@ mod tests {
             let _ = (
                 Link::parse(b),
                 Addr::parse(b),
+                Rule::parse(b),
                 Route::parse(b),
                 Neigh::parse(b),
             );

@@ -3,14 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use ferrovs_packet::field::parse_ipv4_prefix;
 use ferrovs_runtime::unixctl::{Commands, Format, Output, Reply, Request};
 use serde_json::Value;
 
-use super::{
-    RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN, Route, common_len, from_bits, is_used, state,
-};
+use super::table::{RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN, Route};
+use super::{common_len, from_bits, state, tables, to_bits};
+
+mod rules;
 
 /// Adds the commands.
 pub fn register<S: 'static>(c: &mut Commands<S>) {
@@ -26,40 +28,65 @@ pub fn register<S: 'static>(c: &mut Commands<S>) {
     );
     let lookup_usage = "ip_addr [pkt_mark=mark] [src=src_ip]";
     c.register("ovs/route/lookup", lookup_usage, 1, 3, |_, r| lookup(r));
+    rules::register(c);
     ferrovs_netdev::dummy::set_address_hook(super::add_connected);
     ferrovs_netdev::set_egress_status(|config| {
         let hop = super::lookup(config.egress_pkt_mark.unwrap_or(0), config.dst?, config.src)?;
         let carrier = ferrovs_netdev::lookup(&hop.dev).is_none_or(|d| d.carrier());
-        Some((hop.dev, carrier))
+        Some((hop.dev.to_string(), carrier))
     });
 }
 
+/// An address whose numbers may wrap, if it is one of IPv4, and what follows it.
+fn address(text: &str) -> Option<(IpAddr, &str)> {
+    if let Some((a, rest)) = parse_ipv4_prefix(text) {
+        return Some((a.into(), rest));
+    }
+    let end = text.find('/').unwrap_or(text.len());
+    Some((text[..end].parse::<Ipv6Addr>().ok()?.into(), &text[end..]))
+}
+
+fn whole_address(text: &str) -> Option<IpAddr> {
+    address(text)
+        .filter(|(_, rest)| rest.is_empty())
+        .map(|a| a.0)
+}
+
+/// An address and the length of a prefix, which may be written as a mask.
 fn prefix(text: &str) -> Option<(IpAddr, u8)> {
-    let (addr, len) = match text.split_once('/') {
-        Some((a, l)) => (a.parse::<IpAddr>().ok()?, l.parse::<u8>().ok()?),
-        None => {
-            let a = text.parse::<IpAddr>().ok()?;
-            (a, if a.is_ipv4() { 32 } else { 128 })
+    let (addr, rest) = address(text)?;
+    let width = if addr.is_ipv4() { 32 } else { 128 };
+    if rest.is_empty() {
+        return Some((addr, width));
+    }
+    let len = rest.strip_prefix('/')?;
+    let len = match whole_address(len).filter(|m| m.is_ipv4() == addr.is_ipv4()) {
+        Some(mask) => {
+            let bits = to_bits(mask) << (128 - u32::from(width));
+            let ones = bits.leading_ones();
+            (bits.count_ones() == ones).then_some(ones as u8)?
         }
+        None => len.parse().ok()?,
     };
-    (len <= if addr.is_ipv4() { 32 } else { 128 }).then_some((addr, len))
+    (len <= width).then_some((addr, len))
 }
 
-/// A number, decimal or after 0x.
+/// The number at the front of a text, as scanf reads it: it wraps, and what follows does not matter.
 fn number(text: &str) -> Option<u32> {
-    match text.strip_prefix("0x") {
-        Some(h) => u32::from_str_radix(h, 16).ok(),
-        None => text.parse().ok(),
-    }
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    digits.starts_with(|c: char| c.is_ascii_digit()).then(|| {
+        let digits = digits.chars().map_while(|c| c.to_digit(10));
+        let n = digits.fold(0u32, |n, d| n.wrapping_mul(10).wrapping_add(d));
+        if negative { n.wrapping_neg() } else { n }
+    })
 }
 
-fn table_id(text: &str) -> Option<u32> {
-    match text {
-        "local" => Some(RT_TABLE_LOCAL),
-        "main" => Some(RT_TABLE_MAIN),
-        "default" => Some(RT_TABLE_DEFAULT),
-        _ => number(text).filter(|t| *t != 0),
-    }
+/// Whether the tables are those of the three rules that are always there.
+fn is_standard(table: u32) -> bool {
+    matches!(table, RT_TABLE_MAIN | RT_TABLE_LOCAL | RT_TABLE_DEFAULT)
 }
 
 const BAD_PREFIX: &str = "Invalid 'ip/plen' parameter";
@@ -75,9 +102,9 @@ fn add(r: &Request) -> Reply {
         let ok = if let Some(m) = arg.strip_prefix("pkt_mark=") {
             number(m).map(|m| mark = m)
         } else if let Some(s) = arg.strip_prefix("src=") {
-            s.parse().ok().filter(same_family).map(|s| src = Some(s))
+            whole_address(s).filter(same_family).map(|s| src = Some(s))
         } else if let Some(t) = arg.strip_prefix("table=") {
-            table = table_id(t).ok_or(BAD_TABLE)?;
+            table = number(t).ok_or(BAD_TABLE)?;
             Some(())
         } else {
             arg.parse()
@@ -102,15 +129,14 @@ fn del(r: &Request) -> Reply {
     };
     let (mut mark, mut table) = (0, RT_TABLE_MAIN);
     for arg in &r.argv[2..] {
-        let ok = if let Some(t) = arg.strip_prefix("table=") {
-            table_id(t).map(|t| table = t)
+        if let Some(t) = arg.strip_prefix("table=") {
+            table = number(t).ok_or(BAD_TABLE)?;
+            if !tables().has(table) {
+                return Err(format!("Table {arg} not found"));
+            }
         } else {
-            arg.strip_prefix("pkt_mark=")
-                .and_then(number)
-                .map(|m| mark = m)
-        };
-        if ok.is_none() {
-            return Err("Invalid pkt_mark".into());
+            let given = arg.strip_prefix("pkt_mark=").and_then(number);
+            mark = given.ok_or("Invalid pkt_mark")?;
         }
     }
     if super::del(dst, mark, table) {
@@ -128,7 +154,8 @@ fn lookup(r: &Request) -> Reply {
     let (mut mark, mut src) = (0, None);
     for arg in &r.argv[2..] {
         let ok = if let Some(s) = arg.strip_prefix("src=") {
-            s.parse().ok().map(|s| src = Some(s))
+            let same_family = |a: &IpAddr| a.is_ipv4() == dst.is_ipv4();
+            whole_address(s).filter(same_family).map(|s| src = Some(s))
         } else {
             arg.strip_prefix("pkt_mark=")
                 .and_then(number)
@@ -150,65 +177,77 @@ fn lookup(r: &Request) -> Reply {
 /// Which routes are shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
-    /// Those of the tables that lookups use.
-    Used,
+    /// Those of the standard tables.
+    Standard,
     All,
     Table(u32),
 }
 
 fn show(r: &Request) -> Reply {
     let wanted = match r.arg(1).map(|a| a.strip_prefix("table=")) {
-        None => Shown::Used,
+        None => Shown::Standard,
         Some(Some("all")) => Shown::All,
-        Some(Some(t)) => Shown::Table(table_id(t).ok_or(BAD_TABLE)?),
+        Some(Some(t)) => match number(t).ok_or(BAD_TABLE)? {
+            0 => Shown::Standard,
+            u32::MAX => Shown::All,
+            t => Shown::Table(t),
+        },
         Some(None) => return Err(BAD_TABLE.into()),
     };
     let shown = |r: &Route| match wanted {
-        Shown::Used => is_used(r.table),
+        Shown::Standard => is_standard(r.table),
         Shown::All => true,
         Shown::Table(t) => r.table == t,
     };
-    let mut routes: Vec<Route> = state(|s| s.routes().filter(shown).collect());
-    // Of several ways to one network the one that counts.
-    let key = |r: &Route| (r.plen, r.dst, r.mark, r.table, r.user);
-    routes.reverse();
-    routes.sort_by_key(|r| (key(r), r.metric));
-    routes.dedup_by_key(|r| key(r));
-    // By length, the length that has the most urgent route first.
-    let urgency: HashMap<u8, u16> = routes.iter().fold(HashMap::new(), |mut most, r| {
-        let p = most.entry(r.plen).or_default();
-        *p = r.priority().max(*p);
-        most
-    });
-    routes.sort_by_key(|r| {
-        (
-            Reverse((urgency[&r.plen], r.plen)),
-            r.user && !r.local,
-            !from_bits(r.dst).is_ipv4(),
-            r.dst,
-            r.mark,
-        )
-    });
-    if matches!(wanted, Shown::Table(_)) && routes.is_empty() {
+    if let Shown::Table(t) = wanted
+        && !tables().has(t)
+    {
         let table = r.arg(1).unwrap_or_default();
         return Err(format!("Table '{table}' not found"));
     }
-    // Those of other tables follow.
-    routes.sort_by_key(|r| {
-        (
-            !is_used(r.table),
-            if is_used(r.table) { 0 } else { r.table },
-        )
-    });
+    let routes = state(|s| in_order(s.routes().filter(shown).collect()));
     if r.format == Format::Json {
         return Ok(Output::Json(routes.iter().map(json).collect()));
     }
     let title = match wanted {
-        Shown::Used => "Route Table:\n".to_owned(),
-        Shown::Table(t) => format!("Route Table #{t}:\n"),
+        Shown::Table(t) if !is_standard(t) => format!("Route Table #{t}:\n"),
+        Shown::Standard | Shown::Table(_) => "Route Table:\n".to_owned(),
         Shown::All => String::new(),
     };
     Ok((title + &text(&routes, wanted == Shown::All)).into())
+}
+
+/// Routes as Open vSwitch shows them: the standard tables first, in the order in which they are asked; in a table
+/// length by length, the length that has the most urgent route first; of one length as they came.
+fn in_order(routes: Vec<Route>) -> Vec<Route> {
+    // Of several ways to one network the one that counts.
+    let key = |r: &Route| (r.table, r.plen, r.dst, r.mark, r.user);
+    let mut best: HashMap<_, usize> = HashMap::new();
+    for (i, r) in routes.iter().enumerate() {
+        let kept = best.entry(key(r)).or_insert(i);
+        if r.metric <= routes[*kept].metric {
+            *kept = i;
+        }
+    }
+    let mut urgency: HashMap<(u32, u8), u16> = HashMap::new();
+    for r in &routes {
+        let most = urgency.entry((r.table, r.plen)).or_default();
+        *most = r.priority().max(*most);
+    }
+    let kept = |(i, r): &(usize, Route)| best[&key(r)] == *i;
+    let routes = routes.into_iter().enumerate().filter(kept);
+    let mut routes: Vec<Route> = routes.map(|(_, r)| r).collect();
+    routes.sort_by_key(|r| {
+        let other = if is_standard(r.table) { 0 } else { r.table };
+        let standard = Reverse(if is_standard(r.table) { r.table } else { 0 });
+        (
+            !is_standard(r.table),
+            other,
+            standard,
+            Reverse((urgency[&(r.table, r.plen)], r.plen)),
+        )
+    });
+    routes
 }
 
 /// A network as it is written: the default route of IPv4 is a prefix of 96 bits in the common space.
@@ -235,7 +274,7 @@ fn text(routes: &[Route], tables: bool) -> String {
         if r.local {
             out.push_str(" local");
         }
-        if tables && !is_used(r.table) {
+        if tables && !is_standard(r.table) {
             let _ = write!(out, " table {}", r.table);
         }
         out.push('\n');
@@ -245,7 +284,7 @@ fn text(routes: &[Route], tables: bool) -> String {
 
 fn json(r: &Route) -> Value {
     let (dst, len) = network(r);
-    let mut hop = serde_json::json!({ "dev": r.hop.dev });
+    let mut hop = serde_json::json!({ "dev": *r.hop.dev });
     if let Some(g) = r.hop.gateway {
         hop["gateway"] = g.to_string().into();
     }
@@ -266,7 +305,7 @@ fn json(r: &Route) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Hop, mask, to_bits};
+    use super::super::{Hop, mask};
     use super::*;
 
     #[test]
@@ -334,10 +373,40 @@ mod tests {
 
     #[test]
     fn prefixes_need_an_address_and_a_length_that_fits() {
-        assert_eq!(prefix("1.1.1.0/24"), Some(("1.1.1.0".parse().unwrap(), 24)));
+        let ip = |s: &str| s.parse::<IpAddr>().unwrap();
+        assert_eq!(prefix("1.1.1.0/24"), Some((ip("1.1.1.0"), 24)));
+        assert_eq!(prefix("1.1.1.300"), Some((ip("1.1.1.44"), 32)));
+        assert_eq!(prefix("1.1.1.1/255.255.0.0"), Some((ip("1.1.1.1"), 16)));
         assert_eq!(prefix("fc00::1").unwrap().1, 128);
-        for bad in ["", "abc", "1.1.1.0/33", "fc00::/129", "1.1.1.0/"] {
+        assert_eq!(prefix("fc00::1/ffff::").unwrap().1, 16);
+        for bad in [
+            "",
+            "abc",
+            "1.1.1",
+            "1.1.1.1x",
+            "1.1.1.0/33",
+            "fc00::/129",
+            "1.1.1.0/",
+            "1.1.1.1/255.0.255.0",
+            "1.1.1.1/ffff::",
+        ] {
             assert_eq!(prefix(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_of_scanf() {
+        for (text, n) in [
+            ("12x", Some(12)),
+            ("0x12", Some(0)),
+            ("-3", Some(4294967293)),
+            ("4294967296", Some(0)),
+            ("99999999999999999999999", Some(4135583743)),
+            ("", None),
+            ("x", None),
+            ("-", None),
+        ] {
+            assert_eq!(number(text), n, "{text}");
         }
     }
 }

@@ -1,20 +1,25 @@
-//! The kernel's links, addresses and routes, followed by what it says of their changes.
+//! The kernel's links, addresses, routes and rules, followed by what it says of their changes.
 //!
 //! All is read once; then each message changes what it speaks of, so that a table of a million
 //! routes costs what changes in it. Some changes the kernel keeps to itself: it drops the routes of
 //! a device that goes down and those from an address that goes away, and those that share a next
 //! hop. When such a route may be among ours, or a message does not fit what is here, the routes
-//! are read anew ([`Unclear`]).
+//! are read anew ([`Unclear`]). IPv4 has one route for each network, table and metric as a rule, and
+//! tells it whole; IPv6 tells ways to one network one by one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ferrovs_packet::types::MacAddr;
 use ferrovs_sys::ifreq::IFF_UP;
 use ferrovs_sys::rtnetlink::{self, Event, Rtnl};
 
-use super::{Hop, Network, Route, common_len, mask, source_for, to_bits};
+use super::rules::Rule;
+use super::table::{Network, Route};
+use super::{Hop, common_len, mask, source_for, to_bits};
 
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
@@ -23,9 +28,16 @@ const RTN_LOCAL: u8 = 2;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unclear;
 
+/// What changed: the networks to which the way may be another now, and whether rules did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    pub networks: BTreeSet<Network>,
+    pub rules: bool,
+}
+
 #[derive(Debug, Default)]
 struct Link {
-    name: String,
+    name: Arc<str>,
     mac: MacAddr,
     up: bool,
     addresses: Vec<(IpAddr, u8)>,
@@ -39,12 +51,16 @@ type Key = (Network, bool, u32, u32);
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
     links: HashMap<u32, Link>,
-    by_name: HashMap<String, u32>,
+    by_name: HashMap<Arc<str>, u32>,
     routes: BTreeMap<Key, Vec<rtnetlink::Route>>,
     /// How many routes prefer a source address.
     sources: HashMap<IpAddr, usize>,
-    /// How many have a next hop that they share.
-    shared_hops: usize,
+    /// How many have a next hop that they share, by its number.
+    shared_hops: HashMap<u32, usize>,
+    /// How many share a group of next hops.
+    shared_groups: usize,
+    /// In the order in which the kernel asks them.
+    rules: Vec<rtnetlink::Rule>,
     /// Changes with the Ethernet address or the addresses of a link that has any.
     pub version: u64,
 }
@@ -56,6 +72,15 @@ fn network(r: &rtnetlink::Route) -> Network {
 
 fn key(r: &rtnetlink::Route) -> Key {
     (network(r), r.dst.is_ipv6(), r.table, r.priority)
+}
+
+fn one_less<K: Hash + Eq>(counts: &mut HashMap<K, usize>, of: K) {
+    if let Some(n) = counts.get_mut(&of) {
+        *n -= 1;
+        if *n == 0 {
+            counts.remove(&of);
+        }
+    }
 }
 
 /// Where the kernel lists a new address of a link: IPv4 comes first, each behind the others; of IPv6
@@ -84,6 +109,7 @@ impl Kernel {
         }
         if routes {
             rtnl.routes()?.into_iter().for_each(|r| kernel.add(r));
+            rtnl.rules()?.into_iter().for_each(|r| kernel.rule_came(r));
         }
         Ok(kernel)
     }
@@ -94,12 +120,33 @@ impl Kernel {
         Some((link.mac, &link.addresses))
     }
 
-    /// All routes that lead somewhere, as the router sees them.
+    /// All routes that lead somewhere, as the router sees them; those of IPv4 first.
     pub fn routes(&self) -> impl Iterator<Item = Route> {
-        self.routes
-            .values()
-            .flatten()
-            .filter_map(|r| self.convert(r))
+        let of = |ipv6| self.routes.iter().filter(move |(key, _)| key.1 == ipv6);
+        let all = of(false).chain(of(true)).flat_map(|(_, routes)| routes);
+        all.filter_map(|r| self.convert(r))
+    }
+
+    /// The rules that tunnels can follow.
+    pub fn rules(&self) -> impl Iterator<Item = Rule> {
+        let plain = self.rules.iter().filter(|r| r.plain);
+        plain.map(|r| Rule {
+            priority: r.priority,
+            user: false,
+            invert: r.invert,
+            ipv4: r.ipv4,
+            from: r.src,
+            table: r.table,
+        })
+    }
+
+    /// A rule goes behind those of its number.
+    fn rule_came(&mut self, rule: rtnetlink::Rule) {
+        // Said and read.
+        if !self.rules.contains(&rule) {
+            let at = self.rules.partition_point(|r| r.priority <= rule.priority);
+            self.rules.insert(at, rule);
+        }
     }
 
     /// Those to one network.
@@ -135,20 +182,21 @@ impl Kernel {
         })
     }
 
-    /// Takes in what happened. Returns the networks to which the way may be another now.
-    pub fn apply(&mut self, events: Vec<Event>) -> Result<BTreeSet<Network>, Unclear> {
-        let mut touched = BTreeSet::new();
+    /// Takes in what happened.
+    pub fn apply(&mut self, events: Vec<Event>) -> Result<Touched, Unclear> {
+        let mut all = Touched::default();
+        let touched = &mut all.networks;
         let mut gone = Vec::new();
         for event in events {
             match event {
                 Event::NewLink(link) => {
                     let was_up = self.links.get(&link.index).is_some_and(|l| l.up);
-                    let l = self.link_is(&link, &mut touched);
+                    let l = self.link_is(&link, touched);
                     if was_up && !l.up && !l.routes.is_empty() {
                         return Err(Unclear);
                     }
                 }
-                Event::DelLink(link) => self.link_went(link.index, &mut touched)?,
+                Event::DelLink(link) => self.link_went(link.index, touched)?,
                 Event::NewAddr(a) => {
                     let link = self.links.entry(a.index).or_default();
                     let address = (a.addr, a.prefix_len);
@@ -175,9 +223,24 @@ impl Kernel {
                     touched.insert(network(&route));
                     self.went(&route)?;
                 }
-                Event::Hop if self.shared_hops == 0 => {}
+                Event::NewRule(rule) => {
+                    all.rules |= rule.plain;
+                    self.rule_came(rule);
+                }
+                Event::DelRule(rule) => {
+                    all.rules |= rule.plain;
+                    let at = self.rules.iter().position(|r| *r == rule);
+                    at.map(|at| self.rules.remove(at));
+                }
+                Event::Hop { id, replaces } => {
+                    // What is in a group that is shared is not known here.
+                    let in_group = replaces && self.shared_groups > 0;
+                    if in_group || self.shared_hops.contains_key(&id) {
+                        return Err(Unclear);
+                    }
+                }
                 Event::NewNeigh(_) | Event::DelNeigh(_) => {}
-                Event::Hop | Event::Rule | Event::Lost => return Err(Unclear),
+                Event::Lost => return Err(Unclear),
             }
         }
         // The kernel says which routes an address takes along to its own network, not which others.
@@ -189,22 +252,23 @@ impl Kernel {
         };
         match gone.iter().any(|a| from(a) && !here(a)) {
             true => Err(Unclear),
-            false => Ok(touched),
+            false => Ok(all),
         }
     }
 
     fn link_is(&mut self, link: &rtnetlink::Link, touched: &mut BTreeSet<Network>) -> &Link {
         let l = self.links.entry(link.index).or_default();
         let mac = MacAddr(link.mac.unwrap_or_default());
-        if !l.addresses.is_empty() && (l.name != link.name || l.mac != mac) {
+        let renamed = *l.name != *link.name;
+        if !l.addresses.is_empty() && (renamed || l.mac != mac) {
             self.version += 1;
         }
-        if l.name != link.name {
+        if renamed {
             if self.by_name.get(&l.name) == Some(&link.index) {
                 self.by_name.remove(&l.name);
             }
-            self.by_name.insert(link.name.clone(), link.index);
-            l.name.clone_from(&link.name);
+            l.name = Arc::from(&*link.name);
+            self.by_name.insert(l.name.clone(), link.index);
             touched.extend(l.routes.iter().map(|key| key.0));
         }
         l.mac = mac;
@@ -243,7 +307,9 @@ impl Kernel {
             // Said and read.
             _ if there.contains(&route) => return Ok(()),
             [] => {}
-            _ if route.multipath || there.iter().any(|r| r.multipath) => return Err(Unclear),
+            _ if route.dst.is_ipv6() && (route.multipath || there.iter().any(|r| r.multipath)) => {
+                return Err(Unclear);
+            }
             [old] if replaces => {
                 let old = old.clone();
                 self.remove(&old);
@@ -259,7 +325,7 @@ impl Kernel {
     fn went(&mut self, route: &rtnetlink::Route) -> Result<(), Unclear> {
         let there = self.routes.get(&key(route));
         let there = there.map(Vec::as_slice).unwrap_or_default();
-        if there.contains(route) && !route.multipath {
+        if there.contains(route) && (route.dst.is_ipv4() || !route.multipath) {
             self.remove(route);
             return Ok(());
         }
@@ -279,8 +345,13 @@ impl Kernel {
         if let Some(src) = route.prefsrc {
             *self.sources.entry(src).or_default() += 1;
         }
-        self.shared_hops += usize::from(route.shared_hop);
-        self.routes.entry(key).or_default().push(route);
+        if let Some(id) = route.shared_hop {
+            *self.shared_hops.entry(id).or_default() += 1;
+            self.shared_groups += usize::from(route.multipath);
+        }
+        // Another is rare.
+        let routes = self.routes.entry(key);
+        routes.or_insert_with(|| Vec::with_capacity(1)).push(route);
     }
 
     /// Takes out a route that is there.
@@ -302,15 +373,13 @@ impl Kernel {
         {
             link.routes.remove(&key);
         }
-        if let Some(src) = route.prefsrc
-            && let Some(n) = self.sources.get_mut(&src)
-        {
-            *n -= 1;
-            if *n == 0 {
-                self.sources.remove(&src);
-            }
+        if let Some(src) = route.prefsrc {
+            one_less(&mut self.sources, src);
         }
-        self.shared_hops -= usize::from(route.shared_hop);
+        if let Some(id) = route.shared_hop {
+            one_less(&mut self.shared_hops, id);
+            self.shared_groups -= usize::from(route.multipath);
+        }
     }
 }
 
@@ -343,7 +412,8 @@ mod tests {
     fn same(kernel: &mut Kernel, monitor: &mut Monitor, args: &str) {
         let all = |k: &Kernel| {
             let links = ["a0", "b0", "c0"].map(|l| k.link(l).map(|(mac, a)| (mac, a.to_vec())));
-            (k.routes().collect::<Vec<_>>(), links)
+            let rules = k.rules().collect::<Vec<_>>();
+            (k.routes().collect::<Vec<_>>(), rules, links)
         };
         for wait in 0.. {
             let read = Kernel::read(true).unwrap();
@@ -384,6 +454,24 @@ mod tests {
             "route replace 192.0.4.0/24 via 172.31.1.79",
             "route del 192.0.2.0/24 via 172.31.1.79",
             "route del fd01::/64",
+            "route add 192.0.5.0/24 nexthop via 172.31.1.8 nexthop via 172.31.1.9",
+            "route replace 192.0.5.0/24 nexthop via 172.31.1.7 nexthop via 172.31.1.9",
+            "route replace 192.0.5.0/24 via 172.31.1.9",
+            "route replace 192.0.5.0/24 nexthop via 172.31.1.7 nexthop via 172.31.1.9",
+            "route del 192.0.5.0/24",
+            "rule add from 172.31.1.0/24 table 77",
+            "rule add not from 172.31.0.0/16 table 78 priority 5",
+            "rule add from 172.31.1.0/24 fwmark 7 table 79",
+            "rule add iif a0 table 80",
+            "rule add to 172.31.1.0/24 table 80",
+            "rule add from 172.31.3.0/24 blackhole",
+            "-6 rule add from fd00::/64 table 77",
+            "-6 rule add table 77 priority 5",
+            "rule del from 172.31.1.0/24 table 77",
+            "-6 rule del table 77 priority 5",
+            "nexthop add id 9 via 172.31.1.9 dev a0",
+            "nexthop replace id 9 via 172.31.1.8 dev a0",
+            "nexthop del id 9",
             "link set b0 address 02:00:00:00:00:0b",
             "addr add 172.31.2.1/24 dev b0",
             "link set b0 address 02:00:00:00:00:0c",
@@ -414,12 +502,14 @@ mod tests {
             "addr add 172.31.2.1/24 dev b0",
             "route add 192.0.2.0/24 dev b0 src 172.31.1.1",
             "!addr del 172.31.1.1/24 dev a0",
-            "!route add 192.0.3.0/24 nexthop via 172.31.2.8 nexthop via 172.31.2.9",
+            "route add 192.0.3.0/24 nexthop via 172.31.2.8 nexthop via 172.31.2.9",
             "!link set b0 down",
             "link set b0 up",
             "nexthop add id 9 via 172.31.2.9 dev b0",
+            "nexthop add id 10 via 172.31.2.9 dev b0",
             "route add 192.0.4.0/24 nhid 9",
             "!nexthop replace id 9 via 172.31.2.8 dev b0",
+            "nexthop del id 10",
             "!nexthop del id 9",
         ] {
             let silent = args.starts_with('!');
@@ -450,7 +540,7 @@ mod tests {
         kernel.apply(monitor.recv().unwrap()).unwrap();
         ip("link del a0");
         match kernel.apply(monitor.recv().unwrap()) {
-            Ok(touched) => assert!(!touched.is_empty()),
+            Ok(touched) => assert!(!touched.networks.is_empty()),
             // It went down first.
             Err(Unclear) => kernel = Kernel::read(true).unwrap(),
         }
