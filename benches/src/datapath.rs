@@ -9,8 +9,11 @@ use ferrovs_packet::buffer::BATCH;
 use ferrovs_packet::hash;
 use ferrovs_testkit::memory;
 
-use crate::packet::{packet, udp};
+use crate::packet::{answer, packet, udp};
 use crate::{Bench, counted_receive};
+
+/// What a bench forwards at least.
+const PACKETS: usize = 8192;
 
 pub const BENCHES: &[Bench] = &[
     // 64 streams that the exact-match cache knows.
@@ -82,7 +85,45 @@ pub const BENCHES: &[Bench] = &[
         put(&dp, 2, &key.replace("recirc_id(0)", "recirc_id(0x7)"), "2");
         forward(&dp, 64)
     }),
+    // Connections on which both sides speak.
+    ("datapath/ct-established", || {
+        let dp = tracking();
+        let both = (0..32)
+            .flat_map(|i| [udp(i), answer(i)])
+            .collect::<Vec<_>>();
+        forward_all(&dp, &both)
+    }),
+    // So many that they are in no cache of the processor's: the tracker fetches those of a batch before it looks.
+    ("datapath/ct-established-many", || {
+        let dp = tracking();
+        let both = (0..4096)
+            .flat_map(|i| [udp(i), answer(i)])
+            .collect::<Vec<_>>();
+        dp.quiesce();
+        forward_all(&dp, &[&both[..], &both].concat())
+    }),
+    // Each packet begins one.
+    ("datapath/ct-new", || {
+        let dp = tracking();
+        let each: Vec<_> = (0..PACKETS as u16).map(udp).collect();
+        forward_all(&dp, &each)
+    }),
 ];
+
+/// A datapath that sends packets of connections to port 2, and lets all begin one.
+fn tracking() -> Arc<dyn Dpif> {
+    let dp = datapath("0");
+    let rest = "in_port(1),eth(),eth_type(0x0800),ipv4(frag=no)";
+    let flows = [
+        ("recirc_id(0),ct_state(-trk)", "ct,recirc(7)"),
+        ("recirc_id(0x7),ct_state(+new+trk)", "ct(commit),2"),
+        ("recirc_id(0x7),ct_state(+est+trk)", "2"),
+    ];
+    for (ufid, (key, actions)) in (1..).zip(flows) {
+        put(&dp, ufid, &format!("{key},{rest}"), actions);
+    }
+    dp
+}
 
 /// A datapath with ports 1 to 3; one packet of so many whose flow is not in the exact-match cache puts it there.
 fn datapath(emc_inverse: &str) -> Arc<dyn Dpif> {
@@ -115,15 +156,18 @@ fn put(dp: &Arc<dyn Dpif>, ufid: u128, key: &str, actions: &str) {
 
 /// Two rounds of packets of so many streams: the first warms the caches, and is counted with the second.
 fn forward(dp: &Arc<dyn Dpif>, streams: u16) -> u64 {
-    const PACKETS: usize = 8192;
-    let frames: Vec<Vec<u8>> = (0..streams)
-        .map(|stream| packet(&udp(stream)).data().to_vec())
-        .collect();
-    let packets: Vec<Vec<u8>> = frames.iter().cycle().take(PACKETS).cloned().collect();
+    forward_all(dp, &(0..streams).map(udp).collect::<Vec<_>>())
+}
+
+/// The same for these packets.
+fn forward_all(dp: &Arc<dyn Dpif>, texts: &[String]) -> u64 {
+    let frames: Vec<Vec<u8>> = texts.iter().map(|t| packet(t).data().to_vec()).collect();
+    let n = PACKETS.max(frames.len());
+    let packets: Vec<Vec<u8>> = frames.iter().cycle().take(n).cloned().collect();
     let batches = packets.chunks(BATCH).map(<[_]>::to_vec);
     counted_receive(&memory::device("p1"), batches);
     dp.quiesce();
     let stats = dp.stats();
     assert_eq!((stats.n_missed, stats.n_lost), (0, 0));
-    PACKETS as u64
+    n as u64
 }

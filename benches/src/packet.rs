@@ -35,6 +35,16 @@ pub fn udp(stream: u16) -> String {
     )
 }
 
+/// What answers it.
+pub fn answer(stream: u16) -> String {
+    format!(
+        "eth(src=02:00:00:00:00:02,dst=02:00:00:00:00:01),eth_type(0x0800),\
+         ipv4(src=10.0.{}.{},dst=10.0.0.1,proto=17,ttl=64,frag=no),udp(src=2,dst={stream})",
+        stream >> 8,
+        stream & 255
+    )
+}
+
 pub fn packet(text: &str) -> Packet {
     packet_from_text(text, Some(100)).expect("a packet")
 }

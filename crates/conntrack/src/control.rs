@@ -189,9 +189,9 @@ impl Watched {
             place,
             serial,
             orig: conn.orig,
-            answer: conn.reply,
+            answer: conn.reply(),
             mark: conn.mark,
-            labels: conn.labels,
+            labels: conn.labels(),
             helper: conn.helper,
             translated: conn.has(flag::NAT),
             reply,
@@ -288,7 +288,7 @@ impl Tracker {
         let mut shard = self.table.lock(w.place.shard);
         let conn = shard.get_mut(w.place.slot);
         if let Some(conn) = conn.filter(|c| c.serial == w.serial && c.has(flag::USED)) {
-            let extra = conn.extra.get_or_insert_default();
+            let extra = conn.extra_mut();
             // In the numbers of the sender.
             let shift = extra.shift[usize::from(w.reply)];
             let own = seq.wrapping_sub(shift.after as u32);

@@ -34,7 +34,7 @@ pub struct Segment {
 }
 
 /// What a packet is to the tracker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key {
     /// Of the packet, or, if `related`, the reverse of the one that it quotes.
     pub tuple: Tuple,
@@ -64,16 +64,15 @@ fn u32_at(data: &[u8], ofs: usize) -> u32 {
     u32::from_be_bytes([data[ofs], data[ofs + 1], data[ofs + 2], data[ofs + 3]])
 }
 
-/// Where the transport header of a network packet begins, which protocol it is, and the addresses as a tuple.
+/// Where the transport header of a network packet begins, and where the packet ends.
 struct Network {
-    tuple: Tuple,
     l4: usize,
     end: usize,
 }
 
-/// Reads a network header. `data` may go on behind the packet; a packet that is quoted may be cut short.
-fn network(data: &[u8], quoted: bool) -> Result<Network, Invalid> {
-    let mut tuple = Tuple::default();
+/// Reads a network header and puts protocol and addresses into a tuple. `data` may go on behind the packet; a packet
+/// that is quoted may be cut short.
+fn network(data: &[u8], quoted: bool, tuple: &mut Tuple) -> Result<Network, Invalid> {
     match data.first().map(|b| b >> 4) {
         Some(4) => {
             let h = data.first_chunk::<20>().ok_or(Invalid::NetworkHeader)?;
@@ -89,8 +88,9 @@ fn network(data: &[u8], quoted: bool) -> Result<Network, Invalid> {
             if u16_at(h, 6) & 0x3fff != 0 {
                 return Err(Invalid::Fragment);
             }
-            (tuple.src, tuple.dst, tuple.proto) = (addr4(&h[12..]), addr4(&h[16..]), h[9]);
-            Ok(Network { tuple, l4, end })
+            (tuple.src, tuple.dst) = (addr4(&h[12..]), addr4(&h[16..]));
+            (tuple.proto, tuple.ipv6) = (h[9], false);
+            Ok(Network { l4, end })
         }
         Some(6) => {
             let h = data.first_chunk::<40>().ok_or(Invalid::NetworkHeader)?;
@@ -107,7 +107,7 @@ fn network(data: &[u8], quoted: bool) -> Result<Network, Invalid> {
             tuple.src.copy_from_slice(&h[8..24]);
             tuple.dst.copy_from_slice(&h[24..40]);
             (tuple.proto, tuple.ipv6) = (proto, true);
-            Ok(Network { tuple, l4, end })
+            Ok(Network { l4, end })
         }
         _ => Err(Invalid::NotIp),
     }
@@ -240,8 +240,8 @@ fn sum_holds(t: &Tuple, l4: &[u8]) -> bool {
 /// The tuple of the packet that an ICMP error quotes, reversed. Whoever got the error must have sent the packet.
 fn quoted(outer: &Tuple, l4: &[u8]) -> Result<Tuple, Invalid> {
     let inner = l4.get(8..).unwrap_or_default();
-    let net = network(inner, true)?;
-    let mut t = net.tuple;
+    let mut t = Tuple::default();
+    let net = network(inner, true, &mut t)?;
     if t.src != outer.dst || t.ipv6 != outer.ipv6 {
         return Err(Invalid::Icmp);
     }
@@ -282,32 +282,83 @@ fn segment(l4: &[u8]) -> Segment {
     }
 }
 
-/// Reads a packet for `zone`.
-pub fn key(packet: &Packet, zone: u16) -> Result<Key, Invalid> {
+/// Whether the checksum of an IPv4 header without options holds.
+#[inline]
+fn header_holds(h: &[u8; 28]) -> bool {
+    let word = |at: usize| u64::from(u32_at(h, at));
+    let sum = word(0) + word(4) + word(8) + word(12) + word(16);
+    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum == 0xffff
+}
+
+/// Reads what most packets are: TCP or UDP in IPv4 without options. None for all others, and for those with which
+/// something is wrong.
+#[inline]
+fn ordinary(packet: &Packet, key: &mut Key) -> Option<()> {
     let l3 = packet.l3_data();
-    let net = network(l3, false)?;
-    let mut tuple = net.tuple;
-    tuple.zone = zone;
+    let h = l3.first_chunk::<28>()?;
+    if h[0] != 0x45 || u16_at(h, 6) & 0x3fff != 0 || !header_holds(h) {
+        return None;
+    }
+    let l4 = l3.get(20..usize::from(u16_at(h, 2)))?;
+    let proto = h[9];
+    let fits = match proto {
+        ip_proto::UDP => l4.len() >= 8 && usize::from(u16_at(l4, 4)) == l4.len(),
+        ip_proto::TCP => {
+            let header = usize::from(l4.get(12)? >> 4) * 4;
+            key.tcp = segment(l4);
+            header >= 20 && header <= l4.len()
+        }
+        _ => false,
+    };
+    key.tuple = Tuple {
+        src: addr4(&h[12..]),
+        dst: addr4(&h[16..]),
+        src_l4: u16_at(h, 20).into(),
+        dst_l4: u16_at(h, 22).into(),
+        zone: key.tuple.zone,
+        proto,
+        ipv6: false,
+    };
+    let looked_at = packet.offload.checksum == Checksum::Unknown;
+    (fits && (!looked_at || sum_holds(&key.tuple, l4))).then_some(())
+}
+
+/// Reads a packet into a key, which has nothing but a zone.
+#[inline]
+pub fn read(packet: &Packet, key: &mut Key) -> Result<(), Invalid> {
+    match ordinary(packet, key) {
+        Some(()) => Ok(()),
+        None => read_any(packet, key),
+    }
+}
+
+/// The same for all packets.
+fn read_any(packet: &Packet, key: &mut Key) -> Result<(), Invalid> {
+    let l3 = packet.l3_data();
+    let mut outer = Tuple {
+        zone: key.tuple.zone,
+        ..Tuple::default()
+    };
+    let net = network(l3, false, &mut outer)?;
     let l4 = &l3[net.l4..net.end];
-    let icmp = tuple.proto == icmp_of(tuple.ipv6);
-    let is_error = icmp && l4.len() >= 8 && is_error(tuple.ipv6, l4[0]);
-    let outer = tuple;
-    if is_error {
-        tuple = quoted(&outer, l4)?;
-        tuple.zone = zone;
+    let icmp = outer.proto == icmp_of(outer.ipv6);
+    key.related = icmp && l4.len() >= 8 && is_error(outer.ipv6, l4[0]);
+    if key.related {
+        key.tuple = quoted(&outer, l4)?;
+        key.tuple.zone = outer.zone;
     } else {
-        transport(&mut tuple, l4, false)?;
+        key.tuple = outer;
+        transport(&mut key.tuple, l4, false)?;
     }
     // What the receiver has verified or the sender left to the hardware is not looked at.
     if packet.offload.checksum == Checksum::Unknown && !sum_holds(&outer, l4) {
         return Err(Invalid::TransportChecksum);
     }
-    Ok(Key {
-        tuple,
-        related: is_error,
-        tcp: match outer.proto {
-            ip_proto::TCP => segment(l4),
-            _ => Segment::default(),
-        },
-    })
+    key.tcp = match outer.proto {
+        ip_proto::TCP => segment(l4),
+        _ => Segment::default(),
+    };
+    Ok(())
 }

@@ -19,6 +19,7 @@ mod control;
 mod expect;
 mod extract;
 mod frag;
+mod index;
 mod limits;
 mod manage;
 mod nat;

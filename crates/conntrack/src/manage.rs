@@ -14,10 +14,10 @@ use crate::Tracker;
 use crate::alg::Helper;
 use crate::conn::{Conn, flag};
 use crate::limits::Change;
-use crate::table::SHARDS;
+use crate::table::{SHARDS, Swept};
 
-/// Connections that are copied while their shard is held.
-const PART: u32 = 256;
+/// Places that are looked at while their shard is held.
+const PART: u32 = 64;
 
 impl Tracker {
     /// As [`Table::sweep`](crate::table::Table::sweep), with what the connections announced.
@@ -27,7 +27,7 @@ impl Tracker {
         first: u32,
         n: u32,
         which: &mut dyn FnMut(&Conn) -> bool,
-    ) -> (usize, bool) {
+    ) -> Swept {
         self.table.sweep(shard, first, n, &mut |c| {
             let goes = which(c);
             if goes && c.helper != Helper::None {
@@ -45,9 +45,9 @@ fn matches(c: &Conn, f: &CtFilter) -> bool {
     };
     f.zone.is_none_or(|z| z == c.orig.zone)
         && f.mark.is_none_or(|m| c.mark & m.mask == m.value & m.mask)
-        && c.labels.iter().enumerate().all(label)
+        && c.labels().iter().enumerate().all(label)
         && (f.orig.is_empty() || f.orig.matches(&c.orig.to_entry()))
-        && (f.reply.is_empty() || f.reply.matches(&c.reply.to_entry()))
+        && (f.reply.is_empty() || f.reply.matches(&c.reply().to_entry()))
 }
 
 impl Conntrack for Tracker {
@@ -96,12 +96,11 @@ impl Conntrack for Tracker {
     fn flush(&self, filter: &CtFilter) -> usize {
         let mut n = 0;
         for shard in 0..SHARDS as u16 {
-            let (mut first, mut more) = (0, true);
-            while more {
-                let taken;
-                (taken, more) = self.forget_in(shard, first, PART, &mut |c| matches(c, filter));
-                n += taken;
-                first += PART;
+            let mut next = Some(0);
+            while let Some(first) = next {
+                let swept = self.forget_in(shard, first, PART, &mut |c| matches(c, filter));
+                n += swept.taken;
+                next = swept.next;
             }
         }
         n

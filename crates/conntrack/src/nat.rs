@@ -134,18 +134,6 @@ fn hash(orig: &Tuple, nat: &Nat, key: u64, random: &mut dyn FnMut() -> u32) -> u
     }
 }
 
-/// The identifier that a protocol has in place of a port.
-fn port_of(l4: u32, icmp: bool) -> u16 {
-    if icmp { (l4 >> 16) as u16 } else { l4 as u16 }
-}
-
-fn set_port(l4: &mut u32, port: u16, icmp: bool) {
-    *l4 = match icmp {
-        true => u32::from(port) << 16 | *l4 & 0xffff,
-        false => port.into(),
-    };
-}
-
 /// Looks for the tuple of the replies of a connection: the first for which `free` says that nobody has it, and which
 /// then is the connection's. None when there is none.
 pub fn choose(
@@ -171,11 +159,11 @@ pub fn choose(
     });
     let sports = match range {
         Some(range) if source => range,
-        _ => Ports::class_of(port_of(orig.src_l4, icmp)),
+        _ => Ports::class_of(orig.src_port()),
     };
     let dports = match range {
         Some(range) if !source => range,
-        _ => Ports::only(port_of(orig.dst_l4, icmp)),
+        _ => Ports::only(orig.dst_port()),
     };
     let n_addrs = addrs.as_ref().map_or(1, |a| a.len.min(MAX_ADDRS.into()));
     for i in 0..n_addrs {
@@ -203,8 +191,8 @@ pub fn choose(
                 Ports::class_of(sports.first)
             };
             let found = ids.search(attempts, random, &mut |id| {
-                set_port(&mut reply.dst_l4, id, true);
-                set_port(&mut reply.src_l4, id, true);
+                reply.set_dst_port(id);
+                reply.set_src_port(id);
                 free(&reply)
             });
             if found {

@@ -8,12 +8,13 @@ use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::Tracker;
+use crate::conn::Conn;
 use crate::table::SHARDS;
 
-/// Places that one step looks at.
-const STEP: u32 = 1024;
-/// Steps that one call makes at most, when it comes late.
-const MAX_STEPS: usize = 16;
+/// Places that one step looks at; it holds their shard for a part of them at a time.
+const STEP: u32 = 256;
+/// Steps that one call makes at most, when it comes late: whoever calls has packets to handle.
+const MAX_STEPS: usize = 4;
 /// Milliseconds in which all is looked through, unless somebody says otherwise.
 const INTERVAL_MS: u32 = 20_000;
 
@@ -80,10 +81,14 @@ impl Tracker {
             }
             let Cursor { shard, slot, .. } = *cursor;
             let places = self.table.lock(shard).places();
-            let (_, more) = self.forget_in(shard, slot, STEP, &mut |c| c.has_expired(now_ms));
-            (cursor.shard, cursor.slot) = match more {
-                true => (shard, slot + STEP),
-                false => ((shard + 1) % SHARDS as u16, 0),
+            let (end, mut next) = (slot.saturating_add(STEP), Some(slot));
+            while let Some(at) = next.filter(|at| *at < end) {
+                let expired = &mut |c: &Conn| c.has_expired(now_ms);
+                next = self.forget_in(shard, at, end - at, expired).next;
+            }
+            (cursor.shard, cursor.slot) = match next {
+                Some(at) => (shard, at),
+                None => ((shard + 1) % SHARDS as u16, 0),
             };
             due += self.pause(places.div_ceil(STEP).max(1));
         }

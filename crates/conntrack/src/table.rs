@@ -11,21 +11,26 @@
 //!
 //! No thread holds the locks of two shards. So an alias may name a place whose connection is gone: whoever follows one
 //! compares the tuple with what is there.
+//!
+//! A batch of packets takes three walks: [`Table::fetch_index`] for each, which holds nothing, then [`Shard::likely`]
+//! and [`Shard::fetch`], then the search proper, which finds all of it near the processor.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
+use arrayvec::ArrayVec;
 use ferrovs_sys::prefetch;
-use hashbrown::HashTable;
+use ferrovs_sys::spin::{Spin, SpinGuard};
 
 use crate::conn::{Conn, flag};
+use crate::index::{self, Index, Whereabouts};
 use crate::tuple::Tuple;
 
 /// Number of shards, a power of two.
-pub const SHARDS: usize = 128;
+pub const SHARDS: usize = 256;
 /// Connections that are allocated together.
 const CHUNK: usize = 64;
-/// In [`Slot::at`]: an alias.
+/// In numbers of an index: an alias.
 const ALIAS: u32 = 1 << 31;
 
 /// Where a connection is.
@@ -33,13 +38,6 @@ const ALIAS: u32 = 1 << 31;
 pub struct Place {
     pub shard: u16,
     pub slot: u32,
-}
-
-/// An entry of an index.
-#[derive(Clone, Copy)]
-struct Slot {
-    hash: u32,
-    at: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -107,59 +105,64 @@ impl<T> Slab<T> {
 /// See the module's text.
 #[derive(Default)]
 pub struct Shard {
-    index: HashTable<Slot>,
+    index: Index,
     conns: Slab<Conn>,
     aliases: Slab<Alias>,
     serial: u32,
 }
 
-/// What the index is ordered by: all bits of it depend on the 32 that it keeps.
+/// What the index calls a hash.
 #[inline]
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+fn tag(hash: u64) -> u32 {
+    hash as u32
 }
 
 impl Shard {
     /// What packets with the tuple belong to.
-    #[inline]
     pub fn find(&self, hash: u64, t: &Tuple) -> Option<Found> {
-        let short = hash as u32;
         let mut reply = false;
-        let slot = self.index.find(spread(short), |slot| {
-            if slot.hash != short {
-                return false;
-            }
-            match slot.at & ALIAS {
-                0 => match self.conns.get(slot.at).and_then(|c| c.direction_of(t)) {
-                    Some(direction) => {
-                        reply = direction;
-                        true
-                    }
-                    None => false,
-                },
-                _ => self
-                    .aliases
-                    .get(slot.at & !ALIAS)
-                    .is_some_and(|a| a.tuple == *t),
-            }
+        let at = self.index.find(tag(hash), |at| match self.alias(at) {
+            Some(alias) => alias.tuple == *t,
+            None => match self.conns.get(at).and_then(|c| c.direction_of(t)) {
+                Some(direction) => {
+                    reply = direction;
+                    true
+                }
+                None => false,
+            },
         })?;
-        match slot.at & ALIAS {
-            0 => Some(Found::Here(slot.at, reply)),
-            _ => self
-                .aliases
-                .get(slot.at & !ALIAS)
-                .map(|a| Found::There(a.place)),
+        Some(match self.alias(at) {
+            Some(alias) => Found::There(alias.place),
+            None => Found::Here(at, reply),
+        })
+    }
+
+    /// Where the connection of packets with the hash is, if no other has the like. `shard` is this one.
+    #[inline]
+    pub fn likely(&self, hash: u64, shard: u16) -> Option<Place> {
+        let at = self.index.find(tag(hash), |_| true)?;
+        Some(match self.alias(at) {
+            Some(alias) => alias.place,
+            None => Place { shard, slot: at },
+        })
+    }
+
+    /// Has a connection fetched that will be asked for soon; all of it, or what each packet needs.
+    #[inline]
+    pub fn fetch(&self, slot: u32, all: bool) {
+        if let Some(conn) = self.conns.get(slot) {
+            prefetch::read(conn);
+            if all {
+                prefetch::at(std::ptr::from_ref(conn).addr() + size_of::<Conn>() / 2);
+            }
         }
     }
 
-    /// Says that the connection with the hash will be asked for soon.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        let short = hash as u32;
-        let slot = self.index.find(spread(short), |slot| slot.hash == short);
-        if let Some(conn) = slot.and_then(|slot| self.conns.get(slot.at)) {
-            prefetch::read(&conn.orig);
-            prefetch::read(&conn.proto);
+    fn alias(&self, at: u32) -> Option<&Alias> {
+        match at & ALIAS {
+            0 => None,
+            _ => self.aliases.get(at & !ALIAS),
         }
     }
 
@@ -183,72 +186,25 @@ impl Shard {
         self.conns.give(slot);
     }
 
-    /// Puts a connection into its reserved place, where it is found from now on. Returns its serial number.
-    pub fn put(&mut self, slot: u32, hash: u64, mut conn: Conn) -> u32 {
-        self.serial = self.serial.wrapping_add(1).max(1);
-        conn.serial = self.serial;
-        conn.flags |= flag::USED;
-        if let Some(place) = self.conns.get_mut(slot) {
-            *place = conn;
-        }
-        self.enter(hash, slot);
-        self.serial
-    }
-
-    fn enter(&mut self, hash: u64, at: u32) {
-        let hash = hash as u32;
-        let rehash = |s: &Slot| spread(s.hash);
-        self.index
-            .insert_unique(spread(hash), Slot { hash, at }, rehash);
-    }
-
-    fn leave(&mut self, hash: u64, at: u32) -> bool {
-        let hash = spread(hash as u32);
-        match self.index.find_entry(hash, |s| s.at == at) {
-            Ok(entry) => {
-                entry.remove();
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Takes a connection out.
-    fn take(&mut self, slot: u32, key: u64) -> Option<Conn> {
+    /// Takes a connection out: its zone, and what alias is left of it.
+    fn take(&mut self, slot: u32, key: u64) -> Option<(u16, Option<Tuple>)> {
         let conn = self.conns.get_mut(slot).filter(|c| c.has(flag::USED))?;
-        let conn = std::mem::take(conn);
-        self.leave(conn.orig.hash(key), slot);
+        let hash = conn.orig.hash(key);
+        let left = conn.has(flag::ALIASED).then(|| conn.reply());
+        let zone = conn.orig.zone;
+        conn.clear();
+        self.index.remove(tag(hash), slot);
         self.conns.give(slot);
-        Some(conn)
-    }
-
-    /// Enters the tuple of replies of a connection elsewhere, unless the tuple is taken.
-    fn add_alias(&mut self, hash: u64, tuple: &Tuple, place: Place) -> bool {
-        if self.find(hash, tuple).is_some() {
-            return false;
-        }
-        let alias = Alias {
-            tuple: *tuple,
-            place,
-        };
-        let i = self.aliases.take(|| alias);
-        if let Some(a) = self.aliases.get_mut(i) {
-            *a = alias;
-        }
-        self.enter(hash, i | ALIAS);
-        true
+        Some((zone, left))
     }
 
     fn remove_alias(&mut self, hash: u64, tuple: &Tuple, place: Place) {
-        let short = hash as u32;
-        let found = self.index.find(spread(short), |s| {
-            let alias = self.aliases.get(s.at & !ALIAS);
-            s.hash == short
-                && s.at & ALIAS != 0
-                && alias.is_some_and(|a| a.tuple == *tuple && a.place == place)
+        let found = self.index.find(tag(hash), |at| {
+            self.alias(at)
+                .is_some_and(|a| a.tuple == *tuple && a.place == place)
         });
-        if let Some(at) = found.map(|s| s.at)
-            && self.leave(hash, at)
+        if let Some(at) = found
+            && self.index.remove(tag(hash), at)
         {
             self.aliases.give(at & !ALIAS);
         }
@@ -260,10 +216,80 @@ impl Shard {
     }
 }
 
+/// A shard, and where its index is.
+#[derive(Default)]
+#[repr(align(64))]
+struct Cell {
+    address: AtomicUsize,
+    mask: AtomicUsize,
+    shard: Spin<Shard>,
+}
+
+/// A shard that is held.
+pub struct Held<'a> {
+    cell: &'a Cell,
+    shard: SpinGuard<'a, Shard>,
+}
+
+impl Deref for Held<'_> {
+    type Target = Shard;
+
+    #[inline]
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl DerefMut for Held<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+}
+
+impl Held<'_> {
+    /// Puts a connection into its reserved place, where it is found from now on. Returns its serial number.
+    pub fn put(&mut self, slot: u32, hash: u64, mut conn: Conn) -> u32 {
+        self.shard.serial = self.shard.serial.wrapping_add(1).max(1);
+        conn.serial = self.shard.serial;
+        conn.flags |= flag::USED;
+        if let Some(place) = self.shard.get_mut(slot) {
+            *place = conn;
+        }
+        self.enter(hash, slot);
+        self.shard.serial
+    }
+
+    /// Enters the tuple of replies of a connection elsewhere, unless the tuple is taken.
+    fn add_alias(&mut self, hash: u64, tuple: &Tuple, place: Place) -> bool {
+        if self.find(hash, tuple).is_some() {
+            return false;
+        }
+        let alias = Alias {
+            tuple: *tuple,
+            place,
+        };
+        let i = self.shard.aliases.take(|| alias);
+        if let Some(a) = self.shard.aliases.get_mut(i) {
+            *a = alias;
+        }
+        self.enter(hash, i | ALIAS);
+        true
+    }
+
+    fn enter(&mut self, hash: u64, at: u32) {
+        if self.shard.index.insert(tag(hash), at) {
+            let Whereabouts { address, mask } = self.shard.index.whereabouts();
+            self.cell.address.store(address, Relaxed);
+            self.cell.mask.store(mask, Relaxed);
+        }
+    }
+}
+
 /// All shards, and how many connections they hold.
 pub struct Table {
     key: u64,
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Cell]>,
     count: AtomicU32,
     /// By zone.
     zones: Box<[AtomicU32]>,
@@ -274,7 +300,7 @@ impl Table {
     pub fn new(key: u64) -> Table {
         Table {
             key,
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|_| Cell::default()).collect(),
             count: AtomicU32::new(0),
             zones: (0..=u16::MAX).map(|_| AtomicU32::new(0)).collect(),
         }
@@ -291,9 +317,29 @@ impl Table {
     }
 
     #[inline]
-    pub fn lock(&self, shard: u16) -> MutexGuard<'_, Shard> {
-        let shard = &self.shards[usize::from(shard) % SHARDS];
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cell(&self, shard: u16) -> &Cell {
+        &self.shards[usize::from(shard) % SHARDS]
+    }
+
+    #[inline]
+    pub fn lock(&self, shard: u16) -> Held<'_> {
+        let cell = self.cell(shard);
+        Held {
+            cell,
+            shard: cell.shard.lock(),
+        }
+    }
+
+    /// Has that of an index fetched which will be looked at for a hash.
+    #[inline]
+    pub fn fetch_index(&self, hash: u64) {
+        let cell = self.cell(Self::shard_of(hash));
+        // What has moved meanwhile is fetched in vain, no more.
+        let there = Whereabouts {
+            address: cell.address.load(Relaxed),
+            mask: cell.mask.load(Relaxed),
+        };
+        index::fetch(there, tag(hash));
     }
 
     pub fn count(&self) -> u32 {
@@ -337,9 +383,8 @@ impl Table {
     /// [`Table::forget`] when the shard is no longer held.
     #[must_use]
     pub fn take(&self, shard: &mut Shard, place: Place) -> Option<Gone> {
-        let conn = shard.take(place.slot, self.key)?;
-        self.uncount_one(conn.orig.zone);
-        let reply = conn.has(flag::ALIASED).then_some(conn.reply);
+        let (zone, reply) = shard.take(place.slot, self.key)?;
+        self.uncount_one(zone);
         Some(Gone { reply, place })
     }
 
@@ -360,34 +405,45 @@ impl Table {
         self.lock(Self::shard_of(hash)).find(hash, tuple).is_none()
     }
 
-    /// Takes out of one shard the connections among the places from `first` on, `n` at most, that `which` says.
-    /// Returns how many, and whether the shard has further places.
+    /// Takes connections out of one shard that `which` says, among `n` places from `first` on; [`MOST`] at most, so
+    /// that nobody waits long for the shard.
     pub fn sweep(
         &self,
         shard: u16,
         first: u32,
         n: u32,
         which: &mut dyn FnMut(&Conn) -> bool,
-    ) -> (usize, bool) {
-        let mut gone = Vec::new();
-        let mut guard = self.lock(shard);
-        let places = guard.places();
+    ) -> Swept {
+        let mut gone: ArrayVec<Gone, MOST> = ArrayVec::new();
+        let mut held = self.lock(shard);
+        let places = held.places();
         let end = first.saturating_add(n).min(places);
-        let mut taken = 0;
-        for slot in first..end {
-            let conn = guard.get(slot).filter(|c| c.has(flag::USED));
+        let (mut taken, mut slot) = (0, first);
+        while slot < end && taken < MOST {
+            let conn = held.get(slot).filter(|c| c.has(flag::USED));
             if conn.is_some_and(&mut *which) {
-                let one = self.take(&mut guard, Place { shard, slot });
+                let one = self.take(&mut held, Place { shard, slot });
                 taken += 1;
                 gone.extend(one.filter(|g| g.reply.is_some()));
             }
+            slot += 1;
         }
-        drop(guard);
-        for one in gone {
-            self.forget(Some(one));
+        drop(held);
+        gone.into_iter().for_each(|one| self.forget(Some(one)));
+        Swept {
+            taken,
+            next: (slot < places).then_some(slot),
         }
-        (taken, end < places)
     }
+}
+
+/// Connections that a sweep takes out at most before it lets go of the shard.
+const MOST: usize = 32;
+
+/// What a sweep did: how many it took out, and from where to go on, if there is more of the shard.
+pub struct Swept {
+    pub taken: usize,
+    pub next: Option<u32>,
 }
 
 /// What is left of a connection that was taken out.
@@ -419,13 +475,10 @@ mod tests {
         assert!(table.count_one(orig.zone, 1000));
         let slot = table.lock(shard).reserve();
         let place = Place { shard, slot };
-        let mut conn = Conn {
-            orig,
-            reply,
-            ..Conn::default()
-        };
+        let mut conn = Conn::default();
+        conn.orig = orig;
         if reply != orig.reversed() {
-            conn.flags = flag::SRC_NAT | flag::ALIASED;
+            conn.set_reply(&reply, flag::SRC_NAT | flag::ALIASED);
             assert!(table.alias(&reply, place));
         }
         table.lock(shard).put(slot, hash, conn);
@@ -473,14 +526,13 @@ mod tests {
         }
         let mut seen = 0;
         for shard in 0..SHARDS as u16 {
-            let (mut first, mut more) = (0, true);
-            while more {
+            let mut next = Some(0);
+            while let Some(first) = next {
                 let odd = &mut |c: &Conn| {
                     seen += 1;
                     c.orig.src_l4 % 2 == 1
                 };
-                (_, more) = table.sweep(shard, first, 3, odd);
-                first += 3;
+                next = table.sweep(shard, first, 3, odd).next;
             }
         }
         assert_eq!((seen, table.count()), (500, 250));

@@ -94,6 +94,9 @@ pub fn can_begin(segment: &Segment) -> bool {
 }
 
 impl Tcp {
+    /// That of what is no connection of TCP.
+    pub const NONE: Tcp = Tcp([NOBODY; 2]);
+
     /// What its first segment tells.
     pub fn begin(s: &Segment) -> Tcp {
         let (mut a, mut b) = (NOBODY, NOBODY);
@@ -114,6 +117,7 @@ impl Tcp {
     }
 
     /// A further segment; `checked` says whether it must be within the window.
+    #[inline]
     pub fn update(&mut self, s: &Segment, reply: bool, checked: bool) -> Verdict {
         let [a, b] = &mut self.0;
         let (src, dst) = if reply { (b, a) } else { (a, b) };

@@ -34,24 +34,20 @@ pub enum Class {
     IcmpReply,
 }
 
-impl Class {
-    /// Seconds without a policy, and which member of a policy replaces them.
-    fn row(self) -> (u32, usize) {
-        match self {
-            Class::TcpFirst => (30, 0),
-            Class::TcpOpening => (30, 1),
-            Class::TcpEstablished => (24 * 60 * 60, 2),
-            Class::TcpClosing => (15 * 60, 3),
-            Class::TcpFinWait => (45, 6),
-            Class::TcpClosed => (30, 7),
-            Class::OtherFirst => (60, 11),
-            Class::OtherSingle => (60, 12),
-            Class::OtherMultiple => (30, 13),
-            Class::IcmpFirst => (60, 14),
-            Class::IcmpReply => (30, 15),
-        }
-    }
-}
+/// For each class in their order: seconds without a policy, and which member of a policy replaces them.
+const ROWS: [(u32, usize); 11] = [
+    (30, 0),
+    (30, 1),
+    (24 * 60 * 60, 2),
+    (15 * 60, 3),
+    (45, 6),
+    (30, 7),
+    (60, 11),
+    (60, 12),
+    (30, 13),
+    (60, 14),
+    (30, 15),
+];
 
 /// The policy that connections have which were given none.
 pub const DEFAULT_POLICY: u32 = 0;
@@ -75,7 +71,7 @@ impl Policies {
     /// Milliseconds that a connection of the class lives without packets.
     #[inline]
     pub fn time_ms(&self, policy: u32, class: Class) -> u64 {
-        let (default, member) = class.row();
+        let (default, member) = ROWS[class as usize];
         let own = match policy {
             DEFAULT_POLICY => None,
             id => self.0.load().get(&id).and_then(|t| t.0[member]),

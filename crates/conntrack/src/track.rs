@@ -6,10 +6,9 @@
 //!               \ none: invalid         --> none: new; with `commit` it is entered
 //! ```
 //!
-//! A batch is handled packet by packet, in order; as long as packets belong to one shard its lock is kept. A packet of
-//! a connection that is there is looked up once, and nothing is allocated for it.
-
-use std::sync::MutexGuard;
+//! A batch is walked three times: all keys are read and the index is fetched, what it says is fetched, and then packet
+//! by packet is handled, in order. As long as packets belong to one shard its lock is kept. Nothing is allocated for a
+//! packet of a connection that is there.
 
 use arrayvec::ArrayVec;
 use ferrovs_datapath::action::{Ct, NatKind};
@@ -19,41 +18,38 @@ use ferrovs_packet::flow::{
     CS_DST_NAT, CS_ESTABLISHED, CS_INVALID, CS_NEW, CS_RELATED, CS_REPLY_DIR, CS_SRC_NAT,
     CS_TRACKED,
 };
+use ferrovs_packet::types::ip_proto;
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::CONNTRACK;
 use ferrovs_runtime::{coverage, vlog};
 
 use crate::Tracker;
 use crate::alg::Helper;
-use crate::conn::{Conn, Extra, Proto, flag};
+use crate::conn::{Conn, State, flag};
 use crate::control::Watched;
 use crate::expect::Expected;
 use crate::extract::{self, Invalid, Key};
 use crate::frag::{self, Added};
 use crate::nat;
 use crate::rewrite;
-use crate::table::{Found, Place, Shard, Table};
+use crate::table::{self, Found, Place, Table};
 use crate::tcp::Verdict;
 use crate::timeouts::DEFAULT_POLICY;
 use crate::tuple::Tuple;
 
 const CS_NAT: u8 = CS_SRC_NAT | CS_DST_NAT;
 
-/// Connections from which on those of a batch are fetched before the first is looked at: fewer are in the processor's
-/// caches anyway.
-const MANY: u32 = 8192;
-
 /// The lock of the shard that was looked at last.
 struct Held<'a> {
     table: &'a Table,
-    last: Option<(u16, MutexGuard<'a, Shard>)>,
+    last: Option<(u16, table::Held<'a>)>,
     /// How often one was taken.
     taken: u32,
 }
 
 impl<'a> Held<'a> {
     #[inline]
-    fn lock(&mut self, shard: u16) -> &mut Shard {
+    fn lock(&mut self, shard: u16) -> &mut table::Held<'a> {
         if self.last.as_ref().is_some_and(|(s, _)| *s != shard) {
             // Two are never held.
             self.last = None;
@@ -81,6 +77,27 @@ pub struct Run<'a> {
     sums: Sums,
     /// Which taking of a lock the last search was under: as long as that lasts nobody else enters what was not found.
     searched: u32,
+}
+
+/// A packet of a batch, and what the walks have found of it.
+#[derive(Default)]
+struct Walked {
+    key: Key,
+    hash: u64,
+    what: What,
+    /// Where its connection may be.
+    place: Option<Place>,
+}
+
+/// How a packet is to be handled.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum What {
+    /// By its key.
+    #[default]
+    Keyed,
+    /// It was tracked in this zone before.
+    Again,
+    Invalid,
 }
 
 /// Checksums that were looked at, and that were wrong.
@@ -123,37 +140,21 @@ impl<'a> Run<'a> {
         if batch.iter().any(frag::is_fragment) {
             return self.fragments(batch);
         }
-        if batch.len() > 1 && self.tracker.table.count() > MANY {
-            self.many(batch);
-        } else {
-            for packet in batch {
-                self.packet(packet);
+        let mut walked: ArrayVec<Walked, BATCH> = ArrayVec::new();
+        for packet in batch.iter() {
+            walked.push(Walked::default());
+            if let Some(walked) = walked.last_mut() {
+                self.read(packet, walked);
             }
+        }
+        for walked in walked.iter_mut().filter(|w| w.what == What::Keyed) {
+            self.fetch(walked);
+        }
+        for (packet, walked) in batch.iter_mut().zip(&walked) {
+            self.handle(packet, walked);
         }
         self.sums.count();
         Vec::new()
-    }
-
-    /// Tracks a batch whose connections are far from the processor: all of them are asked for before the first is
-    /// waited for.
-    fn many(&mut self, batch: &mut Batch) {
-        let mut keys: ArrayVec<_, BATCH> = ArrayVec::new();
-        for packet in batch.iter() {
-            let key = match self.may_come_again(packet) {
-                true => None,
-                false => Some(self.key(packet)),
-            };
-            if let Some(Ok((_, hash))) = &key {
-                self.held.lock(Table::shard_of(*hash)).prefetch(*hash);
-            }
-            keys.push(key);
-        }
-        for (packet, key) in batch.iter_mut().zip(keys) {
-            match key {
-                Some(key) => self.keyed(packet, key),
-                None => self.packet(packet),
-            }
-        }
     }
 
     /// Tracks a batch that has fragments in it.
@@ -185,12 +186,64 @@ impl<'a> Run<'a> {
         rest
     }
 
+    /// Tracks a packet that comes alone.
     fn packet(&mut self, packet: &mut Packet) {
-        if self.may_come_again(packet) && self.again(packet) {
+        let mut walked = Walked::default();
+        self.read(packet, &mut walked);
+        self.handle(packet, &walked);
+    }
+
+    /// First walk: what the packet is, and the hash of that.
+    #[inline]
+    fn read(&mut self, packet: &Packet, walked: &mut Walked) {
+        if self.may_come_again(packet) {
+            walked.what = What::Again;
+        } else {
+            self.read_key(packet, walked);
+        }
+    }
+
+    #[inline]
+    fn read_key(&mut self, packet: &Packet, walked: &mut Walked) {
+        walked.key.tuple.zone = self.ct.zone;
+        let read = extract::read(packet, &mut walked.key);
+        self.sums.note(packet, &walked.key, read);
+        if read.is_err() {
+            walked.what = What::Invalid;
             return;
         }
-        let key = self.key(packet);
-        self.keyed(packet, key);
+        let table = &self.tracker.table;
+        walked.what = What::Keyed;
+        walked.hash = table.hash(&walked.key.tuple);
+        table.fetch_index(walked.hash);
+    }
+
+    /// Second walk: where the connection may be.
+    #[inline]
+    fn fetch(&mut self, walked: &mut Walked) {
+        let shard = Table::shard_of(walked.hash);
+        walked.place = self.held.lock(shard).likely(walked.hash, shard);
+        if let Some(place) = walked.place {
+            let all = walked.key.tuple.proto == ip_proto::TCP;
+            self.held.lock(place.shard).fetch(place.slot, all);
+        }
+    }
+
+    /// Third walk.
+    #[inline]
+    fn handle(&mut self, packet: &mut Packet, walked: &Walked) {
+        match walked.what {
+            What::Keyed if self.known(packet, walked) => {}
+            What::Keyed => self.keyed(packet, &walked.key, walked.hash),
+            What::Invalid => self.describe(packet, CS_INVALID, None, None),
+            What::Again if self.again(packet) => {}
+            // The connection has gone.
+            What::Again => {
+                let mut walked = Walked::default();
+                self.read_key(packet, &mut walked);
+                self.handle(packet, &walked);
+            }
+        }
     }
 
     /// Whether the packet has been tracked in this zone.
@@ -205,59 +258,84 @@ impl<'a> Run<'a> {
         self.is_of_zone(packet) && packet.md.ct_conn.is_some() && !self.ct.force
     }
 
-    /// What a packet is, and the hash of that.
+    /// Tracks a packet whose connection is where it was thought to be; false, with nothing done, if it is not so.
     #[inline]
-    fn key(&mut self, packet: &Packet) -> Result<(Key, u64), Invalid> {
-        let key = extract::key(packet, self.ct.zone);
-        self.sums.note(packet, &key);
-        key.map(|key| (key, self.tracker.table.hash(&key.tuple)))
+    fn known(&mut self, packet: &mut Packet, walked: &Walked) -> bool {
+        let Walked { key, hash, .. } = walked;
+        walked.place.is_some_and(|place| {
+            let direction = |conn: &Conn| conn.direction_of(&key.tuple);
+            self.belongs(packet, key, *hash, place, direction)
+        })
     }
 
-    /// Tracks a packet of which is known what it is.
-    fn keyed(&mut self, packet: &mut Packet, key: Result<(Key, u64), Invalid>) {
-        let Ok((key, hash)) = key else {
-            return self.describe(packet, CS_INVALID, None, None);
+    /// Tracks a packet of the connection at a place; `direction` tells whether it is a reply, and None where it is not
+    /// of that one. False, with nothing done, where no connection is that goes on with it.
+    #[inline]
+    fn belongs(
+        &mut self,
+        packet: &mut Packet,
+        key: &Key,
+        hash: u64,
+        place: Place,
+        direction: impl FnOnce(&Conn) -> Option<bool>,
+    ) -> bool {
+        let done = self.translated(packet);
+        let (tracker, ct) = (self.tracker, self.ct);
+        let (now_ms, checked) = (self.now_ms, self.checked);
+        let conn = self.held.lock(place.shard).get_mut(place.slot);
+        let Some(conn) = conn.filter(|c| !c.has_expired(now_ms)) else {
+            return false;
         };
-        let before = packet.md.ct_state;
-        // What has been translated for this zone is not translated for it again.
-        let done = match self.is_of_zone(packet) {
-            true => before & CS_NAT,
+        let Some(reply) = direction(conn).filter(|reply| !(ct.force && *reply)) else {
+            return false;
+        };
+        let hit = Hit {
+            tracker,
+            ct,
+            now_ms,
+            checked,
+            place,
+            reply,
+            done,
+        };
+        match hit.update(conn, packet, key) {
+            Next::Done => {}
+            Next::Watch(watched) => {
+                self.held.release();
+                tracker.watch(packet, &watched, ct);
+            }
+            Next::Renew => {
+                self.remove(place);
+                self.begin(packet, key, hash);
+            }
+        }
+        true
+    }
+
+    /// What a packet has been translated for this zone: it is not translated for it again.
+    #[inline]
+    fn translated(&self, packet: &Packet) -> u8 {
+        match self.is_of_zone(packet) {
+            true => packet.md.ct_state & CS_NAT,
             false => 0,
-        };
+        }
+    }
+
+    /// Tracks a packet whose connection has yet to be found, if there is one.
+    fn keyed(&mut self, packet: &mut Packet, key: &Key, hash: u64) {
+        let before = packet.md.ct_state;
+        let done = self.translated(packet);
         let mut found = self.find(hash, &key.tuple);
         if found.is_none() && done != 0 && self.ct.nat.is_none() {
             found = self.find_original(packet, before);
         }
         if let Some((place, reply)) = found {
-            let now_ms = self.now_ms;
-            let forced = self.ct.force && reply;
-            let (tracker, ct, checked) = (self.tracker, self.ct, self.checked);
-            let shard = self.held.lock(place.shard);
-            if let Some(conn) = shard.get_mut(place.slot)
-                && !conn.has_expired(now_ms)
-                && !forced
-            {
-                let hit = Hit {
-                    tracker,
-                    ct,
-                    now_ms,
-                    checked,
-                    place,
-                    reply,
-                    done,
-                };
-                match hit.update(conn, packet, &key) {
-                    Next::Done => return,
-                    Next::Watch(watched) => {
-                        self.held.release();
-                        return self.tracker.watch(packet, &watched, self.ct);
-                    }
-                    Next::Renew => {}
-                }
+            if self.belongs(packet, key, hash, place, |_| Some(reply)) {
+                return;
             }
             self.remove(place);
         }
-        self.begin(packet, &key, hash);
+        self.begin(packet, key, hash);
     }
 
     /// The connection that packets with the tuple belong to, and whether they are replies.
@@ -337,39 +415,35 @@ impl<'a> Run<'a> {
         let began = match key.related {
             // There is nothing that it could be about.
             true => None,
-            false => Proto::begin(key),
+            false => State::begin(key),
         };
-        let Some((proto, class)) = began else {
+        let Some((state, class)) = began else {
             return self.describe(packet, CS_INVALID, None, None);
         };
         let expected = self.tracker.expectations.find(&key.tuple);
         let expected = expected.filter(|e| self.is_alive(e.place, e.serial));
-        let state = match expected {
+        let seen = match expected {
             Some(_) => CS_NEW | CS_RELATED,
             None => CS_NEW,
         };
-        let conn = self.ct.commit.then(|| Conn {
-            orig: key.tuple,
-            reply: key.tuple.reversed(),
-            expires: self.now_ms + self.tracker.policies.time_ms(self.policy(), class),
-            policy: self.policy(),
-            helper: self
-                .ct
-                .helper
-                .as_deref()
-                .map_or(Helper::None, Helper::named),
-            proto,
-            ..Conn::default()
+        let conn = self.ct.commit.then(|| {
+            let policy = self.policy();
+            let helper = self.ct.helper.as_deref();
+            let mut conn = Conn::new(key, state);
+            conn.expires = self.now_ms + self.tracker.policies.time_ms(policy, class);
+            conn.policy = policy;
+            conn.helper = helper.map_or(Helper::None, Helper::named);
+            conn
         });
         let entered = conn.is_some_and(|conn| {
             let conn = match expected {
                 Some(e) => announced(conn, &e),
                 None => conn,
             };
-            self.enter(packet, conn, hash, expected.as_ref(), state)
+            self.enter(packet, conn, hash, expected.as_ref(), seen)
         });
         if !entered {
-            self.describe(packet, state, Some(&key.tuple), expected.as_ref());
+            self.describe(packet, seen, Some(&key.tuple), expected.as_ref());
         }
     }
 
@@ -428,7 +502,7 @@ impl<'a> Run<'a> {
             self.held.release();
             tracker.table.uncount_one(zone);
             if conn.has(flag::ALIASED) {
-                tracker.table.unalias(&conn.reply, place);
+                tracker.table.unalias(&conn.reply(), place);
             }
             return false;
         }
@@ -480,10 +554,11 @@ impl<'a> Run<'a> {
             };
             if reply == plain {
                 // It is said to be translated all the same: what might have been is its client's address.
-                conn.flags |= match conn.orig.dst == e.parent.dst {
+                let flags = match conn.orig.dst == e.parent.dst {
                     true => flag::SRC_NAT,
                     false => flag::DST_NAT,
                 };
+                conn.set_reply(&plain, flags);
                 return true;
             }
             let mut flags = 0;
@@ -492,8 +567,7 @@ impl<'a> Run<'a> {
             flags |= if moved { flag::DST_NAT } else { 0 };
             self.held.release();
             let found = nat::next_port(&mut reply, &mut || self.tracker.random(), &mut free);
-            conn.flags |= flags | if aliased { flag::ALIASED } else { 0 };
-            conn.reply = reply;
+            set_reply(conn, &reply, flags, aliased);
             return found;
         }
         let flags = match nat.kind {
@@ -505,34 +579,32 @@ impl<'a> Run<'a> {
         let random = &mut || self.tracker.random();
         let chosen = nat::choose(&conn.orig, nat, self.tracker.key, random, &mut free);
         let Some(reply) = chosen else { return false };
-        conn.reply = reply;
-        conn.flags |= flags | if aliased { flag::ALIASED } else { 0 };
+        set_reply(conn, &reply, flags, aliased);
         true
     }
 }
 
+fn set_reply(conn: &mut Conn, reply: &Tuple, flags: u8, aliased: bool) {
+    let aliased = if aliased { flag::ALIASED } else { 0 };
+    conn.set_reply(reply, flags | aliased);
+}
+
 /// A connection that was announced takes over from the one that did.
-fn announced(conn: Conn, e: &Expected) -> Conn {
-    let extra = Extra {
-        parent: Some(e.parent),
-        ..Extra::default()
-    };
-    Conn {
-        flags: conn.flags | flag::RELATED,
-        mark: e.mark,
-        labels: e.labels,
-        extra: Some(Box::new(extra)),
-        ..conn
-    }
+fn announced(mut conn: Conn, e: &Expected) -> Conn {
+    conn.extra_mut().parent = Some(e.parent);
+    conn.flags |= flag::RELATED;
+    conn.mark = e.mark;
+    conn.set_labels(&e.labels, &[0xff; 16]);
+    conn
 }
 
 impl Sums {
     /// Notes what was looked at in a packet with such a key.
     #[inline]
-    fn note(&mut self, packet: &Packet, key: &Result<Key, Invalid>) {
+    fn note(&mut self, packet: &Packet, key: &Key, read: Result<(), Invalid>) {
         let asked = u64::from(packet.offload.checksum == Checksum::Unknown);
-        match key {
-            Ok(key) => {
+        match read {
+            Ok(()) => {
                 self.network += u64::from(!key.tuple.ipv6);
                 self.transport += asked;
             }
@@ -567,8 +639,8 @@ impl Sums {
 /// Translates a packet as its connection says; returns the bits of its state that tell so.
 fn translate(packet: &mut Packet, conn: &Conn, reply: bool, related: bool) -> u8 {
     let (from, to) = match reply {
-        false => (conn.orig, conn.reply.reversed()),
-        true => (conn.reply, conn.orig.reversed()),
+        false => (conn.orig, conn.reply().reversed()),
+        true => (conn.reply(), conn.orig.reversed()),
     };
     match related {
         false => rewrite::translate(packet, &from, &to),
@@ -590,14 +662,12 @@ fn describe_conn(packet: &mut Packet, conn: &mut Conn, ct: &Ct, state: u8) {
     if let Some(m) = ct.mark {
         conn.mark = m.value & m.mask | conn.mark & !m.mask;
     }
-    if let Some(m) = ct.labels {
-        for (label, (value, mask)) in conn.labels.iter_mut().zip(m.value.iter().zip(m.mask)) {
-            *label = value & mask | *label & !mask;
-        }
+    if let Some(m) = &ct.labels {
+        conn.set_labels(&m.value, &m.mask);
     }
     md.ct_state = state | CS_TRACKED;
     md.ct_zone = ct.zone;
-    (md.ct_mark, md.ct_label) = (conn.mark, conn.labels);
+    (md.ct_mark, md.ct_label) = (conn.mark, conn.labels());
     md.ct_orig = conn.shown().to_flow();
 }
 
@@ -629,7 +699,7 @@ impl Hit<'_> {
             };
             let shifted;
             let mut key = key;
-            if let Some(extra) = &conn.extra {
+            if let Some(extra) = conn.extra() {
                 shift = extra.shift_for(&key.tcp, reply);
                 if let Some(s) = shift {
                     // The sender of what was acknowledged counts as it sent.
@@ -639,7 +709,7 @@ impl Hit<'_> {
                     key = &shifted;
                 }
             }
-            let class = match conn.proto.update(key, reply, self.checked) {
+            let class = match conn.update(key, reply, self.checked) {
                 Verdict::Valid(class) => {
                     state |= CS_ESTABLISHED | direction;
                     Some(class)

@@ -48,6 +48,48 @@ impl Tuple {
         }
     }
 
+    /// Whether it is the same, said without a jump for each member.
+    #[inline]
+    pub fn is(&self, other: &Tuple) -> bool {
+        let ends = number(&self.src) ^ number(&other.src) | number(&self.dst) ^ number(&other.dst);
+        let l4 = self.src_l4 ^ other.src_l4 | self.dst_l4 ^ other.dst_l4;
+        ends == 0 && l4 | (self.kind() ^ other.kind()) == 0
+    }
+
+    /// Whether it is [`Tuple::reversed`] of the other.
+    #[inline]
+    pub fn answers(&self, other: &Tuple) -> bool {
+        let ends = number(&self.src) ^ number(&other.dst) | number(&self.dst) ^ number(&other.src);
+        let l4 = self.src_l4 ^ other.dst_l4 | self.dst_l4 ^ other.src_l4;
+        ends == 0 && l4 | (self.kind() ^ other.kind()) == 0
+    }
+
+    /// All but the ends.
+    #[inline]
+    fn kind(&self) -> u32 {
+        u32::from(self.zone) << 16 | u32::from(self.proto) << 8 | u32::from(self.ipv6)
+    }
+
+    /// The port of its source, or the identifier that a protocol has in place of it.
+    pub fn src_port(&self) -> u16 {
+        port_of(self.src_l4, self.is_icmp())
+    }
+
+    pub fn dst_port(&self) -> u16 {
+        port_of(self.dst_l4, self.is_icmp())
+    }
+
+    pub fn set_src_port(&mut self, port: u16) {
+        let icmp = self.is_icmp();
+        set_port(&mut self.src_l4, port, icmp);
+    }
+
+    pub fn set_dst_port(&mut self, port: u16) {
+        let icmp = self.is_icmp();
+        set_port(&mut self.dst_l4, port, icmp);
+    }
+
+    #[inline]
     pub fn is_icmp(&self) -> bool {
         matches!(self.proto, ip_proto::ICMP | ip_proto::ICMPV6)
     }
@@ -123,6 +165,22 @@ impl Tuple {
     }
 }
 
+#[inline]
+fn number(a: &Addr) -> u128 {
+    u128::from_ne_bytes(*a)
+}
+
+fn port_of(l4: u32, icmp: bool) -> u16 {
+    if icmp { (l4 >> 16) as u16 } else { l4 as u16 }
+}
+
+fn set_port(l4: &mut u32, port: u16, icmp: bool) {
+    *l4 = match icmp {
+        true => u32::from(port) << 16 | *l4 & 0xffff,
+        false => port.into(),
+    };
+}
+
 fn ip(a: &Addr, ipv6: bool) -> IpAddr {
     match ipv6 {
         true => Ipv6Addr::from(*a).into(),
@@ -156,6 +214,7 @@ mod tests {
             ipv6: false,
         };
         assert_eq!(t.hash(7), t.reversed().hash(7));
+        assert!(t.is(&t) && t.answers(&t.reversed()) && !t.is(&t.reversed()) && !t.answers(&t));
         assert_eq!(t.reversed().reversed(), t);
         assert_ne!(t.hash(7), t.hash(8));
         let swapped = Tuple {
@@ -165,5 +224,12 @@ mod tests {
         };
         assert_ne!(t.hash(7), swapped.hash(7));
         assert_ne!(t.hash(7), Tuple { zone: 6, ..t }.hash(7));
+        let mut other = [t; 7];
+        (other[0].src[15], other[1].dst[0]) = (1, 11);
+        (other[2].src_l4, other[3].dst_l4) = (1 << 16 | 1000, 81);
+        (other[4].zone, other[5].proto, other[6].ipv6) = (4, 17, true);
+        for o in other {
+            assert!(!t.is(&o) && !t.answers(&o.reversed()), "{o:?}");
+        }
     }
 }

@@ -34,5 +34,6 @@ pub mod prefetch;
 pub mod process;
 pub mod rtnetlink;
 pub mod signal;
+pub mod spin;
 pub mod tap;
 pub mod vnet;

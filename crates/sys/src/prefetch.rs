@@ -3,14 +3,21 @@
 /// Says that `value` will be read soon.
 #[inline]
 pub fn read<T>(value: &T) {
+    at(std::ptr::from_ref(value).addr());
+}
+
+/// Says that what is at an address will be read soon; nothing need be there.
+#[inline]
+pub fn at(address: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that the program could see, and the address is that of a live value.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) }
+        // SAFETY: a prefetch reads nothing that the program could see, and of an address where nothing is it is not
+        // even an error.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::without_provenance(address)) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        _ = value;
+        _ = address;
     }
 }

@@ -63,12 +63,12 @@ fn a_zone_has_no_more_than_its_limit() {
 }
 
 #[test]
-fn a_connection_takes_less_than_300_bytes() {
+fn a_connection_takes_less_than_250_bytes() {
     // A place, its number among the free ones, an entry of the index at its emptiest, and an alias with its own.
-    let entry = size_of::<[u32; 2]>() * 16 / 7 + 3;
+    let entry = size_of::<[u32; 2]>() * 16 / 5;
     let alias = 52 + 4 + entry;
     let all = size_of::<crate::conn::Conn>() + 4 + entry;
-    assert!(all + alias < 300, "{all} + {alias}");
+    assert!(all < 160 && all + alias < 250, "{all} + {alias}");
 }
 
 #[test]

@@ -100,7 +100,11 @@ impl Tracker {
     fn forget_expired(&self, now: Instant) {
         let now_ms = self.ms(now);
         for shard in 0..crate::table::SHARDS as u16 {
-            self.forget_in(shard, 0, u32::MAX, &mut |c| c.has_expired(now_ms));
+            let mut next = Some(0);
+            while let Some(first) = next {
+                let expired = &mut |c: &crate::conn::Conn| c.has_expired(now_ms);
+                next = self.forget_in(shard, first, u32::MAX, expired).next;
+            }
         }
     }
 }
