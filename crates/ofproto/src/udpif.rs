@@ -175,9 +175,22 @@ impl Udpif {
         flow: &Flow,
         actions: &[ferrovs_openflow::action::Action],
     ) -> Result<(), DropReason> {
+        let (result, mut requests) = self.execute(bridge, packet, flow, actions);
+        self.ask(&mut requests);
+        result
+    }
+
+    /// The same, but for what the translation wants sent besides.
+    fn execute(
+        &self,
+        bridge: &Arc<XBridge>,
+        packet: Packet,
+        flow: &Flow,
+        actions: &[ferrovs_openflow::action::Action],
+    ) -> (Result<(), DropReason>, Vec<Request>) {
         let snapshot = self.snapshot.load_full();
         let count = PacketCount::one(&packet, 0);
-        let mut out = translate(XlateIn {
+        let out = translate(XlateIn {
             snapshot: &snapshot,
             recircs: &self.recircs,
             bridge,
@@ -191,9 +204,11 @@ impl Udpif {
             trace: None,
             now: clock::now(),
         });
-        self.after(&snapshot, &mut out.requests, out.learned);
+        if out.learned {
+            self.changed_by(&coverage::REV_MAC_LEARNING);
+        }
         if out.error != DropReason::Ok {
-            return Err(out.error);
+            return (Err(out.error), out.requests);
         }
         self.ukeys.hold(&out.recircs);
         // A datapath that cannot take the packet has dropped and counted it.
@@ -204,7 +219,7 @@ impl Udpif {
             mtu: 0,
             needs_help: out.slow.contains(SlowPath::ACTION),
         });
-        Ok(())
+        (Ok(()), out.requests)
     }
 
     /// Translates a packet-out with the bridge's tables as they are in `version`, which the caller's change has not
@@ -245,7 +260,7 @@ impl Udpif {
     }
 
     /// Sends what was prepared, and does what goes with it.
-    pub fn send(&self, t: Translated) {
+    pub fn send(&self, mut t: Translated) {
         let count = PacketCount::one(&t.packet, t.flow.tcp_flags.get());
         t.credits.push(count, clock::now());
         // An address may have been learned from it.
@@ -253,6 +268,7 @@ impl Udpif {
             coverage::REV_MAC_LEARNING.inc();
         }
         self.changed();
+        self.ask(&mut t.out.requests);
         self.ukeys.hold(&t.out.recircs);
         // A datapath that cannot take the packet has dropped and counted it.
         let _ = self.dpif.execute(Execute {
@@ -329,10 +345,19 @@ impl Udpif {
     }
 
     /// What a translation asked for besides its actions.
-    fn after(&self, snapshot: &XlateSnapshot, requests: &mut Vec<Request>, learned: bool) {
+    fn after(&self, requests: &mut Vec<Request>, learned: bool) {
         if learned {
             self.changed_by(&coverage::REV_MAC_LEARNING);
         }
+        self.ask(requests);
+    }
+
+    /// Sends what translations want sent; what that wants sent in turn must wait for another packet.
+    pub fn ask(&self, requests: &mut Vec<Request>) {
+        if requests.is_empty() {
+            return;
+        }
+        let snapshot = self.snapshot.load_full();
         for request in requests.drain(..) {
             let Some(bridge) = snapshot.bridges.get(&request.bridge) else {
                 continue;
@@ -342,7 +367,7 @@ impl Udpif {
             flow.in_port = u32::from(request.in_port.0);
             let table = [ferrovs_openflow::action::Action::output(OfPort::TABLE)];
             // A question that cannot be sent is asked again by a later packet.
-            _ = self.packet_out(bridge, packet, &flow, &table);
+            _ = self.execute(bridge, packet, &flow, &table);
         }
     }
 
@@ -361,7 +386,7 @@ impl Udpif {
             Some(&mut draft),
         );
         self.tell_failure(&origin, out.error);
-        self.after(&snapshot, &mut out.requests, out.learned);
+        self.after(&mut out.requests, out.learned);
         if !self.enable_megaflows.load(Relaxed) {
             out.wc.fold(&FlowWildcards::for_packet(upcall.flow));
         }
@@ -450,7 +475,7 @@ impl Udpif {
         let origin = self.origin(&snapshot, upcall.flow)?;
         let mut out = self.translate(&snapshot, &origin, Some(upcall.packet), None, None);
         self.tell_failure(&origin, out.error);
-        self.after(&snapshot, &mut out.requests, out.learned);
+        self.after(&mut out.requests, out.learned);
         self.ukeys.hold(&out.recircs);
         Some(reply_once(out.actions))
     }

@@ -15,6 +15,7 @@ mod egress;
 pub mod neigh;
 pub mod ports;
 pub mod router;
+mod scan;
 
 use ferrovs_runtime::Poller;
 use ferrovs_runtime::unixctl::Commands;

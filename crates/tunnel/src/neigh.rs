@@ -3,7 +3,8 @@
 //!
 //! Nothing here sends; translation queries for a missing entry and later sees the reply pass by on
 //! its way to the host, and [`snoop`] takes note. An entry lasts for the ageing time after it was
-//! last confirmed or used.
+//! last confirmed or used. While an answer is waited for, nobody asks again; when that time is over,
+//! whoever still needs the neighbour translates anew, and asks.
 //!
 //! Whoever can send to the host can announce neighbours that nobody asked for, so these have a
 //! limit of their own. When it is reached, the port that announced most loses its oldest: a flood
@@ -11,6 +12,7 @@
 //! own room.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,7 @@ use ferrovs_runtime::{Poller, clock};
 
 mod cache;
 
+use crate::scan::number;
 use cache::{Cache, Stamp};
 
 const MAX_AGEING_S: u64 = 3600;
@@ -100,9 +103,9 @@ pub fn confirm(bridge: Bridge, ip: IpAddr) -> Option<MacAddr> {
 
 /// Whether a missing neighbour shall be asked for now: not more often than
 /// `tnl/neigh/retrans_time` says.
-pub fn may_ask(bridge: Bridge, ip: IpAddr) -> bool {
-    let retrans = retrans();
-    retrans == 0 || CACHE.may_ask((bridge, ip), now(), retrans)
+pub fn ask(bridge: Bridge, ip: IpAddr) -> bool {
+    let (now, retrans) = (now(), retrans());
+    retrans == 0 || CACHE.ask((bridge, ip), now, now + retrans)
 }
 
 /// Records a neighbour that the port `from` announced, or none that the user set.
@@ -178,7 +181,7 @@ pub fn snoop(flow: &Flow, wc: &mut FlowWildcards, bridge: Bridge, learn: bool) {
 
 pub(crate) fn run() {
     let now = now();
-    if CACHE.is_due(now) && CACHE.expire(now, retrans()) {
+    if CACHE.is_due(now) && CACHE.expire(now) {
         crate::change_seq().change();
     }
 }
@@ -210,12 +213,16 @@ pub(crate) fn register<S: 'static>(c: &mut Commands<S>) {
     c.register("tnl/neigh/retrans_time", "[MSECS]", 0, 1, |_, r| {
         match r.arg(1) {
             None => Ok(format!("{}\n", RETRANS_MS.load(Ordering::Relaxed)).into()),
-            Some(ms) => match ms.parse::<u64>() {
-                Ok(ms) if ms <= u64::from(u32::MAX) => {
-                    RETRANS_MS.store(ms, Ordering::Relaxed);
+            Some(ms) => match number(ms).map(u64::from) {
+                Some(ms) if ms > AGEING_S.load(Ordering::Relaxed) * 1000 => {
+                    Err("retrans_time value cannot be greater than aging".into())
+                }
+                Some(ms) => {
+                    let old = RETRANS_MS.swap(ms, Ordering::Relaxed);
+                    CACHE.shift_asked(old * 1000, ms * 1000);
                     Ok("OK".into())
                 }
-                _ => Err("bad retrans_time value".into()),
+                None => Err("bad retrans_time value".into()),
             },
         }
     });
@@ -225,16 +232,16 @@ fn show(cache: &Cache, now: Stamp) -> String {
     let mut out = format!("{:<45} {:<19} Bridge\n{}\n", "IP", "MAC", "=".repeat(74));
     let names = names();
     let name = |bridge: Bridge| names.names.get(bridge.0 as usize).map_or("", |n| n);
-    let mut all = cache.all();
-    all.sort_by(|a, b| (a.ip, name(a.bridge)).cmp(&(b.ip, name(b.bridge))));
-    for n in all {
-        let stale = if n.expires <= now { " STALE" } else { "" };
-        out.push_str(&format!(
-            "{:<45} {}   {}{stale}\n",
-            n.ip.to_string(),
-            n.mac,
-            name(n.bridge)
-        ));
+    let known = cache.all().into_iter().map(|n| {
+        let state = if n.expires <= now { " STALE" } else { "" };
+        ((n.ip, name(n.bridge)), n.mac.to_string(), state)
+    });
+    let asked = cache.asked(now).into_iter();
+    let asked = asked.map(|(bridge, ip)| ((ip, name(bridge)), String::new(), " INCOMPLETE"));
+    let mut all: Vec<_> = known.chain(asked).collect();
+    all.sort();
+    for ((ip, bridge), mac, state) in all {
+        let _ = writeln!(out, "{:<45} {mac:<17}   {bridge}{state}", ip.to_string());
     }
     out
 }
@@ -254,8 +261,11 @@ fn ageing_command(r: &Request) -> Reply {
     let Some(text) = r.arg(1) else {
         return Ok(AGEING_S.load(Ordering::Relaxed).to_string().into());
     };
-    match text.parse::<u64>() {
-        Ok(s) if (1..=MAX_AGEING_S).contains(&s) => {
+    match number(text).map(u64::from) {
+        Some(s) if s > 0 && s * 1000 < RETRANS_MS.load(Ordering::Relaxed) => {
+            Err("aging value cannot be less than retrans_time".into())
+        }
+        Some(s) if (1..=MAX_AGEING_S).contains(&s) => {
             let old = AGEING_S.swap(s, Ordering::Relaxed);
             CACHE.shift(old * US_PER_S, s * US_PER_S);
             Ok("OK".into())
@@ -275,11 +285,13 @@ mod tests {
         let (a, b): (IpAddr, IpAddr) = ("1.1.1.1".parse().unwrap(), "fc00::1".parse().unwrap());
         assert!(c.set((bridge("br0"), a), mac, 900, None));
         assert!(c.set((bridge("averylonginterfacename"), b), mac, 901, None));
+        assert!(c.ask((bridge("br0"), "1.1.1.2".parse().unwrap()), 900, 901));
         assert_eq!(
             show(&c, 900),
             "IP                                            MAC                 Bridge\n\
              ==========================================================================\n\
              1.1.1.1                                       02:00:00:00:00:01   br0 STALE\n\
+             1.1.1.2                                                           br0 INCOMPLETE\n\
              fc00::1                                       02:00:00:00:00:01   averylonginterf\n"
         );
         assert_eq!(bridge("averylonginterf"), bridge("averylonginterface2"));

@@ -295,3 +295,77 @@ fn congestion_that_no_host_understands_drops_the_packet() {
     let marked = trace("0x2");
     assert!(marked.contains("set(ipv4(tos=0x3/0x3)),"), "{marked}");
 }
+
+#[test]
+fn a_neighbour_that_is_missing_is_asked_for_once_a_second_and_holds_no_other_output_up() {
+    let sw = underlay();
+    sw.vsctl(&format!(
+        "add-port br-int q2 -- set Interface q2 type=dummy ofport_request=2 \
+         -- add-port br-int t -- set Interface t ofport_request=10 type=vxlan {REMOTE}"
+    ));
+    sw.ofctl("add-flow br-int in_port=1,actions=10,2");
+    sw.appctl("time/stop");
+    sw.appctl("tnl/neigh/flush");
+    let sent = |bridge: &str, port: &str| {
+        let text = sw.ofctl(&format!("dump-ports {bridge} {port}"));
+        let sent = text
+            .split("tx pkts=")
+            .nth(1)
+            .and_then(|t| t.split(',').next());
+        sent.unwrap_or_default().parse::<u32>().unwrap()
+    };
+    let becomes = |what: &str, condition: &dyn Fn() -> bool| {
+        assert!(wait_for(Duration::from_secs(20), condition), "{what}");
+    };
+    let show = || sw.appctl("tnl/neigh/show");
+    let trace = || sw.appctl("ofproto/trace br-int in_port=1,ip");
+    let udp = "eth_type(0x0800),ipv4(src=1.1.1.1,dst=2.2.2.2,proto=17,frag=no),udp(src=1,dst=2)";
+    let receive = || {
+        let packet = format!("in_port(1),eth(src=50:54:00:00:00:01,dst=50:54:00:00:00:02),{udp}");
+        sw.client("ovs-appctl", &["netdev-dummy/receive", "q0", &packet])
+            .ok();
+    };
+    let asked = sent("br-phy", "p0");
+    receive();
+    becomes("the packet goes on", &|| sent("br-int", "q2") == 1);
+    becomes("one question", &|| sent("br-phy", "p0") == asked + 1);
+    let waits =
+        "10.9.0.2                                                          br-phy INCOMPLETE\n";
+    assert!(show().contains(waits), "{}", show());
+    let text = trace();
+    assert!(
+        text.contains("neighbor cache miss for 10.9.0.2 on bridge br-phy, waiting on ARP request"),
+        "{text}"
+    );
+    assert!(text.contains("Datapath actions: clone(drop),"), "{text}");
+    // The flow that drops the packets asks again by itself.
+    for n in 2..4 {
+        sw.appctl("time/warp 1001");
+        becomes("another question", &|| sent("br-phy", "p0") == asked + n);
+    }
+    let reply = "in_port(1),eth(src=aa:bb:cc:00:00:02,dst=aa:55:aa:55:00:01),eth_type(0x0806),\
+                 arp(sip=10.9.0.2,tip=10.9.0.1,op=2,sha=aa:bb:cc:00:00:02,tha=aa:55:aa:55:00:01)";
+    sw.client("ovs-appctl", &["netdev-dummy/receive", "p0", reply])
+        .ok();
+    becomes("the answer is known", &|| {
+        show().contains("aa:bb:cc:00:00:02   br-phy\n")
+    });
+    let before = sent("br-phy", "p0");
+    let pushes = || sw.appctl("dpctl/dump-flows").contains("tnl_push");
+    becomes("the flow is changed", &pushes);
+    receive();
+    becomes("through the tunnel", &|| sent("br-phy", "p0") == before + 1);
+    assert_eq!(sent("br-int", "q2"), 2);
+    // No answer is waited for longer than an entry lives.
+    for (command, error) in [
+        (
+            "tnl/neigh/retrans_time 900001",
+            "retrans_time value cannot be greater than aging",
+        ),
+        ("tnl/neigh/retrans_time x", "bad retrans_time value"),
+        ("tnl/neigh/aging 3601", "bad aging value"),
+    ] {
+        let got = sw.client("ovs-appctl", &command.split(' ').collect::<Vec<_>>());
+        assert!(got.stderr.starts_with(error), "{command}: {}", got.stderr);
+    }
+}

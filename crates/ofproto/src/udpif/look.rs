@@ -11,6 +11,7 @@ use ferrovs_runtime::coverage;
 
 use super::ukey::{Translation, Ukey, UkeyState};
 use super::{Udpif, limit};
+use crate::xlate::tunnel::Request;
 use crate::xlate::xcache::{Draft, PacketCount};
 
 /// With more flows than the limit, idle ones go after this long.
@@ -69,12 +70,13 @@ impl Look {
     /// Looks at the flows of one part, and does what must be done about them.
     pub fn part(&self, shard: Shard) {
         let mut work = Vec::new();
+        let mut requests = Vec::new();
         let dpif = &self.udpif.dpif;
         dpif.dump(shard, DumpWant::STATS, &mut |flow| {
             let (ufid, pmd) = (flow.ufid(), flow.pmd());
             let key = self.udpif.ukeys.meet(ufid, pmd, self.round, || adopt(flow));
             let Some(key) = key else { return };
-            let verdict = self.check(&key, &flow.stats());
+            let verdict = self.check(&key, &flow.stats(), &mut requests);
             if verdict != Verdict::Keep {
                 work.push((key, verdict));
             }
@@ -82,6 +84,7 @@ impl Look {
         for some in work.chunks(BATCH) {
             self.udpif.change_flows(some);
         }
+        self.udpif.ask(&mut requests);
     }
 
     /// Forgets flows that the datapath has lost (it was flushed, a port went); those that came since the round began
@@ -91,7 +94,7 @@ impl Look {
     }
 
     /// Credits the packets since the last round, and translates again if something has changed.
-    fn check(&self, key: &Ukey, stats: &FlowStats) -> Verdict {
+    fn check(&self, key: &Ukey, stats: &FlowStats, requests: &mut Vec<Request>) -> Verdict {
         let seq = self.udpif.reval_seq.read();
         let mut state = key.state();
         let count = PacketCount::since(&state.stats, stats);
@@ -110,7 +113,7 @@ impl Look {
             (true, _) => Verdict::Delete,
             (false, false) => Verdict::Keep,
             (false, true) => match self.is_worth_translating(count.packets, used_before) {
-                true => self.translate(key, &mut state, seq),
+                true => self.translate(key, &mut state, seq, requests),
                 false => Verdict::Delete,
             },
         }
@@ -125,7 +128,13 @@ impl Look {
         packets > 0 && ms / packets < 1000 / self.least_pps
     }
 
-    fn translate(&self, key: &Ukey, state: &mut UkeyState, seq: u64) -> Verdict {
+    fn translate(
+        &self,
+        key: &Ukey,
+        state: &mut UkeyState,
+        seq: u64,
+        requests: &mut Vec<Request>,
+    ) -> Verdict {
         let udpif = &self.udpif;
         let snapshot = udpif.snapshot.load_full();
         let flow = key.flow();
@@ -140,7 +149,8 @@ impl Look {
             };
         };
         let mut draft = Draft::guessing(state.xcache.clone());
-        let out = udpif.translate(&snapshot, &origin, None, None, Some(&mut draft));
+        let mut out = udpif.translate(&snapshot, &origin, None, None, Some(&mut draft));
+        requests.append(&mut out.requests);
         // What cannot be translated any more is told by the packet that comes next.
         if out.error != DropReason::Ok || out.avoid_caching || key.is_too_wide_for(&out.wc) {
             return Verdict::Delete;

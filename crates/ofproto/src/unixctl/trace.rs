@@ -75,7 +75,8 @@ fn run(subject: &Subject, actions: Option<&[Action]>) -> String {
     let udpif = &subject.backer.udpif;
     let scene = udpif.scene(&subject.bridge, subject.packet.as_ref(), subject.names);
     let tell_one = |flow: &Flow, start: Start<'_>| -> (String, XlateOut) {
-        let told = tell(&scene, flow, start);
+        let mut told = tell(&scene, flow, start);
+        udpif.ask(&mut told.1.requests);
         if told.1.learned {
             udpif.changed();
         }

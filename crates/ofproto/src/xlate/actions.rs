@@ -9,7 +9,7 @@ use ferrovs_packet::field::{FieldId, FieldValue, SubField};
 use ferrovs_packet::flow::PT_ETH;
 use ferrovs_packet::types::OfPort;
 
-use super::ctx::{Ctx, Walk};
+use super::ctx::{Ctx, Walk, open_last_clone};
 use super::describe;
 use super::recirc::{FrozenMetadata, FrozenState};
 use super::trace::NodeKind;
@@ -318,7 +318,8 @@ impl Ctx<'_> {
             self.do_actions(actions, false);
             self.end_pipeline();
             if !self.actions[start..].iter().all(is_reversible) {
-                let inner = self.actions.split_off(start);
+                let mut inner = self.actions.split_off(start);
+                open_last_clone(&mut inner);
                 self.actions.push(DpAction::Clone(inner));
                 self.base = base;
             }

@@ -267,12 +267,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         ctx.slow = SlowPath::NONE;
         ctx.actions.clear();
     }
-    // Nothing comes after the last clone that would need the packet.
-    while let Some(DpAction::Clone(_)) = ctx.actions.last() {
-        if let Some(DpAction::Clone(inner)) = ctx.actions.pop() {
-            ctx.actions.extend(inner);
-        }
-    }
+    open_last_clone(&mut ctx.actions);
     if ctx.actions.is_empty()
         && ctx.snapshot.features.explicit_drop_action
         && ctx.error != DropReason::Ok
@@ -295,6 +290,15 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         met.note(xcache);
     }
     out
+}
+
+/// Nothing comes after the last clone that would need the packet.
+pub(super) fn open_last_clone(actions: &mut Vec<DpAction>) {
+    while let Some(DpAction::Clone(_)) = actions.last() {
+        if let Some(DpAction::Clone(inner)) = actions.pop() {
+            actions.extend(inner);
+        }
+    }
 }
 
 impl<'a> Ctx<'a> {

@@ -2,7 +2,8 @@
 //! owns the way to the remote; a packet to the host that is addressed to a tunnel endpoint is decapsulated.
 //!
 //! The way is looked up in the routes, the next hop in the neighbours that were seen passing by. An unknown
-//! neighbour is asked for, and the packet dropped: the next one finds it.
+//! neighbour is asked for, and the packet dropped, as are those behind it until the answer makes all flows be
+//! translated anew.
 
 use std::net::IpAddr;
 
@@ -145,7 +146,9 @@ impl Ctx<'_> {
 
     fn put_drop(&mut self, reason: DropReason) {
         if self.snapshot.features.explicit_drop_action {
-            self.actions.push(DpAction::Drop(reason));
+            // A copy is dropped: what comes behind gets the packet all the same.
+            let drop = vec![DpAction::Drop(reason)];
+            self.actions.push(DpAction::Clone(drop));
         }
     }
 
@@ -258,12 +261,15 @@ impl Ctx<'_> {
         target: IpAddr,
     ) {
         let kind = if target.is_ipv4() { "ARP" } else { "ND" };
+        let ask = neigh::ask(bridge.neighbours, target);
+        let doing = if ask { "sending" } else { "waiting on" };
         let text = format!(
-            "neighbor cache miss for {target} on bridge {}, sending {kind} request",
+            "neighbor cache miss for {target} on bridge {}, {doing} {kind} request",
             bridge.name
         );
         self.report(&text);
-        if self.side_effects && neigh::may_ask(bridge.neighbours, target) {
+        // Every translation asks, so that the flow which drops packets meanwhile asks again when it is looked at.
+        if ask {
             let packet = compose(&question(eth_src, src, target), Payload::Default);
             if let Some(packet) = packet {
                 self.requests.push(Request {
@@ -273,8 +279,6 @@ impl Ctx<'_> {
                 });
             }
         }
-        // No flow is installed, so that each packet asks again until there is an answer.
-        self.avoid_caching = true;
         self.put_drop(DropReason::TunnelNeighCacheMiss);
     }
 

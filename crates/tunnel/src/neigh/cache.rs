@@ -50,7 +50,7 @@ fn unpack(mac: u64) -> MacAddr {
 
 #[derive(Debug, Default)]
 struct Notes {
-    /// When each missing neighbour was last asked for.
+    /// Until when the answer for each missing neighbour is waited for.
     asked: HashMap<Key, Stamp>,
     /// What each port announced unasked, oldest first; entries that are wanted by now may be among them.
     unasked: HashMap<Source, VecDeque<IpAddr>>,
@@ -60,7 +60,7 @@ struct Notes {
 pub(super) struct Cache {
     entries: papaya::HashMap<Key, Entry, foldhash::fast::RandomState>,
     n_unasked: AtomicUsize,
-    /// No entry expires before.
+    /// No entry expires before, and no answer is given up.
     due: AtomicU64,
     notes: Mutex<Notes>,
 }
@@ -178,38 +178,61 @@ impl Cache {
         }
     }
 
-    /// Whether a missing neighbour shall be asked for now, the last time being longer ago than `retrans`.
-    pub fn may_ask(&self, key: Key, now: Stamp, retrans: Stamp) -> bool {
+    /// Whether a missing neighbour shall be asked for now: its answer is waited for `until` then. False while one is
+    /// waited for.
+    pub fn ask(&self, key: Key, now: Stamp, until: Stamp) -> bool {
         let mut notes = self.notes();
-        let last = notes.asked.get(&key);
-        if last.is_some_and(|t| now < *t + retrans) || notes.asked.len() >= MAX_WANTED {
+        let waits = notes.asked.get(&key).is_some_and(|until| now < *until);
+        if waits || notes.asked.len() >= MAX_WANTED {
             return false;
         }
-        notes.asked.insert(key, now);
+        notes.asked.insert(key, until);
+        self.due.fetch_min(until, Relaxed);
         true
+    }
+
+    /// Answers are waited for as long as it is said now.
+    pub fn shift_asked(&self, old: Stamp, new: Stamp) {
+        let mut notes = self.notes();
+        for until in notes.asked.values_mut() {
+            *until = until.saturating_sub(old) + new;
+        }
+        self.find_due(&notes);
+    }
+
+    /// The neighbours whose answers are waited for, in no order.
+    pub fn asked(&self, now: Stamp) -> Vec<Key> {
+        let notes = self.notes();
+        let waits = notes.asked.iter().filter(|(_, until)| now < **until);
+        waits.map(|(key, _)| *key).collect()
     }
 
     /// Whether [`Cache::expire`] has something to do.
     pub fn is_due(&self, now: Stamp) -> bool {
-        self.due().is_some_and(|due| due <= now) || !self.notes().asked.is_empty()
+        self.due().is_some_and(|due| due <= now)
     }
 
-    /// When the first entry may expire.
+    /// When the first entry may expire, or the first answer be given up.
     pub fn due(&self) -> Option<Stamp> {
         Some(self.due.load(Relaxed)).filter(|due| *due != Stamp::MAX)
     }
 
-    /// Forgets what is too old; true if there were such neighbours.
-    pub fn expire(&self, now: Stamp, retrans: Stamp) -> bool {
+    /// Forgets what is too old; true if there were such neighbours, or answers that did not come: they are to be
+    /// asked for again.
+    pub fn expire(&self, now: Stamp) -> bool {
         let mut notes = self.notes();
-        notes.asked.retain(|_, t| *t + retrans > now);
+        let waited = notes.asked.len();
+        notes.asked.retain(|_, until| now < *until);
+        let given_up = notes.asked.len() != waited;
         let expired = self.retain(&mut notes, |e| e.expires.load(Relaxed) > now);
-        self.find_due();
-        expired
+        self.find_due(&notes);
+        expired || given_up
     }
 
     pub fn clear(&self) {
-        self.retain(&mut self.notes(), |_| false);
+        let mut notes = self.notes();
+        notes.asked.clear();
+        self.retain(&mut notes, |_| false);
         self.due.store(Stamp::MAX, Relaxed);
     }
 
@@ -236,19 +259,20 @@ impl Cache {
 
     /// The ageing time changed: what is known keeps its age.
     pub fn shift(&self, old: Stamp, new: Stamp) {
-        let _notes = self.notes();
+        let notes = self.notes();
         for entry in self.entries.pin().values() {
             let expires = entry.expires.load(Relaxed);
             entry
                 .expires
                 .store(expires.saturating_sub(old) + new, Relaxed);
         }
-        self.find_due();
+        self.find_due(&notes);
     }
 
-    fn find_due(&self) {
+    fn find_due(&self, notes: &Notes) {
         let entries = self.entries.pin();
-        let first = entries.values().map(|e| e.expires.load(Relaxed)).min();
+        let expiries = entries.values().map(|e| e.expires.load(Relaxed));
+        let first = expiries.chain(notes.asked.values().copied()).min();
         self.due.store(first.unwrap_or(Stamp::MAX), Relaxed);
     }
 
@@ -288,13 +312,13 @@ mod tests {
         assert!(c.set(key, MAC, LATER, None));
         assert!(!c.set(key, MAC, LATER, None));
         assert_eq!(c.get(&key, 10, LATER + 10, true), Some(MAC));
-        assert!(!c.expire(LATER, 0));
+        assert!(!c.expire(LATER));
         assert_eq!(c.due(), Some(LATER + 10));
         let moved = MacAddr([2, 0, 0, 0, 0, 2]);
         assert!(c.set(key, moved, LATER + 10, None));
         assert_eq!(c.get(&key, LATER + 9, LATER + 10, false), Some(moved));
         assert_eq!(c.get(&key, LATER + 10, LATER + 20, false), None);
-        assert!(c.expire(LATER + 10, 0));
+        assert!(c.expire(LATER + 10));
         assert_eq!((c.all().len(), c.due()), (0, None));
     }
 
@@ -313,7 +337,7 @@ mod tests {
         assert_eq!(c.n_unasked(), MAX_UNASKED);
         assert_eq!(c.all().len(), MAX_UNASKED + 1);
         // A tunnel asks, and the peer answers through the flooded port.
-        assert!(c.may_ask((BR0, peer), 0, 1));
+        assert!(c.ask((BR0, peer), 0, 1));
         assert!(c.set((BR0, peer), MAC, LATER, Some(1)));
         for n in 70_000..140_000 {
             c.set((BR0, ip(n)), MAC, LATER, Some(1));
@@ -324,9 +348,29 @@ mod tests {
         assert!(!known(ip(70_000)));
         let queued: usize = c.notes().unasked.values().map(VecDeque::len).sum();
         assert!(queued <= MAX_UNASKED + 1, "{queued}");
-        assert!(c.expire(LATER, 0));
+        assert!(c.expire(LATER));
         let left = (c.all().len(), c.n_unasked(), c.notes().unasked.len());
         assert_eq!((left, c.due()), ((0, 0, 0), None));
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_once_and_given_up_in_time() {
+        let c = Cache::default();
+        let (a, b) = ((BR0, ip(1)), (BR0, ip(2)));
+        assert!(c.ask(a, 0, 100) && !c.ask(a, 99, 199));
+        assert!(c.ask(b, 50, 150));
+        assert_eq!((c.due(), c.asked(60).len()), (Some(100), 2));
+        assert!(c.expire(100));
+        assert_eq!((c.due(), c.asked(100)), (Some(150), vec![b]));
+        c.shift_asked(100, 110);
+        assert_eq!((c.due(), c.asked(155)), (Some(160), vec![b]));
+        // What comes is no longer waited for.
+        assert!(c.set(b, MAC, LATER, Some(1)));
+        assert_eq!((c.asked(120), c.n_unasked()), (vec![], 0));
+        assert!(!c.expire(120));
+        assert!(c.ask(a, 120, 220));
+        c.clear();
+        assert_eq!((c.asked(120), c.due()), (vec![], None));
     }
 
     #[test]
@@ -340,7 +384,7 @@ mod tests {
                 let want = || (0..64).for_each(|n| _ = c.get(&(BR0, ip(n)), 0, LATER, true));
                 s.spawn(want);
                 s.spawn(want);
-                s.spawn(|| c.expire(LATER, 0));
+                s.spawn(|| c.expire(LATER));
             });
             assert_eq!((c.all().len(), c.n_unasked()), (0, 0));
         }

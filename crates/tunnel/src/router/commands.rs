@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::table::{RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN, Route};
 use super::{common_len, from_bits, state, tables, to_bits};
+use crate::scan::number;
 
 mod rules;
 
@@ -69,19 +70,6 @@ fn prefix(text: &str) -> Option<(IpAddr, u8)> {
         None => len.parse().ok()?,
     };
     (len <= width).then_some((addr, len))
-}
-
-/// The number at the front of a text, as scanf reads it: it wraps, and what follows does not matter.
-fn number(text: &str) -> Option<u32> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    digits.starts_with(|c: char| c.is_ascii_digit()).then(|| {
-        let digits = digits.chars().map_while(|c| c.to_digit(10));
-        let n = digits.fold(0u32, |n, d| n.wrapping_mul(10).wrapping_add(d));
-        if negative { n.wrapping_neg() } else { n }
-    })
 }
 
 /// Whether the tables are those of the three rules that are always there.
@@ -391,22 +379,6 @@ mod tests {
             "1.1.1.1/ffff::",
         ] {
             assert_eq!(prefix(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn numbers_are_those_of_scanf() {
-        for (text, n) in [
-            ("12x", Some(12)),
-            ("0x12", Some(0)),
-            ("-3", Some(4294967293)),
-            ("4294967296", Some(0)),
-            ("99999999999999999999999", Some(4135583743)),
-            ("", None),
-            ("x", None),
-            ("-", None),
-        ] {
-            assert_eq!(number(text), n, "{text}");
         }
     }
 }

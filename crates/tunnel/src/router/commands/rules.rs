@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::super::rules::Rule;
 use super::super::table::{RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
 use super::super::{add_rule, del_rule, from_bits, state, tables, to_bits};
-use super::{number, prefix};
+use super::prefix;
+use crate::scan::number;
 
 const USAGE: &str = "[-6] [not] from=all|ip/plen [prio=num] table=local|main|default|id";
 
