@@ -59,17 +59,18 @@ impl Config {
             return None;
         }
         let get = |key: &str| all.get(key).map(String::as_str);
+        let is_true = |key: &str| is_true(all, key);
         let emc = get("emc-insert-inv-prob").and_then(|v| v.parse().ok());
         let mut new = Config {
             all: all.clone(),
             emc_inverse: emc.unwrap_or(EMC_INVERSE),
-            smc: get("smc-enable") == Some("true"),
+            smc: is_true("smc-enable"),
             pmd_cores: get("pmd-cpu-mask").and_then(parse_core_mask),
             tx_flush_interval: get("tx-flush-interval")
                 .and_then(|v| v.parse().ok())
                 .unwrap_or(0)
                 .min(MAX_FLUSH_INTERVAL),
-            pmd_perf_metrics: get("pmd-perf-metrics") == Some("true"),
+            pmd_perf_metrics: is_true("pmd-perf-metrics"),
             auto_lb: AutoLb::of(all),
             ..Config::default()
         };
@@ -192,6 +193,11 @@ impl Default for AutoLb {
     }
 }
 
+/// Whether a setting is true, in letters of either case.
+fn is_true(all: &BTreeMap<String, String>, key: &str) -> bool {
+    all.get(key).is_some_and(|v| v.eq_ignore_ascii_case("true"))
+}
+
 impl AutoLb {
     fn of(all: &BTreeMap<String, String>) -> AutoLb {
         let default = AutoLb::default();
@@ -205,7 +211,7 @@ impl AutoLb {
         };
         let interval = number("pmd-auto-lb-rebal-interval", default.interval_min);
         AutoLb {
-            wanted: all.get("pmd-auto-lb").is_some_and(|v| v == "true"),
+            wanted: is_true(all, "pmd-auto-lb"),
             interval_min: match interval {
                 0 => 1,
                 n if n > 20_000 => 1,

@@ -2,10 +2,12 @@
 //! becomes the virtio-net header of TAP devices and packet sockets and back.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, IpChecksum, Offload, Packet};
 use ferrovs_packet::gso::{self, MAX_SEGMENTS};
-use ferrovs_runtime::coverage;
+use ferrovs_runtime::vlog::modules::USERSPACE_TSO;
+use ferrovs_runtime::{coverage, vlog};
 use ferrovs_sys::vnet::{
     VNET_F_DATA_VALID, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_NONE, VNET_GSO_TCPV4,
     VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VnetHdr,
@@ -53,6 +55,24 @@ const NAMES: [(&str, Capabilities); 10] = [
     ("tx_udp_csum_offload", Capabilities::UDP_CSUM),
     ("tx_vxlan_tso_offload", Capabilities::VXLAN_SEG),
 ];
+
+/// Whether `userspace-tso-enable` was seen.
+static TSO: AtomicBool = AtomicBool::new(false);
+
+/// From now on, until the program ends, devices for tests deal in trains. Those of the kernel always do.
+pub fn enable_userspace_tso() {
+    if !TSO.swap(true, Ordering::Relaxed) {
+        vlog::info!(
+            USERSPACE_TSO,
+            "Userspace TCP Segmentation Offloading support enabled"
+        );
+    }
+}
+
+/// Whether they do.
+pub fn userspace_tso() -> bool {
+    TSO.load(Ordering::Relaxed)
+}
 
 /// What `Interface.status` says of a device that can do `can`.
 pub fn status(can: Capabilities) -> BTreeMap<String, String> {
@@ -110,12 +130,17 @@ fn is_done(p: &Packet, can: Capabilities) -> bool {
             GsoType::Udp => Capabilities::UDP_SEG,
         }),
     };
-    // A sum is stored wherever the packet says, whatever the protocol.
-    let sums = Capabilities::TCP_CSUM.union(Capabilities::UDP_CSUM);
+    let transport = match p.offload.checksum {
+        Checksum::Partial { offset: 16, .. } => can.contains(Capabilities::TCP_CSUM),
+        Checksum::Partial { offset: 6, .. } => can.contains(Capabilities::UDP_CSUM),
+        // Who does both stores a sum wherever the packet says, whatever the protocol.
+        Checksum::Partial { .. } => {
+            can.contains(Capabilities::TCP_CSUM.union(Capabilities::UDP_CSUM))
+        }
+        _ => true,
+    };
     let ip = p.md.ip_checksum != IpChecksum::Open || can.contains(Capabilities::IP_CSUM);
-    segments
-        && ip
-        && (can.contains(sums) || !matches!(p.offload.checksum, Checksum::Partial { .. }))
+    segments && ip && transport
 }
 
 /// What the header of a received frame of `len` bytes says, the frame having been shifted by

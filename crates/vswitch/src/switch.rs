@@ -443,6 +443,9 @@ impl Switch {
             self.stats_interval = interval;
             self.next_stats = now;
         }
+        if get_bool(other, "userspace-tso-enable", false) {
+            ferrovs_netdev::offload::enable_userspace_tso();
+        }
         if let Some((key, certificate, ca_cert, bootstrap)) = &self.config.tls {
             let mut ssl = self.ssl.clone();
             ssl.private_key = Some(key.into());

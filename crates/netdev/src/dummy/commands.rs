@@ -71,10 +71,11 @@ fn receive(r: &Request, parse: FlowParser) -> Reply {
     let mut queue = 0;
     if r.arg(2) == Some("--qid") && r.argv.len() > 3 {
         let n_rxq = dev.state().layout.n_rxq;
-        queue = match r.arg(3).and_then(|q| q.parse::<usize>().ok()) {
-            Some(q) if q < n_rxq => q,
-            _ => return Err("bad rx queue id.".into()),
-        };
+        // What is no number is 0.
+        queue = r.arg(3).map_or(0, |q| q.parse::<i64>().unwrap_or(0)) as usize;
+        if queue >= n_rxq {
+            return Err("bad rx queue id.".into());
+        }
         i = 4;
     }
     while let Some(text) = r.arg(i) {
@@ -156,13 +157,14 @@ fn parse_ipv4(text: &str) -> Result<(IpAddr, u8), String> {
                     "{text}: IPv4 network prefix bits not between 0 and 32, inclusive"
                 ));
             }
-            Err(_) => (
-                a,
-                l.parse::<Ipv4Addr>()
-                    .map_err(|_| bad())?
-                    .to_bits()
-                    .leading_ones() as u8,
-            ),
+            Err(_) => {
+                let mask = l.parse::<Ipv4Addr>().map_err(|_| bad())?.to_bits();
+                let len = mask.leading_ones();
+                if mask.count_ones() != len {
+                    return Err(format!("{text}: CIDR network required"));
+                }
+                (a, len as u8)
+            }
         },
     };
     Ok((addr.parse::<Ipv4Addr>().map_err(|_| bad())?.into(), len))
@@ -170,13 +172,18 @@ fn parse_ipv4(text: &str) -> Result<(IpAddr, u8), String> {
 
 fn parse_ipv6(text: &str) -> Result<(IpAddr, u8), String> {
     let (addr, len) = text.split_once('/').unwrap_or((text, "128"));
-    let len = len
-        .parse::<u8>()
-        .ok()
-        .filter(|l| *l <= 128)
-        .ok_or_else(|| {
-            format!("{text}: IPv6 network prefix bits not between 0 and 128, inclusive")
-        })?;
+    let len = match (len.parse::<u8>(), len.parse::<Ipv6Addr>()) {
+        (Ok(len @ 0..=128), _) => len,
+        (_, Ok(mask)) if mask.to_bits().count_zeros() == mask.to_bits().trailing_zeros() => {
+            mask.to_bits().leading_ones() as u8
+        }
+        (_, Ok(_)) => return Err(format!("{text}: CIDR network required")),
+        _ => {
+            return Err(format!(
+                "{text}: IPv6 network prefix bits not between 0 and 128, inclusive"
+            ));
+        }
+    };
     let addr = addr
         .parse::<Ipv6Addr>()
         .map_err(|_| format!("{text}: invalid IPv6 address"))?;

@@ -192,3 +192,46 @@ fn checksums_are_what_the_options_of_both_devices_make_of_them() {
     assert_eq!(b.config().into_keys().collect::<Vec<_>>(), leaves);
     assert_eq!(b.status()["tx_ip_csum_offload"], "true");
 }
+
+#[test]
+fn a_train_is_cut_for_a_device_that_takes_none() {
+    use ferrovs_packet::gso::size_on_wire;
+    crate::offload::enable_userspace_tso();
+    let open = |name| open(name, "dummy").unwrap();
+    let (from, whole, cut) = (open("tso0"), open("tso1"), open("tso2"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = |n: &str| dir.path().join(n).to_str().unwrap().to_owned();
+    let mut q = from.rxq_open(0).unwrap();
+    let size = ("ol_tso_segsz", "300");
+    from.set_config(&options(&[size])).unwrap();
+    whole
+        .set_config(&options(&[size, ("tx_pcap", &path("1"))]))
+        .unwrap();
+    cut.set_config(&options(&[("tx_pcap", &path("2"))]))
+        .unwrap();
+    assert_eq!(whole.config(), options(&[size]));
+    assert_eq!(whole.status()["tx_tcp_seg_offload"], "true");
+    assert_eq!(cut.status()["tx_tcp_seg_offload"], "false");
+    // 300 bytes are no train, 700 are three segments.
+    for (payload, on_wire) in [(300, 354), (700, 354)] {
+        let mut f = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+        f.extend_from_slice(&[0x45, 0, 0, 0, 0, 1, 0x40, 0, 0x40, 6, 0, 0]);
+        f.extend_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2, 0, 7, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0]);
+        f.extend_from_slice(&[0x50, 0x10, 0, 0, 0, 0, 0, 0]);
+        f.extend((0..payload).map(|n| n as u8));
+        let total = f.len() as u16 - 14;
+        f[16..18].copy_from_slice(&total.to_be_bytes());
+        device("tso0").unwrap().receive(0, Packet::from_slice(&f));
+        let mut batch = Batch::new();
+        assert_eq!(q.recv(&mut batch).unwrap(), 1);
+        assert_eq!(size_on_wire(&batch[0]), on_wire);
+        let mut copy: Batch = [batch[0].duplicate()].into_iter().collect();
+        assert!(send(&*whole, &mut batch).is_empty() && send(&*cut, &mut copy).is_empty());
+    }
+    let sent = |d: &dyn Netdev| {
+        let stats = d.stats().unwrap();
+        (stats.tx_packets.unwrap(), stats.tx_bytes.unwrap())
+    };
+    assert_eq!(sent(&*whole), (2, 354 + 754));
+    assert_eq!(sent(&*cut), (4, 354 + 354 + 354 + 154));
+}
