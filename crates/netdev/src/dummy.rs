@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ferrovs_packet::buffer::{Batch, Packet};
 use ferrovs_packet::types::MacAddr;
-use ferrovs_runtime::Poller;
+use ferrovs_runtime::vlog::modules::NETDEV_DUMMY;
+use ferrovs_runtime::{Poller, vlog};
 use ferrovs_sync::{Counter, Seq, Waker};
 
 use crate::changes::changed;
@@ -389,10 +390,18 @@ impl Netdev for Device {
             }
         }
         if self.is_pmd() {
-            let queues = |k: &str| int(options, k, 1).clamp(1, MAX_QUEUES as i64) as usize;
+            let (rxq, txq) = (int(options, "n_rxq", 1), int(options, "n_txq", 1));
+            if rxq.max(txq) > MAX_QUEUES as i64 {
+                vlog::warn!(
+                    NETDEV_DUMMY,
+                    "The one or both of interface {} queues(rxq: {rxq}, txq: {txq}) exceed {MAX_QUEUES}. Sets it {MAX_QUEUES}.",
+                    d.name
+                );
+            }
+            let queues = |n: i64| n.clamp(1, MAX_QUEUES as i64) as usize;
             st.requested = Layout {
-                n_rxq: queues("n_rxq"),
-                n_txq: queues("n_txq"),
+                n_rxq: queues(rxq),
+                n_txq: queues(txq),
                 numa_id: u32::try_from(int(options, "numa_id", 0)).unwrap_or(0),
             };
         }
