@@ -21,7 +21,7 @@ pub const ACK: u8 = 0x10;
 pub const URG: u8 = 0x20;
 
 /// What window tracking looks at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub flags: u8,
     pub seq: u32,
@@ -34,13 +34,32 @@ pub struct Segment {
 }
 
 /// What a packet is to the tracker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Of the packet, or, if `related`, the reverse of the one that it quotes.
     pub tuple: Tuple,
     /// An ICMP error.
     pub related: bool,
     pub tcp: Segment,
+}
+
+impl Key {
+    pub const NONE: Key = Key {
+        tuple: Tuple::NONE,
+        related: false,
+        tcp: Segment::NONE,
+    };
+}
+
+impl Segment {
+    const NONE: Segment = Segment {
+        flags: 0,
+        seq: 0,
+        ack: 0,
+        window: 0,
+        len: 0,
+        wscale: None,
+    };
 }
 
 /// Why a packet is invalid, for counters.
@@ -265,7 +284,7 @@ fn wscale(options: &[u8]) -> Option<u8> {
 
 fn segment(l4: &[u8]) -> Segment {
     let Some(h) = l4.first_chunk::<20>() else {
-        return Segment::default();
+        return Segment::NONE;
     };
     let header = usize::from(h[12] >> 4) * 4;
     let flags = h[13];
@@ -292,10 +311,10 @@ fn header_holds(h: &[u8; 28]) -> bool {
     sum == 0xffff
 }
 
-/// Reads what most packets are: TCP or UDP in IPv4 without options. None for all others, and for those with which
-/// something is wrong.
+/// Reads what most packets are, TCP or UDP in IPv4 without options, as [`any`] does. None for all others, for fragments,
+/// and for those with which something is wrong.
 #[inline]
-fn ordinary(packet: &Packet, key: &mut Key) -> Option<()> {
+pub fn ordinary(packet: &Packet, key: &mut Key) -> Option<()> {
     let l3 = packet.l3_data();
     let h = l3.first_chunk::<28>()?;
     if h[0] != 0x45 || u16_at(h, 6) & 0x3fff != 0 || !header_holds(h) {
@@ -326,16 +345,7 @@ fn ordinary(packet: &Packet, key: &mut Key) -> Option<()> {
 }
 
 /// Reads a packet into a key, which has nothing but a zone.
-#[inline]
-pub fn read(packet: &Packet, key: &mut Key) -> Result<(), Invalid> {
-    match ordinary(packet, key) {
-        Some(()) => Ok(()),
-        None => read_any(packet, key),
-    }
-}
-
-/// The same for all packets.
-fn read_any(packet: &Packet, key: &mut Key) -> Result<(), Invalid> {
+pub fn any(packet: &Packet, key: &mut Key) -> Result<(), Invalid> {
     let l3 = packet.l3_data();
     let mut outer = Tuple {
         zone: key.tuple.zone,
@@ -358,7 +368,7 @@ fn read_any(packet: &Packet, key: &mut Key) -> Result<(), Invalid> {
     }
     key.tcp = match outer.proto {
         ip_proto::TCP => segment(l4),
-        _ => Segment::default(),
+        _ => Segment::NONE,
     };
     Ok(())
 }

@@ -158,6 +158,14 @@ impl Shard {
         }
     }
 
+    /// The same of the place that a connection to come will get, if there is one already.
+    #[inline]
+    pub fn fetch_free(&self) {
+        if let Some(slot) = self.conns.free.last() {
+            self.fetch(*slot, true);
+        }
+    }
+
     #[inline]
     fn alias(&self, at: u32) -> Option<&Alias> {
         match at & ALIAS {

@@ -10,7 +10,6 @@
 //! by packet is handled, in order. As long as packets belong to one shard its lock is kept. Nothing is allocated for a
 //! packet of a connection that is there.
 
-use arrayvec::ArrayVec;
 use ferrovs_datapath::action::{Ct, NatKind};
 use ferrovs_packet::buffer::{BATCH, Batch, Checksum, CtConn, Packet};
 use ferrovs_packet::edit;
@@ -80,7 +79,7 @@ pub struct Run<'a> {
 }
 
 /// A packet of a batch, and what the walks have found of it.
-#[derive(Default)]
+#[derive(Clone, Copy)]
 struct Walked {
     key: Key,
     hash: u64,
@@ -89,11 +88,20 @@ struct Walked {
     place: Option<Place>,
 }
 
+impl Walked {
+    /// All zero, so that many of them cost little.
+    const NONE: Walked = Walked {
+        key: Key::NONE,
+        hash: 0,
+        what: What::Keyed,
+        place: None,
+    };
+}
+
 /// How a packet is to be handled.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     /// By its key.
-    #[default]
     Keyed,
     /// It was tracked in this zone before.
     Again,
@@ -101,7 +109,7 @@ enum What {
 }
 
 /// Checksums that were looked at, and that were wrong.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Sums {
     network: u64,
     network_wrong: u64,
@@ -137,24 +145,31 @@ impl<'a> Run<'a> {
 
     /// Tracks all packets of a batch; see [`Tracker::execute`].
     pub fn batch(&mut self, batch: &mut Batch) -> Vec<Packet> {
-        if batch.iter().any(frag::is_fragment) {
-            return self.fragments(batch);
-        }
-        let mut walked: ArrayVec<Walked, BATCH> = ArrayVec::new();
-        for packet in batch.iter() {
-            walked.push(Walked::default());
-            if let Some(walked) = walked.last_mut() {
-                self.read(packet, walked);
+        let rest = match self.walk(batch) {
+            true => Vec::new(),
+            false => self.fragments(batch),
+        };
+        self.sums.count();
+        rest
+    }
+
+    /// Tracks packets, as many as a batch has at most; false, with nothing done, if a fragment is among them.
+    fn walk(&mut self, packets: &mut [Packet]) -> bool {
+        let mut walked = [Walked::NONE; BATCH];
+        let before = self.sums;
+        for (packet, walked) in packets.iter().zip(&mut walked) {
+            if !self.read(packet, walked) {
+                self.sums = before;
+                return false;
             }
         }
-        for walked in walked.iter_mut().filter(|w| w.what == What::Keyed) {
+        for walked in &mut walked[..packets.len().min(BATCH)] {
             self.fetch(walked);
         }
-        for (packet, walked) in batch.iter_mut().zip(&walked) {
+        for (packet, walked) in packets.iter_mut().zip(&walked) {
             self.handle(packet, walked);
         }
-        self.sums.count();
-        Vec::new()
+        true
     }
 
     /// Tracks a batch that has fragments in it.
@@ -180,7 +195,6 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        self.sums.count();
         let rest = out.split_off(out.len().min(BATCH));
         batch.extend(out);
         rest
@@ -188,44 +202,53 @@ impl<'a> Run<'a> {
 
     /// Tracks a packet that comes alone.
     fn packet(&mut self, packet: &mut Packet) {
-        let mut walked = Walked::default();
-        self.read(packet, &mut walked);
-        self.handle(packet, &walked);
-    }
-
-    /// First walk: what the packet is, and the hash of that.
-    #[inline]
-    fn read(&mut self, packet: &Packet, walked: &mut Walked) {
-        if self.may_come_again(packet) {
-            walked.what = What::Again;
-        } else {
-            self.read_key(packet, walked);
+        if !self.walk(std::slice::from_mut(packet)) {
+            self.describe(packet, CS_INVALID, None, None);
         }
     }
 
+    /// First walk: what the packet is, and the hash of that. False if it is a fragment.
     #[inline]
-    fn read_key(&mut self, packet: &Packet, walked: &mut Walked) {
+    fn read(&mut self, packet: &Packet, walked: &mut Walked) -> bool {
+        if self.may_come_again(packet) {
+            walked.what = What::Again;
+            return !frag::is_fragment(packet);
+        }
         walked.key.tuple.zone = self.ct.zone;
-        let read = extract::read(packet, &mut walked.key);
+        let mut read = Ok(());
+        if extract::ordinary(packet, &mut walked.key).is_none() {
+            if frag::is_fragment(packet) {
+                return false;
+            }
+            read = extract::any(packet, &mut walked.key);
+        }
         self.sums.note(packet, &walked.key, read);
         if read.is_err() {
             walked.what = What::Invalid;
-            return;
+            return true;
         }
         let table = &self.tracker.table;
-        walked.what = What::Keyed;
         walked.hash = table.hash(&walked.key.tuple);
         table.fetch_index(walked.hash);
+        true
     }
 
     /// Second walk: where the connection may be.
     #[inline]
     fn fetch(&mut self, walked: &mut Walked) {
+        if walked.what != What::Keyed {
+            return;
+        }
         let shard = Table::shard_of(walked.hash);
-        walked.place = self.held.lock(shard).likely(walked.hash, shard);
-        if let Some(place) = walked.place {
-            let all = walked.key.tuple.proto == ip_proto::TCP;
-            self.held.lock(place.shard).fetch(place.slot, all);
+        let held = self.held.lock(shard);
+        walked.place = held.likely(walked.hash, shard);
+        match walked.place {
+            Some(place) => {
+                let all = walked.key.tuple.proto == ip_proto::TCP;
+                self.held.lock(place.shard).fetch(place.slot, all);
+            }
+            None if self.ct.commit => held.fetch_free(),
+            None => {}
         }
     }
 
@@ -239,9 +262,8 @@ impl<'a> Run<'a> {
             What::Again if self.again(packet) => {}
             // The connection has gone.
             What::Again => {
-                let mut walked = Walked::default();
-                self.read_key(packet, &mut walked);
-                self.handle(packet, &walked);
+                packet.md.ct_conn = CtConn::default();
+                self.packet(packet);
             }
         }
     }

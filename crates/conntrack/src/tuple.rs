@@ -36,6 +36,16 @@ fn words(a: &Addr) -> [u64; 2] {
 }
 
 impl Tuple {
+    pub const NONE: Tuple = Tuple {
+        src: [0; 16],
+        dst: [0; 16],
+        src_l4: 0,
+        dst_l4: 0,
+        zone: 0,
+        proto: 0,
+        ipv6: false,
+    };
+
     /// That of packets the other way.
     #[inline]
     pub fn reversed(&self) -> Tuple {

@@ -4,6 +4,7 @@ use ferrovs_packet::buffer::Checksum;
 use proptest::prelude::*;
 
 use super::*;
+use crate::extract::{self, Key};
 
 /// Packets that lead everywhere: an announcement, its answer, an error, a query, fragments, a transfer.
 fn seeds() -> Vec<Packet> {
@@ -92,6 +93,32 @@ fn actions() -> Vec<Ct> {
 }
 
 proptest! {
+    #[test]
+    fn what_is_read_quickly_is_what_is_read_otherwise(
+        seed in 0usize..12,
+        changes in prop::collection::vec((0usize..60, any::<u8>()), 0..3),
+        cut in 0usize..200,
+        mend in any::<bool>(),
+        pad in 0usize..9,
+    ) {
+        let mut packet = seeds().swap_remove(seed);
+        let size = packet.size();
+        for (at, value) in changes {
+            packet.data_mut()[at % size] = value;
+        }
+        packet.truncate(size.min(cut.max(34)));
+        packet.append(&vec![0; pad]);
+        MiniflowBuf::new().extract(&mut packet);
+        let packet = if mend { mended(packet) } else { packet };
+        let (mut quick, mut slow) = (Key::NONE, Key::NONE);
+        (quick.tuple.zone, slow.tuple.zone) = (5, 5);
+        if extract::ordinary(&packet, &mut quick).is_some() {
+            prop_assert!(!crate::frag::is_fragment(&packet));
+            prop_assert_eq!(extract::any(&packet, &mut slow), Ok(()));
+            prop_assert_eq!(quick, slow);
+        }
+    }
+
     #[test]
     fn no_packet_makes_the_tracker_fail(
         steps in prop::collection::vec(
