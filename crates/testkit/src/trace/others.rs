@@ -111,7 +111,12 @@ impl Script<'_> {
         }
         let mut inner = frames::ip(quoted.0.ip(), quoted.1.ip(), proto, 77, &l4);
         if self.random.chance(10) {
-            inner.truncate(self.random.below(inner.len()));
+            let (len, header) = (self.random.below(inner.len()), inner.len() - l4.len());
+            // Where a TCP header ends behind its checksum Open vSwitch mends of it only what ports change.
+            inner.truncate(match len.saturating_sub(header) {
+                17..20 if proto != UDP => header + 16,
+                _ => len,
+            });
         }
         let from = match self.random.below(3) {
             // A router between them; where nothing is translated in the end Open vSwitch gives it the host's address.
