@@ -55,6 +55,8 @@ pub mod flag {
     pub const LABELED: u8 = 1 << 5;
     /// It has extras.
     pub const EXTRA: u8 = 1 << 6;
+    /// It has a policy other than the default one.
+    pub const POLICY: u8 = 1 << 7;
 }
 
 /// What few connections have.
@@ -101,7 +103,7 @@ pub struct Conn {
 
     tcp: Tcp,
     labels: [u8; 16],
-    pub policy: u32,
+    policy: u32,
     reply: Ends,
     extra: Option<Box<Extra>>,
 }
@@ -149,16 +151,18 @@ impl Conn {
     /// Which direction packets with the tuple have: whether that of replies. None if they are not of this one.
     #[inline]
     pub fn direction_of(&self, t: &Tuple) -> Option<bool> {
-        if !self.has(flag::USED) {
-            None
-        } else if self.orig.is(t) {
-            Some(false)
-        } else {
-            let is_reply = match self.has(flag::NAT) {
-                true => self.reply() == *t,
-                false => self.orig.answers(t),
-            };
-            is_reply.then_some(true)
+        match self.flags & (flag::USED | flag::NAT) {
+            flag::USED => self.orig.direction_of(t),
+            flags if flags & flag::USED != 0 => self.translated_direction_of(t),
+            _ => None,
+        }
+    }
+
+    #[cold]
+    fn translated_direction_of(&self, t: &Tuple) -> Option<bool> {
+        match self.orig == *t {
+            true => Some(false),
+            false => (self.reply() == *t).then_some(true),
         }
     }
 
@@ -204,6 +208,21 @@ impl Conn {
     pub fn extra_mut(&mut self) -> &mut Extra {
         self.flags |= flag::EXTRA;
         self.extra.get_or_insert_default()
+    }
+
+    #[inline]
+    pub fn policy(&self) -> u32 {
+        match self.has(flag::POLICY) {
+            true => self.policy,
+            false => DEFAULT_POLICY,
+        }
+    }
+
+    pub fn set_policy(&mut self, policy: u32) {
+        self.policy = policy;
+        if policy != DEFAULT_POLICY {
+            self.flags |= flag::POLICY;
+        }
     }
 
     #[inline]

@@ -304,7 +304,8 @@ fn segment(l4: &[u8]) -> Segment {
 /// Whether the checksum of an IPv4 header without options holds.
 #[inline]
 fn header_holds(h: &[u8; 28]) -> bool {
-    let word = |at: usize| u64::from(u32_at(h, at));
+    // The order of bytes does not matter.
+    let word = |at: usize| u64::from(u32::from_ne_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]]));
     let sum = word(0) + word(4) + word(8) + word(12) + word(16);
     let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16);

@@ -56,6 +56,7 @@ pub enum Found {
 }
 
 /// Places of one type, in chunks, so that growing moves nothing and wastes little.
+#[repr(C)]
 struct Slab<T> {
     chunks: Vec<Box<[T]>>,
     free: Vec<u32>,
@@ -104,6 +105,7 @@ impl<T> Slab<T> {
 
 /// See the module's text.
 #[derive(Default)]
+#[repr(C)]
 pub struct Shard {
     index: Index,
     conns: Slab<Conn>,
@@ -224,12 +226,11 @@ impl Shard {
     }
 }
 
-/// A shard, and where its index is.
+/// A shard, and where its index is. What packets of connections need is in the first cache line.
 #[derive(Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Cell {
-    address: AtomicUsize,
-    mask: AtomicUsize,
+    index: AtomicUsize,
     shard: Spin<Shard>,
 }
 
@@ -287,9 +288,8 @@ impl Held<'_> {
 
     fn enter(&mut self, hash: u64, at: u32) {
         if self.shard.index.insert(tag(hash), at) {
-            let Whereabouts { address, mask } = self.shard.index.whereabouts();
-            self.cell.address.store(address, Relaxed);
-            self.cell.mask.store(mask, Relaxed);
+            let Whereabouts(there) = self.shard.index.whereabouts();
+            self.cell.index.store(there, Relaxed);
         }
     }
 }
@@ -343,11 +343,7 @@ impl Table {
     pub fn fetch_index(&self, hash: u64) {
         let cell = self.cell(Self::shard_of(hash));
         // What has moved meanwhile is fetched in vain, no more.
-        let there = Whereabouts {
-            address: cell.address.load(Relaxed),
-            mask: cell.mask.load(Relaxed),
-        };
-        index::fetch(there, tag(hash));
+        index::fetch(Whereabouts(cell.index.load(Relaxed)), tag(hash));
     }
 
     pub fn count(&self) -> u32 {

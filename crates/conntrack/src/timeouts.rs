@@ -68,13 +68,18 @@ impl Policies {
         });
     }
 
+    #[cold]
+    fn own(&self, policy: u32, member: usize) -> Option<u32> {
+        self.0.load().get(&policy).and_then(|t| t.0[member])
+    }
+
     /// Milliseconds that a connection of the class lives without packets.
     #[inline]
     pub fn time_ms(&self, policy: u32, class: Class) -> u64 {
         let (default, member) = ROWS[class as usize];
         let own = match policy {
             DEFAULT_POLICY => None,
-            id => self.0.load().get(&id).and_then(|t| t.0[member]),
+            id => self.own(id, member),
         };
         u64::from(own.unwrap_or(default)) * 1000
     }

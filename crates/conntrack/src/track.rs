@@ -33,7 +33,7 @@ use crate::nat;
 use crate::rewrite;
 use crate::table::{self, Found, Place, Table};
 use crate::tcp::Verdict;
-use crate::timeouts::DEFAULT_POLICY;
+use crate::timeouts::{Class, DEFAULT_POLICY};
 use crate::tuple::Tuple;
 
 const CS_NAT: u8 = CS_SRC_NAT | CS_DST_NAT;
@@ -215,17 +215,17 @@ impl<'a> Run<'a> {
             return !frag::is_fragment(packet);
         }
         walked.key.tuple.zone = self.ct.zone;
-        let mut read = Ok(());
-        if extract::ordinary(packet, &mut walked.key).is_none() {
-            if frag::is_fragment(packet) {
-                return false;
+        if extract::ordinary(packet, &mut walked.key).is_some() {
+            self.sums.hold(packet, &walked.key);
+        } else if frag::is_fragment(packet) {
+            return false;
+        } else {
+            let read = extract::any(packet, &mut walked.key);
+            self.sums.note(packet, &walked.key, read);
+            if read.is_err() {
+                walked.what = What::Invalid;
+                return true;
             }
-            read = extract::any(packet, &mut walked.key);
-        }
-        self.sums.note(packet, &walked.key, read);
-        if read.is_err() {
-            walked.what = What::Invalid;
-            return true;
         }
         let table = &self.tracker.table;
         walked.hash = table.hash(&walked.key.tuple);
@@ -284,22 +284,20 @@ impl<'a> Run<'a> {
     #[inline]
     fn known(&mut self, packet: &mut Packet, walked: &Walked) -> bool {
         let Walked { key, hash, .. } = walked;
-        walked.place.is_some_and(|place| {
-            let direction = |conn: &Conn| conn.direction_of(&key.tuple);
-            self.belongs(packet, key, *hash, place, direction)
-        })
+        walked
+            .place
+            .is_some_and(|place| self.belongs(packet, key, *hash, place, None))
     }
 
-    /// Tracks a packet of the connection at a place; `direction` tells whether it is a reply, and None where it is not
-    /// of that one. False, with nothing done, where no connection is that goes on with it.
-    #[inline]
+    /// Tracks a packet of the connection at a place, a `reply` or not, which its tuple says unless it is known. False,
+    /// with nothing done, where no connection is that goes on with it.
     fn belongs(
         &mut self,
         packet: &mut Packet,
         key: &Key,
         hash: u64,
         place: Place,
-        direction: impl FnOnce(&Conn) -> Option<bool>,
+        reply: Option<bool>,
     ) -> bool {
         let done = self.translated(packet);
         let (tracker, ct) = (self.tracker, self.ct);
@@ -308,9 +306,12 @@ impl<'a> Run<'a> {
         let Some(conn) = conn.filter(|c| !c.has_expired(now_ms)) else {
             return false;
         };
-        let Some(reply) = direction(conn).filter(|reply| !(ct.force && *reply)) else {
+        let Some(reply) = reply.or_else(|| conn.direction_of(&key.tuple)) else {
             return false;
         };
+        if ct.force && reply {
+            return false;
+        }
         let hit = Hit {
             tracker,
             ct,
@@ -352,7 +353,7 @@ impl<'a> Run<'a> {
             found = self.find_original(packet, before);
         }
         if let Some((place, reply)) = found {
-            if self.belongs(packet, key, hash, place, |_| Some(reply)) {
+            if self.belongs(packet, key, hash, place, Some(reply)) {
                 return;
             }
             self.remove(place);
@@ -453,7 +454,7 @@ impl<'a> Run<'a> {
             let helper = self.ct.helper.as_deref();
             let mut conn = Conn::new(key, state);
             conn.expires = self.now_ms + self.tracker.policies.time_ms(policy, class);
-            conn.policy = policy;
+            conn.set_policy(policy);
             conn.helper = helper.map_or(Helper::None, Helper::named);
             conn
         });
@@ -622,14 +623,9 @@ fn announced(mut conn: Conn, e: &Expected) -> Conn {
 
 impl Sums {
     /// Notes what was looked at in a packet with such a key.
-    #[inline]
     fn note(&mut self, packet: &Packet, key: &Key, read: Result<(), Invalid>) {
-        let asked = u64::from(packet.offload.checksum == Checksum::Unknown);
         match read {
-            Ok(()) => {
-                self.network += u64::from(!key.tuple.ipv6);
-                self.transport += asked;
-            }
+            Ok(()) => self.hold(packet, key),
             Err(Invalid::NetworkChecksum) => {
                 self.network += 1;
                 self.network_wrong += 1;
@@ -641,6 +637,13 @@ impl Sums {
             }
             Err(_) => {}
         }
+    }
+
+    /// Notes that what was looked at holds.
+    #[inline]
+    fn hold(&mut self, packet: &Packet, key: &Key) {
+        self.network += u64::from(!key.tuple.ipv6);
+        self.transport += u64::from(packet.offload.checksum == Checksum::Unknown);
     }
 
     /// Tells the counters.
@@ -678,19 +681,28 @@ fn translate(packet: &mut Packet, conn: &Conn, reply: bool, related: bool) -> u8
 }
 
 /// Writes into a packet what is known of its connection, and into the connection what the action says.
-#[inline]
 fn describe_conn(packet: &mut Packet, conn: &mut Conn, ct: &Ct, state: u8) {
-    let md = &mut packet.md;
     if let Some(m) = ct.mark {
         conn.mark = m.value & m.mask | conn.mark & !m.mask;
     }
     if let Some(m) = &ct.labels {
         conn.set_labels(&m.value, &m.mask);
     }
+    let md = &mut packet.md;
     md.ct_state = state | CS_TRACKED;
     md.ct_zone = ct.zone;
     (md.ct_mark, md.ct_label) = (conn.mark, conn.labels());
     md.ct_orig = conn.shown().to_flow();
+}
+
+/// The same where the action says nothing and the connection has nothing but a mark.
+#[inline]
+fn describe_plain(packet: &mut Packet, conn: &Conn, ct: &Ct, state: u8) {
+    let md = &mut packet.md;
+    md.ct_state = state | CS_TRACKED;
+    md.ct_zone = ct.zone;
+    (md.ct_mark, md.ct_label) = (conn.mark, [0; 16]);
+    md.ct_orig = conn.orig.to_flow();
 }
 
 /// A packet that belongs to a connection.
@@ -706,19 +718,56 @@ struct Hit<'a> {
 }
 
 impl Hit<'_> {
+    #[inline]
     fn update(&self, conn: &mut Conn, packet: &mut Packet, key: &Key) -> Next {
+        let asks = self.ct.mark.is_some() || self.ct.labels.is_some();
+        let plain = conn.flags == flag::USED && conn.helper == Helper::None;
+        match plain && !key.related && !asks {
+            true => self.follow_plain(conn, packet, key),
+            false => self.follow(conn, packet, key),
+        }
+    }
+
+    /// What most packets need: nothing but the state of the connection changes, and nothing of the packet.
+    #[inline]
+    fn follow_plain(&self, conn: &mut Conn, packet: &mut Packet, key: &Key) -> Next {
+        let (state, class) = match self.verdict(conn, key) {
+            Ok(known) => known,
+            Err(next) => return next,
+        };
+        if let Some(class) = class {
+            let time = self.tracker.policies.time_ms(DEFAULT_POLICY, class);
+            conn.expires = self.now_ms + time;
+        }
+        describe_plain(packet, conn, self.ct, self.done | state);
+        packet.md.ct_conn = match state {
+            CS_INVALID => CtConn::default(),
+            _ => CtConn::new(self.place.shard, self.place.slot, conn.serial, false),
+        };
+        Next::Done
+    }
+
+    /// What a packet is to the state of its connection, and the class that it is in now if it is to live so long.
+    #[inline]
+    fn verdict(&self, conn: &mut Conn, key: &Key) -> Result<(u8, Option<Class>), Next> {
+        let direction = if self.reply { CS_REPLY_DIR } else { 0 };
+        Ok(match conn.update(key, self.reply, self.checked) {
+            Verdict::Valid(class) => (CS_ESTABLISHED | direction, Some(class)),
+            Verdict::Tolerated => (CS_ESTABLISHED | direction, None),
+            Verdict::ValidNew(class) => (CS_NEW, Some(class)),
+            Verdict::Invalid => (CS_INVALID, None),
+            Verdict::New => return Err(Next::Renew),
+        })
+    }
+
+    /// What all packets need.
+    fn follow(&self, conn: &mut Conn, packet: &mut Packet, key: &Key) -> Next {
         let (ct, reply) = (self.ct, self.reply);
         let mut state = self.done;
-        let direction = if reply { CS_REPLY_DIR } else { 0 };
         let mut shift = None;
         if key.related {
-            state |= CS_RELATED | direction;
+            state |= CS_RELATED | if reply { CS_REPLY_DIR } else { 0 };
         } else {
-            state |= if conn.has(flag::RELATED) {
-                CS_RELATED
-            } else {
-                0
-            };
             let shifted;
             let mut key = key;
             if let Some(extra) = conn.extra() {
@@ -731,30 +780,23 @@ impl Hit<'_> {
                     key = &shifted;
                 }
             }
-            let class = match conn.update(key, reply, self.checked) {
-                Verdict::Valid(class) => {
-                    state |= CS_ESTABLISHED | direction;
-                    Some(class)
-                }
-                Verdict::Tolerated => {
-                    state |= CS_ESTABLISHED | direction;
-                    None
-                }
-                Verdict::ValidNew(class) => {
-                    state |= CS_NEW;
-                    Some(class)
-                }
-                Verdict::New => return Next::Renew,
-                Verdict::Invalid => {
-                    // Whoever lets it pass has it translated as the others are.
-                    let state = CS_INVALID | self.done | self.translate(packet, conn, false);
-                    describe_conn(packet, conn, ct, state);
-                    packet.md.ct_conn = CtConn::default();
-                    return Next::Done;
-                }
+            let (known, class) = match self.verdict(conn, key) {
+                Ok(known) => known,
+                Err(next) => return next,
             };
+            if known == CS_INVALID {
+                // Whoever lets it pass has it translated as the others are.
+                state |= CS_INVALID | self.translate(packet, conn, false);
+                describe_conn(packet, conn, ct, state);
+                packet.md.ct_conn = CtConn::default();
+                return Next::Done;
+            }
+            state |= known;
+            if conn.has(flag::RELATED) {
+                state |= CS_RELATED;
+            }
             if let Some(class) = class {
-                conn.expires = self.now_ms + self.tracker.policies.time_ms(conn.policy, class);
+                conn.expires = self.now_ms + self.tracker.policies.time_ms(conn.policy(), class);
             }
         }
         let watched = (conn.helper != Helper::None && !key.related)

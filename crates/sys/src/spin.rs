@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// How often a waiting thread looks before it gives its processor away.
 const SPINS: u32 = 100;
 
-/// See the module's text.
+/// See the module's text. The value is beside the lock, so that one cache line may hold both.
 #[derive(Default)]
+#[repr(C)]
 pub struct Spin<T> {
     held: AtomicBool,
     value: UnsafeCell<T>,
