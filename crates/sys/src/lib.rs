@@ -21,9 +21,11 @@ pub mod callgrind;
 pub mod children;
 pub mod crash;
 pub mod cycles;
+pub mod doorbell;
 pub mod ethtool;
 pub mod fd;
 pub mod file;
+pub mod guest;
 pub mod ifreq;
 pub mod lockfile;
 #[cfg(test)]
@@ -36,4 +38,5 @@ pub mod rtnetlink;
 pub mod signal;
 pub mod spin;
 pub mod tap;
+pub mod unix_socket;
 pub mod vnet;
