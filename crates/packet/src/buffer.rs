@@ -24,7 +24,7 @@ use crate::types::{DpPort, eth_type};
 
 mod pool;
 
-pub use pool::{copy, free};
+pub use pool::{Maker, copy, free, make};
 
 /// Packets that a stage handles at once.
 pub const BATCH: usize = 32;
