@@ -21,6 +21,7 @@ mod loss;
 pub mod offload;
 mod registry;
 mod replay;
+pub mod vhost;
 mod virt;
 mod vport;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ferrovs_packet::buffer::{Batch, Checksum, Gso, GsoType, IpChecksum, Offload, Packet};
+use ferrovs_packet::buffer::{self, Batch, Checksum, Gso, GsoType, IpChecksum, Offload, Packet};
 use ferrovs_packet::gso::{self, MAX_SEGMENTS};
 use ferrovs_runtime::vlog::modules::USERSPACE_TSO;
 use ferrovs_runtime::{coverage, vlog};
@@ -89,7 +89,7 @@ pub fn complete(
 ) -> Losses {
     if batch.iter().all(|p| is_done(p, can)) {
         let losses = send(batch);
-        batch.clear();
+        buffer::free(batch);
         return losses;
     }
     let mut losses = Losses::default();

@@ -18,7 +18,7 @@ use ferrovs_runtime::{Interest, Poller, is_quiet, vlog};
 use ferrovs_sys::rtnetlink::{Event, Groups, Monitor, Rtnl};
 
 use crate::changes::change_seq;
-use crate::{Netdev, linux, replay, vport};
+use crate::{Netdev, linux, replay, vhost, vport};
 
 /// A type of device.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,18 @@ fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
                 open: vport::open,
             },
             Class {
+                kind: "dpdk",
+                open: no_dpdk,
+            },
+            Class {
+                kind: "dpdkvhostuserclient",
+                open: vhost::open_client,
+            },
+            Class {
+                kind: "dpdkvhostuser",
+                open: vhost::open_server,
+            },
+            Class {
                 kind: "replay",
                 open: replay::open,
             },
@@ -91,8 +103,19 @@ pub fn register(class: Class) {
     );
 }
 
-/// Classes for measurements, which are not told.
-const UNTOLD: [&str; 2] = ["null", "replay"];
+/// Classes for measurements, and the one that only says what to use instead: they are not told.
+const UNTOLD: [&str; 3] = ["dpdk", "null", "replay"];
+
+/// Cards are the host's business here.
+fn no_dpdk(name: &str, _kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
+    let instead = "there is no DPDK in this switch: use the type system for a device of the host, \
+                   dpdkvhostuserclient for a guest";
+    vlog::warn!(
+        NETDEV,
+        "could not create netdev {name} of type dpdk: {instead}"
+    );
+    Err(io::Error::other(instead))
+}
 
 /// Names of the classes that users are told of, sorted.
 pub fn kinds() -> Vec<&'static str> {

@@ -80,6 +80,7 @@ modules! {
     NATIVE_TNL "native_tnl" SD;
     NETDEV "netdev" SD;
     NETDEV_AFXDP "netdev_afxdp" SD;
+    NETDEV_DPDK "netdev_dpdk" S;
     NETDEV_DUMMY "netdev_dummy" S;
     NETDEV_LINUX "netdev_linux" SD;
     NETDEV_OFFLOAD "netdev_offload" SD;
