@@ -1,6 +1,6 @@
 //! The datapath as the program's main thread uses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -11,7 +11,7 @@ use ferrovs_datapath::dpif::{
 };
 use ferrovs_datapath::features::DpFeatures;
 use ferrovs_datapath::upcall::UpcallHandler;
-use ferrovs_netdev::{Flags, PortClass};
+use ferrovs_netdev::{Changes, Flags, PortClass};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, coverage, vlog};
@@ -68,6 +68,8 @@ pub struct Datapath {
     destroyed: AtomicBool,
     /// Held by the main thread alone.
     balancer: Mutex<Balancer>,
+    /// Devices may come to want other queues, as guests come and go.
+    devices: Mutex<Changes>,
     /// Tells every change of `ports`.
     port_log: Arc<PortLog>,
 }
@@ -90,6 +92,7 @@ impl Datapath {
             configured: AtomicBool::new(false),
             destroyed: AtomicBool::new(false),
             balancer: Mutex::default(),
+            devices: Mutex::default(),
             port_log: Arc::default(),
         });
         dp.threads.start(PmdId::NON_PMD, 0, &dp.ports())?;
@@ -223,6 +226,33 @@ impl Datapath {
         self.threads.tell_polling(|| Message::Serve);
     }
 
+    /// Gives devices that changed the queues that they want now.
+    fn follow_devices(&self) {
+        let changed = lock(&self.devices).take();
+        if changed.as_ref().is_some_and(Vec::is_empty) {
+            return;
+        }
+        let _guard = lock(&self.changing);
+        let wants = |port: &&Arc<Port>| port.netdev.requested() != port.netdev.layout();
+        let ports: Vec<Arc<Port>> = {
+            let ports = self.ports();
+            match &changed {
+                Some(names) => {
+                    let names: BTreeSet<&String> = names.iter().collect();
+                    let named = names.into_iter().filter_map(|name| ports.by_name(name));
+                    named.filter(wants).cloned().collect()
+                }
+                None => ports.iter().filter(wants).cloned().collect(),
+            }
+        };
+        for port in &ports {
+            self.reconfigure(port);
+        }
+        if !ports.is_empty() && self.any_polled() {
+            self.reassign();
+        }
+    }
+
     /// Gives a device the queues that it is to have, while no thread has one open. The caller holds `changing`.
     fn reconfigure(&self, port: &Arc<Port>) {
         self.threads.tell(|| Message::PortGone(port.clone()));
@@ -248,6 +278,7 @@ impl Dpif for Datapath {
     }
 
     fn run(&self) {
+        self.follow_devices();
         let config = self.shared.config.load();
         if !lock(&self.balancer).is_due(&config.auto_lb, clock::now()) {
             return;
