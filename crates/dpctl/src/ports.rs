@@ -198,7 +198,7 @@ fn show_one(cx: &mut Context<'_>, dp: &dyn Dpif) {
             match dp.port_stats(port.port) {
                 Ok(stats) => show_stats(out, &stats),
                 Err(errno) => {
-                    _ = writeln!(out, ", open failed ({errno})");
+                    _ = write!(out, ", could not retrieve stats ({errno})");
                 }
             }
         }

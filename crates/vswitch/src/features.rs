@@ -276,7 +276,7 @@ const OFFLOAD: Feature = Feature {
 };
 
 const DPDK: Feature = Feature {
-    name: "DPDK, AF_XDP, vhost",
+    name: "DPDK, AF_XDP",
     why: "there is no DPDK",
     settings: &[
         other("Open_vSwitch", "dpdk-init").unless("false"),
@@ -286,7 +286,6 @@ const DPDK: Feature = Feature {
         other("Open_vSwitch", "dpdk-socket-limit"),
         other("Open_vSwitch", "dpdk-hugepage-dir"),
         other("Open_vSwitch", "dpdk-extra"),
-        other("Open_vSwitch", "vhost-sock-dir"),
         other("Open_vSwitch", "vhost-iommu-support").unless("false"),
         other("Open_vSwitch", "vhost-postcopy-support").unless("false"),
         other("Open_vSwitch", "per-port-memory").unless("false"),

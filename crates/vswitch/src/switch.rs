@@ -477,6 +477,8 @@ impl Switch {
         settings
             .bundle_idle_timeout_s
             .store(int("bundle-idle-timeout", 10, 1), Relaxed);
+        let socket_dir = other.get("vhost-sock-dir").filter(|dir| !dir.is_empty());
+        ferrovs_netdev::vhost::set_socket_dir(socket_dir.map(String::as_str));
         // What keys hold of a packet: flows that were installed before hold something else.
         let before = parse::vlan_limit();
         parse::set_vlan_limit(int("vlan-limit", 1, 0) as usize);

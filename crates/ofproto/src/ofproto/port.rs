@@ -401,7 +401,10 @@ impl Ofproto {
         let before = self.mtus.least();
         for &ofport in &changed {
             let port = self.ports.get(&ofport).filter(|p| p.limits_mtu());
-            let mtu = port.and_then(|p| p.netdev.mtu().ok());
+            // A guest that is not there yet has none.
+            let mtu = port
+                .and_then(|p| p.netdev.mtu().ok())
+                .filter(|mtu| *mtu > 0);
             self.mtus.set(ofport, mtu);
         }
         let least = self.mtus.least();
