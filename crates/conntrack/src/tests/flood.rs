@@ -36,6 +36,39 @@ fn a_flood_is_bounded_and_leaves_connections_that_stand_alone() {
 }
 
 #[test]
+fn what_expires_at_once_is_forgotten_a_little_at_a_time() {
+    let mut lab = Lab::new();
+    const ALL: u32 = 40_000;
+    for first in (0..ALL).step_by(32) {
+        let packet = |i: u32| {
+            let [_, x, y, z] = i.to_be_bytes();
+            udp(([10, x, y, z], 7), (B, 53), b"")
+        };
+        let mut batch: Batch = (first..first + 32).map(packet).collect();
+        _ = lab.tracker.execute(&mut batch, &commit(), lab.now);
+    }
+    assert_eq!(lab.tracker.count(), ALL);
+    lab.wait(60);
+    // Whoever sweeps comes when that is due, or too late: in no case does it stay long.
+    let (end, mut most) = (lab.now + Duration::from_secs(20), 0);
+    for late in [0, 0, 7_000, 0] {
+        let begins = lab.now + Duration::from_millis(late);
+        lab.now = begins;
+        while let Some(due) = lab.tracker.sweep(lab.now).filter(|due| *due < end) {
+            let before = lab.tracker.count();
+            lab.now = due.max(lab.now);
+            lab.tracker.sweep(lab.now);
+            most = most.max(before - lab.tracker.count());
+            if late == 0 && lab.now > begins + Duration::from_secs(5) {
+                break;
+            }
+        }
+    }
+    assert_eq!(lab.tracker.count(), 0);
+    assert!(most > 0 && most <= 1024, "{most} at once");
+}
+
+#[test]
 fn a_zone_has_no_more_than_its_limit() {
     let lab = Lab::new();
     lab.tracker.set_limit(Some(5), 2);
