@@ -117,7 +117,8 @@ impl Tcp {
     }
 
     /// A further segment; `checked` says whether it must be within the window.
-    #[inline]
+    // Apart: what other protocols need is much less.
+    #[inline(never)]
     pub fn update(&mut self, s: &Segment, reply: bool, checked: bool) -> Verdict {
         let [a, b] = &mut self.0;
         let (src, dst) = if reply { (b, a) } else { (a, b) };

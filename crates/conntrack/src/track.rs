@@ -508,6 +508,8 @@ impl<'a> Run<'a> {
         let place = Place { shard, slot };
         if !self.choose_reply(&mut conn, place, expected) {
             self.held.lock(shard).release(slot);
+            // Nobody is to wait while it is written.
+            self.held.release();
             tracker.table.uncount_one(zone);
             static RL: RateLimit = RateLimit::new(60, 5);
             vlog::warn_rl!(

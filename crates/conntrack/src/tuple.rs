@@ -205,11 +205,10 @@ fn ip(a: &Addr, ipv6: bool) -> IpAddr {
 /// An IPv4 address as tuples hold it.
 #[inline]
 pub fn addr4(bytes: &[u8]) -> Addr {
-    let mut a = [0; 16];
-    if let Some(four) = bytes.first_chunk::<4>() {
-        a[..4].copy_from_slice(four);
-    }
-    a
+    // As one number: what is written in one piece can be read again at once in any.
+    let four = bytes.first_chunk::<4>();
+    four.map_or(0, |four| u128::from(u32::from_le_bytes(*four)))
+        .to_le_bytes()
 }
 
 #[cfg(test)]
