@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ferrovs_encap::header::{self, Link};
+use ferrovs_encap::header::{self, Link, TunnelHeader};
 use ferrovs_encap::row::{Inside, PopError};
 use ferrovs_encap::{PortState, TunnelConfig, options, pop, push, types};
 use ferrovs_packet::buffer::{Checksum, Packet};
@@ -12,6 +12,9 @@ use ferrovs_packet::flow::{
     packet_type,
 };
 use ferrovs_packet::gso;
+
+#[path = "types/large.rs"]
+mod large;
 
 const IPV4: u32 = packet_type(1, 0x0800);
 const IPV6: u32 = packet_type(1, 0x86dd);
@@ -333,43 +336,46 @@ fn datagram(ty: u32) -> Packet {
     p
 }
 
+const ETH: &[u32] = &[PT_ETH];
+const IP: &[u32] = &[IPV4];
+const BOTH: &[u32] = &[PT_ETH, IPV4];
+
+/// Types, options, and the types of packets that are carried.
+const ALL: [(&str, &[(&str, &str)], &[u32]); 17] = [
+    ("vxlan", &[("csum", "true")], ETH),
+    ("vxlan", &[("exts", "gbp")], ETH),
+    ("vxlan", &[("exts", "gpe")], BOTH),
+    ("geneve", &[("csum", "true")], ETH),
+    ("geneve", &[], ETH),
+    ("gre", &[("key", "42")], BOTH),
+    (
+        "gre",
+        &[("key", "42"), ("csum", "true"), ("seq", "true")],
+        BOTH,
+    ),
+    ("ip6gre", &[("key", "42"), ("csum", "true")], BOTH),
+    ("erspan", &[("erspan_ver", "1"), ("erspan_idx", "7")], ETH),
+    ("erspan", &[("erspan_ver", "flow")], ETH),
+    (
+        "ip6erspan",
+        &[
+            ("erspan_ver", "2"),
+            ("erspan_dir", "1"),
+            ("erspan_hwid", "9"),
+        ],
+        ETH,
+    ),
+    ("gtpu", &[("key", "42")], IP),
+    ("srv6", &[("srv6_flowlabel", "compute")], IP),
+    ("srv6", &[], IP),
+    ("gre64", &[("csum", "true")], ETH),
+    ("gre64", &[], ETH),
+    ("lisp", &[("csum", "true")], IP),
+];
+
 #[test]
 fn what_is_put_on_comes_off() {
-    let eth = [PT_ETH].as_slice();
-    let ip = [IPV4].as_slice();
-    let both = [PT_ETH, IPV4].as_slice();
-    let all: [(&str, &[(&str, &str)], &[u32]); 17] = [
-        ("vxlan", &[("csum", "true")], eth),
-        ("vxlan", &[("exts", "gbp")], eth),
-        ("vxlan", &[("exts", "gpe")], both),
-        ("geneve", &[("csum", "true")], eth),
-        ("geneve", &[], eth),
-        ("gre", &[("key", "42")], both),
-        (
-            "gre",
-            &[("key", "42"), ("csum", "true"), ("seq", "true")],
-            both,
-        ),
-        ("ip6gre", &[("key", "42"), ("csum", "true")], both),
-        ("erspan", &[("erspan_ver", "1"), ("erspan_idx", "7")], eth),
-        ("erspan", &[("erspan_ver", "flow")], eth),
-        (
-            "ip6erspan",
-            &[
-                ("erspan_ver", "2"),
-                ("erspan_dir", "1"),
-                ("erspan_hwid", "9"),
-            ],
-            eth,
-        ),
-        ("gtpu", &[("key", "42")], ip),
-        ("srv6", &[("srv6_flowlabel", "compute")], ip),
-        ("srv6", &[], ip),
-        ("gre64", &[("csum", "true")], eth),
-        ("gre64", &[], eth),
-        ("lisp", &[("csum", "true")], ip),
-    ];
-    for (kind, list, inside) in all {
+    for (kind, list, inside) in ALL {
         for v6 in [false, true] {
             for ty in inside {
                 if kind != "srv6" || v6 {
@@ -380,7 +386,13 @@ fn what_is_put_on_comes_off() {
     }
 }
 
-fn on_and_off(kind: &str, list: &[(&str, &str)], v6: bool, packet_type: u32) {
+/// The header that a port of the kind with these options puts on packets of that type, with what it is built from.
+fn header_of(
+    kind: &str,
+    list: &[(&str, &str)],
+    v6: bool,
+    packet_type: u32,
+) -> (TunnelConfig, FlowTnl, TunnelHeader) {
     let remote = if v6 { "fd00::2" } else { "10.0.0.2" };
     let list: Vec<_> = list
         .iter()
@@ -420,6 +432,12 @@ fn on_and_off(kind: &str, list: &[(&str, &str)], v6: bool, packet_type: u32) {
         packet_type,
     };
     let header = header::build(ty, &config, &inside, &link).unwrap();
+    (config, tnl, header)
+}
+
+fn on_and_off(kind: &str, list: &[(&str, &str)], v6: bool, packet_type: u32) {
+    let (config, tnl, header) = header_of(kind, list, v6, packet_type);
+    let ty = types::port(kind).unwrap();
     let state = PortState::default();
     for complete in [false, true] {
         let mut want = datagram(packet_type);
