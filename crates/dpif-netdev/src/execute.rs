@@ -154,8 +154,16 @@ impl Around for Worker {
         let Some(PortClass::Tunnel(tunnel)) = class else {
             return self.drop_all(Reason::InvalidTnlPort, batch);
         };
-        let dropped = crate::tunnel::pop_batch(batch, port, tunnel);
-        self.count_drops(Reason::TunnelPopError, port, dropped);
+        let before = batch.len();
+        let popped = crate::tunnel::pop_batch(batch, port, tunnel, self.now);
+        self.count_drops(Reason::TunnelPopError, port, popped.refused);
+        self.count_drops(Reason::FragmentExpired, port, popped.given_up);
+        // Those that wait have ended in others, until they are given up.
+        let ended = batch.len() + popped.refused + popped.given_up;
+        let copied = ended.wrapping_sub(before) as u64;
+        if copied != 0 {
+            self.me.counters.add(Count::Copied, copied);
+        }
         if !batch.is_empty() {
             self.look_up_again(batch, depth);
         }

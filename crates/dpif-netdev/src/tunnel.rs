@@ -1,8 +1,9 @@
 //! Outer headers of tunnels, put on and taken off as the types of tunnels say.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use ferrovs_datapath::action::TunnelPush;
+use ferrovs_encap::row::Gathered;
 use ferrovs_encap::{pop, push};
 use ferrovs_netdev::TunnelPort;
 use ferrovs_packet::buffer::{Batch, IpChecksum, Packet};
@@ -55,14 +56,42 @@ pub fn push_batch(
     dropped
 }
 
-/// Takes the headers of a tunnel port off: what is left came from `number`. Drops what is none of the tunnel's;
-/// returns how many.
-pub fn pop_batch(batch: &mut Batch, number: DpPort, tunnel: &TunnelPort) -> usize {
-    let before = batch.len();
+/// How many packets a port took no header off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Popped {
+    /// None of the tunnel's: dropped.
+    pub refused: usize,
+    /// Became part of packets that are not whole yet.
+    pub waiting: usize,
+    /// Waited before, and were dropped.
+    pub given_up: usize,
+}
+
+/// Takes the headers of a tunnel port off: what is left came from `number`.
+pub fn pop_batch(batch: &mut Batch, number: DpPort, tunnel: &TunnelPort, now: Instant) -> Popped {
+    let mut popped = Popped::default();
+    let ty = tunnel.ty();
     batch.retain(|packet| {
         packet.md.in_port = number;
         packet.md.ip_checksum = IpChecksum::AsIs;
-        pop::pop(tunnel.ty(), packet).is_ok()
+        if let Some(gather) = ty.gather {
+            match gather(packet, tunnel.state(), now) {
+                Ok(Gathered { whole, given_up }) => {
+                    popped.given_up += given_up;
+                    popped.waiting += usize::from(!whole);
+                    if !whole {
+                        return false;
+                    }
+                }
+                Err(_) => {
+                    popped.refused += 1;
+                    return false;
+                }
+            }
+        }
+        let is_ok = pop::pop(ty, packet).is_ok();
+        popped.refused += usize::from(!is_ok);
+        is_ok
     });
-    before - batch.len()
+    popped
 }

@@ -5,7 +5,8 @@
 //! [`options`] makes the [`config`] of a port, [`header`] builds the header of a flow once, [`push`] puts it on each packet,
 //! [`pop`] takes one off and makes it the packet's tunnel metadata, [`text`] writes it in actions.
 //!
-//! Nothing here opens a socket, reads the clock, or allocates, locks or compares strings on a packet's way.
+//! Nothing here opens a socket, reads the clock, or allocates, locks or compares strings on a packet's way, but for
+//! the segments of STT, which wait under a lock until they are one packet.
 
 #![forbid(unsafe_code)]
 

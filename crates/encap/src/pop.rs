@@ -16,7 +16,7 @@ use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::NATIVE_TNL;
 
 use crate::header::{ETH_LEN, IPV4_LEN, IPV6_LEN, UDP_LEN};
-use crate::row::{PopError, Received, TunnelType};
+use crate::row::{Left, PopError, Received, TunnelType};
 
 pub(crate) static RL: RateLimit = RateLimit::new(60, 5);
 
@@ -45,8 +45,24 @@ pub fn pop(ty: &TunnelType, packet: &mut Packet) -> Result<(), PopError> {
         Some(own) => strip(packet, at + own, end, inner.packet_type),
         None => packet.md.packet_type = inner.packet_type,
     }
+    if let Some(left) = inner.left {
+        take_over(packet, &left);
+    }
     packet.md.tunnel.set(&tnl);
     Ok(())
+}
+
+/// What the sender of the inner packet left to be done is left to whoever sends it on.
+fn take_over(packet: &mut Packet, left: &Left) {
+    packet.offload = left.offload;
+    if let Some(tci) = left.vlan {
+        // Moves the checksum's place too.
+        packet.push(4);
+        let data = packet.data_mut();
+        data.copy_within(4..16, 0);
+        data[12..14].copy_from_slice(&eth_type::VLAN_8021Q.to_be_bytes());
+        data[14..16].copy_from_slice(&tci.to_be_bytes());
+    }
 }
 
 fn get(data: &[u8], at: usize) -> u16 {
@@ -58,7 +74,7 @@ fn get32(data: &[u8], at: usize) -> u32 {
 }
 
 /// Reads and checks the outer IP header; returns the offset of its payload, the end of it, and the protocol.
-fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize, u8), PopError> {
+pub(crate) fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize, u8), PopError> {
     let data = packet.data();
     let l3 = if packet.l3 == NO_OFFSET {
         ETH_LEN

@@ -26,7 +26,7 @@ const IP_MAX: usize = 65535;
 #[inline]
 pub fn fits(packet: &Packet, header: &TunnelHeader) -> bool {
     packet.size() + header.bytes.len() - ETH_LEN <= IP_MAX
-        && (header.ty.large || packet.offload.gso.is_none())
+        && (packet.offload.gso.is_none() || (header.ty.large)(packet))
 }
 
 /// Encapsulates `packet`; emits one frame or, when a large one has to be cut, several.
@@ -53,7 +53,7 @@ pub fn push(
             part.l3 = 0;
             one(part);
         });
-    } else if header.ty.large {
+    } else if (header.ty.large)(&packet) {
         gso::split(packet, IP_MAX / 2, one);
     } else {
         gso::segment(packet, one);
@@ -106,26 +106,26 @@ pub fn push_in_place(p: &mut Packet, header: &TunnelHeader, state: Option<&PortS
     true
 }
 
-fn get(data: &[u8], at: usize) -> u16 {
+pub(crate) fn get(data: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([data[at], data[at + 1]])
 }
 
-fn put(data: &mut [u8], at: usize, value: u16) {
+pub(crate) fn put(data: &mut [u8], at: usize, value: u16) {
     data[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
-/// Sum of the pseudo-header of the UDP datagram of the whole rest of the frame.
-fn pseudo(data: &[u8], v6: bool, len: usize) -> Sum {
+/// Sum of the pseudo-header of what is behind the IP header, to the end of the frame.
+pub(crate) fn pseudo(data: &[u8], v6: bool, proto: u8, len: usize) -> Sum {
     if v6 {
         let a = |i: usize| {
             let mut out = [0; 16];
             out.copy_from_slice(&data[i..i + 16]);
             out
         };
-        pseudo_v6(&a(ETH_LEN + 8), &a(ETH_LEN + 24), ip_proto::UDP, len as u32)
+        pseudo_v6(&a(ETH_LEN + 8), &a(ETH_LEN + 24), proto, len as u32)
     } else {
         let a = |i: usize| [data[i], data[i + 1], data[i + 2], data[i + 3]];
-        pseudo_v4(a(ETH_LEN + 12), a(ETH_LEN + 16), ip_proto::UDP, len as u32)
+        pseudo_v4(a(ETH_LEN + 12), a(ETH_LEN + 16), proto, len as u32)
     }
 }
 
@@ -157,7 +157,7 @@ pub fn finish_udp(p: &mut Packet, outer: &Outer<'_>) {
     if get(data, udp + 6) == 0 {
         return;
     }
-    let pseudo = pseudo(data, v6, len);
+    let pseudo = pseudo(data, v6, ip_proto::UDP, len);
     if offload.gso.is_some() {
         // Not zero, so that every segment gets one; its value is computed for each.
         put(data, udp + 6, pseudo.fold().max(1));
@@ -286,7 +286,12 @@ mod tests {
             gso::complete_checksum(&mut p);
             let udp = if v6 { 54 } else { 34 };
             let d = p.data();
-            assert_eq!(pseudo(d, v6, d.len() - udp).add(&d[udp..]).finish(), 0);
+            assert_eq!(
+                pseudo(d, v6, ip_proto::UDP, d.len() - udp)
+                    .add(&d[udp..])
+                    .finish(),
+                0
+            );
             // With a complete inner checksum the outer one is left to the sender.
             let mut whole = inner();
             gso::complete_checksum(&mut whole);

@@ -6,13 +6,15 @@
 //! is taken off. Whoever handles a port or a header holds a reference to its row and never looks at a name again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use ferrovs_packet::buffer::Packet;
+use ferrovs_packet::buffer::{Offload, Packet};
 use ferrovs_packet::flow::FlowTnl;
 use ferrovs_packet::text::Cursor;
 
 use crate::config::{PacketTypeMode, TunnelConfig};
+use crate::types::stt::Segments;
 
 /// A kind of outer header.
 #[derive(Debug)]
@@ -25,8 +27,9 @@ pub struct HeaderType {
     pub parse: fn(&mut Cursor<'_>, &mut Vec<u8>) -> Option<()>,
     /// Fills in what depends on the packet, beyond the IP header.
     pub finish: fn(&mut Packet, &Outer<'_>),
-    /// Whoever cuts a large packet into segments makes the header right in each. Without that, only segments get it.
-    pub large: bool,
+    /// Whether a large packet gets the header whole: whoever cuts it into segments makes the header right in each.
+    /// Otherwise only segments get it.
+    pub large: fn(&Packet) -> bool,
     /// It tells the time of day.
     pub timed: bool,
 }
@@ -148,6 +151,9 @@ pub struct TunnelType {
     pub build: fn(&mut Vec<u8>, &TunnelConfig, &Inside<'_>) -> Option<()>,
     /// Reads the same, which goes on to the end of the packet.
     pub pop: fn(&Received<'_>, &mut FlowTnl) -> Result<Inner, PopError>,
+    /// Where several packets make one of the tunnel: looks at each as it comes, and puts them together. What is whole
+    /// can be read by `pop`.
+    pub gather: Option<fn(&mut Packet, &PortState, Instant) -> Result<Gathered, PopError>>,
 }
 
 impl PartialEq for TunnelType {
@@ -173,12 +179,19 @@ pub struct PortState {
     sequence: AtomicU32,
     /// Time of day in units of 100 microseconds, for headers that tell it.
     clock: AtomicU32,
+    /// What waits for the rest of its packet.
+    segments: Mutex<Segments>,
 }
 
 impl PortState {
     /// The number of the next packet.
     pub fn next(&self) -> u32 {
         self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What waits for the rest of its packet, for types that [gather](TunnelType::gather).
+    pub fn segments(&self) -> MutexGuard<'_, Segments> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the time of day.
@@ -260,4 +273,23 @@ pub struct Inner {
     pub at: Option<usize>,
     /// Type of the inner packet, as in `packet_type`.
     pub packet_type: u32,
+    /// What the sender left to be done, where the header can say so.
+    pub left: Option<Left>,
+}
+
+/// What was left to whoever receives an inner packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub offload: Offload,
+    /// A VLAN's tag that the header carries.
+    pub vlan: Option<u16>,
+}
+
+/// What became of a packet that may be part of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// The packet is whole, if need be put together. Otherwise a copy of it waits.
+    pub whole: bool,
+    /// So many that waited were given up.
+    pub given_up: usize,
 }

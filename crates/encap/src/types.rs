@@ -16,10 +16,11 @@ pub mod gre;
 pub mod gtpu;
 pub mod lisp;
 pub mod srv6;
+pub mod stt;
 pub mod vxlan;
 
 /// Every kind of outer header.
-static HEADERS: [&HeaderType; 10] = [
+static HEADERS: [&HeaderType; 11] = [
     &gre::GRE,
     &vxlan::HEADER,
     &geneve::HEADER,
@@ -30,10 +31,11 @@ static HEADERS: [&HeaderType; 10] = [
     &srv6::HEADER,
     &gre::GRE64,
     &lisp::HEADER,
+    &stt::HEADER,
 ];
 
 /// Every type of port.
-static PORTS: [&TunnelType; 11] = [
+static PORTS: [&TunnelType; 12] = [
     &vxlan::PORT,
     &geneve::PORT,
     &gre::PORT,
@@ -45,6 +47,7 @@ static PORTS: [&TunnelType; 11] = [
     &bareudp::PORT,
     &gre::PORT64,
     &lisp::PORT,
+    &stt::PORT,
 ];
 
 /// The kind of header with that number.

@@ -15,6 +15,8 @@ use ferrovs_packet::gso;
 
 #[path = "types/large.rs"]
 mod large;
+#[path = "types/stt.rs"]
+mod stt;
 
 const IPV4: u32 = packet_type(1, 0x0800);
 const IPV6: u32 = packet_type(1, 0x86dd);
@@ -341,7 +343,7 @@ const IP: &[u32] = &[IPV4];
 const BOTH: &[u32] = &[PT_ETH, IPV4];
 
 /// Types, options, and the types of packets that are carried.
-const ALL: [(&str, &[(&str, &str)], &[u32]); 17] = [
+const ALL: [(&str, &[(&str, &str)], &[u32]); 18] = [
     ("vxlan", &[("csum", "true")], ETH),
     ("vxlan", &[("exts", "gbp")], ETH),
     ("vxlan", &[("exts", "gpe")], BOTH),
@@ -371,6 +373,7 @@ const ALL: [(&str, &[(&str, &str)], &[u32]); 17] = [
     ("gre64", &[("csum", "true")], ETH),
     ("gre64", &[], ETH),
     ("lisp", &[("csum", "true")], IP),
+    ("stt", &[], ETH),
 ];
 
 #[test]
@@ -454,6 +457,8 @@ fn on_and_off(kind: &str, list: &[(&str, &str)], v6: bool, packet_type: u32) {
         assert_eq!((p.md.packet_type, p.l3), (PT_ETH, 14));
         gso::complete_checksum(&mut p);
         pop::pop(ty, &mut p).unwrap_or_else(|e| panic!("{kind} {list:?} {v6}: {e}"));
+        // STT tells what the sender left open.
+        gso::complete_checksum(&mut p);
         assert_eq!(p.data(), want.data(), "{kind} {list:?} {v6}");
         assert_eq!(p.md.packet_type, packet_type);
         let t = p.md.tunnel.get().unwrap();

@@ -424,7 +424,7 @@ impl PacketBuf {
     }
 
     /// Says of this packet what is known of `other`, whose headers it has.
-    pub(crate) fn take_after(&mut self, other: &PacketBuf) {
+    pub fn take_after(&mut self, other: &PacketBuf) {
         self.l2_5 = other.l2_5;
         self.l3 = other.l3;
         self.l4 = other.l4;

@@ -46,7 +46,7 @@ struct Case {
     before: &'static str,
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     Case {
         port: "type=geneve V4 options:key=77 options:csum=true",
         shown: "(geneve: csum=true, key=77, remote_ip=10.9.0.2)",
@@ -126,6 +126,14 @@ const CASES: [Case; 10] = [
         shared: "lisp_sys_4341 (lisp: packet_type=ptap)",
         header: "udp(src=0,dst=4341,csum=0x0),lisp(flags=0x48000000,instance_id=0x7,lsb=0x1)",
         before: "pop_eth,",
+    },
+    Case {
+        port: "type=stt V4 options:key=0x500000007",
+        shown: "(stt: key=21474836487, remote_ip=10.9.0.2)",
+        listed: "(stt: ::->10.9.0.2, key=0x500000007, legacy_l2, dp port=7471, ttl=64)",
+        shared: "stt_sys_7471 (stt: packet_type=ptap)",
+        header: "tcp(src=0,dst=7471),stt(key=0x500000007)",
+        before: "",
     },
 ];
 

@@ -23,4 +23,5 @@ pub static PORT: TunnelType = TunnelType {
     header6: &vxlan::HEADER,
     build: |_, _, _| None,
     pop: |_, _| Err(PopError::Header),
+    gather: None,
 };

@@ -34,7 +34,7 @@ pub static ERSPAN: HeaderType = HeaderType {
     format,
     parse,
     finish,
-    large: false,
+    large: |_| false,
     timed: true,
 };
 
@@ -58,6 +58,7 @@ pub static PORT: TunnelType = TunnelType {
     header6: &IP6ERSPAN,
     build,
     pop,
+    gather: None,
 };
 
 pub static IP6_PORT: TunnelType = TunnelType {
@@ -136,6 +137,7 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     Ok(Inner {
         at: Some(at + len),
         packet_type: PT_ETH,
+        left: None,
     })
 }
 

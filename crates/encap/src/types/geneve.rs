@@ -36,7 +36,7 @@ pub static HEADER: HeaderType = HeaderType {
     format,
     parse,
     finish: push::finish_udp,
-    large: true,
+    large: |_| true,
     timed: false,
 };
 
@@ -60,6 +60,7 @@ pub static PORT: TunnelType = TunnelType {
     header6: &HEADER,
     build,
     pop,
+    gather: None,
 };
 
 /// The options are those of the tunnel's metadata, as they go on the wire.
@@ -141,6 +142,7 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     Ok(Inner {
         at: Some(LEN + len),
         packet_type: PT_ETH,
+        left: None,
     })
 }
 

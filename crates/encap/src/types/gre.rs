@@ -36,7 +36,7 @@ pub static GRE: HeaderType = HeaderType {
     format,
     parse,
     finish,
-    large: false,
+    large: |_| false,
     timed: false,
 };
 
@@ -58,6 +58,7 @@ pub static PORT: TunnelType = TunnelType {
     header6: &IP6GRE,
     build,
     pop,
+    gather: None,
 };
 
 pub static IP6_PORT: TunnelType = TunnelType {
@@ -86,6 +87,7 @@ pub static PORT64: TunnelType = TunnelType {
     header6: &GRE64,
     build: build64,
     pop: pop64,
+    gather: None,
     ..PORT
 };
 
@@ -118,6 +120,7 @@ fn pop64(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> 
     Ok(Inner {
         at: Some(head.at),
         packet_type: PT_ETH,
+        left: None,
     })
 }
 
@@ -199,6 +202,7 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     Ok(Inner {
         at: Some(head.at),
         packet_type,
+        left: None,
     })
 }
 

@@ -43,7 +43,7 @@ pub static HEADER: HeaderType = HeaderType {
     format,
     parse,
     finish,
-    large: false,
+    large: |_| false,
     timed: false,
 };
 
@@ -63,6 +63,7 @@ pub static PORT: TunnelType = TunnelType {
     header6: &HEADER,
     build,
     pop,
+    gather: None,
 };
 
 fn build(bytes: &mut Vec<u8>, _: &TunnelConfig, inside: &Inside<'_>) -> Option<()> {
@@ -108,6 +109,7 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
         return Ok(Inner {
             at: None,
             packet_type: PT_ETH,
+            left: None,
         });
     }
     let at = user_data(bytes, flags)?;
@@ -123,6 +125,7 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     Ok(Inner {
         at: Some(at),
         packet_type,
+        left: None,
     })
 }
 

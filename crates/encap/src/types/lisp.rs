@@ -29,7 +29,7 @@ pub static HEADER: HeaderType = HeaderType {
     format,
     parse,
     finish: push::finish_udp,
-    large: true,
+    large: |_| true,
     timed: false,
 };
 
@@ -52,6 +52,7 @@ pub static PORT: TunnelType = TunnelType {
     header6: &HEADER,
     build,
     pop,
+    gather: None,
 };
 
 fn build(bytes: &mut Vec<u8>, _: &TunnelConfig, inside: &Inside<'_>) -> Option<()> {
@@ -81,6 +82,7 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     Ok(Inner {
         at: Some(LEN),
         packet_type,
+        left: None,
     })
 }
 

@@ -34,7 +34,7 @@ pub static HEADER: HeaderType = HeaderType {
     format,
     parse: |_, _| None,
     finish,
-    large: false,
+    large: |_| false,
     timed: false,
 };
 
@@ -54,6 +54,7 @@ pub static PORT: TunnelType = TunnelType {
     header6: &HEADER,
     build,
     pop,
+    gather: None,
 };
 
 /// How the flow label of a prebuilt header tells which one the packets get.
@@ -135,6 +136,7 @@ fn pop(received: &Received<'_>, _: &mut FlowTnl) -> Result<Inner, PopError> {
     Ok(Inner {
         at: Some(at),
         packet_type,
+        left: None,
     })
 }
 

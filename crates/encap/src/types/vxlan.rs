@@ -49,7 +49,7 @@ pub static HEADER: HeaderType = HeaderType {
     format,
     parse,
     finish: push::finish_udp,
-    large: true,
+    large: |_| true,
     timed: false,
 };
 
@@ -73,6 +73,7 @@ pub static PORT: TunnelType = TunnelType {
     header6: &HEADER,
     build,
     pop,
+    gather: None,
 };
 
 fn carries(c: &TunnelConfig) -> Carries {
@@ -133,6 +134,7 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
     Ok(Inner {
         at: Some(LEN),
         packet_type,
+        left: None,
     })
 }
 
