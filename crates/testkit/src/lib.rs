@@ -11,6 +11,8 @@ pub mod command;
 pub mod database;
 #[cfg(feature = "dpif")]
 pub mod dpif;
+#[cfg(feature = "guest")]
+pub mod guest;
 pub mod matrix;
 #[cfg(feature = "dpif")]
 pub mod memory;

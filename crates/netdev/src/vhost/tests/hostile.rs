@@ -16,14 +16,14 @@ fn is_unusable(ring: &mut Ring) -> Option<Broken> {
 fn a_ring_without_a_next_buffer_is_broken() {
     let (_, memory) = memory();
     let driver = Driver::new(&memory, 0, 8, false);
-    let mut ring = driver.ring(Features::VERSION_1);
+    let mut ring = ring_of(&driver, Features::VERSION_1);
     driver.area.store_u16(AVAIL_AT + 2, 9, SeqCst);
     assert_eq!(is_unusable(&mut ring), Some(Broken::TooMany));
     driver.area.store_u16(AVAIL_AT + 2, 1, SeqCst);
     driver.area.store_u16(AVAIL_AT + 4, 8, SeqCst);
     assert_eq!(is_unusable(&mut ring), Some(Broken::Outside(8)));
     let mut packed = Driver::new(&memory, 1, 8, true);
-    let mut ring = packed.ring(Features::VERSION_1);
+    let mut ring = ring_of(&packed, Features::VERSION_1);
     let endless: Vec<_> = (0..8).map(|_| (GUEST, 10, NEXT)).collect();
     packed.offer_descs(&endless);
     let last = packed.at() + 7 * DESC + 14;
@@ -37,7 +37,7 @@ fn buffers_that_make_no_sense_are_given_back_and_carry_nothing() {
     for packed in [false, true] {
         let (_, memory) = memory();
         let mut driver = Driver::new(&memory, 0, 64, packed);
-        let mut ring = driver.ring(Features::VERSION_1 | Features::MRG_RXBUF);
+        let mut ring = ring_of(&driver, Features::VERSION_1 | Features::MRG_RXBUF);
         let good = GUEST + GUARD as u64;
         let end = GUEST + SIZE;
         let bad: [&[Piece]; 8] = [
@@ -103,7 +103,7 @@ proptest! {
         let driver = Driver::new(&memory, 0, 16, packed);
         let mut features = Features::VERSION_1 | Features::EVENT_IDX | Features::INDIRECT_DESC;
         features.set(Features::MRG_RXBUF, merged);
-        let mut ring = driver.ring(features);
+        let mut ring = ring_of(&driver, features);
         let packets: Vec<Packet> = (0..4).map(|n| Packet::from_slice(&frame(n, 200))).collect();
         for (at, word, kind) in &writes {
             // Descriptors that are nearly right, anywhere in the ring's parts.

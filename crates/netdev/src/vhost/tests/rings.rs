@@ -34,7 +34,7 @@ fn put_frame(driver: &Driver, at: u64, header: &[u8; 12], frame: &[u8]) {
 #[test]
 fn frames_of_a_guest_arrive_in_order_whatever_pieces_they_come_in() {
     each(8, |mut driver| {
-        let mut ring = driver.ring(plain());
+        let mut ring = ring_of(&driver, plain());
         // Several times around the ring.
         for round in 0..20u8 {
             let f = frame(round, 100 + usize::from(round));
@@ -62,7 +62,7 @@ fn frames_of_a_guest_arrive_in_order_whatever_pieces_they_come_in() {
 #[test]
 fn work_that_a_guest_leaves_undone_comes_with_the_frame() {
     each(8, |mut driver| {
-        let mut ring = driver.ring(plain());
+        let mut ring = ring_of(&driver, plain());
         let header = |flags, gso, size: u16, start: u16| {
             let mut h = [0; 12];
             (h[0], h[1]) = (flags, gso);
@@ -100,7 +100,7 @@ fn work_that_a_guest_leaves_undone_comes_with_the_frame() {
 #[test]
 fn frames_for_a_guest_fill_one_buffer_or_several() {
     each(16, |mut driver| {
-        let mut ring = driver.ring(plain());
+        let mut ring = ring_of(&driver, plain());
         for n in 0..6 {
             // The second half in two pieces.
             let g = GUEST + buffer(n);
@@ -132,7 +132,7 @@ fn frames_for_a_guest_fill_one_buffer_or_several() {
 #[test]
 fn without_merged_buffers_what_does_not_fit_one_is_lost_and_the_buffer_is_kept() {
     each(8, |mut driver| {
-        let mut ring = driver.ring(Features::VERSION_1);
+        let mut ring = ring_of(&driver, Features::VERSION_1);
         driver.offer(&[(GUEST + buffer(0), 300, true)], None);
         driver.offer(&[(GUEST + buffer(1), 300, true)], None);
         let packets = [289, 288, 60].map(|n| Packet::from_slice(&frame(4, n)));
@@ -148,7 +148,7 @@ fn without_merged_buffers_what_does_not_fit_one_is_lost_and_the_buffer_is_kept()
 fn an_old_driver_has_a_shorter_header() {
     let (_, memory) = memory();
     let mut driver = Driver::new(&memory, 0, 8, false);
-    let mut ring = driver.ring(Features::empty());
+    let mut ring = ring_of(&driver, Features::empty());
     driver.put(buffer(0) + 10, &frame(6, 60));
     driver.offer(&[(GUEST + buffer(0), 70, false)], None);
     assert_eq!(received(&mut ring).0[0].data(), frame(6, 60));
@@ -158,7 +158,7 @@ fn an_old_driver_has_a_shorter_header() {
 fn a_guest_is_told_when_it_asks_for_it() {
     use std::io::Read;
     each(8, |mut driver| {
-        let mut ring = driver.ring(plain() | Features::EVENT_IDX);
+        let mut ring = ring_of(&driver, plain() | Features::EVENT_IDX);
         let (mut heard, bell) = std::os::unix::net::UnixStream::pair().unwrap();
         heard.set_nonblocking(true).unwrap();
         let bell = ferrovs_sys::doorbell::Doorbell::new(bell.into()).unwrap();
@@ -189,19 +189,14 @@ fn a_guest_is_told_when_it_asks_for_it() {
 #[test]
 fn a_ring_that_was_stopped_goes_on_where_it_was() {
     each(8, |mut driver| {
-        let mut ring = driver.ring(plain());
+        let mut ring = ring_of(&driver, plain());
         let mut seen = 0;
         for n in 0..13 {
             driver.put(buffer(0) + 12, &frame(n, 60));
             driver.offer(&[(GUEST + buffer(0), 72, false)], None);
             if n % 3 == 0 {
                 let (base, _) = ring.stop();
-                let features = match driver.packed {
-                    true => plain() | Features::RING_PACKED,
-                    false => plain(),
-                };
-                let parts = driver.parts();
-                ring = Ring::new(&driver.memory, features, 8, parts, base).unwrap();
+                ring = ring_at(&driver, plain(), base);
             }
             let (packets, _) = received(&mut ring);
             assert_eq!((packets.len(), packets[0].data()[6]), (1, n));

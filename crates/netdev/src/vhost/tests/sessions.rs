@@ -3,110 +3,33 @@
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferrovs_sys::fd::{Events, PollEntry, poll};
-use vhost::vhost_user::message::{VhostUserHeaderFlag, VhostUserProtocolFeatures};
-use vhost::vhost_user::{Frontend, VhostUserFrontend};
-use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
-use vmm_sys_util::eventfd::EventFd;
+use ferrovs_testkit::guest::{GUEST_CSUM, MQ, MRG_RXBUF, Machine, PROTOCOL_FEATURES, VERSION_1};
+use vhost::VhostBackend;
+use vhost::vhost_user::VhostUserFrontend;
 
 use super::*;
 use crate::{Flags, Layout, Netdev};
 
-/// A guest with one pair of queues, and who runs it.
-struct Machine {
-    frontend: Frontend,
-    file: OwnedFd,
-    /// What it receives from, and sends to.
-    rings: [Driver; 2],
-    kick: EventFd,
-}
+const FEATURES: u64 = VERSION_1 | MRG_RXBUF | PROTOCOL_FEATURES | GUEST_CSUM | MQ;
 
-const FEATURES: Features = Features::VERSION_1
-    .union(Features::MRG_RXBUF)
-    .union(Features::PROTOCOL_FEATURES)
-    .union(Features::GUEST_CSUM)
-    .union(Features::MQ);
-
-impl Machine {
-    fn new(stream: UnixStream, packed: bool) -> Machine {
-        let (file, memory) = memory();
-        let rings = [0, 1].map(|n| Driver::new(&memory, n, 64, packed));
-        let frontend = Frontend::from_stream(stream, 2);
-        let kick = EventFd::new(0).unwrap();
-        Machine {
-            frontend,
-            file,
-            rings,
-            kick,
-        }
-    }
-
-    /// Tells the switch all that it has to know.
-    fn boot(&mut self, mut features: Features) {
-        let f = &mut self.frontend;
-        f.set_owner().unwrap();
-        let offered = f.get_features().unwrap();
-        assert_eq!(offered & features.bits(), features.bits());
-        if self.rings[0].packed {
-            features |= Features::RING_PACKED;
-        }
-        f.set_features(features.bits()).unwrap();
-        let protocol = f.get_protocol_features().unwrap();
-        let wanted = VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::REPLY_ACK;
-        assert!(protocol.contains(wanted));
-        f.set_protocol_features(wanted).unwrap();
-        f.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
-        assert_eq!(f.get_queue_num().unwrap(), 128);
-        self.share_memory();
-        for (index, ring) in self.rings.iter().enumerate() {
-            let parts = ring.parts();
-            let f = &mut self.frontend;
-            f.set_vring_num(index, ring.size).unwrap();
-            f.set_vring_base(index, ring.base()).unwrap();
-            let config = VringConfigData {
-                queue_max_size: 64,
-                queue_size: ring.size,
-                flags: 0,
-                desc_table_addr: parts.desc,
-                used_ring_addr: parts.used,
-                avail_ring_addr: parts.avail,
-                log_addr: None,
-            };
-            f.set_vring_addr(index, &config).unwrap();
-            f.set_vring_kick(index, &self.kick).unwrap();
-            f.set_vring_call(index, &self.kick).unwrap();
-            f.set_vring_enable(index, true).unwrap();
-        }
-    }
-
-    fn share_memory(&self) {
-        let region = VhostUserMemoryRegionInfo {
-            guest_phys_addr: GUEST,
-            memory_size: SIZE,
-            userspace_addr: USER,
-            mmap_offset: 0,
-            mmap_handle: self.file.as_raw_fd(),
-        };
-        self.frontend.set_mem_table(&[region]).unwrap();
-    }
-
-    /// Frames cross both ways.
-    fn exchange(&mut self, port: &dyn Netdev) {
-        let (mut rxq, mut txq) = (port.rxq_open(0).unwrap(), port.txq_open(0).unwrap());
-        let [to, from] = &mut self.rings;
-        from.put(0x10_000c + 0x1000, &frame(8, 64));
-        from.offer(&[(GUEST + 0x10_1000, 76, false)], None);
-        let mut batch = Batch::new();
-        assert_eq!(rxq.recv(&mut batch).unwrap(), 1);
-        assert_eq!(batch[0].data(), frame(8, 64));
-        to.offer(&[(GUEST + 0x10_2000, 2048, true)], None);
-        let losses = txq.send(&mut batch);
-        assert!(losses.is_empty() && batch.is_empty());
-        assert_eq!((from.used().len(), to.used()[0].1), (1, 76));
-        assert_eq!(to.get(0x10_200c, 64), frame(8, 64));
-    }
+/// Frames cross both ways.
+fn exchange(machine: &mut Machine, port: &dyn Netdev) {
+    let (mut rxq, mut txq) = (port.rxq_open(0).unwrap(), port.txq_open(0).unwrap());
+    let [to, from] = &mut machine.rings;
+    from.put(0x10_000c + 0x1000, &frame(8, 64));
+    from.offer(&[(GUEST + 0x10_1000, 76, false)], None);
+    let mut batch = Batch::new();
+    assert_eq!(rxq.recv(&mut batch).unwrap(), 1);
+    assert_eq!(batch[0].data(), frame(8, 64));
+    to.offer(&[(GUEST + 0x10_2000, 2048, true)], None);
+    let losses = txq.send(&mut batch);
+    assert!(losses.is_empty() && batch.is_empty());
+    assert_eq!((from.used().len(), to.used()[0].1), (1, 76));
+    assert_eq!(to.get(0x10_200c, 64), frame(8, 64));
 }
 
 fn client(path: &Path) -> Arc<dyn Netdev> {
@@ -155,7 +78,7 @@ fn a_guest_comes_goes_and_comes_back() {
         assert_eq!(port.requested(), two);
         port.reconfigure().unwrap();
         for _ in 0..100 {
-            machine.exchange(&*port);
+            exchange(&mut machine, &*port);
         }
         let status = port.status();
         assert_eq!(
@@ -171,7 +94,7 @@ fn a_guest_comes_goes_and_comes_back() {
         assert_eq!((stats.rx_packets, stats.tx_bytes), (Some(100), Some(6400)));
         // Memory that is shared anew does not lose the place.
         machine.share_memory();
-        machine.exchange(&*port);
+        exchange(&mut machine, &*port);
         // A port that is down neither sends nor receives.
         port.update_flags(Flags::UP, Flags::empty()).unwrap();
         assert!(!port.carrier());
@@ -195,7 +118,7 @@ fn a_queue_that_is_stopped_is_not_touched_and_goes_on_later() {
     let port = client(&path);
     let mut machine = Machine::new(accept(&listener), false);
     machine.boot(FEATURES);
-    machine.exchange(&*port);
+    exchange(&mut machine, &*port);
     machine.frontend.set_vring_enable(1, false).unwrap();
     assert!(!port.rxq_enabled(0));
     let from = &mut machine.rings[1];
@@ -248,5 +171,5 @@ fn what_makes_no_sense_ends_the_connection_and_the_next_one_is_served() {
     }
     let mut machine = Machine::new(accept(&listener), true);
     machine.boot(FEATURES);
-    machine.exchange(&*port);
+    exchange(&mut machine, &*port);
 }
