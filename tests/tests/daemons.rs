@@ -16,6 +16,8 @@ mod ctl;
 mod datapath;
 #[path = "daemons/drops.rs"]
 mod drops;
+#[path = "daemons/exchange.rs"]
+mod exchange;
 #[path = "daemons/guests.rs"]
 mod guests;
 #[path = "daemons/honesty.rs"]
