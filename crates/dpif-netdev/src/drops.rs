@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use ferrovs_datapath::action::DropReason;
+use ferrovs_encap::row::PopError;
 use ferrovs_netdev::{Loss, LossSums, Netdev};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage::{self, Event};
@@ -55,6 +56,8 @@ reasons! {
     InvalidTnlPort "invalid-tnl-port" DATAPATH_DROP_INVALID_TNL_PORT "sent to a tunnel port that does not exist";
     TunnelPushError "tunnel-push-error" DATAPATH_DROP_TUNNEL_PUSH_ERROR "could not be given a tunnel's header";
     TunnelPopError "tunnel-pop-error" DATAPATH_DROP_TUNNEL_POP_ERROR "has no header of the tunnel to remove";
+    TunnelPopTruncated "tunnel-pop-truncated" DATAPATH_DROP_TUNNEL_POP_ERROR "ends before the tunnel's header, or what it says, does";
+    TunnelPopChecksum "tunnel-pop-checksum" DATAPATH_DROP_TUNNEL_POP_ERROR "has a wrong checksum in its outer headers";
     NotSegmentable "not-segmentable" - "stands for several packets, but cannot be cut into them";
     TooNested "too-nested" - "met actions nested too deep";
     Unsupported "unsupported-action" - "met an action that this datapath does not run";
@@ -102,6 +105,15 @@ impl Reason {
     /// What Open vSwitch counts it as, if it does.
     pub fn coverage(self) -> Option<&'static str> {
         self.row().event.map(Event::name)
+    }
+
+    /// Why a tunnel's header was not taken off.
+    pub fn popping(error: PopError) -> Reason {
+        match error {
+            PopError::Truncated => Reason::TunnelPopTruncated,
+            PopError::Checksum => Reason::TunnelPopChecksum,
+            PopError::Header => Reason::TunnelPopError,
+        }
     }
 
     /// Why a device did not send a packet.

@@ -155,11 +155,14 @@ impl Around for Worker {
             return self.drop_all(Reason::InvalidTnlPort, batch);
         };
         let before = batch.len();
-        let popped = crate::tunnel::pop_batch(batch, port, tunnel, self.now);
-        self.count_drops(Reason::TunnelPopError, port, popped.refused);
+        let mut refused = 0;
+        let popped = crate::tunnel::pop_batch(batch, port, tunnel, self.now, |error| {
+            refused += 1;
+            self.count_drops(Reason::popping(error), port, 1);
+        });
         self.count_drops(Reason::FragmentExpired, port, popped.given_up);
         // Those that wait have ended in others, until they are given up.
-        let ended = batch.len() + popped.refused + popped.given_up;
+        let ended = batch.len() + refused + popped.given_up;
         let copied = ended.wrapping_sub(before) as u64;
         if copied != 0 {
             self.me.counters.add(Count::Copied, copied);

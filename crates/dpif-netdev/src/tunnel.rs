@@ -3,7 +3,7 @@
 use std::time::{Instant, UNIX_EPOCH};
 
 use ferrovs_datapath::action::TunnelPush;
-use ferrovs_encap::row::Gathered;
+use ferrovs_encap::row::{Gathered, PopError};
 use ferrovs_encap::{pop, push};
 use ferrovs_netdev::TunnelPort;
 use ferrovs_packet::buffer::{Batch, IpChecksum, Packet};
@@ -56,19 +56,24 @@ pub fn push_batch(
     dropped
 }
 
-/// How many packets a port took no header off.
+/// How many packets a port took no header off, but for those that it refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Popped {
-    /// None of the tunnel's: dropped.
-    pub refused: usize,
     /// Became part of packets that are not whole yet.
     pub waiting: usize,
     /// Waited before, and were dropped.
     pub given_up: usize,
 }
 
-/// Takes the headers of a tunnel port off: what is left came from `number`.
-pub fn pop_batch(batch: &mut Batch, number: DpPort, tunnel: &TunnelPort, now: Instant) -> Popped {
+/// Takes the headers of a tunnel port off: what is left came from `number`. What is none of the tunnel's goes, with a
+/// word to `refuse`.
+pub fn pop_batch(
+    batch: &mut Batch,
+    number: DpPort,
+    tunnel: &TunnelPort,
+    now: Instant,
+    mut refuse: impl FnMut(PopError),
+) -> Popped {
     let mut popped = Popped::default();
     let ty = tunnel.ty();
     batch.retain(|packet| {
@@ -83,15 +88,13 @@ pub fn pop_batch(batch: &mut Batch, number: DpPort, tunnel: &TunnelPort, now: In
                         return false;
                     }
                 }
-                Err(_) => {
-                    popped.refused += 1;
+                Err(e) => {
+                    refuse(e);
                     return false;
                 }
             }
         }
-        let is_ok = pop::pop(ty, packet).is_ok();
-        popped.refused += usize::from(!is_ok);
-        is_ok
+        pop::pop(ty, packet).map_err(&mut refuse).is_ok()
     });
     popped
 }

@@ -12,6 +12,14 @@ pub(crate) fn be32(b: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(b.get(at..at + 4)?.try_into().ok()?))
 }
 
+/// A number as printf's `%#x` writes it: 0 has no prefix.
+pub(crate) fn hex(n: u32) -> String {
+    match n {
+        0 => "0".to_owned(),
+        n => format!("{n:#x}"),
+    }
+}
+
 /// Writes a UDP header and returns what is behind it.
 pub(crate) fn format_udp<'a>(out: &mut String, l4: &'a [u8]) -> Option<&'a [u8]> {
     let rest = l4.get(8..)?;

@@ -11,6 +11,7 @@ use ferrovs_packet::buffer::{Checksum, NO_OFFSET, Offload, Packet};
 use ferrovs_packet::checksum::{Sum, checksum, pseudo_v4, pseudo_v6};
 use ferrovs_packet::flow::{FLOW_TNL_F_CSUM, FLOW_TNL_F_DONT_FRAGMENT, FlowTnl};
 use ferrovs_packet::types::{eth_type, ip_proto};
+use ferrovs_runtime::coverage;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::RateLimit;
 use ferrovs_runtime::vlog::modules::NATIVE_TNL;
@@ -91,10 +92,13 @@ pub(crate) fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize, u8
             if header < IPV4_LEN || data.len() < l3 + header {
                 return Err(PopError::Truncated);
             }
-            if packet.offload.checksum == Checksum::Unknown && checksum(&data[l3..l3 + header]) != 0
-            {
-                vlog::warn_rl!(RL, NATIVE_TNL, "ip packet has invalid checksum");
-                return Err(PopError::Checksum);
+            if packet.offload.checksum == Checksum::Unknown {
+                coverage::NATIVE_TNL_L3CSUM_CHECKED.inc();
+                if checksum(&data[l3..l3 + header]) != 0 {
+                    coverage::NATIVE_TNL_L3CSUM_ERR.inc();
+                    vlog::warn_rl!(RL, NATIVE_TNL, "ip packet has invalid checksum");
+                    return Err(PopError::Checksum);
+                }
             }
             let total = usize::from(get(data, l3 + 2));
             let actual = data.len() - l3;
@@ -144,6 +148,18 @@ pub(crate) fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize, u8
     }
 }
 
+/// Whether the sum over a whole transport packet is that of a right checksum.
+pub(crate) fn verify(sum: Sum) -> Result<(), PopError> {
+    coverage::NATIVE_TNL_L4CSUM_CHECKED.inc();
+    match sum.finish() {
+        0 => Ok(()),
+        _ => {
+            coverage::NATIVE_TNL_L4CSUM_ERR.inc();
+            Err(PopError::Checksum)
+        }
+    }
+}
+
 /// Reads and checks the outer UDP header at `l4`.
 fn udp(packet: &Packet, l4: usize, end: usize, tnl: &mut FlowTnl) -> Result<(), PopError> {
     let data = packet.data();
@@ -165,9 +181,7 @@ fn udp(packet: &Packet, l4: usize, end: usize, tnl: &mut FlowTnl) -> Result<(), 
                 }
                 _ => Sum::ZERO,
             };
-            if pseudo.add(&data[l4..end]).finish() != 0 {
-                return Err(PopError::Checksum);
-            }
+            verify(pseudo.add(&data[l4..end]))?;
         }
         tnl.flags |= FLOW_TNL_F_CSUM;
     }

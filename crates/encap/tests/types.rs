@@ -15,6 +15,8 @@ use ferrovs_packet::gso;
 
 #[path = "types/large.rs"]
 mod large;
+#[path = "types/odd.rs"]
+mod odd;
 #[path = "types/stt.rs"]
 mod stt;
 

@@ -148,6 +148,10 @@ events! {
     MINIFLOW_EXTRACT_IPV6_PKT_TOO_SHORT "miniflow_extract_ipv6_pkt_too_short";
     MINIFLOW_MALLOC "miniflow_malloc";
     MTU_SYNCHRONIZED "mtu_synchronized";
+    NATIVE_TNL_L3CSUM_CHECKED "native_tnl_l3csum_checked";
+    NATIVE_TNL_L3CSUM_ERR "native_tnl_l3csum_err";
+    NATIVE_TNL_L4CSUM_CHECKED "native_tnl_l4csum_checked";
+    NATIVE_TNL_L4CSUM_ERR "native_tnl_l4csum_err";
     NETDEV_ADD_ROUTER "netdev_add_router";
     NETDEV_ARP_LOOKUP "netdev_arp_lookup";
     NETDEV_GET_ETHTOOL "netdev_get_ethtool";

@@ -377,3 +377,52 @@ fn a_neighbour_that_is_missing_is_asked_for_once_a_second_and_holds_no_other_out
         assert!(got.stderr.starts_with(error), "{command}: {}", got.stderr);
     }
 }
+
+#[test]
+fn a_malformed_outer_frame_is_dropped_for_a_reason_that_has_a_name() {
+    let sw = underlay();
+    sw.vsctl(&format!(
+        "add-port br-int t -- set Interface t ofport_request=10 type=geneve {REMOTE} options:key=77"
+    ));
+    sw.ofctl("add-flow br-int in_port=10,actions=1");
+    let good = geneve(&format!("0000655800004d00{INNER}"));
+    let byte = |at: usize, value: &str| {
+        let mut frame = good.clone();
+        frame.replace_range(2 * at..2 * at + 2, value);
+        frame
+    };
+    let drops = || sw.appctl("dpif-netdev/drops");
+    let of = |name: &str| {
+        let text = drops();
+        let line = text.lines().find(|l| l.starts_with(&format!("{name} ")));
+        line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u32>().ok())
+            .unwrap_or(0)
+    };
+    // The TTL, a UDP checksum that is wrong, a version that is none, and options that go on behind the end.
+    for (name, frame, n) in [
+        ("tunnel-pop-checksum", byte(22, "3f"), 1),
+        ("tunnel-pop-checksum", byte(40, "12"), 2),
+        ("tunnel-pop-error", byte(42, "c0"), 1),
+        ("tunnel-pop-truncated", byte(42, "3f"), 1),
+    ] {
+        sw.appctl(&format!("netdev-dummy/receive p0 {frame}"));
+        assert!(
+            wait_for(Duration::from_secs(20), || of(name) == n),
+            "{name}: {}",
+            drops()
+        );
+    }
+    let before = of("of-pipeline");
+    sw.appctl(&format!("netdev-dummy/receive p0 {good}"));
+    let sent = || sw.ofctl("dump-ports br-int q0");
+    assert!(
+        wait_for(Duration::from_secs(20), || sent().contains("tx pkts=1,")),
+        "{}",
+        sent()
+    );
+    assert_eq!(of("of-pipeline"), before);
+    let errors = |name: &str| sw.appctl(&format!("coverage/read-counter {name}"));
+    assert_eq!(errors("datapath_drop_tunnel_pop_error").trim(), "4");
+    assert_eq!(errors("native_tnl_l3csum_err").trim(), "1");
+    assert_eq!(errors("native_tnl_l4csum_err").trim(), "1");
+}

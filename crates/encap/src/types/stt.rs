@@ -208,9 +208,7 @@ fn gather(packet: &mut Packet, state: &PortState, now: Instant) -> Result<Gather
     ) {
         let ip = &data[at - if v6 { IPV6_LEN } else { IPV4_LEN } - ETH_LEN..];
         let sum = pseudo(ip, v6, ip_proto::TCP, bytes.len());
-        if sum.add(bytes).finish() != 0 {
-            return Err(PopError::Checksum);
-        }
+        pop::verify(sum.add(bytes))?;
     }
     let (id, len, offset) = segment(bytes)?;
     let payload = &bytes[TCP_LEN..];

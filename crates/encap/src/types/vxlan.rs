@@ -14,7 +14,7 @@ use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::NATIVE_TNL;
 
 use crate::config::{DEFAULT_TTL, TunnelConfig};
-use crate::pieces::{be32, format_udp, parse_udp};
+use crate::pieces::{be32, format_udp, hex, parse_udp};
 use crate::pop::RL;
 use crate::push;
 use crate::row::{
@@ -125,7 +125,9 @@ fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
         vlog::warn_rl!(
             RL,
             NATIVE_TNL,
-            "invalid vxlan flags={flags:#x} vni={vni:#x}"
+            "invalid vxlan flags={} vni={}",
+            hex(flags),
+            hex(vni)
         );
         return Err(PopError::Header);
     };

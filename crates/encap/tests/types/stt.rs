@@ -191,32 +191,3 @@ fn what_is_no_segment_is_refused() {
         assert_eq!(try_it(&f), Err(PopError::Checksum), "{at}");
     }
 }
-
-#[test]
-fn no_bytes_make_it_panic() {
-    let mut seed = 1u32;
-    let mut random = |n: usize| {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (seed >> 8) as usize % n
-    };
-    let (state, now) = (PortState::default(), ferrovs_runtime::clock::now());
-    let frames = sent(large(PT_ETH), false, &PortState::default());
-    for _ in 0..20_000 {
-        let mut f = frames[random(frames.len())].data().to_vec();
-        for _ in 0..1 + random(4) {
-            // Headers above all.
-            let within = [90, f.len()][random(2)];
-            let at = random(within);
-            f[at] = random(256) as u8;
-        }
-        let cut = random(f.len());
-        f.truncate(f.len() - cut * random(2));
-        let mut p = Packet::from_slice(&f);
-        if random(4) > 0 {
-            p.offload.checksum = Checksum::Good;
-        }
-        if gather(&mut p, &state, now).is_ok_and(|g| g.whole) && pop::pop(&PORT, &mut p).is_ok() {
-            gso::finish(p, drop);
-        }
-    }
-}
