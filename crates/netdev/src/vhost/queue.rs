@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use ferrovs_packet::buffer::{Batch, Packet};
 
+use super::format::Broken;
 use super::guest::{Guest, Slot};
 use super::tally::Tally;
 use super::vring::Ring;
@@ -99,15 +100,7 @@ impl Txq for VhostTxq {
         let mut tally = Tally::default();
         let mut broken = None;
         let losses = offload::complete(batch, guest.capabilities(), |packets| {
-            let sent = if broken.is_some() {
-                Err(Losses::all(Loss::Down, packets.len()))
-            } else {
-                send(guest, ring, packets, &mut tally).map_err(|why| {
-                    broken = Some(why);
-                    Losses::all(Loss::Down, packets.len())
-                })
-            };
-            sent.unwrap_or_else(|losses| losses)
+            send(guest, ring, packets, &mut tally, &mut broken)
         });
         slot.sums.add(&tally);
         if let Some(why) = broken {
@@ -129,18 +122,20 @@ fn lost(guest: &Guest, batch: &mut Batch) -> Losses {
     Losses::all(Loss::Down, n)
 }
 
-/// Sends packets, again and again while the guest takes some but not all, as often as that may be tried.
+/// Sends packets, again and again while the guest takes some but not all, as often as that may be tried. A ring that
+/// turns out to be broken takes no more.
 fn send(
     guest: &Guest,
     ring: &mut Ring,
     packets: &[Packet],
     tally: &mut Tally,
-) -> Result<Losses, super::format::Broken> {
+    broken: &mut Option<Broken>,
+) -> Losses {
     let max = guest.mtu.load(Relaxed) as usize + OVER_MTU;
     let fits = |p: &Packet| p.size() <= max || p.offload.gso.is_some();
     let mut losses = Losses::default();
     let (mut sent, mut retries) = (0, 0);
-    while sent < packets.len() {
+    while sent < packets.len() && broken.is_none() {
         let rest = &packets[sent..];
         let good = rest.iter().take_while(|p| fits(p)).count();
         if good == 0 {
@@ -149,7 +144,11 @@ fn send(
             sent += 1;
             continue;
         }
-        let done = ring.send(&rest[..good], tally, &mut losses)?;
+        let done = ring.send(&rest[..good], tally, &mut losses);
+        let done = done.unwrap_or_else(|why| {
+            *broken = Some(why);
+            0
+        });
         sent += done;
         if done == good {
             continue;
@@ -163,11 +162,13 @@ fn send(
         guest.retries.add(retries.into());
     }
     let failed = packets.len() - sent;
-    for _ in 0..failed {
-        losses.add(Loss::QueueFull);
-    }
     if failed > 0 {
+        let why = match broken {
+            Some(_) => Loss::Down,
+            None => Loss::QueueFull,
+        };
+        (0..failed).for_each(|_| losses.add(why));
         guest.tx_failed.add(failed as u64);
     }
-    Ok(losses)
+    losses
 }

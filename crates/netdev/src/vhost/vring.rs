@@ -148,8 +148,12 @@ fn receive<F: Format>(
     ring.prefetch(place, room);
     let mut found: ArrayVec<(F::Place, Found<'_>), BATCH> = ArrayVec::new();
     while found.len() < room {
-        let Some(buffer) = ring.look(memory, place, Direction::FromGuest)? else {
-            break;
+        let buffer = match ring.look(memory, place, Direction::FromGuest) {
+            Ok(Some(buffer)) => buffer,
+            // What comes before it is good.
+            Err(_) if !found.is_empty() => break,
+            Ok(None) => break,
+            Err(why) => return Err(why),
         };
         if let Body::One(slice) = buffer.body {
             slice.prefetch();
@@ -294,8 +298,11 @@ fn send<F: Format>(
     };
     while buffers.ahead.len() < packets.len().min(BATCH) {
         let place = buffers.next;
-        let Some(found) = ring.look(out.memory, place, Direction::ToGuest)? else {
-            break;
+        let found = match ring.look(out.memory, place, Direction::ToGuest) {
+            Ok(Some(found)) => found,
+            Err(_) if !buffers.ahead.is_empty() => break,
+            Ok(None) => break,
+            Err(why) => return Err(why),
         };
         if let Body::One(slice) = found.body {
             slice.prefetch();
@@ -305,37 +312,48 @@ fn send<F: Format>(
         buffers.ahead.push((place, found));
     }
     for (done, packet) in packets.iter().enumerate() {
-        let size = out.header + packet.size();
-        let Some((place, found)) = buffers.take(ring, out.memory)? else {
-            return Ok(done);
-        };
-        match found.body {
-            Body::One(slice) if slice.size() >= size => {
-                let header = out.header_of(packet, 1);
-                slice.write(&header[..out.header]);
-                slice.behind(out.header).write(packet.data());
-                ring.give_back(&found, size as u32);
-            }
-            _ => match spread(ring, out, &mut buffers, (place, found), packet)? {
-                Spread::Sent => {}
-                Spread::NoRoom => return Ok(done),
-                Spread::TooLong => {
-                    losses.add(Loss::OverMtu);
-                    continue;
-                }
-            },
+        match put(ring, out, &mut buffers, packet) {
+            Ok(Put::Sent) => tally.note(packet.data()),
+            Ok(Put::TooLong) => losses.add(Loss::OverMtu),
+            Ok(Put::NoRoom) => return Ok(done),
+            Err(why) if done == 0 => return Err(why),
+            // What was sent was; the next call finds it again.
+            Err(_) => return Ok(done),
         }
-        tally.note(packet.data());
     }
     Ok(packets.len())
 }
 
-enum Spread {
+enum Put {
     Sent,
     /// The guest has to offer more.
     NoRoom,
     /// It will never fit.
     TooLong,
+}
+
+/// Sends a frame.
+#[inline]
+fn put<'m, F: Format>(
+    ring: &mut F,
+    out: &Out<'m>,
+    buffers: &mut Buffers<'m, F>,
+    packet: &Packet,
+) -> Result<Put, Broken> {
+    let size = out.header + packet.size();
+    let Some((place, found)) = buffers.take(ring, out.memory)? else {
+        return Ok(Put::NoRoom);
+    };
+    match found.body {
+        Body::One(slice) if slice.size() >= size => {
+            let header = out.header_of(packet, 1);
+            slice.write(&header[..out.header]);
+            slice.behind(out.header).write(packet.data());
+            ring.give_back(&found, size as u32);
+            Ok(Put::Sent)
+        }
+        _ => spread(ring, out, buffers, (place, found), packet),
+    }
 }
 
 /// Sends a frame into as many pieces and buffers as it takes, the first of which is at hand.
@@ -346,7 +364,7 @@ fn spread<'m, F: Format>(
     buffers: &mut Buffers<'m, F>,
     first: (F::Place, Found<'m>),
     packet: &Packet,
-) -> Result<Spread, Broken> {
+) -> Result<Put, Broken> {
     let size = out.header + packet.size();
     let merges = out.features.contains(Features::MRG_RXBUF);
     let mut pieces = Pieces::new();
@@ -377,11 +395,11 @@ fn spread<'m, F: Format>(
             // The buffers stay, for what is shorter.
             buffers.ahead.clear();
             (buffers.taken, buffers.next) = (0, ring.place());
-            return Ok(Spread::TooLong);
+            return Ok(Put::TooLong);
         }
         buffer = match buffers.take(ring, out.memory)? {
             Some(next) => next,
-            None => return Ok(Spread::NoRoom),
+            None => return Ok(Put::NoRoom),
         };
     }
     let header = out.header_of(packet, used.len() as u16);
@@ -395,7 +413,7 @@ fn spread<'m, F: Format>(
     for (found, bytes) in &used {
         ring.give_back(found, *bytes);
     }
-    Ok(Spread::Sent)
+    Ok(Put::Sent)
 }
 
 /// Copies into pieces, one after the other.

@@ -33,6 +33,33 @@ fn a_ring_without_a_next_buffer_is_broken() {
 }
 
 #[test]
+fn what_comes_before_a_ring_breaks_still_counts() {
+    let (_, memory) = memory();
+    let mut driver = Driver::new(&memory, 0, 8, false);
+    let mut ring = ring_of(&driver, Features::VERSION_1);
+    let good = GUEST + GUARD as u64;
+    for (write, outside) in [(false, 2), (true, 4)] {
+        driver.offer(&[(good, 200, write)], None);
+        driver.offer(&[(good, 200, write)], None);
+        driver
+            .area
+            .store_u16(AVAIL_AT + 2 + outside * 2, 99, SeqCst);
+        if !write {
+            assert_eq!(received(&mut ring).0.len(), 1);
+            // It is mended.
+            driver.area.store_u16(AVAIL_AT + 2 + outside * 2, 1, SeqCst);
+            assert_eq!(received(&mut ring).0.len(), 1);
+            continue;
+        }
+        let packets = [60, 60].map(|n| Packet::from_slice(&frame(4, n)));
+        assert_eq!(sent(&mut ring, &packets), (1, Losses::default()));
+        let (mut tally, mut losses) = (Tally::default(), Losses::default());
+        let broken = ring.send(&packets[1..], &mut tally, &mut losses);
+        assert_eq!(broken, Err(Broken::Outside(99)));
+    }
+}
+
+#[test]
 fn buffers_that_make_no_sense_are_given_back_and_carry_nothing() {
     for packed in [false, true] {
         let (_, memory) = memory();
