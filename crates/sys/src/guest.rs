@@ -8,7 +8,10 @@
 //!
 //! Whoever shares the memory changes it at any time, so no reference to it is ever made: bytes are copied in and out,
 //! and the words by which both sides agree are read and written as atomics. Addresses that the other side names are
-//! looked up for each use; what is outside of all regions is not there.
+//! looked up for each use; what is outside of all regions is not there. A file that is cut short under its mapping does no
+//! harm either: see [`cut`].
+
+mod cut;
 
 use std::io;
 use std::marker::PhantomData;
@@ -38,6 +41,8 @@ struct Mapped {
     /// What was mapped, which may begin before the region.
     map: NonNull<libc::c_void>,
     map_size: usize,
+    /// By which it is looked after.
+    watch: usize,
 }
 
 // SAFETY: the mapping belongs to no thread, and is only accessed by atomics and copies that tolerate any content.
@@ -47,6 +52,7 @@ unsafe impl Sync for Mapped {}
 
 impl Drop for Mapped {
     fn drop(&mut self) {
+        cut::forget(self.watch);
         // SAFETY: exactly this was mapped, and who could access it borrows or holds what owns this.
         unsafe { libc::munmap(self.map.as_ptr(), self.map_size) };
     }
@@ -94,11 +100,17 @@ impl Mapped {
         // A guest's memory is not ours to show: it is no part of a core file.
         // SAFETY: the advice is about what was just mapped.
         unsafe { libc::madvise(map.as_ptr(), map_size, libc::MADV_DONTDUMP) };
+        let watch = cut::watch(map.addr().get(), map_size, page as usize);
+        if watch.is_err() {
+            // SAFETY: exactly this was mapped, and nobody knows of it yet.
+            unsafe { libc::munmap(map.as_ptr(), map_size) };
+        }
         Ok(Mapped {
             region,
             base,
             map,
             map_size,
+            watch: watch?,
         })
     }
 }
@@ -349,6 +361,31 @@ mod tests {
         // Not all in one region, or not aligned.
         assert!(memory.area(0x7000_17f8, 16, 2).is_none());
         assert!(memory.area(0x7000_0008, 16, 16).is_none());
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_does_no_harm() {
+        const SIZE: u64 = 16 << 20;
+        let shared = file(SIZE).unwrap();
+        let whole = region(0, SIZE, 0, 0);
+        let memory = GuestMemory::map([(whole, shared.try_clone().unwrap())]).unwrap();
+        let memory = Arc::new(memory);
+        let area = memory.area(0, SIZE as usize, 8).unwrap();
+        area.store_u64(8, 1, Ordering::Relaxed);
+        rustix::fs::ftruncate(&shared, 0).unwrap();
+        for at in (0..SIZE).step_by(4096) {
+            let slice = memory.at(at, 64).unwrap();
+            assert_eq!(slice.write(&[7; 64]), 64);
+            let mut bytes = [0; 64];
+            slice.read(&mut bytes);
+            assert_eq!(bytes, [7; 64]);
+        }
+        area.store_u64(8, 2, Ordering::Relaxed);
+        // Others are as they were.
+        let other = GuestMemory::map([(region(0, 4096, 0, 0), file(4096).unwrap())]).unwrap();
+        let mut byte = [1];
+        other.at(0, 1).unwrap().read(&mut byte);
+        assert_eq!(byte, [0]);
     }
 
     #[test]
