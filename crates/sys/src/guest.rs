@@ -248,6 +248,14 @@ impl<'a> GuestSlice<'a> {
             crate::prefetch::at(self.ptr.addr().get() + at);
         }
     }
+
+    /// Fetches bytes into the cache to write them, if there are that many.
+    #[inline]
+    pub fn prefetch_for_write(&self, at: usize) {
+        if at < self.size {
+            crate::prefetch::for_write(self.ptr.addr().get() + at);
+        }
+    }
 }
 
 /// A part of the guest's memory with words by which both sides agree. It keeps the memory mapped.
@@ -303,6 +311,14 @@ impl GuestArea {
     pub fn prefetch(&self, at: usize) {
         if at < self.size {
             crate::prefetch::at(self.ptr.addr().get() + at);
+        }
+    }
+
+    /// The same, to write it.
+    #[inline]
+    pub fn prefetch_for_write(&self, at: usize) {
+        if at < self.size {
+            crate::prefetch::for_write(self.ptr.addr().get() + at);
         }
     }
 

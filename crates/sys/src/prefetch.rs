@@ -21,3 +21,21 @@ pub fn at(address: usize) {
         _ = address;
     }
 }
+
+/// Says that what is at an address will be written soon, so that no other core keeps it; nothing need be there.
+#[inline]
+pub fn for_write(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // The intrinsic would do the same as for reading, unless the whole program were built for newer processors;
+        // on older ones the instruction does nothing.
+        // SAFETY: as for reading.
+        unsafe {
+            core::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        _ = address;
+    }
+}

@@ -120,7 +120,7 @@ impl Format for Packed {
     fn prefetch(&self, place: Place, n: usize) {
         let first = usize::from(place.index) * DESC;
         for line in (0..n * DESC).step_by(64) {
-            self.desc.prefetch(first + line);
+            self.desc.prefetch_for_write(first + line);
         }
     }
 

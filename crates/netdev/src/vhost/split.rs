@@ -129,6 +129,10 @@ impl Format for Split {
             let head = self.head(place.wrapping_add(i as u16));
             self.desc.prefetch(usize::from(head) * DESC);
         }
+        let first = ELEMENTS + 8 * usize::from(place & self.mask);
+        for line in (0..8 * there).step_by(64) {
+            self.used.prefetch_for_write(first + line);
+        }
     }
 
     #[inline]

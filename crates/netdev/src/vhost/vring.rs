@@ -305,8 +305,8 @@ fn send<F: Format>(
             Err(why) => return Err(why),
         };
         if let Body::One(slice) = found.body {
-            slice.prefetch();
-            slice.prefetch_at(64);
+            slice.prefetch_for_write(0);
+            slice.prefetch_for_write(64);
         }
         buffers.next = ring.after(place, found.places);
         buffers.ahead.push((place, found));
