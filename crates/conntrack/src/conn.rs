@@ -158,7 +158,7 @@ impl Conn {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn translated_direction_of(&self, t: &Tuple) -> Option<bool> {
         match self.orig == *t {
             true => Some(false),

@@ -244,7 +244,7 @@ impl<'a> Run<'a> {
         walked.place = held.likely(walked.hash, shard);
         match walked.place {
             Some(place) => {
-                let all = walked.key.tuple.proto == ip_proto::TCP;
+                let all = walked.key.tuple.proto == ip_proto::TCP || self.ct.nat.is_some();
                 self.held.lock(place.shard).fetch(place.slot, all);
             }
             None if self.ct.commit => held.fetch_free(),

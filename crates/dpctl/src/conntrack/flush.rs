@@ -23,10 +23,14 @@ fn masked(text: &str, max: u128) -> Option<(u128, u128)> {
     Some((number(value, max)?, mask))
 }
 
-/// Reads a tuple, such as `ct_nw_src=10.0.0.1,ct_nw_proto=17`. What protocol it is may be known from another.
+/// What may stand between the fields of a tuple.
+const BETWEEN: [char; 5] = [',', ' ', '\t', '\r', '\n'];
+
+/// Reads a tuple, such as `ct_nw_src=10.0.0.1,ct_nw_proto=17`; an empty one stands for all. What protocol it is may be
+/// known from another.
 fn pattern(text: &str, proto: &mut Option<u8>) -> Result<CtPattern, String> {
     let mut p = CtPattern::default();
-    for field in text.split(',') {
+    for field in text.split(BETWEEN).filter(|field| !field.is_empty()) {
         let Some((name, value)) = field.split_once('=').filter(|(_, v)| !v.is_empty()) else {
             return Err(format!("field {field} missing value"));
         };
@@ -155,9 +159,13 @@ mod tests {
         assert!(!f.orig.is_exact());
         let exact = "ct_nw_src=10.0.0.1,ct_nw_dst=10.0.0.2,ct_nw_proto=17,ct_tp_src=8,ct_tp_dst=9";
         assert!(filter(&[exact]).unwrap().orig.is_exact());
+        let reply = filter(&["zone=5", "", " ct_nw_src=10.0.0.1 ,ct_nw_proto=17,"]).unwrap();
+        assert!(reply.orig.is_empty());
+        assert_eq!(reply.reply.proto, Some(17));
         for (args, message) in [
             (&["bad"][..], "field bad missing value"),
             (&["mark=7", "zone=5"], "invalid conntrack tuple field: zone"),
+            (&["", "", ""], "invalid arguments"),
             (&["zone=x"], "failed to parse zone"),
             (&["labels=x"], "failed to parse labels"),
             (&["ct_tp_src=1000"], "port is set without protocol"),
