@@ -6,18 +6,18 @@
 //! 600 to 1023, 1024 and up: RFC 4787, REQ-3 wants well-known ports to stay so). What ICMP queries have instead of
 //! ports is their identifier.
 //!
-//! At most so many ports are tried at an address, at further places each time, that a full range costs bounded work.
+//! At most so many ports are tried at an address, at further places each time, and so many in all at the addresses behind
+//! it, that a full range costs bounded work: whoever floods it makes each of his packets cost that much.
 
 use ferrovs_datapath::action::{Nat, NatKind};
 use ferrovs_packet::hash::mix;
 
 use crate::tuple::{Addr, Tuple, addr4};
 
-/// Ports that are tried one after the other, at first: at the address that the hash says, and at each further one. That
-/// bounds what a packet costs where all of a large range is taken.
+/// Ports that are tried one after the other, at first: at the address that the hash says, and at each further one.
 const MAX_ATTEMPTS: [u32; 2] = [128, 16];
-/// Addresses of a range that are tried.
-const MAX_ADDRS: u32 = 256;
+/// What is tried in all, from the second address on.
+const MAX_FURTHER: u32 = 64;
 
 /// A range of ports that is walked from somewhere in it.
 #[derive(Clone, Copy)]
@@ -165,8 +165,16 @@ pub fn choose(
         Some(range) if !source => range,
         _ => Ports::only(orig.dst_port()),
     };
-    let n_addrs = addrs.as_ref().map_or(1, |a| a.len.min(MAX_ADDRS.into()));
+    let n_addrs = addrs.as_ref().map_or(1, |a| a.len);
+    let mut further = 0;
     for i in 0..n_addrs {
+        if further >= MAX_FURTHER {
+            break;
+        }
+        let mut free = |t: &Tuple| {
+            further += u32::from(i > 0);
+            free(t)
+        };
         let attempts = MAX_ATTEMPTS[usize::from(i > 0)];
         if let Some(addrs) = &addrs {
             let addr = addrs.get(u128::from(hash) % addrs.len + i);
@@ -359,6 +367,6 @@ mod tests {
             tries += 1;
             false
         });
-        assert!(none.is_none() && tries <= 248 + 199 * 24, "{tries}");
+        assert!(none.is_none() && tries <= 248 + 64 + 24, "{tries}");
     }
 }
