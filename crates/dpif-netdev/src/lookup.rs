@@ -326,7 +326,11 @@ impl Lookup {
                         self.emc.insert(hash, key.view(), flow, &self.slots);
                     }
                 }
-                None => found.misses.push(i),
+                None => {
+                    // Who asks for a flow is told it.
+                    batch[at].rss_hash.get_or_insert_with(|| key.hash_5tuple());
+                    found.misses.push(i);
+                }
             }
         }
     }
@@ -389,6 +393,11 @@ impl Lookup {
             if parsed != Parsed::Complete {
                 count_malformed(parsed, key);
             }
+            keyed.push(i as u8);
+            // Only the caches ask for it here.
+            if how.emc_inverse == 0 && !signatures {
+                continue;
+            }
             let hash = *packet.rss_hash.get_or_insert_with(|| key.hash_5tuple());
             hashes[i] = match how.fresh {
                 true => hash,
@@ -400,7 +409,6 @@ impl Lookup {
             if signatures {
                 self.signatures.prefetch(hashes[i]);
             }
-            keyed.push(i as u8);
         }
         keyed
     }

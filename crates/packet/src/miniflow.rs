@@ -18,7 +18,7 @@ use crate::hash;
 mod tuple;
 
 pub use tuple::hash_5tuple;
-pub(crate) use tuple::ipv4_5tuple;
+pub(crate) use tuple::Ipv4Tuple;
 
 /// Which words are present.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -377,8 +377,8 @@ impl Place {
 pub struct MiniflowBuf {
     map: FlowMap,
     len: usize,
-    /// Hash of addresses and ports, where the parser had them at hand.
-    pub(crate) tuple_hash: Option<u32>,
+    /// Addresses and ports, where the parser had them at hand.
+    pub(crate) tuple: Option<Ipv4Tuple>,
     /// The words that are there; behind them is what earlier keys left, and zero in the last place.
     values: [u64; PLACES],
 }
@@ -388,7 +388,7 @@ impl Default for MiniflowBuf {
         MiniflowBuf {
             map: FlowMap::EMPTY,
             len: 0,
-            tuple_hash: None,
+            tuple: None,
             values: [0; PLACES],
         }
     }
@@ -403,7 +403,7 @@ impl MiniflowBuf {
     pub fn clear(&mut self) {
         self.map = FlowMap::EMPTY;
         self.len = 0;
-        self.tuple_hash = None;
+        self.tuple = None;
     }
 
     /// Adds word `i`; each must be higher than those before.
@@ -442,8 +442,10 @@ impl MiniflowBuf {
     /// [`MiniRef::hash_5tuple`] of the key, without a basis.
     #[inline]
     pub fn hash_5tuple(&self) -> u32 {
-        let known = self.tuple_hash;
-        known.unwrap_or_else(|| self.view().hash_5tuple(0))
+        match self.tuple {
+            Some(tuple) => tuple.hash(0),
+            None => self.view().hash_5tuple(0),
+        }
     }
 
     #[inline]

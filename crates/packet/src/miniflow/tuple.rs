@@ -49,17 +49,35 @@ impl MiniRef<'_> {
             let hash = ipv6.into_iter().fold(basis, mix);
             fold32(mix(hash, transport(proto, packet_ports(tp))))
         } else if self.map.contains(W_IPV4) {
-            ipv4_5tuple(ipv4, proto, packet_ports(tp), basis)
+            let tuple = Ipv4Tuple {
+                addresses: ipv4,
+                ports: packet_ports(tp),
+                proto,
+            };
+            tuple.hash(basis)
         } else {
             fold32(mix(mix(basis, eth[0]), eth[1]))
         }
     }
 }
 
-/// [`MiniRef::hash_5tuple`] of IPv4, from the words of the key.
-#[inline]
-pub(crate) fn ipv4_5tuple(ipv4: u64, proto: u8, ports: u32, basis: u64) -> u32 {
-    fold32(mix(mix(basis, ipv4), transport(proto, ports)))
+/// What the hash of an IPv4 packet is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ipv4Tuple {
+    /// The word of the key.
+    pub addresses: u64,
+    /// In the order of memory.
+    pub ports: u32,
+    pub proto: u8,
+}
+
+impl Ipv4Tuple {
+    /// [`MiniRef::hash_5tuple`] of the packet.
+    #[inline]
+    pub fn hash(self, basis: u64) -> u32 {
+        let transport = transport(self.proto, self.ports);
+        fold32(mix(mix(basis, self.addresses), transport))
+    }
 }
 
 /// [`MiniRef::hash_5tuple`] of a full key.

@@ -7,7 +7,7 @@ use super::{
     word_at, word_from, word_of,
 };
 use crate::buffer::{CtOrigTuple, Metadata, NO_OFFSET};
-use crate::miniflow::{FlowMap, MiniflowBuf, ipv4_5tuple};
+use crate::miniflow::{FlowMap, Ipv4Tuple, MiniflowBuf};
 use crate::types::{DpPort, ip_proto};
 
 const ETH: usize = 14;
@@ -51,12 +51,10 @@ fn connection(ct: &CtOrigTuple) -> (u64, u32) {
 /// What the words of an ordinary frame are made of.
 struct Ordinary {
     eth: [u64; 2],
-    ipv4: u64,
     nw: u64,
-    ports: u32,
+    tuple: Ipv4Tuple,
     /// TCP's flags as the key has them; None for UDP.
     tcp: Option<u64>,
-    proto: u8,
     layers: Layers,
 }
 
@@ -93,11 +91,13 @@ fn read(data: &[u8]) -> Option<Ordinary> {
     let nw = u32::from_ne_bytes([0, head[ETH + 1], head[ETH + 8], proto]);
     Some(Ordinary {
         eth: [word_at(head, 0), word_from(tail, dl_type)],
-        ipv4: word_at(head, ETH + 12),
         nw: word_from(0, nw),
-        ports,
+        tuple: Ipv4Tuple {
+            addresses: word_at(head, ETH + 12),
+            ports,
+            proto,
+        },
         tcp,
-        proto,
         layers: Layers {
             l2_5: NO_OFFSET,
             l3: ETH as u16,
@@ -124,13 +124,13 @@ pub(super) fn fill(
     data: &[u8],
 ) -> Option<Layers> {
     let o = read(data)?;
-    let port = word_from(dp_hash, in_port.0);
-    let tp = word_from(o.ports, 0);
+    let (port, ipv4) = (word_from(dp_hash, in_port.0), o.tuple.addresses);
+    let tp = word_from(o.tuple.ports, 0);
     match o.tcp {
-        None => buf.set(BARE_UDP, [port, o.eth[0], o.eth[1], o.ipv4, o.nw, tp]),
-        Some(tcp) => buf.set(BARE_TCP, [port, o.eth[0], o.eth[1], o.ipv4, o.nw, tcp, tp]),
+        None => buf.set(BARE_UDP, [port, o.eth[0], o.eth[1], ipv4, o.nw, tp]),
+        Some(tcp) => buf.set(BARE_TCP, [port, o.eth[0], o.eth[1], ipv4, o.nw, tcp, tp]),
     }
-    buf.tuple_hash = Some(ipv4_5tuple(o.ipv4, o.proto, o.ports, 0));
+    buf.tuple = Some(o.tuple);
     Some(o.layers)
 }
 
@@ -139,20 +139,20 @@ pub(super) fn fill(
 #[inline]
 pub(super) fn push(buf: &mut MiniflowBuf, data: &[u8], ct: Option<&CtOrigTuple>) -> Option<Layers> {
     let o = read(data)?;
-    let ct = ct.map(connection);
-    let tp = word_from(o.ports, ct.map_or(0, |(_, ports)| ports));
+    let (ipv4, ct) = (o.tuple.addresses, ct.map(connection));
+    let tp = word_from(o.tuple.ports, ct.map_or(0, |(_, ports)| ports));
     match (o.tcp, ct) {
-        (None, None) => buf.append(UDP_WORDS, [o.eth[0], o.eth[1], o.ipv4, o.nw, tp]),
+        (None, None) => buf.append(UDP_WORDS, [o.eth[0], o.eth[1], ipv4, o.nw, tp]),
         (None, Some((ct, _))) => {
-            buf.append(CT_UDP_WORDS, [o.eth[0], o.eth[1], o.ipv4, ct, o.nw, tp]);
+            buf.append(CT_UDP_WORDS, [o.eth[0], o.eth[1], ipv4, ct, o.nw, tp]);
         }
-        (Some(tcp), None) => buf.append(TCP_WORDS, [o.eth[0], o.eth[1], o.ipv4, o.nw, tcp, tp]),
+        (Some(tcp), None) => buf.append(TCP_WORDS, [o.eth[0], o.eth[1], ipv4, o.nw, tcp, tp]),
         (Some(tcp), Some((ct, _))) => {
-            let words = [o.eth[0], o.eth[1], o.ipv4, ct, o.nw, tcp, tp];
+            let words = [o.eth[0], o.eth[1], ipv4, ct, o.nw, tcp, tp];
             buf.append(CT_TCP_WORDS, words);
         }
     }
-    buf.tuple_hash = Some(ipv4_5tuple(o.ipv4, o.proto, o.ports, 0));
+    buf.tuple = Some(o.tuple);
     Some(o.layers)
 }
 
