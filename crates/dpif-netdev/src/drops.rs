@@ -44,6 +44,7 @@ reasons! {
     RxMalformed "rx-malformed" - "received in a shape that the device's queue cannot hand on";
     RxQueueFull "rx-queue-full" - "received while the device's queue was full";
     UpcallError "upcall-error" DATAPATH_DROP_UPCALL_ERROR "matched no flow, and no answer came: lost";
+    UpcallShare "upcall-share" DATAPATH_DROP_UPCALL_ERROR "matched no flow, while packets of known flows waited and upcalls had had their share of the time";
     RecircError "recirc-error" DATAPATH_DROP_RECIRC_ERROR "recirculated too often";
     Meter "meter" DATAPATH_DROP_METER "exceeded a meter";
     FragmentExpired "fragment-expired" - "a fragment whose packet never became whole";

@@ -8,6 +8,7 @@ use ferrovs_packet::flow::Flow;
 use ferrovs_packet::gso;
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::coverage;
+use ferrovs_sys::cycles;
 
 use crate::actions::{self, Around};
 use crate::counters::Count;
@@ -70,6 +71,11 @@ impl Worker {
         depth: u32,
         copy: bool,
     ) {
+        // Copies are taken because someone asked for them, and the packets themselves go on.
+        let start = cycles::now();
+        if !copy && !self.may_ask(start) {
+            return self.count_drops(Reason::UpcallShare, packet.md.in_port, 1);
+        }
         let flow = Flow::from_packet(&mut packet);
         if packet.cutlen > 0 {
             gso::cut(&mut packet);
@@ -91,6 +97,9 @@ impl Worker {
                 mru: 0,
             })
         });
+        if !copy {
+            self.has_asked(start);
+        }
         let Some(reply) = reply else {
             return self.lost_above(packet.md.in_port, copy);
         };

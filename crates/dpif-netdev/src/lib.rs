@@ -44,6 +44,7 @@ mod process;
 mod queues;
 mod random;
 mod rx;
+mod share;
 mod shared;
 mod show;
 mod slots;

@@ -114,7 +114,11 @@ impl Worker {
             self.execute(&mut batch, &actions, depth);
             return;
         }
-        let start = self.metrics.is_some().then(cycles::now);
+        let start = cycles::now();
+        if !self.may_ask(start) {
+            self.me.counters.add(Count::Lost, 1);
+            return self.count_drops(Reason::UpcallShare, packet.md.in_port, 1);
+        }
         let flow = key.expand();
         crate::log::upcall(&self.shared.name, "miss", &packet, &flow);
         let (handler, hash) = (self.shared.handler(), packet.rss_hash);
@@ -130,9 +134,9 @@ impl Worker {
             })
         });
         let Some(reply) = reply else {
+            self.has_asked(start);
             self.me.counters.add(Count::Lost, 1);
-            self.count_drops(Reason::UpcallError, packet.md.in_port, 1);
-            return;
+            return self.count_drops(Reason::UpcallError, packet.md.in_port, 1);
         };
         self.me.counters.add(Count::Miss, 1);
         if let Some(install) = reply.install {
@@ -142,13 +146,29 @@ impl Worker {
                 handler.installed(install, self.me.id, installed);
             }
         }
-        if let Some(start) = start {
-            let took = cycles::now().wrapping_sub(start);
+        let took = self.has_asked(start);
+        if self.metrics.is_some() {
             self.me.counters.add(Count::CyclesUpcall, took);
         }
         let mut batch = Batch::new();
         batch.push(packet);
         self.execute(&mut batch, &reply.actions, depth);
+    }
+
+    /// Whether a packet of the queue that is being handled may have an upcall.
+    pub fn may_ask(&mut self, now: u64) -> bool {
+        self.missed += 1;
+        let queue = self.serving.and_then(|slot| self.rx.get_mut(slot));
+        queue.is_none_or(|q| self.share.allows(&mut q.debt, now))
+    }
+
+    /// An upcall that began then is done: the cycles that it took.
+    pub fn has_asked(&mut self, start: u64) -> u64 {
+        let took = cycles::now().wrapping_sub(start);
+        if let Some(q) = self.serving.and_then(|slot| self.rx.get_mut(slot)) {
+            q.debt.add(took);
+        }
+        took
     }
 
     /// Adds a flow that an upcall asked for; false when there is one already.

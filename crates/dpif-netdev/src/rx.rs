@@ -20,6 +20,7 @@ use rustix::time::Timespec;
 
 use crate::counters::Load;
 use crate::port::Port;
+use crate::share::Debt;
 use crate::thread::Assigned;
 
 /// An open receive queue.
@@ -28,6 +29,8 @@ pub struct Queue {
     pub rxq: Box<dyn Rxq>,
     /// Cycles that its packets take.
     pub load: Arc<Load>,
+    /// What its upcalls owe to others.
+    pub debt: Debt,
 }
 
 /// See the module's text.
@@ -108,6 +111,7 @@ impl RxSet {
             port: port.clone(),
             rxq,
             load,
+            debt: Debt::default(),
         });
         self.places.insert((port.number.0, queue), slot);
     }

@@ -22,6 +22,7 @@ use crate::lookup::{Lookup, Scratch};
 use crate::perf::{self, Metrics, Work};
 use crate::random::Random;
 use crate::rx::RxSet;
+use crate::share::Share;
 use crate::shared::Shared;
 use crate::thread::{Message, Thread};
 use crate::tx::TxSet;
@@ -36,7 +37,11 @@ const BATCHES_PER_QUEUE: usize = 4;
 pub struct Worker {
     pub shared: Arc<Shared>,
     pub me: Arc<Thread>,
-    rx: RxSet,
+    pub rx: RxSet,
+    /// The queue whose packets are being handled, and those of them that needed upcalls.
+    pub serving: Option<usize>,
+    pub missed: usize,
+    pub share: Share,
     pub tx: TxSet,
     pub lookup: Lookup,
     pub scratch: Vec<Box<Scratch>>,
@@ -67,6 +72,9 @@ impl Worker {
             shared,
             random: Random::default(),
             rx: RxSet::new(&me.waker)?,
+            serving: None,
+            missed: 0,
+            share: Share::default(),
             tx: TxSet::new(me.clone()),
             me,
             lookup: Lookup::default(),
@@ -342,9 +350,11 @@ impl Worker {
 
     /// Handles some batches of a queue; returns the number of packets.
     fn receive(&mut self, slot: usize) -> usize {
-        let mut total = 0;
+        let (mut total, mut more) = (0, true);
+        (self.serving, self.missed) = (Some(slot), 0);
         for _ in 0..BATCHES_PER_QUEUE {
             let mut batch = Batch::new();
+            more = false;
             let Some(q) = self.rx.get_mut(slot) else {
                 break;
             };
@@ -371,16 +381,21 @@ impl Worker {
             }
             coverage::NETDEV_RECEIVED.inc();
             total += n;
-            let full = batch.is_full();
+            more = batch.is_full();
             self.process(&mut batch, emc, 0);
             self.tx.batch_done(self.now);
             let took = cycles::now().wrapping_sub(start);
             if let Some(q) = self.rx.get_mut(slot) {
                 q.load.add(took);
             }
-            if !full {
+            if !more {
                 break;
             }
+        }
+        self.serving = None;
+        if more {
+            let hits = total.saturating_sub(self.missed);
+            self.share.more_wait(cycles::now(), total, hits);
         }
         total
     }

@@ -2,8 +2,9 @@
 //! sends packets nowhere.
 //!
 //! Both are polled devices. Every packet that `replay` receives is a fresh copy in a pooled buffer, as one from
-//! a card would be; with `options:loop=true` the file begins anew when it has ended. Neither is told in the list
-//! of device types.
+//! a card would be; with `options:loop=true` the file begins anew when it has ended. `options:pps=N` receives so many
+//! packets in a second as they come, and loses, as a card would, those that wait behind [`RING`] others. Neither is
+//! told in the list of device types.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,9 +12,11 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use ferrovs_packet::buffer::{self, Batch};
 use ferrovs_packet::types::MacAddr;
+use ferrovs_runtime::clock;
 
 use crate::changes::changed;
 use crate::virt::{VirtualStats, fresh_mac};
@@ -34,6 +37,7 @@ struct State {
     mac: MacAddr,
     frames: Arc<[Box<[u8]>]>,
     again: bool,
+    pps: Option<u64>,
 }
 
 pub fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
@@ -88,17 +92,53 @@ impl Device {
     }
 }
 
+/// Packets that wait for a reader when they come at a rate.
+const RING: u64 = 1024;
+
+/// Packets that come at a rate.
+#[derive(Debug)]
+struct Pace {
+    pps: u64,
+    begun: Instant,
+    /// Packets that have come, those too that nobody took in time.
+    gone: u64,
+}
+
+impl Pace {
+    fn new(pps: u64, now: Instant) -> Pace {
+        Pace {
+            pps,
+            begun: now,
+            gone: 0,
+        }
+    }
+
+    /// How many packets wait.
+    fn waiting(&mut self, now: Instant) -> usize {
+        let nanos = now.saturating_duration_since(self.begun).as_nanos();
+        let come = nanos * u128::from(self.pps) / 1_000_000_000;
+        let come = u64::try_from(come).unwrap_or(u64::MAX);
+        self.gone = self.gone.max(come.saturating_sub(RING));
+        (come - self.gone) as usize
+    }
+
+    fn take(&mut self, n: usize) {
+        self.gone += n as u64;
+    }
+}
+
 struct Queue {
     frames: Arc<[Box<[u8]>]>,
     next: usize,
     again: bool,
+    pace: Option<Pace>,
     stats: Arc<VirtualStats>,
 }
 
-impl Rxq for Queue {
-    fn recv(&mut self, batch: &mut Batch) -> io::Result<usize> {
-        let before = batch.len();
-        while !batch.is_full() {
+impl Queue {
+    /// Receives the next frames, as many as there is room for but not more than told.
+    fn fill(&mut self, batch: &mut Batch, mut most: usize) {
+        while !batch.is_full() && most > 0 {
             if self.next == self.frames.len() {
                 if !self.again || self.frames.is_empty() {
                     break;
@@ -106,8 +146,24 @@ impl Rxq for Queue {
                 self.next = 0;
             }
             let had = batch.len();
-            buffer::copy(self.frames[self.next..].iter().map(|f| &f[..]), batch);
-            self.next += batch.len() - had;
+            let next = self.frames[self.next..].iter().take(most);
+            buffer::copy(next.map(|f| &f[..]), batch);
+            let n = batch.len() - had;
+            (self.next, most) = (self.next + n, most - n);
+        }
+    }
+}
+
+impl Rxq for Queue {
+    fn recv(&mut self, batch: &mut Batch) -> io::Result<usize> {
+        let before = batch.len();
+        let most = match &mut self.pace {
+            Some(pace) => pace.waiting(clock::now()),
+            None => usize::MAX,
+        };
+        self.fill(batch, most);
+        if let Some(pace) = &mut self.pace {
+            pace.take(batch.len() - before);
         }
         let new = &batch[before..];
         let (n, bytes) = (new.len(), new.iter().map(|p| p.size() as u64).sum());
@@ -161,6 +217,11 @@ impl Netdev for Device {
                 .ok_or_else(|| format!("{}: replay needs options:pcap", self.name))?;
             state.frames = read_pcap(path)?;
             state.again = options.get("loop").is_some_and(|v| v == "true");
+            state.pps = match options.get("pps").map(|v| v.parse()) {
+                Some(Ok(pps)) if pps > 0 => Some(pps),
+                Some(_) => return Err(format!("{}: options:pps is no rate", self.name)),
+                None => None,
+            };
         }
         state.options.clone_from(options);
         drop(state);
@@ -185,6 +246,7 @@ impl Netdev for Device {
             frames: state.frames.clone(),
             next: 0,
             again: state.again,
+            pace: state.pps.map(|pps| Pace::new(pps, clock::now())),
             stats: self.stats.clone(),
         }))
     }
@@ -248,7 +310,24 @@ impl Netdev for Device {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn packets_come_at_their_rate_and_do_not_wait_for_ever() {
+        let begun = clock::now();
+        let at = |us| begun + Duration::from_micros(us);
+        let mut pace = Pace::new(500_000, begun);
+        assert_eq!((pace.waiting(begun), pace.waiting(at(9))), (0, 4));
+        pace.take(3);
+        assert_eq!((pace.waiting(at(9)), pace.waiting(at(20))), (1, 7));
+        let late = at(60_000_000);
+        assert_eq!(pace.waiting(late), RING as usize);
+        pace.take(RING as usize);
+        assert_eq!(pace.waiting(late), 0);
+        assert_eq!(pace.waiting(at(60_000_010)), 5);
+    }
 
     #[test]
     fn a_capture_is_replayed_in_order_and_begins_anew() {
@@ -280,6 +359,9 @@ mod tests {
                 assert_eq!(packet.data(), [(i % 3) as u8; 20]);
             }
         }
+        let mut slow = options("true");
+        slow.insert("pps".to_owned(), "no".to_owned());
+        assert!(dev.set_config(&slow).is_err());
         std::fs::remove_file(&path).unwrap();
         assert!(dev.set_config(&options("x")).is_err());
     }

@@ -17,8 +17,8 @@ use crate::hash;
 
 mod tuple;
 
-pub use tuple::hash_5tuple;
 pub(crate) use tuple::Ipv4Tuple;
+pub use tuple::hash_5tuple;
 
 /// Which words are present.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
