@@ -241,6 +241,10 @@ impl Dpcls {
 
     /// Puts the masks that were hit most first and begins to count anew.
     pub fn rank(&mut self) {
+        if self.tree.is_some() {
+            // It decides what is looked at.
+            return;
+        }
         let hits = |at: &u32| self.subtables[*at as usize].as_ref().map_or(0, |t| t.hits);
         self.ranked.sort_by_key(|at| std::cmp::Reverse(hits(at)));
         for table in self.subtables.iter_mut().flatten() {

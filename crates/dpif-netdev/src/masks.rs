@@ -13,14 +13,21 @@
 //! A lookup goes into each group in which there are flows with the key's bits, and so comes to the tables that may have
 //! its flow. Masks that differ by prefixes, as those of most flows do, have at most 17 groups each time.
 
+mod rows;
+
 use ferrovs_packet::miniflow::MiniRef;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use rows::Rows;
 
 /// Tables that are tried one after the other.
 pub const FEW: usize = 8;
 /// Flows that are looked at, at most, to tell their tables apart.
 const MAX_SCAN: usize = 1 << 18;
+/// Values of a mask that are looked at one after the other.
+const FEW_VALUES: usize = 8;
 const UNITS_IN_WORD: usize = 4;
 
 /// 16 bits of a key: the number of the word, times four, plus that of the quarter.
@@ -53,13 +60,24 @@ pub struct Masks {
 #[derive(Debug)]
 enum Node {
     /// Tables, and how many of their flows are here.
-    Few(Vec<(u32, u32)>),
+    Few(SmallVec<[(u32, u32); 2]>),
     Split(Box<Split>),
 }
 
+impl Default for Node {
+    fn default() -> Node {
+        Node::Few(SmallVec::new())
+    }
+}
+
+/// Flows that are told apart by a unit: by their masks' bits there, and by their own under those.
 #[derive(Debug)]
 struct Split {
     unit: Unit,
+    /// Those of masks under which flows have few values, in one list: a look at all of it costs less than one into as
+    /// many hash tables as there are masks.
+    rows: Rows,
+    /// Those of other masks.
     groups: Vec<Group>,
 }
 
@@ -102,9 +120,12 @@ impl Node {
             Node::Few(tables) => tables.iter().find_map(|&(table, _)| visit(table)),
             Node::Split(split) => {
                 let bits = bits(key, split.unit);
-                split.groups.iter().find_map(|group| {
-                    let node = group.values.get(&(bits & group.mask))?;
-                    node.find(key, visit)
+                let hit = split.rows.find(bits, &mut |node| node.find(key, visit));
+                hit.or_else(|| {
+                    split.groups.iter().find_map(|group| {
+                        let node = group.values.get(&(bits & group.mask))?;
+                        node.find(key, visit)
+                    })
                 })
             }
         }
@@ -133,9 +154,7 @@ impl Node {
                 let mask = bits(tables.mask(table), split.unit);
                 let value = bits(flow, split.unit);
                 above.push((split.unit, value));
-                let node = split.group(mask).values.entry(value);
-                let node = node.or_insert_with(|| Node::Few(Vec::new()));
-                node.insert(table, flow, tables, above);
+                split.node(mask, value).insert(table, flow, tables, above);
             }
         }
     }
@@ -153,19 +172,9 @@ impl Node {
                 few.is_empty()
             }
             Node::Split(split) => {
-                let mask_bits = bits(mask, split.unit);
-                let at = split.groups.iter().position(|g| g.mask == mask_bits);
-                let Some(at) = at else { return false };
-                let (group, value) = (&mut split.groups[at], bits(flow, split.unit));
-                if let Some(node) = group.values.get_mut(&value)
-                    && node.remove(table, flow, mask)
-                {
-                    group.values.remove(&value);
-                }
-                if group.values.is_empty() {
-                    split.groups.swap_remove(at);
-                }
-                split.groups.is_empty()
+                let of = (bits(mask, split.unit), bits(flow, split.unit));
+                split.remove(of, |node| node.remove(table, flow, mask));
+                split.rows.nodes.is_empty() && split.groups.is_empty()
             }
         }
     }
@@ -179,49 +188,75 @@ impl Node {
         };
         let mut split = Split {
             unit,
+            rows: Rows::default(),
             groups: Vec::new(),
         };
         for &(table, _) in few.iter() {
             let mask = bits(tables.mask(table), unit);
-            let group = split.group(mask);
             tables.for_each(table, &mut |flow| {
                 // The table may have flows elsewhere.
-                if above.iter().all(|&(unit, value)| bits(flow, unit) == value) {
-                    let node = group.values.entry(bits(flow, unit));
-                    let node = node.or_insert_with(|| Node::Few(Vec::new()));
-                    if let Node::Few(few) = node {
-                        match few.last_mut().filter(|(t, _)| *t == table) {
-                            Some((_, flows)) => *flows += 1,
-                            None => few.push((table, 1)),
-                        }
+                if above.iter().all(|&(unit, value)| bits(flow, unit) == value)
+                    && let Node::Few(few) = split.node(mask, bits(flow, unit))
+                {
+                    match few.last_mut().filter(|(t, _)| *t == table) {
+                        Some((_, flows)) => *flows += 1,
+                        None => few.push((table, 1)),
                     }
                 }
             });
         }
-        for group in &mut split.groups {
-            for (&value, node) in &mut group.values {
-                if matches!(node, Node::Few(few) if few.len() > FEW) {
-                    above.push((unit, value));
-                    node.split(tables, above);
-                    above.pop();
-                }
+        split.for_each(&mut |value, node| {
+            if matches!(node, Node::Few(few) if few.len() > FEW) {
+                above.push((unit, value));
+                node.split(tables, above);
+                above.pop();
             }
-        }
+        });
         *self = Node::Split(Box::new(split));
     }
 }
 
 impl Split {
-    fn group(&mut self, mask: u16) -> &mut Group {
-        let at = self.groups.iter().position(|g| g.mask == mask);
-        let at = at.unwrap_or_else(|| {
-            self.groups.push(Group {
-                mask,
-                values: HashMap::default(),
+    /// The flows whose masks have these bits, and that have this value under them.
+    fn node(&mut self, mask: u16, value: u16) -> &mut Node {
+        if let Some(at) = self.groups.iter().position(|g| g.mask == mask) {
+            return self.groups[at].values.entry(value).or_default();
+        }
+        if self.rows.position(mask, value).is_none() && self.rows.values(mask) == FEW_VALUES {
+            let mut values = HashMap::default();
+            self.rows.take(mask, &mut |value, node| {
+                values.insert(value, node);
             });
-            self.groups.len() - 1
-        });
-        &mut self.groups[at]
+            self.groups.push(Group { mask, values });
+            return self.node(mask, value);
+        }
+        self.rows.node(mask, value)
+    }
+
+    /// Has something removed from a node, which then may be empty.
+    fn remove(&mut self, (mask, value): (u16, u16), from: impl FnOnce(&mut Node) -> bool) {
+        if let Some(at) = self.groups.iter().position(|g| g.mask == mask) {
+            let values = &mut self.groups[at].values;
+            if values.get_mut(&value).is_some_and(from) {
+                values.remove(&value);
+            }
+            if values.is_empty() {
+                self.groups.swap_remove(at);
+            }
+        } else if let Some(at) = self.rows.position(mask, value)
+            && from(&mut self.rows.nodes[at])
+        {
+            self.rows.remove(at);
+        }
+    }
+
+    fn for_each(&mut self, visit: &mut impl FnMut(u16, &mut Node)) {
+        let groups = self.groups.iter_mut().flat_map(|g| &mut g.values);
+        groups.for_each(|(value, node)| visit(*value, node));
+        for at in 0..self.rows.nodes.len() {
+            let (_, value) = self.rows.of(at);
+            visit(value, &mut self.rows.nodes[at]);
+        }
     }
 }
 
@@ -264,9 +299,9 @@ mod tests {
 
     /// Tables of masks and the keys of their flows.
     #[derive(Default)]
-    struct Rows(Vec<(Minimask, Vec<Flow>)>);
+    struct Told(Vec<(Minimask, Vec<Flow>)>);
 
-    impl Rows {
+    impl Told {
         fn under(&self, table: u32, key: &Flow) -> Vec<u64> {
             let key = Miniflow::new(key);
             let mask = self.mask(table);
@@ -279,7 +314,7 @@ mod tests {
         }
     }
 
-    impl Tables for Rows {
+    impl Tables for Told {
         fn mask(&self, table: u32) -> MiniRef<'_> {
             self.0[table as usize].0.view()
         }
@@ -333,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_thousand_masks_of_prefixes_are_told_apart_by_a_few_looks() {
-        let mut some = Rows::default();
+        let mut some = Told::default();
         for (src, dst) in (1..=32).flat_map(|src| (1..=32).map(move |dst| (src, dst))) {
             let flow = key(1 << (32 - src), 1 << (32 - dst), 0);
             some.0.push((mask(src, dst, false), vec![flow]));
@@ -348,6 +383,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn masks_with_many_values_are_told_apart_as_well() {
+        let mut some = Told::default();
+        for len in 17..=32 {
+            let flows = (0..20).map(|n: u32| key(n << 8 | 1 << (32 - len), 0, 0));
+            some.0.push((mask(len, 0, false), flows.collect()));
+        }
+        let mut masks = Masks::new(0..16, &some);
+        let Node::Split(root) = &masks.root else {
+            panic!("{masks:?}")
+        };
+        assert!(!root.groups.is_empty() && !root.rows.nodes.is_empty());
+        let all = some.0.clone();
+        for (table, (_, flows)) in all.iter().enumerate() {
+            for flow in flows {
+                assert!(found(&masks, flow).contains(&(table as u32)));
+                let mask = some.mask(table as u32);
+                some.with(table as u32, flow, |flow| {
+                    masks.remove(table as u32, flow, mask)
+                });
+            }
+            let gone = flows.iter().flat_map(|flow| found(&masks, flow));
+            assert!(gone.into_iter().all(|t| t > table as u32));
+        }
+        let Node::Split(root) = &masks.root else {
+            panic!("{masks:?}")
+        };
+        assert!(root.groups.is_empty() && root.rows.nodes.is_empty());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -360,8 +425,8 @@ mod tests {
             first in 0..60usize,
             keys in prop::collection::vec((address(), address(), 0..3u16), 1..40),
         ) {
-            let mut some = Rows::default();
-            let add = |some: &mut Rows, of: (u32, u32, bool), (src, dst, port)| {
+            let mut some = Told::default();
+            let add = |some: &mut Told, of: (u32, u32, bool), (src, dst, port)| {
                 let (mask, flow) = (mask(of.0, of.1, of.2), key(src, dst, port));
                 let at = some.0.iter().position(|t| t.0 == mask).unwrap_or_else(|| {
                     some.0.push((mask, Vec::new()));
@@ -379,7 +444,7 @@ mod tests {
                 all.push(((table, flow), *gone));
             }
             let keys: Vec<_> = keys.into_iter().map(|(a, b, c)| key(a, b, c)).collect();
-            let check = |masks: &Masks, some: &Rows, left: &[(u32, Flow)]| {
+            let check = |masks: &Masks, some: &Told, left: &[(u32, Flow)]| {
                 for k in keys.iter().chain(left.iter().map(|(_, flow)| flow)) {
                     let seen = found(masks, k);
                     let once: BTreeSet<_> = seen.iter().collect();
