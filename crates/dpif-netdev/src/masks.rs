@@ -179,7 +179,7 @@ impl Node {
         }
     }
 
-    /// Tells the tables apart by the unit at which their masks differ most.
+    /// Tells the tables apart by the unit that does it best.
     fn split(&mut self, tables: &impl Tables, above: &mut Vec<(Unit, u16)>) {
         let Node::Few(few) = self else { return };
         let scan: usize = few.iter().map(|(table, _)| tables.len(*table)).sum();
@@ -260,28 +260,30 @@ impl Split {
     }
 }
 
-/// The unit at which the masks differ most; None if they are all the same.
+/// The unit that tells most of the tables apart; None if their masks are all the same.
+///
+/// Keys agree with a mask that has nothing at a unit whatever they have there: so it is as good as its masks are many
+/// and few tables have none. That also puts the beginning of a prefix before its end.
 fn best_unit(few: &[(u32, u32)], tables: &impl Tables) -> Option<Unit> {
-    let mut seen: HashMap<Unit, Vec<u16>, FixedState> = HashMap::default();
+    let mut seen: HashMap<Unit, (Vec<u16>, usize), FixedState> = HashMap::default();
     for &(table, _) in few {
         for (word, mask) in tables.mask(table).iter() {
             for quarter in 0..UNITS_IN_WORD {
                 let bits = (mask >> (16 * quarter)) as u16;
                 let unit = (word * UNITS_IN_WORD + quarter) as Unit;
                 if bits != 0 {
-                    let bits_seen = seen.entry(unit).or_default();
-                    if !bits_seen.contains(&bits) {
-                        bits_seen.push(bits);
+                    let (masks, n) = seen.entry(unit).or_default();
+                    if !masks.contains(&bits) {
+                        masks.push(bits);
                     }
+                    *n += 1;
                 }
             }
         }
     }
-    let differ = |(unit, masks): (&Unit, &Vec<u16>)| {
-        // Where a mask has nothing its flows are with all.
-        let all_have = few.iter().all(|&(t, _)| bits(tables.mask(t), *unit) != 0);
-        let n = masks.len() + usize::from(!all_have);
-        (n > 1).then_some((n, std::cmp::Reverse(*unit)))
+    let differ = |(unit, (masks, n)): (&Unit, &(Vec<u16>, usize))| {
+        let differ = masks.len() > 1 || *n < few.len();
+        differ.then_some((masks.len() * n, std::cmp::Reverse(*unit)))
     };
     let best = seen.iter().filter_map(differ).max()?;
     Some(best.1.0)

@@ -1,14 +1,14 @@
 //! The share of a thread's time that upcalls have.
 //!
 //! An upcall takes as long as a hundred packets of known flows. Who sends packets of ever new flows would so take the
-//! thread from everybody else whose packets it handles. While packets of known flows wait, upcalls have a tenth of the
-//! time, in equal parts for the queues that need them; packets beyond that are lost. While none wait, upcalls have all
+//! thread from everybody else whose packets it handles. While packets of known flows wait, upcalls have a sixteenth of
+//! the time, in equal parts for the queues that need them; packets beyond that are lost. While none wait, they have all
 //! the time that they need.
 
 /// Cycles in which times are compared, about a millisecond.
 const WINDOW: u64 = 1 << 21;
 /// Upcalls have one cycle in so many while packets wait.
-const PART: u64 = 10;
+const PART: u64 = 16;
 
 /// What the thread remembers.
 #[derive(Debug, Default)]
