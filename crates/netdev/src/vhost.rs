@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrovs_packet::hash::known;
 use ferrovs_packet::types::MacAddr;
-use ferrovs_runtime::vlog::modules::NETDEV_DPDK;
+use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_DPDK};
 use ferrovs_runtime::{dirs, vlog};
 
 use crate::{
@@ -195,14 +195,14 @@ impl Device {
         state.place = None;
         state.path.clone_from(&path);
         if let Some(path) = path {
-            let place = Place::open(self.guest.clone(), &path, Role::Client);
-            state.place = Some(place.map_err(|e| e.to_string())?);
             vlog::info!(
                 NETDEV_DPDK,
                 "vHost User device '{}' created in 'client' mode, using client socket '{}'",
                 self.guest.name,
                 path.display()
             );
+            let place = Place::open(self.guest.clone(), &path, Role::Client);
+            state.place = Some(place.map_err(|e| e.to_string())?);
         }
         drop(state);
         self.guest.changed();
@@ -238,12 +238,26 @@ impl Netdev for Device {
     }
 
     fn set_config(&self, options: &BTreeMap<String, String>) -> Result<(), String> {
-        if self.role == Role::Client {
-            let path = options.get("vhost-server-path").filter(|p| !p.is_empty());
-            self.move_to(path.map(PathBuf::from))?;
+        if self.role == Role::Server {
+            // As in Open vSwitch it takes none.
+            if !options.is_empty() {
+                vlog::warn!(
+                    NETDEV,
+                    "{}: arguments provided to device that is not configurable",
+                    self.guest.name
+                );
+            }
+            return Ok(());
+        }
+        let path = options.get("vhost-server-path").filter(|p| !p.is_empty());
+        if path.is_some_and(|p| p.starts_with("/dev/vduse/")) {
+            let name = &self.guest.name;
+            return Err(format!(
+                "'{name}': there is no VDUSE, options:vhost-server-path must be a socket"
+            ));
         }
         self.set_retries(options);
-        Ok(())
+        self.move_to(path.map(PathBuf::from))
     }
 
     fn config(&self) -> BTreeMap<String, String> {

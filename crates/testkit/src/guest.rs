@@ -251,20 +251,21 @@ pub fn frame(number: u8, size: usize) -> Vec<u8> {
     frame
 }
 
-/// A guest with one pair of queues, and who runs it.
+/// A guest with pairs of queues, and who runs it.
 pub struct Machine {
     pub frontend: Frontend,
     file: OwnedFd,
-    /// What it receives from, and sends to.
-    pub rings: [Driver; 2],
+    /// What it receives from, and sends to, in turn.
+    pub rings: Vec<Driver>,
     kick: EventFd,
 }
 
 impl Machine {
-    pub fn new(stream: UnixStream, packed: bool) -> Machine {
+    pub fn new(stream: UnixStream, packed: bool, pairs: usize) -> Machine {
         let (file, memory) = memory();
-        let rings = [0, 1].map(|n| Driver::new(&memory, n, 64, packed));
-        let frontend = Frontend::from_stream(stream, 2);
+        let rings = (0..2 * pairs).map(|n| Driver::new(&memory, n, 64, packed));
+        let rings = rings.collect();
+        let frontend = Frontend::from_stream(stream, 2 * pairs as u64);
         let kick = EventFd::new(0).unwrap();
         Machine {
             frontend,

@@ -290,6 +290,7 @@ const DPDK: Feature = Feature {
         other("Open_vSwitch", "vhost-postcopy-support").unless("false"),
         other("Open_vSwitch", "per-port-memory").unless("false"),
         other("Open_vSwitch", "shared-mempool-config"),
+        key("Interface", "options", "vhost-max-queue-pairs"),
     ],
     ..NONE
 };

@@ -30,8 +30,8 @@ fn guests_speak_through_a_bridge_and_the_database_tells_of_them() {
     assert_eq!(get("s0", "link_state").trim(), "down");
     sw.ofctl("add-flow br0 in_port=c0,actions=output:s0");
     sw.ofctl("add-flow br0 in_port=s0,actions=output:c0");
-    let mut client = Machine::new(listener.accept().unwrap().0, false);
-    let mut server = Machine::new(UnixStream::connect(sw.file("s0")).unwrap(), true);
+    let mut client = Machine::new(listener.accept().unwrap().0, false, 1);
+    let mut server = Machine::new(UnixStream::connect(sw.file("s0")).unwrap(), true, 1);
     client.boot(FEATURES);
     server.boot(FEATURES);
     for port in ["c0", "s0"] {
@@ -77,7 +77,7 @@ fn guests_speak_through_a_bridge_and_the_database_tells_of_them() {
     becomes("a link that is down", || {
         get("c0", "link_state").trim() == "down"
     });
-    let mut again = Machine::new(listener.accept().unwrap().0, true);
+    let mut again = Machine::new(listener.accept().unwrap().0, true, 1);
     again.boot(FEATURES);
     becomes("a link that is up", || {
         get("c0", "link_state").trim() == "up"
@@ -106,6 +106,10 @@ fn what_cannot_be_a_port_says_why() {
     sw.vsctl("add-br br0 -- set Bridge br0 datapath_type=netdev");
     for (port, error) in [
         (
+            "v0 type=dpdkvhostuserclient options:vhost-server-path=/dev/vduse/v0",
+            "'v0': there is no VDUSE, options:vhost-server-path must be a socket",
+        ),
+        (
             "a/b type=dpdkvhostuser",
             "could not open network device a/b (Invalid argument)",
         ),
@@ -116,19 +120,9 @@ fn what_cannot_be_a_port_says_why() {
         ),
     ] {
         let (name, settings) = port.split_once(' ').unwrap();
-        let out = sw.client(
-            "ovs-vsctl",
-            &[
-                "add-port",
-                "br0",
-                name,
-                "--",
-                "set",
-                "Interface",
-                name,
-                settings,
-            ],
-        );
+        let mut args = vec!["add-port", "br0", name, "--", "set", "Interface", name];
+        args.extend(settings.split(' '));
+        let out = sw.client("ovs-vsctl", &args);
         assert!(out.stderr.contains(error), "{}", out.stderr);
     }
     let log = sw.log("ovs-vswitchd");

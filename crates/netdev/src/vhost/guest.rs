@@ -224,3 +224,23 @@ fn capabilities(features: Features) -> Capabilities {
     }
     can
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_takes_what_it_has_said_and_no_segments_without_sums() {
+        let tso = Features::GUEST_TSO4 | Features::GUEST_TSO6;
+        let sums = Capabilities::TCP_CSUM | Capabilities::UDP_CSUM;
+        for (features, can) in [
+            (Features::CSUM | Features::HOST_TSO4, Capabilities::empty()),
+            (tso, Capabilities::empty()),
+            (Features::GUEST_CSUM, sums),
+            (Features::GUEST_CSUM | Features::GUEST_TSO4, sums),
+            (Features::GUEST_CSUM | tso, sums | Capabilities::TCP_SEG),
+        ] {
+            assert_eq!(capabilities(features), can, "{features:?}");
+        }
+    }
+}

@@ -12,14 +12,16 @@ use vhost::VhostBackend;
 use vhost::vhost_user::VhostUserFrontend;
 
 use super::*;
-use crate::{Flags, Layout, Netdev};
+use crate::{Flags, Layout, Loss, Netdev};
 
 const FEATURES: u64 = VERSION_1 | MRG_RXBUF | PROTOCOL_FEATURES | GUEST_CSUM | MQ;
 
 /// Frames cross both ways.
 fn exchange(machine: &mut Machine, port: &dyn Netdev) {
     let (mut rxq, mut txq) = (port.rxq_open(0).unwrap(), port.txq_open(0).unwrap());
-    let [to, from] = &mut machine.rings;
+    let [to, from, ..] = &mut machine.rings[..] else {
+        panic!("no rings")
+    };
     from.put(0x10_000c + 0x1000, &frame(8, 64));
     from.offer(&[(GUEST + 0x10_1000, 76, false)], None);
     let mut batch = Batch::new();
@@ -67,7 +69,7 @@ fn a_guest_comes_goes_and_comes_back() {
     assert_eq!(port.status()["status"], "disconnected");
     let listener = UnixListener::bind(&path).unwrap();
     for packed in [false, true] {
-        let mut machine = Machine::new(accept(&listener), packed);
+        let mut machine = Machine::new(accept(&listener), packed, 1);
         machine.boot(FEATURES);
         until(|| port.carrier());
         let two = Layout {
@@ -116,7 +118,7 @@ fn a_queue_that_is_stopped_is_not_touched_and_goes_on_later() {
     let path = dir.path().join("sock");
     let listener = UnixListener::bind(&path).unwrap();
     let port = client(&path);
-    let mut machine = Machine::new(accept(&listener), false);
+    let mut machine = Machine::new(accept(&listener), false, 1);
     machine.boot(FEATURES);
     exchange(&mut machine, &*port);
     machine.frontend.set_vring_enable(1, false).unwrap();
@@ -138,6 +140,80 @@ fn a_queue_that_is_stopped_is_not_touched_and_goes_on_later() {
     machine.frontend.set_vring_enable(1, false).unwrap();
     machine.frontend.set_vring_enable(1, true).unwrap();
     assert!(port.rxq_enabled(0));
+}
+
+#[test]
+fn a_guest_with_several_queues_is_served_by_as_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let port = client(&path);
+    let mut machine = Machine::new(accept(&listener), true, 2);
+    machine.boot(FEATURES);
+    let queues = |layout: Layout| (layout.n_rxq, layout.n_txq);
+    assert_eq!(
+        (queues(port.layout()), queues(port.requested())),
+        ((1, 1), (2, 2))
+    );
+    port.reconfigure().unwrap();
+    assert_eq!(queues(port.layout()), (2, 2));
+    // From the second queue.
+    machine.rings[3].offer(&[(GUEST + 0x10_1000, 76, false)], None);
+    let mut batch = Batch::new();
+    assert_eq!(port.rxq_open(0).unwrap().recv(&mut batch).unwrap(), 0);
+    assert_eq!(port.rxq_open(1).unwrap().recv(&mut batch).unwrap(), 1);
+    for ring in [0, 2] {
+        let at = GUEST + 0x11_0000 + ring as u64 * 4096;
+        for _ in 0..2 {
+            machine.rings[ring].offer(&[(at, 2048, true)], None);
+        }
+    }
+    // To the second, and to the first when the guest does not use the second.
+    let mut txq = port.txq_open(1).unwrap();
+    for (enabled, ring) in [(true, 2), (false, 0), (true, 2)] {
+        machine.frontend.set_vring_enable(2, enabled).unwrap();
+        let packet = Packet::from_slice(&frame(2, 60));
+        assert!(txq.send(&mut [packet].into_iter().collect()).is_empty());
+        assert_eq!(machine.rings[ring].used().len(), 1, "{ring}");
+    }
+}
+
+#[test]
+fn what_a_guest_does_not_take_is_counted_by_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let port = client(&path);
+    let packet = |size| Packet::from_slice(&frame(2, size));
+    let mut txq = port.txq_open(0).unwrap();
+    let mut send = |sizes: &[usize]| {
+        let losses = txq.send(&mut sizes.iter().map(|n| packet(*n)).collect());
+        losses.iter().collect::<Vec<_>>()
+    };
+    let mut machine = Machine::new(accept(&listener), false, 1);
+    assert_eq!(send(&[60]), [(Loss::Down, 1)]);
+    machine.boot(FEATURES);
+    for n in 0..3 {
+        let at = GUEST + 0x11_0000 + n * 4096;
+        machine.rings[0].offer(&[(at, 2048, true)], None);
+    }
+    let losses = send(&[60, 1519, 1518, 60, 60, 60]);
+    assert_eq!(losses, [(Loss::QueueFull, 2), (Loss::OverMtu, 1)]);
+    port.set_mtu(9000).unwrap();
+    machine.rings[0].offer(&[(GUEST + 0x12_0000, 8192, true)], None);
+    assert_eq!(send(&[5000]), []);
+    let stats = port.stats().unwrap();
+    assert_eq!((stats.tx_packets, stats.tx_dropped), (Some(4), Some(4)));
+    let custom = |name: &str| stats.custom.iter().find(|(n, _)| n == name).unwrap().1;
+    let names = ["tx_retries", "tx_failure_drops", "tx_mtu_exceeded_drops"];
+    assert_eq!(names.map(|n| custom(&format!("ovs_{n}"))), [1, 3, 1]);
+    assert_eq!(
+        (
+            custom("tx_1_to_64_packets"),
+            custom("tx_q0_size_1519_max_packets")
+        ),
+        (2, 1)
+    );
 }
 
 #[test]
@@ -169,7 +245,7 @@ fn what_makes_no_sense_ends_the_connection_and_the_next_one_is_served() {
         _ = stream.read_to_end(&mut rest);
         assert!(rest.is_empty(), "{bytes:?}");
     }
-    let mut machine = Machine::new(accept(&listener), true);
+    let mut machine = Machine::new(accept(&listener), true, 1);
     machine.boot(FEATURES);
     exchange(&mut machine, &*port);
 }
