@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::text::parse_actions;
-use ferrovs_encap::{pop, push, types};
+use ferrovs_encap::{PortState, pop, push, types};
 use ferrovs_netdev::offload;
 use ferrovs_packet::buffer::{Checksum, Packet};
 use ferrovs_packet::flow::Flow;
@@ -82,6 +82,7 @@ static PUSH: LazyLock<Vec<Action>> = LazyLock::new(|| {
             17,
             "udp(src=0,dst=4341,csum=0xffff),lisp(flags=0x48000000,instance_id=0x5,lsb=0x1)",
         ),
+        (72, 106, 6, "tcp(src=0,dst=7471),stt(key=0x5)"),
     ];
     let parsed = kinds.into_iter().flat_map(|(size, ty, proto, header)| {
         let outer = format!(
@@ -166,6 +167,12 @@ pub fn run(data: &[u8]) {
     }
     // The first numbers are types to take off, the last ones headers to put on.
     if let Some(ty) = types::ports().nth(tunnel) {
+        if let Some(gather) = ty.gather {
+            let (state, now) = (PortState::default(), ferrovs_runtime::clock::now());
+            if !gather(&mut packet, &state, now).is_ok_and(|g| g.whole) {
+                return;
+            }
+        }
         if pop::pop(ty, &mut packet).is_err() {
             return;
         }

@@ -150,7 +150,8 @@ impl Around for Worker {
             return self.drop_all(Reason::TunnelPushError, batch);
         };
         let before = batch.len();
-        let dropped = crate::tunnel::push_batch(batch, push, tunnel, more);
+        let mtu = || self.tx.port(push.out_port)?.netdev.mtu().ok();
+        let dropped = crate::tunnel::push_batch(batch, push, tunnel, mtu, more);
         self.count_drops(Reason::TunnelPushError, push.tnl_port, dropped);
         self.copied((batch.len() + more.len()) - (before - dropped));
     }

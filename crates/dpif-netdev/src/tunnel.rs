@@ -11,13 +11,14 @@ use ferrovs_packet::gso;
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::clock;
 
-/// Puts the header in front of the packets, which go through `port`; those for which that cannot be done are dropped.
+/// Puts the header in front of the packets, which go through `port` to a device that sends what `mtu` says; those for which that cannot be done are dropped.
 /// Packets that have to be cut may become more than there is room for: these go to `more`. Returns how many were
 /// dropped.
 pub fn push_batch(
     batch: &mut Batch,
     action: &TunnelPush,
     tunnel: &TunnelPort,
+    mtu: impl FnOnce() -> Option<u32>,
     more: &mut Vec<Packet>,
 ) -> usize {
     let header = &action.header;
@@ -26,6 +27,11 @@ pub fn push_batch(
         && let Ok(since_epoch) = clock::wall().duration_since(UNIX_EPOCH)
     {
         state.set_clock(since_epoch);
+    }
+    if header.ty.cuts
+        && let Some(mtu) = mtu()
+    {
+        state.set_mtu(mtu);
     }
     for packet in batch.iter_mut() {
         // It is an inner header from now on.

@@ -32,6 +32,8 @@ pub struct HeaderType {
     pub large: fn(&Packet) -> bool,
     /// It tells the time of day.
     pub timed: bool,
+    /// It cuts frames to what the device sends.
+    pub cuts: bool,
 }
 
 impl PartialEq for HeaderType {
@@ -179,6 +181,8 @@ pub struct PortState {
     sequence: AtomicU32,
     /// Time of day in units of 100 microseconds, for headers that tell it.
     clock: AtomicU32,
+    /// The longest IP packet that the device sends; 0 before that is told.
+    mtu: AtomicU32,
     /// What waits for the rest of its packet.
     segments: Mutex<Segments>,
 }
@@ -187,6 +191,19 @@ impl PortState {
     /// The number of the next packet.
     pub fn next(&self) -> u32 {
         self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells the longest IP packet that the device sends, for headers that [cut](HeaderType::cuts).
+    pub fn set_mtu(&self, mtu: u32) {
+        self.mtu.store(mtu, Ordering::Relaxed);
+    }
+
+    /// What was last told; that of Ethernet before.
+    pub fn mtu(&self) -> u32 {
+        match self.mtu.load(Ordering::Relaxed) {
+            0 => 1500,
+            mtu => mtu,
+        }
     }
 
     /// What waits for the rest of its packet, for types that [gather](TunnelType::gather).

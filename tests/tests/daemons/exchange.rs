@@ -1,8 +1,10 @@
 //! Tunnels between hosts: with Debian's Open vSwitch, with the kernel's own devices, and with a switch of ours where
 //! nobody else has the type. Each carries small packets, fragments and streams, both ways.
 
+use std::time::Duration;
+
 use ferrovs_testkit::oracle::oracle;
-use ferrovs_testkit::switch::Cast;
+use ferrovs_testkit::switch::{Cast, wait_for};
 use ferrovs_testkit::{Host, Netns, Programs, Switch};
 
 const NEAR: &str = "10.0.0.1";
@@ -239,6 +241,14 @@ fn large_frames_cross_tunnels_of_ours_as_they_come() {
             l2("erspan", "options:key=7 options:erspan_ver=2", false),
         ],
     );
+    // Hosts behind a way that is narrower than they know: STT cuts to what it carries.
+    for side in &sides {
+        side.sw.netns.sh("ip link set wire mtu 1300");
+        let mtu = || side.sw.vsctl("get Interface br0 mtu");
+        let follows = || mtu().trim() == "1300";
+        assert!(wait_for(Duration::from_secs(20), follows), "{}", mtu());
+    }
+    exchange(near, far, &[l2("stt", "options:key=7", false)]);
     let drops = far.sw.appctl("dpif-netdev/drops");
     assert!(!drops.contains("fragment-expired"), "{drops}");
 }

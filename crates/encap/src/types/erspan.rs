@@ -36,6 +36,7 @@ pub static ERSPAN: HeaderType = HeaderType {
     finish,
     large: |_| false,
     timed: true,
+    cuts: false,
 };
 
 pub static IP6ERSPAN: HeaderType = HeaderType {

@@ -38,6 +38,7 @@ pub static GRE: HeaderType = HeaderType {
     finish,
     large: |_| false,
     timed: false,
+    cuts: false,
 };
 
 pub static IP6GRE: HeaderType = HeaderType { number: 109, ..GRE };

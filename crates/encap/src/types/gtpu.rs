@@ -45,6 +45,7 @@ pub static HEADER: HeaderType = HeaderType {
     finish,
     large: |_| false,
     timed: false,
+    cuts: false,
 };
 
 pub static PORT: TunnelType = TunnelType {

@@ -41,9 +41,9 @@ use segments::{Added, Key};
 const TCP_LEN: usize = 20;
 /// Length of STT's own header, with the padding that aligns the IP header of the frame.
 const STT_LEN: usize = 18;
-/// Greatest payload of a segment: that of an Ethernet frame, less IP and TCP headers.
-const MSS_V4: u16 = 1460;
-const MSS_V6: u16 = 1440;
+/// Every network sends IP packets as long, or nearly.
+const LEAST_MTU: usize = 576;
+const MOST_MTU: usize = 65535;
 
 const TCP_ACK_PSH: u8 = 0x18;
 /// None of these fits a segment: FIN, SYN, RST, URG.
@@ -69,6 +69,7 @@ pub static HEADER: HeaderType = HeaderType {
     finish,
     large: |packet| place(packet, 0).is_some(),
     timed: false,
+    cuts: true,
 };
 
 pub static PORT: TunnelType = TunnelType {
@@ -160,18 +161,20 @@ fn finish(p: &mut Packet, outer: &Outer<'_>) {
     // The checksum is left to the sender, and the segments if there are several.
     let sum = pseudo(data, outer.v6, ip_proto::TCP, TCP_LEN + len).fold();
     put(data, l4 + usize::from(TCP_SUM), sum);
-    let (kind, size) = match outer.v6 {
-        false => (GsoType::Tcp4, MSS_V4),
-        true => (GsoType::Tcp6, MSS_V6),
+    let (kind, ip_len) = match outer.v6 {
+        false => (GsoType::Tcp4, IPV4_LEN),
+        true => (GsoType::Tcp6, IPV6_LEN),
     };
+    let mtu = outer.state.map_or(1500, PortState::mtu) as usize;
+    let size = mtu.clamp(LEAST_MTU, MOST_MTU) - ip_len - TCP_LEN;
     p.offload = Offload {
         checksum: Checksum::Partial {
             start: l4 as u16,
             offset: TCP_SUM,
         },
-        gso: (len > usize::from(size)).then_some(Gso {
+        gso: (len > size).then_some(Gso {
             kind,
-            size,
+            size: size as u16,
             hdr_len: stt as u16,
             ecn: false,
         }),

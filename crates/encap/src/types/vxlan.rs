@@ -51,6 +51,7 @@ pub static HEADER: HeaderType = HeaderType {
     finish: push::finish_udp,
     large: |_| true,
     timed: false,
+    cuts: false,
 };
 
 pub static PORT: TunnelType = TunnelType {

@@ -99,6 +99,19 @@ fn a_large_frame_is_large_again_at_the_other_end() {
 }
 
 #[test]
+fn segments_are_as_long_as_the_device_sends() {
+    for (mtu, n) in [(9000, 1), (1400, 2), (1000, 3)] {
+        let state = PortState::default();
+        state.set_mtu(mtu);
+        let frames = sent(large(PT_ETH), true, &state);
+        assert_eq!(frames.len(), n);
+        assert!(frames.iter().all(|f| f.size() <= 14 + mtu as usize));
+        let frames: Vec<&Packet> = frames.iter().collect();
+        assert_eq!(received(&frames, &state)[0].data(), large(PT_ETH).data());
+    }
+}
+
+#[test]
 fn segments_that_never_become_a_frame_are_given_up_in_time() {
     let (state, now) = (PortState::default(), ferrovs_runtime::clock::now());
     let part = |id| Packet::from_slice(&segment(100, 0, id, &[0; 40]));

@@ -361,6 +361,8 @@ impl Ofproto {
         }
         self.toggled |= !self.dirty && !looked_at.is_empty();
         for ofport in looked_at {
+            // It may send longer or shorter packets now.
+            self.mtus.changed(ofport);
             self.port_changed(ofport);
             coverage::OFPROTO_UPDATE_PORT.inc();
         }
@@ -377,7 +379,6 @@ impl Ofproto {
             self.port_changed(ofport);
         }
         for (ofport, old) in changed {
-            self.mtus.changed(ofport);
             // That a port is live no more is told before why.
             let mut dead = old.clone();
             if self
