@@ -115,27 +115,37 @@ impl Tracker {
         self.table.take(shard, place)
     }
 
-    /// Takes the connection with the tuple out if it has expired: nobody need wait for the sweep. The caller holds no
-    /// shard.
-    fn free_expired(&self, t: &Tuple, now_ms: u64) -> bool {
+    /// Whether nobody has the tuple, but for a connection that has expired: that one is taken out, and nobody need wait
+    /// for the sweep. If so, it is the tuple of replies of the connection at `place` from then on, if that is given. The
+    /// caller holds no shard.
+    fn claim(&self, t: &Tuple, place: Option<Place>, now_ms: u64) -> bool {
         let hash = self.table.hash(t);
         let shard = Table::shard_of(hash);
-        let place = match self.table.lock(shard).find(hash, t) {
+        let mut held = self.table.lock(shard);
+        let holder = match held.find(hash, t) {
             Some(Found::Here(slot, _)) => Place { shard, slot },
             Some(Found::There(place)) => place,
-            None => return false,
+            None => {
+                if let Some(place) = place {
+                    held.enter_alias(hash, t, place);
+                }
+                return true;
+            }
         };
-        let mut held = self.table.lock(place.shard);
+        if holder.shard != shard {
+            drop(held);
+            held = self.table.lock(holder.shard);
+        }
         let expired = held
-            .get(place.slot)
+            .get(holder.slot)
             .is_some_and(|c| c.has_expired(now_ms) && c.direction_of(t).is_some());
         if !expired {
             return false;
         }
-        let gone = self.take(&mut held, place);
+        let gone = self.take(&mut held, holder);
         drop(held);
         self.table.forget(gone);
-        true
+        self.claim(t, place, now_ms)
     }
 }
 

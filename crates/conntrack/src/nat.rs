@@ -17,7 +17,7 @@ use crate::tuple::{Addr, Tuple, addr4};
 /// Ports that are tried one after the other, at first: at the address that the hash says, and at each further one.
 const MAX_ATTEMPTS: [u32; 2] = [128, 16];
 /// What is tried in all, from the second address on.
-const MAX_FURTHER: u32 = 64;
+const MAX_FURTHER: u32 = 32;
 
 /// A range of ports that is walked from somewhere in it.
 #[derive(Clone, Copy)]
@@ -367,6 +367,6 @@ mod tests {
             tries += 1;
             false
         });
-        assert!(none.is_none() && tries <= 248 + 64 + 24, "{tries}");
+        assert!(none.is_none() && tries <= 248 + 32 + 24, "{tries}");
     }
 }

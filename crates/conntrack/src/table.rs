@@ -269,11 +269,8 @@ impl Held<'_> {
         self.shard.serial
     }
 
-    /// Enters the tuple of replies of a connection elsewhere, unless the tuple is taken.
-    fn add_alias(&mut self, hash: u64, tuple: &Tuple, place: Place) -> bool {
-        if self.find(hash, tuple).is_some() {
-            return false;
-        }
+    /// Enters the tuple of replies of a connection at `place`, which nobody has.
+    pub fn enter_alias(&mut self, hash: u64, tuple: &Tuple, place: Place) {
         let alias = Alias {
             tuple: *tuple,
             place,
@@ -283,7 +280,6 @@ impl Held<'_> {
             *a = alias;
         }
         self.enter(hash, i | ALIAS);
-        true
     }
 
     fn enter(&mut self, hash: u64, at: u32) {
@@ -370,13 +366,6 @@ impl Table {
         self.zones[usize::from(zone)].fetch_sub(1, Relaxed);
     }
 
-    /// Enters the tuple of replies of a connection at `place`, unless the tuple is taken.
-    pub fn alias(&self, tuple: &Tuple, place: Place) -> bool {
-        let hash = self.hash(tuple);
-        let mut shard = self.lock(Self::shard_of(hash));
-        shard.add_alias(hash, tuple, place)
-    }
-
     pub fn unalias(&self, tuple: &Tuple, place: Place) {
         let hash = self.hash(tuple);
         let mut shard = self.lock(Self::shard_of(hash));
@@ -401,12 +390,6 @@ impl Table {
         {
             self.unalias(&reply, place);
         }
-    }
-
-    /// Whether no connection has the tuple, in either direction.
-    pub fn is_free(&self, tuple: &Tuple) -> bool {
-        let hash = self.hash(tuple);
-        self.lock(Self::shard_of(hash)).find(hash, tuple).is_none()
     }
 
     /// Takes connections out of one shard that `which` says, among `n` places from `first` on; [`MOST`] at most, so
@@ -483,7 +466,9 @@ mod tests {
         conn.orig = orig;
         if reply != orig.reversed() {
             conn.set_reply(&reply, flag::SRC_NAT | flag::ALIASED);
-            assert!(table.alias(&reply, place));
+            let hash = table.hash(&reply);
+            let mut held = table.lock(Table::shard_of(hash));
+            held.enter_alias(hash, &reply, place);
         }
         table.lock(shard).put(slot, hash, conn);
         place
@@ -512,12 +497,14 @@ mod tests {
         assert_eq!(find(&table, &answer), Some((b, true)));
         // What was translated does not come back as it went.
         assert_eq!(find(&table, &translated.reversed()), None);
-        assert!(!table.is_free(&answer) && !table.alias(&answer, a));
         let mut guard = table.lock(b.shard);
         let gone = table.take(&mut guard, b);
         drop(guard);
         table.forget(gone);
-        assert!(table.is_free(&answer) && table.is_free(&translated));
+        assert_eq!(
+            (find(&table, &answer), find(&table, &translated)),
+            (None, None)
+        );
         assert_eq!((table.count(), table.count_in(1)), (1, 1));
     }
 

@@ -558,15 +558,12 @@ impl<'a> Run<'a> {
         };
         let plain = conn.orig.reversed();
         let (tracker, now_ms) = (self.tracker, self.now_ms);
-        let table = &tracker.table;
         let mut aliased = false;
         let mut free = |t: &Tuple| {
-            if *t == plain {
-                return table.is_free(t) || tracker.free_expired(t, now_ms) && table.is_free(t);
-            }
-            aliased =
-                table.alias(t, place) || tracker.free_expired(t, now_ms) && table.alias(t, place);
-            aliased
+            let other = *t != plain;
+            let claimed = tracker.claim(t, other.then_some(place), now_ms);
+            aliased = claimed && other;
+            claimed
         };
         if let Some(e) = expected {
             // As the connection that announced it is translated, so is this one.
