@@ -15,6 +15,7 @@ use ferrovs_packet::types::DpPort;
 
 use crate::conntrack::Conntrack;
 use crate::features::DpFeatures;
+use crate::offload::Offload;
 use crate::upcall::UpcallHandler;
 
 mod dump;
@@ -125,6 +126,11 @@ pub trait Dpif: Send + Sync {
 
     /// Connection tracking, if it has that.
     fn conntrack(&self) -> Option<&dyn Conntrack> {
+        None
+    }
+
+    /// Who offloads its flows, if anybody can.
+    fn offload(&self) -> Option<&dyn Offload> {
         None
     }
 

@@ -8,6 +8,7 @@ use ferrovs_packet::miniflow::{Miniflow, Minimask};
 
 use crate::action::Action;
 use crate::id::{PmdId, Ufid};
+use crate::offload::Offloaded;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowStats {
@@ -21,7 +22,7 @@ pub struct FlowStats {
 /// Where the work of a flow is done, as its datapath says: "ovs" for one that does all itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowAttrs {
-    pub offloaded: bool,
+    pub offloaded: Offloaded,
     pub dp_layer: &'static str,
     pub dp_extra_info: Option<String>,
 }

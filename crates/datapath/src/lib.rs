@@ -13,6 +13,7 @@ pub mod features;
 mod flow;
 pub mod help;
 mod id;
+pub mod offload;
 mod port;
 pub mod text;
 pub mod upcall;

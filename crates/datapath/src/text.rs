@@ -78,6 +78,14 @@ pub fn format_openflow_match(m: &Match) -> String {
     OPENFLOW.get().map(|o| (o.match_)(m)).unwrap_or_default()
 }
 
+/// What a packet is, in OpenFlow's language.
+pub fn format_openflow_flow(flow: &Flow) -> String {
+    OPENFLOW
+        .get()
+        .map(|texts| (texts.flow)(flow))
+        .unwrap_or_default()
+}
+
 /// A packet as a flow in OpenFlow's language, with the checksum of its transport header.
 pub fn format_packet(packet: &Packet) -> String {
     let Some(texts) = OPENFLOW.get() else {

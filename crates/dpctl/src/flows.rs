@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ferrovs_datapath::dpif::{
     Dpif, Errno, FlowEntry, FlowPut, PackedMatch, PmdId, Put, RefusedPut, Ufid,
 };
+use ferrovs_datapath::offload::Offloaded;
 use ferrovs_datapath::text::{
     KeyError, ParsedKey, PortNames, format_flow, format_flow_stats, parse_actions, parse_key,
 };
@@ -28,8 +29,9 @@ fn passes(types: &[&str], entry: &FlowEntry) -> bool {
     types.is_empty()
         || types.iter().any(|t| match *t {
             "all" => true,
-            "offloaded" => entry.attrs.offloaded,
-            "non-offloaded" => !entry.attrs.offloaded,
+            "offloaded" => entry.attrs.offloaded == Offloaded::Full,
+            "partially-offloaded" => entry.attrs.offloaded == Offloaded::Partial,
+            "non-offloaded" => entry.attrs.offloaded == Offloaded::No,
             layer => layer == entry.attrs.dp_layer,
         })
 }

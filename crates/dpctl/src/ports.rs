@@ -7,6 +7,7 @@ use ferrovs_packet::types::DpPort;
 
 use super::Context;
 use ferrovs_datapath::dpif::{Dpif, Errno, PortStats};
+use ferrovs_datapath::offload::{self, Provides};
 
 fn full_name(dp: &dyn Dpif) -> String {
     format!("{}@{}", dp.kind(), dp.name())
@@ -249,9 +250,21 @@ fn show_stats(out: &mut String, s: &PortStats) {
 }
 
 pub fn offload_stats(cx: &mut Context<'_>, args: &[&str]) {
-    if cx.datapath(args, 1).is_some() {
-        // No device does the work of flows: there is nothing to tell of any.
-        cx.out.push_str("HW Offload stats:\n");
+    let Some((dp, _)) = cx.datapath(args, 1) else {
+        return;
+    };
+    cx.out.push_str("HW Offload stats:\n");
+    if !offload::is_enabled() {
+        return;
+    }
+    let providers = dp.offload().map(|o| o.providers()).unwrap_or_default();
+    for Provides { kind, ports } in providers {
+        let name = full_name(&*dp);
+        _ = writeln!(
+            cx.out,
+            "  {kind}[{name}]:\n    Offloaded port count: {:6}",
+            ports.len()
+        );
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Count {
     TakenUp,
     /// Packets that came again by recirculation.
     Recirc,
+    /// Packets that somebody else recognised.
+    MarkHit,
     SimpleHit,
     EmcHit,
     SmcHit,

@@ -10,6 +10,7 @@ use ferrovs_datapath::dpif::{
     PortStats, Shard,
 };
 use ferrovs_datapath::features::DpFeatures;
+use ferrovs_datapath::offload::Offload;
 use ferrovs_datapath::upcall::UpcallHandler;
 use ferrovs_netdev::{Changes, Flags, PortClass};
 use ferrovs_packet::types::DpPort;
@@ -81,7 +82,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Datapath {
     /// Creates a datapath with its local port and the thread for ports that are not polled.
     pub fn new(name: &str, kind: &'static str, dummy: bool) -> Result<Arc<Datapath>, Errno> {
-        let shared = Shared::new(name);
+        let shared = Shared::new(name, dummy);
         let dp = Arc::new(Datapath {
             kind,
             dummy,
@@ -143,6 +144,8 @@ impl Datapath {
     /// Adds a port and has the threads serve it. The caller holds `changing`.
     fn put_in(&self, port: Arc<Port>) {
         self.shared.drops.open(&port.drops);
+        let config = lock(&port.config).clone();
+        self.shared.offloads.port_added(&port, &config);
         self.ports_mut().insert(port.clone());
         self.port_log.note(&port.name);
         self.threads.tell(|| Message::PortAdded(port.clone()));
@@ -157,6 +160,7 @@ impl Datapath {
         let polled = self.any_polled();
         let port = self.ports_mut().remove(number)?;
         self.port_log.note(&port.name);
+        self.shared.offloads.port_gone(number);
         self.threads.tell(|| Message::PortGone(port.clone()));
         if polled {
             self.reassign();
@@ -370,6 +374,9 @@ impl Dpif for Datapath {
             return Ok(());
         }
         let name = &port.name;
+        if old.is_empty() {
+            self.shared.offloads.port_configured(&port, config);
+        }
         if other_queues {
             self.reconfigure(&port);
         }
@@ -427,7 +434,7 @@ impl Dpif for Datapath {
     }
 
     fn operate(&self, ops: &mut [Op<'_>]) {
-        flows::operate(&self.threads.list(), self.shared.epoch, ops);
+        flows::operate(&self.threads.list(), &self.shared, ops);
     }
 
     fn dump_shards(&self) -> usize {
@@ -439,7 +446,7 @@ impl Dpif for Datapath {
     }
 
     fn flow_flush(&self) {
-        flows::flush(&self.threads.list());
+        flows::flush(&self.threads.list(), &self.shared);
     }
 
     fn set_upcall_handler(&self, handler: Option<Arc<dyn UpcallHandler>>) {
@@ -456,6 +463,10 @@ impl Dpif for Datapath {
 
     fn meters(&self) -> Option<&dyn ferrovs_datapath::dpif::Meters> {
         Some(&self.shared.meters)
+    }
+
+    fn offload(&self) -> Option<&dyn Offload> {
+        Some(&self.shared.offloads)
     }
 
     fn conntrack(&self) -> Option<&dyn Conntrack> {

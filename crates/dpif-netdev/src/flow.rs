@@ -5,12 +5,13 @@
 
 use std::mem::offset_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use ferrovs_datapath::action::Action;
 use ferrovs_datapath::dpif::{FlowAttrs, FlowStats, FlowView, PackedMatch, PmdId, Ufid};
+use ferrovs_datapath::offload::Offloaded;
 use ferrovs_datapath::text::miniflow_bits;
 use ferrovs_packet::flow::{FLOW_N_REGS, FLOW_WORDS, Flow, FlowWildcards, Match};
 use ferrovs_packet::miniflow::{FlowMap, MiniRef, Minimask};
@@ -69,6 +70,8 @@ pub struct DpFlow {
     /// flow.
     match_: Arc<PackedMatch>,
     brief: Option<Brief>,
+    /// How much of its work is done elsewhere: an [`Offloaded`].
+    offloaded: AtomicU8,
 }
 
 impl DpFlow {
@@ -84,6 +87,7 @@ impl DpFlow {
             serial: SERIAL.fetch_add(1, Relaxed),
             brief: Brief::of_packed(key, mask),
             match_,
+            offloaded: AtomicU8::new(Offloaded::No as u8),
             output: AtomicU32::new(only_output(&actions)),
             actions: ArcSwap::from_pointee(actions),
             dead: AtomicBool::new(false),
@@ -177,6 +181,18 @@ impl DpFlow {
         }
     }
 
+    pub fn offloaded(&self) -> Offloaded {
+        match self.offloaded.load(Relaxed) {
+            n if n == Offloaded::Full as u8 => Offloaded::Full,
+            n if n == Offloaded::Partial as u8 => Offloaded::Partial,
+            _ => Offloaded::No,
+        }
+    }
+
+    pub fn set_offloaded(&self, offloaded: Offloaded) {
+        self.offloaded.store(offloaded as u8, Relaxed);
+    }
+
     pub fn is_dead(&self) -> bool {
         self.dead.load(Relaxed)
     }
@@ -234,7 +250,7 @@ impl FlowView for Shown<'_> {
     fn attrs(&self) -> FlowAttrs {
         let (low, high) = miniflow_bits(&self.flow.match_());
         FlowAttrs {
-            offloaded: false,
+            offloaded: self.flow.offloaded(),
             dp_layer: "ovs",
             dp_extra_info: Some(format!("miniflow_bits({low},{high})")),
         }

@@ -37,6 +37,7 @@ mod logged;
 mod lookup;
 mod masks;
 mod meter;
+mod offload;
 mod perf;
 mod plan;
 mod port;

@@ -24,6 +24,7 @@ use ferrovs_datapath::dpif::{
 };
 use ferrovs_datapath::features::DpFeatures;
 use ferrovs_datapath::help;
+use ferrovs_datapath::offload::Offload;
 use ferrovs_datapath::text::{format_actions, format_flow_stats, format_match, format_packet};
 use ferrovs_datapath::upcall::UpcallHandler;
 use ferrovs_packet::text::hex;
@@ -388,6 +389,10 @@ impl Dpif for Logged {
 
     fn meters(&self) -> Option<&dyn Meters> {
         self.dp.meters().map(|_| self as &dyn Meters)
+    }
+
+    fn offload(&self) -> Option<&dyn Offload> {
+        self.dp.offload()
     }
 
     fn conntrack(&self) -> Option<&dyn Conntrack> {

@@ -180,6 +180,7 @@ impl Worker {
             return false;
         }
         crate::log::flow_added(&flow, actions);
+        self.shared.offloads.put(&flow, actions);
         self.lookup.adopt(&flow);
         true
     }

@@ -12,6 +12,7 @@ use ferrovs_runtime::clock;
 use crate::config::Config;
 use crate::drops::Ledger;
 use crate::meter::Meters;
+use crate::offload::Offloads;
 
 pub struct Shared {
     /// The datapath's name.
@@ -23,13 +24,14 @@ pub struct Shared {
     pub meters: Meters,
     pub conntrack: Tracker,
     pub drops: Arc<Ledger>,
+    pub offloads: Offloads,
     handler: ArcSwap<Option<Arc<dyn UpcallHandler>>>,
     /// Whether the handler is asked.
     recv: AtomicBool,
 }
 
 impl Shared {
-    pub fn new(name: &str) -> Arc<Shared> {
+    pub fn new(name: &str, dummy: bool) -> Arc<Shared> {
         let epoch = clock::now();
         Arc::new(Shared {
             name: name.to_owned(),
@@ -38,6 +40,7 @@ impl Shared {
             meters: Meters::default(),
             conntrack: Tracker::new(epoch),
             drops: Arc::default(),
+            offloads: Offloads::new(dummy),
             handler: ArcSwap::from_pointee(None),
             recv: AtomicBool::new(true),
         })

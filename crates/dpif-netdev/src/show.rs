@@ -52,11 +52,12 @@ pub fn stats(out: &mut String, _: &Datapath, threads: &[Arc<Thread>], _: &Args) 
         _ = write!(
             out,
             "  packets received: {recv}\n  packet recirculations: {recirc}\n  \
-             avg. datapath passes per packet: {:.2}\n  phwol hits: 0\n  mfex opt hits: 0\n  \
+             avg. datapath passes per packet: {:.2}\n  phwol hits: {}\n  mfex opt hits: 0\n  \
              simple match hits: {}\n  emc hits: {}\n  smc hits: {}\n  megaflow hits: {}\n  \
              avg. subtable lookups per megaflow hit: {:.2}\n  miss with success upcall: {}\n  \
              miss with failed upcall: {}\n  avg. packets per output batch: {:.2}\n",
             ratio(recv + recirc, recv),
+            c(Count::MarkHit),
             c(Count::SimpleHit),
             c(Count::EmcHit),
             c(Count::SmcHit),
@@ -314,7 +315,7 @@ impl Perf<'_> {
             format_args!("  ({:.2} passes/pkt)", ratio(passes, recv)),
         );
         for (label, n) in [
-            ("  - PHWOL hits:", 0),
+            ("  - PHWOL hits:", self.count(Count::MarkHit)),
             ("  - MFEX Opt hits:", 0),
             ("  - Simple Match hits:", self.count(Count::SimpleHit)),
             ("  - EMC hits:", self.count(Count::EmcHit)),

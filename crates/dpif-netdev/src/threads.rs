@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ferrovs_datapath::dpif::{DpStats, Errno, PmdId};
+use ferrovs_datapath::dpif::{DpStats, Errno, PmdId, Shard};
 
 use crate::counters::{Count, N_COUNTS};
 use crate::port::Ports;
@@ -98,6 +98,10 @@ impl Threads {
             // A thread that panicked has said so; there is nothing more to do here.
             _ = handle.join();
         }
+        let offloads = &self.shared.offloads;
+        thread
+            .flows
+            .for_each(Shard::WHOLE, |flow| offloads.del(flow));
         let retired = &mut *lock(&self.retired);
         for (sum, n) in retired.iter_mut().zip(thread.counters.totals()) {
             *sum = sum.wrapping_add(n);
@@ -134,6 +138,7 @@ impl Threads {
 
     pub fn stats(&self) -> DpStats {
         let hits = [
+            Count::MarkHit,
             Count::SimpleHit,
             Count::EmcHit,
             Count::SmcHit,

@@ -382,7 +382,7 @@ impl Worker {
             coverage::NETDEV_RECEIVED.inc();
             total += n;
             more = batch.is_full();
-            self.process(&mut batch, emc, 0);
+            self.received(&mut batch, number, emc);
             self.tx.batch_done(self.now);
             let took = cycles::now().wrapping_sub(start);
             if let Some(q) = self.rx.get_mut(slot) {

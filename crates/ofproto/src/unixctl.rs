@@ -11,6 +11,7 @@ mod autoattach;
 mod bridge;
 mod dpif;
 mod fdb;
+mod offload;
 mod trace;
 mod upcall;
 
@@ -53,6 +54,7 @@ const COMMANDS: &[Row] = &[
         dpif::dump_flows,
     ),
     ("dpif/show", "", 0, 0, dpif::show),
+    ("dpif/offload/show", "", 0, 0, offload::show),
     ("dpif/show-dp-features", "bridge", 1, 1, dpif::show_features),
     ("fdb/add", "bridge port vlan mac", 4, 4, fdb::add),
     ("fdb/del", "bridge vlan mac", 3, 3, fdb::del),
@@ -105,7 +107,8 @@ const COMMANDS: &[Row] = &[
 ];
 
 /// What only tests ask for is not listed.
-const HIDDEN: [(&str, Handler); 2] = [
+const HIDDEN: [(&str, Handler); 3] = [
+    ("dpif/offload/classes", offload::classes),
     ("revalidator/pause", upcall::pause),
     ("revalidator/resume", upcall::resume),
 ];

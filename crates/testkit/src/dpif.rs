@@ -25,6 +25,7 @@ use ferrovs_datapath::dpif::{
 };
 use ferrovs_datapath::edit::{self, Outcome};
 use ferrovs_datapath::features::DpFeatures;
+use ferrovs_datapath::offload::Offloaded;
 use ferrovs_datapath::upcall::{Install, Upcall, UpcallHandler, UpcallKind};
 use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::{Flow, FlowWildcards, Match};
@@ -388,7 +389,7 @@ impl FlowView for Shown {
     }
     fn attrs(&self) -> FlowAttrs {
         FlowAttrs {
-            offloaded: false,
+            offloaded: Offloaded::No,
             dp_layer: "fake",
             dp_extra_info: None,
         }

@@ -263,15 +263,12 @@ const OFFLOAD: Feature = Feature {
     name: "kernel datapath, hardware offload",
     why: "nothing is offloaded to hardware",
     settings: &[
-        other("Open_vSwitch", "hw-offload").unless("false"),
-        other("Open_vSwitch", "hw-offload-priority"),
         other("Open_vSwitch", "n-offload-threads"),
         other("Open_vSwitch", "offloaded-stats-delay"),
         other("Open_vSwitch", "offload-rebalance").unless("false"),
         other("Open_vSwitch", "tc-policy"),
-        other("Interface", "hw-offload-priority"),
     ],
-    commands: &["dpif-netlink/dispatch-mode", "dpif/offload/show"],
+    commands: &["dpif-netlink/dispatch-mode"],
     ..NONE
 };
 

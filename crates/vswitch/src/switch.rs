@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use ferrovs_datapath::dpif::{Detach, DpifClass};
+use ferrovs_datapath::offload;
 use ferrovs_idl::open_vswitch::{self as db, OPEN_VSWITCH};
 use ferrovs_idl::{Idl, Options, Status, Txn};
 use ferrovs_netdev::Changes;
@@ -18,7 +19,7 @@ use ferrovs_ofproto::zones::Zones;
 use ferrovs_packet::parse;
 use ferrovs_runtime::memory::Usage;
 use ferrovs_runtime::options::Ssl;
-use ferrovs_runtime::vlog::modules::BRIDGE;
+use ferrovs_runtime::vlog::modules::{BRIDGE, DPIF_OFFLOAD};
 use ferrovs_runtime::vlog::{self, RateLimit};
 use ferrovs_runtime::{Poller, clock, coverage};
 
@@ -446,6 +447,7 @@ impl Switch {
         if get_bool(other, "userspace-tso-enable", false) {
             ferrovs_netdev::offload::enable_userspace_tso();
         }
+        configure_offload(other);
         if let Some((key, certificate, ca_cert, bootstrap)) = &self.config.tls {
             let mut ssl = self.ssl.clone();
             ssl.private_key = Some(key.into());
@@ -562,6 +564,23 @@ impl Switch {
             refresh::statistics(&mut txn, idl, &self.ofprotos, bridges, &self.config, now);
         }
         self.send(txn);
+    }
+}
+
+/// `hw-offload*`: what holds until the program ends.
+fn configure_offload(other: &Pairs) {
+    static TOLD: std::sync::Once = std::sync::Once::new();
+    if get_bool(other, "hw-offload", false) && offload::enable() {
+        vlog::info!(DPIF_OFFLOAD, "Flow HW offload is enabled");
+    }
+    let priority = other.get("hw-offload-priority").map_or("", String::as_str);
+    if !offload::set_priority(priority) {
+        TOLD.call_once(|| {
+            vlog::info!(
+                DPIF_OFFLOAD,
+                "hw-offload-priority configuration changed; restart required"
+            );
+        });
     }
 }
 

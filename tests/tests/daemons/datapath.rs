@@ -183,3 +183,65 @@ fn a_route_goes_to_the_table_that_it_names() {
         assert!(got.stderr.starts_with(message), "{args}: {}", got.stderr);
     }
 }
+
+#[test]
+fn packets_of_flows_that_are_offloaded_come_with_their_flow_known() {
+    let sw = two_ports();
+    sw.vsctl(
+        "add-port br0 p3 -- set Interface p3 type=dummy other_config:hw-offload-priority=none",
+    );
+    sw.vsctl("set Interface p2 other_config:hw-offload-priority=dummy_x");
+    let ports = sw.appctl("dpif/offload/show");
+    assert_eq!(
+        ports,
+        "Globally enabled: false\nDatapaths:\ndummy@ovs-dummy:\n  dummy\n  - ovs-dummy: port_no: 0\n  \
+         - p1: port_no: 1\n  - br0: port_no: 100\n  dummy_x\n  - p2: port_no: 2\n"
+    );
+    assert_eq!(sw.appctl("dpctl/offload-stats-show"), "HW Offload stats:\n");
+    sw.vsctl("set Open_vSwitch . other_config:hw-offload=true");
+    assert_eq!(
+        sw.appctl("dpctl/offload-stats-show"),
+        "HW Offload stats:\n  dummy[dummy@ovs-dummy]:\n    Offloaded port count:      3\n  \
+         dummy_x[dummy@ovs-dummy]:\n    Offloaded port count:      1\n"
+    );
+    sw.appctl("vlog/set dpif_offload_dummy:file:dbg");
+    let frame = format!("{ADDRESSES}1234");
+    for port in ["p1", "p1", "p2", "p3", "p3"] {
+        sw.appctl(&format!("netdev-dummy/receive {port} {frame}"));
+    }
+    let stats = sw.appctl("dpif-netdev/pmd-stats-show");
+    assert!(stats.contains("  phwol hits: 1\n"), "{stats}");
+    let flows = sw.appctl("dpctl/dump-flows -m");
+    for port in ["p1", "p2", "p3"] {
+        let flow = flows
+            .lines()
+            .find(|l| l.contains(&format!("in_port({port})")));
+        let flow = flow.unwrap_or_else(|| panic!("{port}: {flows}"));
+        let offloaded = flow.contains(", offloaded:partial, dp:ovs, ");
+        assert_eq!(offloaded, port != "p3", "{flow}");
+        let packets = if port == "p2" {
+            ", packets:0,"
+        } else {
+            ", packets:1,"
+        };
+        assert!(flow.contains(packets), "{flow}");
+    }
+    let count = |kind: &str| {
+        let flows = sw.appctl(&format!("dpctl/dump-flows type={kind}"));
+        flows.matches("in_port(").count()
+    };
+    assert_eq!(
+        ["partially-offloaded", "non-offloaded", "offloaded"].map(count),
+        [2, 1, 0]
+    );
+    sw.appctl("dpctl/del-flows");
+    let log = sw.log("ovs-vswitchd");
+    for line in [
+        "dpif_offload|INFO|Flow HW offload is enabled",
+        "dpif_offload_dummy|DBG|p1: packet: vlan_tci=0x0000,",
+        "dpif_offload_dummy|DBG|succeed to add netdev flow",
+        "dpif_offload_dummy|DBG|p1: flow del: ufid:",
+    ] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+}

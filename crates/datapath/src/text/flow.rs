@@ -7,6 +7,7 @@ use ferrovs_packet::flow::{Flow, FlowTnl, Match};
 
 use super::{PortNames, format_actions, format_flow_stats, format_match};
 use crate::flow::FlowEntry;
+use crate::offload::Offloaded;
 
 /// One line of `dpctl/dump-flows`, without a newline.
 pub fn format_flow(
@@ -28,10 +29,12 @@ pub fn format_flow(
     );
     out.push_str(", ");
     format_flow_stats(&mut out, &entry.stats, now);
-    if entry.attrs.offloaded {
-        out.push_str(", offloaded:yes");
-    }
     if verbose {
+        match entry.attrs.offloaded {
+            Offloaded::No => {}
+            Offloaded::Partial => out.push_str(", offloaded:partial"),
+            Offloaded::Full => out.push_str(", offloaded:yes"),
+        }
         _ = write!(out, ", dp:{}", entry.attrs.dp_layer);
     }
     out.push_str(", actions:");

@@ -36,7 +36,7 @@ pub fn show(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
 }
 
 /// The datapath's name with its kind.
-fn title(backer: &Backer) -> String {
+pub(super) fn title(backer: &Backer) -> String {
     format!("{}@{}", backer.kind, backer.dpif.name())
 }
 
