@@ -32,6 +32,7 @@ use crate::{
 mod events;
 mod format;
 mod guest;
+mod log;
 mod packed;
 mod queue;
 mod session;

@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// A run of the guest's memory, as its owner describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,14 @@ impl GuestMemory {
             }
         }
         None
+    }
+
+    /// The guest's address of bytes that were found.
+    pub fn address_of(&self, slice: GuestSlice<'_>) -> Option<u64> {
+        self.regions.iter().find_map(|m| {
+            let at = slice.ptr.addr().get().wrapping_sub(m.base.addr().get()) as u64;
+            (at < m.region.size).then_some(m.region.guest + at)
+        })
     }
 
     /// An area at one of the owner's addresses, aligned to `align` bytes, all of it in one region.
@@ -300,6 +308,16 @@ impl GuestArea {
         load_u16 store_u16 u16, AtomicU16;
         load_u32 store_u32 u32, AtomicU32;
         load_u64 store_u64 u64, AtomicU64;
+    }
+
+    /// Sets bits of the byte there; nothing if the area is not that long.
+    pub fn set_bits(&self, at: usize, bits: u8) {
+        if at < self.size {
+            // SAFETY: inside of the mapping, see `check`.
+            let ptr = unsafe { self.ptr.add(at) };
+            // SAFETY: as above; a byte is always aligned.
+            unsafe { AtomicU8::from_ptr(ptr.as_ptr()) }.fetch_or(bits, Ordering::Relaxed);
+        }
     }
 
     pub fn memory(&self) -> &Arc<GuestMemory> {

@@ -98,6 +98,8 @@ pub trait Format {
     ) -> bool;
     /// Gives the buffer at [`Format::place`] back, with so many bytes written.
     fn give_back(&mut self, found: &Found<'_>, written: u32);
+    /// Whether something was given back that the guest does not see yet.
+    fn is_unpublished(&self) -> bool;
     /// Lets the guest see what was given back; true if it wants to be told.
     fn publish(&mut self, asks: bool) -> bool;
 }

@@ -197,6 +197,11 @@ impl Format for Packed {
     }
 
     #[inline]
+    fn is_unpublished(&self) -> bool {
+        self.first.is_some()
+    }
+
+    #[inline]
     fn publish(&mut self, asks: bool) -> bool {
         let Some((first, flags)) = self.first.take() else {
             return false;

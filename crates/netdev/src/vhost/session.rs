@@ -14,8 +14,9 @@ use ferrovs_sys::doorbell::Doorbell;
 use ferrovs_sys::guest::{GuestMemory, Region};
 
 use super::guest::{Facts, Guest, MAX_PAIRS, MAX_VRINGS};
+use super::log::Log;
 use super::split::Parts;
-use super::vring::Ring;
+use super::vring::{Logged, Ring};
 use super::wire::{Features, Header, Malformed, Protocol, Request, VringAddr, VringFd, VringState};
 
 /// What we offer.
@@ -51,6 +52,8 @@ struct Setup {
     size: u16,
     parts: Option<Parts>,
     base: u16,
+    /// Where what is given back is logged.
+    log: Option<u64>,
     kicked: bool,
     enabled: bool,
     call: Option<Doorbell>,
@@ -67,6 +70,7 @@ pub struct Session {
     protocol: Protocol,
     status: u64,
     memory: Option<Arc<GuestMemory>>,
+    log: Option<Log>,
     setups: Vec<Setup>,
     running: bool,
 }
@@ -80,6 +84,7 @@ impl Session {
             protocol: Protocol::empty(),
             status: 0,
             memory: None,
+            log: None,
             setups: Vec::new(),
             running: false,
         }
@@ -115,6 +120,14 @@ impl Session {
             Request::SetOwner => {}
             Request::ResetOwner | Request::ResetDevice => self.reset(),
             Request::SetMemTable(regions) => self.set_memory(regions, fds)?,
+            Request::SetLogBase(size, offset) => {
+                let file = fds.into_iter().next().ok_or(Error::NoDescriptor)?;
+                self.log = Some(Log::map(size, offset, file).map_err(Error::Memory)?);
+                self.set_logs();
+                // The front-end waits until it is used.
+                return Ok(Answer::Word(0));
+            }
+            Request::SetLogFd => {}
             Request::SetVringNum(VringState { index, num }) => {
                 let size = u16::try_from(num).map_err(|_| Error::Vring(index))?;
                 self.setup(index)?.size = size;
@@ -180,11 +193,13 @@ impl Session {
         if features == self.features {
             return Ok(());
         }
-        let in_use = self.guest.slots().any(|(_, slot)| slot.is_active());
+        let in_use = features ^ self.features != Features::LOG_ALL
+            && self.guest.slots().any(|(_, slot)| slot.is_active());
         if in_use {
             return Err(Error::InUse);
         }
         self.features = features;
+        self.set_logs();
         Ok(())
     }
 
@@ -201,12 +216,34 @@ impl Session {
 
     fn set_addr(&mut self, addr: VringAddr) -> Result<(), Error> {
         self.stop_ring(addr.index)?;
-        self.setup(addr.index)?.parts = Some(Parts {
+        let setup = self.setup(addr.index)?;
+        setup.log = addr.log;
+        setup.parts = Some(Parts {
             desc: addr.desc,
             avail: addr.avail,
             used: addr.used,
         });
         Ok(())
+    }
+
+    /// How a ring is to be logged.
+    fn logged(&self, setup: &Setup) -> Option<Logged> {
+        let wanted = self.features.contains(Features::LOG_ALL);
+        let log = self.log.clone().filter(|_| wanted);
+        log.map(|log| Logged {
+            log,
+            ring: setup.log,
+        })
+    }
+
+    /// Tells the rings how they are to be logged.
+    fn set_logs(&self) {
+        for (index, setup) in self.setups.iter().enumerate() {
+            let slot = self.guest.slot(index);
+            if let Some(Some(ring)) = slot.map(|slot| slot.lock()).as_deref_mut() {
+                ring.set_log(self.logged(setup));
+            }
+        }
     }
 
     fn set_call(&mut self, fd: VringFd, mut fds: Vec<OwnedFd>) -> Result<(), Error> {
@@ -290,6 +327,8 @@ impl Session {
             // It may still be described better.
             return;
         };
+        ring.set_log(self.logged(&self.setups[index]));
+        let setup = &mut self.setups[index];
         ring.set_call(setup.call.take());
         setup.started = true;
         slot.set(Some(Box::new(ring)));

@@ -224,6 +224,11 @@ impl Format for Split {
     }
 
     #[inline]
+    fn is_unpublished(&self) -> bool {
+        self.published != self.next
+    }
+
+    #[inline]
     fn publish(&mut self, asks: bool) -> bool {
         let old = self.published;
         if old == self.next {

@@ -16,6 +16,7 @@ use ferrovs_sys::guest::{GuestMemory, GuestSlice};
 use ferrovs_sys::vnet::{VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_HDR_SIZE, VnetHdr};
 
 use super::format::{Body, Broken, Direction, Format, Found, Pieces};
+use super::log::Log;
 use super::packed::Packed;
 use super::split::{Parts, Split};
 use super::tally::Tally;
@@ -37,6 +38,17 @@ pub struct Ring {
     header: usize,
     features: Features,
     call: Option<Doorbell>,
+    log: Option<Logged>,
+    /// Bytes of the ring that we write.
+    written: u64,
+}
+
+/// Where what is written is logged.
+#[derive(Debug)]
+pub struct Logged {
+    pub log: Log,
+    /// The guest's address of what we write of the ring.
+    pub ring: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -67,7 +79,8 @@ impl Ring {
         if size == 0 || size > MAX_SIZE {
             return None;
         }
-        let either = if features.contains(Features::RING_PACKED) {
+        let packed = features.contains(Features::RING_PACKED);
+        let either = if packed {
             Either::Packed(Packed::new(memory, size, parts, base)?)
         } else if size.is_power_of_two() {
             let event_idx = features.contains(Features::EVENT_IDX);
@@ -82,12 +95,22 @@ impl Ring {
             header: if long { LONG_HEADER } else { VNET_HDR_SIZE },
             features,
             call: None,
+            log: None,
+            written: match packed {
+                true => 16 * u64::from(size),
+                false => 4 + 8 * u64::from(size),
+            },
         })
     }
 
     /// How the guest is told of buffers that were used, if at all.
     pub fn set_call(&mut self, call: Option<Doorbell>) {
         self.call = call;
+    }
+
+    /// Whether, and where, what is written is logged from now on.
+    pub fn set_log(&mut self, log: Option<Logged>) {
+        self.log = log;
     }
 
     /// Stops using the ring; returns where it can go on, and how the guest is told.
@@ -118,6 +141,7 @@ impl Ring {
             memory: &self.memory,
             header: self.header,
             features: self.features,
+            log: self.log.as_ref().map(|logged| &logged.log),
         };
         let done = either!(self.either, ring => send(ring, &out, packets, tally, losses))?;
         self.publish(tally);
@@ -126,9 +150,20 @@ impl Ring {
 
     fn publish(&mut self, tally: &mut Tally) {
         let asks = self.call.is_some();
-        if either!(self.either, ring => ring.publish(asks))
-            && let Some(call) = &self.call
+        let (given, wants) =
+            either!(self.either, ring => (ring.is_unpublished(), ring.publish(asks)));
+        if !given {
+            return;
+        }
+        if let Some(Logged {
+            log,
+            ring: Some(ring),
+        }) = &self.log
         {
+            // All of it, which is few pages; after it was written, lest that be missed.
+            log.mark(*ring, self.written);
+        }
+        if let Some(call) = self.call.as_ref().filter(|_| wants) {
             call.ring();
             tally.told += 1;
         }
@@ -251,6 +286,7 @@ struct Out<'m> {
     memory: &'m GuestMemory,
     header: usize,
     features: Features,
+    log: Option<&'m Log>,
 }
 
 /// Buffers for what is sent: those that were looked at ahead, and those behind.
@@ -349,6 +385,9 @@ fn put<'m, F: Format>(
             let header = out.header_of(packet, 1);
             slice.write(&header[..out.header]);
             slice.behind(out.header).write(packet.data());
+            if let Some(log) = out.log {
+                log.mark_slice(out.memory, slice, size);
+            }
             ring.give_back(&found, size as u32);
             Ok(Put::Sent)
         }
@@ -410,6 +449,11 @@ fn spread<'m, F: Format>(
     };
     write.put(&header[..out.header]);
     write.put(packet.data());
+    if let Some(log) = out.log {
+        // What was written of the last piece at least.
+        let written = pieces.iter().take(write.at + 1);
+        written.for_each(|piece| log.mark_slice(out.memory, *piece, piece.size()));
+    }
     for (found, bytes) in &used {
         ring.give_back(found, *bytes);
     }

@@ -43,6 +43,8 @@ bitflags::bitflags! {
         const CTRL_RX = 1 << 18;
         const GUEST_ANNOUNCE = 1 << 21;
         const MQ = 1 << 22;
+        /// What is written into the guest's memory is to be logged.
+        const LOG_ALL = 1 << 26;
         /// A virtio-net header need not be in a descriptor of its own.
         const ANY_LAYOUT = 1 << 27;
         const INDIRECT_DESC = 1 << 28;
@@ -62,6 +64,8 @@ bitflags::bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Protocol: u64 {
         const MQ = 1;
+        /// The log is memory that is shared.
+        const LOG_SHMFD = 1 << 1;
         const REPLY_ACK = 1 << 3;
         const RESET_DEVICE = 1 << 13;
         const STATUS = 1 << 16;
@@ -76,6 +80,9 @@ pub enum Request {
     SetOwner,
     ResetOwner,
     SetMemTable(Vec<Region>),
+    /// How many bytes the log has, and where it begins in its file.
+    SetLogBase(u64, u64),
+    SetLogFd,
     SetVringNum(VringState),
     SetVringAddr(VringAddr),
     SetVringBase(VringState),
@@ -108,6 +115,8 @@ pub struct VringAddr {
     pub used: u64,
     /// Of a packed ring: the driver's event suppression.
     pub avail: u64,
+    /// The guest's address under which what is given back is logged, if it is.
+    pub log: Option<u64>,
 }
 
 /// A descriptor that concerns a ring.
@@ -199,6 +208,8 @@ impl Request {
             3 => any(Request::SetOwner),
             4 => any(Request::ResetOwner),
             5 => return regions(p).map(|r| r.map(Request::SetMemTable)),
+            6 => log_base(p),
+            7 => any(Request::SetLogFd),
             8 => state(p).map(Request::SetVringNum),
             9 => addr(p).map(Request::SetVringAddr),
             10 => state(p).map(Request::SetVringBase),
@@ -227,14 +238,21 @@ fn state(p: &[u8]) -> Option<VringState> {
 }
 
 fn addr(p: &[u8]) -> Option<VringAddr> {
-    // The flags and the address of the log are of no use to us.
+    const LOGGED: u32 = 1;
+    let flags = u32_at(p, 4)?;
     let addr = VringAddr {
         index: u32_at(p, 0)?,
         desc: u64_at(p, 8)?,
         used: u64_at(p, 16)?,
         avail: u64_at(p, 24)?,
+        log: u64_at(p, 32).filter(|_| flags & LOGGED != 0),
     };
     (p.len() == 40).then_some(addr)
+}
+
+fn log_base(p: &[u8]) -> Option<Request> {
+    let request = Request::SetLogBase(u64_at(p, 0)?, u64_at(p, 8)?);
+    (p.len() == 16).then_some(request)
 }
 
 fn fd(word: u64) -> VringFd {

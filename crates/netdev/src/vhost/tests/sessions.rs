@@ -1,18 +1,25 @@
 //! Ports beside a front-end that is not ours: that of rust-vmm.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ferrovs_sys::fd::{Events, PollEntry, poll};
-use ferrovs_testkit::guest::{GUEST_CSUM, MQ, MRG_RXBUF, Machine, PROTOCOL_FEATURES, VERSION_1};
+use ferrovs_sys::guest::{GuestMemory, Region};
+use ferrovs_testkit::guest::{
+    GUEST_CSUM, MQ, MRG_RXBUF, Machine, PROTOCOL_FEATURES, USER, VERSION_1,
+};
 use vhost::VhostBackend;
 use vhost::vhost_user::VhostUserFrontend;
 
 use super::*;
-use crate::{Flags, Layout, Loss, Netdev};
+use crate::vhost::guest::Guest;
+use crate::vhost::queue::{VhostRxq, VhostTxq};
+use crate::vhost::session::Session;
+use crate::vhost::wire::{HEADER, Header};
+use crate::{Flags, Layout, Loss, Netdev, Rxq, Txq};
 
 const FEATURES: u64 = VERSION_1 | MRG_RXBUF | PROTOCOL_FEATURES | GUEST_CSUM | MQ;
 
@@ -201,7 +208,7 @@ fn what_a_guest_does_not_take_is_counted_by_its_reason() {
     assert_eq!(losses, [(Loss::QueueFull, 2), (Loss::OverMtu, 1)]);
     port.set_mtu(9000).unwrap();
     machine.rings[0].offer(&[(GUEST + 0x12_0000, 8192, true)], None);
-    assert_eq!(send(&[5000]), []);
+    assert!(send(&[5000]).is_empty());
     let stats = port.stats().unwrap();
     assert_eq!((stats.tx_packets, stats.tx_dropped), (Some(4), Some(4)));
     let custom = |name: &str| stats.custom.iter().find(|(n, _)| n == name).unwrap().1;
@@ -248,4 +255,101 @@ fn what_makes_no_sense_ends_the_connection_and_the_next_one_is_served() {
     let mut machine = Machine::new(accept(&listener), true, 1);
     machine.boot(FEATURES);
     exchange(&mut machine, &*port);
+}
+
+/// Has a session hear a message; its answer's payload.
+fn say(session: &mut Session, request: u32, payload: &[u8], fds: Vec<OwnedFd>) -> Vec<u8> {
+    let words = [request, 1, payload.len() as u32].map(u32::to_ne_bytes);
+    let header = Header::parse(words.concat().first_chunk().unwrap()).unwrap();
+    let answer = session.input(&header, payload, fds).unwrap();
+    answer.map_or(Vec::new(), |a| a[HEADER..].to_vec())
+}
+
+fn words(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|w| w.to_ne_bytes()).collect()
+}
+
+#[test]
+fn what_is_written_is_logged_while_a_guest_is_moved() {
+    let guest = Arc::new(Guest::new("vhost-log"));
+    let mut session = Session::new(guest.clone(), "log");
+    let (file, memory) = memory();
+    let features = VERSION_1 | MRG_RXBUF;
+    say(&mut session, 2, &words(&[features]), vec![]);
+    let table = words(&[1, GUEST, SIZE, USER, 0]);
+    say(&mut session, 5, &table, vec![file]);
+    let mut rings = [0, 1].map(|n| Driver::new(&memory, n, 64, false));
+    let both = |index: u64, num: u64| words(&[index | num << 32]);
+    let address = |index: u64, log: u64| {
+        let [desc, avail, used] = [0, 1].map(|n| rings[n].parts())[index as usize];
+        words(&[index | log << 32, desc, used, avail, GUEST + (used - USER)])
+    };
+    let addresses = [0, 1].map(|i| [address(i, 0), address(i, 1)]);
+    for index in 0..2 {
+        say(&mut session, 8, &both(index, 64), vec![]);
+        say(&mut session, 9, &addresses[index as usize][0], vec![]);
+        let kick = ferrovs_sys::guest::file(0).unwrap();
+        say(&mut session, 12, &words(&[index]), vec![kick]);
+    }
+    assert!(guest.is_running());
+    // One byte is for eight pages.
+    let log = ferrovs_sys::guest::file(4096).unwrap();
+    let answer = say(
+        &mut session,
+        6,
+        &words(&[4096, 0]),
+        vec![log.try_clone().unwrap()],
+    );
+    assert_eq!(answer, [0; 8]);
+    let region = Region {
+        guest: 0,
+        size: 4096,
+        user: 0,
+        offset: 0,
+    };
+    let shared = GuestMemory::map([(region, log)]).unwrap();
+    let logged = || {
+        let mut bits = vec![0; 4096];
+        shared.at(0, 4096).unwrap().read(&mut bits);
+        shared.at(0, 4096).unwrap().write(&[0; 4096]);
+        let pages = (0..8 * 4096).filter(|p| bits[p / 8] & (1 << (p % 8)) != 0);
+        let address = |page: usize| (page as u64 * 4096).wrapping_sub(GUEST);
+        pages.map(address).collect::<Vec<u64>>()
+    };
+    let mut exchange = || {
+        rings[0].offer(&[(GUEST + 0x20_0ff0, 100, true)], None);
+        rings[1].offer(&[(GUEST + 0x30_0000, 100, false)], None);
+        let packet = Packet::from_slice(&frame(2, 60));
+        let (mut rxq, mut txq) = (queue(&guest, 1), sender(&guest));
+        assert!(txq.send(&mut [packet].into_iter().collect()).is_empty());
+        assert_eq!(rxq.recv(&mut Batch::new()).unwrap(), 1);
+        assert_eq!(rxq.recv(&mut Batch::new()).unwrap(), 0);
+    };
+    exchange();
+    assert!(logged().is_empty());
+    // The driver's features change while it runs, in this alone.
+    say(&mut session, 2, &words(&[features | 1 << 26]), vec![]);
+    exchange();
+    assert_eq!(logged(), [0x20_0000, 0x20_1000]);
+    for addresses in &addresses {
+        say(&mut session, 9, &addresses[1], vec![]);
+    }
+    exchange();
+    assert_eq!(logged(), [0xc000, 0x1_c000, 0x20_0000, 0x20_1000]);
+    say(&mut session, 2, &words(&[features]), vec![]);
+    exchange();
+    assert!(logged().is_empty());
+}
+
+fn queue(guest: &Arc<Guest>, index: usize) -> VhostRxq {
+    let guest = guest.clone();
+    VhostRxq { guest, index }
+}
+
+fn sender(guest: &Arc<Guest>) -> VhostTxq {
+    VhostTxq {
+        guest: guest.clone(),
+        queue: 0,
+        n: 1,
+    }
 }
