@@ -295,10 +295,7 @@ const DPDK: Feature = Feature {
 const THREADS: Feature = Feature {
     name: "tuning of threads and lookups",
     why: "this part of the userspace datapath is not adjustable yet",
-    settings: &[
-        other("Open_vSwitch", "n-handler-threads"),
-        other("Open_vSwitch", "userspace-tso-enable").unless("true"),
-    ],
+    settings: &[other("Open_vSwitch", "userspace-tso-enable").unless("true")],
     commands: &[
         "dpif-netdev/dpif-impl-get",
         "dpif-netdev/dpif-impl-set",

@@ -56,7 +56,8 @@ impl Rounds {
 impl Udpif {
     /// Lets `wanted` threads look at the flows; 0 for as many as Open vSwitch takes. Flows that were installed before go.
     pub fn set_revalidators(self: &Arc<Self>, wanted: usize) {
-        // A datapath whose questions are answered where they come up has no handlers to share the cores with.
+        // A datapath whose questions are answered where they come up has no handlers to share the cores with:
+        // `n-handler-threads` is overruled, as the log says below.
         let n = wanted.max(1);
         if n == self.n_revalidators() {
             return;
