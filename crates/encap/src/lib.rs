@@ -17,6 +17,7 @@ mod pieces;
 pub mod pop;
 pub mod push;
 pub mod row;
+mod segments;
 pub mod text;
 pub mod types;
 

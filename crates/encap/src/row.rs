@@ -14,7 +14,7 @@ use ferrovs_packet::flow::FlowTnl;
 use ferrovs_packet::text::Cursor;
 
 use crate::config::{PacketTypeMode, TunnelConfig};
-use crate::types::stt::Segments;
+use crate::segments::Segments;
 
 /// A kind of outer header.
 #[derive(Debug)]
@@ -207,7 +207,7 @@ impl PortState {
     }
 
     /// What waits for the rest of its packet, for types that [gather](TunnelType::gather).
-    pub fn segments(&self) -> MutexGuard<'_, Segments> {
+    pub(crate) fn segments(&self) -> MutexGuard<'_, Segments> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

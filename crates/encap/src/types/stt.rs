@@ -32,11 +32,7 @@ use crate::row::{
     Carries, Gathered, HeaderType, Inner, Inside, Left, Options, Outer, PopError, PortState,
     Received, Transport, TunnelType,
 };
-
-mod segments;
-
-pub use segments::Segments;
-use segments::{Added, Key};
+use crate::segments::{Added, Key};
 
 const TCP_LEN: usize = 20;
 /// Length of STT's own header, with the padding that aligns the IP header of the frame.

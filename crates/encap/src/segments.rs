@@ -1,4 +1,4 @@
-//! Segments that wait for the rest of their frame.
+//! Segments that wait for the rest of their frame, of tunnels that cut frames as STT does.
 //!
 //! Whoever can send to the host can make segments wait, so there is room for so many bytes and no more: when it is used up,
 //! the frame that waited longest is given up, as is one that waited too long. Segments that overlap make no frame; one
