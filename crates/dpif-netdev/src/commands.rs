@@ -72,8 +72,7 @@ pub fn register_commands<S: 'static>(commands: &mut Commands<S>, classes: &[Arc<
         0,
         1,
         |_, request| {
-            let (dp, ..) = select(request)?;
-            dp.rebalance();
+            named(request)?.rebalance();
             Ok("pmd rxq rebalance requested.\n".into())
         },
     );
@@ -92,7 +91,7 @@ pub fn register_commands<S: 'static>(commands: &mut Commands<S>, classes: &[Arc<
         1,
         |_, request| -> Reply {
             // Bonds are balanced above this datapath, so it has none of its own.
-            select(request).map(|_| Output::empty())
+            named(request).map(|_| Output::empty())
         },
     );
 }
@@ -127,7 +126,18 @@ fn change_port_number(request: &Request) -> Reply {
     Ok(Output::empty())
 }
 
-/// The datapath and the threads that the arguments mean.
+const NO_SUCH: &str = "please specify an existing datapath";
+
+/// The datapath that the argument names, or, without one, the only one there is.
+fn named(request: &Request) -> Result<Arc<Datapath>, String> {
+    let (dp, ..) = select(request)?;
+    match request.arg(1).is_none_or(|name| dp.is_called(name)) {
+        true => Ok(dp),
+        false => Err(NO_SUCH.to_owned()),
+    }
+}
+
+/// The datapath and the threads that the arguments mean. A name that no datapath has means the only one there is.
 fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>, Args), String> {
     let mut args = request.argv[1..].iter();
     let (mut core, mut name, mut rest) = (None, None, Args::default());
@@ -149,7 +159,7 @@ fn select(request: &Request) -> Result<(Arc<Datapath>, Vec<Arc<Thread>>, Args), 
     let dp = match at {
         Some(at) => all.swap_remove(at),
         None if all.len() == 1 => all.remove(0),
-        None => return Err("please specify an existing datapath".to_owned()),
+        None => return Err(NO_SUCH.to_owned()),
     };
     let mut threads: Vec<_> = dp
         .threads
