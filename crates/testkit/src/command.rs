@@ -25,14 +25,15 @@ impl Outcome {
     /// Standard output of a command that must succeed.
     #[track_caller]
     pub fn ok(self) -> String {
-        assert!(
-            self.code == 0,
-            "exit code {}: {}{}",
-            self.code,
-            self.stdout,
-            self.stderr
-        );
-        self.stdout
+        self.result().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Standard output of a command that succeeds; what it printed if it does not.
+    pub fn result(self) -> Result<String, String> {
+        match self.code {
+            0 => Ok(self.stdout),
+            code => Err(format!("exit code {code}: {}{}", self.stdout, self.stderr)),
+        }
     }
 
     /// Both outputs and the exit code as one text.

@@ -9,10 +9,12 @@
 pub mod apt;
 pub mod command;
 pub mod database;
+pub mod debian;
 #[cfg(feature = "dpif")]
 pub mod dpif;
 #[cfg(feature = "guest")]
 pub mod guest;
+pub mod isolation;
 pub mod matrix;
 #[cfg(feature = "dpif")]
 pub mod memory;

@@ -39,14 +39,17 @@ impl Switch {
     /// Starts both daemons; `options` are for ovs-vswitchd.
     #[track_caller]
     pub fn start(cast: Cast, options: &[&str]) -> Switch {
-        let dir = match tempfile::Builder::new().prefix("ferrovs-").tempdir() {
-            Ok(dir) => dir,
-            Err(e) => panic!("cannot make a directory: {e}"),
-        };
+        Switch::try_start(cast, &[], options).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The same with settings (`other_config:dpdk-init=true`) that ovs-vswitchd finds when it starts; what went wrong
+    /// as text.
+    pub fn try_start(cast: Cast, settings: &[&str], options: &[&str]) -> Result<Switch, String> {
+        let dir = tempfile::Builder::new().prefix("ferrovs-").tempdir();
         let switch = Switch {
             netns: Netns::new("fs"),
             cast,
-            dir,
+            dir: dir.map_err(|e| format!("cannot make a directory: {e}"))?,
         };
         let db = switch.file("conf.db");
         let schema = switch.cast.ovsdb.schema.to_string_lossy().into_owned();
@@ -55,11 +58,16 @@ impl Switch {
             &["create", &db, &schema],
             &switch.env(),
         )
-        .ok();
-        switch.start_ovsdb();
-        switch.client("ovs-vsctl", &["--no-wait", "init"]).ok();
-        switch.start_vswitchd(options);
-        switch
+        .result()?;
+        switch.run_ovsdb().result()?;
+        let mut init = vec!["--no-wait", "init"];
+        if !settings.is_empty() {
+            init.extend(["--", "set", "Open_vSwitch", "."]);
+            init.extend(settings);
+        }
+        switch.client("ovs-vsctl", &init).result()?;
+        switch.run_vswitchd(options).result()?;
+        Ok(switch)
     }
 
     /// Our own programs with dummy devices: nothing outside the switch is touched, time can be stopped.
@@ -74,21 +82,29 @@ impl Switch {
     /// Starts ovsdb-server on the switch's database.
     #[track_caller]
     pub fn start_ovsdb(&self) {
+        self.run_ovsdb().ok();
+    }
+
+    fn run_ovsdb(&self) -> Outcome {
         let sock = format!("--remote=punix:{}", self.file("db.sock"));
         let args = [
             &*self.file("conf.db"),
             &sock,
             "--remote=db:Open_vSwitch,Open_vSwitch,manager_options",
         ];
-        self.daemon(&self.cast.ovsdb, "ovsdb-server", &args).ok();
+        self.daemon(&self.cast.ovsdb, "ovsdb-server", &args)
     }
 
     #[track_caller]
     pub fn start_vswitchd(&self, options: &[&str]) {
+        self.run_vswitchd(options).ok();
+    }
+
+    fn run_vswitchd(&self, options: &[&str]) -> Outcome {
         let db = format!("unix:{}", self.file("db.sock"));
         let mut args = vec![&*db];
         args.extend(options);
-        self.daemon(&self.cast.vswitchd, "ovs-vswitchd", &args).ok();
+        self.daemon(&self.cast.vswitchd, "ovs-vswitchd", &args)
     }
 
     fn daemon(&self, programs: &Programs, name: &str, args: &[&str]) -> Outcome {
