@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ferrovs_testkit::apt;
 
-use crate::bin;
+use crate::{bin, race};
 
 const PACKAGE: &str = "ferrovs-benches";
 /// How far a count may be from its pin, in percent.
@@ -29,8 +29,13 @@ enum Then {
     Pin,
 }
 
-/// `cargo xtask bench [--check | --pin] [PREFIX...]`.
+/// `cargo xtask bench [--check | --pin] [PREFIX...]`, or the race.
 pub fn run(args: &[String]) -> Result<(), String> {
+    if let [first, rest @ ..] = args
+        && first == "--race"
+    {
+        return race::run(rest);
+    }
     let mut then = Then::Show;
     let mut prefixes = Vec::new();
     for arg in args {

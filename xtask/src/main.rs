@@ -6,6 +6,7 @@ mod bin;
 mod check;
 mod cycles;
 mod lab;
+mod race;
 mod unused;
 
 use std::process::ExitCode;
@@ -19,7 +20,8 @@ usage: cargo xtask VERB [OPTIONS]
   lint         formatting, clippy, and what nobody uses; warnings are errors
   bench [NAME] instructions that one operation takes, beside what the tree expects, for names that begin so
     --check      fail when one is more than 5 % off
-    --pin        expect what was counted";
+    --pin        expect what was counted
+    --race       Debian's Open vSwitch with DPDK and ours in turn: cycles a packet (more options: --race --help)";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
