@@ -6,6 +6,7 @@
 //! that the other's thread does not poll. All this happens in namespaces that take everything with them when they end.
 
 mod cases;
+mod chart;
 mod frames;
 mod measure;
 mod progress;
@@ -30,7 +31,10 @@ usage: cargo xtask bench --race [OPTIONS]
   --case PREFIX   only cases whose names begin so; may be given several times
   --suite NAME    the release of Debian whose Open vSwitch is the peer (trixie)
   --peer DIR      another peer: a tree into which its packages are unpacked, or a folder with its programs
-  --ours DIR      a folder with our programs, instead of building them";
+  --ours DIR      a folder with our programs, instead of building them
+  --json FILE     also write what each round gave
+  --svg FILE      where the chart goes (target/race.svg)
+  --from FILE     run nothing: table and chart of what --json wrote; several files of one race are joined";
 
 /// What the command line says.
 #[derive(Debug, PartialEq)]
@@ -40,6 +44,9 @@ struct Options {
     suite: String,
     peer: Option<PathBuf>,
     ours: Option<PathBuf>,
+    json: Option<PathBuf>,
+    svg: PathBuf,
+    from: Vec<PathBuf>,
 }
 
 impl Options {
@@ -50,6 +57,9 @@ impl Options {
             suite: "trixie".to_owned(),
             peer: None,
             ours: None,
+            json: None,
+            svg: bin::target().join("race.svg"),
+            from: Vec::new(),
         };
         let mut args = args.iter();
         while let Some(option) = args.next() {
@@ -62,6 +72,9 @@ impl Options {
                 "--suite" => options.suite = value()?,
                 "--peer" => options.peer = Some(value()?.into()),
                 "--ours" => options.ours = Some(value()?.into()),
+                "--json" => options.json = Some(value()?.into()),
+                "--svg" => options.svg = value()?.into(),
+                "--from" => options.from.push(value()?.into()),
                 _ => return Err(USAGE.to_owned()),
             }
         }
@@ -81,14 +94,33 @@ pub fn run(args: &[String]) -> Result<(), String> {
         let names: Vec<&str> = cases::all().map(|c| c.name).collect();
         return Err(format!("no such case; there are:\n{}", names.join("\n")));
     }
+    if let [first, more @ ..] = &options.from[..] {
+        let mut results = Results::read(first)?;
+        for file in more {
+            results.join(Results::read(file)?)?;
+        }
+        return report(&results, &options);
+    }
     if !isolation::is_inside() {
         return prepare(args, &options);
     }
-    let (Some(ours), Some(peer)) = (&options.ours, &options.peer) else {
-        return Err(USAGE.to_owned());
-    };
-    let results = race(&options, ours, peer)?;
+    match (&options.ours, &options.peer) {
+        (Some(ours), Some(peer)) => report(&race(&options, ours, peer)?, &options),
+        _ => Err(USAGE.to_owned()),
+    }
+}
+
+/// The table, the chart, and the numbers if they are wanted.
+fn report(results: &Results, options: &Options) -> Result<(), String> {
     print!("{}", results.table());
+    let write = |path: &Path, text: String| {
+        std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+    };
+    if let Some(file) = &options.json {
+        write(file, results.json()?)?;
+    }
+    write(&options.svg, chart::svg(results))?;
+    println!("chart: {}", options.svg.display());
     Ok(())
 }
 
@@ -194,4 +226,36 @@ fn write_files(
         files.insert(case.name, (pcap, rules));
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, String> {
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Options::parse(&args)
+    }
+
+    #[test]
+    fn options_that_cannot_be_are_answered_by_the_usage() {
+        for line in [
+            "--rounds",
+            "--rounds 0",
+            "--rounds x",
+            "--case",
+            "--help",
+            "drop",
+        ] {
+            assert_eq!(parse(line).err().as_deref(), Some(USAGE), "{line}");
+        }
+    }
+
+    #[test]
+    fn cases_are_those_whose_names_begin_so() -> Result<(), String> {
+        assert_eq!(parse("")?.cases().len(), cases::all().count());
+        let options = parse("--rounds 5 --case drop --case EMC")?;
+        assert_eq!((options.rounds, options.cases().len()), (5, 3));
+        Ok(())
+    }
 }

@@ -1,4 +1,4 @@
-//! What a polling thread says of its work: `ovs-appctl dpif-netdev/pmd-stats-show`.
+//! What a polling thread says of its work: `ovs-appctl dpif-netdev/pmd-stats-show` and `pmd-perf-show`.
 
 /// The sums over all polling threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,9 +57,36 @@ impl Counts {
     }
 }
 
+/// How many packets of those received were sent, as a share, from what `pmd-perf-show` says.
+pub fn sent_share(text: &str) -> f64 {
+    let sum = |label: &str| -> u64 {
+        let numbers = text.lines().filter_map(|line| {
+            let value = line.trim().strip_prefix(label)?;
+            value.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        numbers.sum()
+    };
+    let (received, sent) = (sum("Rx packets:"), sum("Tx packets:"));
+    sent as f64 / received as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_share_of_sent_packets_is_of_all_threads() {
+        let text = |sent: u64| {
+            format!(
+                "  Rx packets:                  10000  (9969 Kpps, 120 cycles/pkt)\n  \
+                 Datapath passes:             10000  (1.00 passes/pkt)\n  \
+                 Tx packets:       {sent:16}  (9 Kpps)\n"
+            )
+        };
+        assert_eq!(sent_share(&text(9_000)), 0.9);
+        assert_eq!(sent_share(&[text(9_000), text(10_000)].concat()), 0.95);
+        assert_eq!(sent_share(&text(0)), 0.0);
+    }
 
     const TEXT: &str = "\
 pmd thread numa_id 0 core_id 1:

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 use super::cases::{Case, GROUPS, Group};
 use super::measure::Counts;
 
 /// See the module's text.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     /// Name and version of the peer, if it could run.
     pub peer: Option<String>,
@@ -19,14 +22,14 @@ pub struct Results {
 }
 
 /// The two side by side.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Both {
     pub peer: Rounds,
     pub ours: Rounds,
 }
 
 /// Cycles a packet in each round.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rounds(pub Vec<f64>);
 
 impl Rounds {
@@ -80,6 +83,34 @@ impl Results {
         rounds.0.extend(counts.cycles());
     }
 
+    /// Reads what [`Results::json`] wrote.
+    pub fn read(path: &Path) -> Result<Results, String> {
+        let fail = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|e| fail(&e))?;
+        serde_json::from_str(&text).map_err(|e| fail(&e))
+    }
+
+    pub fn json(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(self).map_err(|e| e.to_string())
+    }
+
+    /// Takes over another race's cases. It must have been between the same two, on the same machine.
+    pub fn join(&mut self, other: Results) -> Result<(), String> {
+        let of = |r: &Results| {
+            (
+                r.peer.clone(),
+                r.ours.clone(),
+                r.processor.clone(),
+                r.rounds,
+            )
+        };
+        if of(self) != of(&other) {
+            return Err("these results are not of the same race".to_owned());
+        }
+        self.cases.extend(other.cases);
+        Ok(())
+    }
+
     /// The cases that were run, by their groups, in the order of their table.
     pub fn groups(&self) -> Vec<(&'static str, Vec<(&'static str, &Both)>)> {
         let rows = |group: &Group| -> Vec<_> {
@@ -98,7 +129,7 @@ impl Results {
         for (group, rows) in self.groups() {
             _ = writeln!(out, "{group}");
             for (name, both) in rows {
-                out += &row(name, both);
+                out += &row(name, both, self.rounds);
             }
         }
         let peer = self.peer.as_deref().unwrap_or("none, it cannot run here");
@@ -109,21 +140,36 @@ impl Results {
     }
 }
 
+/// A ratio as text: one that is small has digits all the same.
+pub fn share(ratio: f64) -> String {
+    match ratio {
+        0.0..0.1 => format!("{ratio:.3}"),
+        _ => format!("{ratio:.2}"),
+    }
+}
+
 /// A line of the table.
-fn row(name: &str, both: &Both) -> String {
+fn row(name: &str, both: &Both, rounds: u32) -> String {
     let dash = || "-".to_owned();
     let number = |n: Option<f64>| n.map_or_else(dash, |n| format!("{n:.0}"));
     let spread = |rounds: &Rounds| {
         let spread = rounds.spread();
         spread.map_or_else(dash, |(a, b)| format!("{a:+.0} {b:+.0} %"))
     };
-    // What is far less than the peer's has digits all the same.
-    let ratio = both.ratio().map_or_else(dash, |r| match r {
-        0.0..0.1 => format!("{r:.4}"),
-        _ => format!("{r:.2}"),
-    });
+    let ratio = both.ratio().map_or_else(dash, share);
+    // What failed was said when it did.
+    let counted = |side: &Rounds| side.0.len();
+    let few = match (
+        counted(&both.peer).max(counted(&both.ours)),
+        counted(&both.ours),
+    ) {
+        (all, ours) if all < rounds as usize || ours < all => {
+            format!("  ours in {ours} of {rounds} rounds")
+        }
+        _ => String::new(),
+    };
     format!(
-        "  {name:28} {:>8} {:>13} {:>8} {:>13} {ratio:>6}\n",
+        "  {name:28} {:>8} {:>13} {:>8} {:>13} {ratio:>6}{few}\n",
         number(both.peer.median()),
         spread(&both.peer),
         number(both.ours.median()),
@@ -182,19 +228,41 @@ mod tests {
                 .join(" ")
         };
         assert_eq!(
-            words(row("drop", &both)),
+            words(row("drop", &both, 3)),
             "drop 100 -10 +20 % 50 +0 +0 % 0.50"
         );
         let far = Both {
             peer: rounds(&[30_000.0]),
             ours: rounds(&[150.0]),
         };
-        assert!(row("masks", &far).ends_with("0.0050\n"));
+        assert!(row("masks", &far, 1).ends_with("0.005\n"));
         let alone = Both {
             ours: rounds(&[50.0]),
             ..Both::default()
         };
-        assert_eq!(words(row("drop", &alone)), "drop - - 50 +0 +0 % -");
+        assert_eq!(words(row("drop", &alone, 1)), "drop - - 50 +0 +0 % -");
+        let words = words(row("drop", &alone, 2));
+        assert!(words.ends_with("ours in 1 of 2 rounds"), "{words}");
+    }
+
+    #[test]
+    fn results_are_read_back_and_joined_with_those_of_the_same_race() -> Result<(), String> {
+        let mut results = Results::new(Some("peer".to_owned()), "ours".to_owned(), 1);
+        let mut more = results.clone();
+        let counts = Counts {
+            received: 3,
+            busy: 1000,
+            ..Counts::default()
+        };
+        results.add("drop", true, counts);
+        more.add("EMC, 1 flow", false, counts);
+        let read: Results = serde_json::from_str(&results.json()?).map_err(|e| e.to_string())?;
+        assert_eq!(read, results);
+        results.join(more.clone())?;
+        assert_eq!(results.cases.len(), 2);
+        more.rounds = 2;
+        assert!(results.join(more).is_err());
+        Ok(())
     }
 
     #[test]

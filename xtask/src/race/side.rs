@@ -8,9 +8,9 @@ use ferrovs_testkit::command::{run, sh};
 use ferrovs_testkit::switch::{Cast, Switch, wait_for};
 use ferrovs_testkit::{Programs, isolation};
 
-use super::cases::{Caches, Case, Frames, Ports};
+use super::cases::{Caches, Case, Frames, Ports, Rules};
 use super::frames::{LOCAL_IP, LOCAL_MAC, REMOTE_IP, REMOTE_MAC, VNI};
-use super::measure::Counts;
+use super::measure::{self, Counts};
 
 /// The processor that polls; the other threads stay on the first.
 const POLLING_MASK: &str = "0x2";
@@ -183,10 +183,19 @@ impl Side {
             });
         }
         let counts = self.counts()?;
-        match counts.received {
-            0 => Err(format!("no packet was received\n{}", self.last_words())),
-            _ => Ok(counts),
+        if counts.received == 0 {
+            return Err(format!("no packet was received\n{}", self.last_words()));
         }
+        // The work that is raced is to send them.
+        let text = self.client("ovs-appctl", &["dpif-netdev/pmd-perf-show"])?;
+        let share = measure::sent_share(&text);
+        if case.rules != Rules::Drop && !(0.99..1.01).contains(&share) {
+            let percent = share * 100.0;
+            return Err(format!(
+                "only {percent:.0} % of the packets were sent on, which does not count"
+            ));
+        }
+        Ok(counts)
     }
 
     fn clear(&self) -> Result<(), String> {
