@@ -54,9 +54,9 @@ impl Emc {
     /// A lookup of this hash will follow.
     #[inline]
     pub fn prefetch(&self, hash: u32) {
-        if let Some(e) = self.entries.get(Emc::places(hash)[0]) {
-            prefetch::read(&e.hash);
-            prefetch::read(&e.values[WORDS / 2]);
+        // Most entries that are not the key's are known by their beginning.
+        for e in Emc::places(hash).map(|at| self.entries.get(at)) {
+            e.inspect(|e| prefetch::read(&e.hash));
         }
     }
 
