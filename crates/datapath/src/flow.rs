@@ -8,7 +8,17 @@ use ferrovs_packet::miniflow::{Miniflow, Minimask};
 
 use crate::action::Action;
 use crate::id::{PmdId, Ufid};
-use crate::offload::Offloaded;
+
+/// How much of a flow's work is done elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Offloaded {
+    #[default]
+    No,
+    /// Its packets are recognised.
+    Partial,
+    Full,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowStats {

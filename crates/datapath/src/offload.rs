@@ -20,16 +20,7 @@ use crate::errno::Errno;
 use crate::flow::FlowStats;
 use crate::id::Ufid;
 
-/// How much of a flow's work is done elsewhere.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Offloaded {
-    #[default]
-    No,
-    /// Its packets are recognised.
-    Partial,
-    Full,
-}
+pub use crate::flow::Offloaded;
 
 /// A port that is offered to providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,6 +35,7 @@ mod flows;
 mod log;
 mod logged;
 mod lookup;
+mod marked;
 mod masks;
 mod meter;
 mod offload;

@@ -1,4 +1,4 @@
-//! Which port's flows are offloaded to whom, and the packets that come with their flow known.
+//! Which port's flows are offloaded to whom.
 //!
 //! As long as nothing is offloaded this costs a look at a flag, for each batch and for each flow that comes or goes.
 
@@ -6,23 +6,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Once, PoisonError, RwLock, RwLockReadGuard};
 
 use ferrovs_datapath::action::Action;
-use ferrovs_datapath::dpif::Errno;
+use ferrovs_datapath::dpif::{Errno, Ufid};
 use ferrovs_datapath::offload::{
     self, FlowRef, Offload, Offloaded, PortRef, Provider, Provides, is_enabled,
 };
-use ferrovs_packet::buffer::{Batch, Packet};
+use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::flow::Match;
-use ferrovs_packet::miniflow::MiniflowBuf;
-use ferrovs_packet::parse::Parsed;
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::DPIF_OFFLOAD;
 
-use crate::counters::Count;
 use crate::flow::DpFlow;
-use crate::lookup::tcp_flags;
 use crate::port::Port;
-use crate::worker::Worker;
 
 mod dummy;
 
@@ -134,12 +129,24 @@ impl Offloads {
         number: DpPort,
         run: impl FnOnce(&dyn Provider, PortRef<'_>) -> T,
     ) -> Option<T> {
-        if !is_enabled() || self.providers.is_empty() {
+        if !self.are_used() {
             return None;
         }
         let place = self.ports().get(&number).cloned()?;
         let provider = place.provider.as_deref()?;
         Some(run(provider, place.port(number)))
+    }
+
+    /// Whether flows are offloaded, and there is somebody who could take them.
+    #[inline]
+    pub fn are_used(&self) -> bool {
+        is_enabled() && !self.providers.is_empty()
+    }
+
+    /// The flow that a packet which a port received was recognised to be of.
+    pub fn recognise(&self, port: DpPort, packet: &mut Packet) -> Option<Ufid> {
+        let known = self.with(port, |provider, port| provider.recognise(port, packet));
+        known.flatten()
     }
 
     /// A flow came.
@@ -201,61 +208,5 @@ impl Offload for Offloads {
             }
         };
         self.providers.iter().map(|p| of(p.kind())).collect()
-    }
-}
-
-impl Worker {
-    /// Handles packets that a port received: those first whose flows somebody else knows, each in its turn.
-    pub fn received(&mut self, batch: &mut Batch, port: DpPort, emc: bool) {
-        if is_enabled() && !self.shared.offloads.providers.is_empty() {
-            self.received_marked(batch, port, emc);
-        } else {
-            self.process(batch, emc, 0);
-        }
-    }
-
-    #[cold]
-    fn received_marked(&mut self, batch: &mut Batch, port: DpPort, emc: bool) {
-        let shared = self.shared.clone();
-        let recognise = |packet: &mut Packet| {
-            let known = shared
-                .offloads
-                .with(port, |provider, port| provider.recognise(port, packet));
-            known.flatten()
-        };
-        let mut others = Batch::new();
-        for mut packet in std::mem::take(batch) {
-            let known = recognise(&mut packet).and_then(|ufid| self.me.flows.get(ufid));
-            let Some(flow) = known else {
-                others.push(packet);
-                continue;
-            };
-            // Packets keep their order.
-            if !others.is_empty() {
-                self.process(&mut others, emc, 0);
-            }
-            self.run_marked(packet, &flow);
-        }
-        if !others.is_empty() {
-            self.process(&mut others, emc, 0);
-        }
-    }
-
-    /// Runs the actions of a flow on a packet of it.
-    fn run_marked(&mut self, mut packet: Packet, flow: &Arc<DpFlow>) {
-        // Actions need to know where headers are.
-        let mut key = MiniflowBuf::new();
-        let parsed = key.extract(&mut packet);
-        let mut one = Batch::new();
-        if parsed == Parsed::TruncatedEthernet {
-            one.push(packet);
-            return self.process(&mut one, false, 0);
-        }
-        self.me.counters.add(Count::MarkHit, 1);
-        let flags = tcp_flags(key.view());
-        flow.count(1, packet.size() as u64, flags, self.now);
-        one.push(packet);
-        let actions = flow.actions();
-        self.execute(&mut one, &actions, 0);
     }
 }
