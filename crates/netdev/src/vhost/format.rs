@@ -5,8 +5,10 @@
 //! time: what is read is checked each time it is read, what does not make sense makes the buffer [`Body::Bad`], and
 //! what leaves no next buffer to be found, the ring [`Broken`].
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use arrayvec::ArrayVec;
-use ferrovs_sys::guest::{GuestMemory, GuestSlice};
+use ferrovs_sys::guest::{GuestArea, GuestMemory, GuestSlice};
 
 /// A buffer with more pieces than this is a bad one.
 pub const MAX_PIECES: usize = 256;
@@ -151,6 +153,13 @@ impl Desc {
             size: high as u32,
             words: [(high >> 32) as u16, (high >> 48) as u16],
         }
+    }
+
+    /// The entry of a ring's own table, which has that many at least.
+    #[inline]
+    pub fn of_ring(ring: &GuestArea, index: u16) -> Desc {
+        let at = usize::from(index) * DESC;
+        Desc::new(ring.load_u64(at, Relaxed), ring.load_u64(at + 8, Relaxed))
     }
 
     /// The entry of an indirect table, which may lie anywhere.

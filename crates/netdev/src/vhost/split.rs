@@ -82,11 +82,7 @@ impl Split {
 
     #[inline]
     fn desc(&self, index: u16) -> Desc {
-        let at = usize::from(index) * DESC;
-        Desc::new(
-            self.desc.load_u64(at, Relaxed),
-            self.desc.load_u64(at + 8, Relaxed),
-        )
+        Desc::of_ring(&self.desc, index)
     }
 
     #[inline]
