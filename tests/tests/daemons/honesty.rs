@@ -402,6 +402,10 @@ fn complaints(cast: Cast) -> Vec<String> {
         // Some are refused: what counts is what is said of them.
         let _ = sw.client("ovs-vsctl", change);
     }
+    // Open vSwitch writes its log from another thread: the last complaint may come after the answer.
+    let last = "error parsing 'groups'";
+    let said = || sw.log("ovs-vswitchd").contains(last);
+    assert!(wait_for(Duration::from_secs(20), said), "no {last}");
     let log = sw.log("ovs-vswitchd");
     let lines = log.lines().filter_map(|l| {
         let what = l.splitn(3, '|').nth(2)?;
