@@ -24,23 +24,27 @@ pub(crate) static RL: RateLimit = RateLimit::new(60, 5);
 /// Decapsulates a packet that was sent to a tunnel port of that type. On an error the packet is
 /// to be dropped.
 pub fn pop(ty: &TunnelType, packet: &mut Packet) -> Result<(), PopError> {
-    let mut tnl = FlowTnl::default();
-    let (mut at, end, protocol) = ip(packet, &mut tnl)?;
-    let transport = &ty.transport;
-    if protocol != transport.protocol && !transport.listens.contains(&protocol) {
-        return Err(PopError::Header);
-    }
-    if protocol == ip_proto::UDP {
-        udp(packet, at, end, &mut tnl)?;
-        at += UDP_LEN;
-    }
-    let received = Received {
-        bytes: packet.data().get(at..end).unwrap_or_default(),
-        behind: at,
-        protocol,
-        trusted: matches!(packet.offload.checksum, Checksum::Partial { .. }),
-    };
-    let inner = (ty.pop)(&received, &mut tnl)?;
+    let checksum = packet.offload.checksum;
+    let l3 = packet.l3;
+    let (data, md) = packet.with_metadata();
+    let (at, end, inner) = md.tunnel.fill(|tnl| {
+        let (mut at, end, protocol) = ip(data, l3, checksum, tnl)?;
+        let transport = &ty.transport;
+        if protocol != transport.protocol && !transport.listens.contains(&protocol) {
+            return Err(PopError::Header);
+        }
+        if protocol == ip_proto::UDP {
+            udp(data, at, end, checksum, tnl)?;
+            at += UDP_LEN;
+        }
+        let received = Received {
+            bytes: data.get(at..end).unwrap_or_default(),
+            behind: at,
+            protocol,
+            trusted: matches!(checksum, Checksum::Partial { .. }),
+        };
+        Ok((at, end, (ty.pop)(&received, tnl)?))
+    })?;
     match inner.at {
         Some(own) if at + own > end => return Err(PopError::Truncated),
         Some(own) => strip(packet, at + own, end, inner.packet_type),
@@ -49,7 +53,6 @@ pub fn pop(ty: &TunnelType, packet: &mut Packet) -> Result<(), PopError> {
     if let Some(left) = inner.left {
         take_over(packet, &left);
     }
-    packet.md.tunnel.set(&tnl);
     Ok(())
 }
 
@@ -70,66 +73,27 @@ fn get(data: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([data[at], data[at + 1]])
 }
 
-fn get32(data: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]])
-}
-
-/// Reads and checks the outer IP header; returns the offset of its payload, the end of it, and the protocol.
-pub(crate) fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize, u8), PopError> {
-    let data = packet.data();
-    let l3 = if packet.l3 == NO_OFFSET {
-        ETH_LEN
-    } else {
-        usize::from(packet.l3)
+/// Reads and checks the outer IP header of a frame, which begins at `l3`; returns the offset of its payload, the end of
+/// it, and the protocol.
+pub(crate) fn ip(
+    data: &[u8],
+    l3: u16,
+    known: Checksum,
+    tnl: &mut FlowTnl,
+) -> Result<(usize, usize, u8), PopError> {
+    let l3 = match l3 {
+        NO_OFFSET => ETH_LEN,
+        l3 => usize::from(l3),
     };
     // Actions may have taken the Ethernet header off before, or put others in front.
-    if l3 < ETH_LEN || data.len() < l3 + IPV4_LEN {
+    let head = l3
+        .checked_sub(2)
+        .and_then(|at| data.get(at..)?.first_chunk::<{ 2 + IPV4_LEN }>());
+    let Some(&[t0, t1, ref ip @ ..]) = head.filter(|_| l3 >= ETH_LEN) else {
         return Err(PopError::Truncated);
-    }
-    match get(data, l3 - 2) {
-        eth_type::IP => {
-            let header = usize::from(data[l3] & 15) * 4;
-            if header < IPV4_LEN || data.len() < l3 + header {
-                return Err(PopError::Truncated);
-            }
-            if packet.offload.checksum == Checksum::Unknown {
-                coverage::NATIVE_TNL_L3CSUM_CHECKED.inc();
-                if checksum(&data[l3..l3 + header]) != 0 {
-                    coverage::NATIVE_TNL_L3CSUM_ERR.inc();
-                    vlog::warn_rl!(RL, NATIVE_TNL, "ip packet has invalid checksum");
-                    return Err(PopError::Checksum);
-                }
-            }
-            let total = usize::from(get(data, l3 + 2));
-            let actual = data.len() - l3;
-            if total > actual {
-                vlog::warn_rl!(
-                    RL,
-                    NATIVE_TNL,
-                    "ip packet is truncated (IP length {total}, actual {actual})"
-                );
-                return Err(PopError::Truncated);
-            }
-            if total < header {
-                return Err(PopError::Truncated);
-            }
-            if header > IPV4_LEN {
-                vlog::warn_rl!(
-                    RL,
-                    NATIVE_TNL,
-                    "ip options not supported on tunnel packets ({header} bytes)"
-                );
-                return Err(PopError::Header);
-            }
-            tnl.ip_src = get32(data, l3 + 12).into();
-            tnl.ip_dst = get32(data, l3 + 16).into();
-            tnl.ip_tos = data[l3 + 1];
-            tnl.ip_ttl = data[l3 + 8];
-            if get(data, l3 + 6) & 0x4000 != 0 {
-                tnl.flags |= FLOW_TNL_F_DONT_FRAGMENT;
-            }
-            Ok((l3 + header, l3 + total, data[l3 + 9]))
-        }
+    };
+    match u16::from_be_bytes([t0, t1]) {
+        eth_type::IP => ipv4(data, l3, ip, known, tnl),
         eth_type::IPV6 => {
             if data.len() < l3 + IPV6_LEN {
                 return Err(PopError::Truncated);
@@ -148,6 +112,62 @@ pub(crate) fn ip(packet: &Packet, tnl: &mut FlowTnl) -> Result<(usize, usize, u8
     }
 }
 
+/// The same for an IPv4 header, whose fixed part is `ip`.
+#[inline]
+fn ipv4(
+    data: &[u8],
+    l3: usize,
+    ip: &[u8; IPV4_LEN],
+    known: Checksum,
+    tnl: &mut FlowTnl,
+) -> Result<(usize, usize, u8), PopError> {
+    let header = usize::from(ip[0] & 15) * 4;
+    if header < IPV4_LEN || data.len() < l3 + header {
+        return Err(PopError::Truncated);
+    }
+    if known == Checksum::Unknown {
+        coverage::NATIVE_TNL_L3CSUM_CHECKED.inc();
+        // Nearly all headers have no options, and then the sum is a few additions.
+        let sum = match header {
+            IPV4_LEN => checksum(ip),
+            _ => checksum(&data[l3..l3 + header]),
+        };
+        if sum != 0 {
+            coverage::NATIVE_TNL_L3CSUM_ERR.inc();
+            vlog::warn_rl!(RL, NATIVE_TNL, "ip packet has invalid checksum");
+            return Err(PopError::Checksum);
+        }
+    }
+    let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+    let actual = data.len() - l3;
+    if total > actual {
+        vlog::warn_rl!(
+            RL,
+            NATIVE_TNL,
+            "ip packet is truncated (IP length {total}, actual {actual})"
+        );
+        return Err(PopError::Truncated);
+    }
+    if total < header {
+        return Err(PopError::Truncated);
+    }
+    if header > IPV4_LEN {
+        vlog::warn_rl!(
+            RL,
+            NATIVE_TNL,
+            "ip options not supported on tunnel packets ({header} bytes)"
+        );
+        return Err(PopError::Header);
+    }
+    tnl.ip_src = u32::from_be_bytes([ip[12], ip[13], ip[14], ip[15]]).into();
+    tnl.ip_dst = u32::from_be_bytes([ip[16], ip[17], ip[18], ip[19]]).into();
+    (tnl.ip_tos, tnl.ip_ttl) = (ip[1], ip[8]);
+    if ip[6] & 0x40 != 0 {
+        tnl.flags |= FLOW_TNL_F_DONT_FRAGMENT;
+    }
+    Ok((l3 + header, l3 + total, ip[9]))
+}
+
 /// Whether the sum over a whole transport packet is that of a right checksum.
 pub(crate) fn verify(sum: Sum) -> Result<(), PopError> {
     coverage::NATIVE_TNL_L4CSUM_CHECKED.inc();
@@ -161,16 +181,21 @@ pub(crate) fn verify(sum: Sum) -> Result<(), PopError> {
 }
 
 /// Reads and checks the outer UDP header at `l4`.
-fn udp(packet: &Packet, l4: usize, end: usize, tnl: &mut FlowTnl) -> Result<(), PopError> {
-    let data = packet.data();
-    if end < l4 + UDP_LEN {
+fn udp(
+    data: &[u8],
+    l4: usize,
+    end: usize,
+    known: Checksum,
+    tnl: &mut FlowTnl,
+) -> Result<(), PopError> {
+    let header = data.get(l4..end).and_then(|l4| l4.first_chunk::<UDP_LEN>());
+    let Some(&[s0, s1, d0, d1, _, _, sum @ ..]) = header else {
         return Err(PopError::Truncated);
-    }
-    let sum = get(data, l4 + 6);
-    if sum != 0 {
+    };
+    if sum != [0; 2] {
         // The inner packet is still incomplete: it comes from this host.
-        let partial = matches!(packet.offload.checksum, Checksum::Partial { .. });
-        if packet.offload.checksum != Checksum::Good && !partial {
+        let partial = matches!(known, Checksum::Partial { .. });
+        if known != Checksum::Good && !partial {
             let len = end - l4;
             let pseudo = match addresses(tnl) {
                 (IpAddr::V4(s), IpAddr::V4(d)) => {
@@ -185,8 +210,8 @@ fn udp(packet: &Packet, l4: usize, end: usize, tnl: &mut FlowTnl) -> Result<(), 
         }
         tnl.flags |= FLOW_TNL_F_CSUM;
     }
-    tnl.tp_src = get(data, l4).into();
-    tnl.tp_dst = get(data, l4 + 2).into();
+    tnl.tp_src = u16::from_be_bytes([s0, s1]).into();
+    tnl.tp_dst = u16::from_be_bytes([d0, d1]).into();
     Ok(())
 }
 
@@ -211,8 +236,8 @@ fn strip(packet: &mut Packet, inner: usize, end: usize, packet_type: u32) {
         Checksum::Partial { .. } => packet.offload = Offload::default(),
         _ => packet.offload.checksum = Checksum::Unknown,
     }
-    packet.pull(inner);
     (packet.l2_5, packet.l3, packet.l4, packet.l2_pad) = (NO_OFFSET, NO_OFFSET, NO_OFFSET, 0);
+    packet.pull(inner);
     packet.rss_hash = None;
     packet.md.packet_type = packet_type;
 }

@@ -19,7 +19,7 @@ use std::ops::{Deref, DerefMut};
 use arrayvec::ArrayVec;
 use ferrovs_sys::bytes::SharedBytes;
 
-use crate::flow::{Flow, FlowTnl, PT_ETH};
+use crate::flow::{Flow, FlowTnl, PT_ETH, TunMetadata};
 use crate::types::{DpPort, eth_type};
 
 mod pool;
@@ -180,6 +180,8 @@ pub struct Metadata {
 #[repr(C)]
 pub struct Outer {
     is_set: bool,
+    /// The header may have options; otherwise they are all zero, and are left alone: they are most of it.
+    options: bool,
     header: FlowTnl,
 }
 
@@ -190,8 +192,25 @@ impl Outer {
     }
 
     pub fn set(&mut self, header: &FlowTnl) {
-        self.header = *header;
-        self.is_set = true;
+        self.header.set_fixed(header);
+        let options = header.has_options();
+        if options || self.options {
+            self.header.metadata = header.metadata;
+        }
+        (self.is_set, self.options) = (true, options);
+    }
+
+    /// Has an empty header filled. Where that fails, there is none.
+    #[inline]
+    pub fn fill<T, E>(&mut self, fill: impl FnOnce(&mut FlowTnl) -> Result<T, E>) -> Result<T, E> {
+        self.clear();
+        self.header.set_fixed(&FlowTnl::ZERO);
+        if std::mem::replace(&mut self.options, true) {
+            self.header.metadata = TunMetadata::NONE;
+        }
+        let filled = fill(&mut self.header)?;
+        (self.is_set, self.options) = (true, self.header.has_options());
+        Ok(filled)
     }
 
     #[inline]
@@ -458,12 +477,20 @@ impl PacketBuf {
         &self.storage[self.start as usize..self.end as usize]
     }
 
+    /// The data, and what is known beyond it.
+    #[inline]
+    pub fn with_metadata(&mut self) -> (&[u8], &mut Metadata) {
+        let data = &self.storage[self.start as usize..self.end as usize];
+        (data, &mut self.md)
+    }
+
     pub fn data_mut(&mut self) -> &mut [u8] {
         let (start, end) = (self.start as usize, self.end as usize);
         &mut self.bytes_mut()[start..end]
     }
 
     /// Size of the data in bytes.
+    #[inline]
     pub fn size(&self) -> usize {
         (self.end - self.start) as usize
     }
@@ -505,12 +532,14 @@ impl PacketBuf {
 
     /// Removes `n` bytes from the front; panics if there are fewer, which callers have checked. Layers that
     /// began in them are absent then.
+    #[inline]
     pub fn pull(&mut self, n: usize) {
         assert!(n <= self.size(), "pull beyond the packet");
         self.start += n as u32;
         self.move_offsets(-(n as isize));
     }
 
+    #[inline]
     fn move_offsets(&mut self, by: isize) {
         let moved = |ofs: u16| u16::try_from(ofs as isize + by).unwrap_or(NO_OFFSET);
         for ofs in [&mut self.l2_5, &mut self.l3, &mut self.l4] {
@@ -545,6 +574,7 @@ impl PacketBuf {
     }
 
     /// Cuts off what is behind `size` bytes: first the padding, then what the layers hold.
+    #[inline]
     pub fn truncate(&mut self, size: usize) {
         if let Some(cut) = self.size().checked_sub(size) {
             self.end -= cut as u32;

@@ -12,6 +12,7 @@ impl Sum {
     pub const ZERO: Sum = Sum(0);
 
     /// Adds bytes, which begin at an even offset of what is summed.
+    #[inline]
     pub fn add(self, data: &[u8]) -> Sum {
         let mut sum = self.0;
         let (words, tail) = data.as_chunks::<4>();
@@ -59,12 +60,14 @@ impl Sum {
     }
 }
 
+#[inline]
 fn add_carry(a: u64, b: u64) -> u64 {
     let (sum, carry) = a.overflowing_add(b);
     sum + u64::from(carry)
 }
 
 /// Checksum of bytes.
+#[inline]
 pub fn checksum(data: &[u8]) -> u16 {
     Sum::ZERO.add(data).finish()
 }

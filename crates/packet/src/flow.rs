@@ -113,13 +113,45 @@ pub struct FlowTnl {
     pub metadata: TunMetadata,
 }
 
+/// Words of a [`FlowTnl`] in front of its options.
+const FLOW_TNL_FIXED_WORDS: usize = std::mem::offset_of!(FlowTnl, metadata) / 8;
+
+/// A [`FlowTnl`] as words.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct FlowTnlWords {
+    fixed: [u64; FLOW_TNL_FIXED_WORDS],
+    options: [u64; size_of::<TunMetadata>() / 8],
+}
+
 impl FlowTnl {
     /// One that says nothing.
     pub const ZERO: FlowTnl = zerocopy::transmute!([0u64; size_of::<FlowTnl>() / 8]);
 
     /// Whether a tunnel destination is set, over IPv4 or IPv6.
+    #[inline]
     pub fn dst_is_set(&self) -> bool {
         self.ip_dst.get() != 0 || self.ipv6_dst != [0; 16]
+    }
+
+    /// Whether there are options, mapped to fields or raw.
+    #[inline]
+    pub fn has_options(&self) -> bool {
+        self.metadata.present != 0 || self.metadata.len != 0
+    }
+
+    /// The words without the options.
+    #[inline]
+    pub fn fixed(&self) -> &[u64; FLOW_TNL_FIXED_WORDS] {
+        let words: &FlowTnlWords = zerocopy::transmute_ref!(self);
+        &words.fixed
+    }
+
+    /// Takes over all of another but its options.
+    #[inline]
+    pub fn set_fixed(&mut self, other: &FlowTnl) {
+        let words: &mut FlowTnlWords = zerocopy::transmute_mut!(self);
+        words.fixed = *other.fixed();
     }
 }
 

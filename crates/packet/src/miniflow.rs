@@ -81,7 +81,7 @@ impl FlowMap {
         self.0 == [0; 2]
     }
 
-    pub fn or(self, other: FlowMap) -> FlowMap {
+    pub const fn or(self, other: FlowMap) -> FlowMap {
         FlowMap([self.0[0] | other.0[0], self.0[1] | other.0[1]])
     }
 
@@ -454,6 +454,15 @@ impl MiniflowBuf {
             map: self.map,
             values: &self.values[..self.len],
         }
+    }
+
+    /// Whether it is the key of an IPv4 packet that `other` is too, word for word. Says no quickly, and of all others.
+    #[inline]
+    pub fn repeats(&self, other: &MiniflowBuf) -> bool {
+        self.tuple.is_some()
+            && self.tuple == other.tuple
+            && self.map == other.map
+            && self.view().values == other.view().values
     }
 
     /// Which words are there.

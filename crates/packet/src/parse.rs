@@ -99,6 +99,7 @@ const W_IGMP: usize = word(offset_of!(Flow, igmp_group_ip4));
 
 // The words are put together by hand below; these are the layouts that it relies on.
 const _: () = {
+    assert!(offset_of!(Flow, tunnel) == 0);
     assert!(offset_of!(Flow, pkt_mark) == W_MARK * 8 + 4);
     assert!(offset_of!(Flow, in_port) == W_PORT * 8 + 4);
     assert!(offset_of!(Flow, ct_state) == W_RECIRC * 8 + 4);
@@ -176,12 +177,15 @@ impl MiniflowBuf {
     /// Fills the buffer with the key of `packet` and sets the packet's layer offsets.
     #[inline]
     pub fn extract(&mut self, packet: &mut Packet) -> Parsed {
-        if fast::is_bare(&packet.md)
-            && let Some(layers) =
-                fast::fill(self, packet.md.in_port, packet.md.dp_hash, packet.data())
-        {
-            layers.say(packet);
-            return Parsed::Complete;
+        if fast::is_plain(&packet.md) {
+            let layers = match packet.md.tunnel.is_set() {
+                false => fast::fill(self, packet.md.in_port, packet.md.dp_hash, packet.data()),
+                true => fast::fill_inner(self, &packet.md, packet.data()),
+            };
+            if let Some(layers) = layers {
+                layers.say(packet);
+                return Parsed::Complete;
+            }
         }
         self.extract_any(packet)
     }
@@ -220,14 +224,7 @@ impl MiniflowBuf {
             return;
         }
         if let Some(tunnel) = md.tunnel.get().filter(|t| t.dst_is_set()) {
-            const OPTIONS: usize = offset_of!(FlowTnl, metadata) / 8;
-            let words: &[u64; size_of::<FlowTnl>() / 8] = zerocopy::transmute_ref!(tunnel);
-            // Few tunnels have options, which are most of the words.
-            let options = tunnel.metadata.present != 0 || tunnel.metadata.len != 0;
-            let n = if options { words.len() } else { OPTIONS };
-            for (i, &w) in words[..n].iter().enumerate().filter(|(_, w)| **w != 0) {
-                self.push(i, w);
-            }
+            self.push_tunnel(tunnel);
         }
         if md.skb_priority != 0 || md.pkt_mark != 0 {
             self.push(W_MARK, word_from(md.skb_priority, md.pkt_mark));
@@ -253,6 +250,22 @@ impl MiniflowBuf {
         if md.ct_state != 0 && md.ct_label != [0; 16] {
             self.push(W_CT_LABEL, word_at(&md.ct_label, 0));
             self.push(W_CT_LABEL + 1, word_at(&md.ct_label, 8));
+        }
+    }
+
+    fn push_tunnel(&mut self, tunnel: &FlowTnl) {
+        if tunnel.has_options() {
+            let words: &[u64; size_of::<FlowTnl>() / 8] = zerocopy::transmute_ref!(tunnel);
+            self.push_some(words);
+        } else {
+            self.push_some(tunnel.fixed());
+        }
+    }
+
+    /// Pushes those of the first words of the key that are not zero.
+    fn push_some(&mut self, words: &[u64]) {
+        for (i, &w) in words.iter().enumerate().filter(|(_, w)| **w != 0) {
+            self.push(i, w);
         }
     }
 

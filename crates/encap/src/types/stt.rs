@@ -194,7 +194,7 @@ fn segment(bytes: &[u8]) -> Result<(u32, usize, usize), PopError> {
 /// Checks a segment, and puts the frame together once all of it is here.
 fn gather(packet: &mut Packet, state: &PortState, now: Instant) -> Result<Gathered, PopError> {
     let mut tnl = FlowTnl::default();
-    let (at, end, protocol) = pop::ip(packet, &mut tnl)?;
+    let (at, end, protocol) = pop::ip(packet.data(), packet.l3, packet.offload.checksum, &mut tnl)?;
     if protocol != ip_proto::TCP {
         return Err(PopError::Header);
     }

@@ -107,10 +107,11 @@ fn build(bytes: &mut Vec<u8>, config: &TunnelConfig, inside: &Inside<'_>) -> Opt
 }
 
 fn pop(received: &Received<'_>, tnl: &mut FlowTnl) -> Result<Inner, PopError> {
-    let bytes = received.bytes;
-    let (Some(flags), Some(vni)) = (be32(bytes, 0), be32(bytes, 4)) else {
+    let Some(&[f0, f1, f2, f3, v0, v1, v2, v3]) = received.bytes.first_chunk::<LEN>() else {
         return Err(PopError::Truncated);
     };
+    let flags = u32::from_be_bytes([f0, f1, f2, f3]);
+    let vni = u32::from_be_bytes([v0, v1, v2, v3]);
     let mut packet_type = Some(PT_ETH);
     let with_group = flags & FLAG_G != 0 && flags & FLAG_I != 0;
     if with_group {

@@ -62,7 +62,7 @@ impl MiniRef<'_> {
 }
 
 /// What the hash of an IPv4 packet is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ipv4Tuple {
     /// The word of the key.
     pub addresses: u64,

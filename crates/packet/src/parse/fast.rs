@@ -7,6 +7,7 @@ use super::{
     word_at, word_from, word_of,
 };
 use crate::buffer::{CtOrigTuple, Metadata, NO_OFFSET};
+use crate::flow::FlowTnl;
 use crate::miniflow::{FlowMap, Ipv4Tuple, MiniflowBuf};
 use crate::types::{DpPort, ip_proto};
 
@@ -24,6 +25,11 @@ const fn map(words: &[usize]) -> FlowMap {
     FlowMap(map)
 }
 
+/// The words of a header over IPv4 that says nothing unusual.
+pub(super) const OUTER: FlowMap = map(&[0, W_TUN_ID, W_TUN_ID + 1]);
+const W_TUN_ID: usize = std::mem::offset_of!(FlowTnl, tun_id) / 8;
+const OUTER_UDP: FlowMap = OUTER.or(BARE_UDP);
+const OUTER_TCP: FlowMap = OUTER.or(BARE_TCP);
 const BARE_UDP: FlowMap = map(&[W_PORT, W_ETH, W_ETH + 1, W_IPV4, W_NW, W_TP]);
 const BARE_TCP: FlowMap = map(&[W_PORT, W_ETH, W_ETH + 1, W_IPV4, W_NW, W_ARP + 1, W_TP]);
 const UDP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_NW, W_TP]);
@@ -31,7 +37,8 @@ const TCP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_NW, W_ARP + 1, W_TP
 const CT_UDP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_CT_IPV4, W_NW, W_TP]);
 const CT_TCP_WORDS: FlowMap = map(&[W_ETH, W_ETH + 1, W_IPV4, W_CT_IPV4, W_NW, W_ARP + 1, W_TP]);
 const _: () = assert!(
-    W_PORT < W_ETH
+    W_TUN_ID + 1 < W_PORT
+        && W_PORT < W_ETH
         && W_ETH + 1 < W_IPV4
         && W_IPV4 < W_CT_IPV4
         && W_CT_IPV4 < W_NW
@@ -110,8 +117,46 @@ fn read(data: &[u8]) -> Option<Ordinary> {
 /// Whether nothing is known of a packet but where it came from.
 #[inline]
 pub(super) fn is_bare(md: &Metadata) -> bool {
+    is_plain(md) && !md.tunnel.is_set()
+}
+
+/// Whether nothing is known of a packet but where it came from, and its outer header if there is one.
+#[inline]
+pub(super) fn is_plain(md: &Metadata) -> bool {
     let rare = md.skb_priority | md.pkt_mark | md.recirc_id | md.packet_type;
-    rare | u32::from(md.ct_state) == 0 && !md.tunnel.is_set()
+    rare | u32::from(md.ct_state) == 0
+}
+
+/// The words of an outer header that are [`OUTER`]; none where others are needed, or not all of these.
+#[inline]
+pub(super) fn outer(tunnel: &FlowTnl) -> Option<[u64; 3]> {
+    match *tunnel.fixed() {
+        [addresses, 0, 0, 0, 0, id, flags, 0, 0]
+            if tunnel.ip_dst.get() != 0 && id != 0 && flags != 0 && !tunnel.has_options() =>
+        {
+            Some([addresses, id, flags])
+        }
+        _ => None,
+    }
+}
+
+/// Fills the buffer with the key of an ordinary frame with such an outer header; None, with nothing done, for any other.
+#[inline]
+pub(super) fn fill_inner(buf: &mut MiniflowBuf, md: &Metadata, data: &[u8]) -> Option<Layers> {
+    let [t0, t1, t2] = outer(md.tunnel.get()?)?;
+    let o = read(data)?;
+    let (port, ipv4) = (word_from(md.dp_hash, md.in_port.0), o.tuple.addresses);
+    let tp = word_from(o.tuple.ports, 0);
+    let [e0, e1] = o.eth;
+    match o.tcp {
+        None => buf.set(OUTER_UDP, [t0, t1, t2, port, e0, e1, ipv4, o.nw, tp]),
+        Some(tcp) => {
+            let words = [t0, t1, t2, port, e0, e1, ipv4, o.nw, tcp, tp];
+            buf.set(OUTER_TCP, words);
+        }
+    }
+    buf.tuple = Some(o.tuple);
+    Some(o.layers)
 }
 
 /// Fills the buffer with the key of an ordinary frame of which nothing else is known; None, with nothing done, for any
@@ -171,6 +216,7 @@ mod tests {
             ipv6 in any::<bool>(),
             words in any::<[u8; 40]>(),
             state in 1u8..,
+            outer in prop::option::of((any::<[u8; 8]>(), 0u64..2, any::<bool>(), any::<bool>())),
         ) {
             let mut data = vec![0; 80];
             data[..12].copy_from_slice(&words[..12]);
@@ -190,6 +236,26 @@ mod tests {
             }
             let mut packet = Packet::from_slice(&data);
             (packet.md.ct_state, packet.md.ct_orig) = (md.ct_state, md.ct_orig);
+            if let Some((addresses, id, over_ipv6, options)) = outer {
+                let mut tnl = FlowTnl {
+                    ip_ttl: addresses[0],
+                    tun_id: id.into(),
+                    ..FlowTnl::ZERO
+                };
+                match over_ipv6 {
+                    true => tnl.ipv6_dst[..8].copy_from_slice(&addresses),
+                    false => {
+                        let at = |i| u32::from_ne_bytes([addresses[i], 0, 0, addresses[i + 1]]);
+                        (tnl.ip_dst, tnl.ip_src) = (at(2).into(), at(4).into());
+                    }
+                }
+                tnl.metadata.len = 4 * u8::from(options);
+                tnl.metadata.opts[..4].copy_from_slice(&addresses[4..]);
+                if !options {
+                    tnl.metadata.opts = [0; _];
+                }
+                packet.md.tunnel.set(&tnl);
+            }
             let (mut fast, mut general) = (MiniflowBuf::new(), MiniflowBuf::new());
             fast.extract(&mut packet);
             general.push_metadata(&packet.md);
