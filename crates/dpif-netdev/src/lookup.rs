@@ -213,6 +213,33 @@ impl Default for Lookup {
     }
 }
 
+/// Packets of a batch that have a key, and which of them have that of the one before: packets of a stream often come in
+/// trains.
+#[derive(Default)]
+struct Keyed {
+    packets: ArrayVec<u8, BATCH>,
+    /// A bit for each packet of the batch.
+    repeats: u32,
+}
+
+impl Keyed {
+    #[inline]
+    fn repeats(&self, at: usize) -> bool {
+        self.repeats >> (at % BATCH) & 1 != 0
+    }
+}
+
+const _: () = assert!(BATCH <= u32::BITS as usize);
+
+/// How a packet hit a flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Emc,
+    Smc,
+    /// So many masks were tried.
+    Megaflow(usize),
+}
+
 /// Where to look for the flow of a packet first.
 #[derive(Clone, Copy)]
 enum Try {
@@ -221,6 +248,53 @@ enum Try {
     /// The flow of a packet with the same hash.
     Like(u32),
     Nothing,
+}
+
+/// What finds the flows of a batch's packets once the caches have been asked.
+struct Flows<'a> {
+    /// None where the port has no flow.
+    dpcls: Option<&'a mut Dpcls>,
+    slots: &'a mut Slots,
+    plans: &'a mut Plans,
+    room: &'a mut Masked,
+    seed: u64,
+    /// Told what is found, if it is used.
+    signatures: Option<&'a mut SignatureCache>,
+    smc: bool,
+}
+
+impl Flows<'_> {
+    /// The number of the flow that a packet hits, and how.
+    #[inline]
+    fn flow_of(&mut self, first: Try, key: &MiniflowBuf, hash: u32) -> Option<(u32, By)> {
+        let alive = match first {
+            Try::Same(slot) | Try::Like(slot) => self.slots.alive(slot),
+            Try::Nothing => None,
+        };
+        match (first, alive) {
+            (Try::Same(slot), Some(_)) => return Some((slot, By::Emc)),
+            (Try::Like(slot), Some((flow, plan)))
+                if let Some(plan) = self.plans.get(plan)
+                    && plan.matches(key, flow.values()) =>
+            {
+                let by = if self.smc { By::Smc } else { By::Megaflow(1) };
+                return Some((slot, by));
+            }
+            _ => {}
+        }
+        let mut known = Known {
+            slots: self.slots,
+            plans: self.plans,
+            room: self.room,
+            seed: self.seed,
+        };
+        let (slot, masks) = self.dpcls.as_mut()?.lookup(key, &mut known);
+        let slot = slot?;
+        if let Some(signatures) = &mut self.signatures {
+            signatures.insert(hash, slot);
+        }
+        Some((slot, By::Megaflow(masks)))
+    }
 }
 
 impl Lookup {
@@ -263,74 +337,67 @@ impl Lookup {
         let signatures = how.smc || masks > 1;
         let mut hashes = [0; BATCH];
         let keyed = self.read(batch, how, signatures, keys, &mut hashes, found);
-        if keyed.is_empty() {
+        if keyed.packets.is_empty() {
             return;
         }
         let inverse = how.emc_inverse;
         let mut tries = [Try::Nothing; BATCH];
-        for at in keyed.iter().map(|i| usize::from(*i)) {
+        for at in keyed.packets.iter().map(|i| usize::from(*i)) {
+            if keyed.repeats(at) {
+                continue;
+            }
             tries[at] = self.candidate(hashes[at], &keys[at], inverse != 0, signatures);
             if let Try::Same(slot) | Try::Like(slot) = tries[at] {
                 self.slots.prefetch(slot);
             }
         }
-        let mut dpcls = self.ports.get_mut(&how.in_port.0);
-        for i in keyed {
+        let mut flows = Flows {
+            dpcls: self.ports.get_mut(&how.in_port.0),
+            slots: &mut self.slots,
+            plans: &mut self.plans,
+            room: &mut self.room,
+            seed: self.seed,
+            signatures: signatures.then_some(&mut self.signatures),
+            smc: how.smc,
+        };
+        let mut before = None;
+        for i in keyed.packets.iter().copied() {
             let at = usize::from(i);
             let key = &keys[at];
             let (hash, size, flags) = (hashes[at], batch[at].size() as u64, tcp_flags(key.view()));
-            let alive = match tries[at] {
-                Try::Same(slot) | Try::Like(slot) => self.slots.alive(slot),
-                Try::Nothing => None,
+            let hit = match keyed.repeats(at) {
+                true => before.map(|(slot, by, group)| {
+                    found.add(at, group, size, flags);
+                    // Whatever found the flow would find it again, at once.
+                    let by = match by {
+                        By::Megaflow(_) => By::Megaflow(1),
+                        by => by,
+                    };
+                    (slot, by, group)
+                }),
+                false => flows.flow_of(tries[at], key, hash).map(|(slot, by)| {
+                    let group = found.join(at, slot, flows.slots, size, flags);
+                    (slot, by, group)
+                }),
             };
-            let hit = match (tries[at], alive) {
-                (Try::Same(slot), Some(_)) => {
-                    found.emc += 1;
-                    found.join(at, slot, &mut self.slots, size, flags);
-                    continue;
-                }
-                (Try::Like(slot), Some((flow, plan)))
-                    if let Some(plan) = self.plans.get(plan)
-                        && plan.matches(key, flow.values()) =>
-                {
-                    if how.smc {
-                        found.smc += 1;
-                    } else {
-                        (found.megaflow, found.masks) = (found.megaflow + 1, found.masks + 1);
-                    }
-                    Some(slot)
-                }
-                _ => None,
+            before = hit;
+            let Some((slot, by, _)) = hit else {
+                // Who asks for a flow is told it.
+                batch[at].rss_hash.get_or_insert_with(|| key.hash_5tuple());
+                found.misses.push(i);
+                continue;
             };
-            let hit = hit.or_else(|| {
-                let mut known = Known {
-                    slots: &self.slots,
-                    plans: &mut self.plans,
-                    room: &mut self.room,
-                    seed: self.seed,
-                };
-                let (slot, masks) = dpcls.as_mut()?.lookup(key, &mut known);
-                let slot = slot?;
-                found.megaflow += 1;
-                found.masks += masks as u64;
-                if signatures {
-                    self.signatures.insert(hash, slot);
+            match by {
+                By::Emc => found.emc += 1,
+                By::Smc => found.smc += 1,
+                By::Megaflow(masks) => {
+                    found.megaflow += 1;
+                    found.masks += masks as u64;
                 }
-                Some(slot)
-            });
-            match hit {
-                Some(slot) => {
-                    found.join(at, slot, &mut self.slots, size, flags);
-                    if inverse != 0 && self.random.once_in(inverse) {
-                        let flow = self.slots.name(slot);
-                        self.emc.insert(hash, key.view(), flow, &self.slots);
-                    }
-                }
-                None => {
-                    // Who asks for a flow is told it.
-                    batch[at].rss_hash.get_or_insert_with(|| key.hash_5tuple());
-                    found.misses.push(i);
-                }
+            }
+            if by != By::Emc && inverse != 0 && self.random.once_in(inverse) {
+                let flow = flows.slots.name(slot);
+                self.emc.insert(hash, key.view(), flow, flows.slots);
             }
         }
     }
@@ -361,12 +428,14 @@ impl Lookup {
         keys: &mut [MiniflowBuf; BATCH],
         hashes: &mut [u32; BATCH],
         found: &mut Found,
-    ) -> ArrayVec<u8, BATCH> {
+    ) -> Keyed {
         let dpcls = self.ports.get(&how.in_port.0);
         let simple = dpcls.filter(|d| how.fresh && d.is_simple());
         // Packets of one stream follow each other.
         let mut last: Option<(Brief, u8)> = None;
-        let mut keyed = ArrayVec::new();
+        let mut keyed = Keyed::default();
+        // The last packet with a key, and its hash if it has one.
+        let mut before: Option<(usize, Option<u32>)> = None;
         for (i, packet) in batch.iter_mut().enumerate() {
             if let Some(simple) = simple
                 && let Some((brief, flags)) = Brief::of_frame(packet)
@@ -384,7 +453,8 @@ impl Lookup {
                     continue;
                 }
             }
-            let key = &mut keys[i];
+            let (earlier, later) = keys.split_at_mut(i);
+            let key = &mut later[0];
             let parsed = key.extract(packet);
             if parsed == Parsed::TruncatedEthernet {
                 found.invalid += 1;
@@ -393,12 +463,23 @@ impl Lookup {
             if parsed != Parsed::Complete {
                 count_malformed(parsed, key);
             }
-            keyed.push(i as u8);
+            keyed.packets.push(i as u8);
+            if let Some((at, hash)) = before
+                && key.repeats(&earlier[at])
+            {
+                keyed.repeats |= 1 << i;
+                packet.rss_hash = packet.rss_hash.or(hash);
+                hashes[i] = hashes[at];
+                before = Some((i, hash));
+                continue;
+            }
             // Only the caches ask for it here.
             if how.emc_inverse == 0 && !signatures {
+                before = Some((i, packet.rss_hash));
                 continue;
             }
             let hash = *packet.rss_hash.get_or_insert_with(|| key.hash_5tuple());
+            before = Some((i, Some(hash)));
             hashes[i] = match how.fresh {
                 true => hash,
                 false => fold32(mix(hash.into(), packet.md.recirc_id.into())),
@@ -533,6 +614,60 @@ mod tests {
                 "{round}"
             );
             lookup.remove(&all);
+        }
+    }
+
+    #[test]
+    fn packets_in_trains_are_found_as_each_alone_would_be() {
+        // Numbers of ports; none has a flow beyond 3, and 0 stands for bytes that are no frame.
+        let trains: [&[u16]; 6] = [
+            &[1, 1, 1, 2, 2, 1],
+            &[4, 4, 1, 1, 4, 4],
+            &[1, 0, 1, 0, 0, 1],
+            &[3, 2, 2, 3, 3, 3],
+            &[0, 0, 5, 5, 2, 2],
+            &[2; 6],
+        ];
+        for (emc_inverse, smc) in [(0, false), (1, false), (0, true)] {
+            let how = How {
+                emc_inverse,
+                smc,
+                ..HOW
+            };
+            let (mut lookup, mut scratch) = (Lookup::default(), Scratch::new());
+            (1..=3).for_each(|n| lookup.adopt(&flow(n.into(), udp(n), true)));
+            let packet = |n: u16| match n {
+                0 => Packet::from_slice(&[0; 9]),
+                n => udp(n),
+            };
+            for train in trains.iter().chain(&trains) {
+                let mut batch: Batch = train.iter().map(|n| packet(*n)).collect();
+                lookup.find(&mut batch, how, &mut scratch);
+                let found = &scratch.found;
+                let at = |n: u16| {
+                    (0..)
+                        .zip(*train)
+                        .filter(move |(_, m)| **m == n)
+                        .map(|(i, _)| i)
+                };
+                for g in &found.groups {
+                    let packets: Vec<usize> = found.packets(g).collect();
+                    let n = train[packets[0]];
+                    assert_eq!(packets, at(n).collect::<Vec<_>>(), "{train:?}");
+                    assert_eq!(g.packets as usize, packets.len());
+                    assert_eq!(g.bytes, packets.len() as u64 * udp(1).size() as u64);
+                }
+                let known = train.iter().filter(|n| (1..=3).contains(*n)).count() as u64;
+                assert_eq!(found.simple + found.emc + found.smc + found.megaflow, known);
+                let unknown: Vec<u8> = (0..)
+                    .zip(*train)
+                    .filter(|(_, n)| **n > 3)
+                    .map(|(i, _)| i)
+                    .collect();
+                assert_eq!(found.misses[..], unknown);
+                assert_eq!(found.invalid, at(0).count());
+                assert!(emc_inverse != 0 || found.emc == 0);
+            }
         }
     }
 }
