@@ -15,9 +15,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use ferrovs_packet::types::MacAddr;
-use ferrovs_runtime::{Interest, Poller, is_quiet};
+use ferrovs_runtime::{Interest, Poller, clock, is_quiet};
 use ferrovs_sys::rtnetlink::{Groups, Monitor};
 
 mod asked;
@@ -85,7 +86,12 @@ struct State {
     kernel: Kernel,
     monitor: Option<Monitor>,
     started: bool,
+    /// The kernel could not be read: when to try again.
+    again: Option<Instant>,
 }
+
+/// How long the kernel is left alone when it could not be read.
+const RETRY: Duration = Duration::from_secs(1);
 
 static TABLES: RwLock<Tables> = RwLock::new(Tables::new(Rules::none()));
 static ASKED: RwLock<Asked> = RwLock::new(Asked::new());
@@ -357,9 +363,12 @@ pub(crate) fn run() {
             s.monitor = Monitor::open(groups).ok();
             s.read_kernel();
         }
+        if s.again.is_some_and(|at| at <= clock::now()) {
+            s.read_kernel();
+        }
         if let Some(m) = s.monitor.as_mut().filter(|m| !is_quiet(m.as_fd())) {
-            let events = m.recv().unwrap_or_default();
-            match s.kernel.apply(events) {
+            let events = m.recv().map_err(|_| Unclear);
+            match events.and_then(|events| s.kernel.apply(events)) {
                 Ok(kernel::Touched { networks, rules }) => {
                     s.publish_some(networks.into_iter().map(|network| (network, 0)));
                     if rules {
@@ -378,19 +387,27 @@ pub(crate) fn run() {
 impl State {
     fn read_kernel(&mut self) {
         ferrovs_runtime::coverage::ROUTE_TABLE_DUMP.inc();
-        if let Ok(mut kernel) = Kernel::read(SYSTEM.load(Ordering::Relaxed)) {
-            kernel.version = self.kernel.version + 1;
-            self.kernel = kernel;
-            self.publish();
-        }
+        let Ok(mut kernel) = Kernel::read(SYSTEM.load(Ordering::Relaxed)) else {
+            self.again = Some(clock::now() + RETRY);
+            return;
+        };
+        self.again = None;
+        kernel.version = self.kernel.version + 1;
+        self.kernel = kernel;
+        self.publish();
     }
 }
 
 pub(crate) fn wait(poller: &mut Poller) {
-    state(|s| match &s.monitor {
-        Some(m) => poller.wait_fd(m.as_fd(), Interest::READ),
-        None if !s.started => poller.wake_now(),
-        None => {}
+    state(|s| {
+        if let Some(at) = s.again {
+            poller.wait_until(at);
+        }
+        match &s.monitor {
+            Some(m) => poller.wait_fd(m.as_fd(), Interest::READ),
+            None if !s.started => poller.wake_now(),
+            None => {}
+        }
     });
 }
 
