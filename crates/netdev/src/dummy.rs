@@ -210,10 +210,7 @@ fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
         tx: QueueStats::all(),
         rx_losses: LossCounters::default(),
     });
-    DEVICES
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(Arc::downgrade(&dummy));
+    registry::remember(&DEVICES, &dummy);
     Ok(Arc::new(Device(dummy)))
 }
 

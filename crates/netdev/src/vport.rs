@@ -21,6 +21,7 @@ use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
 
 use crate::changes::changed;
+use crate::registry::remember;
 use crate::virt::{VirtualStats, fresh_mac};
 use crate::{Features, Flags, Layout, Netdev, PortClass, Rxq, Stats, Txq};
 
@@ -132,8 +133,7 @@ pub fn open(name: &str, kind: &'static str) -> io::Result<Arc<dyn Netdev>> {
         seq: AtomicU64::new(1),
     });
     if is_tunnel {
-        let mut tunnels = TUNNELS.lock().unwrap_or_else(PoisonError::into_inner);
-        tunnels.push(Arc::downgrade(&port));
+        remember(&TUNNELS, &port);
     }
     Ok(port)
 }
