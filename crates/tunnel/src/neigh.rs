@@ -11,11 +11,10 @@
 //! from one port pushes out itself. What a tunnel asked for or uses, and what the user set, has its
 //! own room.
 
-use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferrovs_packet::flow::{Flow, FlowWildcards};
@@ -40,35 +39,35 @@ static AGEING_S: AtomicU64 = AtomicU64::new(900);
 static RETRANS_MS: AtomicU64 = AtomicU64::new(1000);
 
 static CACHE: LazyLock<Cache> = LazyLock::new(Default::default);
-static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Default::default);
 /// What stamps count from.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(clock::now);
 
-/// A bridge, as neighbours are kept for it: a number that stands for its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Bridge(u32);
+/// A bridge, as neighbours are kept for it: its name, and zeros behind.
+///
+/// In one piece, so that it can be told without a table of all names that there ever were.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bridge([u8; NAME_MAX + 1]);
 
-#[derive(Debug, Default)]
-struct Names {
-    numbers: HashMap<String, Bridge>,
-    names: Vec<String>,
-}
-
-fn names() -> MutexGuard<'static, Names> {
-    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The number of the bridge called so, whether it exists or not.
+/// The bridge called so, whether it exists or not.
 pub fn bridge(name: &str) -> Bridge {
-    let name: String = name.chars().take(NAME_MAX).collect();
-    let mut all = names();
-    if let Some(known) = all.numbers.get(&name) {
-        return *known;
+    let mut bridge = Bridge([0; NAME_MAX + 1]);
+    for (to, from) in bridge.0.iter_mut().zip(name.bytes().take(NAME_MAX)) {
+        *to = from;
     }
-    let new = Bridge(all.names.len() as u32);
-    all.names.push(name.clone());
-    all.numbers.insert(name, new);
-    new
+    bridge
+}
+
+impl fmt::Display for Bridge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.iter().position(|b| *b == 0).unwrap_or(NAME_MAX);
+        f.write_str(&String::from_utf8_lossy(&self.0[..end]))
+    }
+}
+
+impl fmt::Debug for Bridge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 fn stamp(at: Instant) -> Stamp {
@@ -230,14 +229,12 @@ pub(crate) fn register<S: 'static>(c: &mut Commands<S>) {
 
 fn show(cache: &Cache, now: Stamp) -> String {
     let mut out = format!("{:<45} {:<19} Bridge\n{}\n", "IP", "MAC", "=".repeat(74));
-    let names = names();
-    let name = |bridge: Bridge| names.names.get(bridge.0 as usize).map_or("", |n| n);
     let known = cache.all().into_iter().map(|n| {
         let state = if n.expires <= now { " STALE" } else { "" };
-        ((n.ip, name(n.bridge)), n.mac.to_string(), state)
+        ((n.ip, n.bridge.to_string()), n.mac.to_string(), state)
     });
     let asked = cache.asked(now).into_iter();
-    let asked = asked.map(|(bridge, ip)| ((ip, name(bridge)), String::new(), " INCOMPLETE"));
+    let asked = asked.map(|(bridge, ip)| ((ip, bridge.to_string()), String::new(), " INCOMPLETE"));
     let mut all: Vec<_> = known.chain(asked).collect();
     all.sort();
     for ((ip, bridge), mac, state) in all {

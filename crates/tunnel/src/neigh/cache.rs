@@ -297,7 +297,7 @@ impl Cache {
 mod tests {
     use super::*;
 
-    const BR0: Bridge = Bridge(0);
+    const BR0: Bridge = Bridge([0; 16]);
     const LATER: Stamp = 900;
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
