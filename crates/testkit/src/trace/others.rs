@@ -107,13 +107,17 @@ impl Script<'_> {
             }
         };
         if self.random.chance(40) {
-            l4.truncate(*self.random.pick(&[8, 8, 20, 7, 4]));
+            // Open vSwitch dies of a translated port in a quoted TCP header that ends before the checksum.
+            let whole = proto != UDP && self.ends.kind == Kind::Dnat;
+            let short = *self.random.pick(&[8, 8, 20, 7, 4]);
+            l4.truncate(if whole { 20 } else { short });
         }
         let mut inner = frames::ip(quoted.0.ip(), quoted.1.ip(), proto, 77, &l4);
         if self.random.chance(10) {
             let (len, header) = (self.random.below(inner.len()), inner.len() - l4.len());
             // Where a TCP header ends behind its checksum Open vSwitch mends of it only what ports change.
             inner.truncate(match len.saturating_sub(header) {
+                1..20 if proto != UDP && self.ends.kind == Kind::Dnat => header,
                 17..20 if proto != UDP => header + 16,
                 _ => len,
             });
