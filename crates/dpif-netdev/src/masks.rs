@@ -15,6 +15,7 @@
 
 mod rows;
 
+use ferrovs_packet::hash::seed;
 use ferrovs_packet::miniflow::MiniRef;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -86,6 +87,11 @@ struct Split {
 struct Group {
     mask: u16,
     values: HashMap<u16, Node, FixedState>,
+}
+
+/// Of the values of a group, which come from packets: who sends them is not to know which meet.
+fn hasher(seed: u64) -> FixedState {
+    FixedState::with_seed(seed)
 }
 
 impl Masks {
@@ -223,7 +229,7 @@ impl Split {
             return self.groups[at].values.entry(value).or_default();
         }
         if self.rows.position(mask, value).is_none() && self.rows.values(mask) == FEW_VALUES {
-            let mut values = HashMap::default();
+            let mut values = HashMap::with_hasher(hasher(seed()));
             self.rows.take(mask, &mut |value, node| {
                 values.insert(value, node);
             });
@@ -292,6 +298,7 @@ fn best_unit(few: &[(u32, u32)], tables: &impl Tables) -> Option<Unit> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::hash::BuildHasher;
 
     use ferrovs_packet::flow::{Flow, FlowWildcards};
     use ferrovs_packet::miniflow::{Miniflow, Minimask};
@@ -413,6 +420,18 @@ mod tests {
             panic!("{masks:?}")
         };
         assert!(root.groups.is_empty() && root.rows.nodes.is_empty());
+    }
+
+    #[test]
+    fn nobody_knows_in_advance_which_values_of_a_group_meet() {
+        let places = |seed| {
+            let hasher = hasher(seed);
+            (0..100u16)
+                .map(|value| hasher.hash_one(value) & 0x7f)
+                .collect::<Vec<_>>()
+        };
+        assert_ne!(places(1), places(2));
+        assert_eq!(places(1), places(1));
     }
 
     proptest! {

@@ -9,6 +9,10 @@ pub mod known;
 pub use fields::HashFields;
 
 /// Mixes a word into a hash: a 64 by 64 to 128 bit multiplication folded to 64 bits.
+///
+/// The hash is a factor, so that what becomes of a difference of words depends on it: of a hash that began with a seed
+/// nobody knows which words meet. That takes two words, for the last one alone is not mixed enough; CRCs and sums never
+/// have it.
 #[inline]
 pub fn mix(hash: u64, word: u64) -> u64 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -74,4 +78,48 @@ impl Hasher for FixedHasher {
 #[inline]
 pub fn fold32(hash: u64) -> u32 {
     (hash ^ hash >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Most words in one of 4096 places, by the upper or the lower bits.
+    fn most(hash: impl Fn(u64) -> u64, words: impl Iterator<Item = u64>) -> u16 {
+        let mut places = [[0u16; 4096]; 2];
+        for hash in words.map(hash) {
+            places[0][hash as usize % 4096] += 1;
+            places[1][(hash >> 52) as usize] += 1;
+        }
+        places.into_iter().flatten().max().unwrap_or(0)
+    }
+
+    #[test]
+    fn words_that_an_attacker_may_choose_meet_no_more_than_by_chance() {
+        // By which a word is multiplied, taken back: so each bit of the product can be chosen.
+        let inverse = (0..6).fold(1u64, |x, _| {
+            x.wrapping_mul(2u64.wrapping_sub(x.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        });
+        assert_eq!(inverse.wrapping_mul(0x9e37_79b9_7f4a_7c15), 1);
+        let kinds: [fn(u64, u32) -> u64; 3] = [
+            |i, shift| i << shift,
+            |i, shift| (i ^ i >> 1) << shift,
+            |i, shift| i.wrapping_mul(0x1_0000_0001) << (shift % 20),
+        ];
+        for n in 0..4u64 {
+            let seed = mix(mix(0x5eed, n), n);
+            for (shift, kind) in (0..=52)
+                .step_by(4)
+                .flat_map(|s| kinds.map(|kind| (s, kind)))
+            {
+                for by in [1, inverse] {
+                    let words = || (0..4096).map(|i| kind(i, shift).wrapping_mul(by));
+                    // As the first of two, and as both of them.
+                    let first = most(|w| mix(mix(seed, w), 80), words());
+                    let both = most(|w| mix(mix(seed, w), w.rotate_left(32)), words());
+                    assert!(first.max(both) <= 16, "{first} {both}: {n} {shift} {by}");
+                }
+            }
+        }
+    }
 }
