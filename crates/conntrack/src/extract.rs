@@ -171,6 +171,15 @@ fn is_sctp(l4: &[u8]) -> bool {
         })
 }
 
+/// Adds to the tuple the ports at the beginning of a transport header. Nobody has port 0.
+fn ports(tuple: &mut Tuple, l4: &[u8]) -> Result<(), Invalid> {
+    (tuple.src_l4, tuple.dst_l4) = (u16_at(l4, 0).into(), u16_at(l4, 2).into());
+    match tuple.src_l4 != 0 && tuple.dst_l4 != 0 {
+        true => Ok(()),
+        false => Err(Invalid::TransportHeader),
+    }
+}
+
 /// Adds to the tuple what the transport header says. What is quoted has its first eight bytes at least; all of TCP's
 /// where ICMPv6 quotes it, which quotes as much as there is room for (RFC 4443, section 3).
 fn transport(tuple: &mut Tuple, l4: &[u8], quoted: bool) -> Result<(), Invalid> {
@@ -187,7 +196,7 @@ fn transport(tuple: &mut Tuple, l4: &[u8], quoted: bool) -> Result<(), Invalid> 
                     return short;
                 }
             }
-            (tuple.src_l4, tuple.dst_l4) = (u16_at(l4, 0).into(), u16_at(l4, 2).into());
+            ports(tuple, l4)?;
         }
         ip_proto::UDP => {
             if l4.len() < 8 {
@@ -197,13 +206,13 @@ fn transport(tuple: &mut Tuple, l4: &[u8], quoted: bool) -> Result<(), Invalid> 
             if !quoted && (len < 8 || len != l4.len()) {
                 return short;
             }
-            (tuple.src_l4, tuple.dst_l4) = (u16_at(l4, 0).into(), u16_at(l4, 2).into());
+            ports(tuple, l4)?;
         }
         ip_proto::SCTP => {
             if l4.len() < 8 || !quoted && !is_sctp(l4) {
                 return short;
             }
-            (tuple.src_l4, tuple.dst_l4) = (u16_at(l4, 0).into(), u16_at(l4, 2).into());
+            ports(tuple, l4)?;
         }
         proto if proto == icmp_of(tuple.ipv6) => {
             if l4.len() < 8 {
@@ -341,6 +350,7 @@ pub fn ordinary(packet: &Packet, key: &mut Key) -> Option<()> {
         proto,
         ipv6: false,
     };
+    let fits = fits && key.tuple.src_l4 != 0 && key.tuple.dst_l4 != 0;
     let absent = proto == ip_proto::UDP && h[26] | h[27] == 0;
     let looked_at = packet.offload.checksum == Checksum::Unknown && !absent;
     (fits && (!looked_at || sum_holds(&key.tuple, l4))).then_some(())

@@ -19,12 +19,13 @@ const MAX_ATTEMPTS: [u32; 2] = [128, 16];
 /// What is tried in all, from the second address on.
 const MAX_FURTHER: u32 = 32;
 
-/// A range of ports that is walked from somewhere in it.
+/// A range of ports that is walked from somewhere in it, and perhaps one outside of it that comes before.
 #[derive(Clone, Copy)]
 struct Ports {
     min: u16,
     max: u16,
     first: u16,
+    before: Option<u16>,
 }
 
 impl Ports {
@@ -37,10 +38,11 @@ impl Ports {
             min: port,
             max: port,
             first: port,
+            before: None,
         }
     }
 
-    /// All ports of the class of one, from that one on.
+    /// That port, which may be in none, and all ports of its class from it on.
     fn class_of(port: u16) -> Ports {
         let (min, max) = match port {
             0..=511 => (1, 511),
@@ -48,7 +50,12 @@ impl Ports {
             _ => (1024, u16::MAX),
         };
         let first = port.clamp(min, max);
-        Ports { min, max, first }
+        Ports {
+            min,
+            max,
+            first,
+            before: (first != port).then_some(port),
+        }
     }
 
     /// Tries ports until one is free, `attempts` one after the other at first; `random` says where to go on when a part
@@ -59,6 +66,9 @@ impl Ports {
         random: &mut dyn FnMut() -> u32,
         free: &mut dyn FnMut(u16) -> bool,
     ) -> bool {
+        if self.before.is_some_and(&mut *free) {
+            return true;
+        }
         let len = self.len();
         let mut attempts = len.min(attempts);
         let mut at = u32::from(self.first - self.min);
@@ -155,7 +165,12 @@ pub fn choose(
         let (min, max) = (nat.port_min, nat.port_max.max(nat.port_min));
         let len = u32::from(max - min) + 1;
         let first = min + ((hash >> 32) % u64::from(len)) as u16;
-        Ports { min, max, first }
+        Ports {
+            min,
+            max,
+            first,
+            before: None,
+        }
     });
     let sports = match range {
         Some(range) if source => range,
@@ -193,12 +208,7 @@ pub fn choose(
         }
         if icmp {
             // Both ends have the one identifier.
-            let ids = if source {
-                sports
-            } else {
-                Ports::class_of(sports.first)
-            };
-            let found = ids.search(attempts, random, &mut |id| {
+            let found = sports.search(attempts, random, &mut |id| {
                 reply.set_dst_port(id);
                 reply.set_src_port(id);
                 free(&reply)
@@ -313,6 +323,11 @@ mod tests {
             (511, 1),
             (65535, 65535),
             (65535, 1024),
+            // In no class.
+            (550, 550),
+            (550, 601),
+            (0, 0),
+            (0, 2),
         ] {
             let r = pick(&orig(port), &nat, &mut taken);
             assert_eq!(r.map(|r| r.dst_l4), Some(want), "{port}");

@@ -107,7 +107,7 @@ fn a_connection_takes_less_than_250_bytes() {
 #[test]
 fn a_large_table_is_tracked_as_a_small_one() {
     let lab = Lab::new();
-    let udp_to = |n: u16| udp((A, n), (B, 53), b"");
+    let udp_to = |n: u16| udp((A, n + 1), (B, 53), b"");
     let track = |ports: std::ops::Range<u16>, ct: &Ct| -> Vec<u8> {
         let mut states = Vec::new();
         for first in ports.clone().step_by(32) {

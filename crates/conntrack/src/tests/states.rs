@@ -106,6 +106,12 @@ fn what_cannot_be_told_apart_is_invalid() {
     for at in [24, 20, 40, 42, 39] {
         assert_eq!(broken(at), CS_INVALID, "{at}");
     }
+    // Nobody has port 0.
+    for (src, dst) in [((A, 0), b), (a, (B, 0))] {
+        assert_eq!(lab.state(udp(src, dst, b""), &commit()), CS_INVALID);
+        let syn = tcp(src, dst, SYN, 1, 0, b"");
+        assert_eq!(lab.state(syn, &commit()), CS_INVALID);
+    }
     let mut not_ip = Packet::from_slice(&[2; 60]);
     MiniflowBuf::new().extract(&mut not_ip);
     assert_eq!(lab.state(not_ip, &commit()), CS_INVALID);
