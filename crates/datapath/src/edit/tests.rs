@@ -142,3 +142,35 @@ fn edits_of_absent_layers_leave_the_packet_alone() {
     );
     assert_eq!(p.data(), [0; 14]);
 }
+
+#[test]
+fn a_service_header_hides_the_labels_behind_it() {
+    let label = "push_mpls(label=9,tc=0,ttl=64,bos=1,eth_type=0x8847)";
+    let mut p = packet(17, b"payload");
+    run(label, &mut p);
+    let inside = p.data().to_vec();
+    run(
+        "push_nsh(flags=0,ttl=63,mdtype=2,np=3,spi=0x5,si=4)",
+        &mut p,
+    );
+    run(label, &mut p);
+    assert_eq!(p.data()[..4], [0, 0, 0x91, 64]);
+    assert_eq!(p.data()[4 + 8..], inside);
+}
+
+#[test]
+fn reserved_bits_of_neighbour_discovery_are_set_without_its_options() {
+    let mut data = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd];
+    data.extend([0x60, 0, 0, 0, 0, 40, 58, 255]);
+    data.extend([1; 32]);
+    data.extend([135, 0, 0, 0, 0, 0, 0, 0]);
+    data.extend([7; 16]);
+    data.extend([1, 1, 2, 0, 0, 0, 0, 1, 2, 1, 2, 0, 0, 0, 0, 2]);
+    let mut p = Packet::from_slice(&data);
+    Flow::from_packet(&mut p);
+    run("set(nd_ext(nd_reserved=0x12345678))", &mut p);
+    assert_eq!(p.data()[58..62], [0x12, 0x34, 0x56, 0x78]);
+    assert_eq!((p.data()[78], p.data()[86]), (1, 2));
+    run("set(nd_ext(nd_options_type=2))", &mut p);
+    assert_eq!((p.data()[78], p.data()[86]), (2, 2));
+}

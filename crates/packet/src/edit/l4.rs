@@ -97,6 +97,7 @@ pub struct NdFields {
     pub sll: MacAddr,
     pub tll: MacAddr,
     pub reserved: u32,
+    /// Of the first option with a link-layer address, which is the one that [`set_nd_ext`] sets.
     pub option_type: u8,
 }
 
@@ -134,7 +135,9 @@ pub fn nd(packet: &Packet) -> Option<NdFields> {
             &mut fields.tll
         };
         mac.0.copy_from_slice(&message[at + 2..at + 8]);
-        fields.option_type = ty;
+        if fields.option_type == 0 {
+            fields.option_type = ty;
+        }
         ofs = at + ND_OPTION_LEN;
     }
     Some(fields)

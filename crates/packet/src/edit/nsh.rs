@@ -1,7 +1,7 @@
 //! Network Service Header (RFC 8300).
 
 use super::{put_u16, u16_at};
-use crate::buffer::Packet;
+use crate::buffer::{NO_OFFSET, Packet};
 use crate::flow::{FlowNsh, PT_ETH, packet_type};
 use crate::types::eth_type;
 
@@ -41,7 +41,8 @@ pub fn push_nsh(packet: &mut Packet, nsh: &FlowNsh, md2: &[u8]) {
         header[8..].copy_from_slice(md2);
     }
     packet.md.packet_type = PT_NSH;
-    packet.l3 = 0;
+    // What is behind the header is not seen any more, labels and transport neither.
+    (packet.l2_5, packet.l3, packet.l4) = (NO_OFFSET, 0, NO_OFFSET);
 }
 
 /// Removes the NSH header of a packet that begins with one; false, and nothing done, if it does not.
