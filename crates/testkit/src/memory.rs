@@ -18,6 +18,7 @@ use ferrovs_datapath::upcall::{Install, Upcall, UpcallHandler, UpcallKind, Upcal
 use ferrovs_netdev::{Class, Features, Flags, Layout, Loss, Losses, Netdev, Rxq, Stats, Txq};
 use ferrovs_packet::buffer::{BATCH, Batch, Packet};
 use ferrovs_packet::flow::{FlowWildcards, Match};
+use ferrovs_packet::gso;
 use ferrovs_packet::types::MacAddr;
 use ferrovs_sync::Waker;
 
@@ -253,7 +254,16 @@ impl Txq for Out {
             !lost
         });
         if !device.is_sink.load(SeqCst) {
-            lock(&device.sent).extend(batch.iter().map(|p| p.data().to_vec()));
+            let mut sent = lock(&device.sent);
+            for p in batch.iter_mut() {
+                // What a card would do to an ordinary frame; a large one is kept as it is.
+                if p.offload.gso.is_none() {
+                    gso::complete_ip_checksum(p);
+                    gso::complete_checksum(p);
+                }
+                sent.push(p.data().to_vec());
+            }
+            drop(sent);
             device.something_sent.notify_all();
         }
         batch.clear();
