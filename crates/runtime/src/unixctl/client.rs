@@ -106,10 +106,7 @@ impl Client {
     fn receive(&mut self) -> io::Result<Value> {
         loop {
             match self.framer.next() {
-                Ok(Some(m)) => {
-                    return serde_json::from_slice(&m)
-                        .map_err(|_| io::Error::from_raw_os_error(71));
-                }
+                Ok(Some(m)) => return Ok(m),
                 Ok(None) => {}
                 Err(_) => return Err(io::Error::from_raw_os_error(71)),
             }

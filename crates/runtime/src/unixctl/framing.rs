@@ -1,19 +1,28 @@
-//! Finds where one JSON text ends and the next begins in a stream of bytes.
+//! The JSON texts in a stream of bytes, one after the other without separators.
 //!
-//! Messages follow each other without separators. The scanner looks at each byte once, however the
-//! bytes arrive, and knows only strings and nesting; what it cuts off goes to the JSON parser.
+//! Each byte is looked at once, however the bytes arrive; what cannot become JSON is refused at once, in the words that
+//! Open vSwitch has for it.
+
+use ferrovs_json::{self as json, ParseError, Scan, Scanner, Value};
 
 /// Longest message that is taken from a peer.
 const MAX_MESSAGE: usize = 16 << 20;
 
-/// Cuts a byte stream into JSON objects.
-#[derive(Debug, Default)]
+/// Cuts a byte stream into JSON values.
+#[derive(Debug)]
 pub(crate) struct Framer {
+    /// Arrived, but not looked at.
     buffer: Vec<u8>,
-    scanned: usize,
-    depth: usize,
-    in_string: bool,
-    escaped: bool,
+    scanner: Scanner,
+}
+
+impl Default for Framer {
+    fn default() -> Framer {
+        Framer {
+            buffer: Vec::new(),
+            scanner: Scanner::new(MAX_MESSAGE),
+        }
+    }
 }
 
 impl Framer {
@@ -23,40 +32,14 @@ impl Framer {
     }
 
     /// The next whole message, if it has arrived.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, &'static str> {
-        while self.scanned < self.buffer.len() {
-            let b = self.buffer[self.scanned];
-            self.scanned += 1;
-            if self.in_string {
-                match b {
-                    _ if self.escaped => self.escaped = false,
-                    b'\\' => self.escaped = true,
-                    b'"' => self.in_string = false,
-                    _ => {}
-                }
-                continue;
-            }
-            match b {
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' if self.depth > 0 => {
-                    self.depth -= 1;
-                    if self.depth == 0 {
-                        let rest = self.buffer.split_off(self.scanned);
-                        let message = std::mem::replace(&mut self.buffer, rest);
-                        self.scanned = 0;
-                        return Ok(Some(message));
-                    }
-                }
-                b'"' if self.depth > 0 => self.in_string = true,
-                b' ' | b'\t' | b'\r' | b'\n' => {}
-                _ if self.depth > 0 => {}
-                _ => return Err("syntax error at beginning of input"),
-            }
+    pub(crate) fn next(&mut self) -> Result<Option<Value>, ParseError> {
+        let (used, scan) = self.scanner.feed(&self.buffer);
+        self.buffer.drain(..used);
+        match scan {
+            Scan::More => Ok(None),
+            Scan::Done => json::parse_bytes(&self.scanner.take()).map(Some),
+            Scan::Failed(why) => Err(why),
         }
-        if self.buffer.len() > MAX_MESSAGE {
-            return Err("message is too long");
-        }
-        Ok(None)
     }
 }
 
@@ -73,7 +56,7 @@ mod tests {
             for chunk in stream.chunks(step) {
                 f.push(chunk);
                 while let Some(m) = f.next().unwrap() {
-                    out.push(String::from_utf8(m).unwrap().trim().to_string());
+                    out.push(m.to_string());
                 }
             }
             assert_eq!(out, [r#"{"a":"}\"{"}"#, "[1,[2]]", r#"{"b":{}}"#]);
@@ -81,9 +64,28 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_refused() {
-        let mut f = Framer::default();
-        f.push(b"hello");
-        assert!(f.next().is_err());
+    fn junk_is_refused_in_the_words_of_open_vswitch() {
+        for (text, why) in [
+            (
+                r#"{"id":1,"method":"version","params":["\u0000"]}"#,
+                "line 0, column 44, byte 44: null bytes not supported in quoted strings",
+            ),
+            (
+                r#"{"id":1,"method":"list-commands","params":[01]}"#,
+                "line 0, column 45, byte 45: leading zeros not allowed",
+            ),
+            (
+                "  7 {}",
+                "line 0, column 3, byte 3: syntax error at beginning of input",
+            ),
+            (
+                r#"{"a":[1}]"#,
+                "line 0, column 7, byte 7: syntax error expecting ']' or ','",
+            ),
+        ] {
+            let mut f = Framer::default();
+            f.push(text.as_bytes());
+            assert_eq!(f.next().unwrap_err().to_string(), why, "{text}");
+        }
     }
 }

@@ -309,13 +309,11 @@ impl Connection {
 
     fn request<S>(
         &mut self,
-        message: &[u8],
+        message: &Value,
         commands: &mut Commands<S>,
         state: &mut S,
     ) -> Result<(), Broken> {
-        let value: Value = serde_json::from_slice(message)
-            .map_err(|e| Broken::Framing(format!("error parsing stream: {e}")))?;
-        let (method, params, id) = parse_request(&value)?;
+        let (method, params, id) = parse_request(message)?;
         coverage::UNIXCTL_RECEIVED.inc();
         vlog::dbg!(
             UNIXCTL,
