@@ -12,6 +12,13 @@
 //! transact     schema, rows, operations on the engine, with the model beside
 //! log          any bytes as a log file; recorded transactions replayed, and cut short
 //! openflow     messages: shown at every verbosity; read, written and read again
+//! tunnels      outer headers of every type, taken off packet after packet; STT's segments put together
+//! neighbours   LLDP, ARP and neighbour advertisements
+//! raft         messages and files of clusters: read, written and read again, and through a server's machine
+//! dp_text      a datapath's keys and actions as text; arguments of dpctl's commands
+//! netlink      reports of the kernel
+//! unixctl      clients of a control socket
+//! replay       capture files
 //! server       sessions that send messages, right and wrong
 //! bridge       OpenFlow connections of a bridge that do the same
 //! ```
@@ -19,13 +26,20 @@
 
 pub mod bridge;
 pub mod conntrack;
+pub mod dp_text;
 pub mod flow_text;
 pub mod frames;
 pub mod input;
 pub mod json;
 pub mod log;
 pub mod model;
+pub mod neighbours;
+pub mod netlink;
 pub mod openflow;
+pub mod raft;
+pub mod replay;
 pub mod schema;
 pub mod server;
 pub mod transact;
+pub mod tunnels;
+pub mod unixctl;

@@ -110,3 +110,44 @@ fn flows_print_as_they_are() {
 fn messages_are_shown_and_come_back() {
     replay("openflow", ferrovs_fuzz::openflow::run);
 }
+
+#[test]
+fn outer_headers_come_off() {
+    replay("tunnels", ferrovs_fuzz::tunnels::run);
+    mutate("tunnels", ferrovs_fuzz::tunnels::run);
+}
+
+#[test]
+fn neighbours_are_bounded() {
+    replay("neighbours", ferrovs_fuzz::neighbours::run);
+    mutate("neighbours", ferrovs_fuzz::neighbours::run);
+}
+
+#[test]
+fn clusters_survive_their_servers() {
+    replay("raft", ferrovs_fuzz::raft::run);
+    mutate("raft", ferrovs_fuzz::raft::run);
+}
+
+#[test]
+fn datapaths_texts_print_as_they_are() {
+    replay("dp_text", ferrovs_fuzz::dp_text::run);
+    mutate("dp_text", ferrovs_fuzz::dp_text::run);
+}
+
+#[test]
+fn reports_of_the_kernel_are_read() {
+    replay("netlink", ferrovs_fuzz::netlink::run);
+    mutate("netlink", ferrovs_fuzz::netlink::run);
+}
+
+#[test]
+fn control_sockets_survive_their_clients() {
+    replay("unixctl", ferrovs_fuzz::unixctl::run);
+}
+
+#[test]
+fn captures_are_read_frame_by_frame() {
+    replay("replay", ferrovs_fuzz::replay::run);
+    mutate("replay", ferrovs_fuzz::replay::run);
+}

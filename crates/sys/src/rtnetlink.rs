@@ -444,7 +444,7 @@ impl Monitor {
         let mut out = Vec::new();
         loop {
             match recv(&self.fd, &mut self.buf, libc::MSG_DONTWAIT) {
-                Ok(n) => out.extend(messages(&self.buf[..n]).filter_map(event)),
+                Ok(n) => out.extend(events(&self.buf[..n])),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(out),
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => out.push(Event::Lost),
                 Err(e) => return Err(e),
@@ -457,6 +457,11 @@ impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// What the messages of a datagram report.
+pub fn events(datagram: &[u8]) -> impl Iterator<Item = Event> {
+    messages(datagram).filter_map(event)
 }
 
 fn event(m: Message<'_>) -> Option<Event> {
