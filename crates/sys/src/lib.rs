@@ -16,6 +16,7 @@
 
 pub mod affinity;
 pub mod allocations;
+pub mod bpf;
 pub mod bytes;
 pub mod callgrind;
 pub mod children;
@@ -40,3 +41,4 @@ pub mod spin;
 pub mod tap;
 pub mod unix_socket;
 pub mod vnet;
+pub mod xdp;

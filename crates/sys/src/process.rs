@@ -420,6 +420,16 @@ pub fn raise_stack_limit(bytes: u64) {
     }
 }
 
+/// Lets the process lock as much memory as it likes, which older kernels ask of who loads programs into them.
+pub fn unlimit_locked_memory() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    Ok(setrlimit(Resource::Memlock, unlimited)?)
+}
+
 /// Time since the system started, sleep included.
 pub fn boot_time() -> Duration {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

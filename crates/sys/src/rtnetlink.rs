@@ -48,6 +48,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// Number of the group of devices that it belongs to; 0 unless somebody said so.
     pub group: u32,
+    /// Number of the XDP program that looks at its packets; 0 for none.
+    pub xdp_program: u32,
     /// How often the carrier changed.
     pub carrier_changes: u32,
     /// Traffic counters.
@@ -194,6 +196,7 @@ pub struct Groups {
 const RTMGRP_IPV6_RULE: libc::c_int = 1 << 18;
 /// The group of messages about next hops, RTNLGRP_NEXTHOP, as a bit.
 const RTMGRP_NEXTHOP: libc::c_int = 1 << 31;
+const NLA_F_NESTED: u16 = 1 << 15;
 const RTM_NEWNEXTHOP: u16 = 104;
 const RTM_DELNEXTHOP: u16 = 105;
 
@@ -374,6 +377,23 @@ impl Rtnl {
         body.extend_from_slice(&libc::IFLA_GROUP.to_ne_bytes());
         body.extend_from_slice(&group.to_ne_bytes());
         self.request(kind, libc::NLM_F_ACK, &body)?;
+        self.replies(false, |_, _| {})
+    }
+
+    /// Takes the XDP program that somebody put at a link off it.
+    pub fn remove_xdp(&mut self, index: u32) -> io::Result<()> {
+        const NONE: i32 = -1;
+        let mut body = vec![0; 16];
+        body[4..8].copy_from_slice(&index.to_ne_bytes());
+        for (len, kind) in [
+            (12u16, parse::IFLA_XDP | NLA_F_NESTED),
+            (8, parse::IFLA_XDP_FD),
+        ] {
+            body.extend_from_slice(&len.to_ne_bytes());
+            body.extend_from_slice(&kind.to_ne_bytes());
+        }
+        body.extend_from_slice(&NONE.to_ne_bytes());
+        self.request(libc::RTM_SETLINK, libc::NLM_F_ACK, &body)?;
         self.replies(false, |_, _| {})
     }
 

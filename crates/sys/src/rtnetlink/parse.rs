@@ -4,6 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Addr, Link, LinkStats, Neigh, Route, Rule};
 
+pub(super) const IFLA_XDP: u16 = 43;
+pub(super) const IFLA_XDP_FD: u16 = 1;
+const IFLA_XDP_PROG_ID: u16 = 4;
+
 /// One netlink message.
 pub(super) struct Message<'a> {
     pub kind: u16,
@@ -136,6 +140,10 @@ impl Link {
                             l.kind = string(v);
                         }
                     }
+                }
+                IFLA_XDP => {
+                    let mut inner = attrs(v, 0).filter(|(k, _)| *k == IFLA_XDP_PROG_ID);
+                    l.xdp_program = inner.find_map(|(_, v)| u32_at(v, 0)).unwrap_or(0);
                 }
                 IFLA_CARRIER_CHANGES => l.carrier_changes = u32_at(v, 0)?,
                 _ => {}
