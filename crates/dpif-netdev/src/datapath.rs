@@ -1,6 +1,7 @@
 //! The datapath as the program's main thread uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -12,7 +13,7 @@ use ferrovs_datapath::dpif::{
 use ferrovs_datapath::features::DpFeatures;
 use ferrovs_datapath::offload::Offload;
 use ferrovs_datapath::upcall::UpcallHandler;
-use ferrovs_netdev::{Changes, Flags, PortClass};
+use ferrovs_netdev::{Changes, Flags, Netdev, PortClass};
 use ferrovs_packet::types::DpPort;
 use ferrovs_runtime::vlog::modules::DPIF_NETDEV;
 use ferrovs_runtime::{clock, coverage, vlog};
@@ -201,14 +202,16 @@ impl Datapath {
             vlog::err!(DPIF_NETDEV, "{name}: not an Ethernet device");
             return Err(Errno::EINVAL);
         }
-        // Nobody has opened a queue of it yet.
-        netdev.reconfigure().map_err(|e| errno(&e))?;
         if !tunnel {
             let flags = netdev.flags().map_err(|e| errno(&e))?;
             if flags.contains(Flags::LOOPBACK) {
                 vlog::err!(DPIF_NETDEV, "{name}: cannot add a loopback device");
                 return Err(Errno::EINVAL);
             }
+        }
+        // Nobody has opened a queue of it yet.
+        set_up(&netdev).map_err(|e| errno(&e))?;
+        if !tunnel {
             netdev
                 .update_flags(Flags::empty(), Flags::PROMISC)
                 .map_err(|e| errno(&e))?;
@@ -257,19 +260,28 @@ impl Datapath {
         }
     }
 
-    /// Gives a device the queues that it is to have, while no thread has one open. The caller holds `changing`.
+    /// Gives a device the queues that it is to have, while no thread has one open. One that cannot have them is no port
+    /// any more. The caller holds `changing`.
     fn reconfigure(&self, port: &Arc<Port>) {
         self.threads.tell(|| Message::PortGone(port.clone()));
         self.threads.ask(Message::Barrier);
-        if let Err(error) = port.netdev.reconfigure() {
-            vlog::err!(
-                DPIF_NETDEV,
-                "Failed to set interface {} new configuration: {error}",
-                port.name
-            );
+        if set_up(&port.netdev).is_err() {
+            self.take_out(port.number);
+            return;
         }
         self.threads.tell(|| Message::PortAdded(port.clone()));
     }
+}
+
+/// Makes what was asked of a device hold.
+fn set_up(netdev: &Arc<dyn Netdev>) -> io::Result<()> {
+    netdev.reconfigure().inspect_err(|_| {
+        vlog::err!(
+            DPIF_NETDEV,
+            "Failed to set interface {} new configuration",
+            netdev.name()
+        );
+    })
 }
 
 impl Dpif for Datapath {

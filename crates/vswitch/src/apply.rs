@@ -32,13 +32,8 @@ pub(crate) struct Outcome {
     pub gone: Vec<String>,
 }
 
-/// Forgets interfaces whose ports were taken away by others, so that they are added anew.
-pub(crate) fn forget_lost(
-    ofprotos: &Ofprotos,
-    bridges: &mut Bridges,
-    config: &Config,
-    scope: &mut Scope,
-) {
+/// Interfaces whose ports were taken away by others: bridge, interface, port.
+pub(crate) fn lost(ofprotos: &Ofprotos, bridges: &Bridges) -> Vec<(String, String, OfPort)> {
     let mut lost = Vec::new();
     for (name, bridge) in bridges.iter() {
         // Nobody else adds ports: as long as there are as many, they are the same.
@@ -51,7 +46,17 @@ pub(crate) fn forget_lost(
             lost.extend(gone.map(|(iface, i)| (name.clone(), iface.clone(), i.ofport)));
         }
     }
-    for (bridge, iface, ofport) in lost {
+    lost
+}
+
+/// Forgets interfaces whose ports were taken away by others, so that they are added anew.
+pub(crate) fn forget_lost(
+    ofprotos: &Ofprotos,
+    bridges: &mut Bridges,
+    config: &Config,
+    scope: &mut Scope,
+) {
+    for (bridge, iface, ofport) in lost(ofprotos, bridges) {
         let number = ofport.0;
         vlog::info!(
             BRIDGE,

@@ -66,6 +66,8 @@ pub struct Switch {
     /// After a transaction that failed, when to try again.
     not_before: Instant,
     devices_seq: u64,
+    /// Some changed when it was looked the last time.
+    devices_moved: bool,
     devices: Changes,
     /// Whether flows are being restored: `flow-restore-wait`.
     restoring: bool,
@@ -101,6 +103,7 @@ impl Switch {
             scope: Scope::all(),
             seqno: 0,
             reconfigure: false,
+            devices_moved: false,
             txn: None,
             ready: false,
             configured: false,
@@ -276,10 +279,15 @@ impl Switch {
     /// takes up its successor by itself.
     fn look_at_devices(&mut self) {
         let seq = ferrovs_netdev::change_seq().read();
-        if seq == self.devices_seq {
+        let same = std::mem::replace(&mut self.devices_seq, seq) == seq;
+        // A port that a datapath gave up for what became of its device may be missed a moment later.
+        let moved = std::mem::replace(&mut self.devices_moved, !same);
+        if (moved || !same) && !apply::lost(&self.ofprotos, &self.bridges).is_empty() {
+            self.reconfigure = true;
+        }
+        if same {
             return;
         }
-        self.devices_seq = seq;
         self.status_wanted = true;
         for (name, existed) in &self.broken {
             if ferrovs_netdev::exists(name) != *existed {
