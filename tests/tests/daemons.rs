@@ -1,5 +1,7 @@
 //! Whole programs: real daemons, real sockets, network namespaces, and the oracle beside ours.
 
+#[path = "daemons/afxdp.rs"]
+mod afxdp;
 #[path = "daemons/bridge.rs"]
 mod bridge;
 #[path = "daemons/clock.rs"]

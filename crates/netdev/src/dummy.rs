@@ -400,6 +400,7 @@ impl Netdev for Device {
                 n_rxq: queues(rxq),
                 n_txq: queues(txq),
                 numa_id: u32::try_from(int(options, "numa_id", 0)).unwrap_or(0),
+                serial: 0,
             };
         }
         drop(st);
@@ -422,6 +423,7 @@ impl Netdev for Device {
                 n_rxq,
                 n_txq,
                 numa_id,
+                ..
             } = st.layout;
             c.insert("n_rxq".to_owned(), n_rxq.to_string());
             c.insert("n_txq".to_owned(), n_txq.to_string());

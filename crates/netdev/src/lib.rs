@@ -14,6 +14,7 @@
 //! [`run`] and [`wait`] belong in the main loop: they hear which links come, change and go.
 #![forbid(unsafe_code)]
 
+mod afxdp;
 mod changes;
 pub mod dummy;
 mod linux;
@@ -152,6 +153,8 @@ pub struct Layout {
     pub n_txq: usize,
     /// The memory node that the device is near to.
     pub numa_id: u32,
+    /// Another number when anything else is to be otherwise than when queues were opened.
+    pub serial: u64,
 }
 
 impl Layout {
@@ -160,12 +163,14 @@ impl Layout {
         n_rxq: 0,
         n_txq: 0,
         numa_id: 0,
+        serial: 0,
     };
     /// Of a device with one queue each way.
     pub const SINGLE: Layout = Layout {
         n_rxq: 1,
         n_txq: 1,
         numa_id: 0,
+        serial: 0,
     };
 }
 

@@ -18,7 +18,7 @@ use ferrovs_runtime::{Interest, Poller, is_quiet, vlog};
 use ferrovs_sys::rtnetlink::{Event, Groups, Monitor, Rtnl};
 
 use crate::changes::change_seq;
-use crate::{Netdev, linux, replay, vhost, vport};
+use crate::{Netdev, afxdp, linux, replay, vhost, vport};
 
 /// A type of device.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,14 @@ fn with<T>(f: impl FnOnce(&mut Registry) -> T) -> T {
             Class {
                 kind: "tap",
                 open: linux::open_tap,
+            },
+            Class {
+                kind: afxdp::POLLED,
+                open: afxdp::open,
+            },
+            Class {
+                kind: afxdp::WAITED_FOR,
+                open: afxdp::open,
             },
             Class {
                 kind: "patch",

@@ -288,6 +288,7 @@ impl Netdev for Device {
             n_rxq: pairs,
             n_txq: pairs,
             numa_id: facts.numa,
+            serial: 0,
         }
     }
 

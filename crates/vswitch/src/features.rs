@@ -273,7 +273,7 @@ const OFFLOAD: Feature = Feature {
 };
 
 const DPDK: Feature = Feature {
-    name: "DPDK, AF_XDP",
+    name: "DPDK",
     why: "there is no DPDK",
     settings: &[
         other("Open_vSwitch", "dpdk-init").unless("false"),

@@ -79,12 +79,7 @@ fn a_guest_comes_goes_and_comes_back() {
         let mut machine = Machine::new(accept(&listener), packed, 1);
         machine.boot(FEATURES);
         until(|| port.carrier());
-        let two = Layout {
-            n_rxq: 1,
-            n_txq: 1,
-            numa_id: 0,
-        };
-        assert_eq!(port.requested(), two);
+        assert_eq!(port.requested(), Layout::SINGLE);
         port.reconfigure().unwrap();
         for _ in 0..100 {
             exchange(&mut machine, &*port);
