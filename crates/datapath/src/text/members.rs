@@ -338,21 +338,21 @@ pub fn read_nsh(c: &mut Cursor<'_>) -> Option<Masked<NshKey>> {
     Some(out)
 }
 
-/// One label stack entry; masks show as soon as one of its bits is wild.
-pub fn write_mpls(out: &mut String, lse: u32, mask: u32) {
+/// One label stack entry; without a mask all of it counts.
+pub fn write_mpls(out: &mut String, lse: u32, mask: Option<u32>) {
     let (label, tc, bos, ttl) = (lse >> 12, lse >> 9 & 7, lse >> 8 & 1, lse & 0xff);
-    if mask == u32::MAX {
+    let Some(mask) = mask else {
         _ = write!(out, "label={label},tc={tc},ttl={ttl},bos={bos}");
-    } else {
-        _ = write!(
-            out,
-            "label={label}/0x{:x},tc={tc}/{:x},ttl={ttl}/0x{:x},bos={bos}/{:x}",
-            mask >> 12,
-            mask >> 9 & 7,
-            mask & 0xff,
-            mask >> 8 & 1
-        );
-    }
+        return;
+    };
+    _ = write!(
+        out,
+        "label={label}/0x{:x},tc={tc}/{:x},ttl={ttl}/0x{:x},bos={bos}/{:x}",
+        mask >> 12,
+        mask >> 9 & 7,
+        mask & 0xff,
+        mask >> 8 & 1
+    );
 }
 
 /// Label stack entries up to the closing parenthesis; each begins with its label.

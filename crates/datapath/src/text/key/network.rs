@@ -144,15 +144,20 @@ pub(super) static MPLS: Attribute = Attribute {
         if !p.verbose && m.mpls_lse.iter().all(|l| l.get() == 0) {
             return;
         }
+        let is_last = |i: &usize| {
+            k.mpls_lse[*i].get() & 0x100 != 0
+                || k.mpls_lse[i + 1].get() == 0
+                || i + 1 == FLOW_MAX_MPLS_LABELS
+        };
+        let n = 1 + (0..).find(is_last).unwrap_or_default();
+        let is_exact = m.mpls_lse[..n].iter().all(|m| m.get() == u32::MAX);
         p.inside(a.name, |out| {
-            for i in 0..FLOW_MAX_MPLS_LABELS {
+            for i in 0..n {
                 if i > 0 {
                     out.push(',');
                 }
-                members::write_mpls(out, k.mpls_lse[i].get(), m.mpls_lse[i].get());
-                if k.mpls_lse[i].get() & 0x100 != 0 || k.mpls_lse[i + 1].get() == 0 {
-                    break;
-                }
+                let mask = (!is_exact).then(|| m.mpls_lse[i].get());
+                members::write_mpls(out, k.mpls_lse[i].get(), mask);
             }
         });
     },

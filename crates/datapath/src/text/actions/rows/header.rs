@@ -107,7 +107,7 @@ rows! {
 
 fn write_mpls(out: &mut String, name: &str, lse: u32, ethertype: u16) {
     _ = write!(out, "{name}(");
-    members::write_mpls(out, lse, u32::MAX);
+    members::write_mpls(out, lse, None);
     _ = write!(out, ",eth_type=0x{ethertype:x})");
 }
 

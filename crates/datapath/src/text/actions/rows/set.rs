@@ -100,7 +100,7 @@ set_rows! {
     "mpls" Set::Mpls(m) => {
         size: masked(4),
         // A label is told whole, whichever of its bits are set.
-        write(out): members::write_mpls(out, m.value, u32::MAX),
+        write(out): members::write_mpls(out, m.value, None),
         read(c): *members::read_mpls(c, 1)?.first()?,
     }
     "ipv4" Set::Ipv4(m) => {
