@@ -12,6 +12,7 @@ use ferrovs_openflow::packet_in::NO_BUFFER;
 use ferrovs_openflow::version::Version;
 use ferrovs_openflow::{Msg, OfpErr};
 use ferrovs_packet::field::NO_TUN_TABLE;
+use ferrovs_packet::flow::Match;
 use ferrovs_runtime::vlog;
 
 use super::check::Check;
@@ -62,6 +63,12 @@ pub(super) fn check_alone(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod) ->
     check(ofproto, conn, fm, false)
 }
 
+/// Whether a match is on what only the switch itself may match on: how packets come back from the datapath.
+fn has_hidden_fields(m: &Match) -> bool {
+    let masks = &m.wc.masks;
+    masks.dp_hash != 0 || masks.recirc_id != 0 && m.flow.recirc_id != 0
+}
+
 fn check(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod, references: bool) -> Done {
     let version = conn.version();
     if version > Version::V10 && fm.command == FlowModCommand::Add && fm.table_id == TABLE_ALL {
@@ -71,6 +78,15 @@ fn check(ofproto: &Ofproto, conn: &OfConn, fm: &mut FlowMod, references: bool) -
         return Ok(());
     }
     if fm.table_id == TBL_INTERNAL {
+        return Err(OfpErr::OFPBRC_EPERM);
+    }
+    if has_hidden_fields(&fm.match_) {
+        vlog::warn_rl!(
+            RL,
+            vlog::modules::OFPROTO,
+            "{}: (add_flow) only internal flows can set non-default values to hidden fields",
+            ofproto.name
+        );
         return Err(OfpErr::OFPBRC_EPERM);
     }
     if fm.command != FlowModCommand::Add && version > Version::V10 {

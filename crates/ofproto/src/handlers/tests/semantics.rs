@@ -532,6 +532,25 @@ fn a_modification_that_finds_no_flow_may_name_what_is_not_there() {
 }
 
 #[test]
+fn how_packets_come_back_from_the_datapath_is_not_for_controllers_to_match_on() {
+    let mut peer = Peer::new();
+    for text in [
+        "dp_hash=5,actions=drop",
+        "dp_hash=0,actions=drop",
+        "recirc_id=5,actions=drop",
+    ] {
+        for command in [FlowModCommand::Add, FlowModCommand::ModifyStrict] {
+            assert_eq!(peer.ask(flow(command, text)), [OfpErr::OFPBRC_EPERM]);
+        }
+    }
+    assert_eq!(
+        peer.ask(flow(FlowModCommand::Add, "recirc_id=0,actions=drop")),
+        []
+    );
+    assert_eq!(peer.ask(flow(FlowModCommand::Delete, "dp_hash=5")), []);
+}
+
+#[test]
 fn the_switchs_table_is_not_for_controllers_whatever_it_holds() {
     let mut peer = Peer::new();
     for command in [
