@@ -11,7 +11,11 @@ use ferrovs_openflow::action::Action;
 use ferrovs_openflow::group::{Bucket, GroupProps, GroupType};
 use smallvec::SmallVec;
 
+pub use selection::{DpHash, Selection};
+
 use crate::lifespan::Lifespan;
+
+mod selection;
 
 /// Counters of a group or a bucket.
 #[derive(Debug, Default)]
@@ -46,6 +50,8 @@ pub struct Group {
     pub kind: GroupType,
     pub buckets: Vec<Arc<GroupBucket>>,
     pub props: GroupProps,
+    /// How a select group chooses.
+    pub selection: Selection,
     pub created_ms: i64,
     pub modified_ms: i64,
     pub counters: Arc<GroupCounters>,
@@ -75,6 +81,7 @@ impl Group {
             kind,
             buckets: buckets.collect(),
             props,
+            selection: Selection::default(),
             created_ms: now_ms,
             modified_ms: now_ms,
             counters: Arc::default(),

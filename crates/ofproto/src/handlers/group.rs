@@ -1,5 +1,6 @@
 //! Groups: changes, with the checks that keep the group table sound, statistics and descriptions.
 
+use ferrovs_datapath::action::HashAlg;
 use ferrovs_openflow::OfpErr;
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::flow::{GROUP_ALL, GROUP_ANY, GROUP_MAX};
@@ -10,11 +11,12 @@ use ferrovs_openflow::group::{
 use ferrovs_openflow::message::Message;
 use ferrovs_openflow::switch::action_numbers_of;
 use ferrovs_openflow::version::Version;
+use ferrovs_runtime::vlog::{self, modules::OFPROTO_DPIF};
 
 use super::check::Check;
 use super::{Done, Handled, Request};
 use crate::connmgr::{Notice, Reply};
-use crate::groups::Group;
+use crate::groups::{Group, Selection};
 use crate::ofproto::Ofproto;
 use crate::tables::Change;
 use crate::time::{sec_nsec, to_ms};
@@ -115,13 +117,37 @@ pub(crate) fn apply(
         check_shape(kind, &buckets)?;
     }
     check_actions(ofproto, &buckets, version)?;
+    let selection = selection(ofproto, m, kind, &buckets, &props, old.is_some());
     let mut group = Group::new(m.group_id, kind, buckets, props, now_ms, change.version());
+    group.selection = selection;
     if let Some(old) = &old {
         group.created_ms = old.created_ms;
         group.counters = old.counters.clone();
     }
     change.set_group(group);
     Ok(())
+}
+
+/// How the group is to choose. The log tells of the message and, where it changes a group, of what comes of it.
+fn selection(
+    ofproto: &Ofproto,
+    m: &GroupMod,
+    kind: GroupType,
+    buckets: &[Bucket],
+    props: &GroupProps,
+    modifies: bool,
+) -> Selection {
+    if kind != GroupType::Select {
+        return Selection::default();
+    }
+    let symmetric = ofproto.backer.features().max_hash_alg >= HashAlg::SymL4 as u32;
+    vlog::dbg!(OFPROTO_DPIF, "Constructing select group {}", m.group_id);
+    let made = Selection::new(&m.buckets, &m.props, symmetric);
+    if !modifies {
+        return made;
+    }
+    vlog::dbg!(OFPROTO_DPIF, "Modifying select group {}", m.group_id);
+    Selection::new(buckets, props, symmetric)
 }
 
 fn buckets_of(group: &Group) -> Vec<Bucket> {

@@ -503,6 +503,7 @@ fn is_reversible(action: &DpAction) -> bool {
             | DpAction::PopVlan
             | DpAction::PushMpls { .. }
             | DpAction::PopMpls { .. }
+            | DpAction::Hash { .. }
             | DpAction::Recirc(_)
             | DpAction::CheckPktLen { .. }
             | DpAction::Clone(_)

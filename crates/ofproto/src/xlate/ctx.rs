@@ -260,7 +260,7 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
     if ctx.error == DropReason::Ok || ctx.trace.is_none() {
         ctx.finish_wildcards(xin.flow);
     }
-    if ctx.is_oversized() {
+    if ctx.is_oversized() || has_too_many_outputs(&ctx.actions) {
         ctx.slow |= SlowPath::ACTION;
     }
     if ctx.error != DropReason::Ok {
@@ -290,6 +290,13 @@ pub fn translate(xin: XlateIn<'_>) -> XlateOut {
         met.note(xcache);
     }
     out
+}
+
+/// Whether a datapath might refuse so many outputs; those within other actions do not count.
+fn has_too_many_outputs(actions: &[DpAction]) -> bool {
+    const MOST: usize = 1000;
+    let is_output = |a: &&DpAction| matches!(a, DpAction::Output(_));
+    actions.len() > MOST && actions.iter().filter(is_output).count() > MOST
 }
 
 /// Nothing comes after the last clone that would need the packet.

@@ -8,7 +8,7 @@
 //! The main reason is `pop_mpls`: what lies above the last label was not in the packet's key. As soon as an action
 //! or a table could look there, the packet is recirculated, and comes back with its real headers.
 
-use ferrovs_datapath::action::{Action as DpAction, Cookie, Userspace};
+use ferrovs_datapath::action::{Action as DpAction, Cookie, HashAlg, Userspace};
 use ferrovs_openflow::action::{Action, Controller, TABLE_ALL};
 use ferrovs_packet::field::FieldId;
 use ferrovs_packet::types::OfPort;
@@ -24,6 +24,8 @@ pub struct Freeze {
     actions: Vec<Action>,
     /// Table and cookie that the last `unroll_xlate` in `actions` restores.
     unrolled: Option<(u8, u64)>,
+    /// The packet comes back with this hash of it: algorithm and basis.
+    hash: Option<(HashAlg, u32)>,
     /// The packet waits for a controller.
     pause: Option<Controller>,
 }
@@ -70,6 +72,12 @@ impl Ctx<'_> {
     pub fn trigger_freeze(&mut self) {
         self.exit = true;
         self.freeze.on = true;
+    }
+
+    /// Has the packet come back with a hash that the datapath computes.
+    pub fn recirculate_with_hash(&mut self, alg: HashAlg, basis: u32) {
+        self.freeze.hash = Some((alg, basis));
+        self.trigger_freeze();
     }
 
     /// Has the packet wait until the controller that it is sent to resumes it.
@@ -149,6 +157,9 @@ impl Ctx<'_> {
                 tunnel_out_port: None,
             }),
         };
+        if let Some((alg, basis)) = freeze.hash {
+            self.actions.push(DpAction::Hash { alg, basis });
+        }
         self.actions.push(action);
         self.recircs.push(recirc);
     }

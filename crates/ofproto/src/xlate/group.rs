@@ -12,7 +12,7 @@ use super::actions::ordered_set;
 use super::ctx::Ctx;
 use super::trace::NodeKind;
 use super::xcache::Credit;
-use crate::groups::Group;
+use crate::groups::{Group, Selection};
 
 /// Groups that watch groups that watch groups, at most.
 const MAX_LIVENESS_RECURSION: usize = 128;
@@ -38,10 +38,23 @@ pub fn run(ctx: &mut Ctx<'_>, group: &Arc<Group>, last: bool) {
             ctx.trigger_freeze();
             ctx.freeze_rest(&[Action::Group(group.id)]);
         }
-        GroupType::Select => {
-            let best = select(ctx, group);
-            run_one(ctx, group, best, last);
-        }
+        GroupType::Select => match &group.selection {
+            Selection::DpHash(dp_hash) if ctx.flow.dp_hash == 0 => {
+                ctx.report("selection method in use: dp_hash, recirculating");
+                ctx.recirculate_with_hash(dp_hash.alg, dp_hash.basis);
+                ctx.freeze_rest(&[Action::Group(group.id)]);
+            }
+            Selection::DpHash(dp_hash) => {
+                ctx.wc.masks.dp_hash |= dp_hash.mask();
+                let mut choices = dp_hash.choices(ctx.flow.dp_hash);
+                let live = choices.find(|&i| is_live(ctx, group, i, 0));
+                run_one(ctx, group, live, last);
+            }
+            Selection::Default | Selection::Fields => {
+                let best = select(ctx, group);
+                run_one(ctx, group, best, last);
+            }
+        },
     }
 }
 
@@ -129,12 +142,11 @@ fn is_live(ctx: &mut Ctx<'_>, group: &Group, index: usize, depth: usize) -> bool
 /// Chooses a live bucket by the flow's hash, in proportion to the weights (rendezvous hashing, so that a bucket
 /// that goes moves only its own flows).
 fn select(ctx: &mut Ctx<'_>, group: &Group) -> Option<usize> {
-    let basis = match group.props.fields.is_empty() {
-        true => {
-            HashFields::SymmetricL4.mask(&ctx.flow, &mut ctx.wc);
-            HashFields::SymmetricL4.hash(&ctx.flow, 0)
-        }
-        false => hash_fields(ctx, group),
+    let basis = if group.selection == Selection::Fields {
+        hash_fields(ctx, group)
+    } else {
+        HashFields::SymmetricL4.mask(&ctx.flow, &mut ctx.wc);
+        HashFields::SymmetricL4.hash(&ctx.flow, 0)
     };
     let mut best = None;
     for (i, bucket) in group.buckets.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferrovs_datapath::action::{Action as DpAction, DropReason, Masked, Set};
+use ferrovs_datapath::action::{Action as DpAction, DropReason, HashAlg, Masked, Set, SlowPath};
 use ferrovs_openflow::action::{Action, Resubmit};
 use ferrovs_openflow::flow::FlowModCommand;
 use ferrovs_openflow::group::GroupCommand;
@@ -29,7 +29,7 @@ use super::snapshot::{
 use super::trace::Trace;
 use super::xcache::{Draft, PacketCount};
 use super::{Start, XlateIn, XlateOut, translate};
-use crate::groups::Group;
+use crate::groups::{Group, Selection};
 use crate::tables::{ChangeHook, Requester, Tables};
 
 struct NoController;
@@ -91,7 +91,13 @@ fn add_group(bridge: &XBridge, text: &str) {
         .unwrap_or_else(|e| panic!("{text}: {e}"));
     let mut change = bridge.tables.change(Requester::default(), 0);
     let version = change.version();
-    let group = Group::new(gm.group_id, gm.type_, gm.buckets, gm.props, 0, version);
+    let selection = Selection::new(&gm.buckets, &gm.props, true);
+    let by_dp_hash = gm.props.selection_method == "dp_hash";
+    let mut group = Group::new(gm.group_id, gm.type_, gm.buckets, gm.props, 0, version);
+    // By default groups of these tests hash here: the packet need not go through a datapath in between.
+    if by_dp_hash || !matches!(selection, Selection::DpHash(_)) {
+        group.selection = selection;
+    }
     change.set_group(group);
     change.commit();
 }
@@ -548,6 +554,56 @@ fn each_bucket_that_a_packet_runs_through_counts_it() {
         ..flow
     };
     assert_eq!(run(&snapshot, &recircs, &bridge, &arp).actions, []);
+}
+
+#[test]
+fn a_packet_comes_back_with_a_hash_that_numbers_its_bucket() {
+    let (snapshot, bridge) = bridge(&[
+        "group_id=1,type=select,selection_method=dp_hash,selection_method_param=5,\
+         bucket=weight:1,output:2,bucket=weight:3,output:3",
+        "actions=set_field:1->reg0,group:1,resubmit(,1)",
+        "table=1,reg0=1,actions=output:2",
+    ]);
+    let recircs = RecircTable::default();
+    let mut flow = Flow {
+        in_port: 1,
+        dl_type: 0x800.into(),
+        nw_src: 0x0a00_0001.into(),
+        ..Flow::default()
+    };
+    let first = run(&snapshot, &recircs, &bridge, &flow);
+    let id = first.recircs[0].id;
+    let (alg, basis) = (HashAlg::L4, 5);
+    let hashed = [DpAction::Hash { alg, basis }, DpAction::Recirc(id)];
+    assert_eq!(first.actions, hashed);
+    assert_eq!(first.wc.masks.nw_src.get(), 0, "one flow for all packets");
+    flow.recirc_id = id;
+    let mut first_buckets = 0;
+    for hash in 1..=16 {
+        flow.dp_hash = hash << 8 | hash & 0xf;
+        let thawed = Start::Frozen(&first.recircs[0]);
+        let out = run_from(&snapshot, &recircs, &bridge, &flow, thawed);
+        assert_eq!(out.wc.masks.dp_hash, 0xf);
+        let by = |port| DpAction::Output(DpPort(port));
+        first_buckets += usize::from(out.actions == [by(20), by(20)]);
+        assert!(out.actions[1..] == [by(20)], "what stands behind the group");
+    }
+    assert_eq!(first_buckets, 4);
+}
+
+#[test]
+fn more_outputs_than_any_datapath_takes_are_carried_out_above_it() {
+    let flow = Flow {
+        in_port: 1,
+        ..Flow::default()
+    };
+    let slow = |n: usize| {
+        let outputs = vec!["output:2"; n].join(",");
+        let (snapshot, bridge) = bridge(&[&format!("actions={outputs}")]);
+        run(&snapshot, &RecircTable::default(), &bridge, &flow).slow
+    };
+    assert_eq!(slow(1000), SlowPath::NONE);
+    assert_eq!(slow(1001), SlowPath::ACTION);
 }
 
 #[test]

@@ -53,10 +53,10 @@ fn format_group(
         }
         if props.fields.len() == 1 {
             out.push_str(",fields=");
-            field_list(&props.fields, names, out);
+            format_hash_fields(&props.fields, names, out);
         } else if !props.fields.is_empty() {
             out.push_str(",fields(");
-            field_list(&props.fields, names, out);
+            format_hash_fields(&props.fields, names, out);
             out.push(')');
         }
     }
@@ -81,7 +81,8 @@ fn format_group(
     }
 }
 
-fn field_list(fields: &[(FieldId, FieldValue)], names: &Names<'_>, out: &mut String) {
+/// The fields that a group hashes, with the bits of each if not all of them.
+pub fn format_hash_fields(fields: &[(FieldId, FieldValue)], names: &Names<'_>, out: &mut String) {
     for (i, (id, mask)) in fields.iter().enumerate() {
         if i > 0 {
             out.push(',');
