@@ -2,38 +2,6 @@
 //!
 //! [`FEATURES`] lists them once, with the names and in the order of `dpif/show-dp-features`.
 
-/// What a datapath can do: by default nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DpFeatures {
-    pub masked_set_action: bool,
-    pub tnl_push_pop: bool,
-    pub ufid: bool,
-    pub trunc: bool,
-    pub clone: bool,
-    pub sample_nesting: usize,
-    pub ct_eventmask: bool,
-    pub ct_clear: bool,
-    pub max_hash_alg: u32,
-    pub check_pkt_len: bool,
-    pub ct_timeout: bool,
-    pub explicit_drop_action: bool,
-    pub lb_output_action: bool,
-    pub ct_zero_snat: bool,
-    pub add_mpls: bool,
-    pub psample: bool,
-    pub max_vlan_headers: usize,
-    pub max_mpls_depth: usize,
-    pub recirc: bool,
-    pub ct_state: bool,
-    pub ct_zone: bool,
-    pub ct_mark: bool,
-    pub ct_label: bool,
-    pub ct_state_nat: bool,
-    pub ct_orig_tuple: bool,
-    pub ct_orig_tuple6: bool,
-    pub nd_ext: bool,
-}
-
 /// The value of one feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -58,143 +26,93 @@ pub struct Feature {
     /// What `dpif/show-dp-features` calls it.
     pub label: &'static str,
     pub get: fn(&DpFeatures) -> Value,
+    /// Does nothing with a value of the other kind.
+    pub set: fn(&mut DpFeatures, Value),
 }
 
-/// All features.
-pub const FEATURES: [Feature; 27] = [
-    Feature {
-        key: "masked_set_action",
-        label: "Masked set action",
-        get: |f| Value::Bool(f.masked_set_action),
-    },
-    Feature {
-        key: "tnl_push_pop",
-        label: "Tunnel push pop",
-        get: |f| Value::Bool(f.tnl_push_pop),
-    },
-    Feature {
-        key: "ufid",
-        label: "Ufid",
-        get: |f| Value::Bool(f.ufid),
-    },
-    Feature {
-        key: "trunc",
-        label: "Truncate action",
-        get: |f| Value::Bool(f.trunc),
-    },
-    Feature {
-        key: "clone",
-        label: "Clone action",
-        get: |f| Value::Bool(f.clone),
-    },
-    Feature {
-        key: "sample_nesting",
-        label: "Sample nesting",
-        get: |f| Value::Number(f.sample_nesting as u32),
-    },
-    Feature {
-        key: "ct_eventmask",
-        label: "Conntrack eventmask",
-        get: |f| Value::Bool(f.ct_eventmask),
-    },
-    Feature {
-        key: "ct_clear",
-        label: "Conntrack clear",
-        get: |f| Value::Bool(f.ct_clear),
-    },
-    Feature {
-        key: "max_hash_alg",
-        label: "Max dp_hash algorithm",
-        get: |f| Value::Number(f.max_hash_alg),
-    },
-    Feature {
-        key: "check_pkt_len",
-        label: "Check pkt length action",
-        get: |f| Value::Bool(f.check_pkt_len),
-    },
-    Feature {
-        key: "ct_timeout",
-        label: "Conntrack timeout policy",
-        get: |f| Value::Bool(f.ct_timeout),
-    },
-    Feature {
-        key: "explicit_drop_action",
-        label: "Explicit Drop action",
-        get: |f| Value::Bool(f.explicit_drop_action),
-    },
-    Feature {
-        key: "lb_output_action",
-        label: "Optimized Balance TCP mode",
-        get: |f| Value::Bool(f.lb_output_action),
-    },
-    Feature {
-        key: "ct_zero_snat",
-        label: "Conntrack all-zero IP SNAT",
-        get: |f| Value::Bool(f.ct_zero_snat),
-    },
-    Feature {
-        key: "add_mpls",
-        label: "MPLS Label add",
-        get: |f| Value::Bool(f.add_mpls),
-    },
-    Feature {
-        key: "psample",
-        label: "psample action",
-        get: |f| Value::Bool(f.psample),
-    },
-    Feature {
-        key: "max_vlan_headers",
-        label: "Max VLAN headers",
-        get: |f| Value::Number(f.max_vlan_headers as u32),
-    },
-    Feature {
-        key: "max_mpls_depth",
-        label: "Max MPLS depth",
-        get: |f| Value::Number(f.max_mpls_depth as u32),
-    },
-    Feature {
-        key: "recirc",
-        label: "Recirc",
-        get: |f| Value::Bool(f.recirc),
-    },
-    Feature {
-        key: "ct_state",
-        label: "CT state",
-        get: |f| Value::Bool(f.ct_state),
-    },
-    Feature {
-        key: "ct_zone",
-        label: "CT zone",
-        get: |f| Value::Bool(f.ct_zone),
-    },
-    Feature {
-        key: "ct_mark",
-        label: "CT mark",
-        get: |f| Value::Bool(f.ct_mark),
-    },
-    Feature {
-        key: "ct_label",
-        label: "CT label",
-        get: |f| Value::Bool(f.ct_label),
-    },
-    Feature {
-        key: "ct_state_nat",
-        label: "CT state NAT",
-        get: |f| Value::Bool(f.ct_state_nat),
-    },
-    Feature {
-        key: "ct_orig_tuple",
-        label: "CT orig tuple",
-        get: |f| Value::Bool(f.ct_orig_tuple),
-    },
-    Feature {
-        key: "ct_orig_tuple6",
-        label: "CT orig tuple for IPv6",
-        get: |f| Value::Bool(f.ct_orig_tuple6),
-    },
-    Feature {
-        key: "nd_ext",
-        label: "IPv6 ND Extension",
-        get: |f| Value::Bool(f.nd_ext),
-    },
-];
+/// A type that features have.
+trait Member: Copy {
+    fn value(self) -> Value;
+
+    fn take(&mut self, value: Value);
+}
+
+impl Member for bool {
+    fn value(self) -> Value {
+        Value::Bool(self)
+    }
+
+    fn take(&mut self, value: Value) {
+        if let Value::Bool(value) = value {
+            *self = value;
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($t:ty),*) => {$(
+        impl Member for $t {
+            fn value(self) -> Value {
+                Value::Number(self as u32)
+            }
+
+            fn take(&mut self, value: Value) {
+                if let Value::Number(value) = value {
+                    *self = value as $t;
+                }
+            }
+        }
+    )*};
+}
+numbers!(u32, usize);
+
+/// Rows of features: member, type and label.
+macro_rules! features {
+    ($($key:ident: $t:ty, $label:literal;)*) => {
+        /// What a datapath can do: by default nothing.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct DpFeatures {
+            $(pub $key: $t,)*
+        }
+
+        /// All features.
+        pub const FEATURES: &[Feature] = &[
+            $(Feature {
+                key: stringify!($key),
+                label: $label,
+                get: |f| f.$key.value(),
+                set: |f, value| f.$key.take(value),
+            },)*
+        ];
+    };
+}
+
+features! {
+    masked_set_action: bool, "Masked set action";
+    tnl_push_pop: bool, "Tunnel push pop";
+    ufid: bool, "Ufid";
+    trunc: bool, "Truncate action";
+    clone: bool, "Clone action";
+    sample_nesting: usize, "Sample nesting";
+    ct_eventmask: bool, "Conntrack eventmask";
+    ct_clear: bool, "Conntrack clear";
+    max_hash_alg: u32, "Max dp_hash algorithm";
+    check_pkt_len: bool, "Check pkt length action";
+    ct_timeout: bool, "Conntrack timeout policy";
+    explicit_drop_action: bool, "Explicit Drop action";
+    lb_output_action: bool, "Optimized Balance TCP mode";
+    ct_zero_snat: bool, "Conntrack all-zero IP SNAT";
+    add_mpls: bool, "MPLS Label add";
+    psample: bool, "psample action";
+    max_vlan_headers: usize, "Max VLAN headers";
+    max_mpls_depth: usize, "Max MPLS depth";
+    recirc: bool, "Recirc";
+    ct_state: bool, "CT state";
+    ct_zone: bool, "CT zone";
+    ct_mark: bool, "CT mark";
+    ct_label: bool, "CT label";
+    ct_state_nat: bool, "CT state NAT";
+    ct_orig_tuple: bool, "CT orig tuple";
+    ct_orig_tuple6: bool, "CT orig tuple for IPv6";
+    nd_ext: bool, "IPv6 ND Extension";
+}

@@ -102,7 +102,9 @@ pub struct Backer {
     pub dpif: Arc<dyn Dpif>,
     pub udpif: Arc<Udpif>,
     pub snapshot: Arc<Snapshot<XlateSnapshot>>,
-    features: DpFeatures,
+    /// What the datapath can do, and what of that translation may use.
+    boot_features: DpFeatures,
+    features: Mutex<DpFeatures>,
     tunnels: Mutex<BTreeMap<String, TunnelPort>>,
     zones: Mutex<Applied>,
     meter_ids: Mutex<MeterIds>,
@@ -121,7 +123,8 @@ impl Backer {
             dpif,
             udpif,
             snapshot,
-            features,
+            boot_features: features,
+            features: Mutex::new(features),
             tunnels: Mutex::default(),
             zones: Mutex::default(),
             meter_ids: Mutex::default(),
@@ -129,8 +132,19 @@ impl Backer {
     }
 
     /// What the datapath can do.
+    pub fn boot_features(&self) -> DpFeatures {
+        self.boot_features
+    }
+
+    /// What of it is made use of.
     pub fn features(&self) -> DpFeatures {
-        self.features
+        *self.features.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has what comes from now on make use of other features. Translations know when the snapshot is published.
+    pub(crate) fn set_features(&self, features: DpFeatures) {
+        *self.features.lock().unwrap_or_else(PoisonError::into_inner) = features;
+        self.udpif.set_ufid_support(features.ufid);
     }
 
     /// Configures the zones of connection tracking; returns whether translations have to know.

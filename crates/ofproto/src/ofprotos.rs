@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ferrovs_datapath::dpif::{Detach, DpifClass, Errno, PortEvents};
+use ferrovs_datapath::features::DpFeatures;
 use ferrovs_netdev::Netdev;
 use ferrovs_packet::types::OfPort;
 use ferrovs_runtime::{Poller, coverage, is_quiet, vlog};
@@ -279,6 +280,17 @@ impl Ofprotos {
     pub fn set_zones(&mut self, kind: &str, zones: &Zones) {
         let backer = self.backers.get(kind);
         self.republish |= backer.is_some_and(|b| b.set_zones(zones));
+    }
+
+    /// Has the bridges of a kind make use of these features of their datapath, and makes all of its flows anew.
+    pub fn set_features(&mut self, kind: &str, features: DpFeatures) {
+        let Some(backer) = self.backers.get(kind).cloned() else {
+            return;
+        };
+        backer.set_features(features);
+        self.republish = true;
+        self.publish();
+        backer.udpif.purge();
     }
 
     /// Makes what changed visible to translations, and lets installed flows be checked against it.

@@ -35,17 +35,28 @@ fn mask_for(n: usize) -> usize {
 pub fn listed(ports: impl IntoIterator<Item = (OfPort, DpPort)>) -> Vec<OfPort> {
     let mut ports: Vec<_> = ports.into_iter().collect();
     ports.sort_unstable_by_key(|&(p, dp)| (p != OfPort::LOCAL, dp, p));
+    let ports: Vec<_> = ports.into_iter().map(|(port, _)| port).collect();
+    in_table(&ports, |port| hash(*port))
+}
+
+/// Things with names, which were added in this order, as a table has them.
+pub fn by_name<T: Copy>(things: &[T], name: impl Fn(&T) -> &str) -> Vec<T> {
+    in_table(things, |thing| hash_name(name(thing)))
+}
+
+/// What a table has in its chains, one after the other, when all was added.
+fn in_table<T: Copy>(things: &[T], hash: impl Fn(&T) -> u32) -> Vec<T> {
     let mut mask = 0;
-    let mut buckets: Vec<Vec<OfPort>> = vec![Vec::new()];
-    for (n, &(port, _)) in (1..).zip(&ports) {
+    let mut buckets: Vec<Vec<T>> = vec![Vec::new()];
+    for (n, &thing) in (1..).zip(things) {
         // The front of a chain is the end of its vector.
-        buckets[hash(port) as usize & mask].push(port);
+        buckets[hash(&thing) as usize & mask].push(thing);
         if n / 2 > mask {
             mask = mask_for(n);
             let old = std::mem::take(&mut buckets);
-            buckets.resize(mask + 1, Vec::new());
-            for port in old.iter().flat_map(|chain| chain.iter().rev()) {
-                buckets[hash(*port) as usize & mask].push(*port);
+            buckets.resize_with(mask + 1, Vec::new);
+            for thing in old.iter().flat_map(|chain| chain.iter().rev()) {
+                buckets[hash(thing) as usize & mask].push(*thing);
             }
         }
     }

@@ -97,6 +97,8 @@ pub struct Udpif {
     /// Off: each flow matches its packet exactly.
     enable_megaflows: AtomicBool,
     enable_ufid: AtomicBool,
+    /// The datapath takes flows by their ids alone.
+    supports_ufid: AtomicBool,
     rounds: Mutex<revalidator::Rounds>,
     /// Held by the thread that makes a round.
     in_round: Mutex<()>,
@@ -128,6 +130,7 @@ impl Udpif {
             limit: limit::FlowLimit::default(),
             enable_megaflows: AtomicBool::new(true),
             enable_ufid: AtomicBool::new(true),
+            supports_ufid: AtomicBool::new(true),
             rounds: Mutex::default(),
             in_round: Mutex::default(),
             round_done: Condvar::new(),

@@ -56,6 +56,13 @@ const COMMANDS: &[Row] = &[
     ("dpif/show", "", 0, 0, dpif::show),
     ("dpif/offload/show", "", 0, 0, offload::show),
     ("dpif/show-dp-features", "bridge", 1, 1, dpif::show_features),
+    (
+        "dpif/set-dp-features",
+        "[--force] bridge [feature [value]]",
+        1,
+        4,
+        dpif::set_features,
+    ),
     ("fdb/add", "bridge port vlan mac", 4, 4, fdb::add),
     ("fdb/del", "bridge vlan mac", 3, 3, fdb::del),
     ("fdb/flush", "[bridge]", 0, 1, fdb::flush),

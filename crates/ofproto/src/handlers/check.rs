@@ -5,9 +5,10 @@
 //! stands: a flow that is taken and then loses its packets would be worse.
 
 use ferrovs_openflow::OfpErr;
-use ferrovs_openflow::action::Action;
 use ferrovs_openflow::action::check::{Limits, check_for_protocol};
+use ferrovs_openflow::action::{Action, Ct, CtZone};
 use ferrovs_openflow::version::{Protocol, Version};
+use ferrovs_packet::field::FieldId;
 use ferrovs_packet::flow::Match;
 use ferrovs_packet::types::OfPort;
 use ferrovs_runtime::vlog;
@@ -52,17 +53,38 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Refuses an action, which the log calls `what`, that the datapath cannot carry out.
-    fn supported(&self, can: bool, what: &str, error: OfpErr) -> Result<(), OfpErr> {
+    /// Refuses an action, which the log calls `what`, for want of something of the datapath.
+    fn supported(&self, can: bool, what: &str, want: &str, error: OfpErr) -> Result<(), OfpErr> {
         if can {
             return Ok(());
         }
         vlog::warn_rl!(
             RL,
             vlog::modules::OFPROTO_DPIF,
-            "Rejecting {what} action because datapath does not support {what} action (your kernel module may be out of date)"
+            "Rejecting {what} action because datapath does not support {want} (your kernel module may be out of date)"
         );
         Err(error)
+    }
+
+    /// Whether the datapath can track connections as the action wants.
+    fn ct(&self, ct: &Ct) -> Result<(), OfpErr> {
+        let f = self.ofproto.backer.features();
+        let zone = !matches!(ct.zone, CtZone::Immediate(0));
+        let nat = ct.actions.iter().any(|a| matches!(a, Action::Nat(_)));
+        let sets = |field| {
+            let is = |a: &Action| matches!(a, Action::SetField(set) if set.field == field);
+            ct.actions.iter().any(is)
+        };
+        let meta = (f.ct_mark || !sets(FieldId::CtMark)) && (f.ct_label || !sets(FieldId::CtLabel));
+        for (can, want) in [
+            (f.ct_state, "ct action"),
+            (f.ct_zone || !zone, "ct zones"),
+            (f.ct_state_nat || !nat, "nat"),
+            (meta, "setting mark and/or label"),
+        ] {
+            self.supported(can, "ct", want, OfpErr::NXBAC_CT_DATAPATH_SUPPORT)?;
+        }
+        Ok(())
     }
 
     /// Checks `actions` for packets that meet `m`, and notes in them what is known of these.
@@ -97,13 +119,21 @@ impl Check<'_> {
                     Err(OfpErr::OFPMMFC_INVALID_METER)
                 }
             }
-            Action::Ct(_) => {
-                let can = self.ofproto.backer.features().ct_state;
-                self.supported(can, "ct", OfpErr::NXBAC_CT_DATAPATH_SUPPORT)
+            Action::Ct(ct) => self.ct(ct),
+            Action::SetField(set)
+                if matches!(set.field, FieldId::NdReserved | FieldId::NdOptionsType) =>
+            {
+                let can = self.ofproto.backer.features().nd_ext;
+                let want = "setting IPv6 ND Extensions fields";
+                self.supported(can, "set field", want, OfpErr::OFPBAC_BAD_SET_ARGUMENT)
             }
             // Translation does not know them.
-            Action::Encap(_) => self.supported(false, "encap", OfpErr::OFPBAC_BAD_TYPE),
-            Action::Decap { .. } => self.supported(false, "decap", OfpErr::OFPBAC_BAD_TYPE),
+            Action::Encap(_) => {
+                self.supported(false, "encap", "encap action", OfpErr::OFPBAC_BAD_TYPE)
+            }
+            Action::Decap { .. } => {
+                self.supported(false, "decap", "decap action", OfpErr::OFPBAC_BAD_TYPE)
+            }
             Action::Clone(nested) | Action::WriteActions(nested) => self.possible(nested),
             _ => Ok(()),
         })

@@ -19,7 +19,7 @@ impl Udpif {
             s.max_n_flows.load(Relaxed),
             s.get(),
             s.duration_ms.load(Relaxed),
-            self.enable_ufid.load(Relaxed),
+            self.enable_ufid.load(Relaxed) && self.supports_ufid.load(Relaxed),
         );
         let n = self.n_revalidators();
         for i in 0..n {
@@ -36,6 +36,10 @@ impl Udpif {
 
     pub fn set_ufid(&self, enable: bool) {
         self.enable_ufid.store(enable, Relaxed);
+    }
+
+    pub fn set_ufid_support(&self, supports: bool) {
+        self.supports_ufid.store(supports, Relaxed);
     }
 
     /// `upcall/set-flow-limit`.

@@ -4,16 +4,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use ferrovs_datapath::dpif::{DumpWant, Shard};
-use ferrovs_datapath::features::{FEATURES, Value};
+use ferrovs_datapath::features::{DpFeatures, FEATURES, Feature, Value};
 use ferrovs_datapath::text::{PortNames, format_actions, format_flow_stats, format_match};
 use ferrovs_packet::types::DpPort;
-use ferrovs_runtime::clock;
 use ferrovs_runtime::unixctl::{Format, Output, Reply, Request};
+use ferrovs_runtime::{clock, vlog};
 
 use super::{bridge_arg, text};
 use crate::backer::Backer;
 use crate::ofproto::Port;
 use crate::ofprotos::Ofprotos;
+use crate::port_order;
 
 pub fn dump_dps(ofprotos: &mut Ofprotos, _: &Request) -> Reply {
     let mut out = String::new();
@@ -101,9 +102,9 @@ fn show_backer(out: &mut String, ofprotos: &Ofprotos, backer: &Arc<Backer>) {
 
 pub fn show_features(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
     let bridge = bridge_arg(ofprotos, request)?;
-    let features = bridge.backer.features();
+    let features = bridge.backer.boot_features();
     let mut out = String::new();
-    for feature in &FEATURES {
+    for feature in FEATURES {
         // Writing to a string cannot fail.
         let _ = match (feature.get)(&features) {
             Value::Bool(true) => writeln!(out, "{}: Yes", feature.label),
@@ -112,6 +113,88 @@ pub fn show_features(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
         };
     }
     text(out)
+}
+
+/// What a feature is now and was at the start.
+fn feature_line(out: &mut String, feature: &Feature, now: &DpFeatures, boot: &DpFeatures) {
+    let (now, boot) = ((feature.get)(now), (feature.get)(boot));
+    let Feature { key, label, .. } = feature;
+    let _ = writeln!(
+        out,
+        "{key} ({label}) : [run time]:{now}, [boot time]:{boot}"
+    );
+}
+
+/// The value that is to be set, or why not.
+fn new_value(
+    feature: &Feature,
+    boot: &DpFeatures,
+    force: bool,
+    value: &str,
+) -> Result<Value, &'static str> {
+    match (feature.get)(boot) {
+        Value::Bool(able) => {
+            let value = match value.to_ascii_lowercase().as_str() {
+                "true" => true,
+                "false" => false,
+                _ => return Err("Boolean value expected\n"),
+            };
+            if value && !able {
+                if !force {
+                    return Err("Can not enable features not supported by the datapath\n");
+                }
+                vlog::warn!(
+                    vlog::modules::OFPROTO_DPIF,
+                    "Enabling an unsupported feature is very dangerous"
+                );
+            }
+            Ok(Value::Bool(value))
+        }
+        Value::Number(most) => match value.parse::<i32>() {
+            Err(_) => Err("Integer number expected\n"),
+            Ok(n) => match u32::try_from(n) {
+                Err(_) => Err("Negative number not expected\n"),
+                Ok(n) if n > most => Err("Can not set value beyond the datapath capability\n"),
+                Ok(n) => Ok(Value::Number(n)),
+            },
+        },
+    }
+}
+
+/// Shows features, or has the bridges of a datapath do without one that it has.
+pub fn set_features(ofprotos: &mut Ofprotos, request: &Request) -> Reply {
+    let args: Vec<&str> = request.argv[1..].iter().map(String::as_str).collect();
+    let (force, args) = match args.split_first() {
+        Some((&"--force", rest)) if !rest.is_empty() => (true, rest),
+        _ => (false, &args[..]),
+    };
+    let bridge = args.first().and_then(|name| ofprotos.ofproto(name));
+    let backer = bridge.ok_or("no such bridge")?.backer.clone();
+    let (now, boot) = (backer.features(), backer.boot_features());
+    let mut out = String::new();
+    let Some(key) = args.get(1) else {
+        let all: Vec<&Feature> = FEATURES.iter().collect();
+        for feature in port_order::by_name(&all, |f| f.key) {
+            feature_line(&mut out, feature, &now, &boot);
+        }
+        return text(out);
+    };
+    let Some(feature) = FEATURES.iter().find(|f| f.key == *key) else {
+        return text("Unexpected support field\n");
+    };
+    let Some(value) = args.get(2) else {
+        feature_line(&mut out, feature, &now, &boot);
+        return text(out);
+    };
+    match new_value(feature, &boot, force, value) {
+        Err(complaint) => text(complaint),
+        Ok(value) => {
+            let mut features = now;
+            (feature.set)(&mut features, value);
+            ofprotos.set_features(&backer.kind, features);
+            text("")
+        }
+    }
 }
 
 /// Datapath flows whose packets come in through a port of the bridge.

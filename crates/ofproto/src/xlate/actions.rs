@@ -5,8 +5,10 @@ use std::sync::Arc;
 use ferrovs_datapath::action::{Action as DpAction, Cookie, DropReason, SlowPath, Userspace};
 use ferrovs_openflow::action::{Action, Resubmit, TABLE_ALL};
 use ferrovs_openflow::packet_in::PacketInReason;
+use ferrovs_packet::buffer::Packet;
 use ferrovs_packet::field::{FieldId, FieldValue, SubField};
 use ferrovs_packet::flow::PT_ETH;
+use ferrovs_packet::gso;
 use ferrovs_packet::types::OfPort;
 
 use super::ctx::{Ctx, Walk, open_last_clone};
@@ -30,7 +32,9 @@ impl Ctx<'_> {
                 break;
             }
             self.trace_action(action);
-            if let Action::CheckPktLarger { pkt_len, dst } = action {
+            if let Action::CheckPktLarger { pkt_len, dst } = action
+                && self.snapshot.features.check_pkt_len
+            {
                 // Both outcomes run the rest of the list, each in its branch.
                 self.check_pkt_larger(*pkt_len, dst, &actions[i + 1..]);
                 return;
@@ -100,8 +104,7 @@ impl Ctx<'_> {
             Action::StackPop(dst) => self.stack_pop(dst),
             Action::Exit => self.exit = true,
             Action::Clone(nested) => self.clone_actions(nested, last),
-            // `do_actions` does it.
-            Action::CheckPktLarger { .. } => {}
+            Action::CheckPktLarger { pkt_len, dst } => self.is_pkt_larger(*pkt_len, dst),
             Action::DebugSlow => self.slow |= SlowPath::ACTION,
             Action::CtClear => self.ct_clear(),
             Action::UnrollXlate {
@@ -156,7 +159,9 @@ impl Ctx<'_> {
 
     fn ct_clear(&mut self) {
         if self.conntracked {
-            self.actions.push(DpAction::CtClear);
+            if self.snapshot.features.ct_clear {
+                self.actions.push(DpAction::CtClear);
+            }
             self.clear_conntrack();
             self.conntracked = false;
         }
@@ -250,6 +255,14 @@ impl Ctx<'_> {
         self.flow.skb_priority = queue;
     }
 
+    /// Compares the length of this packet; that of the next of its flow may be another.
+    fn is_pkt_larger(&mut self, pkt_len: u16, dst: &SubField) {
+        let is_larger = |p: &Packet| gso::size_on_wire(p) > usize::from(pkt_len);
+        let larger = self.packet.is_some_and(is_larger);
+        self.slow |= SlowPath::ACTION;
+        self.write(dst, &FieldValue::from(u128::from(larger)));
+    }
+
     /// Leaves it to the datapath to compare the length of each packet, and translates `rest` for both outcomes.
     fn check_pkt_larger(&mut self, pkt_len: u16, dst: &SubField, rest: &[Action]) {
         self.commit();
@@ -320,12 +333,29 @@ impl Ctx<'_> {
             if !self.actions[start..].iter().all(is_reversible) {
                 let mut inner = self.actions.split_off(start);
                 open_last_clone(&mut inner);
-                self.actions.push(DpAction::Clone(inner));
+                self.push_clone(inner);
                 self.base = base;
             }
             (self.conntracked, self.was_mpls) = (conntracked, was_mpls);
         }
         (self.flow, self.stack, self.action_set) = (flow, stack, set);
+    }
+
+    /// What does to a copy of the packet what `inner` says.
+    fn push_clone(&mut self, inner: Vec<DpAction>) {
+        /// Levels that a datapath must have for samples to stand in for clones.
+        const SAMPLE_NESTING: usize = 3;
+        let features = &self.snapshot.features;
+        if features.clone {
+            self.actions.push(DpAction::Clone(inner));
+        } else if features.sample_nesting >= SAMPLE_NESTING {
+            self.actions.push(DpAction::Sample {
+                probability: u32::MAX,
+                actions: inner,
+            });
+        } else {
+            self.report_error("Failed to compose clone action");
+        }
     }
 
     fn write_actions(&mut self, set: &[Action]) {

@@ -13,18 +13,26 @@ use ferrovs_datapath::action::{
 };
 use ferrovs_packet::flow::{
     FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, Flow, FlowWildcards, MPLS_BOS_MASK, NW_FRAG_LATER,
-    VLAN_CFI,
+    NW_FRAG_MASK, VLAN_CFI,
 };
 use ferrovs_packet::types::{Be16, Be32, MacAddr, eth_type, ip_proto};
 
 /// Appends to `out` what turns a packet that looks like `base` into one that looks like `flow`. True if that takes
-/// an action that not every datapath has, so that packets of the flow go through userspace.
-pub fn commit(flow: &Flow, base: &mut Flow, out: &mut Vec<Action>, wc: &mut FlowWildcards) -> bool {
+/// an action that not every datapath has, so that packets of the flow go through userspace. Without `masked` the
+/// datapath sets whole headers only.
+pub fn commit(
+    flow: &Flow,
+    base: &mut Flow,
+    out: &mut Vec<Action>,
+    wc: &mut FlowWildcards,
+    masked: bool,
+) -> bool {
     let mut c = Commit {
         flow,
         base,
         out,
         wc,
+        masked,
         slow: false,
     };
     c.packet_type();
@@ -100,11 +108,15 @@ struct Commit<'a> {
     base: &'a mut Flow,
     out: &'a mut Vec<Action>,
     wc: &'a mut FlowWildcards,
+    masked: bool,
     slow: bool,
 }
 
 /// Mask of a member to set: what translation looked at, and in any case what differs.
 trait MaskOf: Copy + PartialEq {
+    /// The mask of all bits.
+    const ALL: Self;
+
     fn or_diff(self, a: Self, b: Self) -> Self;
 
     /// The value under a mask: what lies outside belongs to the packet and differs between packets of a flow.
@@ -114,6 +126,8 @@ trait MaskOf: Copy + PartialEq {
 macro_rules! mask_of_int {
     ($($t:ty),*) => {$(
         impl MaskOf for $t {
+            const ALL: Self = <$t>::MAX;
+
             fn or_diff(self, a: Self, b: Self) -> Self {
                 self | (a ^ b)
             }
@@ -127,6 +141,8 @@ macro_rules! mask_of_int {
 mask_of_int!(u8, u16, u32);
 
 impl MaskOf for Be16 {
+    const ALL: Self = Be16::MAX_VALUE;
+
     fn or_diff(self, a: Self, b: Self) -> Self {
         (self.get() | (a.get() ^ b.get())).into()
     }
@@ -137,6 +153,8 @@ impl MaskOf for Be16 {
 }
 
 impl MaskOf for Be32 {
+    const ALL: Self = Be32::MAX_VALUE;
+
     fn or_diff(self, a: Self, b: Self) -> Self {
         (self.get() | (a.get() ^ b.get())).into()
     }
@@ -147,6 +165,8 @@ impl MaskOf for Be32 {
 }
 
 impl<const N: usize> MaskOf for [u8; N] {
+    const ALL: Self = [0xff; N];
+
     fn or_diff(self, a: Self, b: Self) -> Self {
         std::array::from_fn(|i| self[i] | (a[i] ^ b[i]))
     }
@@ -157,6 +177,8 @@ impl<const N: usize> MaskOf for [u8; N] {
 }
 
 impl MaskOf for MacAddr {
+    const ALL: Self = MacAddr([0xff; 6]);
+
     fn or_diff(self, a: Self, b: Self) -> Self {
         MacAddr(self.0.or_diff(a.0, b.0))
     }
@@ -166,6 +188,11 @@ impl MaskOf for MacAddr {
     }
 }
 
+/// All bits, if `all`.
+fn all_or<T: MaskOf>(mask: T, all: bool) -> T {
+    if all { T::ALL } else { mask }
+}
+
 /// Builds the masked set for the listed members of one header if any differs, and updates base and wildcards.
 macro_rules! set_members {
     ($c:ident, $variant:ident, $key:ident { $($member:ident = $field:ident),* $(,)? }) => {
@@ -173,8 +200,11 @@ macro_rules! set_members {
             let mut value = $key::default();
             let mut mask = $key::default();
             $(
-                if $c.flow.$field != $c.base.$field {
-                    mask.$member = $c.wc.masks.$field.or_diff($c.flow.$field, $c.base.$field);
+                if !$c.masked || $c.flow.$field != $c.base.$field {
+                    mask.$member = match $c.masked {
+                        true => $c.wc.masks.$field.or_diff($c.flow.$field, $c.base.$field),
+                        false => MaskOf::ALL,
+                    };
                     value.$member = $c.flow.$field.under(mask.$member);
                     $c.wc.masks.$field = mask.$member;
                     $c.base.$field = $c.flow.$field;
@@ -226,6 +256,9 @@ impl Commit<'_> {
             context: n.context,
         };
         let m = &mut self.wc.masks.nsh;
+        if !self.masked {
+            (m.flags, m.ttl, m.path_hdr, m.context) = (0xff, 0xff, MaskOf::ALL, [MaskOf::ALL; 4]);
+        }
         m.flags = m.flags.or_diff(have.flags, want.flags);
         m.ttl = m.ttl.or_diff(have.ttl, want.ttl);
         m.path_hdr = m.path_hdr.or_diff(have.path_hdr, want.path_hdr);
@@ -246,9 +279,11 @@ impl Commit<'_> {
         if self.flow.nw_proto == 0 {
             return;
         }
+        let n = self.out.len();
         match self.base.dl_type.get() {
             eth_type::IP => {
                 set_members!(self, Ipv4, Ipv4Key { src = nw_src, dst = nw_dst, tos = nw_tos, ttl = nw_ttl });
+                self.whole_header(n);
             }
             eth_type::IPV6 => {
                 set_members!(
@@ -256,9 +291,29 @@ impl Commit<'_> {
                     Ipv6,
                     Ipv6Key { src = ipv6_src, dst = ipv6_dst, label = ipv6_label, tclass = nw_tos, hlimit = nw_ttl }
                 );
+                self.whole_header(n);
                 self.neighbour_discovery();
             }
             eth_type::ARP | eth_type::RARP => self.arp(),
+            _ => {}
+        }
+    }
+
+    /// A header that is set as a whole says what cannot change as well; action `n` is the one that sets it, if any.
+    fn whole_header(&mut self, n: usize) {
+        if self.masked {
+            return;
+        }
+        let (proto, frag) = (self.flow.nw_proto, self.flow.nw_frag);
+        match self.out.get_mut(n) {
+            Some(Action::Set(Set::Ipv4(Masked { value, mask }))) => {
+                (value.proto, value.frag) = (proto, frag);
+                (mask.proto, mask.frag) = (0xff, NW_FRAG_MASK);
+            }
+            Some(Action::Set(Set::Ipv6(Masked { value, mask }))) => {
+                (value.proto, value.frag) = (proto, frag);
+                (mask.proto, mask.frag) = (0xff, NW_FRAG_MASK);
+            }
             _ => {}
         }
     }
@@ -436,6 +491,10 @@ impl Commit<'_> {
     /// theirs. The value is told whole.
     fn set_label(&mut self, lse: Be32) {
         let mask = self.wc.masks.mpls_lse[0].or_diff(lse, self.base.mpls_lse[0]);
+        let mask = all_or(mask, !self.masked);
+        if !self.masked {
+            self.wc.masks.mpls_lse[0] = mask;
+        }
         self.out.push(Action::Set(Set::Mpls(Masked {
             value: lse.get(),
             mask: mask.get(),
@@ -479,6 +538,7 @@ impl Commit<'_> {
         if self.flow.pkt_mark != self.base.pkt_mark {
             let value = self.flow.pkt_mark;
             let mask = self.wc.masks.pkt_mark.or_diff(value, self.base.pkt_mark);
+            let mask = all_or(mask, !self.masked);
             self.wc.masks.pkt_mark = mask;
             let value = value & mask;
             self.out
@@ -505,7 +565,13 @@ mod tests {
     #[test]
     fn equal_flows_need_no_action() {
         let (flow, mut base, mut out) = (ip(), ip(), vec![]);
-        commit(&flow, &mut base, &mut out, &mut FlowWildcards::default());
+        commit(
+            &flow,
+            &mut base,
+            &mut out,
+            &mut FlowWildcards::default(),
+            true,
+        );
         assert_eq!(out, []);
     }
 
@@ -515,7 +581,7 @@ mod tests {
         let mut flow = base;
         flow.nw_ttl = 63;
         wc.masks.nw_ttl = 0xff;
-        commit(&flow, &mut base, &mut out, &mut wc);
+        commit(&flow, &mut base, &mut out, &mut wc, true);
         let value = Ipv4Key {
             ttl: 63,
             ..Default::default()
@@ -529,6 +595,19 @@ mod tests {
     }
 
     #[test]
+    fn without_masks_whole_headers_are_set_and_matter() {
+        let (mut base, mut out, mut wc) = (ip(), vec![], FlowWildcards::default());
+        let mut flow = base;
+        flow.nw_ttl = 63;
+        commit(&flow, &mut base, &mut out, &mut wc, false);
+        let mut text = String::new();
+        ferrovs_datapath::text::format_actions(&mut text, &out, None);
+        let whole = "set(ipv4(src=0.0.0.0,dst=0.0.0.0,proto=6,tos=0,ttl=63,frag=no))";
+        assert_eq!(text, whole);
+        assert_eq!((wc.masks.nw_src.get(), wc.masks.nw_tos), (u32::MAX, 0xff));
+    }
+
+    #[test]
     fn vlan_headers_are_popped_down_to_the_common_ones() {
         let tag = |vid: u16| VlanHdr {
             tpid: 0x8100.into(),
@@ -538,7 +617,13 @@ mod tests {
         base.vlans = [tag(1), tag(2)];
         let mut flow = base;
         flow.vlans = [tag(3), tag(2)];
-        commit(&flow, &mut base, &mut out, &mut FlowWildcards::default());
+        commit(
+            &flow,
+            &mut base,
+            &mut out,
+            &mut FlowWildcards::default(),
+            true,
+        );
         assert_eq!(
             out,
             [
@@ -551,7 +636,13 @@ mod tests {
         );
         flow.vlans = [VlanHdr::default(); 2];
         out.clear();
-        commit(&flow, &mut base, &mut out, &mut FlowWildcards::default());
+        commit(
+            &flow,
+            &mut base,
+            &mut out,
+            &mut FlowWildcards::default(),
+            true,
+        );
         assert_eq!(out, [Action::PopVlan, Action::PopVlan]);
     }
 }

@@ -92,7 +92,7 @@ impl Ctx<'_> {
                 69 => Some("tftp".into()),
                 _ => None,
             },
-            timeout: match ct.commit {
+            timeout: match ct.commit && self.snapshot.features.ct_timeout {
                 true => self.snapshot.zone_policies.get(&zone).map(u32::to_string),
                 false => None,
             },

@@ -439,7 +439,9 @@ impl<'a> Ctx<'a> {
     fn init_wildcards(&mut self) {
         let m = &mut self.wc.masks;
         m.in_port = u32::MAX;
-        m.recirc_id = u32::MAX;
+        if self.snapshot.features.recirc {
+            m.recirc_id = u32::MAX;
+        }
         m.packet_type = u32::MAX.into();
         m.dl_type = 0xffff.into();
         if is_ip_any(&self.flow) {
@@ -735,7 +737,9 @@ impl<'a> Ctx<'a> {
 
     /// Brings the datapath's packet to the state of the flow.
     pub fn commit(&mut self) {
-        if commit(&self.flow, &mut self.base, &mut self.actions, &mut self.wc) {
+        let masked = self.snapshot.features.masked_set_action;
+        let (base, wc) = (&mut self.base, &mut self.wc);
+        if commit(&self.flow, base, &mut self.actions, wc, masked) {
             self.slow |= SlowPath::ACTION;
         }
     }

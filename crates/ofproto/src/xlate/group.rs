@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ferrovs_datapath::action::HashAlg;
 use ferrovs_openflow::action::Action;
 use ferrovs_openflow::flow::GROUP_ANY;
 use ferrovs_openflow::group::GroupType;
@@ -41,7 +42,12 @@ pub fn run(ctx: &mut Ctx<'_>, group: &Arc<Group>, last: bool) {
         GroupType::Select => match &group.selection {
             Selection::DpHash(dp_hash) if ctx.flow.dp_hash == 0 => {
                 ctx.report("selection method in use: dp_hash, recirculating");
-                ctx.recirculate_with_hash(dp_hash.alg, dp_hash.basis);
+                let alg = match dp_hash.alg as u32 <= ctx.snapshot.features.max_hash_alg {
+                    true => dp_hash.alg,
+                    // Every datapath has it.
+                    false => HashAlg::L4,
+                };
+                ctx.recirculate_with_hash(alg, dp_hash.basis);
                 ctx.freeze_rest(&[Action::Group(group.id)]);
             }
             Selection::DpHash(dp_hash) => {

@@ -1,6 +1,6 @@
 //! How a packet leaves: by a datapath port, through a patch port into another bridge, or through a tunnel.
 
-use ferrovs_datapath::action::{Action as DpAction, DropReason};
+use ferrovs_datapath::action::{Action as DpAction, DropReason, SlowPath};
 use ferrovs_openflow::packet_in::PacketInReason;
 use ferrovs_packet::flow::FLOW_N_REGS;
 use ferrovs_packet::types::{DpPort, OfPort};
@@ -107,15 +107,23 @@ impl Ctx<'_> {
         if !self.flow.is_ethernet() {
             return self.warn_no_ethernet();
         }
-        if max_len > 0 {
-            self.actions.push(DpAction::Trunc(max_len));
-        }
+        self.trunc(max_len);
         self.commit();
         if let Some(tunnel_port) = self.terminates_tunnel(port) {
             self.actions.push(DpAction::TunnelPop(tunnel_port));
             return;
         }
         self.actions.push(DpAction::Output(port.dp_port));
+    }
+
+    /// Has the datapath cut the next output, if `max_len` is not 0.
+    pub(super) fn trunc(&mut self, max_len: u32) {
+        if max_len > 0 {
+            self.actions.push(DpAction::Trunc(max_len));
+            if !self.snapshot.features.trunc {
+                self.slow |= SlowPath::ACTION;
+            }
+        }
     }
 
     pub(super) fn warn_no_ethernet(&mut self) {

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use ferrovs_datapath::action::{Action as DpAction, DropReason, TunnelPush};
+use ferrovs_datapath::action::{Action as DpAction, DropReason, Set, TunnelPush};
 use ferrovs_encap::row::Inside;
 use ferrovs_encap::{PacketTypeMode, TunnelConfig, TunnelHeader, header};
 use ferrovs_packet::buffer::Packet;
@@ -68,7 +68,7 @@ impl Ctx<'_> {
         }
         let before = self.flow.tunnel;
         let (mark, tos) = (self.flow.pkt_mark, self.flow.nw_tos);
-        let packet_type = self.flow.packet_type;
+        let (packet_type, tos_mask) = (self.flow.packet_type, self.wc.masks.nw_tos);
         if self.flow.is_ethernet() && tunnel.config.packet_type == PacketTypeMode::LegacyL3 {
             // The name space of EtherTypes.
             self.flow.packet_type = flow::packet_type(1, self.flow.dl_type.get()).into();
@@ -78,14 +78,34 @@ impl Ctx<'_> {
             self.warn("Not tunneling to our own address");
         } else {
             self.credit_tx(port);
-            self.report("output to native tunnel");
-            self.commit();
-            self.push_tunnel(port, &tunnel, max_len);
+            if self.snapshot.features.tnl_push_pop {
+                self.report("output to native tunnel");
+                self.commit();
+                self.push_tunnel(port, &tunnel, max_len);
+            } else {
+                self.report("output to kernel tunnel");
+                // What is set of the packet itself does not depend on what its tunnel inherits.
+                let looked_at = std::mem::replace(&mut self.wc.masks.nw_tos, tos_mask);
+                self.set_tunnel(port, max_len);
+                self.wc.masks.nw_tos |= looked_at;
+            }
         }
         self.flow.tunnel = before;
         self.flow.pkt_mark = mark;
         self.flow.nw_tos = tos;
         self.flow.packet_type = packet_type;
+    }
+
+    /// The datapath itself puts the header on, as it is told to: whoever comes to the port gets it.
+    fn set_tunnel(&mut self, port: &XPort, max_len: u32) {
+        self.trunc(max_len);
+        if self.flow.tunnel != self.base.tunnel {
+            let tunnel = Box::new(self.flow.tunnel);
+            self.actions.push(DpAction::Set(Set::Tunnel(tunnel)));
+            self.base.tunnel = self.flow.tunnel;
+        }
+        self.commit();
+        self.actions.push(DpAction::Output(port.dp_port));
     }
 
     /// What the configuration says about the outer header; what it leaves to the flow stays.
@@ -235,9 +255,7 @@ impl Ctx<'_> {
     ) {
         let (flow, base, wc) = (self.flow, self.base, self.wc);
         let before = std::mem::take(&mut self.actions);
-        if max_len > 0 {
-            self.actions.push(DpAction::Trunc(max_len));
-        }
+        self.trunc(max_len);
         self.actions.push(DpAction::TunnelPush(Box::new(push)));
         self.flow = outer;
         self.base = outer;
