@@ -8,6 +8,7 @@ use ferrovs_runtime::unixctl::{Commands, Format, Output, Reply, Request};
 use crate::account::Account;
 use crate::class::open_datapaths;
 use crate::datapath::Datapath;
+use crate::impls;
 use crate::perf;
 use crate::show::{self, Args};
 use crate::thread::{Message, Thread};
@@ -23,6 +24,7 @@ pub fn register_commands<S: 'static>(commands: &mut Commands<S>, classes: &[Arc<
             |_, request| change_port_number(request),
         );
     }
+    impls::register(commands);
     type Show = fn(&mut String, &Datapath, &[Arc<Thread>], &Args);
     let threads: [(&str, &str, usize, Show); 5] = [
         (

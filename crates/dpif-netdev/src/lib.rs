@@ -32,6 +32,7 @@ mod execute;
 mod flow;
 mod flow_table;
 mod flows;
+mod impls;
 mod log;
 mod logged;
 mod lookup;

@@ -296,16 +296,6 @@ const THREADS: Feature = Feature {
     name: "tuning of threads and lookups",
     why: "this part of the userspace datapath is not adjustable yet",
     settings: &[other("Open_vSwitch", "userspace-tso-enable").unless("true")],
-    commands: &[
-        "dpif-netdev/dpif-impl-get",
-        "dpif-netdev/dpif-impl-set",
-        "dpif-netdev/miniflow-parser-get",
-        "dpif-netdev/miniflow-parser-set",
-        "dpif-netdev/subtable-lookup-info-get",
-        "dpif-netdev/subtable-lookup-prio-set",
-        "odp-execute/action-impl-set",
-        "odp-execute/action-impl-show",
-    ],
     ..NONE
 };
 
@@ -313,7 +303,7 @@ const OTHER: Feature = Feature {
     name: "other settings",
     why: "this setting is not honoured yet",
     settings: &[other("Open_vSwitch", "explicit-sampled-drops").unless("false")],
-    commands: &["dpif/set-dp-features", "ofproto/detrace"],
+    commands: &["ofproto/detrace"],
     ..NONE
 };
 
