@@ -10,14 +10,14 @@ use ferrovs_runtime::vlog::modules::BRIDGE;
 use ferrovs_runtime::{Poller, clock, dirs, version, vlog};
 
 use ferrovs_datapath::dpif::DpifClass;
-use ferrovs_datapath::text::{OpenFlowTexts, packet_from_text, set_openflow_texts};
+use ferrovs_datapath::text::{OpenFlowTexts, PortNames, packet_from_text, set_openflow_texts};
 use ferrovs_dpctl::Filter;
 use ferrovs_openflow::text::Names;
-use ferrovs_openflow::text::flow::parse_flow_stats_request;
-use ferrovs_openflow::text::key::format_flow;
+use ferrovs_openflow::text::key::{format_flow, parse_exact_match};
 use ferrovs_openflow::text::match_::format_match;
 use ferrovs_openflow::tun::Tun;
-use ferrovs_openflow::version::Protocol;
+use ferrovs_packet::field::PortMap;
+use ferrovs_packet::types::OfPort;
 use ferrovs_vswitch::Switch;
 
 /// Everything that runs on the main thread.
@@ -97,15 +97,25 @@ pub fn register_datapaths(commands: &mut Commands<App>, classes: &[Arc<dyn DpifC
     });
 }
 
+/// Ports of a datapath, as OpenFlow texts have them.
+struct DatapathPorts<'a>(&'a PortNames);
+
+impl PortMap for DatapathPorts<'_> {
+    fn port_by_name(&self, name: &str) -> Option<OfPort> {
+        let port = self.0.number(name)?;
+        u16::try_from(port.0).ok().map(OfPort)
+    }
+}
+
 /// Reads `filter=` of `dpctl/dump-flows`. A flow passes unless it matches a bit that the filter
 /// has otherwise.
-fn flow_filter(text: &str) -> Result<Filter, String> {
-    let mut usable = Protocol::all();
+fn flow_filter(text: &str, ports: &PortNames) -> Result<Filter, String> {
     let tun = Tun::auto();
-    let names = Names::none(&tun);
-    let request = parse_flow_stats_request(text, false, &names, &mut usable)
-        .map_err(|e| format!("{text}: {}", e.replace("unknown keyword", "unknown field")))?;
-    let want = request.match_;
+    let names = Names {
+        ports: &DatapathPorts(ports),
+        ..Names::none(&tun)
+    };
+    let want = parse_exact_match(text, &names)?;
     Ok(Box::new(move |flow, wc| {
         let words = flow.words().iter().zip(wc.masks.words());
         let wanted = want.flow.words().iter().zip(want.wc.masks.words());

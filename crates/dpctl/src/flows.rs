@@ -53,14 +53,18 @@ pub fn dump(cx: &mut Context<'_>, args: &[&str]) {
     let Some((dp, _)) = cx.datapath(&rest, 1) else {
         return;
     };
-    let filter = match filter.map(cx.filter) {
+    let ports = PortNames::new(&dp.ports());
+    let filter = match filter.map(|text| (cx.filter)(text, &ports)) {
         None => None,
         Some(Ok(filter)) => Some(filter),
         Some(Err(error)) => {
             return cx.error(&format!("Failed to parse filter ({error})"), None);
         }
     };
-    let types: Vec<&str> = types.map(|t| t.split(',').collect()).unwrap_or_default();
+    // What is empty names no type.
+    let named = |t: &&str| !t.is_empty();
+    let types = types.unwrap_or_default();
+    let types: Vec<&str> = types.split(',').filter(named).collect();
     if let Some(bad) = types.iter().find(|t| !TYPES.contains(t)) {
         return cx.error(
             &format!("Failed to parse type ({bad})"),
@@ -320,15 +324,18 @@ fn run_file(cx: &mut Context<'_>, args: &[&str], default: Word) {
     let Some((dp, _)) = cx.datapath(&args[..args.len() - 1], 1) else {
         return;
     };
+    // What a line fails in is told; the command itself does not fail.
+    let failed = cx.failed;
     for (n, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default().trim();
         if line.is_empty() {
             continue;
         }
-        let (word, rest) = match line.split_once(char::is_whitespace) {
-            Some(("add", rest)) => (Word::Add, rest.trim()),
-            Some(("modify", rest)) => (Word::Modify, rest.trim()),
-            Some(("delete", rest)) => (Word::Delete, rest.trim()),
+        let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let (word, rest) = match first {
+            "add" => (Word::Add, rest.trim()),
+            "modify" => (Word::Modify, rest.trim()),
+            "delete" => (Word::Delete, rest.trim()),
             _ => (default, line),
         };
         let (flow, actions) = match rest.split_once(char::is_whitespace) {
@@ -336,7 +343,7 @@ fn run_file(cx: &mut Context<'_>, args: &[&str], default: Word) {
             None => (rest, None),
         };
         match (word, actions) {
-            (Word::Delete, _) => delete_one(cx, &*dp, flow),
+            (Word::Delete, None) if !flow.is_empty() => delete_one(cx, &*dp, flow),
             (Word::Add, Some(actions)) => {
                 put(
                     cx,
@@ -362,10 +369,12 @@ fn run_file(cx: &mut Context<'_>, args: &[&str], default: Word) {
                     },
                 );
             }
-            (_, None) => cx.warn(
+            // A flow and actions, or just the flow that is to go.
+            (Word::Delete, _) | (_, None) => cx.warn(
                 &format!("Failed parsing line number {}, skipped!", n + 1),
                 None,
             ),
         }
     }
+    cx.failed = failed;
 }

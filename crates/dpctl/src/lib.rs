@@ -27,8 +27,8 @@ mod ports;
 
 /// Says whether a flow passes `filter=`.
 pub type Filter = Box<dyn Fn(&Flow, &FlowWildcards) -> bool>;
-/// Reads the text of `filter=`, an OpenFlow match, in which ports have the datapath's numbers.
-pub type FilterParser = fn(&str) -> Result<Filter, String>;
+/// Reads the text of `filter=`, an OpenFlow match, in which ports have the datapath's names and numbers.
+pub type FilterParser = fn(&str, &PortNames) -> Result<Filter, String>;
 
 /// What the commands act on and how.
 pub struct Context<'a> {

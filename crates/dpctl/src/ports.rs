@@ -80,7 +80,8 @@ pub fn add_if(cx: &mut Context<'_>, args: &[&str]) {
         let kind = spec.kind.unwrap_or("system");
         match dp.port_add(spec.name, kind, wanted) {
             Ok(_) => {}
-            Err(errno @ Errno(97)) => {
+            // No such class of devices, or no such device.
+            Err(errno @ (Errno(97) | Errno::ENODEV)) => {
                 let name = spec.name;
                 cx.error(
                     &format!("{name}: failed to open network device"),

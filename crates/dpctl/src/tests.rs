@@ -6,7 +6,7 @@ fn run(name: &str, args: &[&str]) -> Result<String, String> {
     #[allow(clippy::disallowed_methods)]
     let now = Instant::now();
     let command = COMMANDS.iter().find(|c| c.name == name).unwrap();
-    Context::new(&[], "ovs-dpctl", now, |_| Err(String::new())).run_with_options(command, args)
+    Context::new(&[], "ovs-dpctl", now, |_, _| Err(String::new())).run_with_options(command, args)
 }
 
 #[test]

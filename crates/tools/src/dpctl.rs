@@ -79,7 +79,7 @@ pub fn run(args: Vec<String>) -> ExitCode {
         told: AtomicBool::new(false),
     })];
     let program = dirs::program_name();
-    let mut context = Context::new(&classes, program, clock::now(), |text| {
+    let mut context = Context::new(&classes, program, clock::now(), |text, _| {
         // Never asked: there is no datapath whose flows could be filtered.
         Err(text.to_owned())
     });

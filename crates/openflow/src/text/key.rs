@@ -121,10 +121,24 @@ fn clear_zero_metadata(flow: &Flow, wc: &mut FlowWildcards) {
 
 /// Reads a flow key: fields with values, all others zero.
 pub fn parse_flow_key(text: &str, names: &Names<'_>) -> Result<Flow, String> {
+    let mut m = parse_exact_match(text, names)?;
+    if m.wc.masks.in_port == 0 {
+        m.flow.in_port = u32::from(OfPort::NONE.0);
+    }
+    fix_vlan_tpid(&mut m.flow);
+    Ok(m.flow)
+}
+
+/// Reads fields with values; the match is on those that are given, whole.
+pub fn parse_exact_match(text: &str, names: &Names<'_>) -> Result<Match, String> {
     let mut m = Match::default();
     let mut rest = text;
     while let Some((key, value)) = next_pair(&mut rest) {
+        let typed = m.wc.masks.dl_type.get() != 0;
         if value.is_empty() && set_protocol(key, &mut m) {
+            if typed {
+                return Err(format!("{text}: Ethernet type set multiple times"));
+            }
             continue;
         }
         let field = Field::by_name(key).ok_or_else(|| format!("{text}: unknown field {key}"))?;
@@ -142,11 +156,7 @@ pub fn parse_flow_key(text: &str, names: &Names<'_>) -> Result<Flow, String> {
             .map_err(|e| format!("{text}: bad value for {key} ({e})"))?;
         field.set_match_exact(&value, &mut m);
     }
-    if m.wc.masks.in_port == 0 {
-        m.flow.in_port = u32::from(OfPort::NONE.0);
-    }
-    fix_vlan_tpid(&mut m.flow);
-    Ok(m.flow)
+    Ok(m)
 }
 
 #[cfg(test)]
@@ -192,6 +202,19 @@ mod tests {
             ),
         ] {
             assert_eq!(told(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_says_each_thing_once() {
+        for (text, what) in [
+            ("ip,udp", "Ethernet type"),
+            ("dl_type=0x800,tcp", "Ethernet type"),
+            ("tcp,dl_type=0x800", "field dl_type"),
+            ("tcp,nw_proto=6", "field nw_proto"),
+            ("in_port=5,in_port=5", "field in_port"),
+        ] {
+            assert_eq!(told(text), format!("{text}: {what} set multiple times"));
         }
     }
 
