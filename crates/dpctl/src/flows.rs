@@ -61,10 +61,13 @@ pub fn dump(cx: &mut Context<'_>, args: &[&str]) {
             return cx.error(&format!("Failed to parse filter ({error})"), None);
         }
     };
-    // What is empty names no type.
-    let named = |t: &&str| !t.is_empty();
+    // A list may end in a comma, or be empty; between commas stands a type.
     let types = types.unwrap_or_default();
-    let types: Vec<&str> = types.split(',').filter(named).collect();
+    let types = types.strip_suffix(',').unwrap_or(types);
+    let types: Vec<&str> = match types {
+        "" => Vec::new(),
+        types => types.split(',').collect(),
+    };
     if let Some(bad) = types.iter().find(|t| !TYPES.contains(t)) {
         return cx.error(
             &format!("Failed to parse type ({bad})"),
