@@ -316,6 +316,24 @@ const FLOWS: [&str; 66] = [
     "table=1,priority=3,udp,actions=check_pkt_larger(100)->NXM_NX_REG0[0],resubmit(,2)",
 ];
 
+/// Flows that track connections, or see what the tracker says; metadata, and groups behind it.
+const TRACKED: [&str; 14] = [
+    "priority=4,ip,ct_state=-trk,actions=ct(table=1,zone=5)",
+    "priority=5,tcp,ct_state=-trk,tp_dst=80,actions=ct(commit,table=2,zone=NXM_NX_REG0[0..15],nat(src=10.9.9.9))",
+    "priority=5,ipv6,ct_state=-trk,actions=ct(table=2),2",
+    "priority=6,udp,tp_src=80,actions=dec_ttl,ct(table=1,zone=5),resubmit(,3)",
+    "priority=7,ip,nw_tos=9,actions=write_metadata:0x10/0xf0,goto_table:1",
+    "table=1,priority=6,ip,ct_state=+trk+est,actions=dec_ttl,3",
+    "table=1,priority=5,ip,ct_state=+trk+new,nw_src=10.0.0.1,actions=ct(commit,zone=5,exec(load:7->NXM_NX_CT_MARK[])),2",
+    "table=1,priority=7,ip,ct_label=0x1/0x1,actions=3,ct(table=2)",
+    "table=1,priority=8,metadata=0x10/0x10,actions=set_field:0x5->reg3,group:3",
+    "table=2,priority=5,ct_mark=7,actions=move:NXM_NX_CT_MARK[0..3]->NXM_NX_REG0[0..3],resubmit(,3)",
+    "table=2,priority=6,ip,ct_zone=5,actions=ct_clear,resubmit(,3),2",
+    "table=2,priority=7,mpls,actions=pop_mpls:0x800,ct(table=1),3",
+    "table=3,priority=2,ip,ct_state=+rpl,actions=in_port",
+    "table=3,priority=3,ip,ct_mark=0x80/0x80,actions=move:NXM_OF_IP_SRC[0..7]->NXM_NX_REG1[8..15],3,resubmit(,2)",
+];
+
 /// A key without what a packet does not carry.
 fn headers_of(mut flow: Flow) -> Flow {
     flow.in_port = u32::from(OfPort::NONE.0);
@@ -931,8 +949,29 @@ fn comparable(actions: &[DpAction]) -> Vec<DpAction> {
     actions.iter().map(one).collect()
 }
 
+/// Where a list of actions sends packets back to.
+fn recirculations(actions: &[DpAction]) -> Vec<u32> {
+    let one = |action: &DpAction| match action {
+        DpAction::Recirc(id) => vec![*id],
+        DpAction::Clone(inner) => recirculations(inner),
+        DpAction::CheckPktLen {
+            greater,
+            less_equal,
+            ..
+        } => [recirculations(greater), recirculations(less_equal)].concat(),
+        _ => Vec::new(),
+    };
+    actions.iter().flat_map(one).collect()
+}
+
+/// `FUZZ_CASES` asks for more: each has 40 packets and those that come back.
+fn cases(or: u32) -> ProptestConfig {
+    let cases = std::env::var("FUZZ_CASES").map_or(or, |n| n.parse().expect("a number"));
+    ProptestConfig::with_cases(cases)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn the_datapath_makes_of_a_packet_what_the_tables_made_of_its_key(
@@ -973,16 +1012,40 @@ proptest! {
         prop_assert_eq!(a, b, "{} on {}", text, show(&flow));
     }
 
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
     #[test]
     fn packets_of_one_megaflow_get_the_same_actions(
-        flows in prop::sample::subsequence(FLOWS.to_vec(), 1..=FLOWS.len()),
+        flows in prop::sample::subsequence([&FLOWS[..], &TRACKED[..]].concat(), 1..=FLOWS.len() + TRACKED.len()),
         packets in prop::collection::vec(any_packet(), 40).no_shrink(),
     ) {
-        let (snapshot, bridge) = bridge(&flows);
+        let (mut snapshot, bridge) = bridge(&flows);
+        let features = &mut snapshot.features;
+        (features.ct_state, features.ct_zone, features.ct_mark, features.ct_label) = (true, true, true, true);
+        (features.ct_state_nat, features.ct_orig_tuple) = (true, true);
         // Equal numbers mean that packets go on in the same way when they come back.
         let recircs = RecircTable::default();
-        let run = |p| run(&snapshot, &recircs, &bridge, p);
-        let results: Vec<_> = packets.iter().map(|p| (p, run(p))).collect();
+        let first = packets.iter().map(|p| (*p, run(&snapshot, &recircs, &bridge, p)));
+        let mut results: Vec<_> = first.collect();
+        // They come back with whatever the tracker says of them.
+        let mut at = 0;
+        while at < results.len() && results.len() < 200 {
+            let (packet, actions) = (results[at].0, results[at].1.actions.clone());
+            for recirc in recirculations(&actions).into_iter().filter_map(|id| recircs.find(id)) {
+                for (state, zone, mark) in [(0u8, 0, 0), (0x21, 5, 0), (0x22, 5, 7), (0x2a, 0, 0xff)] {
+                    let mut back = packet;
+                    back.recirc_id = recirc.id;
+                    (back.ct_state, back.ct_zone, back.ct_mark) = (state, zone, mark);
+                    back.ct_label[15] = mark as u8;
+                    let out = run_from(&snapshot, &recircs, &bridge, &back, Start::Frozen(&recirc));
+                    results.push((back, out));
+                }
+            }
+            at += 1;
+        }
         for (packet, out) in &results {
             let mega = megaflow(packet, &out.wc);
             for (other, theirs) in results.iter().filter(|(p, _)| mega.matches(p)) {
