@@ -30,7 +30,7 @@ impl State {
         if t.proto == ferrovs_packet::types::ip_proto::TCP {
             return tcp::can_begin(&key.tcp).then_some((State::Tcp, Class::TcpFirst));
         }
-        if t.is_icmp() && t.src_l4 != 0 {
+        if t.is_icmp() && (t.src_l4 | t.dst_l4) != 0 {
             let state = (State::IcmpAsked, Class::IcmpFirst);
             return is_query(t.ipv6, (t.src_l4 >> 8) as u8).then_some(state);
         }

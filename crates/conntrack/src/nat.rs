@@ -199,7 +199,7 @@ pub fn choose(
                 &mut reply.src
             }) = addr;
         }
-        let has_id = icmp && orig.src_l4 != 0;
+        let has_id = icmp && (orig.src_l4 | orig.dst_l4) != 0;
         if !(orig.has_ports() || has_id) {
             if free(&reply) {
                 return Some(reply);
