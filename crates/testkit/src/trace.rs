@@ -40,6 +40,8 @@ pub enum Kind {
     TwoZones,
     /// Nobody commits it.
     Loose,
+    /// The client's address and port are translated: of a range that is one port, since chance chooses among more.
+    SnatPort,
 }
 
 impl Kind {
@@ -47,12 +49,17 @@ impl Kind {
     fn is_rewritten(self) -> bool {
         matches!(self, Kind::FtpSnat | Kind::FtpDnat)
     }
+
+    /// Whether a port is translated.
+    fn moves_ports(self) -> bool {
+        matches!(self, Kind::Dnat | Kind::SnatPort)
+    }
 }
 
 /// Bytes behind packets that may grow.
 const PADDING: usize = 24;
 
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 12] = [
     Kind::Plain,
     Kind::Snat,
     Kind::Dnat,
@@ -64,6 +71,7 @@ pub const KINDS: [Kind; 11] = [
     Kind::Marks,
     Kind::TwoZones,
     Kind::Loose,
+    Kind::SnatPort,
 ];
 
 /// The last byte of a source address: what else is asked for.
@@ -79,6 +87,7 @@ pub enum Mark {
 /// Addresses that clients and servers get by translation.
 pub const SNAT: [&str; 2] = ["192.168.7.1", "fd07::1"];
 pub const DNAT: [&str; 2] = ["192.168.8.1", "fd08::1"];
+pub const SNAT_PORT: u16 = 5000;
 pub const DNAT_PORT: u16 = 8080;
 
 /// Frames of as many conversations that are received at once, [`AT_ONCE`] at most, and how long nothing happens before.
@@ -190,7 +199,7 @@ fn conversation(random: &mut Random, i: u32, start_ms: u64, rough: bool) -> Vec<
             0..6 => script.tcp(),
             6 | 7 => script.udp(),
             // Open vSwitch makes the server's port the identifier, and does not know the answer.
-            8 if kind != Kind::Dnat => script.icmp(),
+            8 if !kind.moves_ports() => script.icmp(),
             _ => script.sctp(),
         },
     }
@@ -218,7 +227,10 @@ fn ends(random: &mut Random, kind: Kind, i: u32, ipv6: bool) -> Ends {
         Kind::Tftp => 69,
         _ => *random.pick(&[80, 443, 22, 53, 5060]),
     };
-    let client = host(10, *random.pick(&[1024, 2000, 40_000, 65_535, 900, 500]));
+    let client = host(
+        10,
+        *random.pick(&[1024, 2000, 40_000, 65_535, 900, 500, 550, 0]),
+    );
     let target = host(40, port);
     Ends {
         kind,
@@ -226,6 +238,7 @@ fn ends(random: &mut Random, kind: Kind, i: u32, ipv6: bool) -> Ends {
         target,
         seen: match kind {
             Kind::Snat | Kind::FtpSnat => shared(SNAT, client.port()),
+            Kind::SnatPort => shared(SNAT, SNAT_PORT),
             _ => client,
         },
         server: match kind {

@@ -12,7 +12,7 @@ use ferrovs_testkit::oracle::oracle;
 use ferrovs_testkit::packets::{ethernet, hex};
 use ferrovs_testkit::pcap;
 use ferrovs_testkit::switch::{Cast, wait_for};
-use ferrovs_testkit::trace::{DNAT, DNAT_PORT, KINDS, Kind, Mark, SNAT, Step, trace};
+use ferrovs_testkit::trace::{DNAT, DNAT_PORT, KINDS, Kind, Mark, SNAT, SNAT_PORT, Step, trace};
 use ferrovs_testkit::{Programs, Switch};
 use serde_json::Value;
 
@@ -59,6 +59,8 @@ fn flows() -> String {
             ));
             let nat = match kind {
                 Kind::Snat | Kind::FtpSnat => format!(",nat(src={})", SNAT[i]),
+                Kind::SnatPort if i == 0 => format!(",nat(src={}:{SNAT_PORT})", SNAT[i]),
+                Kind::SnatPort => format!(",nat(src=[{}]:{SNAT_PORT})", SNAT[i]),
                 Kind::Dnat if i == 0 => format!(",nat(dst={}:{DNAT_PORT})", DNAT[i]),
                 Kind::Dnat => format!(",nat(dst=[{}]:{DNAT_PORT})", DNAT[i]),
                 Kind::FtpDnat => format!(",nat(dst={})", DNAT[i]),

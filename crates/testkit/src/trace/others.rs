@@ -83,7 +83,7 @@ impl Script<'_> {
     pub fn error(&mut self, proto: u8) {
         // Open vSwitch does not mend the checksum of what a translated ICMPv6 error quotes.
         let ipv6 = self.ends.client.is_ipv6();
-        if ipv6 && matches!(self.ends.kind, Kind::Snat | Kind::Dnat) {
+        if ipv6 && matches!(self.ends.kind, Kind::Snat | Kind::Dnat | Kind::SnatPort) {
             return;
         }
         let about_client = self.random.chance(60);
@@ -108,7 +108,7 @@ impl Script<'_> {
         };
         if self.random.chance(40) {
             // Open vSwitch dies of a translated port in a quoted TCP header that ends before the checksum.
-            let whole = proto != UDP && self.ends.kind == Kind::Dnat;
+            let whole = proto != UDP && self.ends.kind.moves_ports();
             let short = *self.random.pick(&[8, 8, 20, 7, 4]);
             l4.truncate(if whole { 20 } else { short });
         }
@@ -117,7 +117,7 @@ impl Script<'_> {
             let (len, header) = (self.random.below(inner.len()), inner.len() - l4.len());
             // Where a TCP header ends behind its checksum Open vSwitch mends of it only what ports change.
             inner.truncate(match len.saturating_sub(header) {
-                1..20 if proto != UDP && self.ends.kind == Kind::Dnat => header,
+                1..20 if proto != UDP && self.ends.kind.moves_ports() => header,
                 17..20 if proto != UDP => header + 16,
                 _ => len,
             });
