@@ -45,6 +45,10 @@ use attached::Attached;
 use queue::{XdpRxq, XdpTxq};
 use settings::Settings;
 
+const EINVAL: i32 = 22;
+/// With it a frame with a VLAN tag, and what Open vSwitch keeps free in front of it, fill the memory for a frame.
+const MAX_MTU: u32 = 3694;
+
 /// The type whose queues are polled.
 pub const POLLED: &str = "afxdp";
 /// The type whose packets are waited for.
@@ -225,7 +229,6 @@ impl Netdev for Device {
     }
 
     fn reconfigure(&self) -> io::Result<()> {
-        const EINVAL: i32 = 22;
         let (name, ifindex) = (self.name(), self.host.ifindex());
         let mut state = self.state();
         if state.attached.is_some() && !state.is_behind(ifindex) {
@@ -281,6 +284,9 @@ impl Netdev for Device {
     }
 
     fn set_mtu(&self, mtu: u32) -> io::Result<()> {
+        if mtu > MAX_MTU {
+            return Err(io::Error::from_raw_os_error(EINVAL));
+        }
         self.host.set_mtu(mtu)
     }
 

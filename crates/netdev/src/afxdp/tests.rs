@@ -167,6 +167,26 @@ fn a_device_that_returns_gets_other_sockets() {
 }
 
 #[test]
+fn the_longest_frames_that_the_mtu_allows_get_through() {
+    veth();
+    let (a, b) = (port("xa0", &[]), port("xb0", &[("xdp-mode", "generic")]));
+    assert_eq!(a.set_mtu(MAX_MTU + 1).unwrap_err().raw_os_error(), Some(22));
+    // With a program of the driver's at the other end this one could not have it.
+    drop(a);
+    let a = port("xa0", &[("xdp-mode", "generic")]);
+    for port in [&a, &b] {
+        port.set_mtu(MAX_MTU).unwrap();
+        assert_eq!(port.mtu().unwrap(), MAX_MTU);
+    }
+    let mut data = vec![7; MAX_MTU as usize + 14];
+    data[..6].fill(0xff);
+    let mut batch: Batch = [Packet::from_slice(&data)].into_iter().collect();
+    assert!(a.txq_open(0).unwrap().send(&mut batch).is_empty());
+    let got = receive(&mut [b.rxq_open(0).unwrap()], 1);
+    assert_eq!(got[0].data(), data);
+}
+
+#[test]
 fn a_device_that_is_down_loses_what_it_is_to_send() {
     veth();
     let a = port("xa0", &[]);
