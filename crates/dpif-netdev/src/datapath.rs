@@ -83,7 +83,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Datapath {
     /// Creates a datapath with its local port and the thread for ports that are not polled.
     pub fn new(name: &str, kind: &'static str, dummy: bool) -> Result<Arc<Datapath>, Errno> {
-        crate::impls::log_defaults();
+        crate::implementation::log_defaults();
         let shared = Shared::new(name, dummy);
         let dp = Arc::new(Datapath {
             kind,

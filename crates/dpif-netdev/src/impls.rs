@@ -16,29 +16,10 @@ use ferrovs_runtime::vlog::{self, modules};
 use crate::class::open_datapaths;
 use crate::datapath::Datapath;
 use crate::flows;
-
-const DPIF: &str = "dpif_scalar";
-const PARSER: &str = "scalar";
-const LOOKUP: &str = "generic";
-const ACTIONS: &str = "scalar";
+use crate::implementation::{ACTIONS, DPIF, LOOKUP, PARSER};
 
 /// What was said of the only way to look tables up.
 static LOOKUP_PRIORITY: AtomicU8 = AtomicU8::new(1);
-
-/// Tells in the log what a datapath that is made uses.
-pub fn log_defaults() {
-    static FIRST: std::sync::Once = std::sync::Once::new();
-    vlog::info!(
-        modules::DPIF_NETDEV_EXTRACT,
-        "Default MFEX Extract implementation is {PARSER}."
-    );
-    FIRST.call_once(|| {
-        vlog::info!(
-            modules::DPIF_NETDEV_IMPL,
-            "Default DPIF implementation is {DPIF}."
-        );
-    });
-}
 
 /// Adds the commands.
 pub fn register<S: 'static>(commands: &mut Commands<S>) {

@@ -32,6 +32,7 @@ mod execute;
 mod flow;
 mod flow_table;
 mod flows;
+mod implementation;
 mod impls;
 mod log;
 mod logged;

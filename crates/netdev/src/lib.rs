@@ -17,6 +17,7 @@
 mod afxdp;
 mod changes;
 pub mod dummy;
+mod known;
 mod linux;
 mod loss;
 pub mod offload;

@@ -21,7 +21,7 @@ use ferrovs_runtime::vlog;
 use ferrovs_runtime::vlog::modules::{NETDEV, NETDEV_VPORT};
 
 use crate::changes::changed;
-use crate::registry::remember;
+use crate::known::remember;
 use crate::virt::{VirtualStats, fresh_mac};
 use crate::{Features, Flags, Layout, Netdev, PortClass, Rxq, Stats, Txq};
 
