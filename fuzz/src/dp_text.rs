@@ -244,7 +244,7 @@ fn commands(mut input: Input<'_>) {
         let args: Vec<String> = (0..n).map(|_| text(&mut input)).collect();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let now = ferrovs_runtime::clock::now();
-        let context = Context::new(&classes, "fuzz", now, |_| Err("no match".into()));
+        let context = Context::new(&classes, "fuzz", now, |_, _| Err("no match".into()));
         let (Ok(said) | Err(said)) = context.run_with_options(command, &args);
         assert!(said.len() < 1 << 20, "{} bytes of answer", said.len());
     }
