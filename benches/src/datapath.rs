@@ -85,10 +85,10 @@ pub const BENCHES: &[Bench] = &[
         put(&dp, 2, &key.replace("recirc_id(0)", "recirc_id(0x7)"), "2");
         forward(&dp, 64)
     }),
-    // Connections on which both sides speak.
+    // Connections on which both sides speak; nobody has port 0.
     ("datapath/ct-established", || {
         let dp = tracking();
-        let both = (0..32)
+        let both = (1..=32)
             .flat_map(|i| [udp(i), answer(i)])
             .collect::<Vec<_>>();
         forward_all(&dp, &both)
@@ -96,7 +96,7 @@ pub const BENCHES: &[Bench] = &[
     // So many that they are in no cache of the processor's: the tracker fetches those of a batch before it looks.
     ("datapath/ct-established-many", || {
         let dp = tracking();
-        let both = (0..4096)
+        let both = (1..=4096)
             .flat_map(|i| [udp(i), answer(i)])
             .collect::<Vec<_>>();
         dp.quiesce();
@@ -105,7 +105,7 @@ pub const BENCHES: &[Bench] = &[
     // Each packet begins one.
     ("datapath/ct-new", || {
         let dp = tracking();
-        let each: Vec<_> = (0..PACKETS as u16).map(udp).collect();
+        let each: Vec<_> = (1..=PACKETS as u16).map(udp).collect();
         forward_all(&dp, &each)
     }),
 ];
