@@ -141,7 +141,8 @@ pub(super) fn outer(tunnel: &FlowTnl) -> Option<[u64; 3]> {
 }
 
 /// Fills the buffer with the key of an ordinary frame with such an outer header; None, with nothing done, for any other.
-#[inline]
+// On its own, so that frames without one have the registers.
+#[inline(never)]
 pub(super) fn fill_inner(buf: &mut MiniflowBuf, md: &Metadata, data: &[u8]) -> Option<Layers> {
     let [t0, t1, t2] = outer(md.tunnel.get()?)?;
     let o = read(data)?;
